@@ -1,0 +1,83 @@
+// The graph that every pass, engine and method works on: plain read-only data.
+import type { DType } from "./dtype.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** A size: a number, or the name of a size that is known only when the graph runs. */
+export type Dim = number | string;
+
+export interface ValueType {
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  /** What a small integer tensor holds, where inference knows it; sizes may be symbolic. */
+  readonly elements?: readonly Dim[];
+}
+
+export type Attribute = number | string | readonly number[] | readonly string[] | Tensor;
+
+export interface Node {
+  /** Unique in its graph. */
+  readonly name: string;
+  /** ONNX's operator type, or one of ours (`ops/index.ts` knows both). */
+  readonly op: string;
+  /** `""` stands for an input that is left out. */
+  readonly inputs: readonly string[];
+  /** `""` stands for an output that nobody asks for. */
+  readonly outputs: readonly string[];
+  readonly attributes: Readonly<Record<string, Attribute>>;
+}
+
+export interface Graph {
+  readonly name: string;
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** In topological order. */
+  readonly nodes: readonly Node[];
+  /** The type of every value: inputs, constants, variables and node outputs. */
+  readonly values: ReadonlyMap<string, ValueType>;
+  /** ONNX's initializers: parameters and constants. */
+  readonly constants: ReadonlyMap<string, Tensor>;
+  /** Named tensors that live in an engine between runs; they have a type but no value here. */
+  readonly variables: readonly string[];
+  /** After a run, variable `key` takes the value named. */
+  readonly updates: ReadonlyMap<string, string>;
+}
+
+/** What an ONNX file holds beside its graph, kept so that an export can give it back. */
+export interface Origin {
+  readonly opset: number;
+  readonly irVersion: number;
+  readonly producerName: string;
+  readonly producerVersion: string;
+  readonly domain: string;
+  readonly modelVersion: bigint;
+  readonly docString: string;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+export interface OnnxModel {
+  readonly graph: Graph;
+  readonly origin: Origin;
+}
+
+/** Which node makes each value. */
+export function producers(graph: Graph): Map<string, Node> {
+  const result = new Map<string, Node>();
+  for (const node of graph.nodes) for (const output of node.outputs) if (output !== "") result.set(output, node);
+  return result;
+}
+
+/** Which nodes read each value, once per input. */
+export function consumers(graph: Graph): Map<string, Node[]> {
+  const result = new Map<string, Node[]>();
+  for (const node of graph.nodes)
+    for (const input of node.inputs) {
+      if (input === "") continue;
+      const list = result.get(input);
+      if (list) list.push(node);
+      else result.set(input, [node]);
+    }
+  return result;
+}
+
+/** `Conv (node "/layer1/conv1")`, as error messages name nodes. */
+export const describeNode = (node: Node): string => `${node.op} (node "${node.name}")`;

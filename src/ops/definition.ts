@@ -1,0 +1,60 @@
+// What the compiler must know about one operator.
+import type { Dim, Node, ValueType } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import type { Builder } from "../ir/builder.ts";
+
+export interface InferContext {
+  readonly node: Node;
+  /** One per input; `undefined` where the node leaves it out. */
+  readonly inputs: readonly (ValueType | undefined)[];
+  /** The contents of a small integer input where they are known; sizes may be symbolic. */
+  readonly elements: (input: number) => readonly Dim[] | undefined;
+  /** The contents of an input that is a constant. */
+  readonly constant: (input: number) => Tensor | undefined;
+}
+
+/** Types of all outputs, in order. Throws SHAPE_MISMATCH (see `ops/attributes.ts`: `mismatch`). */
+export type InferRule = (context: InferContext) => readonly ValueType[];
+
+/** Some rows of a parameter: their indices (the name of a 1-D int64 value, its length may be zero) along `axis`. */
+export interface Rows {
+  readonly rows: string;
+  readonly axis: number;
+}
+
+/** What is asked of a gradient: all of it, nothing, or some rows, given back compactly: size `rows` along `axis`. */
+export type Want = "all" | "none" | Rows;
+
+export interface GradientContext {
+  readonly node: Node;
+  readonly build: Builder;
+  /** Names of the gradients of the outputs; `undefined` where no gradient reaches that output. */
+  readonly dys: readonly (string | undefined)[];
+  readonly wants: (input: number) => Want;
+  readonly type: (value: string) => ValueType;
+}
+
+/** Names of the gradients of the inputs, in order; `undefined` for what was not wanted. Broadcasting is repaired by the walk. */
+export type GradientRule = (context: GradientContext) => readonly (string | undefined)[];
+
+export interface Cost {
+  /** Multiply-adds (for an elementwise operator: one per output element). */
+  readonly multiplyAdds: number;
+}
+
+/** Shapes are static numbers (symbolic sizes are counted as 1). */
+export type CostRule = (inputs: readonly (readonly number[] | undefined)[], outputs: readonly (readonly number[])[], node: Node) => Cost;
+
+export interface OpDefinition {
+  readonly infer: InferRule;
+  /** "none" is a decision that no gradient exists, never a default. */
+  readonly gradient: GradientRule | "none";
+  readonly cost: CostRule;
+  /**
+   * Whether row r (along `axis`) of output 0 depends on row r of this input alone, so that a want for some rows passes on,
+   * and the rule, asked for rows, takes a compact `dy`. Absent: the operator mixes rows.
+   */
+  readonly keepsRows?: (input: number, axis: number, node: Node) => boolean;
+  /** Whether the rule, asked for some rows along `axis` of this input and given a whole `dy`, computes those rows alone (as products do). Absent: it computes all, and the walk gathers. */
+  readonly computesRows?: (input: number, axis: number, node: Node) => boolean;
+}

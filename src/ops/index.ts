@@ -1,0 +1,35 @@
+// Every operator that we know, collected from the family files; the keys are the type OpType.
+// A family file exports operator definitions and nothing else.
+import * as convolution from "./convolution.ts";
+import type { OpDefinition } from "./definition.ts";
+import * as elementwise from "./elementwise.ts";
+import * as indexing from "./indexing.ts";
+import * as loss from "./loss.ts";
+import * as normalization from "./normalization.ts";
+import * as pooling from "./pooling.ts";
+import * as product from "./product.ts";
+import * as quantization from "./quantization.ts";
+import * as reduction from "./reduction.ts";
+import * as resize from "./resize.ts";
+import * as shape from "./shape.ts";
+import * as update from "./update.ts";
+
+export const ops = {
+  ...convolution,
+  ...elementwise,
+  ...indexing,
+  ...loss,
+  ...normalization,
+  ...pooling,
+  ...product,
+  ...quantization,
+  ...reduction,
+  ...resize,
+  ...shape,
+  ...update,
+} satisfies Record<string, OpDefinition>;
+
+export type OpType = keyof typeof ops;
+
+export const isOpType = (op: string): op is OpType => Object.hasOwn(ops, op);
+export const opDefinition = (op: string): OpDefinition | undefined => (isOpType(op) ? ops[op] : undefined);

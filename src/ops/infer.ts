@@ -1,0 +1,33 @@
+// Types of a node's outputs, from the operator's shape rule.
+import { FrostbitError } from "../ir/errors.ts";
+import { describeNode, type Dim, type Node } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { type Builder, createBuilder, type InferNode } from "../ir/builder.ts";
+import type { Graph } from "../ir/graph.ts";
+import { toNumbers } from "../ir/tensor.ts";
+import { opDefinition } from "./index.ts";
+
+const maxElements = 1024;
+
+function elementsOf(constant: Tensor | undefined): readonly Dim[] | undefined {
+  if (!constant || constant.data.length > maxElements || !/^(u?int(32|64)|bool)$/.test(constant.dtype)) return undefined;
+  return toNumbers(constant);
+}
+
+export const inferNode: InferNode = (node, type, constant) => {
+  const definition = opDefinition(node.op);
+  if (!definition) throw new FrostbitError("UNSUPPORTED_OP", `${describeNode(node)}: no such operator is known.`);
+  return definition.infer({
+    node,
+    inputs: node.inputs.map((input) => (input === "" ? undefined : type(input))),
+    elements: (i) => {
+      const name = node.inputs[i];
+      if (name === undefined || name === "") return undefined;
+      return type(name)?.elements ?? elementsOf(constant(name));
+    },
+    constant: (i) => (node.inputs[i] ? constant(node.inputs[i]) : undefined),
+  });
+};
+
+/** A builder that starts from `start` and knows all operators. */
+export const buildOn = (start?: Graph): Builder => createBuilder(inferNode, start);
