@@ -1,0 +1,131 @@
+// Reverse-mode differentiation as a function from graph to graph. The walk goes only where something wanted lies upstream.
+import { FrostbitError } from "../ir/errors.ts";
+import type { Builder } from "../ir/builder.ts";
+import { describeNode, type Graph, type Node } from "../ir/graph.ts";
+import type { Rows, Want } from "../ops/definition.ts";
+import { opDefinition } from "../ops/index.ts";
+import { buildOn } from "../ops/infer.ts";
+import { sumToShape } from "./sum-to-shape.ts";
+
+/** What is asked for: all of a value's gradient, or some rows of it, which come back compactly. */
+export type Wanted = ReadonlyMap<string, "all" | Rows>;
+
+export interface Differentiated {
+  readonly graph: Graph;
+  /** For each wanted value, the name of its gradient; values that the loss does not depend on are absent. */
+  readonly gradients: ReadonlyMap<string, string>;
+}
+
+/** Adds the gradients of `loss` (a scalar) with respect to `wanted` to a graph of static shapes. */
+export function gradient(graph: Graph, loss: string, wanted: Wanted): Differentiated {
+  const build = buildOn(graph);
+  const gradients = appendGradients(build, graph.nodes, loss, wanted);
+  return { graph: build.graph(graph.outputs), gradients };
+}
+
+/** The same, adding to a builder that already holds `nodes`. Throws NO_GRADIENT naming every operator in the way. */
+export function appendGradients(
+  build: Builder,
+  nodes: readonly Node[],
+  loss: string,
+  wanted: Wanted,
+): ReadonlyMap<string, string> {
+  const needs = spreadNeeds(nodes, wanted);
+  const path = nodesBefore(nodes, loss).filter((node) => node.outputs.some((output) => needs.has(output)));
+  refuseMissingGradients(path, needs, wanted.size);
+  const collected = new Map<string, string[]>([[loss, [build.scalar(1, loss)]]]);
+  for (const node of [...path].reverse()) differentiateNode(build, node, needs, collected);
+  const gradients = new Map<string, string>();
+  for (const value of wanted.keys()) {
+    const total = sumOf(build, collected.get(value));
+    if (total !== undefined) gradients.set(value, total);
+  }
+  return gradients;
+}
+
+type Needs = ReadonlyMap<string, "all" | Rows>;
+
+/** Which values lie downstream of a wanted one, and whether only some of their rows do. */
+function spreadNeeds(nodes: readonly Node[], wanted: Wanted): Needs {
+  const needs = new Map(wanted);
+  for (const node of nodes) {
+    const need = needOfOutput(node, needs);
+    if (need === undefined) continue;
+    for (const output of node.outputs) if (output !== "" && !needs.has(output)) needs.set(output, need);
+  }
+  return needs;
+}
+
+function needOfOutput(node: Node, needs: Needs): "all" | Rows | undefined {
+  const definition = opDefinition(node.op);
+  let result: "all" | Rows | undefined;
+  for (const [i, input] of node.inputs.entries()) {
+    const need = needs.get(input);
+    if (need === undefined) continue;
+    const keeps = need !== "all" && definition?.keepsRows?.(i, need.axis, node) === true;
+    if (!keeps || (result !== undefined && !sameRows(result, need))) return "all";
+    result = need;
+  }
+  return result;
+}
+
+const sameRows = (a: Want, b: Want): boolean =>
+  typeof a === "object" && typeof b === "object" && a.rows === b.rows && a.axis === b.axis;
+
+/** The nodes that `loss` depends on, in order. */
+function nodesBefore(nodes: readonly Node[], loss: string): readonly Node[] {
+  const reached = new Set([loss]);
+  const result: Node[] = [];
+  for (const node of [...nodes].reverse()) {
+    if (!node.outputs.some((output) => reached.has(output))) continue;
+    result.push(node);
+    for (const input of node.inputs) reached.add(input);
+  }
+  return result.reverse();
+}
+
+function refuseMissingGradients(path: readonly Node[], needs: Needs, count: number): void {
+  const missing = path.filter(
+    (node) => node.inputs.some((input) => needs.has(input)) && opDefinition(node.op)?.gradient === "none",
+  );
+  if (missing.length === 0) return;
+  throw new FrostbitError(
+    "NO_GRADIENT",
+    `${missing.map(describeNode).join(", ")}: no gradient exists, and ${missing.length === 1 ? "it lies" : "they lie"} between the loss and ${count} trained values. End the trained graph before ${missing.length === 1 ? "it" : "them"}.`,
+  );
+}
+
+function differentiateNode(build: Builder, node: Node, needs: Needs, collected: Map<string, string[]>): void {
+  const rule = opDefinition(node.op)?.gradient;
+  const dys = node.outputs.map((output) => sumOf(build, collected.get(output)));
+  if (dys.every((dy) => dy === undefined) || rule === undefined || rule === "none") return;
+  const asked = node.inputs.map((input, i) => askFor(node, i, needs.get(input), needs.get(node.outputs[0])));
+  const dxs = rule({ node, build, dys, wants: (i) => asked[i] ?? "none", type: build.type });
+  for (const [i, input] of node.inputs.entries()) {
+    const need = needs.get(input);
+    const dx = dxs[i];
+    if (need === undefined || dx === undefined) continue;
+    const fitted = fitGradient(build, dx, input, need, asked[i]);
+    const list = collected.get(input);
+    if (list) list.push(fitted);
+    else collected.set(input, [fitted]);
+  }
+}
+
+/** Rows are asked of a rule if `dy` holds just these rows already, or if the rule computes rows of a whole `dy`. */
+function askFor(node: Node, input: number, need: Want | undefined, outputNeed: Want | undefined): Want {
+  if (need === undefined || typeof need === "string") return need ?? "none";
+  const isCompact = outputNeed !== undefined && sameRows(need, outputNeed);
+  return isCompact || opDefinition(node.op)?.computesRows?.(input, need.axis, node) === true ? need : "all";
+}
+
+function fitGradient(build: Builder, dx: string, input: string, need: Want, asked: Want): string {
+  if (typeof asked === "object") return dx;
+  const whole = sumToShape(build, dx, build.type(input).shape);
+  return typeof need === "object" ? build.node("Gather", [whole, need.rows], { axis: need.axis }) : whole;
+}
+
+function sumOf(build: Builder, parts: readonly string[] | undefined): string | undefined {
+  return parts?.reduce((total, part) => build.node("Add", [total, part]));
+}
+

@@ -1,0 +1,64 @@
+// Puts FakeQuantize nodes into a graph at the sites chosen, with the ranges that calibration found.
+import { assert } from "../ir/errors.ts";
+import type { DType } from "../ir/dtype.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { scalar, type Tensor } from "../ir/tensor.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import type { Qparams } from "./qparams.ts";
+import { boundsOf } from "./quantizer.ts";
+import type { Site, Sites } from "./sites.ts";
+
+/** `qparams`: by site name; those of weights have one scale per row. */
+export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMap<string, Qparams>): Graph {
+  const constants = new Map(graph.constants);
+  const values = new Map(graph.values);
+  const added = new Map<string, Node[]>();
+  const renamed = new Map<string, string>();
+  const add = (name: string, value: Tensor): string => {
+    constants.set(name, value);
+    values.set(name, { dtype: value.dtype, shape: value.shape });
+    return name;
+  };
+  for (const site of [...sites.weights, ...sites.activations]) {
+    const node = quantizerNode(graph, site, sites, qparams, add);
+    const list = added.get(site.value) ?? [];
+    added.set(site.value, [...list, node]);
+    const readers = site.readers === "all" ? ["*"] : site.readers;
+    for (const reader of readers) renamed.set(`${reader}\n${site.value}`, node.outputs[0]);
+  }
+  const rename = (node: Node): Node => ({
+    ...node,
+    inputs: node.inputs.map((input) => renamed.get(`${node.name}\n${input}`) ?? renamed.get(`*\n${input}`) ?? input),
+  });
+  const first = [...added].filter(([value]) => graph.constants.has(value) || graph.inputs.includes(value)).flatMap(([, nodes]) => nodes);
+  const nodes = graph.nodes.flatMap((node) => [rename(node), ...node.outputs.flatMap((output) => added.get(output) ?? [])]);
+  return inferTypes({ ...graph, nodes: [...first, ...nodes], constants, values });
+}
+
+function quantizerNode(
+  graph: Graph,
+  site: Site,
+  sites: Sites,
+  qparams: ReadonlyMap<string, Qparams>,
+  add: (name: string, value: Tensor) => string,
+): Node {
+  const dtype: DType = graph.values.get(site.value)?.dtype ?? "float32";
+  const owner = site.sameAs === undefined ? site : sites.activations.find((other) => other.value === site.sameAs);
+  const found = owner && qparams.get(owner.name);
+  assert(owner && found, `no qparams for site "${site.name}"`);
+  const { low, high } = boundsOf(site.bits, site.symmetric);
+  const zeroPoint = site.symmetric ? "" : add(`${owner.name}_zero_point`, found.zeroPoint);
+  return {
+    name: `${site.name}_quantizer`,
+    op: "FakeQuantize",
+    inputs: [
+      site.value,
+      add(`${owner.name}_scale`, found.scale),
+      zeroPoint,
+      add(`${dtype}:${low}`, scalar(dtype, low)),
+      add(`${dtype}:${high}`, scalar(dtype, high)),
+    ],
+    outputs: [`${site.name}_quantized`],
+    attributes: { bits: site.bits, ...(site.axis === undefined ? {} : { axis: site.axis }) },
+  };
+}

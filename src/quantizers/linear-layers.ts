@@ -1,0 +1,59 @@
+// The layers that can be quantized and whose rows EfQAT freezes: products with a constant weight.
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+
+export interface LinearLayer {
+  /** The weight's name without ".weight", or the node's name. */
+  readonly name: string;
+  readonly node: Node;
+  /** The value that enters the layer. */
+  readonly input: string;
+  /** The constant or variable that holds the weight, behind its quantizer if it has one. */
+  readonly weight: string;
+  /** The weight's output channels: 0 for Conv and transposed Gemm, 1 for MatMul, Gemm and ConvTranspose. */
+  readonly rowAxis: number;
+  /** "" where the layer has none. */
+  readonly bias: string;
+}
+
+function rowAxisOf(node: Node): number | undefined {
+  if (node.op === "Conv") return 0;
+  if (node.op === "Gemm") return numberAttribute(node, "transB", 0) === 1 ? 0 : 1;
+  return node.op === "MatMul" || node.op === "ConvTranspose" ? 1 : undefined;
+}
+
+/** A grouped ConvTranspose has its output channels along two axes; a weight of rank 1 has none. */
+function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
+  const type = graph.values.get(weight);
+  if (type === undefined || type.shape.length < 2 || !/^float(32|64)$/.test(type.dtype)) return false;
+  if (node.op === "MatMul") return type.shape.length === 2;
+  if (node.op === "ConvTranspose") return numberAttribute(node, "group", 1) === 1;
+  return !(node.op === "Gemm" && numberAttribute(node, "transA", 0) === 1);
+}
+
+export function linearLayers(graph: Graph): readonly LinearLayer[] {
+  const made = producers(graph);
+  const parameters = new Set([...graph.constants.keys(), ...graph.variables]);
+  const behindQuantizer = (value: string): string => {
+    const node = made.get(value);
+    return node?.op === "FakeQuantize" ? node.inputs[0] : value;
+  };
+  const names = new Set<string>();
+  return graph.nodes.flatMap((node) => {
+    const rowAxis = rowAxisOf(node);
+    if (rowAxis === undefined) return [];
+    const weight = behindQuantizer(node.inputs[1]);
+    if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
+    const stem = weight.endsWith(".weight") ? weight.slice(0, -".weight".length) : node.name;
+    const name = names.has(stem) ? node.name : stem;
+    names.add(name);
+    return [{ name, node, input: behindQuantizer(node.inputs[0]), weight, rowAxis, bias: node.inputs[2] ?? "" }];
+  });
+}
+
+/** The node that alone reads a value, if there is just one and the value is no output of the graph. */
+export function onlyReader(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, value: string): Node | undefined {
+  const list = readers.get(value) ?? [];
+  return list.length === 1 && !graph.outputs.includes(value) ? list[0] : undefined;
+}
+

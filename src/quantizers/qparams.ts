@@ -1,0 +1,53 @@
+// Scale and zero point from a range.
+import type { DType } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { boundsOf } from "./quantizer.ts";
+
+export interface Qparams {
+  /** Shape [] per tensor, [rows] per channel. */
+  readonly scale: Tensor;
+  readonly zeroPoint: Tensor;
+}
+
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** EfQAT eq. 2, with 0 inside the range: scale = (max − min)/(2^b − 1), zeroPoint = round(−min/scale). */
+export function asymmetricQparams(range: Range, bits: number, dtype: DType, where: string): Qparams {
+  const min = Math.min(range.min, 0);
+  const max = Math.max(range.max, 0);
+  if (!Number.isFinite(min) || !Number.isFinite(max))
+    throw new FrostbitError("BAD_DATA", `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`);
+  if (min === max)
+    throw new FrostbitError("BAD_DATA", `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`);
+  const scale = (max - min) / boundsOf(bits, false).high;
+  return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [roundHalfToEven(-min / scale) + 0]) };
+}
+
+/** EfQAT eq. 4 per row: scale = max|w| / (2^(b−1) − 1); a row of zeros gets scale 1. */
+export function symmetricQparams(largest: readonly number[], bits: number, dtype: DType): Qparams {
+  const { high } = boundsOf(bits, true);
+  const scales = largest.map((value) => (value > 0 ? value / high : 1));
+  return { scale: tensorOf(dtype, [scales.length], scales), zeroPoint: tensorOf(dtype, [], [0]) };
+}
+
+/** Calls `visit` for each element with the index of its row along `axis`. */
+export function forEachInRows(t: Tensor, axis: number, visit: (row: number, value: number, index: number) => void): void {
+  const data = numbersOf(t);
+  const inner = sizeOf(t.shape.slice(axis + 1));
+  const rows = t.shape[axis];
+  for (let i = 0; i < data.length; i++) visit(Math.floor(i / inner) % rows, data[i], i);
+}
+
+/** max|w| of each row. */
+export function largestOfRows(t: Tensor, axis: number): number[] {
+  const result = new Array<number>(t.shape[axis]).fill(0);
+  forEachInRows(t, axis, (row, value) => {
+    result[row] = Math.max(result[row], Math.abs(value));
+  });
+  return result;
+}

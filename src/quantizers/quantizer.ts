@@ -1,0 +1,45 @@
+// What a quantizer is: a FakeQuantize node and the parameters it reads.
+import type { Graph, Node } from "../ir/graph.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+
+export type Granularity = "tensor" | { readonly axis: number } | { readonly axis: number; readonly groupSize: number };
+
+/** Half-open choices are none: every quantizer has its integer bounds. */
+export interface Bounds {
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Symmetric: the restricted signed range ±(2^(b-1) - 1). Asymmetric: 0 to 2^b - 1. */
+export function boundsOf(bits: number, symmetric: boolean): Bounds {
+  const high = symmetric ? 2 ** (bits - 1) - 1 : 2 ** bits - 1;
+  return { low: symmetric ? -high : 0, high };
+}
+
+/** A FakeQuantize node read back: which value it quantizes and the names of its qparams. */
+export interface Quantizer {
+  readonly node: Node;
+  readonly value: string;
+  readonly output: string;
+  readonly scale: string;
+  /** "" for a symmetric quantizer. */
+  readonly zeroPoint: string;
+  readonly bits: number;
+  readonly axis: number | undefined;
+}
+
+export function quantizerOf(node: Node): Quantizer {
+  const [value, scale, zeroPoint] = node.inputs;
+  return {
+    node,
+    value,
+    output: node.outputs[0],
+    scale,
+    zeroPoint,
+    bits: numberAttribute(node, "bits", 8),
+    axis: numberAttribute(node, "axis"),
+  };
+}
+
+export const quantizersOf = (graph: Graph): readonly Quantizer[] =>
+  graph.nodes.filter((node) => node.op === "FakeQuantize").map(quantizerOf);
