@@ -1,0 +1,142 @@
+// Runs the float model over calibration data and sets the range of every quantizer.
+import type { DType } from "../ir/dtype.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
+import {
+  addToHistogram,
+  createHistogram,
+  type Histogram,
+  mseLargest,
+  mseRange,
+  type ObserverName,
+  percentileRange,
+} from "../quantizers/observers/observer.ts";
+import { asymmetricQparams, forEachInRows, largestOfRows, type Qparams, type Range, symmetricQparams } from "../quantizers/qparams.ts";
+import type { Site, Sites } from "../quantizers/sites.ts";
+import type { Context } from "../training/context.ts";
+
+/** Named input tensors, a batch a time; each call starts over with the same batches. */
+export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
+
+export interface CalibrationOptions {
+  readonly observer: ObserverName;
+  readonly calibrationSamples: number;
+}
+
+/** Qparams of every site, by site name. */
+export async function calibrate(
+  graph: Graph,
+  sites: Sites,
+  batches: CalibrationBatches,
+  options: CalibrationOptions,
+  context: Context,
+): Promise<ReadonlyMap<string, Qparams>> {
+  const owners = sites.activations.filter((site) => site.sameAs === undefined);
+  const values = [...new Set(owners.map((site) => site.value))];
+  const ranges = await observeRanges(graph, values, batches, options, context);
+  const histograms = options.observer === "min-max" ? undefined : await observeHistograms(graph, ranges, batches, options, context);
+  const result = new Map<string, Qparams>();
+  for (const site of sites.weights) result.set(site.name, weightQparams(graph, site, options.observer));
+  for (const site of owners) {
+    const range = chooseRange(site, ranges, histograms, options.observer);
+    result.set(site.name, asymmetricQparams(range, site.bits, dtypeOf(graph, site.value), site.value));
+  }
+  return result;
+}
+
+const dtypeOf = (graph: Graph, value: string): DType => graph.values.get(value)?.dtype ?? "float32";
+
+function weightQparams(graph: Graph, site: Site, observer: ObserverName): Qparams {
+  const weight = graph.constants.get(site.value);
+  assert(weight && site.axis !== undefined, `weight "${site.value}" is no constant`);
+  const largest = observer === "mse" ? mseOfRows(weight, site.axis, site.bits) : largestOfRows(weight, site.axis);
+  return symmetricQparams(largest, site.bits, weight.dtype);
+}
+
+function mseOfRows(weight: Tensor, axis: number, bits: number): number[] {
+  const rows: number[][] = Array.from({ length: weight.shape[axis] }, () => []);
+  forEachInRows(weight, axis, (row, value) => rows[row].push(value));
+  return rows.map((row) => mseLargest(row, bits));
+}
+
+function chooseRange(
+  site: Site,
+  ranges: ReadonlyMap<string, Range>,
+  histograms: ReadonlyMap<string, Histogram> | undefined,
+  observer: ObserverName,
+): Range {
+  const range = ranges.get(site.value);
+  assert(range, `no range was observed for "${site.value}"`);
+  const histogram = histograms?.get(site.value);
+  if (!histogram || range.min === range.max) return range;
+  return observer === "mse" ? mseRange(histogram, site.bits) : percentileRange(histogram);
+}
+
+async function observeRanges(
+  graph: Graph,
+  values: readonly string[],
+  batches: CalibrationBatches,
+  options: CalibrationOptions,
+  context: Context,
+): Promise<Map<string, Range>> {
+  const build = buildOn(graph);
+  const names = values.map((value) => [
+    build.node("ReduceMin", [value], { keepdims: 0 }),
+    build.node("ReduceMax", [value], { keepdims: 0 }),
+  ]);
+  const ranges = new Map<string, Range>();
+  await observe(build.graph(names.flat()), batches, options, context, "calibrate", (outputs) => {
+    values.forEach((value, i) => {
+      const [min, max] = names[i].map((name) => numbersOf(outputs(name))[0]);
+      const known = ranges.get(value) ?? { min, max };
+      ranges.set(value, { min: Math.min(known.min, min), max: Math.max(known.max, max) });
+    });
+  });
+  return ranges;
+}
+
+async function observeHistograms(
+  graph: Graph,
+  ranges: ReadonlyMap<string, Range>,
+  batches: CalibrationBatches,
+  options: CalibrationOptions,
+  context: Context,
+): Promise<Map<string, Histogram>> {
+  const build = buildOn(graph);
+  const copies = new Map([...ranges.keys()].map((value) => [value, build.node("Identity", [value])]));
+  const histograms = new Map([...ranges].map(([value, range]) => [value, createHistogram(range)]));
+  await observe(build.graph([...copies.values()]), batches, options, context, "calibrate: histograms", (outputs) => {
+    for (const [value, histogram] of histograms) addToHistogram(histogram, numbersOf(outputs(copies.get(value) ?? "")));
+  });
+  return histograms;
+}
+
+async function observe(
+  graph: Graph,
+  batches: CalibrationBatches,
+  options: CalibrationOptions,
+  context: Context,
+  phase: string,
+  see: (output: (name: string) => Tensor) => void,
+): Promise<void> {
+  const executable = await context.engine.compile(graph, context.threads === undefined ? {} : { threads: context.threads });
+  const program = executable.bind(await context.engine.variables(new Map()));
+  let done = 0;
+  try {
+    for await (const inputs of batches()) {
+      const outputs = await program.run(inputs, context.signal ? { signal: context.signal } : {});
+      see((name) => {
+        const found = outputs.get(name);
+        assert(found, `calibration output "${name}" is missing`);
+        return found;
+      });
+      done += inputs.values().next().value?.shape[0] ?? 0;
+      context.onProgress?.({ phase, done, total: options.calibrationSamples });
+    }
+  } finally {
+    await executable.dispose();
+  }
+  if (done === 0) throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
+}

@@ -1,0 +1,88 @@
+// How a range is chosen from what was seen of a value.
+import { boundsOf } from "../quantizer.ts";
+import { roundHalfToEven } from "../../ir/round.ts";
+import type { Range } from "../qparams.ts";
+
+export type ObserverName = "min-max" | "percentile" | "mse";
+
+/** Counts of equal bins over `range`. */
+export interface Histogram {
+  readonly range: Range;
+  readonly counts: Float64Array;
+}
+
+export const histogramBins = 2048;
+
+export function createHistogram(range: Range): Histogram {
+  return { range, counts: new Float64Array(histogramBins) };
+}
+
+export function addToHistogram(histogram: Histogram, values: ArrayLike<number>): void {
+  const { range, counts } = histogram;
+  const perBin = counts.length / (range.max - range.min || 1);
+  for (let i = 0; i < values.length; i++)
+    counts[Math.min(counts.length - 1, Math.max(0, Math.floor((values[i] - range.min) * perBin)))]++;
+}
+
+/** The range that leaves out the share `1 − share` of the values, half of it on each side where there is one. */
+export function percentileRange(histogram: Histogram, share = 0.9999): Range {
+  const { range, counts } = histogram;
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  const cut = (total * (1 - share)) / 2;
+  const width = (range.max - range.min) / counts.length;
+  const edge = (order: Iterable<number>): number => {
+    let seen = 0;
+    for (const bin of order) {
+      seen += counts[bin];
+      if (seen > cut) return bin;
+    }
+    return 0;
+  };
+  const low = edge(counts.keys());
+  const high = edge([...counts.keys()].reverse());
+  return { min: range.min + low * width, max: range.min + (high + 1) * width };
+}
+
+/** Of 100 ranges shrunk towards 0, the one with the least squared error of the quantized values. */
+export function mseRange(histogram: Histogram, bits: number): Range {
+  const { range } = histogram;
+  let best = range;
+  let least = Number.POSITIVE_INFINITY;
+  for (let percent = 100; percent >= 1; percent--) {
+    const candidate = { min: (Math.min(range.min, 0) * percent) / 100, max: (Math.max(range.max, 0) * percent) / 100 };
+    const error = squaredError(histogram, candidate, bits);
+    if (error < least) [least, best] = [error, candidate];
+  }
+  return best;
+}
+
+function squaredError({ range, counts }: Histogram, candidate: Range, bits: number): number {
+  const { high } = boundsOf(bits, false);
+  const scale = (candidate.max - candidate.min) / high;
+  if (scale === 0) return Number.POSITIVE_INFINITY;
+  const zeroPoint = roundHalfToEven(-candidate.min / scale);
+  const width = (range.max - range.min) / counts.length;
+  let error = 0;
+  for (let bin = 0; bin < counts.length; bin++) {
+    const x = range.min + (bin + 0.5) * width;
+    const q = Math.min(high, Math.max(0, roundHalfToEven(x / scale) + zeroPoint));
+    error += counts[bin] * (x - (q - zeroPoint) * scale) ** 2;
+  }
+  return error;
+}
+
+/** Of 80 shrunk maxima, the one with the least squared error of a symmetric quantizer over `values`. */
+export function mseLargest(values: readonly number[], bits: number): number {
+  const { high } = boundsOf(bits, true);
+  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  let best = largest;
+  let least = Number.POSITIVE_INFINITY;
+  for (let step = 0; step < 80 && largest > 0; step++) {
+    const candidate = largest * (1 - 0.01 * step);
+    const scale = candidate / high;
+    let error = 0;
+    for (const w of values) error += (w - scale * Math.min(high, Math.max(-high, roundHalfToEven(w / scale)))) ** 2;
+    if (error < least) [least, best] = [error, candidate];
+  }
+  return best;
+}

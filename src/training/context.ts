@@ -1,0 +1,19 @@
+// What every long call is given besides its model, data and options.
+import type { Engine } from "../engines/engine.ts";
+
+export interface Progress {
+  readonly phase: string;
+  /** Samples done and to do in this phase. */
+  readonly done: number;
+  readonly total: number;
+  /** Loss or accuracy so far, where the phase has one. */
+  readonly note?: string;
+}
+
+export interface Context {
+  readonly engine: Engine;
+  readonly seed: number;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
