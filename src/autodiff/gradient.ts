@@ -122,8 +122,11 @@ function askFor(node: Node, input: number, need: Want | undefined, outputNeed: W
 function fitGradient(build: Builder, dx: string, input: string, need: Want, asked: Want): string {
   if (typeof asked === "object") return dx;
   const whole = sumToShape(build, dx, build.type(input).shape);
-  return typeof need === "object" ? build.node("Gather", [whole, need.rows], { axis: need.axis }) : whole;
+  return typeof need === "object" ? build.node("Gather", [whole, need.rows], { axis: rowAxisIn(build.type(input).shape, need) }) : whole;
 }
+
+/** A 1-D parameter (a scale, say) has its rows along its only axis, whatever axis the weight's rows lie along. */
+export const rowAxisIn = (shape: readonly unknown[], rows: Rows): number => Math.min(rows.axis, shape.length - 1);
 
 function sumOf(build: Builder, parts: readonly string[] | undefined): string | undefined {
   return parts?.reduce((total, part) => build.node("Add", [total, part]));

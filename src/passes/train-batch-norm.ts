@@ -1,0 +1,47 @@
+// Batch normalization in training mode: statistics of the batch, and running statistics that follow them.
+import type { Builder } from "../ir/builder.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { buildOn, inferNode } from "../ops/infer.ts";
+
+/** Names of the running mean and variance of every batch normalization: variables of the training graph. */
+export const runningStatistics = (graph: Graph): readonly string[] =>
+  graph.nodes.filter((node) => node.op === "BatchNormalization").flatMap((node) => node.inputs.slice(3, 5));
+
+/** Replaces every BatchNormalization; the running variance is the unbiased one, as PyTorch's. Needs static shapes. */
+export function trainBatchNorm(graph: Graph): Graph {
+  const normalizations = graph.nodes.filter((node) => node.op === "BatchNormalization");
+  const values = new Map(graph.values);
+  const nodes = graph.nodes.map((node) => {
+    if (node.op !== "BatchNormalization") return node;
+    const training = trainingNode(node);
+    const types = inferNode(training, (value) => values.get(value), (value) => graph.constants.get(value));
+    training.outputs.forEach((output, i) => values.set(output, types[i]));
+    return training;
+  });
+  const build = buildOn({ ...graph, nodes, values });
+  for (const name of runningStatistics(graph)) build.variable(name, build.type(name));
+  for (const node of normalizations) followStatistics(build, node);
+  return build.graph(graph.outputs);
+}
+
+const trainingNode = (node: Node): Node => ({
+  name: node.name,
+  op: "BatchNormalizationTraining",
+  inputs: node.inputs.slice(0, 3),
+  outputs: [node.outputs[0], `${node.outputs[0]}/mean`, `${node.outputs[0]}/variance`],
+  attributes: { epsilon: numberAttribute(node, "epsilon", 1e-5) },
+});
+
+function followStatistics(build: Builder, node: Node): void {
+  const momentum = numberAttribute(node, "momentum", 0.9);
+  const shape = build.type(node.inputs[0]).shape.map(Number);
+  const count = shape.reduce((product, size) => product * size, 1) / shape[1];
+  const follow = (running: string, batch: string, factor: number): void => {
+    const kept = build.node("Mul", [running, build.scalar(momentum, running)]);
+    const added = build.node("Mul", [batch, build.scalar((1 - momentum) * factor, running)]);
+    build.update(running, build.node("Add", [kept, added]));
+  };
+  follow(node.inputs[3], `${node.outputs[0]}/mean`, 1);
+  follow(node.inputs[4], `${node.outputs[0]}/variance`, count > 1 ? count / (count - 1) : 1);
+}

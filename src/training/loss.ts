@@ -1,0 +1,50 @@
+// Losses, as nodes added to the training graph.
+import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+
+export type LossName = "cross-entropy" | "distill";
+
+export const labelsInput = "frostbit/labels";
+
+/** The scores that a classifier's loss is taken of: its first output, or what its final Softmax reads. */
+export function logitsOf(graph: Graph): string {
+  const output = graph.outputs[0];
+  const node = producers(graph).get(output);
+  const logits = node?.op === "Softmax" ? node.inputs[0] : output;
+  const shape = graph.values.get(logits)?.shape ?? [];
+  if (shape.length !== 2)
+    throw new FrostbitError("BAD_MODEL", `The model's first output "${output}" has shape [${shape.join(", ")}]; a classifier's is [batch, classes]. Give a model whose first output is the class scores.`);
+  return logits;
+}
+
+/** Mean cross-entropy against the labels, an input of the graph. */
+export function addCrossEntropy(build: Builder, logits: string): string {
+  const batch = build.type(logits).shape[0];
+  const labels = build.input(labelsInput, { dtype: "int64", shape: [batch] });
+  return build.node("SoftmaxCrossEntropyLoss", [logits, labels], { reduction: "mean" }, "loss");
+}
+
+/** Mean cross-entropy against the float model's probabilities: the teacher runs inside the step, no labels needed. */
+export function addDistillation(build: Builder, logits: string, teacher: Graph): string {
+  const target = build.node("Softmax", [inlineGraph(build, teacher, "teacher/").get(logitsOf(teacher)) ?? ""], { axis: -1 });
+  const logProbabilities = build.node("LogSoftmax", [logits], { axis: -1 });
+  const total = build.node("ReduceSum", [build.node("Mul", [target, logProbabilities])], { keepdims: 0 });
+  return build.node("Mul", [total, build.scalar(-1 / Number(build.type(logits).shape[0]), total)], {}, "loss");
+}
+
+/** Adds another graph's nodes and constants under a prefix, on the same inputs; gives its values' new names. */
+export function inlineGraph(build: Builder, graph: Graph, prefix: string): ReadonlyMap<string, string> {
+  const names = new Map<string, string>(graph.inputs.map((input) => [input, input]));
+  for (const [name, value] of graph.constants) names.set(name, build.constant(value, prefix + name));
+  for (const node of graph.nodes) inlineNode(build, node, prefix, names);
+  return names;
+}
+
+function inlineNode(build: Builder, node: Node, prefix: string, names: Map<string, string>): void {
+  const inputs = node.inputs.map((input) => (input === "" ? undefined : names.get(input)));
+  const outputs = build.nodes(node.op, inputs, node.outputs.map((output) => output !== ""), node.attributes, prefix + node.name);
+  node.outputs.forEach((output, i) => {
+    if (output !== "") names.set(output, outputs[i]);
+  });
+}

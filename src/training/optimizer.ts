@@ -1,0 +1,56 @@
+// Optimizers, as update nodes added to the training graph.
+import type { Builder } from "../ir/builder.ts";
+import type { DType } from "../ir/dtype.ts";
+import { type Tensor, zeros } from "../ir/tensor.ts";
+import type { Rows } from "../ops/definition.ts";
+import { rowAxisIn } from "../autodiff/gradient.ts";
+
+export type Optimizer =
+  | { readonly kind: "sgd"; readonly momentum: number; readonly weightDecay: number }
+  | { readonly kind: "adam"; readonly weightDecay: number };
+
+/** The optimizer's variables for one parameter, by name, at their start. Adam counts the steps of each row where rows train. */
+export function optimizerState(
+  optimizer: Optimizer,
+  name: string,
+  dtype: DType,
+  shape: readonly number[],
+  rows: Rows | undefined,
+): ReadonlyMap<string, Tensor> {
+  if (optimizer.kind === "sgd") return new Map([[`${name}/velocity`, zeros(dtype, shape)]]);
+  return new Map([
+    [`${name}/first_moment`, zeros(dtype, shape)],
+    [`${name}/second_moment`, zeros(dtype, shape)],
+    [`${name}/steps`, zeros(dtype, rows ? [shape[rowAxisIn(shape, rows)]] : [])],
+  ]);
+}
+
+/** Adds the update of `name` by its gradient and gives back the new value's name, not yet bound. */
+export function addUpdate(
+  build: Builder,
+  optimizer: Optimizer,
+  name: string,
+  gradient: string,
+  learningRate: string,
+  rows: Rows | undefined,
+): string {
+  const { dtype, shape } = build.type(name);
+  const state = optimizerState(optimizer, name, dtype, shape.map(Number), rows);
+  for (const [variable, value] of state) build.variable(variable, { dtype, shape: value.shape });
+  const axis = rows ? { axis: rowAxisIn(shape, rows) } : {};
+  const settings =
+    optimizer.kind === "sgd"
+      ? { momentum: optimizer.momentum, weightDecay: optimizer.weightDecay }
+      : { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: optimizer.weightDecay };
+  const [value, ...states] = build.nodes(
+    optimizer.kind === "sgd" ? "SgdUpdate" : "AdamUpdate",
+    [name, gradient, ...state.keys(), learningRate, rows?.rows],
+    [true, ...[...state].map(() => true)],
+    { ...settings, ...axis },
+    `${name}/update`,
+  );
+  [...state.keys()].forEach((variable, i) => {
+    build.update(variable, states[i]);
+  });
+  return value;
+}

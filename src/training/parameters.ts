@@ -1,0 +1,59 @@
+// What can be trained in a graph, by role.
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { quantizersOf } from "../quantizers/quantizer.ts";
+
+/**
+ * weight: rows that EfQAT freezes. weight-scale: frozen with its weight's rows. The others always train.
+ * input-scale, input-zero-point: qparams of activations.
+ */
+export type ParameterRole = "weight" | "weight-scale" | "input-scale" | "input-zero-point" | "bias" | "norm";
+
+export interface Parameter {
+  readonly name: string;
+  readonly role: ParameterRole;
+  /** The layer whose rows this parameter belongs to, for weights and their scales. */
+  readonly layer?: LinearLayer;
+}
+
+const normalizations = new Set(["BatchNormalization", "BatchNormalizationTraining", "LayerNormalization", "InstanceNormalization"]);
+
+/** Every parameter once, in the order of the nodes that read them. Constants and variables count alike. */
+export function parametersOf(graph: Graph): readonly Parameter[] {
+  const found = new Map<string, Parameter>();
+  const holds = (name: string | undefined): name is string =>
+    name !== undefined && (graph.constants.has(name) || graph.variables.includes(name));
+  const add = (name: string | undefined, role: ParameterRole, layer?: LinearLayer): void => {
+    if (holds(name) && !found.has(name)) found.set(name, { name, role, ...(layer ? { layer } : {}) });
+  };
+  const layers = new Map(linearLayers(graph).map((layer) => [layer.node.name, layer]));
+  const layerOfWeight = new Map([...layers.values()].map((layer) => [layer.weight, layer]));
+  for (const quantizer of quantizersOf(graph)) {
+    const layer = layerOfWeight.get(quantizer.value);
+    add(quantizer.scale, layer ? "weight-scale" : "input-scale", layer);
+    add(quantizer.zeroPoint, "input-zero-point");
+  }
+  const made = producers(graph);
+  for (const node of graph.nodes) {
+    const layer = layers.get(node.name);
+    if (layer) add(layer.weight, "weight", layer);
+    if (layer && node.op !== "MatMul") add(node.inputs[2], "bias");
+    if (normalizations.has(node.op)) for (const input of node.inputs.slice(1, 3)) add(input, "norm");
+    if (node.op === "Add") for (const name of biasesOfAddition(graph, node, made, layers)) add(name, "bias");
+  }
+  return [...found.values()];
+}
+
+/** A vector added to what a linear layer gives is its bias. */
+function biasesOfAddition(
+  graph: Graph,
+  node: Node,
+  made: ReadonlyMap<string, Node>,
+  layers: ReadonlyMap<string, LinearLayer>,
+): readonly string[] {
+  return node.inputs.filter((input, i) => {
+    const shape = graph.values.get(input)?.shape ?? [];
+    const other = made.get(node.inputs[1 - i]);
+    return other !== undefined && layers.has(other.name) && shape.filter((size) => size !== 1).length === 1;
+  });
+}

@@ -1,0 +1,138 @@
+// Builds the training step: forward, loss, backward of what is wanted and the optimizer's updates, as one graph.
+import { appendGradients } from "../autodiff/gradient.ts";
+import type { Builder } from "../ir/builder.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { setBatchSize } from "../passes/set-batch-size.ts";
+import { trainBatchNorm } from "../passes/train-batch-norm.ts";
+import { quantizersOf } from "../quantizers/quantizer.ts";
+import type { Rows } from "../ops/definition.ts";
+import { buildOn } from "../ops/infer.ts";
+import { addCrossEntropy, addDistillation, logitsOf, type LossName } from "./loss.ts";
+import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
+import { type Parameter, parametersOf } from "./parameters.ts";
+
+/** What trains of each weight, by its name: all of it, nothing, or rows chosen at each run. Weights left out train whole. */
+export type PlanShape = ReadonlyMap<string, "all" | "none" | "rows">;
+
+export interface StepOptions {
+  readonly batchSize: number;
+  readonly loss: LossName;
+  /** For weights, biases and norms. */
+  readonly optimizer: Optimizer;
+  /** The float model, for `distill`. */
+  readonly teacher?: Graph;
+  readonly plan: PlanShape;
+}
+
+export interface Step {
+  /** Outputs: the loss alone. Inputs: the model's, labels, learning rates and rows. */
+  readonly graph: Graph;
+  readonly loss: string;
+  /** Values of the variables at the start, optimizer state included. */
+  readonly initial: ReadonlyMap<string, Tensor>;
+  /** For each weight that trains by rows, the input that holds the rows' indices. */
+  readonly rowInputs: ReadonlyMap<string, string>;
+}
+
+export const learningRateInput = "frostbit/learning_rate";
+export const qparamLearningRateInput = "frostbit/qparam_learning_rate";
+/** Scales are kept at or above this. */
+export const smallestScale = 1e-12;
+
+const qparamOptimizer: Optimizer = { kind: "adam", weightDecay: 0 };
+const isQparam = ({ role }: Parameter): boolean => role.endsWith("scale") || role === "input-zero-point";
+
+export function buildStep(model: Graph, options: StepOptions): Step {
+  const graph = trainBatchNorm(setBatchSize(model, options.batchSize));
+  const build = buildOn(graph);
+  const parameters = parametersOf(graph);
+  const initial = new Map<string, Tensor>();
+  const make = (name: string): void => {
+    const value = model.constants.get(name);
+    assert(value, `parameter "${name}" has no value`);
+    initial.set(name, value);
+    build.variable(name, build.type(name));
+  };
+  for (const { name } of parameters) make(name);
+  for (const name of graph.variables) make(name);
+  const loss = addLoss(build, graph, options);
+  const rowInputs = new Map<string, string>();
+  const wanted = new Map(parameters.flatMap((parameter) => {
+    const want = wantOf(build, parameter, options.plan, rowInputs);
+    return want === "none" ? [] : [[parameter.name, want] as const];
+  }));
+  const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted);
+  const rates = new Map<string, string>();
+  for (const parameter of parameters) {
+    const found = gradients.get(parameter.name);
+    const want = wanted.get(parameter.name);
+    const rows = typeof want === "object" ? want : undefined;
+    for (const [name, value] of stateOf(parameter, options.optimizer, initial, rowsOfPlan(parameter, options.plan))) initial.set(name, value);
+    if (found !== undefined) updateParameter(build, graph, parameter, found, rows, options.optimizer, rates);
+  }
+  return { graph: build.graph([loss], "step"), loss, initial, rowInputs };
+}
+
+function addLoss(build: Builder, graph: Graph, options: StepOptions): string {
+  const logits = logitsOf(graph);
+  if (options.loss === "cross-entropy") return addCrossEntropy(build, logits);
+  if (!options.teacher) throw new FrostbitError("BAD_OPTION", 'loss "distill" needs the float model as teacher.');
+  return addDistillation(build, logits, setBatchSize(options.teacher, options.batchSize));
+}
+
+/** Weights and their scales follow the plan; everything else always trains. */
+function wantOf(build: Builder, parameter: Parameter, plan: PlanShape, rowInputs: Map<string, string>): "all" | "none" | Rows {
+  if (!parameter.layer) return "all";
+  const { weight, rowAxis } = parameter.layer;
+  const planned = plan.get(weight) ?? "all";
+  if (planned !== "rows") return planned;
+  const known = rowInputs.get(weight);
+  const rows = known ?? build.input(`frostbit/rows:${weight}`, { dtype: "int64", shape: [`rows:${weight}`] });
+  rowInputs.set(weight, rows);
+  return { rows, axis: rowAxis };
+}
+
+const rowsOfPlan = ({ layer }: Parameter, plan: PlanShape): Rows | undefined =>
+  layer && plan.get(layer.weight) === "rows" ? { rows: "", axis: layer.rowAxis } : undefined;
+
+function stateOf(parameter: Parameter, optimizer: Optimizer, initial: ReadonlyMap<string, Tensor>, rows: Rows | undefined): ReadonlyMap<string, Tensor> {
+  const value = initial.get(parameter.name);
+  assert(value, `parameter "${parameter.name}" has no value`);
+  return optimizerState(isQparam(parameter) ? qparamOptimizer : optimizer, parameter.name, value.dtype, value.shape, rows);
+}
+
+function updateParameter(
+  build: Builder,
+  graph: Graph,
+  parameter: Parameter,
+  gradient: string,
+  rows: Rows | undefined,
+  optimizer: Optimizer,
+  rates: Map<string, string>,
+): void {
+  const { name } = parameter;
+  const rate = learningRate(build, isQparam(parameter) ? qparamLearningRateInput : learningRateInput, name, rates);
+  const next = addUpdate(build, isQparam(parameter) ? qparamOptimizer : optimizer, name, gradient, rate, rows);
+  build.update(name, keepLegal(build, graph, parameter, next));
+}
+
+function learningRate(build: Builder, input: string, like: string, rates: Map<string, string>): string {
+  const name = rates.get(input) ?? build.input(input, { dtype: build.type(like).dtype, shape: [] });
+  rates.set(input, name);
+  return name;
+}
+
+/** Scales stay positive; zero points stay where they round to one of the quantizer's integers. */
+function keepLegal(build: Builder, graph: Graph, parameter: Parameter, next: string): string {
+  if (parameter.role.endsWith("scale")) return build.node("Max", [next, build.scalar(smallestScale, next)]);
+  if (parameter.role !== "input-zero-point") return next;
+  const quantizer = quantizersOf(graph).find(({ zeroPoint }) => zeroPoint === parameter.name);
+  const [low, high] = (quantizer?.node.inputs.slice(3) ?? []).map((bound) => numbersOf(graph.constants.get(bound) ?? assertTensor(bound))[0]);
+  return build.node("Clip", [next, build.scalar(low - 0.49, next), build.scalar(high + 0.49, next)]);
+}
+
+function assertTensor(name: string): never {
+  throw new Error(`internal: quantizer bound "${name}" is no constant`);
+}
