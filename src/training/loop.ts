@@ -1,0 +1,232 @@
+// Runs training steps: batches in, variables updated, selections renewed, checkpoints written.
+import type { Batch } from "../data/batches.ts";
+import type { Storage } from "../data/storage.ts";
+import type { Executable, Program, Variables } from "../engines/engine.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import type { Context } from "./context.ts";
+import { type FreezingPlan, planFromJson, planToJson, shapeOfPlan, trainedShare } from "./freezing-plan.ts";
+import { labelsInput } from "./loss.ts";
+import type { Optimizer } from "./optimizer.ts";
+import type { TrainingOptions } from "./options.ts";
+import { scheduleFactor } from "./schedule.ts";
+import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "./step.ts";
+
+/** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
+export interface PlanSource {
+  readonly refreshEvery: number;
+  readonly select: (weights: ReadonlyMap<string, Tensor>, draw: number) => FreezingPlan;
+}
+
+export interface TrainingJob {
+  readonly model: Graph;
+  /** The float model, for `distill`. */
+  readonly teacher?: Graph;
+  readonly options: TrainingOptions;
+  readonly plan: PlanSource;
+  readonly steps: number;
+  /** Full batches from step `start` on. */
+  readonly batches: (start: number) => AsyncIterable<Batch>;
+  readonly checkpoints?: { readonly storage: Storage; readonly fingerprint: string; readonly resume: boolean };
+}
+
+export interface TrainingResult {
+  /** The model with the trained values as its constants. */
+  readonly model: Graph;
+  readonly losses: readonly number[];
+  /** By weight: the share of its rows that trained, averaged over the steps. */
+  readonly trainedShare: ReadonlyMap<string, number>;
+  /** Seconds spent in steps, by step, of this process alone. */
+  readonly stepSeconds: readonly number[];
+}
+
+/** Throws ABORTED after the step in progress when `context.signal` fires, with a checkpoint written; DIVERGED at a NaN loss. */
+export async function train(job: TrainingJob, context: Context): Promise<TrainingResult> {
+  const run = await startRun(job, context);
+  try {
+    await runSteps(run);
+    const model = await withTrainedValues(job.model, run.variables);
+    const share = new Map([...run.trainedRows].map(([weight, sum]) => [weight, run.step === 0 ? 0 : sum / run.step]));
+    return { model, losses: run.losses, trainedShare: share, stepSeconds: run.stepSeconds };
+  } finally {
+    await run.compiled?.executable.dispose();
+    run.variables.dispose();
+  }
+}
+
+interface Compiled {
+  readonly key: string;
+  readonly step: Step;
+  readonly executable: Executable;
+  readonly program: Program;
+}
+
+interface Run {
+  readonly job: TrainingJob;
+  readonly context: Context;
+  readonly layers: readonly LinearLayer[];
+  readonly variables: Variables;
+  readonly losses: number[];
+  readonly trainedRows: Map<string, number>;
+  readonly stepSeconds: number[];
+  step: number;
+  plan: FreezingPlan;
+  compiled: Compiled | undefined;
+}
+
+async function startRun(job: TrainingJob, context: Context): Promise<Run> {
+  const saved = job.checkpoints?.resume ? await loadCheckpoint(job.checkpoints.storage, job.checkpoints.fingerprint) : undefined;
+  const run: Run = {
+    job,
+    context,
+    layers: linearLayers(job.model),
+    variables: await context.engine.variables(saved?.variables ?? new Map()),
+    losses: saved ? [...saved.state.losses] : [],
+    trainedRows: new Map(Object.entries(saved?.state.trainedRows ?? {})),
+    stepSeconds: [],
+    step: saved?.state.step ?? 0,
+    plan: saved ? planFromJson(saved.state.plan) : new Map(),
+    compiled: undefined,
+  };
+  if (!saved) {
+    run.plan = job.plan.select(new Map(run.layers.map(({ weight }) => [weight, constantOf(job.model, weight)])), 0);
+  }
+  await compilePlan(run, saved === undefined);
+  return run;
+}
+
+function constantOf(graph: Graph, name: string): Tensor {
+  const value = graph.constants.get(name);
+  if (!value) throw new Error(`internal: weight "${name}" is no constant`);
+  return value;
+}
+
+/** Another choice of rows compiles nothing; another choice of layers does, after the old program is gone. */
+async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
+  const shape = shapeOfPlan(run.plan);
+  const key = JSON.stringify([...shape]);
+  if (run.compiled?.key === key) return;
+  await run.compiled?.executable.dispose();
+  run.compiled = undefined;
+  const { job, context } = run;
+  const { options } = job;
+  const optimizer: Optimizer =
+    options.optimizer === "sgd"
+      ? { kind: "sgd", momentum: options.momentum, weightDecay: options.weightDecay }
+      : { kind: "adam", weightDecay: options.weightDecay };
+  const step = buildStep(job.model, {
+    batchSize: options.batch,
+    loss: options.loss,
+    optimizer,
+    plan: shape,
+    ...(job.teacher ? { teacher: job.teacher } : {}),
+  });
+  if (isFirst) await run.variables.add(step.initial);
+  const executable = await context.engine.compile(step.graph, context.threads === undefined ? {} : { threads: context.threads });
+  run.compiled = { key, step, executable, program: executable.bind(run.variables) };
+}
+
+async function runSteps(run: Run): Promise<void> {
+  const { job } = run;
+  const iterator = job.batches(run.step)[Symbol.asyncIterator]();
+  let next = run.step < job.steps ? iterator.next() : undefined;
+  while (run.step < job.steps) {
+    const { value: batch } = (await next) ?? {};
+    if (!batch) throw new FrostbitError("BAD_DATA", `The training data ended at step ${run.step} of ${job.steps}.`);
+    await refresh(run);
+    const started = performance.now();
+    const running = runStep(run, batch);
+    // The next batch is prepared while the engine works on this one.
+    next = run.step + 1 < job.steps ? iterator.next() : undefined;
+    next?.catch(() => undefined);
+    await finishStep(run, await running);
+    run.stepSeconds.push((performance.now() - started) / 1000);
+  }
+  await iterator.return?.();
+}
+
+/** Selects again when `refreshEvery` samples have passed since the last selection. */
+async function refresh(run: Run): Promise<void> {
+  const { plan, options } = run.job;
+  const drawAt = (step: number): number => Math.floor((step * options.batch) / plan.refreshEvery);
+  if (run.step === 0 || drawAt(run.step) === drawAt(run.step - 1)) return;
+  const weights = new Map<string, Tensor>();
+  for (const { weight } of run.layers) weights.set(weight, await run.variables.read(weight));
+  run.plan = plan.select(weights, drawAt(run.step));
+  await compilePlan(run, false);
+}
+
+async function runStep(run: Run, batch: Batch): Promise<number> {
+  const { job, compiled, step } = run;
+  if (!compiled) throw new Error("internal: no step is compiled");
+  const { options } = job;
+  const factor = scheduleFactor(options.schedule, step, job.steps);
+  const { graph, loss, rowInputs } = compiled.step;
+  const inputs = new Map(batch.inputs);
+  const give = (name: string, value: Tensor): void => {
+    if (graph.inputs.includes(name)) inputs.set(name, value);
+  };
+  if (batch.labels) give(labelsInput, batch.labels);
+  const rate = (name: string, value: number): void => give(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
+  rate(learningRateInput, options.lr);
+  rate(qparamLearningRateInput, options.qparamLr);
+  for (const [weight, input] of rowInputs) give(input, indicesOf(run.plan.get(weight)));
+  const outputs = await compiled.program.run(inputs, { fetch: [loss] });
+  return numbersOf(outputs.get(loss) ?? scalar("float32", Number.NaN))[0];
+}
+
+function indicesOf(rows: "all" | "none" | Int32Array | undefined): Tensor {
+  const list = rows instanceof Int32Array ? rows : new Int32Array();
+  return { dtype: "int64", shape: [list.length], data: BigInt64Array.from(list, BigInt) };
+}
+
+async function finishStep(run: Run, loss: number): Promise<void> {
+  const { job, context } = run;
+  if (!Number.isFinite(loss)) {
+    const saved = Math.floor(run.step / job.options.checkpointEvery) * job.options.checkpointEvery;
+    throw new FrostbitError("DIVERGED", `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${job.checkpoints ? `The last checkpoint is of step ${saved}. ` : ""}Try a lower --lr.`);
+  }
+  run.losses.push(loss);
+  run.step++;
+  for (const { weight, rowAxis } of run.layers) {
+    const rows = run.plan.get(weight) ?? "all";
+    const count = constantOf(job.model, weight).shape[rowAxis];
+    run.trainedRows.set(weight, (run.trainedRows.get(weight) ?? 0) + trainedShare(rows, count));
+  }
+  context.onProgress?.({ phase: "train", done: run.step * job.options.batch, total: job.steps * job.options.batch, note: `loss ${recentLoss(run.losses).toFixed(4)}` });
+  const stopped = context.signal?.aborted === true;
+  if (stopped || run.step % job.options.checkpointEvery === 0 || run.step === job.steps) await checkpoint(run);
+  if (stopped) throw new FrostbitError("ABORTED", `Stopped after step ${run.step} of ${job.steps}.${job.checkpoints ? " Go on with --resume." : ""}`);
+}
+
+function recentLoss(losses: readonly number[]): number {
+  const last = losses.slice(-20);
+  return last.reduce((sum, loss) => sum + loss, 0) / last.length;
+}
+
+async function checkpoint(run: Run): Promise<void> {
+  const { checkpoints } = run.job;
+  if (!checkpoints) return;
+  const variables = new Map<string, Tensor>();
+  for (const name of run.variables.names()) variables.set(name, await run.variables.read(name));
+  await saveCheckpoint(checkpoints.storage, {
+    variables,
+    state: {
+      fingerprint: checkpoints.fingerprint,
+      step: run.step,
+      losses: run.losses,
+      plan: planToJson(run.plan),
+      trainedRows: Object.fromEntries(run.trainedRows),
+    },
+  });
+}
+
+/** The model with each constant that trained replaced by its variable's value. */
+async function withTrainedValues(model: Graph, variables: Variables): Promise<Graph> {
+  const constants = new Map(model.constants);
+  for (const name of variables.names()) if (constants.has(name)) constants.set(name, await variables.read(name));
+  return { ...model, constants };
+}
