@@ -1,0 +1,206 @@
+import { describe, expect, test } from "vitest";
+import { toNumbers } from "../ir/tensor.ts";
+import { type Batch, batchCount, batches } from "./batches.ts";
+import { type Dataset, limit, matchInputs } from "./dataset.ts";
+import { memoryDataset } from "./memory-dataset.ts";
+import { preprocessPresets, resolvePreprocess } from "./preprocess.ts";
+import { naturalOrder, shuffledOrder } from "./sampler.ts";
+import { holdOut } from "./split.ts";
+
+const bytes = (count: number, size = 8, channels = 3): Dataset =>
+  memoryDataset(
+    "bytes",
+    new Map([
+      [
+        "image",
+        {
+          dtype: "uint8",
+          shape: [count, channels, size, size],
+          data: Uint8Array.from({ length: count * channels * size * size }, (_, i) => (i * 37) % 256),
+        },
+      ],
+    ]),
+    { dtype: "int64", shape: [count], data: BigInt64Array.from({ length: count }, (_, i) => BigInt(i)) },
+  );
+
+async function collect(iterable: AsyncIterable<Batch>): Promise<Batch[]> {
+  const result: Batch[] = [];
+  for await (const item of iterable) result.push(item);
+  return result;
+}
+const image = (batch: Batch): number[] => toNumbers(batch.inputs.get("image")!);
+const labels = (list: readonly Batch[]): number[] => list.flatMap((batch) => toNumbers(batch.labels!));
+
+describe("batches", () => {
+  test("cover the dataset in order, the last one smaller", async () => {
+    const list = await collect(batches(bytes(10), { batchSize: 4, preprocess: preprocessPresets.none }));
+    expect(list.map((batch) => batch.inputs.get("image")!.shape)).toEqual([
+      [4, 3, 8, 8],
+      [4, 3, 8, 8],
+      [2, 3, 8, 8],
+    ]);
+    expect(labels(list)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(batchCount(10, 4)).toBe(3);
+  });
+
+  test("drop a last batch that is not full where asked to", async () => {
+    const list = await collect(
+      batches(bytes(10), { batchSize: 4, preprocess: preprocessPresets.none, dropLast: true }),
+    );
+    expect(labels(list)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  test("go on from a batch in the middle as if never interrupted", async () => {
+    const dataset = bytes(20);
+    const options = {
+      batchSize: 4,
+      preprocess: preprocessPresets.imagenet,
+      order: shuffledOrder(20, 1, 2),
+      augment: { operations: ["crop", "flip"], seed: 1, epoch: 2 },
+    } as const;
+    const whole = await collect(batches(dataset, options));
+    const rest = await collect(batches(dataset, { ...options, start: 2 }));
+    expect(rest).toEqual(whole.slice(2));
+  });
+
+  test("are scaled, centred and divided per channel", async () => {
+    const [batch] = await collect(batches(bytes(1), { batchSize: 1, preprocess: preprocessPresets.imagenet }));
+    const { mean, std } = preprocessPresets.imagenet;
+    image(batch).forEach((value, i) => {
+      const channel = Math.floor(i / 64);
+      expect(value).toBeCloseTo((((i * 37) % 256) / 255 - mean[channel]) / std[channel], 6);
+    });
+  });
+
+  test("float images are preprocessed like bytes", async () => {
+    const dataset = bytes(2);
+    const { inputs } = await dataset.read(naturalOrder(2));
+    const floats = memoryDataset(
+      "floats",
+      new Map([
+        [
+          "image",
+          { ...inputs.get("image")!, dtype: "float32", data: Float32Array.from(toNumbers(inputs.get("image")!)) },
+        ],
+      ]),
+    );
+    const options = { batchSize: 2, preprocess: preprocessPresets.imagenet };
+    const [fromBytes] = await collect(batches(dataset, options));
+    const [fromFloats] = await collect(batches(floats, options));
+    expect(image(fromFloats)).toEqual(image(fromBytes));
+  });
+
+  test("are given in the layout that the model wants", async () => {
+    const preprocess = resolvePreprocess("none", { layout: "nhwc" });
+    const [batch] = await collect(batches(bytes(2), { batchSize: 2, preprocess }));
+    expect(batch.inputs.get("image")!.shape).toEqual([2, 8, 8, 3]);
+    const [original] = await collect(batches(bytes(2), { batchSize: 2, preprocess: preprocessPresets.none }));
+    const at = (values: number[], n: number, c: number, y: number, x: number): number =>
+      values[((n * 3 + c) * 8 + y) * 8 + x];
+    image(batch).forEach((value, i) => {
+      const [c, x, y, n] = [i % 3, Math.floor(i / 3) % 8, Math.floor(i / 24) % 8, Math.floor(i / 192)];
+      expect(value).toBe(at(image(original), n, c, y, x));
+    });
+  });
+
+  test("flip mirrors each row, and crop moves the image over zeros of the normalized space", async () => {
+    const dataset = bytes(64, 8, 1);
+    const preprocess = resolvePreprocess("unit", { mean: [0.5] });
+    const [plain] = await collect(batches(dataset, { batchSize: 64, preprocess }));
+    const augment = { operations: ["crop", "flip"], seed: 3, epoch: 0 } as const;
+    const [augmented] = await collect(batches(dataset, { batchSize: 64, preprocess, augment }));
+    const seen = new Set<string>();
+    for (let n = 0; n < 64; n++) {
+      const original = image(plain).slice(n * 64, n * 64 + 64);
+      const changed = image(augmented).slice(n * 64, n * 64 + 64);
+      seen.add(findShift(original, changed));
+    }
+    expect(seen.size).toBeGreaterThan(40);
+  });
+
+  test("tensors that are no images stay as they are", async () => {
+    const tokens = { dtype: "int64", shape: [3, 2], data: BigInt64Array.of(1n, 2n, 3n, 4n, 5n, 6n) } as const;
+    const dataset = memoryDataset("tokens", new Map([["ids", tokens]]));
+    const [batch] = await collect(batches(dataset, { batchSize: 3, preprocess: preprocessPresets.imagenet }));
+    expect(batch.inputs.get("ids")).toEqual(tokens);
+    expect(batch.labels).toBeUndefined();
+  });
+
+  test("a dataset that gives other than it says is refused", async () => {
+    const dataset: Dataset = { ...bytes(4), name: "wrong", read: () => ({ inputs: new Map() }) };
+    await expect(collect(batches(dataset, { batchSize: 4, preprocess: preprocessPresets.none }))).rejects.toThrow(
+      'Dataset "wrong", asked for 4 samples: input "image" is absent; expected uint8 [4, 3, 8, 8].',
+    );
+  });
+
+  test("a mean of the wrong number of channels is refused", async () => {
+    const options = { batchSize: 4, preprocess: preprocessPresets.imagenet };
+    await expect(collect(batches(bytes(4, 8, 1), options))).rejects.toThrow(
+      "preprocess.mean has 3 values, the images have 1 channel. Give one value, or one per channel.",
+    );
+  });
+});
+
+/** The only crop and flip that explains `changed`; border pixels must be 0. */
+function findShift(original: readonly number[], changed: readonly number[]): string {
+  for (const mirrored of [false, true])
+    for (let down = -4; down <= 4; down++)
+      for (let right = -4; right <= 4; right++) {
+        const explained = changed.every((value, i) => {
+          const y = Math.floor(i / 8) - down;
+          const x = (i % 8) - right;
+          const inside = y >= 0 && y < 8 && x >= 0 && x < 8;
+          return value === (inside ? original[y * 8 + (mirrored ? 7 - x : x)] : 0);
+        });
+        if (explained) return `${down},${right},${mirrored}`;
+      }
+  throw new Error("no crop and flip gives this image");
+}
+
+describe("orders and splits", () => {
+  test("a shuffled order is a permutation, the same for the same seed and epoch, another for the next", () => {
+    const order = shuffledOrder(1000, 5, 0);
+    expect([...order].sort((a, b) => a - b)).toEqual([...naturalOrder(1000)]);
+    expect(shuffledOrder(1000, 5, 0)).toEqual(order);
+    expect(shuffledOrder(1000, 5, 1)).not.toEqual(order);
+    expect(shuffledOrder(1000, 6, 0)).not.toEqual(order);
+  });
+
+  test("every position is equally likely to hold every sample", () => {
+    const counts = new Float64Array(16);
+    for (let epoch = 0; epoch < 4000; epoch++)
+      for (let i = 0; i < 4; i++) counts[4 * i + shuffledOrder(4, 0, epoch)[i]]++;
+    const chiSquare = counts.reduce((sum, count) => sum + (count - 1000) ** 2 / 1000, 0);
+    expect(chiSquare).toBeLessThan(27.9); // 9 degrees of freedom, p = 0.001
+  });
+
+  test("a tenth is held out, disjoint from the rest, the same for the same seed", async () => {
+    const { train, test: held } = holdOut(bytes(50), 7);
+    expect([train.length, held.length]).toEqual([45, 5]);
+    const read = async (part: Dataset): Promise<number[]> =>
+      toNumbers((await part.read(naturalOrder(part.length))).labels!);
+    const all = [...(await read(train)), ...(await read(held))];
+    expect(all.sort((a, b) => a - b)).toEqual([...naturalOrder(50)]);
+    expect(await read(holdOut(bytes(50), 7).test)).toEqual(await read(held));
+    expect(() => holdOut(bytes(3), 0)).toThrow("too few to hold out");
+  });
+
+  test("a limit keeps the first samples", () => {
+    expect(limit(bytes(10), 4).length).toBe(4);
+    expect(limit(bytes(10), 40).length).toBe(10);
+  });
+});
+
+describe("matching inputs", () => {
+  test("a dataset's only input feeds a model's only input of another name", async () => {
+    const matched = matchInputs(bytes(2), { inputs: ["x"] });
+    expect([...matched.inputs.keys()]).toEqual(["x"]);
+    expect([...(await matched.read(naturalOrder(2))).inputs.keys()]).toEqual(["x"]);
+  });
+
+  test("several inputs must have the model's names", () => {
+    expect(() => matchInputs(bytes(2), { inputs: ["a", "b"] })).toThrow(
+      'Dataset "bytes" has no input "a", "b", which the model wants; it has "image". Name the dataset\'s inputs as the model\'s.',
+    );
+  });
+});

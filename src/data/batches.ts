@@ -1,0 +1,94 @@
+// Batches ready for a model, one after another.
+
+import type { DType } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { castTensor } from "../ir/tensor.ts";
+import { type Augment, shiftOf } from "./augment.ts";
+import type { Dataset, InputType, Samples } from "./dataset.ts";
+import { imagePreparer, preparedShape, unshifted } from "./images.ts";
+import type { Preprocess } from "./preprocess.ts";
+import { naturalOrder } from "./sampler.ts";
+
+export interface BatchOptions {
+  readonly batchSize: number;
+  readonly preprocess: Preprocess;
+  /** Indices in the order in which they are visited; by default the dataset's own order. */
+  readonly order?: Int32Array;
+  readonly augment?: Augment;
+  /** Leaves out a last batch that is not full. */
+  readonly dropLast?: boolean;
+  /** The batch to start with, to go on within an epoch. */
+  readonly start?: number;
+}
+
+export interface Batch extends Samples {
+  /** Its place in the order. */
+  readonly index: number;
+  readonly indices: Int32Array;
+}
+
+/** Images and other floats and bytes become float32; whole numbers stay what they are. */
+const preparedDtype = ({ dtype }: InputType): DType => (dtype === "uint8" || dtype === "float64" ? "float32" : dtype);
+
+/** Types of the prepared inputs, without the batch axis. */
+export function preparedInputs(
+  dataset: Dataset,
+  preprocess: Preprocess,
+): ReadonlyMap<string, { readonly dtype: DType; readonly shape: readonly number[] }> {
+  return new Map(
+    [...dataset.inputs].map(([name, type]) => [
+      name,
+      { dtype: preparedDtype(type), shape: preparedShape(type, preprocess) },
+    ]),
+  );
+}
+
+type Prepare = (tensor: Tensor, indices: Int32Array) => Tensor;
+
+function preparer(type: InputType, preprocess: Preprocess, augment: Augment | undefined): Prepare {
+  if (type.layout === undefined) return (tensor) => castTensor(tensor, preparedDtype(type));
+  const prepare = imagePreparer(type, preprocess);
+  return (tensor, indices) =>
+    prepare(tensor, augment && augment.operations.length > 0 ? (row) => shiftOf(augment, indices[row]) : unshifted);
+}
+
+const printTensor = (value: Tensor | undefined): string =>
+  value ? `${value.dtype} [${value.shape.join(", ")}]` : "absent";
+
+/** What is wrong with the samples that a dataset gave; `undefined` where nothing is. */
+function faultOf(dataset: Dataset, { inputs, labels }: Samples, count: number): string | undefined {
+  for (const [name, { dtype, shape }] of dataset.inputs) {
+    const given = printTensor(inputs.get(name));
+    const expected = `${dtype} [${[count, ...shape].join(", ")}]`;
+    if (given !== expected) return `input "${name}" is ${given}; expected ${expected}.`;
+  }
+  const given = printTensor(labels);
+  const expected = `int64 [${count}]`;
+  return dataset.hasLabels && given !== expected ? `labels are ${given}; expected ${expected}.` : undefined;
+}
+
+function checkSamples(dataset: Dataset, samples: Samples, count: number): void {
+  const fault = faultOf(dataset, samples, count);
+  if (fault !== undefined)
+    throw new FrostbitError("BAD_DATA", `Dataset "${dataset.name}", asked for ${count} samples: ${fault}`);
+}
+
+/** How many batches there are. */
+export const batchCount = (length: number, batchSize: number, dropLast = false): number =>
+  dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
+
+export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
+  const { batchSize, preprocess, order = naturalOrder(dataset.length), augment, dropLast, start = 0 } = options;
+  const prepare = new Map([...dataset.inputs].map(([name, type]) => [name, preparer(type, preprocess, augment)]));
+  const count = batchCount(order.length, batchSize, dropLast);
+  for (let index = start; index < count; index++) {
+    const indices = order.slice(index * batchSize, (index + 1) * batchSize);
+    const samples = await dataset.read(indices);
+    checkSamples(dataset, samples, indices.length);
+    const inputs = new Map(
+      [...prepare].map(([name, prepareInput]) => [name, prepareInput(samples.inputs.get(name)!, indices)]),
+    );
+    yield { index, indices, inputs, ...(samples.labels && { labels: samples.labels }) };
+  }
+}

@@ -1,0 +1,92 @@
+// What gives samples: named inputs, perhaps labels, read by index.
+
+import type { DType } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+
+export type Layout = "nchw" | "nhwc";
+
+export interface InputType {
+  readonly dtype: DType;
+  /** Of one sample, without the batch axis. */
+  readonly shape: readonly number[];
+  /** Present on images alone: how `shape` is ordered. Only images are preprocessed and augmented. */
+  readonly layout?: Layout;
+}
+
+export interface Samples {
+  /** Each of shape [samples, ...shape]. */
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  /** int64 class indices of shape [samples]. */
+  readonly labels?: Tensor;
+}
+
+export interface Dataset {
+  readonly name: string;
+  readonly length: number;
+  readonly inputs: ReadonlyMap<string, InputType>;
+  readonly hasLabels: boolean;
+  /** The samples at these indices, in this order, in memory of their own. */
+  read(indices: Int32Array): Samples | Promise<Samples>;
+}
+
+export interface Source {
+  readonly train: Dataset;
+  readonly test: Dataset;
+  readonly classes?: readonly string[];
+  /** Whether `test` is a share taken from the training data because there was no test split. */
+  readonly heldOut: boolean;
+}
+
+/** The samples of `dataset` at `indices`, numbered anew. */
+export function subset(dataset: Dataset, indices: Int32Array, name = dataset.name): Dataset {
+  return {
+    ...dataset,
+    name,
+    length: indices.length,
+    read: (wanted) => dataset.read(wanted.map((index) => indices[index])),
+  };
+}
+
+/** The first `count` samples; all of them if there are fewer. */
+export function limit(dataset: Dataset, count: number): Dataset {
+  return count >= dataset.length
+    ? dataset
+    : subset(
+        dataset,
+        Int32Array.from({ length: count }, (_, i) => i),
+      );
+}
+
+const describeInputs = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");
+
+/**
+ * The dataset with its inputs named as the graph names them. Names must agree, except that a dataset's only input feeds
+ * a graph's only input whatever the two are called.
+ */
+export function matchInputs(dataset: Dataset, graph: Pick<Graph, "inputs">): Dataset {
+  const names = [...dataset.inputs.keys()];
+  const missing = graph.inputs.filter((input) => !dataset.inputs.has(input));
+  if (missing.length === 0) return dataset;
+  if (names.length !== 1 || graph.inputs.length !== 1) {
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Dataset "${dataset.name}" has no input ${describeInputs(missing)}, which the model wants; it has ${describeInputs(names)}. Name the dataset's inputs as the model's.`,
+    );
+  }
+  return renameInput(dataset, names[0], graph.inputs[0]);
+}
+
+function renameInput(dataset: Dataset, from: string, to: string): Dataset {
+  const renamed = <T>(map: ReadonlyMap<string, T>): Map<string, T> =>
+    new Map([...map].map(([name, value]) => [name === from ? to : name, value]));
+  return {
+    ...dataset,
+    inputs: renamed(dataset.inputs),
+    read: async (indices) => {
+      const samples = await dataset.read(indices);
+      return { ...samples, inputs: renamed(samples.inputs) };
+    },
+  };
+}

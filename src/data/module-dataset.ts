@@ -1,0 +1,87 @@
+// Datasets that a user's JavaScript module exports: `train`, and perhaps `test` and `classes`.
+import { z } from "zod";
+import { type DType, dtypes } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import type { Dataset, InputType, Samples } from "./dataset.ts";
+
+const dtype = z.enum(Object.keys(dtypes) as [DType, ...DType[]]);
+
+/** A Map, or a plain object with the same entries. */
+const mapOf = <T extends z.ZodType>(value: T) =>
+  z.union([
+    z.map(z.string(), value),
+    z.record(z.string(), value).transform((record) => new Map(Object.entries(record))),
+  ]);
+
+const inputType = z.object({
+  dtype,
+  shape: z.array(z.int().min(1)),
+  layout: z.enum(["nchw", "nhwc"]).exactOptional(),
+});
+
+const dataset = z.object({
+  name: z.string().optional(),
+  length: z.int().min(1),
+  inputs: mapOf(inputType),
+  hasLabels: z.boolean().default(false),
+});
+
+const tensor = z.custom<Tensor>(
+  (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    "dtype" in value &&
+    "shape" in value &&
+    "data" in value &&
+    ArrayBuffer.isView(value.data),
+  "expected a tensor { dtype, shape, data }",
+);
+const samples = z.object({ inputs: mapOf(tensor), labels: tensor.exactOptional() });
+
+function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = issue.path.length > 0 ? `.${issue.path.join(".")}` : "";
+  throw new FrostbitError("BAD_DATA", `${where}${path}: ${issue.message}.`);
+}
+
+function parseDataset(value: unknown, file: string, split: string): Dataset {
+  const where = `${file}: export "${split}"`;
+  const described: {
+    name?: string | undefined;
+    length: number;
+    inputs: ReadonlyMap<string, InputType>;
+    hasLabels: boolean;
+  } = parse(dataset, value, where);
+  const { read } = value as { read?: unknown };
+  if (typeof read !== "function")
+    throw new FrostbitError("BAD_DATA", `${where}.read is ${typeof read}; expected a function.`);
+  return {
+    name: described.name ?? `${file} ${split}`,
+    length: described.length,
+    inputs: described.inputs,
+    hasLabels: described.hasLabels,
+    read: async (indices) => parse(samples, await read.call(value, indices), `${where}.read()`) as Samples,
+  };
+}
+
+/** What a module exported, checked. */
+export function parseDatasetModule(
+  exported: unknown,
+  file: string,
+): { train: Dataset; test?: Dataset; classes?: readonly string[] } {
+  const { train, test, classes } = exported as Record<string, unknown>;
+  if (train === undefined) {
+    throw new FrostbitError(
+      "BAD_DATA",
+      `${file} exports no "train". Expected: export const train = { length, inputs, hasLabels, read(indices) }.`,
+    );
+  }
+  return {
+    train: parseDataset(train, file, "train"),
+    ...(test !== undefined && { test: parseDataset(test, file, "test") }),
+    ...(classes !== undefined && { classes: parse(z.array(z.string()), classes, `${file}: export "classes"`) }),
+  };
+}

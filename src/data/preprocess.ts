@@ -1,0 +1,57 @@
+// From stored images to what the model was trained on: (x · scale - mean) / std per channel, in the model's layout.
+import { FrostbitError } from "../ir/errors.ts";
+import type { Layout } from "./dataset.ts";
+
+export interface Preprocess {
+  /** Multiplies the stored value, 0 to 255 in images of bytes. */
+  readonly scale: number;
+  /** One value per channel, or one for all; subtracted after scaling. */
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
+  /** The layout that the model wants. */
+  readonly layout: Layout;
+}
+
+export const preprocessPresets = {
+  none: { scale: 1, mean: [0], std: [1], layout: "nchw" },
+  unit: { scale: 1 / 255, mean: [0], std: [1], layout: "nchw" },
+  symmetric: { scale: 1 / 255, mean: [0.5], std: [0.5], layout: "nchw" },
+  imagenet: { scale: 1 / 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], layout: "nchw" },
+  cifar10: { scale: 1 / 255, mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616], layout: "nchw" },
+  mnist: { scale: 1 / 255, mean: [0.1307], std: [0.3081], layout: "nchw" },
+} as const satisfies Record<string, Preprocess>;
+
+export type PreprocessPreset = keyof typeof preprocessPresets;
+
+/** A preset with some of its values replaced. */
+export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Partial<Preprocess> = {}): Preprocess {
+  const result = { ...preprocessPresets[preset], ...changes };
+  const bad = result.std.find((value) => !(Math.abs(value) > 0));
+  if (bad !== undefined) {
+    throw new FrostbitError("BAD_OPTION", `preprocess.std holds ${bad}; expected numbers other than 0.`);
+  }
+  return result;
+}
+
+/** Scale and offset of one channel: y = x · factor + offset. */
+export interface ChannelMap {
+  readonly factor: number;
+  readonly offset: number;
+}
+
+/** One map per channel. Throws where `mean` or `std` has another number of channels. */
+export function channelMaps(preprocess: Preprocess, channels: number): readonly ChannelMap[] {
+  const pick = (list: readonly number[], what: string, channel: number): number => {
+    if (list.length === 1) return list[0];
+    if (list.length === channels) return list[channel];
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `preprocess.${what} has ${list.length} values, the images have ${channels} channel${channels === 1 ? "" : "s"}. Give one value, or one per channel.`,
+    );
+  };
+  return Array.from({ length: channels }, (_, channel) => {
+    const mean = pick(preprocess.mean, "mean", channel);
+    const std = pick(preprocess.std, "std", channel);
+    return { factor: preprocess.scale / std, offset: -mean / std };
+  });
+}

@@ -1,0 +1,25 @@
+// Counter-based random numbers: a pure function of what they are for, so that a resumed run draws the same ones.
+
+/** 32 random bits for these counters (murmur3's mixing, once per counter). */
+export function randomBits(...counters: readonly number[]): number {
+  let hash = 0x9747b28c;
+  for (const counter of counters) {
+    let k = Math.imul(counter | 0, 0xcc9e2d51);
+    k = (k << 15) | (k >>> 17);
+    hash ^= Math.imul(k, 0x1b873593);
+    hash = (hash << 13) | (hash >>> 19);
+    hash = (Math.imul(hash, 5) + 0xe6546b64) | 0;
+  }
+  return finish(hash);
+}
+
+function finish(bits: number): number {
+  let hash = bits;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** A whole number from 0 to `limit` - 1. */
+export const randomBelow = (limit: number, ...counters: readonly number[]): number =>
+  Math.floor((randomBits(...counters) / 2 ** 32) * limit);

@@ -1,0 +1,145 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { batches } from "../data/batches.ts";
+import { writeNpy } from "../data/npy.ts";
+import { preprocessPresets } from "../data/preprocess.ts";
+import { readSafetensors } from "../data/safetensors.ts";
+import { naturalOrder } from "../data/sampler.ts";
+import { numbersOf, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { openData, openTestData } from "./open-data.ts";
+import { readBytes } from "./storage.ts";
+
+let folder = "";
+const inFolder = (name: string): string => join(folder, name);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-data-"));
+  await writeFile(
+    inFolder("x.npy"),
+    writeNpy(
+      tensorOf(
+        "float32",
+        [20, 3],
+        Array.from({ length: 60 }, (_, i) => i),
+      ),
+    ),
+  );
+  await writeFile(
+    inFolder("y.npy"),
+    writeNpy(
+      tensorOf(
+        "int32",
+        [20],
+        Array.from({ length: 20 }, (_, i) => i % 4),
+      ),
+    ),
+  );
+  await writeFile(inFolder("data_batch_1.bin"), new Uint8Array(3073 * 2).fill(3));
+  await writeFile(
+    inFolder("data.js"),
+    `export const train = {
+  length: 4,
+  inputs: { a: { dtype: "float32", shape: [1] }, b: { dtype: "float32", shape: [2] } },
+  hasLabels: true,
+  read: (indices) => ({
+    inputs: {
+      a: { dtype: "float32", shape: [indices.length, 1], data: Float32Array.from(indices) },
+      b: { dtype: "float32", shape: [indices.length, 2], data: new Float32Array(indices.length * 2) },
+    },
+    labels: { dtype: "int64", shape: [indices.length], data: BigInt64Array.from(indices, BigInt) },
+  }),
+};
+export const classes = ["one", "two"];
+`,
+  );
+  await writeFile(inFolder("bad.js"), "export const train = { length: 0, inputs: {}, read() {} };\n");
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe("openData", () => {
+  test("npy files give inputs and labels, a tenth held out", async () => {
+    const source = await openData(`npy:${inFolder("x.npy")},${inFolder("y.npy")}`, { seed: 1 });
+    expect([source.train.length, source.test.length, source.heldOut]).toEqual([18, 2, true]);
+    const { inputs, labels } = await source.train.read(naturalOrder(18));
+    const rows = toNumbers(inputs.get("input")!);
+    expect(toNumbers(labels!)).toEqual(Array.from({ length: 18 }, (_, i) => (rows[3 * i] / 3) % 4));
+  });
+
+  test("test data of its own holds nothing out", async () => {
+    const text = `npy:${inFolder("x.npy")}`;
+    const source = await openData(text, { testData: text });
+    expect([source.train.length, source.test.length, source.heldOut]).toEqual([20, 20, false]);
+    expect((await openTestData(text)).length).toBe(20);
+  });
+
+  test("a module gives several named inputs", async () => {
+    const dataset = await openTestData(`module:${inFolder("data.js")}`);
+    expect([...dataset.inputs.keys()]).toEqual(["a", "b"]);
+    for await (const batch of batches(dataset, { batchSize: 4, preprocess: preprocessPresets.none })) {
+      expect(toNumbers(batch.inputs.get("a")!)).toEqual([0, 1, 2, 3]);
+      expect(toNumbers(batch.labels!)).toEqual([0, 1, 2, 3]);
+    }
+  });
+
+  test("what cannot be opened is refused with what was expected", async () => {
+    await expect(openData("cifar:x")).rejects.toThrow(
+      'data is "cifar:x"; expected "cifar10:DIR", "npy:INPUTS,LABELS" or "module:./file.js".',
+    );
+    await expect(openData("npy:a,b,c")).rejects.toThrow(
+      'data "npy:a,b,c" names 3 files; expected inputs, and labels if there are any.',
+    );
+    await expect(openData("npy:/nowhere/x.npy")).rejects.toThrow(
+      'Cannot read "/nowhere/x.npy": no such file or folder.',
+    );
+    await expect(openData("cifar10:/nowhere")).rejects.toThrow('Cannot read "/nowhere": no such file or folder.');
+    await expect(openData(`npy:${inFolder("y.npy")},${inFolder("x.npy")}`)).rejects.toThrow(
+      "labels are float32 [20, 3]; expected class indices",
+    );
+    await expect(openData(`module:${inFolder("bad.js")}`)).rejects.toThrow(/bad\.js: export "train"\.length: .*>=1/);
+    await expect(openData(`module:${inFolder("none.js")}`)).rejects.toThrow("no such file or folder");
+  });
+
+  test("CIFAR-10 records are read as they are, and other files refused", async () => {
+    const dataset = await openTestData(`cifar10:${folder}`);
+    const { inputs, labels } = await dataset.read(Int32Array.of(1));
+    expect(inputs.get("image")!.shape).toEqual([1, 3, 32, 32]);
+    expect(toNumbers(labels!)).toEqual([3]);
+    await writeFile(inFolder("data_batch_2.bin"), new Uint8Array(3074));
+    await expect(openTestData(`cifar10:${folder}`)).rejects.toThrow(
+      "data_batch_2.bin has 3074 bytes; expected a multiple of 3073",
+    );
+  });
+});
+
+const real = process.env["FROSTBIT_DATA"];
+describe.skipIf(!real)("the real CIFAR-10 (FROSTBIT_DATA)", () => {
+  test("its first 64 test images, preprocessed, are those that the reference model was given", async () => {
+    const { test: dataset, train, heldOut, classes } = await openData(`cifar10:${real}/cifar10`);
+    expect([train.length, dataset.length, heldOut, classes?.length]).toEqual([50000, 10000, false, 10]);
+    const path = `${real}/resnet_cifar10/resnet20_reference_logits64.safetensors`;
+    const { tensors } = readSafetensors(await readBytes(path), path);
+    const expected = [...tensors.values()].find((value) => value.shape.length === 4)!;
+    for await (const batch of batches(dataset, { batchSize: 64, preprocess: preprocessPresets.imagenet })) {
+      const actual = numbersOf(batch.inputs.get("image")!);
+      const wanted = numbersOf(expected);
+      let worst = 0;
+      for (let i = 0; i < wanted.length; i++) worst = Math.max(worst, Math.abs(wanted[i] - actual[i]));
+      expect(worst).toBeLessThan(1e-6);
+      break;
+    }
+  });
+
+  test("a batch of 128 takes less than 10 ms", async () => {
+    const { test: dataset } = await openData(`cifar10:${real}/cifar10`);
+    const augment = { operations: ["crop", "flip"], seed: 0, epoch: 0 } as const;
+    const times: number[] = [];
+    let start = performance.now();
+    for await (const _ of batches(dataset, { batchSize: 128, preprocess: preprocessPresets.imagenet, augment })) {
+      times.push(performance.now() - start);
+      start = performance.now();
+    }
+    expect(times.sort((a, b) => a - b)[Math.floor(times.length / 2)]).toBeLessThan(10);
+  });
+});

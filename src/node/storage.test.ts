@@ -1,0 +1,69 @@
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { memoryStorage, type Storage } from "../data/storage.ts";
+import { folderStorage, writeAtomic } from "./storage.ts";
+
+let folder = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-storage-"));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describe.each([
+  ["memory", () => memoryStorage()],
+  ["folder", () => folderStorage(join(folder, "checkpoints"))],
+] as const)("%s storage", (_, make) => {
+  test("reads, lists, replaces and removes what was written", async () => {
+    const storage: Storage = make();
+    expect(await storage.list()).toEqual([]);
+    expect(await storage.read("a")).toBeUndefined();
+    await storage.write("b", Uint8Array.of(1));
+    await storage.write("a", Uint8Array.of(2));
+    await storage.write("a", Uint8Array.of(3, 4));
+    expect(await storage.list()).toEqual(["a", "b"]);
+    expect([...(await storage.read("a"))!]).toEqual([3, 4]);
+    await storage.remove("a");
+    await storage.remove("a");
+    expect(await storage.list()).toEqual(["b"]);
+  });
+});
+
+describe("writeAtomic", () => {
+  test("leaves no temporary file behind, whether it succeeds or fails", async () => {
+    const place = join(folder, "place");
+    await mkdir(join(place, "taken"), { recursive: true });
+    await writeAtomic(join(place, "file"), "content");
+    await expect(writeAtomic(join(place, "taken"), "content")).rejects.toThrow(
+      `Cannot write "${join(place, "taken")}": it is a folder; expected a file.`,
+    );
+    expect((await readdir(place)).sort()).toEqual(["file", "taken"]);
+  });
+
+  test("says what is wrong with the path", async () => {
+    await expect(writeAtomic(join(folder, "no", "file"), "x")).rejects.toThrow("no such file or folder.");
+    await writeFile(join(folder, "plain"), "");
+    await expect(writeAtomic(join(folder, "plain", "file"), "x")).rejects.toThrow(
+      "a part of the path is a file; expected folders.",
+    );
+    await expect(writeAtomic("/dev/full/x", "x")).rejects.toMatchObject({ code: "IO" });
+  });
+
+  test("what a killed writer left is removed with the next write", async () => {
+    const place = join(folder, "left");
+    await mkdir(place);
+    await writeFile(join(place, ".state.999999999.tmp"), "half");
+    const storage = folderStorage(place);
+    expect(await storage.list()).toEqual([]);
+    await storage.write("state", Uint8Array.of(1));
+    expect(await readdir(place)).toEqual(["state"]);
+  });
+
+  test("names that leave the folder are refused", async () => {
+    const storage = folderStorage(folder);
+    for (const name of ["", "..", "a/b", "../x", ".hidden"]) {
+      await expect(storage.write(name, new Uint8Array())).rejects.toThrow("expected a plain file name");
+    }
+  });
+});

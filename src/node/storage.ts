@@ -1,0 +1,143 @@
+// Files written so that a crash at any moment leaves the old content or the new, never half of it.
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { Storage } from "../data/storage.ts";
+import { FrostbitError } from "../ir/errors.ts";
+
+const hints: Readonly<Record<string, string>> = {
+  ENOSPC: "the disk is full. Free some space, or choose another folder.",
+  EDQUOT: "the disk quota is used up. Free some space, or choose another folder.",
+  EACCES: "permission denied.",
+  EPERM: "permission denied.",
+  EROFS: "the file system is read-only.",
+  EISDIR: "it is a folder; expected a file.",
+  ENOTDIR: "a part of the path is a file; expected folders.",
+  ENOENT: "no such file or folder.",
+  EEXIST: "it exists and is no folder.",
+  ENAMETOOLONG: "the name is too long.",
+};
+
+const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+
+/** An IO error that says what could not be done to which file, and why. */
+export function ioError(action: "read" | "write" | "list" | "remove", path: string, cause: unknown): FrostbitError {
+  const code = codeOf(cause);
+  const reason = (code !== undefined && hints[code]) || (cause instanceof Error ? cause.message : String(cause));
+  return new FrostbitError("IO", `Cannot ${action} "${path}": ${reason}`, { cause });
+}
+
+/** The bytes of a file; an IO error says why not. */
+export async function readBytes(path: string): Promise<Uint8Array> {
+  try {
+    return await readFile(path);
+  } catch (cause) {
+    throw ioError("read", path, cause);
+  }
+}
+
+const temporaryName = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);
+const temporaryPattern = /^\..+\.(\d+)\.tmp$/;
+
+async function writeThrough(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Makes a rename itself survive a power cut, where the platform can. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed. */
+export async function writeAtomic(path: string, bytes: Uint8Array | string): Promise<void> {
+  const temporary = temporaryName(path);
+  try {
+    await writeThrough(temporary, typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
+    await rename(temporary, path);
+    await syncFolder(dirname(path));
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw ioError("write", path, cause);
+  }
+}
+
+/** The folder, made if it is not there. */
+export async function ensureFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw ioError("write", path, cause);
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) === "EPERM";
+  }
+}
+
+/** Removes what writers left that were killed. */
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    const pid = temporaryPattern.exec(name)?.[1];
+    if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { force: true });
+  }
+}
+
+/** A storage of the files in one folder, which it makes when something is first written. */
+export function folderStorage(folder: string): Storage {
+  let prepared: Promise<void> | undefined;
+  const prepare = async (): Promise<void> => {
+    await ensureFolder(folder);
+    await removeLeftovers(folder);
+  };
+  const pathOf = (name: string): string => {
+    if (name === "" || name.startsWith(".") || /[/\\]/.test(name))
+      throw new FrostbitError("IO", `Storage name "${name}"; expected a plain file name.`);
+    return join(folder, name);
+  };
+  return {
+    read: async (name) => {
+      try {
+        return await readFile(pathOf(name));
+      } catch (cause) {
+        if (codeOf(cause) === "ENOENT") return undefined;
+        throw cause instanceof FrostbitError ? cause : ioError("read", join(folder, name), cause);
+      }
+    },
+    write: async (name, bytes) => {
+      prepared ??= prepare();
+      await prepared;
+      await writeAtomic(pathOf(name), bytes);
+    },
+    list: async () => {
+      try {
+        return (await readdir(folder)).filter((name) => !name.startsWith(".")).sort();
+      } catch (cause) {
+        if (codeOf(cause) === "ENOENT") return [];
+        throw ioError("list", folder, cause);
+      }
+    },
+    remove: async (name) => {
+      const path = pathOf(name);
+      await rm(path, { force: true }).catch((cause: unknown) => {
+        throw ioError("remove", path, cause);
+      });
+    },
+  };
+}
