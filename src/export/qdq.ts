@@ -1,0 +1,58 @@
+// ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
+import type { DType } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
+import type { Node, OnnxModel, Origin } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import type { Folded } from "../quantizers/fold.ts";
+import { boundsOf, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+
+/** packed: 4-bit and narrower values in ONNX's 4-bit types. int8: carried in 8 bits. */
+export type Storage = "packed" | "int8";
+
+export interface Exported {
+  readonly model: OnnxModel;
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit types, whichever is newest. */
+  readonly opset: number;
+}
+
+export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
+  const constants = new Map(folded.graph.constants);
+  for (const { integers, bits } of folded.layers) {
+    const value = constants.get(integers);
+    assert(value, `integers "${integers}" are no constant`);
+    if (storage === "packed" && bits <= 4) constants.set(integers, { ...value, dtype: "int4" });
+  }
+  const nodes = folded.graph.nodes.flatMap((node) => (node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), storage, constants) : [node]));
+  const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
+  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
+  return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked ? 21 : 0) };
+}
+
+/** QuantizeLinear, a Clip where the bits fill no type, DequantizeLinear; the output keeps its name. */
+function quantizeNodes(quantizer: Quantizer, storage: Storage, constants: Map<string, Tensor>): Node[] {
+  const { bits, scale, value, output } = quantizer;
+  const dtype: DType = bits === 4 && storage === "packed" ? "uint4" : "uint8";
+  const { high } = boundsOf(bits, false);
+  const zeroPoint = `${quantizer.zeroPoint}:${dtype}`;
+  const trained = constants.get(quantizer.zeroPoint);
+  assert(trained, `zero point "${quantizer.zeroPoint}" is no constant`);
+  constants.set(zeroPoint, tensorOf(dtype, [], [Math.min(high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])))]));
+  const integers = `${output}:integers`;
+  const name = quantizer.node.name;
+  const node = (op: string, inputs: readonly string[], to: string): Node => ({ name: `${name}:${op}`, op, inputs, outputs: [to], attributes: {} });
+  const isNarrow = dtype === "uint8" && bits < 8;
+  const quantized = isNarrow ? `${integers}:wide` : integers;
+  const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
+  if (isNarrow) result.push(node("Clip", [quantized, bound(constants, 0), bound(constants, high)], integers));
+  return [...result, node("DequantizeLinear", [integers, scale, zeroPoint], output)];
+}
+
+function bound(constants: Map<string, Tensor>, value: number): string {
+  const name = `uint8:${value}`;
+  constants.set(name, tensorOf("uint8", [], [value]));
+  return name;
+}
+

@@ -1,0 +1,35 @@
+// Cuts a unit out of a graph: what lies between some values and others.
+import { FrostbitError } from "../ir/errors.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+
+/** The graph that computes `outputs` from `inputs`, constants of their own included. Throws if something else is needed. */
+export function extract(graph: Graph, inputs: readonly string[], outputs: readonly string[]): Graph {
+  const made = producers(graph);
+  const stop = new Set(inputs);
+  const kept = new Set<Node>();
+  const read = new Set<string>();
+  const visit = (value: string): void => {
+    if (value === "" || stop.has(value) || read.has(value)) return;
+    read.add(value);
+    const node = made.get(value);
+    if (!node) {
+      if (graph.constants.has(value)) return;
+      throw new FrostbitError("BAD_MODEL", `Values ${outputs.join(", ")} also depend on "${value}", which is not among the unit's inputs ${inputs.join(", ")}.`);
+    }
+    kept.add(node);
+    for (const input of node.inputs) visit(input);
+  };
+  for (const output of outputs) visit(output);
+  const nodes = graph.nodes.filter((node) => kept.has(node));
+  const names = new Set([...inputs, ...nodes.flatMap((node) => [...node.inputs, ...node.outputs])]);
+  return {
+    name: `${graph.name}:${outputs.join(",")}`,
+    inputs,
+    outputs,
+    nodes,
+    values: new Map([...graph.values].filter(([name]) => names.has(name))),
+    constants: new Map([...graph.constants].filter(([name]) => read.has(name))),
+    variables: [],
+    updates: new Map(),
+  };
+}

@@ -1,0 +1,185 @@
+// Makes integers of the trained weights: batch normalization folds into their scales and signs, biases as they are exported.
+import { assert } from "../ir/errors.ts";
+import { consumers, type Graph, type Node } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { allocate, numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
+import { forEachInRows } from "./qparams.ts";
+import { boundsOf, type Quantizer, quantizersOf } from "./quantizer.ts";
+
+/** float: a separate addition, exact. int32: inside the layer at scale input·weight, as integer kernels want. */
+export type BiasForm = "float" | "int32";
+
+export interface FoldedLayer {
+  readonly name: string;
+  readonly bits: number;
+  /** The constant that holds the integers, as int8. */
+  readonly integers: string;
+  /** The layer's node in the folded graph. */
+  readonly node: string;
+}
+
+export interface Folded {
+  readonly graph: Graph;
+  readonly layers: readonly FoldedLayer[];
+}
+
+/** Per-channel factor and offset: y = factor · (W x) + offset. */
+interface Affine {
+  readonly factor: readonly number[];
+  readonly offset: readonly number[];
+  /** The value that the layer, its bias and its normalization give together. */
+  readonly output: string;
+  /** Nodes that the folded layer replaces. */
+  readonly replaced: readonly Node[];
+  readonly hasBias: boolean;
+}
+
+export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
+  const readers = consumers(graph);
+  const weightQuantizers = new Map(quantizersOf(graph).map((quantizer) => [quantizer.output, quantizer]));
+  const constants = new Map(graph.constants);
+  const replacement = new Map<string, readonly Node[]>();
+  const layers: FoldedLayer[] = [];
+  for (const layer of linearLayers(graph)) {
+    const quantizer = weightQuantizers.get(layer.node.inputs[1]);
+    if (!quantizer) continue;
+    const input = weightQuantizers.get(layer.node.inputs[0]);
+    const folded = foldLayer(graph, layer, quantizer, affineOf(graph, readers, layer), biases, input, constants);
+    layers.push({ name: layer.name, bits: quantizer.bits, integers: folded.integers, node: layer.node.name });
+    for (const node of folded.affine.replaced) replacement.set(node.name, []);
+    replacement.set(folded.affine.replaced[folded.affine.replaced.length - 1].name, folded.nodes);
+  }
+  const nodes = graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]);
+  return { graph: removeDeadNodes(inferTypes({ ...graph, nodes, constants })), layers };
+}
+
+const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
+  const value = graph.constants.get(name);
+  assert(value, `"${name}" is no constant`);
+  return Array.from(numbersOf(value));
+};
+
+/** What follows the product: the layer's own bias and the normalization that alone reads it. */
+function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, layer: LinearLayer): Affine {
+  const rows = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]);
+  const bias = biasOf(graph, layer, rows);
+  const next = onlyReader(graph, readers, layer.node.outputs[0]);
+  if (next?.op !== "BatchNormalization" || next.inputs[0] !== layer.node.outputs[0])
+    return { factor: new Array<number>(rows).fill(1), offset: bias ?? [], output: layer.node.outputs[0], replaced: [layer.node], hasBias: bias !== undefined };
+  const [gamma, beta, mean, variance] = next.inputs.slice(1, 5).map((name) => numbersOfConstant(graph, name));
+  const epsilon = numberAttribute(next, "epsilon", 1e-5);
+  const factor = gamma.map((value, c) => value / Math.sqrt(variance[c] + epsilon));
+  const offset = beta.map((value, c) => value + ((bias?.[c] ?? 0) - mean[c]) * factor[c]);
+  return { factor, offset, output: next.outputs[0], replaced: [layer.node, next], hasBias: true };
+}
+
+/** A Gemm's bias may be one number for all rows, and is multiplied by beta. */
+function biasOf(graph: Graph, layer: LinearLayer, rows: number): readonly number[] | undefined {
+  if (layer.bias === "" || layer.node.op === "MatMul") return undefined;
+  const values = numbersOfConstant(graph, layer.bias);
+  const beta = layer.node.op === "Gemm" ? numberAttribute(layer.node, "beta", 1) : 1;
+  return Array.from({ length: rows }, (_, row) => (values.length === 1 ? values[0] : values[row]) * beta);
+}
+
+interface Integers {
+  readonly values: Int8Array;
+  readonly scales: number[];
+}
+
+/** The integers that the fake quantizer gives, with the factor in their scales and its sign in theirs. */
+function integersOf(graph: Graph, layer: LinearLayer, quantizer: Quantizer, factor: readonly number[]): Integers {
+  const weight = graph.constants.get(layer.weight);
+  assert(weight, `weight "${layer.weight}" is no constant`);
+  const { low, high } = boundsOf(quantizer.bits, true);
+  const scales = numbersOfConstant(graph, quantizer.scale);
+  const divide = weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
+  const values = allocate("int8", weight.data.length) as Int8Array;
+  forEachInRows(weight, layer.rowAxis, (row, w, i) => {
+    const q = Math.min(high, Math.max(low, roundHalfToEven(divide(w, scales[row]))));
+    values[i] = q * Math.sign(factor[row]);
+  });
+  return { values, scales: scales.map((scale, row) => (factor[row] === 0 ? 1 : scale * Math.abs(factor[row]))) };
+}
+
+interface FoldedNodes {
+  readonly nodes: readonly Node[];
+  readonly integers: string;
+  readonly affine: Affine;
+}
+
+function foldLayer(
+  graph: Graph,
+  layer: LinearLayer,
+  quantizer: Quantizer,
+  affine: Affine,
+  biases: BiasForm,
+  input: Quantizer | undefined,
+  constants: Map<string, Tensor>,
+): FoldedNodes {
+  const weight = graph.constants.get(layer.weight);
+  assert(weight, `weight "${layer.weight}" is no constant`);
+  const integers = integersOf(graph, layer, quantizer, affine.factor);
+  const inputScale = biases === "int32" && affine.hasBias && layer.node.op !== "MatMul" && input ? numbersOfConstant(graph, input.scale)[0] : undefined;
+  if (inputScale !== undefined) widenScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
+  const names = { integers: `${layer.name}.weight_integers`, scale: `${layer.name}.weight_folded_scale`, bias: `${layer.name}.bias_folded` };
+  constants.set(names.integers, { dtype: "int8", shape: weight.shape, data: integers.values });
+  constants.set(names.scale, tensorOf(weight.dtype, [integers.scales.length], integers.scales));
+  const dequantize: Node = {
+    name: `${layer.name}.weight_dequantize`,
+    op: "DequantizeLinear",
+    inputs: [names.integers, names.scale],
+    outputs: [`${layer.name}.weight_dequantized`],
+    attributes: { axis: layer.rowAxis },
+  };
+  const product = [layer.node.inputs[0], dequantize.outputs[0]];
+  const { beta: _, ...attributes } = layer.node.attributes;
+  const linear = (inputs: readonly string[], output: string): Node => ({ ...layer.node, attributes, inputs, outputs: [output] });
+  if (!affine.hasBias) return { nodes: [dequantize, linear(product, affine.output)], integers: names.integers, affine };
+  if (inputScale === undefined) {
+    const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
+    const rowAxis = layer.node.op.startsWith("Conv") ? 1 : rank - 1;
+    const shape = Array.from({ length: rank }, (__, axis) => (axis === rowAxis ? affine.offset.length : 1));
+    constants.set(names.bias, tensorOf(weight.dtype, shape, affine.offset));
+    const add: Node = { name: `${layer.name}.bias_add`, op: "Add", inputs: [`${layer.name}.product`, names.bias], outputs: [affine.output], attributes: {} };
+    return { nodes: [dequantize, linear(product, `${layer.name}.product`), add], integers: names.integers, affine };
+  }
+  const biasNode = integerBias(layer.name, weight, integers.scales, affine.offset, inputScale, constants);
+  return { nodes: [dequantize, biasNode, linear([...product, biasNode.outputs[0]], affine.output)], integers: names.integers, affine };
+}
+
+/** A bias that overflows int32 at scale input·weight gets a coarser weight scale in its row (formats.md: enlarge s_w). */
+function widenScales(integers: Integers, weight: Tensor, axis: number, offset: readonly number[], inputScale: number): void {
+  const limit = 2 ** 30;
+  const factors = integers.scales.map((scale, row) => Math.max(1, Math.abs(offset[row]) / (inputScale * scale * limit)));
+  if (factors.every((factor) => factor === 1)) return;
+  forEachInRows({ ...weight, dtype: "int8", data: integers.values }, axis, (row, q, i) => {
+    integers.values[i] = roundHalfToEven(q / factors[row]);
+  });
+  factors.forEach((factor, row) => {
+    integers.scales[row] *= factor;
+  });
+}
+
+function integerBias(
+  layer: string,
+  weight: Tensor,
+  weightScales: readonly number[],
+  offset: readonly number[],
+  inputScale: number,
+  constants: Map<string, Tensor>,
+): Node {
+  const scales = numbersOf(tensorOf(weight.dtype, [weightScales.length], weightScales.map((scale) => scale * inputScale)));
+  constants.set(`${layer}.bias_integers`, tensorOf("int32", [offset.length], offset.map((value, row) => roundHalfToEven(value / scales[row]))));
+  constants.set(`${layer}.bias_scale`, tensorOf(weight.dtype, [offset.length], scales));
+  return {
+    name: `${layer}.bias_dequantize`,
+    op: "DequantizeLinear",
+    inputs: [`${layer}.bias_integers`, `${layer}.bias_scale`],
+    outputs: [`${layer}.bias_dequantized`],
+    attributes: { axis: 0 },
+  };
+}
