@@ -14,8 +14,8 @@ const stateSchema = z.object({
   step: z.int(),
   losses: z.array(z.number()),
   plan: z.record(z.string(), z.union([z.string(), z.array(z.number())])),
-  /** Per weight, rows trained summed over the steps. */
-  trainedRows: z.record(z.string(), z.number()),
+  /** Per weight and row, the steps in which the row trained. */
+  trainedSteps: z.record(z.string(), z.array(z.int())),
   variables: z.string(),
 });
 

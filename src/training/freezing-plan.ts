@@ -8,10 +8,10 @@ export type FreezingPlan = ReadonlyMap<string, "all" | "none" | Int32Array>;
 export const shapeOfPlan = (plan: FreezingPlan): PlanShape =>
   new Map([...plan].map(([weight, rows]) => [weight, typeof rows === "string" ? rows : "rows"]));
 
-/** The share of a weight's rows that a plan trains. */
-export function trainedShare(rows: "all" | "none" | Int32Array, count: number): number {
-  if (rows === "all") return 1;
-  return rows === "none" ? 0 : rows.length / count;
+/** The indices of the rows that a plan trains, of `count`. */
+export function rowsOf(rows: "all" | "none" | Int32Array, count: number): Iterable<number> {
+  if (rows === "none") return [];
+  return rows === "all" ? Array.from({ length: count }, (_, row) => row) : rows;
 }
 
 export const planToJson = (plan: FreezingPlan): Record<string, string | number[]> =>

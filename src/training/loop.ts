@@ -8,7 +8,7 @@ import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
-import { type FreezingPlan, planFromJson, planToJson, shapeOfPlan, trainedShare } from "./freezing-plan.ts";
+import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
 import { labelsInput } from "./loss.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { TrainingOptions } from "./options.ts";
@@ -37,8 +37,8 @@ export interface TrainingResult {
   /** The model with the trained values as its constants. */
   readonly model: Graph;
   readonly losses: readonly number[];
-  /** By weight: the share of its rows that trained, averaged over the steps. */
-  readonly trainedShare: ReadonlyMap<string, number>;
+  /** By weight: the steps in which each row trained. */
+  readonly trainedSteps: ReadonlyMap<string, readonly number[]>;
   /** Seconds spent in steps, by step, of this process alone. */
   readonly stepSeconds: readonly number[];
 }
@@ -49,8 +49,7 @@ export async function train(job: TrainingJob, context: Context): Promise<Trainin
   try {
     await runSteps(run);
     const model = await withTrainedValues(job.model, run.variables);
-    const share = new Map([...run.trainedRows].map(([weight, sum]) => [weight, run.step === 0 ? 0 : sum / run.step]));
-    return { model, losses: run.losses, trainedShare: share, stepSeconds: run.stepSeconds };
+    return { model, losses: run.losses, trainedSteps: run.trainedSteps, stepSeconds: run.stepSeconds };
   } finally {
     await run.compiled?.executable.dispose();
     run.variables.dispose();
@@ -70,7 +69,7 @@ interface Run {
   readonly layers: readonly LinearLayer[];
   readonly variables: Variables;
   readonly losses: number[];
-  readonly trainedRows: Map<string, number>;
+  readonly trainedSteps: Map<string, number[]>;
   readonly stepSeconds: number[];
   step: number;
   plan: FreezingPlan;
@@ -85,7 +84,7 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
     layers: linearLayers(job.model),
     variables: await context.engine.variables(saved?.variables ?? new Map()),
     losses: saved ? [...saved.state.losses] : [],
-    trainedRows: new Map(Object.entries(saved?.state.trainedRows ?? {})),
+    trainedSteps: new Map(Object.entries(saved?.state.trainedSteps ?? {})),
     stepSeconds: [],
     step: saved?.state.step ?? 0,
     plan: saved ? planFromJson(saved.state.plan) : new Map(),
@@ -192,9 +191,9 @@ async function finishStep(run: Run, loss: number): Promise<void> {
   run.losses.push(loss);
   run.step++;
   for (const { weight, rowAxis } of run.layers) {
-    const rows = run.plan.get(weight) ?? "all";
-    const count = constantOf(job.model, weight).shape[rowAxis];
-    run.trainedRows.set(weight, (run.trainedRows.get(weight) ?? 0) + trainedShare(rows, count));
+    const counts = run.trainedSteps.get(weight) ?? new Array<number>(constantOf(job.model, weight).shape[rowAxis]).fill(0);
+    for (const row of rowsOf(run.plan.get(weight) ?? "all", counts.length)) counts[row]++;
+    run.trainedSteps.set(weight, counts);
   }
   context.onProgress?.({ phase: "train", done: run.step * job.options.batch, total: job.steps * job.options.batch, note: `loss ${recentLoss(run.losses).toFixed(4)}` });
   const stopped = context.signal?.aborted === true;
@@ -219,7 +218,7 @@ async function checkpoint(run: Run): Promise<void> {
       step: run.step,
       losses: run.losses,
       plan: planToJson(run.plan),
-      trainedRows: Object.fromEntries(run.trainedRows),
+      trainedSteps: Object.fromEntries(run.trainedSteps),
     },
   });
 }

@@ -1,0 +1,39 @@
+// Accuracy of a graph on an engine.
+import { batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import type { Context } from "../training/context.ts";
+import { logitsOf } from "../training/loss.ts";
+import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
+
+export const evaluationBatch = 250;
+
+/** `phase` names the accuracy in the progress shown. */
+export async function evaluateGraph(
+  graph: Graph,
+  dataset: Dataset,
+  preprocess: Preprocess,
+  context: Context,
+  phase: string,
+): Promise<Accuracy> {
+  if (!dataset.hasLabels) throw new FrostbitError("BAD_DATA", `Dataset "${dataset.name}" has no labels, so no accuracy can be measured on it. Give --test-data with labels.`);
+  const logits = logitsOf(graph);
+  const executable = await context.engine.compile(removeDeadNodes({ ...graph, outputs: [logits] }), context.threads === undefined ? {} : { threads: context.threads });
+  try {
+    const program = executable.bind(await context.engine.variables(new Map()));
+    const score = emptyScore();
+    for await (const batch of batches(dataset, { batchSize: evaluationBatch, preprocess })) {
+      const outputs = await program.run(batch.inputs, context.signal ? { signal: context.signal } : {});
+      const scores = outputs.get(logits);
+      assert(scores && batch.labels, "evaluation run without scores or labels");
+      addScores(score, scores, batch.labels, false);
+      context.onProgress?.({ phase, done: score.samples, total: dataset.length, note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %` });
+    }
+    return accuracyOf(score);
+  } finally {
+    await executable.dispose();
+  }
+}

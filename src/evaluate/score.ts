@@ -1,0 +1,53 @@
+// Top-1 accuracy and loss of class scores.
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+
+/** Counts what a run of batches got right. */
+export interface Score {
+  samples: number;
+  correct: number;
+  /** Sum over the samples of −log p(label). */
+  lossSum: number;
+}
+
+export const emptyScore = (): Score => ({ samples: 0, correct: 0, lossSum: 0 });
+
+/** Index of the largest of `count` values from `start`; the first of equals. */
+export function argmax(values: ArrayLike<number>, start: number, count: number): number {
+  let best = start;
+  for (let i = start + 1; i < start + count; i++) if (values[i] > values[best]) best = i;
+  return best - start;
+}
+
+/** Adds scores of shape [samples, classes] against int64 labels. `areProbabilities`: the model ends in a Softmax. */
+export function addScores(score: Score, scores: Tensor, labels: Tensor, areProbabilities: boolean): void {
+  const values = numbersOf(scores);
+  const [samples, classes] = scores.shape;
+  for (let sample = 0; sample < samples; sample++) {
+    const start = sample * classes;
+    const label = Number(labels.data[sample]);
+    score.samples++;
+    if (argmax(values, start, classes) === label) score.correct++;
+    score.lossSum += areProbabilities ? -Math.log(values[start + label]) : crossEntropy(values, start, classes, label);
+  }
+}
+
+function crossEntropy(values: ArrayLike<number>, start: number, classes: number, label: number): number {
+  let largest = Number.NEGATIVE_INFINITY;
+  for (let i = start; i < start + classes; i++) largest = Math.max(largest, values[i]);
+  let sum = 0;
+  for (let i = start; i < start + classes; i++) sum += Math.exp(values[i] - largest);
+  return Math.log(sum) + largest - values[start + label];
+}
+
+export interface Accuracy {
+  readonly samples: number;
+  /** Per cent. */
+  readonly top1: number;
+  readonly loss: number;
+}
+
+export const accuracyOf = (score: Score): Accuracy => ({
+  samples: score.samples,
+  top1: (100 * score.correct) / score.samples,
+  loss: score.lossSum / score.samples,
+});
