@@ -1,0 +1,88 @@
+// What a run leaves in report.json; the page is made of nothing else.
+import { z } from "zod";
+
+const seconds = z.number().min(0);
+const count = z.int().min(0);
+/** Per cent of the whole test split, `null` where it was not measured or there are no labels. */
+const percent = z.number().min(0).max(100).nullable();
+/** Decibels; `null` where nothing differs, an infinite ratio. */
+const decibels = z.number().nullable();
+
+const file = z.object({ path: z.string(), sha256: z.string(), sizeBytes: count });
+
+const latency = z.object({
+  batch1: z.number().min(0).describe("Milliseconds for one sample, median."),
+  batch256: z.number().min(0).describe("Milliseconds for a batch of 256, median."),
+});
+
+const share = z.object({ trained: count.describe("That trained at least once."), all: count });
+
+const layer = z.object({
+  name: z.string(),
+  op: z.string(),
+  weightShape: z.array(count),
+  weightBits: z.number().nullable().describe("null: float"),
+  activationBits: z.number().nullable().describe("null: float"),
+  sqnrDb: decibels.describe("Output in the exported file against the float model."),
+  maxSteps: z
+    .number()
+    .nullable()
+    .describe(
+      "Largest difference to the folded graph given the same input, in steps of the quantizer; null: not compared.",
+    ),
+  importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
+  channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the selections in which each channel trained."),
+  blocks: share,
+  weights: share,
+});
+
+const lossPoint = z.object({
+  step: count,
+  samples: count,
+  loss: z.number(),
+  learningRate: z.number(),
+});
+
+export const reportSchema = z.object({
+  format: z.literal("frostbit-report-1"),
+  title: z.string(),
+  createdAt: z.iso.datetime(),
+  input: file,
+  output: file,
+  method: z.string(),
+  engine: z.string(),
+  options: z.record(z.string(), z.unknown()).describe("All options, defaults filled in."),
+  seed: z.int(),
+  versions: z.record(z.string(), z.string()),
+  machine: z.object({ platform: z.string(), processor: z.string(), threads: count }),
+  data: z.object({
+    name: z.string(),
+    trainSamples: count,
+    testSamples: count,
+    heldOut: z.boolean().describe("Whether the test samples were taken from the training data."),
+  }),
+  top1: z.object({ float: percent, ptq: percent, trained: percent, quantized: percent, deployed: percent }),
+  sizeBytes: z.object({ float: count, quantized: count }),
+  latencyMs: z.object({ float: latency, deployed: latency }),
+  training: z.object({
+    steps: count,
+    samples: count,
+    lossCurve: z.array(lossPoint),
+    blocks: share,
+    weights: share,
+  }),
+  layers: z.array(layer),
+  verification: z.object({
+    samples: count,
+    sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
+    argmaxAgreement: z.number().min(0).max(1),
+    maxSteps: z.number().min(0),
+    thresholds: z.object({ sqnrDb: z.number(), argmaxAgreement: z.number(), maxSteps: z.number() }),
+  }),
+  seconds: z.object({ total: seconds, calibration: seconds, training: seconds, evaluation: seconds }),
+  peakMemoryMb: z.number().min(0),
+  notes: z.array(z.string()).describe("What a reader must know, in sentences."),
+});
+
+export type Report = z.infer<typeof reportSchema>;
+export type LayerReport = Report["layers"][number];

@@ -1,0 +1,61 @@
+// A made-up report, as large as one of ResNet-20.
+import type { LayerReport, Report } from "../../src/report/report.ts";
+
+const sampleLayer = (i: number): LayerReport => {
+  const channels = 16 * 2 ** Math.floor(i / 7);
+  const trained = i % 3;
+  return {
+    name: `/layer${Math.floor(i / 7) + 1}/layer${Math.floor(i / 7) + 1}.${i % 7}/conv${(i % 2) + 1}/Conv`,
+    op: "Conv",
+    weightShape: [channels, channels, 3, 3],
+    weightBits: 4,
+    activationBits: 8,
+    sqnrDb: 28 - i / 2,
+    maxSteps: i % 2,
+    importance: Array.from({ length: channels }, (_, channel) => 0.02 + 0.01 * Math.abs(Math.sin(channel * (i + 1)))),
+    channelsTrained: Array.from({ length: channels }, (_, channel) => (channel < trained ? 0.75 : 0)),
+    blocks: { trained, all: channels },
+    weights: { trained: trained * channels * 9, all: channels * channels * 9 },
+  };
+};
+
+export const sampleReport = (): Report => ({
+  format: "frostbit-report-1",
+  title: "resnet20.onnx, W4A8",
+  createdAt: "2026-01-02T03:04:05Z",
+  input: { path: "resnet20.onnx", sha256: "a".repeat(64), sizeBytes: 1_092_000 },
+  output: { path: "out/model.onnx", sha256: "b".repeat(64), sizeBytes: 183_000 },
+  method: "efqat",
+  engine: "onnxruntime",
+  options: { mode: "cwpn", updateRatio: 0.05, layers: {}, augment: ["crop", "flip"] },
+  seed: 0,
+  versions: { frostbit: "0.1.0", node: "20.0.0", "onnxruntime-node": "1.30.0" },
+  machine: { platform: "linux x64", processor: "A processor", threads: 2 },
+  data: { name: "cifar10 train", trainSamples: 50_000, testSamples: 10_000, heldOut: false },
+  top1: { float: 91.73, ptq: 90.07, trained: 91.01, quantized: 91.0, deployed: 90.98 },
+  sizeBytes: { float: 1_092_000, quantized: 183_000 },
+  latencyMs: { float: { batch1: 0.91, batch256: 151 }, deployed: { batch1: 0.72, batch256: 94 } },
+  training: {
+    steps: 391,
+    samples: 50_000,
+    lossCurve: Array.from({ length: 391 }, (_, i) => ({
+      step: i + 1,
+      samples: (i + 1) * 128,
+      loss: 0.3 + 0.5 * Math.exp(-i / 80) + 0.05 * Math.sin(i * 1.7),
+      learningRate: 1e-3,
+    })),
+    blocks: { trained: 34, all: 688 },
+    weights: { trained: 2_600, all: 268_336 },
+  },
+  layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
+  verification: {
+    samples: 256,
+    sqnrDb: 41.2,
+    argmaxAgreement: 0.996,
+    maxSteps: 1,
+    thresholds: { sqnrDb: 25, argmaxAgreement: 0.98, maxSteps: 1 },
+  },
+  seconds: { total: 312, calibration: 4.5, training: 270, evaluation: 37.5 },
+  peakMemoryMb: 1210,
+  notes: [],
+});
