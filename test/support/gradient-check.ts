@@ -118,10 +118,13 @@ function runRule(
   return gradients.map((name) => (name === undefined ? undefined : values.get(name)));
 }
 
-const dot = (a: Tensor, b: Tensor): number => {
+function dot(a: Tensor, b: Tensor): number {
+  const x = numbersOf(a);
   const y = numbersOf(b);
-  return numbersOf(a).reduce((sum: number, value: number, i: number) => sum + value * y[i], 0);
-};
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i] * y[i];
+  return sum;
+}
 
 /** The walk's repair of broadcasting, on numbers. */
 function sumTo(value: Tensor, shape: readonly number[]): Tensor {

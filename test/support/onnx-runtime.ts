@@ -55,6 +55,9 @@ const floatAttributes = new Set([
   "value_floats",
 ]);
 
+/** Attributes that hold an element type: its name with us, a number in ONNX. */
+const dtypeAttributes = new Set(["to", "dtype", "output_dtype"]);
+
 const isPacked = (dtype: DType): boolean => dtypes[dtype].bits === 4;
 
 function rawData({ dtype, data }: Tensor): Uint8Array<ArrayBuffer> {
@@ -77,6 +80,8 @@ const tensorProto = (name: string, value: Tensor): TensorProto =>
 function attributeProto(name: string, value: Attribute): AttributeProto {
   const type = AttributeProto_AttributeType;
   const isFloat = floatAttributes.has(name);
+  if (typeof value === "string" && dtypeAttributes.has(name))
+    return create(AttributeProtoSchema, { name, type: type.INT, i: BigInt(onnxTypes[value as DType]) });
   if (typeof value === "string")
     return create(AttributeProtoSchema, { name, type: type.STRING, s: new Uint8Array(Buffer.from(value)) });
   if (typeof value === "number")
