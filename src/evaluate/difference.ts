@@ -1,0 +1,31 @@
+// How far one tensor is from another.
+
+/** Signal to quantization noise in dB: 10·log10(Σ reference² / Σ (reference − other)²). Infinite where nothing differs. */
+export interface Difference {
+  readonly signal: number;
+  readonly noise: number;
+  readonly largest: number;
+}
+
+export function difference(reference: ArrayLike<number>, other: ArrayLike<number>): Difference {
+  let signal = 0;
+  let noise = 0;
+  let largest = 0;
+  for (let i = 0; i < reference.length; i++) {
+    const delta = other[i] - reference[i];
+    signal += reference[i] * reference[i];
+    noise += delta * delta;
+    if (!(Math.abs(delta) <= largest)) largest = Math.abs(delta);
+  }
+  return { signal, noise, largest };
+}
+
+export const joinDifferences = (a: Difference, b: Difference): Difference => ({
+  signal: a.signal + b.signal,
+  noise: a.noise + b.noise,
+  largest: Math.max(a.largest, b.largest),
+});
+
+export const noDifference: Difference = { signal: 0, noise: 0, largest: 0 };
+
+export const sqnrDb = ({ signal, noise }: Difference): number => (noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise));

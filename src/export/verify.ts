@@ -1,0 +1,171 @@
+// Runs the exported file in the runtime that will run it, and compares it with the folded graph: layer by layer on the same
+// input, and end to end.
+import { argmax } from "../evaluate/score.ts";
+import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import { consumers, type Graph, producers } from "../ir/graph.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { writeOnnx } from "../onnx/write.ts";
+import { extract } from "../passes/extract.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
+import { onlyReader } from "../quantizers/linear-layers.ts";
+import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
+import type { Context } from "../training/context.ts";
+import type { Exported } from "./qdq.ts";
+
+/** A file opened in the runtime as a user would open it: default optimizations. */
+export interface DeployedModel {
+  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  dispose(): Promise<void>;
+}
+export type OpenDeployed = (bytes: Uint8Array) => Promise<DeployedModel>;
+
+/** What an export must reach, or the command fails. Written down in docs/internals/numerics.md with what was measured. */
+export const thresholds = {
+  /** Per layer, given the same input: steps of the layer's quantizer. */
+  maxSteps: 1,
+  /** End to end, against the folded graph. */
+  sqnrDb: 15,
+  argmaxAgreement: 0.95,
+} as const;
+
+export interface LayerVerification {
+  readonly name: string;
+  /** Largest difference of the layer's output, in steps of the quantizer that it ends in, or that its own range and bits give. */
+  readonly maxSteps: number;
+}
+
+export interface Verification {
+  readonly samples: number;
+  readonly sqnrDb: number;
+  /** Share of the samples whose largest output is the same one. */
+  readonly argmaxAgreement: number;
+  readonly layers: readonly LayerVerification[];
+}
+
+/** The values around a layer: what it reads before its quantizer, what it gives after bias, activation and quantizer. */
+interface LayerSpan {
+  readonly layer: FoldedLayer;
+  readonly input: string;
+  readonly output: string;
+  /** The step of the quantizer that the span ends in. */
+  readonly step: number | undefined;
+}
+
+export async function verifyExport(
+  folded: Folded,
+  exported: Exported,
+  bytes: Uint8Array,
+  batches: readonly ReadonlyMap<string, Tensor>[],
+  open: OpenDeployed,
+  context: Context,
+): Promise<Verification> {
+  const spans = folded.layers.map((layer) => spanOf(folded.graph, layer));
+  const layers = await openLayers(exported, spans, open);
+  const deployed = await open(bytes);
+  const watched = [...new Set([...folded.graph.outputs, ...spans.flatMap(({ input, output }) => [input, output])])];
+  const executable = await context.engine.compile(
+    removeDeadNodes({ ...folded.graph, outputs: watched.filter((value) => !folded.graph.inputs.includes(value)) }),
+    context.threads === undefined ? {} : { threads: context.threads },
+  );
+  const program = executable.bind(await context.engine.variables(new Map()));
+  const whole: EndToEnd = { difference: noDifference, agreeing: 0, samples: 0 };
+  const steps = spans.map(() => 0);
+  try {
+    for (const [index, inputs] of batches.entries()) {
+      const values = new Map([...inputs, ...(await program.run(inputs))]);
+      compareEndToEnd(folded.graph.outputs[0], values, await deployed.run(inputs), whole);
+      for (const [i, span] of spans.entries()) steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
+      context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
+    }
+  } finally {
+    await Promise.all([executable.dispose(), deployed.dispose(), ...layers.map((layer) => layer.dispose())]);
+  }
+  return {
+    samples: whole.samples,
+    sqnrDb: sqnrDb(whole.difference),
+    argmaxAgreement: whole.agreeing / whole.samples,
+    layers: spans.map(({ layer }, i) => ({ name: layer.name, maxSteps: steps[i] })),
+  };
+}
+
+/** Throws VERIFICATION naming every threshold missed and the layers where. */
+export function checkVerification(verification: Verification): void {
+  const problems: string[] = [];
+  for (const { name, maxSteps } of verification.layers)
+    if (!(maxSteps <= thresholds.maxSteps)) problems.push(`layer "${name}" differs by ${maxSteps.toFixed(2)} steps given the same input (at most ${thresholds.maxSteps})`);
+  if (!(verification.sqnrDb >= thresholds.sqnrDb)) problems.push(`the outputs' SQNR is ${verification.sqnrDb.toFixed(1)} dB (at least ${thresholds.sqnrDb})`);
+  if (!(verification.argmaxAgreement >= thresholds.argmaxAgreement))
+    problems.push(`the largest output agrees in ${(100 * verification.argmaxAgreement).toFixed(1)} % of ${verification.samples} samples (at least ${100 * thresholds.argmaxAgreement} %)`);
+  if (problems.length > 0)
+    throw new FrostbitError("VERIFICATION", `The exported file does not do in ONNX Runtime what was trained: ${problems.join("; ")}. Run \`frostbit compare\` on the model and the exported file to see where they part.`);
+}
+
+function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
+  const readers = consumers(graph);
+  const made = producers(graph);
+  const node = graph.nodes.find(({ name }) => name === layer.node);
+  assert(node, `folded layer "${layer.node}" is missing`);
+  const before = made.get(node.inputs[0]);
+  let output = node.outputs[0];
+  for (let next = onlyReader(graph, readers, output); next; next = onlyReader(graph, readers, output)) {
+    const isBias = next.op === "Add" && next.inputs[0] === output && graph.constants.has(next.inputs[1]);
+    if (!isBias && !["Relu", "Clip", "FakeQuantize"].includes(next.op)) break;
+    output = next.outputs[0];
+    if (next.op === "FakeQuantize") break;
+  }
+  const end = made.get(output);
+  const scale = end?.op === "FakeQuantize" ? graph.constants.get(quantizerOf(end).scale) : undefined;
+  return { layer, input: before?.op === "FakeQuantize" ? before.inputs[0] : node.inputs[0], output, step: scale && numbersOf(scale)[0] };
+}
+
+const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<DeployedModel[]> =>
+  Promise.all(
+    spans.map(({ input, output }) =>
+      open(writeOnnx({ ...exported.model, graph: extract(exported.model.graph, [input], [output]) }, { opset: exported.opset })),
+    ),
+  );
+
+function valueOf(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const found = values.get(name);
+  assert(found, `verification lacks value "${name}"`);
+  return found;
+}
+
+async function compareLayer(span: LayerSpan, values: ReadonlyMap<string, Tensor>, layer: DeployedModel): Promise<number> {
+  const expected = numbersOf(valueOf(values, span.output));
+  const outputs = await layer.run(new Map([[span.input, valueOf(values, span.input)]]));
+  const actual = numbersOf(valueOf(outputs, span.output));
+  const step = span.step ?? rangeOf(expected) / boundsOf(span.layer.bits, false).high;
+  const { largest } = difference(expected, actual);
+  // A quantized output differs by whole steps; the division must not make 1.0000001 of one.
+  return span.step === undefined ? largest / step : Math.round((largest / step) * 1000) / 1000;
+}
+
+function rangeOf(values: ArrayLike<number>): number {
+  let min = 0;
+  let max = 0;
+  for (let i = 0; i < values.length; i++) {
+    min = Math.min(min, values[i]);
+    max = Math.max(max, values[i]);
+  }
+  return max - min || 1;
+}
+
+interface EndToEnd {
+  difference: Difference;
+  agreeing: number;
+  samples: number;
+}
+
+function compareEndToEnd(output: string, folded: ReadonlyMap<string, Tensor>, deployed: ReadonlyMap<string, Tensor>, whole: EndToEnd): void {
+  const expected = valueOf(folded, output);
+  const [a, b] = [numbersOf(expected), numbersOf(valueOf(deployed, output))];
+  whole.difference = joinDifferences(whole.difference, difference(a, b));
+  const samples = expected.shape[0];
+  const each = a.length / samples;
+  for (let sample = 0; sample < samples; sample++)
+    if (argmax(a, sample * each, each) === argmax(b, sample * each, each)) whole.agreeing++;
+  whole.samples += samples;
+}
