@@ -22,7 +22,7 @@ svg { display: block; width: 100%; height: auto; }
 .scroll { overflow-x: auto; } section, details { margin: 16px 0; } summary { cursor: pointer; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 4px 8px; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; } td.text { overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; white-space: nowrap; } td.text { overflow-wrap: anywhere; min-width: 12ch; }
 `;
 
 const decimals = (value: number | null, digits: number, unit = ""): string =>

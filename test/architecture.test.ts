@@ -1,0 +1,141 @@
+// Which folder may import which, checked: the folder list in docs/internals/architecture.md, read from top to bottom.
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { describe, expect, test } from "vitest";
+
+const root = join(import.meta.dirname, "..");
+const source = join(root, "src");
+
+const core = ["ir", "ops", "passes"];
+
+/** What each unit may import besides itself. A unit is a folder of src/, or a folder of engines/ and methods/. */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  ir: [],
+  ops: ["ir"],
+  passes: ["ir", "ops"],
+  onnx: core,
+  autodiff: core,
+  quantizers: core,
+  engines: core,
+  "engines/reference": [...core, "engines"],
+  "engines/onnxruntime": [...core, "engines", "onnx"],
+  data: ["ir"],
+  training: [...core, "autodiff", "quantizers", "engines", "data"],
+  calibration: [...core, "quantizers", "engines", "data", "training"],
+  evaluate: [...core, "engines", "engines/onnxruntime", "onnx", "data", "training"],
+  methods: [
+    ...core,
+    "quantizers",
+    "calibration",
+    "training",
+    "evaluate",
+    "engines",
+    "data",
+    "methods/ptq",
+    "methods/efqat",
+  ],
+  "methods/ptq": [...core, "quantizers", "calibration", "training", "engines", "data"],
+  "methods/efqat": [...core, "quantizers", "calibration", "training", "evaluate", "engines", "data"],
+  export: [...core, "quantizers", "onnx", "engines", "engines/onnxruntime", "data", "training", "evaluate"],
+  inspect: [...core, "autodiff", "quantizers"],
+  compare: [...core, "onnx", "data", "engines", "engines/onnxruntime"],
+  report: [],
+};
+
+/** These put the others together and may import anything. */
+const entries = ["node", "cli", "browser", "quantize", "index.ts"];
+
+const mayUseNode = /^src\/(node|cli|engines\/onnxruntime)\//;
+
+const files = readdirSync(source, { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
+  .map((file) => join("src", file));
+
+const existing = new Set(files);
+
+function importsOf(file: string): readonly string[] {
+  const text = readFileSync(join(root, file), "utf8");
+  return [...text.matchAll(/^(?:import|export)\s[^;"]*?from "([^"]+)"|\bimport\("([^"]+)"\)|^import "([^"]+)"/gm)].map(
+    (match) => match[1] ?? match[2] ?? match[3],
+  );
+}
+
+const localImports = (file: string): readonly string[] =>
+  importsOf(file)
+    .filter((path) => path.startsWith("."))
+    .map((path) => normalize(join(dirname(file), path)))
+    .filter((path) => existing.has(path));
+
+function unitOf(file: string): string {
+  const [folder, ...rest] = relative(source, join(root, file)).split("/");
+  return rest.length > 1 && (folder === "engines" || folder === "methods") ? `${folder}/${rest[0]}` : folder;
+}
+
+describe("architecture", () => {
+  test("every folder imports only what stands before it", () => {
+    const wrong = files.flatMap((file) => {
+      const unit = unitOf(file);
+      if (entries.includes(unit)) return [];
+      const may = allowed[unit];
+      if (!may) return [`${file}: folder ${unit} is not in the table`];
+      return localImports(file)
+        .filter((path) => unitOf(path) !== unit && !may.includes(unitOf(path)))
+        .map((path) => `${file} imports ${path}`);
+    });
+    expect(wrong).toEqual([]);
+  });
+
+  test("node:* is imported only by node, cli and the onnxruntime engine", () => {
+    const wrong = files.filter(
+      (file) => !mayUseNode.test(file) && importsOf(file).some((path) => path.startsWith("node:")),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("protobuf is imported only by onnx", () => {
+    const wrong = files.filter(
+      (file) => unitOf(file) !== "onnx" && importsOf(file).some((path) => /protobuf|onnx-buf/.test(path)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("zod, commander, ECharts and cli-progress stay where they belong", () => {
+    const places: readonly (readonly [RegExp, RegExp])[] = [
+      [/^commander$/, /^src\/cli\//],
+      [/^cli-progress$/, /^src\/cli\//],
+      [/^echarts/, /^src\/report\//],
+      [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
+    ];
+    const wrong = files.flatMap((file) =>
+      importsOf(file)
+        .filter((path) => places.some(([what, where]) => what.test(path) && !where.test(file)))
+        .map((path) => `${file} imports ${path}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("no imports go in a circle", () => {
+    const done = new Set<string>();
+    const visit = (file: string, path: readonly string[]): string[] => {
+      if (path.includes(file)) return [[...path.slice(path.indexOf(file)), file].join(" → ")];
+      if (done.has(file)) return [];
+      const found = localImports(file).flatMap((next) => visit(next, [...path, file]));
+      done.add(file);
+      return found;
+    };
+    expect(files.flatMap((file) => visit(file, []))).toEqual([]);
+  });
+
+  test("files and folders are in kebab-case", () => {
+    const wrong = files.filter(
+      (file) => !file.split("/").every((part) => /^[a-z0-9]+(-[a-z0-9]+)*(\.[a-z]+)*$/.test(part)),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("every folder is described in docs/internals/architecture.md", () => {
+    const text = readFileSync(join(root, "docs/internals/architecture.md"), "utf8");
+    const folders = new Set(files.map(unitOf).filter((unit) => !unit.endsWith(".ts")));
+    expect([...folders].filter((folder) => !text.includes(`\`${folder}/\``))).toEqual([]);
+  });
+});
