@@ -1,1 +1,53 @@
-export {};
+// Losses that ONNX has as one operator.
+import { sizeOf, tensorOf } from "../ir/tensor.ts";
+import { arithmetic } from "./arithmetic.ts";
+import { mismatch, numberAttribute, printShape, stringAttribute, unsupported } from "./attributes.ts";
+import { staticShape } from "./convolution-shape.ts";
+import type { GradientContext, InferRule, OpDefinition } from "./definition.ts";
+import { operand } from "./operands.ts";
+import { costPerElement } from "./pointwise.ts";
+
+const inferCrossEntropy: InferRule = (context) => {
+  const { node, inputs } = context;
+  const { dtype, shape } = operand(context, 0);
+  const labels = operand(context, 1);
+  const reduction = stringAttribute(node, "reduction", "mean");
+  if (reduction !== "mean") throw unsupported(node, `reduction is "${reduction}"; only "mean" is supported.`);
+  if (inputs[2]) throw unsupported(node, "class weights are not supported.");
+  if (numberAttribute(node, "ignore_index") !== undefined) throw unsupported(node, "ignore_index is not supported.");
+  const expected = [shape[0], ...shape.slice(2)];
+  if (shape.length < 2 || labels.shape.length !== expected.length)
+    throw mismatch(
+      node,
+      `logits are ${printShape(shape)} and labels ${printShape(labels.shape)}; expected labels ${printShape(expected)}.`,
+    );
+  return [
+    { dtype, shape: [] },
+    { dtype, shape },
+  ];
+};
+
+/** dlogits = dloss (softmax − onehot) / count, plus dlogProb − softmax Σ dlogProb */
+function crossEntropyGradient({ node, build, dys: [dloss, dlogProb], type }: GradientContext) {
+  const [logits, labels] = node.inputs;
+  const { add, sub, mul, cast, of } = arithmetic(build, logits);
+  const shape = staticShape(node, "logits", type(logits).shape);
+  const softmax = build.node("Softmax", [logits], { axis: 1 });
+  const ofLoss = (dy: string): string => {
+    const classes = build.ints([shape[1]]);
+    const bounds = build.constant(tensorOf(type(logits).dtype, [2], [0, 1]), "off_on");
+    const oneHot = build.node("OneHot", [cast(labels, "int64"), classes, bounds], { axis: 1 });
+    return mul(sub(softmax, oneHot), mul(dy, of(shape[1] / sizeOf(shape))));
+  };
+  const ofLogProb = (dy: string): string =>
+    sub(dy, mul(softmax, build.node("ReduceSum", [dy, build.ints([1])], { keepdims: 1 })));
+  const parts = [dloss && ofLoss(dloss), dlogProb && ofLogProb(dlogProb)].filter((part) => part !== undefined);
+  return parts.length === 0 ? [] : [parts.reduce(add)];
+}
+
+/** Mean of −log softmax(logits)[label] over all labels; the second output is log softmax(logits). */
+export const SoftmaxCrossEntropyLoss: OpDefinition = {
+  infer: inferCrossEntropy,
+  gradient: crossEntropyGradient,
+  cost: costPerElement,
+};

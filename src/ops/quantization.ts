@@ -1,1 +1,93 @@
-export {};
+// Fake quantization with its straight-through gradient, and ONNX's integer quantization.
+import { type DType, dtypes } from "../ir/dtype.ts";
+import type { Node, ValueType } from "../ir/graph.ts";
+import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
+import type { GradientRule, InferContext, OpDefinition, Rows, Want } from "./definition.ts";
+import { operand, resolveAxis } from "./operands.ts";
+import { costPerElement } from "./pointwise.ts";
+
+const isRows = (want: Want): want is Rows => typeof want === "object";
+
+/** Throws unless scale and zero point are scalars, or 1-D along the node's axis. */
+function checkQparams(context: InferContext, x: ValueType, first: number): void {
+  const { node, inputs } = context;
+  const axis = numberAttribute(node, "axis");
+  const size = axis === undefined ? undefined : x.shape[resolveAxis(node, axis, x.shape.length)];
+  for (const i of [first, first + 1]) {
+    const type = i === first ? operand(context, i) : inputs[i];
+    if (type === undefined) continue;
+    const isKnown = typeof size === "number" && typeof type.shape[0] === "number";
+    if (axis === undefined ? type.shape.length === 0 : type.shape.length === 1 && (!isKnown || type.shape[0] === size))
+      continue;
+    throw mismatch(
+      node,
+      `input "${node.inputs[i]}" is ${printShape(type.shape)}; expected ${printShape(size === undefined ? [] : [size])} for x ${printShape(x.shape)}.`,
+    );
+  }
+}
+
+const fakeQuantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) => {
+  if (dy === undefined) return [];
+  const [x, scale, zeroPoint, low, high] = node.inputs;
+  const rows = [0, 1, 2].map(wants).find(isRows)?.rows;
+  const wanted = [0, 1, 2].map((i) => wants(i) !== "none");
+  const inputs = [dy, x, scale, zeroPoint, low, high, rows];
+  const gradients = build.nodes("FakeQuantizeGradient", inputs, wanted, node.attributes);
+  return gradients.map((name) => name || undefined);
+};
+
+/** y = (clip(round(x / scale) + z, low, high) − z) · scale with z = round(zeroPoint), ties to even; gradients as LSQ+ (arXiv:2004.09576). */
+export const FakeQuantize: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    checkQparams(context, { dtype, shape }, 1);
+    return [{ dtype, shape }];
+  },
+  gradient: fakeQuantizeGradient,
+  cost: costPerElement,
+  keepsRows: (input, axis, node) => input <= 2 && axis === node.attributes["axis"],
+};
+
+/** dx, dscale and dzeroPoint of FakeQuantize; with `rows`, dy and the results hold these rows along `axis` alone. */
+export const FakeQuantizeGradient: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const axis = numberAttribute(context.node, "axis");
+    const rows = context.inputs[6];
+    if (rows && axis === undefined) throw mismatch(context.node, "it has rows but no axis.");
+    if (!rows) checkQparams(context, { dtype, shape }, 2);
+    const compact = rows ? shape.with(axis ?? 0, rows.shape[0]) : shape;
+    const parameter = { dtype, shape: axis === undefined ? [] : [compact.at(axis) ?? 0] };
+    return [{ dtype, shape: compact }, parameter, parameter];
+  },
+  gradient: "none",
+  cost: ([dy = []]) => ({ multiplyAdds: 2 * dy.reduce((a, b) => a * b, 1) }),
+};
+
+function dtypeAttribute(node: Node): DType | undefined {
+  const name = stringAttribute(node, "output_dtype", "");
+  if (name === "") return undefined;
+  if (name in dtypes) return name as DType;
+  throw mismatch(node, `output_dtype is "${name}"; expected one of ${Object.keys(dtypes).join(", ")}.`);
+}
+
+/** y = saturate(round(x / scale) + zeroPoint) */
+export const QuantizeLinear: OpDefinition = {
+  infer: (context) => {
+    const { shape } = operand(context, 0);
+    operand(context, 1);
+    return [{ dtype: context.inputs[2]?.dtype ?? dtypeAttribute(context.node) ?? "uint8", shape }];
+  },
+  gradient: "none",
+  cost: costPerElement,
+};
+
+/** y = (x − zeroPoint) · scale */
+export const DequantizeLinear: OpDefinition = {
+  infer: (context) => {
+    const { shape } = operand(context, 0);
+    return [{ dtype: dtypeAttribute(context.node) ?? operand(context, 1).dtype, shape }];
+  },
+  gradient: "none",
+  cost: costPerElement,
+};

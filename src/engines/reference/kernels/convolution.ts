@@ -1,7 +1,6 @@
 // Convolutions as products with matrices of patches, one sample and group at a time.
 import { assert } from "../../../ir/errors.ts";
-import type { Node } from "../../../ir/graph.ts";
-import { sizeOf, type Tensor, toNumbers } from "../../../ir/tensor.ts";
+import { sizeOf, toNumbers } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import { convolutionWindow, groupOf, transposedConvolution } from "../../../ops/convolution-shape.ts";
 import { givenWindow, type Window, windowOutput } from "../../../ops/window.ts";

@@ -1,0 +1,19 @@
+// The windows of pools.
+import type { Dim, Node } from "../ir/graph.ts";
+import { mismatch, numberAttribute, numbersAttribute, printShape } from "./attributes.ts";
+import { resolveWindow, type Window, windowAttributes } from "./window.ts";
+
+/** The window of a pool over x [N, C, ...]. */
+export function poolWindow(node: Node, x: readonly Dim[]): Window {
+  const kernel = numbersAttribute(node, "kernel_shape", []);
+  if (x.length !== kernel.length + 2 || x.length < 3 || x.length > 5)
+    throw mismatch(node, `kernel_shape ${printShape(kernel)} does not fit its input ${printShape(x)}.`);
+  return resolveWindow(node, kernel, x.slice(2));
+}
+
+/** The attributes of a pool's gradient. */
+export const poolAttributes = (node: Node, x: readonly Dim[]) => ({
+  ...windowAttributes(poolWindow(node, x)),
+  ceil_mode: numberAttribute(node, "ceil_mode", 0),
+  count_include_pad: numberAttribute(node, "count_include_pad", 0),
+});
