@@ -1,1 +1,235 @@
-export {};
+// Operators that read and write at positions given by a tensor of indices.
+
+import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
+import { toNumbers } from "../ir/tensor.ts";
+import { shapeOf, zerosLike } from "./arithmetic.ts";
+import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
+import type { GradientRule, InferContext, OpDefinition } from "./definition.ts";
+import { operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
+import { costPerElement, noCost } from "./pointwise.ts";
+
+const axisOf = (node: Node, rank: number, fallback = 0): number =>
+  resolveAxis(node, numberAttribute(node, "axis", fallback), rank);
+
+function gatheredElements(context: InferContext): readonly Dim[] | undefined {
+  const elements = context.elements(0);
+  const indices = context.elements(1);
+  if (!elements || !indices || operand(context, 0).shape.length !== 1) return undefined;
+  const taken = indices.map((index) => (typeof index === "number" ? elements.at(index) : undefined));
+  return taken.every((element) => element !== undefined) ? taken : undefined;
+}
+
+const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+/** The shape [...front, ...middle, ...back] of a value as a 1-D value, from the parts' own shapes. */
+function joinedShape(build: Builder, value: string, parts: readonly (readonly number[])[]): string {
+  const shape = shapeOf(build, value);
+  return build.node("Gather", [shape, build.ints(parts.flat())], { axis: 0 });
+}
+
+/** dx = dy, with the indexed axes in front, added onto zeros at the indices */
+export const Gather: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const indices = operand(context, 1).shape;
+    if (shape.length === 0) throw mismatch(context.node, "cannot gather from a scalar.");
+    const axis = axisOf(context.node, shape.length);
+    return [
+      withElements(dtype, [...shape.slice(0, axis), ...indices, ...shape.slice(axis + 1)], gatheredElements(context)),
+    ];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const [x, indices] = node.inputs;
+    const rank = type(x).shape.length;
+    const indexRank = type(indices).shape.length;
+    const axis = axisOf(node, rank);
+    const index = build.node("Unsqueeze", [indices, build.ints([-1])]);
+    if (axis === 0) return [addAt(build, shapeOf(build, x), index, dy)];
+    const inFront = [
+      ...range(axis, axis + indexRank),
+      ...range(0, axis),
+      ...range(axis + indexRank, rank - 1 + indexRank),
+    ];
+    const moved = build.node("Transpose", [dy], { perm: inFront });
+    const order = [axis, ...range(0, axis), ...range(axis + 1, rank)];
+    const added = addAt(build, joinedShape(build, x, [order]), index, moved);
+    return [build.node("Transpose", [added], { perm: order.map((_, i) => order.indexOf(i)) })];
+  },
+  cost: noCost,
+};
+
+const zerosOf = (build: Builder, shape: string, like: string): string =>
+  build.node("Expand", [build.scalar(0, like), shape]);
+
+const addAt = (build: Builder, shape: string, indices: string, updates: string): string =>
+  build.node("ScatterND", [zerosOf(build, shape, updates), indices, updates], { reduction: "add" });
+
+/** dx = dy added onto zeros at the indices */
+export const GatherElements: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const indices = operand(context, 1).shape;
+    axisOf(context.node, shape.length);
+    if (indices.length !== shape.length)
+      throw mismatch(context.node, `indices ${printShape(indices)} and data ${printShape(shape)} differ in rank.`);
+    return [{ dtype, shape: indices }];
+  },
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const [x, indices] = node.inputs;
+    const axis = numberAttribute(node, "axis", 0);
+    return [build.node("ScatterElements", [zerosLike(build, x), indices, dy], { axis, reduction: "add" })];
+  },
+  cost: noCost,
+};
+
+function indexDepth(node: Node, indices: readonly Dim[]): number {
+  const depth = indices.at(-1);
+  if (typeof depth === "number") return depth;
+  throw mismatch(node, `the last size of its indices ${printShape(indices)} must be a number.`);
+}
+
+/** dx = dy added onto zeros at the indices */
+export const GatherND: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const indices = operand(context, 1).shape;
+    const batch = numberAttribute(context.node, "batch_dims", 0);
+    const depth = indexDepth(context.node, indices);
+    if (batch + depth > shape.length)
+      throw mismatch(
+        context.node,
+        `indices ${printShape(indices)} point ${depth} axes deep into ${printShape(shape)} after ${batch} batch axes.`,
+      );
+    return [{ dtype, shape: [...indices.slice(0, -1), ...shape.slice(batch + depth)] }];
+  },
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const batch = numberAttribute(node, "batch_dims", 0);
+    if (batch !== 0)
+      throw new FrostbitError("NO_GRADIENT", `${describeNode(node)}: batch_dims ${batch} has no gradient; 0 has.`);
+    const [x, indices] = node.inputs;
+    return [addAt(build, shapeOf(build, x), indices, dy)];
+  },
+  cost: noCost,
+};
+
+const reductions = ["none", "add", "mul", "max", "min"];
+
+function inferScatter(context: InferContext): readonly ValueType[] {
+  const { dtype, shape } = operand(context, 0);
+  const reduction = stringAttribute(context.node, "reduction", "none");
+  if (!reductions.includes(reduction))
+    throw mismatch(context.node, `reduction is "${reduction}"; expected ${reductions.join(", ")}.`);
+  return [{ dtype, shape }];
+}
+
+/**
+ * reduction none: ddata = dy with zeros at the indices; add: ddata = dy; both: dupdates = dy read at the indices.
+ * `gather` is the operator that reads what this one writes.
+ */
+const scatterGradient =
+  (gather: "GatherElements" | "GatherND"): GradientRule =>
+  ({ node, build, dys: [dy], wants }) => {
+    if (dy === undefined) return [];
+    const reduction = stringAttribute(node, "reduction", "none");
+    if (reduction !== "none" && reduction !== "add")
+      throw new FrostbitError(
+        "NO_GRADIENT",
+        `${describeNode(node)}: reduction "${reduction}" has no gradient; "none" and "add" have.`,
+      );
+    const [, indices, updates] = node.inputs;
+    const place: Record<string, number> = gather === "GatherND" ? {} : { axis: numberAttribute(node, "axis", 0) };
+    const erased = (): string =>
+      build.node(node.op, [dy, indices, zerosLike(build, updates)], { ...place, reduction: "none" });
+    return [
+      reduction === "add" || wants(0) === "none" ? dy : erased(),
+      undefined,
+      wants(2) === "none" ? undefined : build.node(gather, [dy, indices], place),
+    ];
+  };
+
+export const ScatterElements: OpDefinition = {
+  infer: (context) => {
+    const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i));
+    axisOf(context.node, shape.length);
+    if (indices.shape.length !== shape.length || updates.shape.length !== shape.length)
+      throw mismatch(
+        context.node,
+        `data ${printShape(shape)}, indices ${printShape(indices.shape)} and updates ${printShape(updates.shape)} differ in rank.`,
+      );
+    return inferScatter(context);
+  },
+  gradient: scatterGradient("GatherElements"),
+  cost: noCost,
+};
+
+export const ScatterND: OpDefinition = {
+  infer: (context) => {
+    const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i).shape).map((shape) => ({ shape }));
+    const depth = indexDepth(context.node, indices.shape);
+    const expected = [...indices.shape.slice(0, -1), ...shape.slice(depth)];
+    const differs = (dim: Dim, i: number): boolean =>
+      typeof dim === "number" && typeof updates.shape[i] === "number" && dim !== updates.shape[i];
+    if (expected.length !== updates.shape.length || expected.some(differs))
+      throw mismatch(context.node, `updates are ${printShape(updates.shape)}; expected ${printShape(expected)}.`);
+    return inferScatter(context);
+  },
+  gradient: scatterGradient("GatherND"),
+  cost: noCost,
+};
+
+export const OneHot: OpDefinition = {
+  infer: (context) => {
+    const indices = operand(context, 0).shape;
+    const constant = context.constant(1);
+    const depth = constant ? toNumbers(constant)[0] : context.elements(1)?.[0];
+    const axis = axisOf(context.node, indices.length + 1, -1);
+    const shape = indices.toSpliced(axis, 0, depth ?? unknownDim(context.node, axis));
+    return [{ dtype: operand(context, 2).dtype, shape }];
+  },
+  gradient: "none",
+  cost: costPerElement,
+};
+
+const argExtreme: OpDefinition = {
+  infer: (context) => {
+    const { shape } = operand(context, 0);
+    const axis = axisOf(context.node, shape.length);
+    const keeps = numberAttribute(context.node, "keepdims", 1) === 1;
+    return [{ dtype: "int64", shape: keeps ? shape.with(axis, 1) : shape.toSpliced(axis, 1) }];
+  },
+  gradient: "none",
+  cost: ([input]) => ({ multiplyAdds: (input ?? []).reduce((product, size) => product * size, 1) }),
+};
+/** Ties go to the first, with select_last_index to the last. */
+export const ArgMax: OpDefinition = argExtreme;
+export const ArgMin: OpDefinition = argExtreme;
+
+/** Values and indices; ties go to the lower index. */
+export const TopK: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const axis = axisOf(context.node, shape.length, -1);
+    const k = context.elements(1)?.[0] ?? unknownDim(context.node, axis);
+    const dim = shape[axis];
+    if (typeof k === "number" && typeof dim === "number" && k > dim)
+      throw mismatch(context.node, `k is ${k}, and axis ${axis} of ${printShape(shape)} has ${dim} elements.`);
+    const taken = shape.with(axis, k);
+    return [
+      { dtype, shape: taken },
+      { dtype: "int64", shape: taken },
+    ];
+  },
+  gradient: "none",
+  cost: ([input]) => ({ multiplyAdds: (input ?? []).reduce((product, size) => product * size, 1) }),
+};
+
+export const NonZero: OpDefinition = {
+  infer: (context) => [{ dtype: "int64", shape: [operand(context, 0).shape.length, unknownDim(context.node, 1)] }],
+  gradient: "none",
+  cost: noCost,
+};

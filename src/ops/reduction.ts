@@ -1,1 +1,110 @@
-export {};
+// Operators that reduce, normalize or accumulate along axes.
+import { arithmetic } from "./arithmetic.ts";
+import { numberAttribute } from "./attributes.ts";
+import type { InferRule, OpDefinition } from "./definition.ts";
+import { operand, resolveAxis } from "./operands.ts";
+import {
+  costPerInput,
+  foldProduct,
+  foldSum,
+  inferReduction,
+  type ReductionGradient,
+  reductionRule,
+} from "./reducing.ts";
+
+const reduction = (
+  dx: (gradient: ReductionGradient) => string,
+  fold?: Parameters<typeof inferReduction>[0],
+): OpDefinition => ({ infer: inferReduction(fold), gradient: reductionRule(dx), cost: costPerInput });
+
+/** dx = dy, repeated */
+export const ReduceSum: OpDefinition = reduction(({ dy, spread }) => spread(dy), foldSum);
+
+/** dx = dy / n, repeated */
+export const ReduceMean: OpDefinition = reduction(({ dy, div, count, spread }) => spread(div(dy, count())));
+
+/** dx = dy · [x = y] / (number of elements equal to y) */
+const extremeRule = ({ dy, y, x, mul, div, call, cast, reduce, build }: ReductionGradient): string => {
+  const isExtreme = cast(call("Equal", x, y), build.type(x).dtype);
+  return mul(isExtreme, div(dy, reduce("ReduceSum", isExtreme)));
+};
+export const ReduceMax: OpDefinition = reduction(extremeRule);
+export const ReduceMin: OpDefinition = reduction(extremeRule);
+
+/**
+ * With no zero among the reduced elements dx = dy · y / x; with one, dy · (product of the others) there and 0 elsewhere;
+ * with more, 0.
+ */
+export const ReduceProd: OpDefinition = reduction(({ dy, x, mul, div, where, call, cast, of, reduce, build }) => {
+  const isZero = call("Equal", x, of(0));
+  const zeroCount = reduce("ReduceSum", cast(isZero, build.type(x).dtype));
+  const others = where(isZero, of(1), x);
+  const product = reduce("ReduceProd", others);
+  const atZero = where(call("Equal", zeroCount, of(1)), product, of(0));
+  const elsewhere = where(call("Equal", zeroCount, of(0)), div(product, others), of(0));
+  return mul(dy, where(isZero, atZero, elsewhere));
+}, foldProduct);
+
+/** dx = dy · sign x */
+export const ReduceL1: OpDefinition = reduction(({ dy, x, mul, call }) => mul(dy, call("Sign", x)));
+
+/** dx = dy · x / y, and 0 where y = 0 */
+export const ReduceL2: OpDefinition = reduction(({ dy, x, y, mul, div, where, call, of }) => {
+  const isZero = call("Equal", y, of(0));
+  return mul(x, where(isZero, of(0), div(dy, where(isZero, of(1), y))));
+});
+
+/** dx = 2 · dy · x */
+export const ReduceSumSquare: OpDefinition = reduction(({ dy, x, mul, of }) => mul(dy, of(2), x));
+
+/** dx = dy · exp(x − y) */
+export const ReduceLogSumExp: OpDefinition = reduction(({ dy, x, y, mul, sub, call }) =>
+  mul(dy, call("Exp", sub(x, y))),
+);
+
+const inferAlongAxis: InferRule = (context) => {
+  const { dtype, shape } = operand(context, 0);
+  resolveAxis(context.node, numberAttribute(context.node, "axis", -1), shape.length);
+  return [{ dtype, shape }];
+};
+
+/** dx = y · (dy − Σ dy · y) */
+export const Softmax: OpDefinition = {
+  infer: inferAlongAxis,
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const { mul, sub } = arithmetic(build, dy);
+    const y = node.outputs[0];
+    const axes = build.ints([numberAttribute(node, "axis", -1)]);
+    return [mul(y, sub(dy, build.node("ReduceSum", [mul(dy, y), axes], { keepdims: 1 })))];
+  },
+  cost: costPerInput,
+};
+
+/** dx = dy − exp(y) · Σ dy */
+export const LogSoftmax: OpDefinition = {
+  infer: inferAlongAxis,
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const { mul, sub, call } = arithmetic(build, dy);
+    const axes = build.ints([numberAttribute(node, "axis", -1)]);
+    const total = build.node("ReduceSum", [dy, axes], { keepdims: 1 });
+    return [sub(dy, mul(call("Exp", node.outputs[0]), total))];
+  },
+  cost: costPerInput,
+};
+
+/** dx = the cumulative sum of dy from the other end */
+export const CumSum: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    return [{ dtype, shape }];
+  },
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const reverse = 1 - numberAttribute(node, "reverse", 0);
+    const exclusive = numberAttribute(node, "exclusive", 0);
+    return [build.node("CumSum", [dy, node.inputs[1]], { exclusive, reverse })];
+  },
+  cost: costPerInput,
+};

@@ -1,1 +1,78 @@
-export {};
+// Resize: nearest and linear, in every coordinate mode.
+
+import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { type Dim, describeNode } from "../ir/graph.ts";
+import { sizeOf, tensorOf, toNumbers } from "../ir/tensor.ts";
+import type { InferContext, OpDefinition } from "./definition.ts";
+import { isStatic } from "./dims.ts";
+import { checkResize, interpolate, type ResizeAxis, resizedAxes, resizePlan } from "./interpolation.ts";
+import { operand, unknownDim } from "./operands.ts";
+
+function scaledDim(context: InferContext, dim: Dim, axis: number, scale: number | undefined): Dim {
+  if (typeof dim === "number" && scale !== undefined) return Math.floor(dim * scale + 1e-9);
+  return scale === 1 ? dim : unknownDim(context.node, axis);
+}
+
+/** dx = dy times the interpolation matrix, axis by axis */
+export const Resize: OpDefinition = {
+  infer: (context) => {
+    const { node } = context;
+    checkResize(node);
+    const { dtype, shape } = operand(context, 0);
+    const axes = resizedAxes(node, shape.length);
+    const scales = context.constant(2) && toNumbers(context.constant(2)!);
+    const sizes = context.elements(3);
+    const resized = [...shape];
+    axes.forEach((axis, i) => {
+      const usesScales = context.inputs[2] && context.inputs[2].shape[0] !== 0;
+      resized[axis] = usesScales
+        ? scaledDim(context, shape[axis], axis, scales?.[i])
+        : (sizes?.[i] ?? unknownDim(node, axis));
+    });
+    return [{ dtype, shape: resized }];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const { shape } = type(node.inputs[0]);
+    const output = type(node.outputs[0]).shape;
+    const contents = (i: number): readonly number[] | undefined => {
+      const name = node.inputs[i];
+      const constant = name ? build.constantOf(name) : undefined;
+      if (constant) return toNumbers(constant);
+      const elements = name ? type(name).elements : undefined;
+      return elements && isStatic(elements) ? elements : undefined;
+    };
+    const isRow = (axis: number): boolean => shape[axis] === output[axis];
+    if (shape.some((dim, axis) => typeof dim === "string" && !isRow(axis)))
+      throw new FrostbitError(
+        "NO_GRADIENT",
+        `${describeNode(node)}: its gradient needs fixed sizes. Give the model's inputs fixed sizes.`,
+      );
+    // A symbolic size is one that does not change; any number stands for it.
+    const sizes = shape.map((dim) => (typeof dim === "string" ? 1 : dim));
+    const plan = resizePlan(node, sizes, { roi: contents(1), scales: contents(2), sizes: contents(3) });
+    return [plan.reduce((dx, axis) => transposedProduct(build, dx, axis, interpolate(node, axis).matrix), dy)];
+  },
+  cost: (inputs, [output], node) => ({
+    multiplyAdds:
+      sizeOf(output ?? []) *
+      (node.attributes["mode"] === "linear" ? 2 ** Math.max(0, (inputs[0]?.length ?? 2) - 2) : 1),
+  }),
+};
+
+/** dy, of outputSize along the axis, times the matrix: inputSize along the axis. */
+function transposedProduct(
+  build: Builder,
+  dy: string,
+  { axis, inputSize, outputSize }: ResizeAxis,
+  matrix: Float64Array,
+): string {
+  const { dtype, shape } = build.type(dy);
+  const weights = build.constant(tensorOf(dtype, [outputSize, inputSize], matrix), "interpolation");
+  const last = shape.length - 1;
+  if (axis === last) return build.node("MatMul", [dy, weights]);
+  const perm = shape.map((_, i) => (i === axis ? last : i === last ? axis : i));
+  const moved = build.node("Transpose", [dy], { perm });
+  return build.node("Transpose", [build.node("MatMul", [moved, weights])], { perm });
+}

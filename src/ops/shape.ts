@@ -1,1 +1,469 @@
-export {};
+// Operators that move, copy, cut and make values without computing on them.
+
+import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
+import { sizeOf, toNumbers } from "../ir/tensor.ts";
+import { shapeOf, zerosLike } from "./arithmetic.ts";
+import {
+  mismatch,
+  numberAttribute,
+  numbersAttribute,
+  printShape,
+  stringAttribute,
+  tensorAttribute,
+  unsupported,
+} from "./attributes.ts";
+import { broadcastShapes } from "./broadcast.ts";
+import { constantValue } from "./constant-value.ts";
+import type { GradientContext, GradientRule, InferContext, OpDefinition } from "./definition.ts";
+import { isStatic, productOf, quotientOf, sumOf } from "./dims.ts";
+import { knownNumbers, operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
+import { noCost } from "./pointwise.ts";
+import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
+import { resolveSlices, type SliceBounds, slicedShape } from "./slicing.ts";
+
+const int64Vector = (elements: readonly Dim[]): ValueType => withElements("int64", [elements.length], elements);
+
+/** dx = dy in x's shape */
+const reshapeBack: GradientRule = ({ node, build, dys: [dy] }) =>
+  dy === undefined ? [] : [build.node("Reshape", [dy, shapeOf(build, node.inputs[0])])];
+
+export const Shape: OpDefinition = {
+  infer: (context) => {
+    const { shape } = operand(context, 0);
+    const start = numberAttribute(context.node, "start", 0);
+    return [int64Vector(shape.slice(start, numberAttribute(context.node, "end", shape.length)))];
+  },
+  gradient: "none",
+  cost: noCost,
+};
+
+export const Size: OpDefinition = {
+  infer: (context) => [withElements("int64", [], [productOf(operand(context, 0).shape)])],
+  gradient: "none",
+  cost: noCost,
+};
+
+export const Reshape: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const target = context.elements(1);
+    if (target) return [withElements(dtype, reshapedShape(context.node, shape, target), context.elements(0))];
+    const [rank] = operand(context, 1).shape;
+    if (typeof rank !== "number")
+      throw unsupported(context.node, `its target "${context.node.inputs[1]}" has an unknown number of sizes.`);
+    return [{ dtype, shape: Array.from({ length: rank }, (_, axis) => unknownDim(context.node, axis)) }];
+  },
+  gradient: reshapeBack,
+  cost: noCost,
+};
+
+export const Flatten: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const axis = numberAttribute(context.node, "axis", 1);
+    const split = axis === shape.length ? axis : resolveAxis(context.node, axis, shape.length);
+    return [{ dtype, shape: [productOf(shape.slice(0, split)), productOf(shape.slice(split))] }];
+  },
+  gradient: reshapeBack,
+  cost: noCost,
+};
+
+export const Squeeze: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const given = knownNumbers(context, 1, "axes")?.map((axis) => resolveAxis(context.node, axis, shape.length));
+    const axes = new Set(given ?? shape.flatMap((dim, axis) => (dim === 1 ? [axis] : [])));
+    const wrong = [...axes].find((axis) => typeof shape[axis] === "number" && shape[axis] !== 1);
+    if (wrong !== undefined)
+      throw mismatch(context.node, `axis ${wrong} of ${printShape(shape)} is not 1, so it cannot be squeezed.`);
+    const kept = shape.filter((_, axis) => !axes.has(axis));
+    return [withElements(dtype, kept, context.elements(0))];
+  },
+  gradient: reshapeBack,
+  cost: noCost,
+};
+
+export const Unsqueeze: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const given = knownNumbers(context, 1, "axes") ?? [];
+    const rank = shape.length + given.length;
+    const axes = new Set(given.map((axis) => resolveAxis(context.node, axis, rank)));
+    if (axes.size < given.length) throw mismatch(context.node, `axes ${printShape(given)} name one axis twice.`);
+    const rest = [...shape];
+    const expanded = Array.from({ length: rank }, (_, axis) => (axes.has(axis) ? 1 : (rest.shift() as Dim)));
+    return [withElements(dtype, expanded, context.elements(0))];
+  },
+  gradient: reshapeBack,
+  cost: noCost,
+};
+
+const permutation = (node: Node, rank: number): readonly number[] =>
+  numbersAttribute(node, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
+
+/** dx = dy, transposed by the inverse permutation */
+export const Transpose: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const perm = permutation(context.node, shape.length);
+    if (perm.toSorted((a, b) => a - b).some((axis, i) => axis !== i) || perm.length !== shape.length)
+      throw mismatch(context.node, `perm ${printShape(perm)} does not permute the axes of ${printShape(shape)}.`);
+    return [
+      withElements(
+        dtype,
+        perm.map((axis) => shape[axis]),
+        shape.length < 2 ? context.elements(0) : undefined,
+      ),
+    ];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const perm = permutation(node, type(node.inputs[0]).shape.length);
+    return [build.node("Transpose", [dy], { perm: perm.map((_, axis) => perm.indexOf(axis)) })];
+  },
+  cost: noCost,
+};
+
+/** dx = dy, summed by the walk */
+export const Expand: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const [rank] = operand(context, 1).shape;
+    if (typeof rank !== "number")
+      throw unsupported(context.node, `its target "${context.node.inputs[1]}" has an unknown number of sizes.`);
+    const target = context.elements(1) ?? Array.from({ length: rank }, (_, axis) => unknownDim(context.node, axis));
+    const expanded = broadcastShapes(context.node, [shape, target]);
+    const elements = context.elements(0);
+    const isRepeated = elements?.length === 1 && expanded.length <= 1 && isStatic(expanded);
+    const same = String(expanded) === String(shape) ? elements : undefined;
+    return [withElements(dtype, expanded, isRepeated ? Array(sizeOf(expanded)).fill(elements[0]) : same)];
+  },
+  gradient: ({ dys: [dy] }) => [dy],
+  cost: noCost,
+};
+
+/** dx = dy seen as [repeat, size, …], summed over the repeats */
+export const Tile: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const repeats = context.elements(1);
+    if (repeats && repeats.length !== shape.length)
+      throw mismatch(context.node, `${repeats.length} repeats for ${printShape(shape)}; expected one per axis.`);
+    const tiled = shape.map((dim, axis) =>
+      repeats ? productOf([dim, repeats[axis]]) : unknownDim(context.node, axis),
+    );
+    return [{ dtype, shape: tiled }];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const { shape } = type(node.inputs[0]);
+    const tiled = type(dy).shape;
+    const folded = shape.flatMap((dim, axis) => [quotientOf([tiled[axis]], [dim]) ?? -1, dim]).map(Number);
+    const parts = build.node("Reshape", [dy, build.ints(folded)]);
+    const axes = build.ints(shape.map((_, axis) => 2 * axis));
+    return [build.node("ReduceSum", [parts, axes], { keepdims: 0 })];
+  },
+  cost: noCost,
+};
+
+function concatShape(context: InferContext, axis: number): readonly Dim[] {
+  const shapes = context.inputs.map((_, i) => operand(context, i).shape);
+  const [first] = shapes;
+  const disagrees = (shape: readonly Dim[]): boolean =>
+    shape.length !== first.length ||
+    shape.some((dim, i) => i !== axis && typeof dim === "number" && typeof first[i] === "number" && dim !== first[i]);
+  if (shapes.some(disagrees))
+    throw mismatch(context.node, `cannot concatenate ${shapes.map(printShape).join(", ")} along axis ${axis}.`);
+  return first.map((dim, i) => {
+    if (i === axis) return sumOf(shapes.map((shape) => shape[axis]));
+    return shapes.map((shape) => shape[i]).find((other) => typeof other === "number") ?? dim;
+  });
+}
+
+/** dx_i = the part of dy that x_i became */
+export const Concat: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const axis = resolveAxis(context.node, numberAttribute(context.node, "axis", 0), shape.length);
+    const contents = context.inputs.map((_, i) => context.elements(i));
+    const isKnown = shape.length === 1 && contents.every((list) => list !== undefined);
+    return [withElements(dtype, concatShape(context, axis), isKnown ? (contents.flat() as Dim[]) : undefined)];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const rank = type(node.inputs[0]).shape.length;
+    const axis = resolveAxis(node, numberAttribute(node, "axis", 0), rank);
+    const sizes = node.inputs.map((input) => staticDim(type(input).shape[axis], node));
+    return build.nodes(
+      "Split",
+      [dy, build.ints(sizes)],
+      node.inputs.map(() => true),
+      { axis },
+    );
+  },
+  cost: noCost,
+};
+
+function staticDim(dim: Dim, node: Node): number {
+  if (typeof dim === "number") return dim;
+  throw new FrostbitError(
+    "NO_GRADIENT",
+    `${describeNode(node)}: its gradient needs the size "${dim}" as a number. Give the model's inputs fixed sizes.`,
+  );
+}
+
+/** dx = the dys, concatenated; zeros where no gradient arrives */
+export const Split: OpDefinition = {
+  infer: (context) => {
+    const { node } = context;
+    const { dtype, shape } = operand(context, 0);
+    const axis = resolveAxis(node, numberAttribute(node, "axis", 0), shape.length);
+    const sizes = splitSizes(context, axis);
+    const elements = shape.length === 1 && isStatic(sizes) ? context.elements(0) : undefined;
+    if (
+      sizes.length !== node.outputs.length ||
+      (isStatic(sizes) && typeof shape[axis] === "number" && sumOf(sizes) !== shape[axis])
+    )
+      throw mismatch(
+        node,
+        `cannot split ${printShape(shape)} along axis ${axis} into ${node.outputs.length} parts of sizes ${printShape(sizes)}.`,
+      );
+    return sizes.map((size, i) => {
+      const start = Number(sumOf(sizes.slice(0, i)));
+      return withElements(dtype, shape.with(axis, size), elements?.slice(start, start + Number(size)));
+    });
+  },
+  gradient: ({ node, build, dys, type }) => {
+    const axis = resolveAxis(node, numberAttribute(node, "axis", 0), type(node.inputs[0]).shape.length);
+    const parts = dys.map((dy, i) => {
+      if (dy !== undefined) return dy;
+      if (node.outputs[i] !== "") return zerosLike(build, node.outputs[i]);
+      throw unsupported(node, `its output ${i} is left out, so its gradient cannot be built.`);
+    });
+    return [build.node("Concat", parts, { axis })];
+  },
+  cost: noCost,
+};
+
+const padModes = ["constant", "reflect", "edge"];
+
+/** Mode constant: dx = dy padded by the negative amounts, dvalue = Σdy − Σdx */
+export const Pad: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const mode = stringAttribute(context.node, "mode", "constant");
+    if (!padModes.includes(mode))
+      throw unsupported(context.node, `mode "${mode}" is not supported; expected ${padModes.join(", ")}.`);
+    const amounts = padAmounts(context);
+    const padded = shape.map((dim, axis) =>
+      amounts ? sumOf([dim, ...amounts[axis]]) : unknownDim(context.node, axis),
+    );
+    const negative = padded.find((dim) => typeof dim === "number" && dim < 0);
+    if (negative !== undefined)
+      throw mismatch(context.node, `padding ${printShape(shape)} gives the negative size ${negative}.`);
+    return [{ dtype, shape: padded }];
+  },
+  gradient: ({ node, build, dys: [dy], wants }) => {
+    if (dy === undefined) return [];
+    const mode = stringAttribute(node, "mode", "constant");
+    if (mode !== "constant")
+      throw new FrostbitError("NO_GRADIENT", `${describeNode(node)}: mode "${mode}" has no gradient; "constant" has.`);
+    const [, pads, value, axes] = node.inputs;
+    const dx = build.node("Pad", [dy, build.node("Neg", [pads]), undefined, axes]);
+    if (!value || wants(2) === "none") return [dx];
+    const total = (part: string): string => build.node("ReduceSum", [part], { keepdims: 0 });
+    return [dx, undefined, build.node("Sub", [total(dy), total(dx)])];
+  },
+  cost: noCost,
+};
+
+export const ConstantOfShape: OpDefinition = {
+  infer: (context) => {
+    const { node } = context;
+    const value = tensorAttribute(node, "value");
+    const [rank] = operand(context, 0).shape;
+    if (typeof rank !== "number")
+      throw unsupported(node, `its shape "${node.inputs[0]}" has an unknown number of sizes.`);
+    const shape = context.elements(0) ?? Array.from({ length: rank }, (_, axis) => unknownDim(node, axis));
+    const isSmall = shape.length <= 1 && isStatic(shape) && sizeOf(shape) <= 1024;
+    const elements = value && isSmall ? Array<Dim>(sizeOf(shape)).fill(toNumbers(value)[0]) : undefined;
+    return [withElements(value?.dtype ?? "float32", shape, elements)];
+  },
+  gradient: "none",
+  cost: noCost,
+};
+
+export const Constant: OpDefinition = {
+  infer: ({ node }) => {
+    const value = constantValue(node);
+    return [withElements(value.dtype, value.shape, value.data.length <= 1024 ? toNumbers(value) : undefined)];
+  },
+  gradient: "none",
+  cost: noCost,
+};
+
+export const Range: OpDefinition = {
+  infer: (context) => {
+    const { dtype } = operand(context, 0);
+    const [start, limit, delta] = [0, 1, 2].map((i) => {
+      const constant = context.constant(i);
+      return constant ? toNumbers(constant)[0] : context.elements(i)?.[0];
+    });
+    if (typeof start === "number" && typeof limit === "number" && typeof delta === "number") {
+      const count = Math.max(0, Math.ceil((limit - start) / delta));
+      const elements = count <= 1024 ? Array.from({ length: count }, (_, i) => start + i * delta) : undefined;
+      return [withElements(dtype, [count], elements)];
+    }
+    const counts = start === 0 && delta === 1 && limit !== undefined;
+    return [{ dtype, shape: [counts ? limit : unknownDim(context.node, 0)] }];
+  },
+  gradient: "none",
+  cost: noCost,
+};
+
+function sliceBounds(context: InferContext): SliceBounds | undefined {
+  const starts = context.elements(1);
+  const ends = context.elements(2);
+  const axes = knownNumbers(context, 3, "axes") ?? starts?.map((_, i) => i);
+  const steps = knownNumbers(context, 4, "steps") ?? starts?.map(() => 1);
+  if (!starts || !ends || !axes || !steps || !isStatic(starts) || !isStatic(ends)) return undefined;
+  return { starts, ends, axes, steps };
+}
+
+/** Bounds that only a run knows leave the sizes along their axes open. */
+function openShape(context: InferContext, shape: readonly Dim[]): readonly Dim[] {
+  const axes = knownNumbers(context, 3, "axes");
+  const isOpen = (axis: number): boolean =>
+    axes === undefined || axes.includes(axis) || axes.includes(axis - shape.length);
+  return shape.map((dim, axis) => (isOpen(axis) ? unknownDim(context.node, axis) : dim));
+}
+
+/** dx = dy at the places that were taken, else 0 */
+export const Slice: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const bounds = sliceBounds(context);
+    if (!bounds) return [{ dtype, shape: openShape(context, shape) }];
+    const sliced = slicedShape(context.node, bounds, shape);
+    const elements = context.elements(0);
+    if (!elements || shape.length !== 1 || !isStatic(shape)) return [{ dtype, shape: sliced }];
+    const [taken] = resolveSlices(context.node, bounds, shape);
+    const kept = taken
+      ? Array.from({ length: taken.count }, (_, i) => elements[taken.start + i * taken.step])
+      : elements;
+    return [withElements(dtype, sliced, kept)];
+  },
+  gradient: (context) => {
+    const {
+      node,
+      build,
+      dys: [dy],
+      type,
+    } = context;
+    if (dy === undefined) return [];
+    const shape = type(node.inputs[0]).shape.map((dim) => staticDim(dim, node));
+    return [build.node("SliceGradient", [dy], { ...constantBounds(context, shape), shape })];
+  },
+  cost: noCost,
+};
+
+function contentsOf(build: Builder, value: string): readonly number[] | undefined {
+  const constant = build.constantOf(value);
+  const elements = constant ? toNumbers(constant) : build.type(value).elements;
+  return elements && isStatic(elements) ? elements : undefined;
+}
+
+/** Slice's bounds, resolved: no start or end is counted from the back, and an end of −1 lies before the first element. */
+function constantBounds({ node, build }: GradientContext, shape: readonly number[]): Record<string, readonly number[]> {
+  const [starts, ends, axes, steps] = [1, 2, 3, 4].map((i) =>
+    node.inputs[i] ? contentsOf(build, node.inputs[i]) : undefined,
+  );
+  if (!starts || !ends || (node.inputs[3] && !axes) || (node.inputs[4] && !steps))
+    throw new FrostbitError(
+      "NO_GRADIENT",
+      `${describeNode(node)}: its bounds are computed while the graph runs, so it has no gradient.`,
+    );
+  const bounds = { starts, ends, axes: axes ?? starts.map((_, i) => i), steps: steps ?? starts.map(() => 1) };
+  const slices = resolveSlices(node, bounds, shape);
+  return {
+    starts: slices.map(({ start }) => start),
+    ends: slices.map(({ start, step, count }) => Math.max(-1, start + step * count)),
+    axes: slices.map(({ axis }) => axis),
+    steps: slices.map(({ step }) => step),
+  };
+}
+
+/**
+ * Our own: Slice's gradient. Attributes starts, ends, axes, steps, resolved (an end of −1 lies before the first element),
+ * and shape, the sliced tensor's. Its gradient is the slice.
+ */
+export const SliceGradient: OpDefinition = {
+  infer: (context) => [{ dtype: operand(context, 0).dtype, shape: numbersAttribute(context.node, "shape", []) }],
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
+    const ends = list("ends").map((end) => (end < 0 ? -(2 ** 31) : end));
+    const bounds = [list("starts"), ends, list("axes"), list("steps")];
+    return [build.node("Slice", [dy, ...bounds.map((numbers) => build.ints(numbers))])];
+  },
+  cost: noCost,
+};
+
+const blockSize = (node: Node): number => numberAttribute(node, "blocksize", 1);
+
+/** mode DCR: dx = SpaceToDepth(dy); mode CRD: the same with the axes in CRD's order */
+export const DepthToSpace: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const block = blockSize(context.node);
+    const channels = quotientOf([shape[1]], [block * block]);
+    if (shape.length !== 4 || channels === undefined)
+      throw mismatch(
+        context.node,
+        `cannot rearrange ${printShape(shape)} with blocksize ${block}; expected [N, C, H, W], C a multiple of ${block * block}.`,
+      );
+    return [{ dtype, shape: [shape[0], channels, productOf([shape[2], block]), productOf([shape[3], block])] }];
+  },
+  gradient: ({ node, build, dys: [dy], type }) => {
+    if (dy === undefined) return [];
+    const block = blockSize(node);
+    if (stringAttribute(node, "mode", "DCR") === "DCR") return [build.node("SpaceToDepth", [dy], { blocksize: block })];
+    const [n, , h, w] = type(node.inputs[0]).shape.map((dim) => staticDim(dim, node));
+    const blocks = build.node("Reshape", [dy, build.ints([n, -1, h, block, w, block])]);
+    const moved = build.node("Transpose", [blocks], { perm: [0, 1, 3, 5, 2, 4] });
+    return [build.node("Reshape", [moved, shapeOf(build, node.inputs[0])])];
+  },
+  cost: noCost,
+};
+
+/** dx = DepthToSpace(dy) */
+export const SpaceToDepth: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    const block = blockSize(context.node);
+    const [height, width] = [shape[2], shape[3]].map((dim) => quotientOf([dim], [block]));
+    if (shape.length !== 4 || height === undefined || width === undefined)
+      throw mismatch(
+        context.node,
+        `cannot rearrange ${printShape(shape)} with blocksize ${block}; expected [N, C, H, W], H and W multiples of ${block}.`,
+      );
+    return [{ dtype, shape: [shape[0], productOf([shape[1], block * block]), height, width] }];
+  },
+  gradient: ({ node, build, dys: [dy] }) =>
+    dy === undefined ? [] : [build.node("DepthToSpace", [dy], { blocksize: blockSize(node) })],
+  cost: noCost,
+};
+
+/** dx = the same triangle of dy */
+export const Trilu: OpDefinition = {
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 0);
+    if (shape.length < 2) throw mismatch(context.node, `${printShape(shape)} is no matrix; expected two axes or more.`);
+    return [{ dtype, shape }];
+  },
+  gradient: ({ node, build, dys: [dy] }) =>
+    dy === undefined ? [] : [build.node("Trilu", [dy, node.inputs[1]], node.attributes)],
+  cost: noCost,
+};

@@ -1,0 +1,79 @@
+// Arithmetic on sizes that may be symbolic. A product of symbols is written "2*batch*length", a sum "(batch+1)".
+import type { Dim } from "../ir/graph.ts";
+
+interface Monomial {
+  readonly factor: number;
+  readonly symbols: readonly string[];
+}
+
+/** Splits at "*" outside parentheses. */
+function factorsOf(symbol: string): string[] {
+  const factors = [""];
+  let depth = 0;
+  for (const char of symbol) {
+    if (char === "(") depth++;
+    if (char === ")") depth--;
+    if (char === "*" && depth === 0) factors.push("");
+    else factors[factors.length - 1] += char;
+  }
+  return factors.map((factor) => factor.trim());
+}
+
+const isSum = (symbol: string): boolean => / [-+/] /.test(symbol) && !/^\(.*\)$/.test(symbol);
+
+function monomial(dim: Dim): Monomial {
+  if (typeof dim === "number") return { factor: dim, symbols: [] };
+  if (isSum(dim)) return { factor: 1, symbols: [dim] };
+  const factors = factorsOf(dim);
+  const isNumber = (text: string): boolean => /^-?\d+$/.test(text);
+  return {
+    factor: factors.filter(isNumber).reduce((product, text) => product * Number(text), 1),
+    symbols: factors.filter((text) => !isNumber(text)),
+  };
+}
+
+const protect = (symbol: string): string => (isSum(symbol) ? `(${symbol})` : symbol);
+
+function print({ factor, symbols }: Monomial): Dim {
+  if (factor === 0 || symbols.length === 0) return factor;
+  if (factor === 1 && symbols.length === 1) return symbols[0];
+  const sorted = symbols.map(protect).sort();
+  return factor === 1 ? sorted.join("*") : `${factor}*${sorted.join("*")}`;
+}
+
+const multiply = (a: Monomial, b: Monomial): Monomial => ({
+  factor: a.factor * b.factor,
+  symbols: [...a.symbols, ...b.symbols],
+});
+
+const monomialOf = (dims: readonly Dim[]): Monomial => dims.map(monomial).reduce(multiply, { factor: 1, symbols: [] });
+
+/** The number of elements of a shape. */
+export const productOf = (dims: readonly Dim[]): Dim => print(monomialOf(dims));
+
+/** The quotient of two products where it is provably a whole number. */
+export function quotientOf(dividend: readonly Dim[], divisor: readonly Dim[]): Dim | undefined {
+  const a = monomialOf(dividend);
+  const b = monomialOf(divisor);
+  if (b.factor === 0 || a.factor % b.factor !== 0) return undefined;
+  const symbols = [...a.symbols];
+  for (const symbol of b.symbols) {
+    const at = symbols.indexOf(symbol);
+    if (at < 0) return undefined;
+    symbols.splice(at, 1);
+  }
+  return print({ factor: a.factor / b.factor, symbols });
+}
+
+/** A sum; symbols are kept in a fixed order, so that equal sums have equal names. */
+export function sumOf(dims: readonly Dim[]): Dim {
+  const constant = dims.reduce<number>((sum, dim) => sum + (typeof dim === "number" ? dim : 0), 0);
+  const symbols = dims.filter((dim) => typeof dim === "string").sort();
+  if (symbols.length === 0) return constant;
+  if (symbols.length === 1 && constant === 0) return symbols[0];
+  const tail = constant === 0 ? "" : constant > 0 ? `+${constant}` : `${constant}`;
+  return `(${symbols.join("+")}${tail})`;
+}
+
+export const isStatic = (dims: readonly Dim[]): dims is readonly number[] =>
+  dims.every((dim) => typeof dim === "number");

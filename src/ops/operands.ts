@@ -1,0 +1,47 @@
+// Reads a node's inputs inside shape rules: what is required, axes, and contents that must be known.
+import { FrostbitError } from "../ir/errors.ts";
+import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
+import { mismatch, printShape, unsupported } from "./attributes.ts";
+import type { InferContext } from "./definition.ts";
+import { isStatic } from "./dims.ts";
+
+/** The type of an input that must be there. */
+export function operand({ inputs, node }: InferContext, i: number): ValueType {
+  const type = inputs[i];
+  if (type) return type;
+  throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: input ${i} is missing; it is required.`);
+}
+
+/** An axis counted from the front. */
+export function resolveAxis(node: Node, axis: number, rank: number): number {
+  const resolved = axis < 0 ? axis + rank : axis;
+  if (resolved >= 0 && resolved < rank) return resolved;
+  throw mismatch(node, `axis ${axis} lies outside a tensor of ${rank} axes.`);
+}
+
+/** Contents that a shape rule cannot do without, as numbers; `undefined` where the input is left out. */
+export function knownNumbers(context: InferContext, i: number, what: string): readonly number[] | undefined {
+  if (!context.inputs[i]) return undefined;
+  const elements = context.elements(i);
+  if (elements && isStatic(elements)) return elements;
+  throw unsupported(
+    context.node,
+    `its ${what} (input "${context.node.inputs[i]}") must be known before the graph runs` +
+      `${elements ? `, and is ${printShape(elements)}` : ""}. Give the model's inputs fixed sizes.`,
+  );
+}
+
+/** Sizes that inference cannot know, named after the node's output. */
+export const unknownDim = (node: Node, axis: number, output = 0): Dim => `${node.outputs[output]}.${axis}`;
+
+const maxElements = 1024;
+
+/** A type with its contents where these are few and known. */
+export function withElements(
+  dtype: ValueType["dtype"],
+  shape: readonly Dim[],
+  elements: readonly Dim[] | undefined,
+): ValueType {
+  const isSmall = elements !== undefined && elements.length <= maxElements && /^(u?int(32|64)|bool)$/.test(dtype);
+  return isSmall ? { dtype, shape, elements } : { dtype, shape };
+}

@@ -1,0 +1,60 @@
+// The shapes that Reshape, Split and Pad give.
+import type { Dim, Node } from "../ir/graph.ts";
+import { mismatch, numberAttribute, printShape } from "./attributes.ts";
+import type { InferContext } from "./definition.ts";
+import { isStatic, productOf, quotientOf } from "./dims.ts";
+import { knownNumbers, operand, resolveAxis, unknownDim } from "./operands.ts";
+
+/** The shape that `target` (with 0 and −1 as ONNX means them) asks for. */
+export function reshapedShape(node: Node, from: readonly Dim[], target: readonly Dim[]): readonly Dim[] {
+  const keepsZero = numberAttribute(node, "allowzero", 0) === 1;
+  const copied = target.map((dim, axis) => {
+    if (dim !== 0 || keepsZero) return dim;
+    if (axis < from.length) return from[axis];
+    throw mismatch(node, `size 0 at axis ${axis} copies an axis that ${printShape(from)} does not have.`);
+  });
+  const inferred = copied.indexOf(-1);
+  const asked = `cannot reshape ${printShape(from)} to ${printShape(target)}`;
+  if (copied.filter((dim) => dim === -1).length > 1) throw mismatch(node, `${asked}; only one size may be -1.`);
+  if (inferred < 0) {
+    if (isStatic(from) && isStatic(copied) && productOf(from) !== productOf(copied))
+      throw mismatch(node, `${asked}; the numbers of elements ${productOf(from)} and ${productOf(copied)} differ.`);
+    return copied;
+  }
+  const rest = copied.toSpliced(inferred, 1);
+  const size = quotientOf(from, rest);
+  if (size === undefined && isStatic(from) && isStatic(rest))
+    throw mismatch(node, `${asked}; ${productOf(from)} elements do not divide by ${productOf(rest)}.`);
+  return copied.with(inferred, size ?? unknownDim(node, inferred));
+}
+
+/** The sizes of Split's parts. */
+export function splitSizes(context: InferContext, axis: number): readonly Dim[] {
+  const { node } = context;
+  const dim = operand(context, 0).shape[axis];
+  const given = context.inputs[1] ? context.elements(1) : undefined;
+  if (given) return given;
+  if (context.inputs[1]) return node.outputs.map((_, i) => unknownDim(node, axis, i));
+  const parts = numberAttribute(node, "num_outputs", node.outputs.length);
+  if (typeof dim === "string") {
+    const even = quotientOf([dim], [parts]);
+    return node.outputs.map((_, i) => even ?? unknownDim(node, axis, i));
+  }
+  const size = Math.ceil(dim / parts);
+  return Array.from({ length: parts }, (_, i) => Math.max(0, Math.min(size, dim - i * size)));
+}
+
+/** Pad's amounts as [begin, end] of every axis; negative amounts cut. */
+export function padAmounts(context: InferContext): readonly (readonly [Dim, Dim])[] | undefined {
+  const rank = operand(context, 0).shape.length;
+  const pads = context.elements(1);
+  const axes = knownNumbers(context, 3, "axes") ?? Array.from({ length: rank }, (_, i) => i);
+  if (!pads) return undefined;
+  if (pads.length !== 2 * axes.length)
+    throw mismatch(context.node, `${pads.length} pads for ${axes.length} axes; expected ${2 * axes.length}.`);
+  const amounts: (readonly [Dim, Dim])[] = Array.from({ length: rank }, () => [0, 0] as const);
+  axes.forEach((axis, i) => {
+    amounts[resolveAxis(context.node, axis, rank)] = [pads[i], pads[i + axes.length]];
+  });
+  return amounts;
+}
