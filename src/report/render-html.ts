@@ -117,7 +117,7 @@ function channelRow({ name, importance, channelsTrained }: LayerReport): Html {
 }
 
 const channelTable = (layers: readonly LayerReport[]): Html =>
-  html`<details><summary>Channels</summary><p class="muted">One column per output channel. Below: importance, darker is more. Above: the share of selections in which it trained.</p>
+  html`<details><summary>Channels</summary><p class="muted">One column per output channel. Below: importance, darker is more. Above: the share of the steps in which it trained.</p>
 <table><tbody>${layers.filter(({ importance }) => importance.length > 0).map(channelRow)}</tbody></table></details>`;
 
 function printOption(value: unknown): string {
@@ -130,6 +130,7 @@ const pairs = (title: string, entries: readonly (readonly [string, string])[]): 
   )}</tbody></table></details>`;
 
 function verification({ verification: v }: Report): Html {
+  if (!v) return html``;
   return pairs("Verification in ONNX Runtime", [
     ["samples", grouped(v.samples)],
     [

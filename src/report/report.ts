@@ -23,7 +23,7 @@ const layer = z.object({
   weightShape: z.array(count),
   weightBits: z.number().nullable().describe("null: float"),
   activationBits: z.number().nullable().describe("null: float"),
-  sqnrDb: decibels.describe("Output in the exported file against the float model."),
+  sqnrDb: decibels.describe("The layer's output in the quantized model against the float model."),
   maxSteps: z
     .number()
     .nullable()
@@ -31,7 +31,7 @@ const layer = z.object({
       "Largest difference to the folded graph given the same input, in steps of the quantizer; null: not compared.",
     ),
   importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
-  channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the selections in which each channel trained."),
+  channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the steps in which each channel trained."),
   blocks: share,
   weights: share,
 });
@@ -72,13 +72,16 @@ export const reportSchema = z.object({
     weights: share,
   }),
   layers: z.array(layer),
-  verification: z.object({
+  verification: z
+    .object({
     samples: count,
     sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
     argmaxAgreement: z.number().min(0).max(1),
     maxSteps: z.number().min(0),
     thresholds: z.object({ sqnrDb: z.number(), argmaxAgreement: z.number(), maxSteps: z.number() }),
-  }),
+    })
+    .nullable()
+    .describe("null: nothing was quantized."),
   seconds: z.object({ total: seconds, calibration: seconds, training: seconds, evaluation: seconds }),
   peakMemoryMb: z.number().min(0),
   notes: z.array(z.string()).describe("What a reader must know, in sentences."),

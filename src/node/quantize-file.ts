@@ -1,0 +1,103 @@
+// One run from file to files: model in, quantized model, report and checkpoints out.
+import { createHash } from "node:crypto";
+import { cpus, platform, arch } from "node:os";
+import { basename, join } from "node:path";
+import type { Preprocess } from "../data/preprocess.ts";
+import type { Source } from "../data/dataset.ts";
+import type { Engine } from "../engines/engine.ts";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { makeReport } from "../quantize/make-report.ts";
+import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
+import type { RunOptions } from "../quantize/options.ts";
+import { renderHtml } from "../report/render-html.ts";
+import type { Report } from "../report/report.ts";
+import type { Progress } from "../training/context.ts";
+import { readModel } from "./read-model.ts";
+import { ensureFolder, folderStorage, readBytes, writeAtomic } from "./storage.ts";
+import { versions } from "./versions.ts";
+
+export interface QuantizeFileJob {
+  readonly modelPath: string;
+  readonly source: Source;
+  readonly preprocess: Preprocess;
+  readonly options: RunOptions;
+  /** Folder for `model.onnx`, `report.json`, `report.html` and `checkpoint/`; made where there is none. */
+  readonly out: string;
+  readonly engine: Engine;
+  readonly threads?: number;
+  readonly resume?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface QuantizeFileResult {
+  readonly modelPath: string;
+  readonly reportPath: string;
+  readonly report: Report;
+}
+
+const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
+
+/** Nothing is written to `out` but checkpoints until the exported model has been verified. */
+export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+  const started = performance.now();
+  const bytes = await readBytes(job.modelPath);
+  const model = readModel(job.modelPath);
+  await ensureFolder(job.out);
+  const context = {
+    engine: job.engine,
+    seed: job.options.seed,
+    ...(job.threads === undefined ? {} : { threads: job.threads }),
+    ...(job.signal ? { signal: job.signal } : {}),
+    ...(job.onProgress ? { onProgress: job.onProgress } : {}),
+  };
+  const outcome = await quantizeModel(
+    {
+      model,
+      source: job.source,
+      preprocess: job.preprocess,
+      options: job.options,
+      openDeployed: (file) => openDeployed(file, job.threads === undefined ? {} : { threads: job.threads }),
+      checkpoints: { storage: folderStorage(join(job.out, "checkpoint")), fingerprint: fingerprintOf(job, bytes), resume: job.resume ?? false },
+    },
+    context,
+  );
+  return writeResults(job, bytes, outcome, started);
+}
+
+/** A checkpoint serves only a run of the same model, data, options, engine and threads. */
+function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
+  const { source, preprocess, engine, threads } = job;
+  const { checkpointEvery: _, ...options } = job.options;
+  const data = [source.train.name, source.train.length, source.test.name, source.test.length];
+  return sha256(JSON.stringify([sha256(model), options, data, preprocess, engine.name, threads ?? null]));
+}
+
+async function writeResults(job: QuantizeFileJob, input: Uint8Array, outcome: QuantizeOutcome, started: number): Promise<QuantizeFileResult> {
+  const modelPath = join(job.out, "model.onnx");
+  const reportPath = join(job.out, "report.html");
+  await writeAtomic(modelPath, outcome.bytes);
+  const report = makeReport(outcome, job.options, {
+    title: `${basename(job.modelPath)}: ${job.options.method}`,
+    createdAt: new Date().toISOString(),
+    input: { path: job.modelPath, sha256: sha256(input), sizeBytes: input.length },
+    output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
+    engine: job.engine.name,
+    versions: versions(),
+    machine: { platform: `${platform()} ${arch()}`, processor: cpus()[0]?.model.trim() ?? "unknown", threads: job.threads ?? cpus().length },
+    data: { name: job.source.train.name, heldOut: job.source.heldOut },
+    notes: notesOf(job),
+    peakMemoryMb: process.resourceUsage().maxRSS / 1024,
+    totalSeconds: (performance.now() - started) / 1000,
+  });
+  await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
+  await writeAtomic(reportPath, renderHtml(report));
+  return { modelPath, reportPath, report };
+}
+
+function notesOf(job: QuantizeFileJob): string[] {
+  const notes: string[] = [];
+  if (job.source.heldOut) notes.push(`The data has no test split: a seeded tenth (${job.source.test.length} samples) was held out of training and is what the accuracies are measured on.`);
+  if (job.options.limit !== undefined) notes.push(`At most ${job.options.limit} samples of each split were used.`);
+  return notes;
+}

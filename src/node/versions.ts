@@ -1,0 +1,22 @@
+// Versions of what a run depends on.
+import { createRequire } from "node:module";
+
+const require = createRequire(import.meta.url);
+
+/** The version in a package's own manifest; undefined where it is not installed. */
+export function packageVersion(name: string): string | undefined {
+  try {
+    const { version } = require(`${name}/package.json`) as { version: string };
+    return version;
+  } catch {
+    return undefined;
+  }
+}
+
+export const frostbitVersion = (): string => (require("../../package.json") as { version: string }).version;
+
+export const versions = (): Record<string, string> => ({
+  frostbit: frostbitVersion(),
+  node: process.versions.node,
+  "onnxruntime-node": packageVersion("onnxruntime-node") ?? "not installed",
+});

@@ -1,0 +1,97 @@
+// The report of a run: everything that was asked for, found and measured, as plain data.
+import { type Graph, producers } from "../ir/graph.ts";
+import { sizeOf } from "../ir/tensor.ts";
+import { importanceOfRows } from "../methods/efqat/importance.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { quantizerOf } from "../quantizers/quantizer.ts";
+import type { LayerReport, Report } from "../report/report.ts";
+import { thresholds } from "../export/verify.ts";
+import { scheduleFactor } from "../training/schedule.ts";
+import type { RunOptions } from "./options.ts";
+import type { QuantizeOutcome } from "./quantize-model.ts";
+
+/** What the report says of the surroundings, which the run itself does not know. */
+export type ReportFacts = Pick<Report, "title" | "input" | "output" | "engine" | "versions" | "machine" | "peakMemoryMb" | "notes" | "createdAt"> & {
+  readonly data: { readonly name: string; readonly heldOut: boolean };
+  readonly totalSeconds: number;
+};
+
+export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts: ReportFacts): Report {
+  const { totalSeconds, data, ...rest } = facts;
+  const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer));
+  const sum = (part: "blocks" | "weights", key: "trained" | "all"): number => layers.reduce((total, layer) => total + layer[part][key], 0);
+  const shareOf = (part: "blocks" | "weights"): { trained: number; all: number } => ({ trained: sum(part, "trained"), all: sum(part, "all") });
+  const losses = outcome.training?.losses ?? [];
+  return {
+    format: "frostbit-report-1",
+    ...rest,
+    method: options.method,
+    options,
+    seed: options.seed,
+    data: { ...data, trainSamples: outcome.trainSamples, testSamples: outcome.testSamples },
+    top1: outcome.top1,
+    sizeBytes: { float: facts.input.sizeBytes, quantized: facts.output.sizeBytes },
+    latencyMs: outcome.latencyMs,
+    training: {
+      steps: losses.length,
+      samples: losses.length * options.batch,
+      lossCurve: losses.map((loss, step) => ({
+        step,
+        samples: (step + 1) * options.batch,
+        loss,
+        learningRate: options.lr * scheduleFactor(options.schedule, step, losses.length),
+      })),
+      blocks: shareOf("blocks"),
+      weights: shareOf("weights"),
+    },
+    layers,
+    verification: verificationReport(outcome),
+    seconds: { total: totalSeconds, ...outcome.seconds },
+  };
+}
+
+const finite = (value: number | undefined): number | null => (value === undefined || !Number.isFinite(value) ? null : value);
+
+function verificationReport({ verification }: QuantizeOutcome): Report["verification"] {
+  if (!verification) return null;
+  return {
+    samples: verification.samples,
+    sqnrDb: finite(verification.sqnrDb),
+    argmaxAgreement: verification.argmaxAgreement,
+    maxSteps: Math.max(0, ...verification.layers.map(({ maxSteps }) => maxSteps)),
+    thresholds,
+  };
+}
+
+function layerReport(outcome: QuantizeOutcome, layer: LinearLayer): LayerReport {
+  const weight = outcome.trained.constants.get(layer.weight);
+  if (!weight) throw new Error(`internal: weight "${layer.weight}" is no constant`);
+  const rows = weight.shape[layer.rowAxis];
+  const perRow = sizeOf(weight.shape) / rows;
+  const steps = outcome.training?.losses.length ?? 0;
+  const trainedSteps = outcome.training?.trainedSteps.get(layer.weight) ?? new Array<number>(rows).fill(0);
+  const trained = trainedSteps.filter((count) => count > 0).length;
+  const bits = bitsOf(outcome.trained, layer);
+  return {
+    name: layer.name,
+    op: layer.node.op,
+    weightShape: [...weight.shape],
+    weightBits: bits.weight,
+    activationBits: bits.activation,
+    sqnrDb: finite(outcome.layerSqnrDb.get(layer.name)),
+    maxSteps: outcome.verification?.layers.find(({ name }) => name === layer.name)?.maxSteps ?? null,
+    importance: Array.from(importanceOfRows(weight, layer.rowAxis)),
+    channelsTrained: trainedSteps.map((count) => (steps === 0 ? 0 : count / steps)),
+    blocks: { trained, all: rows },
+    weights: { trained: trained * perRow, all: rows * perRow },
+  };
+}
+
+function bitsOf(graph: Graph, layer: LinearLayer): { weight: number | null; activation: number | null } {
+  const made = producers(graph);
+  const bits = (input: string): number | null => {
+    const node = made.get(input);
+    return node?.op === "FakeQuantize" ? quantizerOf(node).bits : null;
+  };
+  return { weight: bits(layer.node.inputs[1]), activation: bits(layer.node.inputs[0]) };
+}
