@@ -1,0 +1,193 @@
+// The oracle: runs graphs node by node with plain kernels, in any dtype up to float64.
+import { assert, FrostbitError } from "../../ir/errors.ts";
+import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { isOpType } from "../../ops/index.ts";
+import type { Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import { checkInputs, checkVariable } from "./check-inputs.ts";
+import { kernels } from "./kernels/index.ts";
+
+const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(graph.values.get(value)?.dtype ?? "");
+
+/** Half precision is held as bits, which no kernel computes with. */
+const supports = (node: Node, graph: Graph): boolean =>
+  isOpType(node.op) && ![...node.inputs, ...node.outputs].some((value) => isHalf(graph, value));
+
+function refuseUnsupported(graph: Graph): void {
+  const refused = graph.nodes.filter((node) => !supports(node, graph));
+  if (refused.length === 0) return;
+  throw new FrostbitError(
+    "UNSUPPORTED_OP",
+    `The reference engine cannot run ${refused.map(describeNode).join(", ")}: the operator is unknown or computes in half precision.`,
+  );
+}
+
+const copy = (tensor: Tensor): Tensor => ({ ...tensor, shape: [...tensor.shape], data: tensor.data.slice() });
+
+/** Tensors are replaced, never written into, so that what was read stays as it was. */
+interface ReferenceVariables extends Variables {
+  readonly current: Map<string, Tensor>;
+}
+
+const isReferenceVariables = (variables: Variables): variables is ReferenceVariables => "current" in variables;
+
+function createVariables(initial: ReadonlyMap<string, Tensor>): ReferenceVariables {
+  const current = new Map<string, Tensor>();
+  const add = (values: ReadonlyMap<string, Tensor>): void => {
+    for (const [name, value] of values) current.set(name, copy(value));
+  };
+  const held = (name: string): Tensor => {
+    const value = current.get(name);
+    if (value) return value;
+    throw new FrostbitError("BAD_DATA", `There is no variable "${name}"; there are ${[...current.keys()].join(", ")}.`);
+  };
+  add(initial);
+  return {
+    current,
+    names: () => [...current.keys()],
+    read: async (name) => copy(held(name)),
+    write: async (name, value) => {
+      held(name);
+      current.set(name, copy(value));
+    },
+    add: async (values) => add(values),
+    dispose: () => current.clear(),
+  };
+}
+
+/** The nodes that `wanted` values depend on, in order. */
+function neededNodes(graph: Graph, wanted: Iterable<string>): readonly Node[] {
+  const needed = new Set(wanted);
+  const kept = graph.nodes.toReversed().filter((node) => {
+    if (!node.outputs.some((output) => output !== "" && needed.has(output))) return false;
+    for (const input of node.inputs) needed.add(input);
+    return true;
+  });
+  return kept.reverse();
+}
+
+/** After each node, the values that nothing later reads. */
+function lastUses(nodes: readonly Node[], kept: ReadonlySet<string>): readonly (readonly string[])[] {
+  const seen = new Set(kept);
+  const ends = nodes.toReversed().map((node) => {
+    const last = [...new Set([...node.inputs, ...node.outputs])].filter((value) => value !== "" && !seen.has(value));
+    for (const value of last) seen.add(value);
+    return last;
+  });
+  return ends.reverse();
+}
+
+interface Plan {
+  readonly nodes: readonly Node[];
+  readonly free: readonly (readonly string[])[];
+}
+
+function planOf(graph: Graph, fetch: readonly string[]): Plan {
+  const wanted = new Set([...fetch, ...graph.updates.values()]);
+  const nodes = neededNodes(graph, wanted);
+  return { nodes, free: lastUses(nodes, wanted) };
+}
+
+function runNode(node: Node, values: Map<string, Tensor>): void {
+  assert(isOpType(node.op), `${node.op} was compiled without a kernel`);
+  const inputs = node.inputs.map((input) => {
+    if (input === "") return undefined;
+    const value = values.get(input);
+    assert(value, `${describeNode(node)} reads "${input}" before it is made`);
+    return value;
+  });
+  const results = kernels[node.op](inputs, node);
+  node.outputs.forEach((output, i) => {
+    const result = results[i];
+    if (output !== "" && result) values.set(output, result);
+  });
+}
+
+/** Lets timers and events happen, so that an abort can arrive. */
+const breathe = (): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, 0);
+  });
+
+const breathEveryMs = 50;
+
+async function runNodes({ nodes, free }: Plan, values: Map<string, Tensor>, signal?: AbortSignal): Promise<void> {
+  let last = performance.now();
+  for (const [i, node] of nodes.entries()) {
+    if (signal && performance.now() - last > breathEveryMs) {
+      await breathe();
+      last = performance.now();
+    }
+    if (signal?.aborted)
+      throw new FrostbitError("ABORTED", `The run was aborted before ${describeNode(node)}.`, { cause: signal.reason });
+    runNode(node, values);
+    for (const value of free[i]) values.delete(value);
+  }
+}
+
+function taken(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const value = values.get(name);
+  assert(value, `value "${name}" was not computed`);
+  return value;
+}
+
+function refuseUnknownOutputs(graph: Graph, fetch: readonly string[]): void {
+  const unknown = fetch.filter((name) => !graph.outputs.includes(name));
+  if (unknown.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `fetch names ${unknown.map((name) => `"${name}"`).join(", ")}; the graph's outputs are ${graph.outputs.map((name) => `"${name}"`).join(", ")}.`,
+    );
+}
+
+function createProgram(graph: Graph, variables: ReferenceVariables): Program {
+  const plans = new Map<string, Plan>();
+  const planFor = (fetch: readonly string[]): Plan => {
+    const key = JSON.stringify(fetch);
+    const plan = plans.get(key) ?? planOf(graph, fetch);
+    plans.set(key, plan);
+    return plan;
+  };
+  return {
+    run: async (inputs, { fetch = graph.outputs, signal }: RunOptions = {}) => {
+      refuseUnknownOutputs(graph, fetch);
+      checkInputs(graph, inputs);
+      const values = new Map([...graph.constants, ...inputs]);
+      for (const name of graph.variables) {
+        const value = variables.current.get(name);
+        checkVariable(graph, name, value);
+        if (value) values.set(name, value);
+      }
+      await runNodes(planFor(fetch), values, signal);
+      const outputs = new Map(fetch.map((name) => [name, taken(values, name)]));
+      const updates = [...graph.updates].map(([name, value]) => [name, copy(taken(values, value))] as const);
+      for (const [name, value] of updates) variables.current.set(name, value);
+      return outputs;
+    },
+  };
+}
+
+function createExecutable(graph: Graph): Executable {
+  return {
+    bind: (variables) => {
+      if (!isReferenceVariables(variables))
+        throw new FrostbitError(
+          "ENGINE",
+          "The reference engine was given another engine's variables; make them with its variables().",
+        );
+      for (const name of graph.variables) checkVariable(graph, name, variables.current.get(name));
+      return createProgram(graph, variables);
+    },
+    dispose: async () => {},
+  };
+}
+
+export const createReferenceEngine = (): Engine => ({
+  name: "reference",
+  supports,
+  compile: async (graph) => {
+    refuseUnsupported(graph);
+    return createExecutable(graph);
+  },
+  variables: async (initial) => createVariables(initial),
+});

@@ -1,0 +1,59 @@
+// Recomputes the type of every value from the inputs, constants and variables.
+import { FrostbitError } from "../ir/errors.ts";
+import { describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
+import { inferNode } from "../ops/infer.ts";
+
+function startingTypes(graph: Graph): Map<string, ValueType> {
+  const types = new Map<string, ValueType>();
+  for (const name of [...graph.inputs, ...graph.variables]) {
+    const type = graph.values.get(name);
+    if (!type)
+      throw new FrostbitError("BAD_MODEL", `Input or variable "${name}" of graph "${graph.name}" has no type.`);
+    types.set(name, type);
+  }
+  for (const [name, { dtype, shape }] of graph.constants) types.set(name, { dtype, shape });
+  return types;
+}
+
+/** Throws one error that names all nodes whose types cannot be inferred. */
+export function inferTypes(graph: Graph): Graph {
+  const types = startingTypes(graph);
+  const failures: FrostbitError[] = [];
+  const failed = new Set<string>();
+  const inferOne = (node: Node): void => {
+    const unknown = node.inputs.filter((input) => input !== "" && !types.has(input));
+    const isConsequence = unknown.some((input) => failed.has(input));
+    for (const output of node.outputs) failed.add(output);
+    if (isConsequence) return;
+    if (unknown.length > 0)
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `${describeNode(node)}: it reads "${unknown[0]}", which nothing before it makes.`,
+      );
+    const inferred = inferNode(
+      node,
+      (value) => types.get(value),
+      (value) => graph.constants.get(value),
+    );
+    node.outputs.forEach((output, i) => {
+      if (output === "") return;
+      types.set(output, inferred[i]);
+      failed.delete(output);
+    });
+  };
+  for (const node of graph.nodes) {
+    try {
+      inferOne(node);
+    } catch (error) {
+      if (!(error instanceof FrostbitError)) throw error;
+      failures.push(error);
+    }
+  }
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1)
+    throw new FrostbitError(
+      failures[0].code,
+      `${failures.length} nodes of graph "${graph.name}" have no types:\n${failures.map(({ message }) => `- ${message}`).join("\n")}`,
+    );
+  return { ...graph, values: types };
+}
