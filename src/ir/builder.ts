@@ -1,8 +1,9 @@
 // Adds nodes to a graph; each new value gets its type at once. The inference function is injected: ir knows no operator.
+
+import type { DType } from "./dtype.ts";
 import { assert } from "./errors.ts";
 import type { Attribute, Graph, Node, ValueType } from "./graph.ts";
 import { scalar, type Tensor } from "./tensor.ts";
-import type { DType } from "./dtype.ts";
 
 /** Gives the types of a node's outputs; `ops/infer.ts` implements it. */
 export type InferNode = (
@@ -13,7 +14,12 @@ export type InferNode = (
 
 export interface Builder {
   /** Adds a node with one output and returns that output's name. `name` is a hint; names are made unique. */
-  readonly node: (op: string, inputs: readonly (string | undefined)[], attributes?: Readonly<Record<string, Attribute>>, name?: string) => string;
+  readonly node: (
+    op: string,
+    inputs: readonly (string | undefined)[],
+    attributes?: Readonly<Record<string, Attribute>>,
+    name?: string,
+  ) => string;
   /** Adds a node with several outputs; an output not wanted is `false` and comes back as `""`. */
   readonly nodes: (
     op: string,
@@ -68,7 +74,11 @@ export function createBuilder(infer: InferNode, start?: Graph): Builder {
     const names = nodeInputs.map((input) => input ?? "");
     while (names.length > 0 && names[names.length - 1] === "") names.pop();
     const node: Node = { name: nodeName, op, inputs: names, outputs, attributes };
-    const types = infer(node, (value) => values.get(value), (value) => constants.get(value));
+    const types = infer(
+      node,
+      (value) => values.get(value),
+      (value) => constants.get(value),
+    );
     outputs.forEach((output, i) => {
       if (output !== "") values.set(output, types[i]);
     });

@@ -1,6 +1,7 @@
 // Dense tensors, row-major.
-import { assert } from "./errors.ts";
+
 import { type DType, dtypes, type NumberArray, type TypedArray } from "./dtype.ts";
+import { assert } from "./errors.ts";
 
 export interface Tensor {
   readonly dtype: DType;
@@ -19,7 +20,8 @@ export function allocate(dtype: DType, length: number): TypedArray {
   return new dtypes[dtype].array(length);
 }
 
-export const zeros = (dtype: DType, shape: readonly number[]): Tensor => tensor(dtype, shape, allocate(dtype, sizeOf(shape)));
+export const zeros = (dtype: DType, shape: readonly number[]): Tensor =>
+  tensor(dtype, shape, allocate(dtype, sizeOf(shape)));
 
 /** A tensor from plain numbers, rounded to `dtype` as its array rounds. */
 export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLike<number>): Tensor {
@@ -49,5 +51,9 @@ export function numbersOf(t: Tensor): NumberArray {
 /** The same elements converted to another element type; not for float16 and bfloat16 (see half.ts). */
 export function castTensor(t: Tensor, dtype: DType): Tensor {
   if (t.dtype === dtype) return t;
-  return tensorOf(dtype, t.shape, t.data instanceof BigInt64Array || t.data instanceof BigUint64Array ? toNumbers(t) : t.data);
+  return tensorOf(
+    dtype,
+    t.shape,
+    t.data instanceof BigInt64Array || t.data instanceof BigUint64Array ? toNumbers(t) : t.data,
+  );
 }

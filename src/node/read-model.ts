@@ -1,0 +1,86 @@
+// Reads a model file; external data comes from its folder alone.
+import { closeSync, openSync, readFileSync, readSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, relative, sep } from "node:path";
+import { FrostbitError } from "../ir/errors.ts";
+import type { OnnxModel } from "../ir/graph.ts";
+import type { ExternalFile, ExternalSource } from "../onnx/external-data.ts";
+import { readOnnx } from "../onnx/read.ts";
+
+/**
+ * Reads an ONNX file of opset 7 to 24 and the external data beside it.
+ *
+ * @example
+ * const { graph, origin } = readModel("resnet20.onnx");
+ */
+export function readModel(path: string): OnnxModel {
+  return readOnnx(readBytes(path), { name: basename(path), external: filesBeside(path) });
+}
+
+function readBytes(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    throw new FrostbitError("IO", `${path} cannot be read: ${reason(cause)}.`, { cause });
+  }
+}
+
+const reason = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
+
+function filesBeside(path: string): ExternalSource {
+  const opened = new Map<string, ExternalFile>();
+  return (location) => {
+    const file = opened.get(location) ?? openBeside(path, location);
+    opened.set(location, file);
+    return file;
+  };
+}
+
+/** Refuses links that lead out of the model's folder. */
+function openBeside(path: string, location: string): ExternalFile {
+  const folder = realpathSync(dirname(path));
+  const file = resolveFile(join(folder, location), location, path);
+  if (relative(folder, file).split(sep)[0] === "..")
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `the external file "${location}" is a link to "${file}", outside the model's folder. Copy it beside the model.`,
+    );
+  if (!statSync(file).isFile()) throw new FrostbitError("BAD_MODEL", `the external file "${location}" is no file.`);
+  return {
+    sizeBytes: statSync(file).size,
+    read: (offset, length) => readPart(file, offset, length),
+  };
+}
+
+function resolveFile(file: string, location: string, path: string): string {
+  try {
+    return realpathSync(file);
+  } catch (cause) {
+    throw new FrostbitError(
+      "IO",
+      `the external file "${location}" is not in the model's folder "${dirname(path)}". Put it beside the model.`,
+      { cause },
+    );
+  }
+}
+
+function inFile<T>(file: string, use: (handle: number) => T): T {
+  const handle = openSync(file, "r");
+  try {
+    return use(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function readPart(file: string, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  inFile(file, (handle) => {
+    let done = 0;
+    while (done < length) {
+      const count = readSync(handle, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
+      if (count === 0) throw new FrostbitError("IO", `${file} ended at byte ${offset + done} while being read.`);
+      done += count;
+    }
+  });
+  return bytes;
+}

@@ -1,0 +1,253 @@
+// ModelProto → graph as the file has it: nothing upgraded, sorted or inferred yet.
+import { fromBinary } from "@bufbuild/protobuf";
+import {
+  type GraphProto,
+  type ModelProto,
+  ModelProtoSchema,
+  type NodeProto,
+  type TensorProto,
+  type ValueInfoProto,
+} from "onnx-buf";
+import type { DType } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Attribute, Dim, Graph, Node, Origin, ValueType } from "../ir/graph.ts";
+import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
+import { codeName, dtypeOfCode } from "./data-types.ts";
+import { decodeAttribute } from "./decode-attribute.ts";
+import { decodeTensor } from "./decode-tensor.ts";
+import type { ExternalSource } from "./external-data.ts";
+import { findUnsupportedNodes } from "./unsupported.ts";
+
+export const oldestOpset = 7;
+export const newestOpset = 24;
+
+export interface DecodedModel {
+  /** Nodes in the file's order and opset; only inputs and constants have types. */
+  readonly graph: Graph;
+  readonly origin: Origin;
+  /** What the file says about its outputs; `undefined` where it says nothing. */
+  readonly declared: ReadonlyMap<string, ValueType>;
+}
+
+type Report = (what: string) => void;
+
+const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
+
+export function decodeModel(bytes: Uint8Array, external: ExternalSource | undefined): DecodedModel {
+  const model = parse(bytes);
+  if (!model.graph)
+    throw bad("the file holds no graph. It is not an ONNX model, or it was cut off while being written.");
+  const origin = decodeOrigin(model);
+  const unsupported: string[] = findUnsupportedNodes(model.graph);
+  const report: Report = (what) => unsupported.push(what);
+  if (model.functions.length > 0)
+    report(`local functions: ${model.functions.map(({ name }) => `"${name}"`).join(", ")}`);
+  const decoded = decodeGraph(model.graph, external, report);
+  if (unsupported.length > 0) throw refusal(unsupported);
+  return { ...decoded, origin };
+}
+
+/** One message for everything that cannot be handled. */
+function refusal(unsupported: readonly string[]): FrostbitError {
+  const shown = unsupported.slice(0, 50);
+  const rest = unsupported.length - shown.length;
+  const lines = rest > 0 ? [...shown, `and ${rest} more`] : shown;
+  return new FrostbitError(
+    "UNSUPPORTED_OP",
+    `the model has what cannot be handled:\n${lines.map((line) => `  ${line}`).join("\n")}\nExport it without these.`,
+  );
+}
+
+function parse(bytes: Uint8Array): ModelProto {
+  if (bytes.length === 0) throw bad("the file is empty.");
+  try {
+    return fromBinary(ModelProtoSchema, bytes, { readUnknownFields: false });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `the file's ${bytes.length} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
+      { cause },
+    );
+  }
+}
+
+function decodeOrigin(model: ModelProto): Origin {
+  return {
+    opset: decodeOpset(model),
+    irVersion: Number(model.irVersion),
+    producerName: model.producerName,
+    producerVersion: model.producerVersion,
+    domain: model.domain,
+    modelVersion: model.modelVersion,
+    docString: model.docString,
+    metadata: new Map(model.metadataProps.map(({ key, value }) => [key, value])),
+  };
+}
+
+function decodeOpset(model: ModelProto): number {
+  const found = model.opsetImport.find(({ domain }) => isOnnxDomain(domain));
+  if (!found) throw bad("the model does not say which version (opset) of ONNX's operators it uses. Export it again.");
+  if (found.version < oldestOpset)
+    throw bad(
+      `the model uses opset ${found.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it again with a newer opset, or convert it with onnx.version_converter.`,
+    );
+  if (found.version > newestOpset)
+    throw bad(
+      `the model uses opset ${found.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it with opset_version=${newestOpset} or lower.`,
+    );
+  return Number(found.version);
+}
+
+const isOnnxDomain = (domain: string): boolean => domain === "" || domain === "ai.onnx";
+
+/** `"Conv"`, or `"com.microsoft::FusedMatMul"` for another domain than ONNX's own. */
+export const operatorName = ({ domain, opType }: NodeProto): string =>
+  isOnnxDomain(domain) ? opType : `${domain}::${opType}`;
+
+function decodeGraph(
+  proto: GraphProto,
+  external: ExternalSource | undefined,
+  report: Report,
+): { readonly graph: Graph; readonly declared: ReadonlyMap<string, ValueType> } {
+  const constants = decodeInitializers(proto, external, report);
+  const nodes: Node[] = [];
+  const nameNode = uniqueNames();
+  for (const node of proto.node) {
+    const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
+    const attributes = decodeAttributes(node, name, external, report);
+    const value = isConstant(node) ? constantValue(attributes) : undefined;
+    if (value) addConstant(constants, node.output[0] ?? "", value);
+    else
+      nodes.push({
+        name,
+        op: operatorName(node),
+        inputs: trimmed(node.input),
+        outputs: trimmed(node.output),
+        attributes,
+      });
+  }
+  const inputs = proto.input.filter(({ name }) => !constants.has(name));
+  const values = new Map<string, ValueType>();
+  for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
+  for (const input of inputs) {
+    const type = decodeType(input, "input", report);
+    if (type) values.set(input.name, type);
+  }
+  const declared = new Map<string, ValueType>();
+  for (const output of proto.output) {
+    const type = hasShape(output) ? decodeType(output, "output", report) : undefined;
+    if (type) declared.set(output.name, type);
+  }
+  const graph: Graph = {
+    name: proto.name,
+    inputs: inputs.map(({ name }) => name),
+    outputs: proto.output.map(({ name }) => name),
+    nodes,
+    values,
+    constants,
+    variables: [],
+    updates: new Map(),
+  };
+  return { graph, declared };
+}
+
+/** Left-out inputs and outputs at the end say nothing. */
+function trimmed(names: readonly string[]): string[] {
+  let length = names.length;
+  while (length > 0 && names[length - 1] === "") length--;
+  return names.slice(0, length);
+}
+
+function decodeInitializers(
+  proto: GraphProto,
+  external: ExternalSource | undefined,
+  report: Report,
+): Map<string, Tensor> {
+  const constants = new Map<string, Tensor>();
+  for (const initializer of proto.initializer) {
+    const tensor = decodeInitializer(initializer, external, report);
+    if (tensor) addConstant(constants, initializer.name, tensor);
+  }
+  for (const { values } of proto.sparseInitializer) report(`sparse initializer "${values?.name ?? ""}"`);
+  return constants;
+}
+
+const decodeInitializer = (proto: TensorProto, external: ExternalSource | undefined, report: Report) =>
+  decodeTensor(proto, `initializer "${proto.name}"`, external, report);
+
+function addConstant(constants: Map<string, Tensor>, name: string, value: Tensor): void {
+  if (name === "") throw bad("an initializer has no name.");
+  if (constants.has(name)) throw bad(`the value "${name}" is given twice.`);
+  constants.set(name, value);
+}
+
+const isConstant = (node: NodeProto): boolean => operatorName(node) === "Constant";
+
+function decodeAttributes(
+  node: NodeProto,
+  name: string,
+  external: ExternalSource | undefined,
+  report: Report,
+): Record<string, Attribute> {
+  const where = `${operatorName(node)} (node "${name}")`;
+  const attributes: Record<string, Attribute> = {};
+  for (const proto of node.attribute) {
+    if (Object.hasOwn(attributes, proto.name)) throw bad(`${where} has the attribute "${proto.name}" twice.`);
+    const value = decodeAttribute(proto, { where, external, unsupported: report });
+    if (value !== undefined) attributes[proto.name] = value;
+  }
+  return attributes;
+}
+
+/** Constant's six ways to say a value; `undefined` if none of them is there (an unsupported one was reported). */
+function constantValue(attributes: Readonly<Record<string, Attribute>>): Tensor | undefined {
+  const { value, value_float, value_floats, value_int, value_ints } = attributes;
+  if (typeof value === "object" && "dtype" in value) return value;
+  if (typeof value_float === "number") return tensorOf("float32", [], [value_float]);
+  if (typeof value_int === "number") return tensorOf("int64", [], [value_int]);
+  if (Array.isArray(value_floats)) return tensorOf("float32", [value_floats.length], value_floats);
+  if (Array.isArray(value_ints)) return tensorOf("int64", [value_ints.length], value_ints);
+  return undefined;
+}
+
+const hasShape = ({ type }: ValueInfoProto): boolean =>
+  type?.value.case !== "tensorType" || type.value.value.shape !== undefined;
+
+function decodeType(info: ValueInfoProto, role: "input" | "output", report: Report): ValueType | undefined {
+  const where = `${role} "${info.name}"`;
+  const type = info.type?.value;
+  if (type?.case === undefined) {
+    if (role === "output") return undefined;
+    throw bad(`${where} has no type.`);
+  }
+  if (type.case !== "tensorType") {
+    report(`${where} is a ${type.case.replace("Type", "")}`);
+    return undefined;
+  }
+  const dtype = decodeElementType(type.value.elemType, where, report);
+  if (!dtype) return undefined;
+  const dims = type.value.shape?.dim;
+  if (!dims) throw bad(`${where} has no shape. Export the model with shapes; sizes may be symbolic.`);
+  return { dtype, shape: dims.map(({ value }, axis) => decodeDim(value.value, `${info.name}_dim_${axis}`, where)) };
+}
+
+function decodeElementType(code: number, where: string, report: Report): DType | undefined {
+  const dtype = dtypeOfCode(code);
+  if (dtype) return dtype;
+  const known = codeName(code);
+  if (!known) throw bad(`${where} has the element type ${code}, which ONNX does not have.`);
+  report(`${where} has elements of type ${known}`);
+  return undefined;
+}
+
+/** An unknown size gets a name of its own. */
+function decodeDim(dim: bigint | string | undefined, name: string, where: string): Dim {
+  if (dim === undefined || dim === "") return name;
+  if (typeof dim === "string") return dim;
+  if (dim < 0n)
+    throw bad(`${where} has the size ${dim} as "${name}"; sizes cannot be negative. Give free sizes a name instead.`);
+  if (dim > 2n ** 31n) throw bad(`${where} has the size ${dim}: more than 2^31 elements.`);
+  return Number(dim);
+}

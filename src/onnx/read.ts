@@ -1,0 +1,61 @@
+// ONNX bytes → graph: decoded, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
+import { FrostbitError } from "../ir/errors.ts";
+import type { Dim, OnnxModel, ValueType } from "../ir/graph.ts";
+import { verifyGraph } from "../ir/verify.ts";
+import { foldConstants } from "../passes/fold-constants.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { decodeModel } from "./decode-model.ts";
+import type { ExternalSource } from "./external-data.ts";
+import { upgradeGraph } from "./upgrade/upgrade-graph.ts";
+
+export interface ReadOptions {
+  /** What messages call the model, usually its file name. */
+  readonly name: string;
+  /** Opens files of external data. */
+  readonly external?: ExternalSource;
+}
+
+/**
+ * Reads a model of opset 7 to 24. Throws one FrostbitError that lists everything that cannot be handled.
+ *
+ * @example
+ * const { graph } = readOnnx(bytes, { name: "model.onnx" });
+ */
+export function readOnnx(bytes: Uint8Array, { name, external }: ReadOptions): OnnxModel {
+  return inFile(name, () => {
+    const { graph, origin, declared } = decodeModel(bytes, external);
+    const upgraded = upgradeGraph(verifyGraph(graph), origin.opset);
+    const typed = inferTypes(upgraded);
+    checkDeclared(declared, typed.values);
+    return { graph: removeDeadNodes(foldConstants(typed)), origin };
+  });
+}
+
+/** Begins the messages of errors with the file's name. */
+function inFile<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof FrostbitError)) throw error;
+    throw new FrostbitError(error.code, `${name}: ${error.message}`, { cause: error });
+  }
+}
+
+/** What the file says about its outputs must be what its nodes compute; symbolic sizes agree with anything. */
+function checkDeclared(declared: ReadonlyMap<string, ValueType>, values: ReadonlyMap<string, ValueType>): void {
+  for (const [name, expected] of declared) {
+    const actual = values.get(name);
+    if (!actual || (actual.dtype === expected.dtype && isSameShape(actual.shape, expected.shape))) continue;
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `output "${name}" is declared as ${printType(expected)}, but the graph computes ${printType(actual)}.`,
+    );
+  }
+}
+
+const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a.length === b.length &&
+  a.every((size, axis) => typeof size === "string" || typeof b[axis] === "string" || size === b[axis]);
+
+const printType = ({ dtype, shape }: ValueType): string => `${dtype} [${shape.join(", ")}]`;

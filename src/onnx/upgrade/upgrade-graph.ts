@@ -1,0 +1,73 @@
+// Brings a graph of an older opset to the newest one's operators.
+import { assert } from "../../ir/errors.ts";
+import type { Graph, Node, ValueType } from "../../ir/graph.ts";
+import { type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { uniqueNames } from "../../ir/unique-names.ts";
+import { inferTypes } from "../../passes/infer-types.ts";
+import { upgrades } from "./index.ts";
+import type { Upgrade, UpgradeContext } from "./upgrade.ts";
+
+/** Takes nodes in topological order; values keep their names. */
+export function upgradeGraph(graph: Graph, opset: number): Graph {
+  const state = createState(graph, opset);
+  for (const node of graph.nodes)
+    for (const upgraded of upgradeNode(node, opset, state.contextOf)) {
+      state.nodes.push(upgraded);
+    }
+  return state.current(graph.outputs);
+}
+
+function upgradeNode(node: Node, opset: number, contextOf: (node: Node) => UpgradeContext): readonly Node[] {
+  const rules = (upgrades[node.op] ?? []).filter(({ before }) => opset < before);
+  const apply = (nodes: readonly Node[], rule: Upgrade): readonly Node[] =>
+    nodes.flatMap((each) => (each.op === node.op ? rule.upgrade(contextOf(each)) : [each]));
+  return rules.reduce(apply, [node]);
+}
+
+interface State {
+  readonly nodes: Node[];
+  readonly contextOf: (node: Node) => UpgradeContext;
+  readonly current: (outputs: readonly string[]) => Graph;
+}
+
+function createState(graph: Graph, opset: number): State {
+  const nodes: Node[] = [];
+  const constants = new Map<string, Tensor>(graph.constants);
+  const values = new Map<string, ValueType>(graph.values);
+  const unique = uniqueNames([
+    ...graph.values.keys(),
+    ...graph.nodes.flatMap(({ name, outputs }) => [name, ...outputs]),
+  ]);
+  const used = new Set([...graph.outputs, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
+  const current = (outputs: readonly string[]): Graph => ({ ...graph, nodes: [...nodes], constants, values, outputs });
+  let inferred = { count: -1, values: graph.values };
+  const type = (value: string): ValueType => {
+    const known = inferred.values.get(value) ?? values.get(value);
+    if (known) return known;
+    if (inferred.count !== nodes.length)
+      inferred = { count: nodes.length, values: inferTypes(current([value])).values };
+    const found = inferred.values.get(value);
+    assert(found, `value "${value}" has no type`);
+    return found;
+  };
+  const constant = (name: string, value: Tensor): string => {
+    const unused = unique(name);
+    constants.set(unused, value);
+    values.set(unused, { dtype: value.dtype, shape: value.shape });
+    return unused;
+  };
+  const contextOf = (node: Node): UpgradeContext => ({
+    node,
+    opset,
+    type,
+    constantOf: (value) => constants.get(value),
+    constant: (hint, value) => constant(`${node.name}/${hint}`, value),
+    ints: (hint, list) => constant(`${node.name}/${hint}`, tensorOf("int64", [list.length], list)),
+    beside: (op, inputs, attributes = {}) => {
+      const name = unique(`${node.name}/${op}`);
+      return { name, op, inputs, outputs: [name], attributes };
+    },
+    isUsed: (value) => used.has(value),
+  });
+  return { nodes, contextOf, current };
+}

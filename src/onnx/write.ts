@@ -1,0 +1,138 @@
+// Graph → ONNX bytes of the opset asked for.
+import { create, toBinary } from "@bufbuild/protobuf";
+import {
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "onnx-buf";
+import { packedBytes } from "../ir/dtype.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Dim, Graph, Node, OnnxModel } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { dtypeCode } from "./data-types.ts";
+import { newestOpset, oldestOpset } from "./decode-model.ts";
+import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
+import { encodeAttribute } from "./encode-attribute.ts";
+import { type ExternalTarget, encodeTensor, externalEncoder } from "./encode-tensor.ts";
+
+export interface WriteOptions {
+  /** 7 to 24; nodes take the form that this opset has. */
+  readonly opset: number;
+  /** Takes initializers of 1 KB and more, so that the model may be larger than protobuf's 2 GB. */
+  readonly externalData?: ExternalTarget;
+}
+
+/** Protobuf ends at 2 GB; the rest is for nodes and copies. */
+const maxInlineBytes = 1.5e9;
+
+/** The oldest file format version that goes with each opset; below 4 every initializer would have to be an input too. */
+const irVersions: ReadonlyMap<number, number> = new Map([
+  ...[7, 8, 9].map((opset) => [opset, 4] as const),
+  [10, 5],
+  [11, 6],
+  ...[12, 13, 14].map((opset) => [opset, 7] as const),
+  ...[15, 16, 17, 18].map((opset) => [opset, 8] as const),
+  ...[19, 20].map((opset) => [opset, 9] as const),
+  ...[21, 22].map((opset) => [opset, 10] as const),
+  [23, 11],
+  [24, 12],
+]);
+
+/**
+ * The bytes of an ONNX file. Throws UNSUPPORTED_OP, naming the lowest opset that would do, for nodes that `opset` cannot express.
+ *
+ * @example
+ * const bytes = writeOnnx(model, { opset: Math.max(model.origin.opset, 13) });
+ */
+export function writeOnnx(
+  { graph, origin }: OnnxModel,
+  { opset, externalData }: WriteOptions,
+): Uint8Array<ArrayBuffer> {
+  if (!Number.isInteger(opset) || opset < oldestOpset || opset > newestOpset)
+    throw new FrostbitError("BAD_OPTION", `opset is ${opset}; expected ${oldestOpset} to ${newestOpset}.`);
+  assert(graph.variables.length === 0, `writeOnnx of a graph with ${graph.variables.length} variables`);
+  checkSize(graph, externalData);
+  const model = create(ModelProtoSchema, {
+    irVersion: BigInt(irVersions.get(opset) ?? 0),
+    opsetImport: opsetImports(graph, opset),
+    producerName: origin.producerName,
+    producerVersion: origin.producerVersion,
+    domain: origin.domain,
+    modelVersion: origin.modelVersion,
+    docString: origin.docString,
+    metadataProps: [...origin.metadata].map(([key, value]) => create(StringStringEntryProtoSchema, { key, value })),
+    graph: encodeGraph(downgradeGraph(graph, opset), externalData ? externalEncoder(externalData) : encodeTensor),
+  });
+  return toBinary(ModelProtoSchema, model);
+}
+
+function checkSize(graph: Graph, externalData: ExternalTarget | undefined): void {
+  let sizeBytes = 0;
+  for (const { dtype, data } of graph.constants.values()) sizeBytes += packedBytes(dtype, data.length);
+  if (externalData || sizeBytes <= maxInlineBytes) return;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `the model's initializers take ${sizeBytes} bytes, more than one ONNX file holds. Write them to a file beside it: externalData.`,
+  );
+}
+
+/** `com.microsoft::FusedMatMul` → its domain and type. */
+function splitName(op: string): { readonly domain: string; readonly opType: string } {
+  const at = op.indexOf("::");
+  return at < 0 ? { domain: "", opType: op } : { domain: op.slice(0, at), opType: op.slice(at + 2) };
+}
+
+const opsetImports = (graph: Graph, opset: number) =>
+  [...new Set(["", ...graph.nodes.map(({ op }) => splitName(op).domain)])].map((domain) =>
+    create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? BigInt(opset) : 1n }),
+  );
+
+type EncodeTensor = (name: string, value: Tensor) => TensorProto;
+
+const encodeGraph = (graph: Graph, encode: EncodeTensor): GraphProto =>
+  create(GraphProtoSchema, {
+    name: graph.name || "graph",
+    node: graph.nodes.map(encodeNode),
+    initializer: [...graph.constants].map(([name, value]) => encode(name, value)),
+    input: graph.inputs.map((name) => encodeValue(graph, name)),
+    output: graph.outputs.map((name) => encodeValue(graph, name)),
+  });
+
+function encodeNode(node: Node): NodeProto {
+  return create(NodeProtoSchema, {
+    ...splitName(node.op),
+    name: node.name,
+    input: [...node.inputs],
+    output: [...node.outputs],
+    attribute: Object.entries(node.attributes).map(([name, value]) => encodeAttribute(name, value)),
+  });
+}
+
+function encodeValue(graph: Graph, name: string): ValueInfoProto {
+  const type = graph.values.get(name);
+  assert(type, `value "${name}" has no type`);
+  const value = create(TypeProto_TensorSchema, {
+    elemType: dtypeCode(type.dtype),
+    shape: create(TensorShapeProtoSchema, { dim: type.shape.map(encodeDim) }),
+  });
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, { value: { case: "tensorType", value } }),
+  });
+}
+
+const encodeDim = (dim: Dim) =>
+  create(TensorShapeProto_DimensionSchema, {
+    value: typeof dim === "number" ? { case: "dimValue", value: BigInt(dim) } : { case: "dimParam", value: dim },
+  });
