@@ -5,7 +5,7 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
-import { trainBatchNorm } from "../passes/train-batch-norm.ts";
+import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
@@ -45,34 +45,40 @@ const qparamOptimizer: Optimizer = { kind: "adam", weightDecay: 0 };
 const isQparam = ({ role }: Parameter): boolean => role.endsWith("scale") || role === "input-zero-point";
 
 export function buildStep(model: Graph, options: StepOptions): Step {
-  const graph = trainBatchNorm(setBatchSize(model, options.batchSize));
+  const parameters = parametersOf(model);
+  const start = makeVariables(model, [...parameters.map(({ name }) => name), ...runningStatistics(model)]);
+  const graph = trainBatchNorm(setBatchSize(start.graph, options.batchSize));
   const build = buildOn(graph);
-  const parameters = parametersOf(graph);
-  const initial = new Map<string, Tensor>();
-  const make = (name: string): void => {
-    const value = model.constants.get(name);
-    assert(value, `parameter "${name}" has no value`);
-    initial.set(name, value);
-    build.variable(name, build.type(name));
-  };
-  for (const { name } of parameters) make(name);
-  for (const name of graph.variables) make(name);
   const loss = addLoss(build, graph, options);
   const rowInputs = new Map<string, string>();
-  const wanted = new Map(parameters.flatMap((parameter) => {
+  const wanted = new Map<string, "all" | Rows>();
+  for (const parameter of parameters) {
     const want = wantOf(build, parameter, options.plan, rowInputs);
-    return want === "none" ? [] : [[parameter.name, want] as const];
-  }));
+    if (want !== "none") wanted.set(parameter.name, want);
+  }
   const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted);
+  const initial = new Map(start.initial);
   const rates = new Map<string, string>();
   for (const parameter of parameters) {
+    const rows = rowsOfPlan(parameter, options.plan, rowInputs);
+    for (const [name, value] of stateOf(parameter, options.optimizer, start.initial, rows)) initial.set(name, value);
     const found = gradients.get(parameter.name);
-    const want = wanted.get(parameter.name);
-    const rows = typeof want === "object" ? want : undefined;
-    for (const [name, value] of stateOf(parameter, options.optimizer, initial, rowsOfPlan(parameter, options.plan))) initial.set(name, value);
     if (found !== undefined) updateParameter(build, graph, parameter, found, rows, options.optimizer, rates);
   }
   return { graph: build.graph([loss], "step"), loss, initial, rowInputs };
+}
+
+/** Turns constants into variables, and gives their values beside the graph. */
+function makeVariables(graph: Graph, names: readonly string[]): { graph: Graph; initial: ReadonlyMap<string, Tensor> } {
+  const constants = new Map(graph.constants);
+  const initial = new Map<string, Tensor>();
+  for (const name of names) {
+    const value = graph.constants.get(name);
+    assert(value, `parameter "${name}" has no value`);
+    initial.set(name, value);
+    constants.delete(name);
+  }
+  return { graph: { ...graph, constants, variables: [...graph.variables, ...initial.keys()] }, initial };
 }
 
 function addLoss(build: Builder, graph: Graph, options: StepOptions): string {
@@ -94,8 +100,10 @@ function wantOf(build: Builder, parameter: Parameter, plan: PlanShape, rowInputs
   return { rows, axis: rowAxis };
 }
 
-const rowsOfPlan = ({ layer }: Parameter, plan: PlanShape): Rows | undefined =>
-  layer && plan.get(layer.weight) === "rows" ? { rows: "", axis: layer.rowAxis } : undefined;
+function rowsOfPlan({ layer }: Parameter, plan: PlanShape, rowInputs: ReadonlyMap<string, string>): Rows | undefined {
+  const rows = layer && plan.get(layer.weight) === "rows" ? rowInputs.get(layer.weight) : undefined;
+  return layer && rows !== undefined ? { rows, axis: layer.rowAxis } : undefined;
+}
 
 function stateOf(parameter: Parameter, optimizer: Optimizer, initial: ReadonlyMap<string, Tensor>, rows: Rows | undefined): ReadonlyMap<string, Tensor> {
   const value = initial.get(parameter.name);
