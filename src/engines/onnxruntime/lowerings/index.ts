@@ -1,0 +1,42 @@
+// Every operator of ours that ONNX lacks, or that has a faster form than ONNX Runtime's own, to its lowering.
+import type { Lowering } from "../lowering.ts";
+import { convolutionLowerings } from "./convolution.ts";
+import { elementwiseLowerings, passThrough } from "./elementwise.ts";
+import { indexingLowerings } from "./indexing.ts";
+import { normalizationLowerings } from "./normalization.ts";
+import { poolingLowerings } from "./pooling.ts";
+import { quantizationLowerings } from "./quantization.ts";
+import { updateLowerings } from "./update.ts";
+
+/** Operators that are not ONNX's. */
+export const ownOps = [
+  "FakeQuantize",
+  "FakeQuantizeGradient",
+  "ReluGradient",
+  "BatchNormalizationTraining",
+  "BatchNormalizationTrainingGradient",
+  "ConvGradientInput",
+  "ConvGradientWeight",
+  "MaxPoolGradient",
+  "AveragePoolGradient",
+  "SliceGradient",
+  "SgdUpdate",
+  "AdamUpdate",
+] as const;
+
+export type OwnOp = (typeof ownOps)[number];
+
+const ownLowerings = {
+  ...convolutionLowerings,
+  ...elementwiseLowerings,
+  ...indexingLowerings,
+  ...normalizationLowerings,
+  ...poolingLowerings,
+  ...quantizationLowerings,
+  ...updateLowerings,
+} satisfies Record<OwnOp | "Conv", Lowering>;
+
+const lowerings: Readonly<Record<string, Lowering>> = ownLowerings;
+
+/** The lowering of an operator; ONNX's own pass through. */
+export const loweringOf = (op: string): Lowering => (Object.hasOwn(lowerings, op) ? lowerings[op] : passThrough);

@@ -1,0 +1,280 @@
+// Fake quantization and its gradient.
+
+import type { DType } from "../../../ir/dtype.ts";
+import { toNumbers } from "../../../ir/tensor.ts";
+import { numberAttribute } from "../../../ops/attributes.ts";
+import {
+  canBlock,
+  elementsOf,
+  type Layout,
+  type Lowering,
+  type LoweringContext,
+  matMulTransposed,
+} from "../lowering.ts";
+
+/** Inputs of FakeQuantize, by their places in the node: FakeQuantizeGradient has dy before them. */
+interface Quantizer {
+  readonly context: LoweringContext;
+  readonly first: 0 | 1;
+  readonly layout: Layout;
+  readonly axis: number | undefined;
+  readonly dtype: DType;
+  /** Bounds, where they are constants. */
+  readonly low: number | undefined;
+  readonly high: number | undefined;
+}
+
+const bound = (context: LoweringContext, input: number): number | undefined => {
+  const value = context.constant(input);
+  return value && toNumbers(value)[0];
+};
+
+function quantizerOf(context: LoweringContext, first: 0 | 1): Quantizer {
+  const { node, block, type, lies } = context;
+  const axis = numberAttribute(node, "axis");
+  const readsBlocked = axis === undefined && canBlock(type(first), block) && lies(first, "blocked");
+  return {
+    context,
+    first,
+    layout: readsBlocked ? "blocked" : "plain",
+    axis,
+    dtype: type(first).dtype,
+    low: bound(context, first + 3),
+    high: bound(context, first + 4),
+  };
+}
+
+/** An integer type that holds all of the quantizer's integers, with room to spare (`isWider`) or just so. */
+interface CodeType {
+  readonly dtype: "uint8" | "int8";
+  readonly min: number;
+  readonly max: number;
+  /** Whether a code at a bound is inside: codes beyond both bounds exist. */
+  readonly isWider: boolean;
+}
+
+function codeTypeOf({ low, high }: Quantizer): CodeType | undefined {
+  if (low === undefined || high === undefined) return undefined;
+  const isWider = (min: number, max: number): boolean => low > min && high < max;
+  if (low > -128 && high < 127) return { dtype: "int8", min: -128, max: 127, isWider: true };
+  if (low >= 0 && high <= 255) return { dtype: "uint8", min: 0, max: 255, isWider: isWider(0, 255) };
+  if (low >= -128 && high <= 127) return { dtype: "int8", min: -128, max: 127, isWider: false };
+  return undefined;
+}
+
+/** Below this many elements plain arithmetic is as fast. */
+const smallestForCodes = 4096;
+
+function usesCodes(quantizer: Quantizer): CodeType | undefined {
+  const { context, first, axis, dtype } = quantizer;
+  if (axis !== undefined || dtype !== "float32" || elementsOf(context.type(first)) < smallestForCodes) return undefined;
+  return codeTypeOf(quantizer);
+}
+
+interface Codes {
+  readonly type: CodeType;
+  /** Saturated to the type, not yet to the bounds. */
+  readonly wide: string;
+  readonly codes: string;
+  readonly zeroPoint: string;
+}
+
+/** QuantizeLinear and a Clip; the quantizer's zero point rounds to one of its integers, as the training step sees to. */
+function codesOf(quantizer: Quantizer, type: CodeType): Codes {
+  const { context, first, layout, low, high } = quantizer;
+  const { emit, input, has, shared, node } = context;
+  const key = `codes:${layout}:${JSON.stringify(node.inputs.slice(first, first + 5))}`;
+  return shared(key, () => {
+    const zeroPoint = has(first + 2) ? codeZeroPoint(quantizer, type) : emit.scalar(0, type.dtype);
+    const wide = emit.node("QuantizeLinear", [input(first, layout), input(first + 1), zeroPoint]);
+    const isNarrow = low === type.min && high === type.max;
+    const bounds = [emit.scalar(low ?? 0, type.dtype), emit.scalar(high ?? 0, type.dtype)];
+    const codes = isNarrow ? wide : emit.node("Clip", [wide, ...bounds]);
+    return { type, wide, codes, zeroPoint };
+  });
+}
+
+function codeZeroPoint({ context: { emit, input }, first }: Quantizer, { dtype, min, max }: CodeType): string {
+  const rounded = emit.node("Round", [input(first + 2)]);
+  return emit.node("Cast", [emit.node("Clip", [rounded, emit.scalar(min), emit.scalar(max)])], { to: dtype });
+}
+
+const FakeQuantize: Lowering = (context) => {
+  const quantizer = quantizerOf(context, 0);
+  const type = usesCodes(quantizer);
+  context.set(0, type ? dequantized(quantizer, type) : arithmetic(quantizer), quantizer.layout);
+};
+
+function dequantized(quantizer: Quantizer, type: CodeType): string {
+  const { context } = quantizer;
+  const { codes, zeroPoint } = codesOf(quantizer, type);
+  return context.emit.node("DequantizeLinear", [codes, context.input(quantizer.first + 1), zeroPoint]);
+}
+
+interface Parameters {
+  readonly x: string;
+  /** Shaped to broadcast against x. */
+  readonly scale: string;
+  readonly low: string;
+  readonly high: string;
+}
+
+/** The scale, and the bounds less the rounded zero point; with rows, those of the rows. */
+function parametersOf(quantizer: Quantizer): Parameters {
+  const { context, first, layout, dtype } = quantizer;
+  const { emit, input, has } = context;
+  const scale = perChannel(quantizer, first + 1);
+  const low = scalarLike(context, first + 3, dtype);
+  const high = scalarLike(context, first + 4, dtype);
+  if (!has(first + 2)) return { x: input(first, layout), scale, low, high };
+  const zeroPoint = emit.node("Round", [perChannel(quantizer, first + 2)]);
+  return {
+    x: input(first, layout),
+    scale,
+    low: emit.node("Sub", [low, zeroPoint]),
+    high: emit.node("Sub", [high, zeroPoint]),
+  };
+}
+
+const scalarLike = ({ emit, input, type }: LoweringContext, place: number, dtype: DType): string =>
+  type(place).dtype === dtype ? input(place) : emit.node("Cast", [input(place)], { to: dtype });
+
+function perChannel(quantizer: Quantizer, place: number): string {
+  const { context, axis, first } = quantizer;
+  if (axis === undefined) return context.input(place);
+  return context.emit.reshape(context.input(place), channelShape(context.type(first).shape.length, axis));
+}
+
+const channelShape = (rank: number, axis: number): number[] =>
+  Array.from({ length: rank }, (_, i) => (i === axis ? -1 : 1));
+
+/** clip(round(x/scale), low − z, high − z) · scale */
+function arithmetic(quantizer: Quantizer): string {
+  const { emit } = quantizer.context;
+  const { x, scale, low, high } = parametersOf(quantizer);
+  const rounded = emit.node("Round", [emit.node("Div", [x, scale])]);
+  return emit.node("Mul", [clip(emit, rounded, low, high), scale]);
+}
+
+/** Clip for bounds that broadcast. */
+const clip = (emit: LoweringContext["emit"], x: string, low: string, high: string): string =>
+  emit.node("Min", [emit.node("Max", [x, low]), high]);
+
+const FakeQuantizeGradient: Lowering = (context) => {
+  const quantizer = quantizerOf(context, 1);
+  const isWhole = quantizer.axis === undefined && !context.has(6);
+  if (isWhole && quantizer.dtype === "float32" && elementsOf(context.type(1)) >= smallestForCodes)
+    wholeGradient(quantizer);
+  else channelGradient(quantizer);
+};
+
+/** dx = dy · mask; dscale = (Σ dy·y − Σ dx·x)/scale; dzeroPoint = −scale·(Σ dy − Σ dx) */
+function wholeGradient(quantizer: Quantizer): void {
+  const { context } = quantizer;
+  const { emit, input, set, wants, lies } = context;
+  const layout: Layout =
+    quantizer.layout === "blocked" || (canBlock(context.type(1), context.block) && lies(0, "blocked"))
+      ? "blocked"
+      : "plain";
+  const here = { ...quantizer, layout };
+  const dy = input(0, layout);
+  const dx = emit.node("Mul", [dy, insideMask(here)]);
+  set(0, dx, layout);
+  const scale = input(2);
+  if (wants(1)) {
+    const elements = elementsOf(context.type(1));
+    const outer = dot(emit, dy, quantized(here), elements);
+    const inner = dot(emit, dx, input(1, layout), elements);
+    set(1, emit.node("Div", [emit.node("Sub", [outer, inner]), scale]));
+  }
+  if (wants(2)) {
+    const difference = emit.node("Sub", [sumOf(emit, dx), sumOf(emit, dy)]);
+    set(2, emit.node("Mul", [scale, difference]));
+  }
+}
+
+const sumOf = (emit: LoweringContext["emit"], value: string): string =>
+  emit.node("ReduceSum", [value], { keepdims: 0 });
+
+const dotLength = 4096;
+
+/** Σ a·b as many short products, so that they run in parallel and the sums stay exact enough. */
+function dot(emit: LoweringContext["emit"], a: string, b: string, elements: number): string {
+  let length = dotLength;
+  while (elements % length !== 0) length /= 2;
+  if (length < 64) return sumOf(emit, emit.node("Mul", [a, b]));
+  const shape = [elements / length, 1, length];
+  return sumOf(
+    emit,
+    matMulTransposed(emit, emit.reshape(a, shape), emit.reshape(b, shape), { dtype: "float32", rank: 3 }),
+  );
+}
+
+/** y of the forward node, where there is one, else computed again. */
+function quantized(quantizer: Quantizer): string {
+  const { context, layout } = quantizer;
+  const found = context.find("FakeQuantize", context.node.inputs.slice(1, 6), layout);
+  if (found !== undefined) return found;
+  const type = usesCodes(quantizer);
+  return type ? dequantized(quantizer, type) : arithmetic(quantizer);
+}
+
+/** 1 where x rounds to within the bounds, else 0. */
+function insideMask(quantizer: Quantizer): string {
+  const { context, layout } = quantizer;
+  const { emit } = context;
+  const type = usesCodes(quantizer);
+  if (type?.isWider) {
+    const { wide, codes } = codesOf(quantizer, type);
+    return emit.node("Cast", [emit.node("Equal", [wide, codes])], { to: "float32" });
+  }
+  const { scale, low, high } = parametersOf({ ...quantizer, layout });
+  const half = emit.scalar(0.5);
+  const least = emit.node("Mul", [emit.node("Sub", [low, half]), scale]);
+  const most = emit.node("Mul", [emit.node("Add", [high, half]), scale]);
+  const x = context.input(1, layout);
+  const isInside = emit.node("Equal", [emit.node("Clip", [x, least, most]), x]);
+  return emit.node("Cast", [isInside], { to: "float32" });
+}
+
+/** The definition itself, for weights: small, per channel, perhaps of some rows. */
+function channelGradient(quantizer: Quantizer): void {
+  const { context, axis, dtype } = quantizer;
+  const { emit, input, set, wants, has, type } = context;
+  const { x, scale, low, high } = chosenRows(quantizer, parametersOf(quantizer));
+  const dy = input(0);
+  const ratio = emit.node("Div", [x, scale]);
+  const rounded = emit.node("Round", [ratio]);
+  const clipped = clip(emit, rounded, low, high);
+  const isInside = emit.node("Cast", [emit.node("Equal", [rounded, clipped])], { to: dtype });
+  const dx = emit.node("Mul", [dy, isInside]);
+  set(0, dx);
+  const rank = type(1).shape.length;
+  const sum = (value: string): string => sumPerChannel(emit, value, rank, axis);
+  if (wants(1)) {
+    // Inside q − z − x/scale, outside q − z.
+    const factor = emit.node("Sub", [clipped, emit.node("Mul", [ratio, isInside])]);
+    set(1, sum(emit.node("Mul", [dy, factor])));
+  }
+  if (wants(2)) {
+    const outside = emit.node("Mul", [emit.node("Sub", [dx, dy]), scale]);
+    set(2, has(3) ? sum(outside) : emit.node("Mul", [sum(dx), emit.scalar(0, dtype)]));
+  }
+}
+
+function sumPerChannel(emit: LoweringContext["emit"], value: string, rank: number, axis: number | undefined): string {
+  if (axis === undefined) return sumOf(emit, value);
+  const axes = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis);
+  return axes.length === 0 ? value : emit.node("ReduceSum", [value, emit.ints(axes)], { keepdims: 0 });
+}
+
+function chosenRows(quantizer: Quantizer, parameters: Parameters): Parameters {
+  const { context, axis } = quantizer;
+  if (!context.has(6) || axis === undefined) return parameters;
+  const { emit, input, has } = context;
+  const choose = (value: string): string => emit.node("Gather", [value, input(6)], { axis });
+  const { x, scale, low, high } = parameters;
+  return { x: choose(x), scale: choose(scale), low: has(3) ? choose(low) : low, high: has(3) ? choose(high) : high };
+}
+
+export const quantizationLowerings = { FakeQuantize, FakeQuantizeGradient } satisfies Record<string, Lowering>;

@@ -1,0 +1,152 @@
+// dw[m, c, k] = Σ over images n and places o of dy[n, m, o] · x[n, c, stride·o + dilation·k − pad]
+
+import { sizeOf } from "../../../ir/tensor.ts";
+import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
+import { givenWindow, spanOf, type Window } from "../../../ops/window.ts";
+import { blockedConv, roundUp } from "../blocked-convolution.ts";
+import { type LoweringContext, matMulTransposed, staticShapeOf, toBlocked } from "../lowering.ts";
+
+interface WeightGradient {
+  readonly window: Window;
+  readonly batch: number;
+  /** Output channels of the convolution, before rows are chosen. */
+  readonly rows: number;
+  readonly channels: number;
+  /** Spatial sizes of dy and of the padded x, cut to what the window reaches. */
+  readonly places: readonly number[];
+  readonly reach: readonly number[];
+}
+
+function weightGradientOf({ node, type }: LoweringContext): WeightGradient {
+  const [batch, rows, ...places] = staticShapeOf(type(0));
+  const channels = staticShapeOf(type(1))[1];
+  const window = givenWindow(node, numbersAttribute(node, "kernel_shape", []));
+  const reach = places.map((count, axis) => (count - 1) * window.strides[axis] + spanOf(window, axis));
+  return { window, batch, rows, channels, places, reach };
+}
+
+/** x padded, and cut at the end where no window reaches. */
+function paddedInput({ emit, input, type }: LoweringContext, { window, reach }: WeightGradient): string {
+  const sizes = staticShapeOf(type(1)).slice(2);
+  const begins = window.pads.slice(0, sizes.length);
+  const ends = sizes.map((size, axis) => reach[axis] - size - begins[axis]);
+  if ([...begins, ...ends].every((pad) => pad === 0)) return input(1);
+  return emit.node("Pad", [input(1), emit.ints([0, 0, ...begins, 0, 0, ...ends])]);
+}
+
+/** dy [N, M, ...], or the channels chosen by the rows. */
+const chosenRows = ({ emit, input, has }: LoweringContext): string =>
+  has(2) ? emit.node("Gather", [input(0), input(2)], { axis: 1 }) : input(0);
+
+/**
+ * As a blocked convolution over the images: batch and channels of x trade places, and dy is the filter.
+ * 7 ms against 15 by product for 16 channels at 32 × 32, batch 128.
+ */
+export function weightGradientInBlocks(context: LoweringContext): void {
+  const { emit, block, set } = context;
+  const gradient = weightGradientOf(context);
+  const { batch, channels, places, reach, window } = gradient;
+  const images = batch / block;
+  const x = toBlocked(
+    emit,
+    emit.reshape(paddedInput(context, gradient), [images, block, channels * reach[0], reach[1]]),
+  );
+  const swapped = emit.transpose(emit.reshape(x, [images, channels, reach[0] * reach[1] * block]), [1, 0, 2]);
+  const filter = imageFilter(context, gradient);
+  const product = blockedConv(emit, [emit.reshape(swapped, [channels, batch, ...reach]), filter], {
+    kernel: places,
+    strides: window.dilations,
+    dilations: window.strides,
+    pads: [0, 0, 0, 0],
+  });
+  const taps = sizeOf(window.kernel);
+  const split = emit.reshape(product, [channels, -1, taps, block]);
+  const whole = emit.reshape(emit.transpose(split, [1, 3, 0, 2]), [-1, channels, ...window.kernel]);
+  set(0, keepRows(context, whole, gradient.rows));
+}
+
+/** dy, as a filter over images: [M/block, N/block, places, block of N, block of M]. */
+function imageFilter(context: LoweringContext, { batch, rows, places }: WeightGradient): string {
+  const { emit, input, block, has } = context;
+  const isWhole = !has(2) && rows % block === 0;
+  const blocked = isWhole ? input(0, "blocked") : toBlocked(emit, filledRows(context, rows));
+  const split = emit.reshape(blocked, [batch / block, block, -1, sizeOf(places), block]);
+  return emit.reshape(emit.transpose(split, [2, 0, 3, 1, 4]), [-1, batch, ...places]);
+}
+
+/** The chosen channels of dy, filled up with zeros to whole blocks, at least one. */
+function filledRows(context: LoweringContext, rows: number): string {
+  const { emit, block, has, input } = context;
+  if (!has(2)) return emit.node("Pad", [input(0), emit.ints([0, 0, 0, 0, 0, roundUp(rows, block) - rows, 0, 0])]);
+  const count = emit.node("Shape", [input(2)]);
+  const blocks = emit.node("Div", [
+    emit.node("Add", [emit.node("Max", [count, emit.ints([1])]), emit.ints([block - 1])]),
+    emit.ints([block]),
+  ]);
+  const missing = emit.node("Sub", [emit.node("Mul", [blocks, emit.ints([block])]), count]);
+  const pads = emit.node("Concat", [emit.ints([0, 0, 0, 0, 0]), missing, emit.ints([0, 0])], { axis: 0 });
+  return emit.node("Pad", [chosenRows(context), pads]);
+}
+
+/** Takes away the rows that filled up the last block. */
+function keepRows({ emit, block, has, input }: LoweringContext, dw: string, rows: number): string {
+  if (!has(2) && rows % block === 0) return dw;
+  const end = has(2) ? emit.node("Shape", [input(2)]) : emit.ints([rows]);
+  return emit.node("Slice", [dw, emit.ints([0]), end, emit.ints([0])]);
+}
+
+/** As products of dy with the shifted inputs, all taps in one: any rank, stride, dilation, group and dtype. */
+export function weightGradientByProduct(context: LoweringContext): void {
+  const { node, emit, type, set, has, input } = context;
+  const gradient = weightGradientOf(context);
+  const { batch, rows, channels, places, window } = gradient;
+  const group = numberAttribute(node, "group", 1);
+  const taps = sizeOf(window.kernel);
+  const x = emit.reshape(shiftedInputs(context, gradient), [batch, group, (channels / group) * taps, sizeOf(places)]);
+  const whole = group > 1 || !has(2) ? input(0) : chosenRows(context);
+  const dy = emit.reshape(whole, [batch, group, group > 1 ? rows / group : -1, sizeOf(places)]);
+  const perImage = matMulTransposed(emit, x, dy, { dtype: type(0).dtype, rank: 4 }); // [N, group, C·taps, M]
+  const sum = emit.node("ReduceSum", [perImage, emit.ints([0])], { keepdims: 0 });
+  const turned = emit.transpose(sum, [0, 2, 1]);
+  if (group === 1 && has(2)) {
+    set(0, reshapeRows(context, turned, channels, window.kernel));
+    return;
+  }
+  const dw = emit.reshape(turned, [rows, channels / group, ...window.kernel]);
+  set(0, has(2) ? emit.node("Gather", [dw, input(2)], { axis: 0 }) : dw);
+}
+
+/** [1, rows, C·taps] → [rows, C, k...] where rows may be none, so that its size cannot be left to be inferred. */
+function reshapeRows(
+  { emit, input }: LoweringContext,
+  value: string,
+  channels: number,
+  kernel: readonly number[],
+): string {
+  const shape = emit.node("Concat", [emit.node("Shape", [input(2)]), emit.ints([channels, ...kernel])], { axis: 0 });
+  return emit.node("Reshape", [value, shape], { allowzero: 1 });
+}
+
+/** The inputs that each tap meets, [N, C, taps, places...]. */
+function shiftedInputs(context: LoweringContext, gradient: WeightGradient): string {
+  const { emit } = context;
+  const { window, batch, channels, places } = gradient;
+  const padded = paddedInput(context, gradient);
+  const shape = [batch, channels, 1, sizeOf(places)];
+  const slices = offsetsOf(window.kernel).map((tap) => {
+    const starts = tap.map((offset, axis) => offset * window.dilations[axis]);
+    const ends = starts.map((start, axis) => start + (places[axis] - 1) * window.strides[axis] + 1);
+    const axes = tap.map((_, axis) => axis + 2);
+    const bounds = [emit.ints(starts), emit.ints(ends), emit.ints(axes), emit.ints(window.strides)];
+    return emit.reshape(emit.node("Slice", [padded, ...bounds]), shape);
+  });
+  return emit.node("Concat", slices, { axis: 2 });
+}
+
+/** Every tap of a kernel, row-major. */
+function offsetsOf(kernel: readonly number[]): number[][] {
+  return kernel.reduce<number[][]>(
+    (offsets, size) => offsets.flatMap((offset) => Array.from({ length: size }, (_, i) => [...offset, i])),
+    [[]],
+  );
+}

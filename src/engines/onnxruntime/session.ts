@@ -1,0 +1,95 @@
+// A session of ONNX Runtime with our tensors in and out.
+
+import type { DType } from "../../ir/dtype.ts";
+import { FrostbitError } from "../../ir/errors.ts";
+import type { ValueType } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { loadOrt, type OrtModule, type OrtSession } from "./ort-module.ts";
+import { fromOrt, toOrt } from "./tensors.ts";
+
+export interface SessionOptions {
+  /** CPU threads; all cores where absent. */
+  readonly threads?: number;
+  /** ONNX Runtime's graph optimizations; its default is "all". */
+  readonly optimization?: "disabled" | "basic" | "extended" | "all";
+  /** ONNX Runtime's session configuration entries, such as `session: { disable_quant_qdq: "1" }`. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+  /** Writes a trace of every node's time to a file that starts with this. */
+  readonly profile?: string;
+}
+
+export interface Session {
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** `fetch`: names of the outputs wanted; all of them where absent. */
+  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  /** Gives the model's memory back. */
+  dispose(): Promise<void>;
+}
+
+/** Opens a model from its bytes or its file. */
+export async function createSession(
+  model: Uint8Array | string,
+  options: SessionOptions = {},
+  ort?: OrtModule,
+): Promise<Session> {
+  const module = ort ?? (await loadOrt());
+  const session = await open(module, model, options);
+  return {
+    inputs: valuesOf(session.inputMetadata),
+    outputs: valuesOf(session.outputMetadata),
+    run: (inputs, fetch) => runSession(module, session, inputs, fetch),
+    dispose: async () => {
+      if (options.profile !== undefined) session.endProfiling();
+      await session.release();
+    },
+  };
+}
+
+async function open(ort: OrtModule, model: Uint8Array | string, options: SessionOptions): Promise<OrtSession> {
+  const { threads, optimization = "all", extra, profile } = options;
+  const settings = {
+    graphOptimizationLevel: optimization,
+    executionMode: "sequential" as const,
+    logSeverityLevel: 3 as const,
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(extra ? { extra: { ...extra } } : {}),
+    ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
+  };
+  try {
+    return typeof model === "string"
+      ? await ort.InferenceSession.create(model, settings)
+      : await ort.InferenceSession.create(model, settings);
+  } catch (cause) {
+    throw new FrostbitError("ENGINE", `ONNX Runtime cannot load the model: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+async function runSession(
+  ort: OrtModule,
+  session: OrtSession,
+  inputs: ReadonlyMap<string, Tensor>,
+  fetch: readonly string[] | undefined,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const feeds = Object.fromEntries([...inputs].map(([name, value]) => [name, toOrt(ort, name, value)]));
+  try {
+    const results = await session.run(feeds, [...(fetch ?? session.outputNames)]);
+    return new Map(Object.entries(results).map(([name, value]) => [name, fromOrt(name, value)]));
+  } catch (cause) {
+    if (cause instanceof FrostbitError) throw cause;
+    throw new FrostbitError("ENGINE", `ONNX Runtime failed while running: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** The message without the place in ONNX Runtime's own sources. */
+export function reasonOf(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return message.replace(/^\/\S+:\d+ .*?(?=[A-Z"'])/s, "").trim();
+}
+
+function valuesOf(metadata: OrtSession["inputMetadata"]): ReadonlyMap<string, ValueType> {
+  const values = new Map<string, ValueType>();
+  for (const value of metadata)
+    if (value.isTensor) values.set(value.name, { dtype: value.type as DType, shape: [...value.shape] });
+  return values;
+}

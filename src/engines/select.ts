@@ -1,0 +1,21 @@
+// Engines by name.
+import { FrostbitError } from "../ir/errors.ts";
+import type { Engine } from "./engine.ts";
+import { createOnnxRuntimeEngine } from "./onnxruntime/onnxruntime-engine.ts";
+import { createReferenceEngine } from "./reference/reference-engine.ts";
+
+export const engineNames = ["auto", "onnxruntime", "reference"] as const;
+export type EngineName = (typeof engineNames)[number];
+
+/** "auto" is the fastest that runs here. */
+export function selectEngine(name: EngineName): Engine {
+  switch (name) {
+    case "auto":
+    case "onnxruntime":
+      return createOnnxRuntimeEngine();
+    case "reference":
+      return createReferenceEngine();
+    default:
+      throw new FrostbitError("BAD_OPTION", `engine is ${JSON.stringify(name)}; expected ${engineNames.join(", ")}.`);
+  }
+}
