@@ -22,7 +22,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   data: ["ir"],
   training: [...core, "autodiff", "quantizers", "engines", "data"],
   calibration: [...core, "quantizers", "engines", "data", "training"],
-  evaluate: [...core, "engines", "engines/onnxruntime", "onnx", "data", "training"],
+  evaluate: [...core, "engines", "data", "training"],
   methods: [
     ...core,
     "quantizers",
@@ -34,11 +34,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "methods/ptq",
     "methods/efqat",
   ],
-  "methods/ptq": [...core, "quantizers", "calibration", "training", "engines", "data"],
+  "methods/qat": [...core, "quantizers", "calibration", "training", "engines", "data"],
   "methods/efqat": [...core, "quantizers", "calibration", "training", "evaluate", "engines", "data"],
-  export: [...core, "quantizers", "onnx", "engines", "engines/onnxruntime", "data", "training", "evaluate"],
-  inspect: [...core, "autodiff", "quantizers"],
-  compare: [...core, "onnx", "data", "engines", "engines/onnxruntime"],
+  export: [...core, "quantizers", "onnx", "engines", "data", "training", "evaluate"],
+  inspect: [...core, "quantizers", "methods/efqat"],
+  compare: ["ir", "onnx", "data", "evaluate"],
   report: [],
 };
 

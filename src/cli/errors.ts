@@ -1,0 +1,30 @@
+// What a failed command says and returns.
+import { CommanderError } from "commander";
+import { FrostbitError } from "../ir/errors.ts";
+
+export const exitCodes = { ok: 0, user: 1, ours: 70, interrupted: 130 } as const;
+
+export interface Failure {
+  readonly message: string;
+  readonly exitCode: number;
+}
+
+/** The user's errors are a message; ours say so, since nobody can do anything about them but report them. */
+export function failureOf(error: unknown, verbose: boolean): Failure {
+  const stack = error instanceof Error && verbose ? `\n${error.stack ?? ""}${causeOf(error)}` : "";
+  if (error instanceof CommanderError)
+    return { message: "", exitCode: error.exitCode === 0 ? exitCodes.ok : exitCodes.user };
+  if (error instanceof FrostbitError) {
+    const exitCode = error.code === "ABORTED" ? exitCodes.interrupted : exitCodes.user;
+    return { message: `error: ${error.message}${stack}`, exitCode };
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  const hint = verbose ? "" : " Run again with --verbose for the stack.";
+  return {
+    message: `${text.startsWith("internal:") ? "" : "internal: "}${text} This is a bug in frostbit; please report it.${hint}${stack}`,
+    exitCode: exitCodes.ours,
+  };
+}
+
+const causeOf = (error: Error): string =>
+  error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";

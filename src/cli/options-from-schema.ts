@@ -1,0 +1,152 @@
+// From a zod schema to a command's options, and from what was typed back to a validated object.
+import { type Command, Option } from "commander";
+import type { z } from "zod";
+import { FrostbitError } from "../ir/errors.ts";
+
+/** What a field looks like beneath its default, optionality and description. */
+interface Field {
+  readonly core: z.core.$ZodType;
+  readonly description: string;
+  readonly fallback: unknown;
+}
+
+type Definition = z.core.$ZodType["_zod"]["def"] & {
+  readonly innerType?: z.core.$ZodType;
+  readonly defaultValue?: unknown;
+  readonly element?: z.core.$ZodType;
+  readonly entries?: Readonly<Record<string, string>>;
+};
+
+const definitionOf = (schema: z.core.$ZodType): Definition => schema._zod.def as Definition;
+
+function fieldOf(schema: z.ZodType): Field {
+  let core: z.core.$ZodType = schema;
+  let description = schema.description ?? "";
+  let fallback: unknown;
+  for (let definition = definitionOf(core); definition.innerType; definition = definitionOf(core)) {
+    if (definition.type === "default") fallback = definition.defaultValue;
+    core = definition.innerType;
+    description ||= (core as z.ZodType).description ?? "";
+  }
+  return { core, description, fallback };
+}
+
+/** `updateRatio` → `--update-ratio` */
+export const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+const placeholders: Readonly<Record<string, string>> = {
+  number: " <number>",
+  int: " <number>",
+  string: " <text>",
+  enum: " <choice>",
+  array: " <a,b,…>",
+  record: " <name=value,…>",
+  boolean: "",
+};
+
+function printDefault(value: unknown): string {
+  if (value === undefined || (typeof value === "object" && value !== null && Object.keys(value).length === 0))
+    return "";
+  return ` (default: ${Array.isArray(value) ? value.join(",") : String(value)})`;
+}
+
+/** Adds one option per field; defaults stay with the schema, so that what the user typed can be told from them. */
+export function addSchemaOptions(command: Command, schema: z.ZodObject): Command {
+  for (const [name, value] of Object.entries(schema.shape)) {
+    const { core, description, fallback } = fieldOf(value as z.ZodType);
+    const definition = definitionOf(core);
+    const option = new Option(
+      `${flagOf(name)}${placeholders[definition.type] ?? " <value>"}`,
+      description + printDefault(fallback),
+    );
+    if (definition.type === "enum") option.choices(Object.values(definition.entries ?? {}));
+    command.addOption(option);
+  }
+  return command;
+}
+
+/** Numbers may be fractions: `1/255`. Anything else stays text, for zod to refuse. */
+function parseNumber(text: string): number | string {
+  const parts = text.split("/").map((part) => (part.trim() === "" ? Number.NaN : Number(part)));
+  const value = parts.length === 2 ? parts[0] / parts[1] : parts[0];
+  return parts.length > 2 || Number.isNaN(value) ? text : value;
+}
+
+const parseList = (text: string): readonly string[] =>
+  text
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "");
+
+/** `a=8,b=float`, or JSON where values are objects. */
+function parseRecord(text: string, flag: string): unknown {
+  if (text.trimStart().startsWith("{")) {
+    try {
+      return JSON.parse(text);
+    } catch (cause) {
+      throw new FrostbitError("BAD_OPTION", `${flag} is ${text}; expected name=value,… or JSON.`, { cause });
+    }
+  }
+  return Object.fromEntries(
+    parseList(text).map((part) => {
+      const at = part.lastIndexOf("=");
+      if (at < 1) throw new FrostbitError("BAD_OPTION", `${flag}: "${part}" has no "="; expected name=value,…`);
+      return [part.slice(0, at), parseNumber(part.slice(at + 1))];
+    }),
+  );
+}
+
+function parseValue(core: z.core.$ZodType, given: unknown, flag: string): unknown {
+  if (typeof given !== "string") return given;
+  const definition = definitionOf(core);
+  if (definition.type === "number") return parseNumber(given);
+  if (definition.type === "record") return parseRecord(given, flag);
+  if (definition.type !== "array" || !definition.element) return given;
+  const { element } = definition;
+  return parseList(given).map((part) => parseValue(element, part, flag));
+}
+
+interface Bound {
+  readonly value: number;
+  readonly inclusive: boolean;
+}
+
+/** The tightest bound of one side; the safe integers that every whole number has are none. */
+function boundOf(core: z.core.$ZodType, check: "greater_than" | "less_than"): Bound | undefined {
+  const checks = (definitionOf(core).checks ?? []).map((item) => item._zod.def as { check: string } & Partial<Bound>);
+  const found = checks.find((item) => item.check === check && Math.abs(Number(item.value)) < Number.MAX_SAFE_INTEGER);
+  return found && { value: Number(found.value), inclusive: found.inclusive === true };
+}
+
+/** What a field takes, in words. */
+function expectedOf(core: z.core.$ZodType, message: string): string {
+  if (definitionOf(core).type !== "number") return message.replace(/^Invalid [^:]*: /, "");
+  const what = (core as z.ZodNumber).isInt ? "a whole number" : "a number";
+  const [low, high] = [boundOf(core, "greater_than"), boundOf(core, "less_than")];
+  if (low && high) return `expected ${what} from ${low.value} to ${high.value}`;
+  if (low) return `expected ${what} ${low.inclusive ? "of at least" : "above"} ${low.value}`;
+  return `expected ${what}${high ? ` of at most ${high.value}` : ""}`;
+}
+
+/** The validated object. `given` is what commander collected; options that belong to other schemas are ignored. */
+export function parseSchemaOptions<Schema extends z.ZodObject>(
+  schema: Schema,
+  given: Readonly<Record<string, unknown>>,
+): z.output<Schema> {
+  const fields = Object.entries(schema.shape).map(([name, value]) => [name, fieldOf(value as z.ZodType)] as const);
+  const typed = Object.fromEntries(
+    fields.flatMap(([name, { core }]) =>
+      given[name] === undefined ? [] : [[name, parseValue(core, given[name], flagOf(name))]],
+    ),
+  );
+  const result = schema.safeParse(typed);
+  if (result.success) return result.data;
+  const messages = result.error.issues.map((issue) => {
+    const name = String(issue.path[0]);
+    const field = fields.find(([key]) => key === name);
+    const value = given[name];
+    if (value === undefined) return `${flagOf(name)} is missing`;
+    return `${flagOf(name)} is ${String(value)}; ${field ? expectedOf(field[1].core, issue.message) : issue.message}`;
+  });
+  throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
+}

@@ -1,0 +1,108 @@
+// Progress on standard error: a bar on a terminal, else a plain line now and then.
+import { Presets, SingleBar } from "cli-progress";
+
+export interface Progress {
+  readonly phase: string;
+  /** Samples, or whatever the phase counts. */
+  readonly done: number;
+  readonly total: number;
+  readonly note?: string;
+}
+
+export interface ProgressDisplay {
+  readonly show: (progress: Progress) => void;
+  /** Before anything else is printed. */
+  readonly stop: () => void;
+}
+
+export interface ProgressOptions {
+  readonly stream?: NodeJS.WriteStream;
+  /** Milliseconds that never go back. */
+  readonly now?: () => number;
+}
+
+const lineEveryMs = 5000;
+
+/** `3 min 20 s` */
+export function formatSeconds(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+interface Pace {
+  readonly rate: string;
+  readonly left: string;
+}
+
+/** Rate and time left, from where the phase started: a resumed run does not start at 0. */
+function paceOf({ done, total }: Progress, from: number, elapsedMs: number): Pace {
+  const rate = elapsedMs > 0 ? ((done - from) * 1000) / elapsedMs : 0;
+  if (rate <= 0) return { rate: "–", left: "–" };
+  return { rate: `${rate.toPrecision(3)}/s`, left: formatSeconds((total - done) / rate) };
+}
+
+export function createProgress({
+  stream = process.stderr,
+  now = () => performance.now(),
+}: ProgressOptions = {}): ProgressDisplay {
+  const draw = stream.isTTY ? barDisplay(stream) : lineDisplay(stream, now);
+  let current = { phase: "", from: 0, since: 0 };
+  return {
+    show: (progress) => {
+      if (progress.phase !== current.phase) {
+        draw.stop();
+        current = { phase: progress.phase, from: progress.done, since: now() };
+      }
+      draw.show(progress, paceOf(progress, current.from, now() - current.since));
+    },
+    stop: () => {
+      draw.stop();
+      current = { phase: "", from: 0, since: 0 };
+    },
+  };
+}
+
+interface Drawing {
+  readonly show: (progress: Progress, pace: Pace) => void;
+  readonly stop: () => void;
+}
+
+function barDisplay(stream: NodeJS.WriteStream): Drawing {
+  let bar: SingleBar | undefined;
+  const start = (total: number, phase: string): SingleBar => {
+    const format = "{phase} {bar} {percentage} % | {rate} | {left} left {note}";
+    const made = new SingleBar(
+      { stream, format, hideCursor: true, barsize: 24, gracefulExit: false },
+      Presets.shades_classic,
+    );
+    made.start(total, 0, { phase, rate: "–", left: "–", note: "" });
+    return made;
+  };
+  return {
+    show: ({ phase, done, total, note }, pace) => {
+      bar ??= start(total, phase);
+      bar.update(done, { phase, ...pace, note: note === undefined ? "" : `| ${note}` });
+    },
+    stop: () => {
+      bar?.stop();
+      bar = undefined;
+    },
+  };
+}
+
+function lineDisplay(stream: NodeJS.WriteStream, now: () => number): Drawing {
+  let last = Number.NEGATIVE_INFINITY;
+  return {
+    show: ({ phase, done, total, note }, { rate, left }) => {
+      if (now() - last < lineEveryMs) return;
+      last = now();
+      const percent = total > 0 ? Math.floor((100 * done) / total) : 100;
+      stream.write(
+        `${phase} ${percent} %, ${done} of ${total}, ${rate}, ${left} left${note === undefined ? "" : `, ${note}`}\n`,
+      );
+    },
+    stop: () => {},
+  };
+}

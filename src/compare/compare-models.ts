@@ -1,0 +1,136 @@
+// Two model files, value by value: where they compute the same, and where they part.
+import { batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
+import { datasetFor, fixedBatch, type ModelFile, type OpenModelFile, padRows } from "../evaluate/model-file.ts";
+import { isFloat } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { computedValues, watchValues } from "../onnx/watch-values.ts";
+
+export interface CompareOptions {
+  readonly preprocess: Preprocess;
+  readonly open: OpenModelFile;
+  /** Below this SQNR, in dB, a value counts as diverged; float32 rounding alone stays above 80. */
+  readonly divergedDb?: number;
+  readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
+}
+
+export interface ComparedValue {
+  readonly name: string;
+  /** Of the second model's value against the first's; `null`: they are equal. */
+  readonly sqnrDb: number | null;
+  readonly largest: number;
+  readonly shape: readonly number[];
+}
+
+export interface Comparison {
+  readonly samples: number;
+  /** In the first model's topological order. */
+  readonly values: readonly ComparedValue[];
+  /** The first value whose SQNR is below the limit. */
+  readonly firstDiverged: string | null;
+  readonly divergedDb: number;
+  /** Values that have the same name but another type or shape. */
+  readonly incomparable: readonly string[];
+}
+
+export const defaultDivergedDb = 60;
+const defaultBatch = 16;
+
+interface Totals {
+  readonly differences: Map<string, Difference>;
+  readonly shapes: Map<string, readonly number[]>;
+  readonly incomparable: Set<string>;
+}
+
+/** Runs both files on the whole dataset, with all values of the same name as outputs. */
+export async function compareModels(
+  first: Uint8Array,
+  second: Uint8Array,
+  dataset: Dataset,
+  options: CompareOptions,
+): Promise<Comparison> {
+  const names = commonValues(first, second);
+  const files = [
+    await options.open(watchValues(first, names)),
+    await options.open(watchValues(second, names)),
+  ] as const;
+  try {
+    const totals = await runBoth(files, names, dataset, options);
+    return summarize(totals, names, dataset.length, options.divergedDb ?? defaultDivergedDb);
+  } finally {
+    await Promise.all(files.map((file) => file.dispose()));
+  }
+}
+
+function commonValues(first: Uint8Array, second: Uint8Array): readonly string[] {
+  const inSecond = new Set(computedValues(second));
+  const names = computedValues(first).filter((name) => inSecond.has(name));
+  if (names.length === 0)
+    throw new FrostbitError("BAD_MODEL", "The two models have no value of the same name, so nothing can be compared.");
+  return names;
+}
+
+async function runBoth(
+  [first, second]: readonly [ModelFile, ModelFile],
+  names: readonly string[],
+  dataset: Dataset,
+  { preprocess, onProgress }: CompareOptions,
+): Promise<Totals> {
+  const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Set() };
+  const matched = datasetFor(first, dataset, preprocess);
+  const renamed = datasetFor(second, dataset, preprocess);
+  const fixed = fixedBatch(first) ?? fixedBatch(second);
+  const batchSize = fixed ?? defaultBatch;
+  const other = batches(renamed, { batchSize, preprocess });
+  let done = 0;
+  for await (const batch of batches(matched, { batchSize, preprocess })) {
+    const same = await other.next();
+    if (!same.value) break;
+    const a = await first.run(padded(batch.inputs, fixed), names);
+    const b = await second.run(padded(same.value.inputs, fixed), names);
+    for (const name of names) add(totals, name, a.get(name), b.get(name));
+    done += batch.indices.length;
+    onProgress?.({ phase: "compare", done, total: dataset.length });
+  }
+  return totals;
+}
+
+const padded = (inputs: ReadonlyMap<string, Tensor>, count: number | undefined): ReadonlyMap<string, Tensor> =>
+  new Map([...inputs].map(([name, value]) => [name, padRows(value, count ?? 0)]));
+
+function add(totals: Totals, name: string, a: Tensor | undefined, b: Tensor | undefined): void {
+  if (
+    !a ||
+    !b ||
+    a.dtype !== b.dtype ||
+    String(a.shape) !== String(b.shape) ||
+    !/^(float(32|64)|u?int(8|16|32))$/.test(a.dtype)
+  ) {
+    if (a && b && (isFloat(a.dtype) || isFloat(b.dtype))) totals.incomparable.add(name);
+    return;
+  }
+  const soFar = totals.differences.get(name) ?? noDifference;
+  totals.differences.set(name, joinDifferences(soFar, difference(numbersOf(a), numbersOf(b))));
+  totals.shapes.set(name, a.shape);
+}
+
+function summarize(totals: Totals, names: readonly string[], samples: number, divergedDb: number): Comparison {
+  const values = names.flatMap((name): ComparedValue[] => {
+    const total = totals.differences.get(name);
+    if (!total) return [];
+    const decibels = sqnrDb(total);
+    return [
+      {
+        name,
+        sqnrDb: Number.isFinite(decibels) ? decibels : total.noise === 0 ? null : -1000,
+        largest: total.largest,
+        shape: totals.shapes.get(name) ?? [],
+      },
+    ];
+  });
+  const diverged = values.find((value) => value.sqnrDb !== null && value.sqnrDb < divergedDb);
+  return { samples, values, firstDiverged: diverged?.name ?? null, divergedDb, incomparable: [...totals.incomparable] };
+}

@@ -1,0 +1,72 @@
+// Accuracy and loss of a model file as it will be deployed.
+import { batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "./model-file.ts";
+import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
+
+export interface EvaluateOptions {
+  readonly preprocess: Preprocess;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: { phase: string; done: number; total: number; note: string }) => void;
+}
+
+const defaultBatch = 256;
+
+/** Runs the whole dataset through a file's first output, which must hold class scores or probabilities. */
+export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Accuracy> {
+  const { preprocess, signal, onProgress } = options;
+  if (!dataset.hasLabels)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Dataset "${dataset.name}" has no labels, so there is nothing to measure against.`,
+    );
+  const fixed = fixedBatch(file);
+  const [output] = file.outputs.keys();
+  const score = emptyScore();
+  let areProbabilities: boolean | undefined;
+  const matched = datasetFor(file, dataset, preprocess);
+  for await (const batch of batches(matched, { batchSize: fixed ?? defaultBatch, preprocess })) {
+    if (signal?.aborted)
+      throw new FrostbitError("ABORTED", `Stopped after ${score.samples} of ${dataset.length} samples.`);
+    const inputs = new Map([...batch.inputs].map(([name, value]) => [name, padRows(value, fixed ?? 0)]));
+    const scores = classScores((await file.run(inputs, [output])).get(output), output, batch.indices.length);
+    areProbabilities ??= rowsSumToOne(scores);
+    assert(batch.labels, "batch without labels");
+    addScores(score, scores, batch.labels, areProbabilities);
+    const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
+    onProgress?.({ phase: "evaluate", done: score.samples, total: dataset.length, note });
+  }
+  return accuracyOf(score);
+}
+
+/** [samples, classes], whatever axes of size 1 the output has besides. */
+function classScores(given: Tensor | undefined, output: string, samples: number): Tensor {
+  assert(given, `no output "${output}"`);
+  const classes = given.shape.slice(1).filter((size) => size !== 1);
+  if (given.dtype !== "float32" || classes.length !== 1 || given.shape[0] < samples) {
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `Output "${output}" is ${given.dtype} [${given.shape.join(", ")}]; expected class scores, float32 [${samples}, classes].`,
+    );
+  }
+  const [count] = classes;
+  return firstRows({ ...given, shape: [given.shape[0], count] }, samples);
+}
+
+/** Scores that no loss has seen yet never do; the output of a Softmax always does. */
+function rowsSumToOne(scores: Tensor): boolean {
+  const values = numbersOf(scores);
+  const [samples, classes] = scores.shape;
+  for (let row = 0; row < samples; row++) {
+    let sum = 0;
+    for (let i = row * classes; i < (row + 1) * classes; i++) {
+      if (values[i] < 0) return false;
+      sum += values[i];
+    }
+    if (Math.abs(sum - 1) > 1e-3) return false;
+  }
+  return true;
+}

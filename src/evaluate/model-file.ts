@@ -1,0 +1,63 @@
+// A model file opened in the runtime that will run it, and batches in the form that it declares.
+import { preparedInputs } from "../data/batches.ts";
+import { type Dataset, matchInputs } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Dim, ValueType } from "../ir/graph.ts";
+import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
+
+export interface ModelFile {
+  /** As the file declares them. */
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  readonly outputs: ReadonlyMap<string, ValueType>;
+  /** `fetch`: names of the outputs wanted; all of them where absent. */
+  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  dispose(): Promise<void>;
+}
+
+export type OpenModelFile = (bytes: Uint8Array) => Promise<ModelFile>;
+
+/** The batch size that the file fixes; `undefined` where it takes any. */
+export function fixedBatch({ inputs }: Pick<ModelFile, "inputs">): number | undefined {
+  for (const { shape } of inputs.values()) if (typeof shape[0] === "number") return shape[0];
+  return undefined;
+}
+
+const agrees = (shape: readonly number[], declared: readonly Dim[]): boolean =>
+  declared.length === 0 ||
+  (declared.length === shape.length + 1 &&
+    declared.slice(1).every((size, axis) => typeof size === "string" || size < 0 || size === shape[axis]));
+
+/** The dataset with the file's input names. Throws BAD_DATA where types or shapes differ. */
+export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, preprocess: Preprocess): Dataset {
+  const matched = matchInputs(dataset, { inputs: [...file.inputs.keys()] });
+  const prepared = preparedInputs(matched, preprocess);
+  for (const [name, declared] of file.inputs) {
+    const given = prepared.get(name);
+    if (!given || (given.dtype === declared.dtype && agrees(given.shape, declared.shape))) continue;
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. Check the data, and the layout (nchw or nhwc).`,
+    );
+  }
+  return matched;
+}
+
+/** The tensor with `count` rows, its last one repeated. */
+export function padRows(source: Tensor, count: number): Tensor {
+  const rows = source.shape[0];
+  if (rows >= count) return source;
+  const shape = source.shape.slice(1);
+  const size = sizeOf(shape);
+  const data = allocate(source.dtype, count * size);
+  data.set(source.data as never);
+  const last = source.data.subarray((rows - 1) * size, rows * size);
+  for (let row = rows; row < count; row++) data.set(last as never, row * size);
+  return tensor(source.dtype, [count, ...shape], data);
+}
+
+/** The first `count` rows. */
+export function firstRows(source: Tensor, count: number): Tensor {
+  const shape = source.shape.slice(1);
+  return tensor(source.dtype, [count, ...shape], source.data.slice(0, count * sizeOf(shape)));
+}

@@ -1,0 +1,171 @@
+// What a model consists of, what of it can be quantized and trained, and what cannot and why.
+import { isFloat, packedBytes } from "../ir/dtype.ts";
+import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { importanceOfRows } from "../methods/efqat/importance.ts";
+import { opDefinition } from "../ops/index.ts";
+import { freeBatch } from "../passes/free-batch.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+
+export interface InspectedLayer {
+  readonly name: string;
+  readonly node: string;
+  readonly op: string;
+  readonly weightShape: readonly number[];
+  readonly parameters: number;
+  readonly sizeBytes: number;
+  /** For one sample; sizes that are known only when the model runs count as 1. */
+  readonly multiplyAdds: number;
+  /** Mean |w| of each output channel (EfQAT eq. 6). */
+  readonly importance: readonly number[];
+  readonly canTrain: boolean;
+}
+
+export interface Refusal {
+  readonly node: string;
+  readonly op: string;
+  readonly reason: string;
+}
+
+export interface Inspection {
+  readonly inputs: readonly InspectedValue[];
+  readonly outputs: readonly InspectedValue[];
+  readonly parameters: number;
+  readonly sizeBytes: number;
+  readonly multiplyAdds: number;
+  readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number }[];
+  /** What can be quantized. */
+  readonly layers: readonly InspectedLayer[];
+  readonly notQuantizable: readonly Refusal[];
+  /** Operators without a gradient between the first output and weights: nothing before them can be trained. */
+  readonly notDifferentiable: readonly Refusal[];
+}
+
+export interface InspectedValue {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly Dim[];
+}
+
+export function inspectModel(model: Graph): Inspection {
+  const { graph } = freeBatch(model);
+  const costs = new Map(graph.nodes.map((node) => [node.name, multiplyAddsOf(graph, node)]));
+  const { reached, blockers } = differentiableNodes(graph);
+  const layers = linearLayers(graph);
+  const constants = [...graph.constants.values()];
+  return {
+    inputs: graph.inputs.map((name) => inspectValue(graph, name)),
+    outputs: graph.outputs.map((name) => inspectValue(graph, name)),
+    parameters: constants.filter(({ dtype }) => isFloat(dtype)).reduce((sum, { data }) => sum + data.length, 0),
+    sizeBytes: constants.reduce((sum, value) => sum + bytesOf(value), 0),
+    multiplyAdds: [...costs.values()].reduce((sum, value) => sum + value, 0),
+    operators: countOperators(graph, costs),
+    layers: layers.flatMap((layer) => inspectLayer(graph, layer, costs, reached)),
+    notQuantizable: refusedProducts(graph, layers),
+    notDifferentiable: blockers,
+  };
+}
+
+const bytesOf = ({ dtype, data }: Tensor): number => packedBytes(dtype, data.length);
+
+function inspectValue(graph: Graph, name: string): InspectedValue {
+  const type = graph.values.get(name);
+  return { name, dtype: type?.dtype ?? "unknown", shape: type?.shape ?? [] };
+}
+
+function inspectLayer(
+  graph: Graph,
+  layer: LinearLayer,
+  costs: ReadonlyMap<string, number>,
+  reached: ReadonlySet<string>,
+): InspectedLayer[] {
+  const weight = graph.constants.get(layer.weight);
+  if (!weight) return [];
+  return [
+    {
+      name: layer.name,
+      node: layer.node.name,
+      op: layer.node.op,
+      weightShape: weight.shape,
+      parameters: weight.data.length,
+      sizeBytes: bytesOf(weight),
+      multiplyAdds: costs.get(layer.node.name) ?? 0,
+      importance: [...importanceOfRows(weight, layer.rowAxis)],
+      canTrain: reached.has(layer.node.name),
+    },
+  ];
+}
+
+/** With symbolic sizes, the batch among them, as 1. */
+function shapeOf(graph: Graph, value: string): readonly number[] | undefined {
+  return graph.values.get(value)?.shape.map((size) => (typeof size === "number" ? size : 1));
+}
+
+function multiplyAddsOf(graph: Graph, node: Node): number {
+  const inputs = node.inputs.map((input) => (input === "" ? undefined : shapeOf(graph, input)));
+  const outputs = node.outputs.map((output) => shapeOf(graph, output) ?? []);
+  return opDefinition(node.op)?.cost(inputs, outputs, node).multiplyAdds ?? 0;
+}
+
+function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspection["operators"] {
+  const counts = new Map<string, { count: number; multiplyAdds: number }>();
+  for (const node of graph.nodes) {
+    const entry = counts.get(node.op) ?? { count: 0, multiplyAdds: 0 };
+    counts.set(node.op, {
+      count: entry.count + 1,
+      multiplyAdds: entry.multiplyAdds + (costs.get(node.name) ?? 0),
+    });
+  }
+  return [...counts].map(([op, entry]) => ({ op, ...entry })).sort((a, b) => b.multiplyAdds - a.multiplyAdds);
+}
+
+const productOps: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
+
+function refusedProducts(graph: Graph, layers: readonly LinearLayer[]): Refusal[] {
+  const accepted = new Set(layers.map(({ node }) => node.name));
+  return graph.nodes
+    .filter((node) => productOps.has(node.op) && !accepted.has(node.name))
+    .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node) }));
+}
+
+function reasonAgainst(graph: Graph, node: Node): string {
+  const weight = node.inputs[1];
+  const type = graph.values.get(weight);
+  const shape = `[${type?.shape.join(", ") ?? ""}]`;
+  if (!graph.constants.has(weight)) return `its second input "${weight}" is computed, not a constant weight`;
+  if (type && !/^float(32|64)$/.test(type.dtype)) return `its weight "${weight}" is ${type.dtype}, not float`;
+  if (node.op === "ConvTranspose") return "it is grouped: its output channels lie along two axes";
+  if (node.op === "Gemm" && type?.shape.length === 2) return "its first input is transposed (transA)";
+  return `its weight "${weight}" has shape ${shape}; expected a matrix`;
+}
+
+/** Nodes that a gradient of the first output reaches, and those where it ends though there are weights behind them. */
+function differentiableNodes(graph: Graph): { reached: ReadonlySet<string>; blockers: readonly Refusal[] } {
+  const made = producers(graph);
+  const reached = new Set<string>();
+  const blockers: Refusal[] = [];
+  const depends = dependsOnWeights(graph);
+  const pending = graph.outputs.slice(0, 1);
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const node = made.get(value);
+    if (!node || reached.has(node.name) || !depends.has(value)) continue;
+    if (opDefinition(node.op)?.gradient === "none") {
+      if (!blockers.some((blocker) => blocker.node === node.name))
+        blockers.push({ node: node.name, op: node.op, reason: `${describeNode(node)} has no gradient` });
+      continue;
+    }
+    reached.add(node.name);
+    pending.push(...node.inputs.filter((input) => isFloat(graph.values.get(input)?.dtype ?? "int64")));
+  }
+  return { reached, blockers };
+}
+
+/** Values computed from float constants of more than one element. */
+function dependsOnWeights(graph: Graph): ReadonlySet<string> {
+  const result = new Set<string>();
+  for (const [name, { dtype, data }] of graph.constants) if (isFloat(dtype) && data.length > 1) result.add(name);
+  for (const node of graph.nodes)
+    if (node.inputs.some((input) => result.has(input)))
+      for (const output of node.outputs) if (output !== "") result.add(output);
+  return result;
+}
