@@ -12,11 +12,13 @@ const core = ["ir", "ops", "passes"];
 const allowed: Readonly<Record<string, readonly string[]>> = {
   ir: [],
   ops: ["ir"],
-  passes: ["ir", "ops"],
+  /** Constants are folded with the reference kernels. */
+  passes: ["ir", "ops", "engines/reference"],
   onnx: core,
   autodiff: core,
   quantizers: core,
-  engines: core,
+  /** `select.ts` alone knows the engines. */
+  engines: [...core, "engines/reference", "engines/onnxruntime"],
   "engines/reference": [...core, "engines"],
   "engines/onnxruntime": [...core, "engines", "onnx"],
   data: ["ir"],
@@ -31,7 +33,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "evaluate",
     "engines",
     "data",
-    "methods/ptq",
+    "methods/qat",
     "methods/efqat",
   ],
   "methods/qat": [...core, "quantizers", "calibration", "training", "engines", "data"],
