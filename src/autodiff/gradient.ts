@@ -1,6 +1,7 @@
 // Reverse-mode differentiation as a function from graph to graph. The walk goes only where something wanted lies upstream.
-import { FrostbitError } from "../ir/errors.ts";
+
 import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../ir/graph.ts";
 import type { Rows, Want } from "../ops/definition.ts";
 import { opDefinition } from "../ops/index.ts";
@@ -122,7 +123,9 @@ function askFor(node: Node, input: number, need: Want | undefined, outputNeed: W
 function fitGradient(build: Builder, dx: string, input: string, need: Want, asked: Want): string {
   if (typeof asked === "object") return dx;
   const whole = sumToShape(build, dx, build.type(input).shape);
-  return typeof need === "object" ? build.node("Gather", [whole, need.rows], { axis: rowAxisIn(build.type(input).shape, need) }) : whole;
+  return typeof need === "object"
+    ? build.node("Gather", [whole, need.rows], { axis: rowAxisIn(build.type(input).shape, need) })
+    : whole;
 }
 
 /** A 1-D parameter (a scale, say) has its rows along its only axis, whatever axis the weight's rows lie along. */
@@ -131,4 +134,3 @@ export const rowAxisIn = (shape: readonly unknown[], rows: Rows): number => Math
 function sumOf(build: Builder, parts: readonly string[] | undefined): string | undefined {
   return parts?.reduce((total, part) => build.node("Add", [total, part]));
 }
-

@@ -13,7 +13,14 @@ import {
   type ObserverName,
   percentileRange,
 } from "../quantizers/observers/observer.ts";
-import { asymmetricQparams, forEachInRows, largestOfRows, type Qparams, type Range, symmetricQparams } from "../quantizers/qparams.ts";
+import {
+  asymmetricQparams,
+  forEachInRows,
+  largestOfRows,
+  type Qparams,
+  type Range,
+  symmetricQparams,
+} from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
 
@@ -36,7 +43,8 @@ export async function calibrate(
   const owners = sites.activations.filter((site) => site.sameAs === undefined);
   const values = [...new Set(owners.map((site) => site.value))];
   const ranges = await observeRanges(graph, values, batches, options, context);
-  const histograms = options.observer === "min-max" ? undefined : await observeHistograms(graph, ranges, batches, options, context);
+  const histograms =
+    options.observer === "min-max" ? undefined : await observeHistograms(graph, ranges, batches, options, context);
   const result = new Map<string, Qparams>();
   for (const site of sites.weights) result.set(site.name, weightQparams(graph, site, options.observer));
   for (const site of owners) {
@@ -121,7 +129,10 @@ async function observe(
   phase: string,
   see: (output: (name: string) => Tensor) => void,
 ): Promise<void> {
-  const executable = await context.engine.compile(graph, context.threads === undefined ? {} : { threads: context.threads });
+  const executable = await context.engine.compile(
+    graph,
+    context.threads === undefined ? {} : { threads: context.threads },
+  );
   const program = executable.bind(await context.engine.variables(new Map()));
   let done = 0;
   try {
@@ -138,5 +149,6 @@ async function observe(
   } finally {
     await executable.dispose();
   }
-  if (done === 0) throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
+  if (done === 0)
+    throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
 }

@@ -28,4 +28,5 @@ export const joinDifferences = (a: Difference, b: Difference): Difference => ({
 
 export const noDifference: Difference = { signal: 0, noise: 0, largest: 0 };
 
-export const sqnrDb = ({ signal, noise }: Difference): number => (noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise));
+export const sqnrDb = ({ signal, noise }: Difference): number =>
+  noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);

@@ -19,9 +19,16 @@ export async function evaluateGraph(
   context: Context,
   phase: string,
 ): Promise<Accuracy> {
-  if (!dataset.hasLabels) throw new FrostbitError("BAD_DATA", `Dataset "${dataset.name}" has no labels, so no accuracy can be measured on it. Give --test-data with labels.`);
+  if (!dataset.hasLabels)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Dataset "${dataset.name}" has no labels, so no accuracy can be measured on it. Give --test-data with labels.`,
+    );
   const logits = logitsOf(graph);
-  const executable = await context.engine.compile(removeDeadNodes({ ...graph, outputs: [logits] }), context.threads === undefined ? {} : { threads: context.threads });
+  const executable = await context.engine.compile(
+    removeDeadNodes({ ...graph, outputs: [logits] }),
+    context.threads === undefined ? {} : { threads: context.threads },
+  );
   try {
     const program = executable.bind(await context.engine.variables(new Map()));
     const score = emptyScore();
@@ -30,7 +37,12 @@ export async function evaluateGraph(
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");
       addScores(score, scores, batch.labels, false);
-      context.onProgress?.({ phase, done: score.samples, total: dataset.length, note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %` });
+      context.onProgress?.({
+        phase,
+        done: score.samples,
+        total: dataset.length,
+        note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %`,
+      });
     }
     return accuracyOf(score);
   } finally {

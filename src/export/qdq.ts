@@ -25,7 +25,9 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     assert(value, `integers "${integers}" are no constant`);
     if (storage === "packed" && bits <= 4) constants.set(integers, { ...value, dtype: "int4" });
   }
-  const nodes = folded.graph.nodes.flatMap((node) => (node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), storage, constants) : [node]));
+  const nodes = folded.graph.nodes.flatMap((node) =>
+    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), storage, constants) : [node],
+  );
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
   const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
   return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked ? 21 : 0) };
@@ -42,7 +44,13 @@ function quantizeNodes(quantizer: Quantizer, storage: Storage, constants: Map<st
   constants.set(zeroPoint, tensorOf(dtype, [], [Math.min(high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])))]));
   const integers = `${output}:integers`;
   const name = quantizer.node.name;
-  const node = (op: string, inputs: readonly string[], to: string): Node => ({ name: `${name}:${op}`, op, inputs, outputs: [to], attributes: {} });
+  const node = (op: string, inputs: readonly string[], to: string): Node => ({
+    name: `${name}:${op}`,
+    op,
+    inputs,
+    outputs: [to],
+    attributes: {},
+  });
   const isNarrow = dtype === "uint8" && bits < 8;
   const quantized = isNarrow ? `${integers}:wide` : integers;
   const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
@@ -55,4 +63,3 @@ function bound(constants: Map<string, Tensor>, value: number): string {
   constants.set(name, tensorOf("uint8", [], [value]));
   return name;
 }
-

@@ -1,7 +1,8 @@
 // Runs the exported file in the runtime that will run it, and compares it with the folded graph: layer by layer on the same
 // input, and end to end.
-import { argmax } from "../evaluate/score.ts";
+
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
+import { argmax } from "../evaluate/score.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -76,7 +77,8 @@ export async function verifyExport(
     for (const [index, inputs] of batches.entries()) {
       const values = new Map([...inputs, ...(await program.run(inputs))]);
       compareEndToEnd(folded.graph.outputs[0], values, await deployed.run(inputs), whole);
-      for (const [i, span] of spans.entries()) steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
+      for (const [i, span] of spans.entries())
+        steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
       context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
     }
   } finally {
@@ -94,12 +96,21 @@ export async function verifyExport(
 export function checkVerification(verification: Verification): void {
   const problems: string[] = [];
   for (const { name, maxSteps } of verification.layers)
-    if (!(maxSteps <= thresholds.maxSteps)) problems.push(`layer "${name}" differs by ${maxSteps.toFixed(2)} steps given the same input (at most ${thresholds.maxSteps})`);
-  if (!(verification.sqnrDb >= thresholds.sqnrDb)) problems.push(`the outputs' SQNR is ${verification.sqnrDb.toFixed(1)} dB (at least ${thresholds.sqnrDb})`);
+    if (!(maxSteps <= thresholds.maxSteps))
+      problems.push(
+        `layer "${name}" differs by ${maxSteps.toFixed(2)} steps given the same input (at most ${thresholds.maxSteps})`,
+      );
+  if (!(verification.sqnrDb >= thresholds.sqnrDb))
+    problems.push(`the outputs' SQNR is ${verification.sqnrDb.toFixed(1)} dB (at least ${thresholds.sqnrDb})`);
   if (!(verification.argmaxAgreement >= thresholds.argmaxAgreement))
-    problems.push(`the largest output agrees in ${(100 * verification.argmaxAgreement).toFixed(1)} % of ${verification.samples} samples (at least ${100 * thresholds.argmaxAgreement} %)`);
+    problems.push(
+      `the largest output agrees in ${(100 * verification.argmaxAgreement).toFixed(1)} % of ${verification.samples} samples (at least ${100 * thresholds.argmaxAgreement} %)`,
+    );
   if (problems.length > 0)
-    throw new FrostbitError("VERIFICATION", `The exported file does not do in ONNX Runtime what was trained: ${problems.join("; ")}. Run \`frostbit compare\` on the model and the exported file to see where they part.`);
+    throw new FrostbitError(
+      "VERIFICATION",
+      `The exported file does not do in ONNX Runtime what was trained: ${problems.join("; ")}. Run \`frostbit compare\` on the model and the exported file to see where they part.`,
+    );
 }
 
 function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
@@ -117,26 +128,40 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   }
   const end = made.get(output);
   const scale = end?.op === "FakeQuantize" ? graph.constants.get(quantizerOf(end).scale) : undefined;
-  return { layer, input: before?.op === "FakeQuantize" ? before.inputs[0] : node.inputs[0], output, step: scale && numbersOf(scale)[0] };
+  return {
+    layer,
+    input: before?.op === "FakeQuantize" ? before.inputs[0] : node.inputs[0],
+    output,
+    step: scale && numbersOf(scale)[0],
+  };
 }
 
 const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<DeployedModel[]> =>
   Promise.all(
     spans.map(({ input, output }) =>
-      open(writeOnnx({ ...exported.model, graph: extract(exported.model.graph, [input], [output]) }, { opset: exported.opset })),
+      open(
+        writeOnnx(
+          { ...exported.model, graph: extract(exported.model.graph, [input], [output]) },
+          { opset: exported.opset },
+        ),
+      ),
     ),
   );
 
-function valueOf(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+function tensorNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
   const found = values.get(name);
   assert(found, `verification lacks value "${name}"`);
   return found;
 }
 
-async function compareLayer(span: LayerSpan, values: ReadonlyMap<string, Tensor>, layer: DeployedModel): Promise<number> {
-  const expected = numbersOf(valueOf(values, span.output));
-  const outputs = await layer.run(new Map([[span.input, valueOf(values, span.input)]]));
-  const actual = numbersOf(valueOf(outputs, span.output));
+async function compareLayer(
+  span: LayerSpan,
+  values: ReadonlyMap<string, Tensor>,
+  layer: DeployedModel,
+): Promise<number> {
+  const expected = numbersOf(tensorNamed(values, span.output));
+  const outputs = await layer.run(new Map([[span.input, tensorNamed(values, span.input)]]));
+  const actual = numbersOf(tensorNamed(outputs, span.output));
   const step = span.step ?? rangeOf(expected) / boundsOf(span.layer.bits, false).high;
   const { largest } = difference(expected, actual);
   // A quantized output differs by whole steps; the division must not make 1.0000001 of one.
@@ -159,9 +184,14 @@ interface EndToEnd {
   samples: number;
 }
 
-function compareEndToEnd(output: string, folded: ReadonlyMap<string, Tensor>, deployed: ReadonlyMap<string, Tensor>, whole: EndToEnd): void {
-  const expected = valueOf(folded, output);
-  const [a, b] = [numbersOf(expected), numbersOf(valueOf(deployed, output))];
+function compareEndToEnd(
+  output: string,
+  folded: ReadonlyMap<string, Tensor>,
+  deployed: ReadonlyMap<string, Tensor>,
+  whole: EndToEnd,
+): void {
+  const expected = tensorNamed(folded, output);
+  const [a, b] = [numbersOf(expected), numbersOf(tensorNamed(deployed, output))];
   whole.difference = joinDifferences(whole.difference, difference(a, b));
   const samples = expected.shape[0];
   const each = a.length / samples;

@@ -1,14 +1,14 @@
 // One run from file to files: model in, quantized model, report and checkpoints out.
 import { createHash } from "node:crypto";
-import { cpus, platform, arch } from "node:os";
+import { arch, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
-import type { Preprocess } from "../data/preprocess.ts";
 import type { Source } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { makeReport } from "../quantize/make-report.ts";
-import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
 import type { RunOptions } from "../quantize/options.ts";
+import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../training/context.ts";
@@ -58,7 +58,11 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
       preprocess: job.preprocess,
       options: job.options,
       openDeployed: (file) => openDeployed(file, job.threads === undefined ? {} : { threads: job.threads }),
-      checkpoints: { storage: folderStorage(join(job.out, "checkpoint")), fingerprint: fingerprintOf(job, bytes), resume: job.resume ?? false },
+      checkpoints: {
+        storage: folderStorage(join(job.out, "checkpoint")),
+        fingerprint: fingerprintOf(job, bytes),
+        resume: job.resume ?? false,
+      },
     },
     context,
   );
@@ -73,7 +77,12 @@ function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
   return sha256(JSON.stringify([sha256(model), options, data, preprocess, engine.name, threads ?? null]));
 }
 
-async function writeResults(job: QuantizeFileJob, input: Uint8Array, outcome: QuantizeOutcome, started: number): Promise<QuantizeFileResult> {
+async function writeResults(
+  job: QuantizeFileJob,
+  input: Uint8Array,
+  outcome: QuantizeOutcome,
+  started: number,
+): Promise<QuantizeFileResult> {
   const modelPath = join(job.out, "model.onnx");
   const reportPath = join(job.out, "report.html");
   await writeAtomic(modelPath, outcome.bytes);
@@ -84,7 +93,11 @@ async function writeResults(job: QuantizeFileJob, input: Uint8Array, outcome: Qu
     output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
     engine: job.engine.name,
     versions: versions(),
-    machine: { platform: `${platform()} ${arch()}`, processor: cpus()[0]?.model.trim() ?? "unknown", threads: job.threads ?? cpus().length },
+    machine: {
+      platform: `${platform()} ${arch()}`,
+      processor: cpus()[0]?.model.trim() ?? "unknown",
+      threads: job.threads ?? cpus().length,
+    },
     data: { name: job.source.train.name, heldOut: job.source.heldOut },
     notes: notesOf(job),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
@@ -97,7 +110,10 @@ async function writeResults(job: QuantizeFileJob, input: Uint8Array, outcome: Qu
 
 function notesOf(job: QuantizeFileJob): string[] {
   const notes: string[] = [];
-  if (job.source.heldOut) notes.push(`The data has no test split: a seeded tenth (${job.source.test.length} samples) was held out of training and is what the accuracies are measured on.`);
+  if (job.source.heldOut)
+    notes.push(
+      `The data has no test split: a seeded tenth (${job.source.test.length} samples) was held out of training and is what the accuracies are measured on.`,
+    );
   if (job.options.limit !== undefined) notes.push(`At most ${job.options.limit} samples of each split were used.`);
   return notes;
 }

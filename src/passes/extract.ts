@@ -14,7 +14,10 @@ export function extract(graph: Graph, inputs: readonly string[], outputs: readon
     const node = made.get(value);
     if (!node) {
       if (graph.constants.has(value)) return;
-      throw new FrostbitError("BAD_MODEL", `Values ${outputs.join(", ")} also depend on "${value}", which is not among the unit's inputs ${inputs.join(", ")}.`);
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `Values ${outputs.join(", ")} also depend on "${value}", which is not among the unit's inputs ${inputs.join(", ")}.`,
+      );
     }
     kept.add(node);
     for (const input of node.inputs) visit(input);

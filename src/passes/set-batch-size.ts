@@ -14,7 +14,10 @@ export function setBatchSize(graph: Graph, batchSize: number): Graph {
     const shape = type.shape.map((size, axis) => (typeof size === "string" && axis === 0 ? batchSize : size));
     const open = shape.find((size) => typeof size === "string");
     if (open !== undefined)
-      throw new FrostbitError("BAD_MODEL", `Input "${input}" has shape [${type.shape.join(", ")}]; size "${open}" is not the batch and must be fixed before training. Give the model a fixed size there.`);
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `Input "${input}" has shape [${type.shape.join(", ")}]; size "${open}" is not the batch and must be fixed before training. Give the model a fixed size there.`,
+      );
     values.set(input, { ...type, shape });
   }
   return removeDeadNodes(foldConstants(inferTypes({ ...graph, values })));

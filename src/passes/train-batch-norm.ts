@@ -15,8 +15,12 @@ export function trainBatchNorm(graph: Graph): Graph {
   const nodes = graph.nodes.map((node) => {
     if (node.op !== "BatchNormalization") return node;
     const training = trainingNode(node);
-    const types = inferNode(training, (value) => values.get(value), (value) => graph.constants.get(value));
-    training.outputs.forEach((output, i) => values.set(output, types[i]));
+    const types = inferNode(
+      training,
+      (value) => values.get(value),
+      (value) => graph.constants.get(value),
+    );
+    for (const [i, output] of training.outputs.entries()) values.set(output, types[i]);
     return training;
   });
   const build = buildOn({ ...graph, nodes, values });

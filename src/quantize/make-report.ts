@@ -1,17 +1,21 @@
 // The report of a run: everything that was asked for, found and measured, as plain data.
+
+import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { LayerReport, Report } from "../report/report.ts";
-import { thresholds } from "../export/verify.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import type { RunOptions } from "./options.ts";
 import type { QuantizeOutcome } from "./quantize-model.ts";
 
 /** What the report says of the surroundings, which the run itself does not know. */
-export type ReportFacts = Pick<Report, "title" | "input" | "output" | "engine" | "versions" | "machine" | "peakMemoryMb" | "notes" | "createdAt"> & {
+export type ReportFacts = Pick<
+  Report,
+  "title" | "input" | "output" | "engine" | "versions" | "machine" | "peakMemoryMb" | "notes" | "createdAt"
+> & {
   readonly data: { readonly name: string; readonly heldOut: boolean };
   readonly totalSeconds: number;
 };
@@ -19,8 +23,12 @@ export type ReportFacts = Pick<Report, "title" | "input" | "output" | "engine" |
 export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts: ReportFacts): Report {
   const { totalSeconds, data, ...rest } = facts;
   const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer));
-  const sum = (part: "blocks" | "weights", key: "trained" | "all"): number => layers.reduce((total, layer) => total + layer[part][key], 0);
-  const shareOf = (part: "blocks" | "weights"): { trained: number; all: number } => ({ trained: sum(part, "trained"), all: sum(part, "all") });
+  const sum = (part: "blocks" | "weights", key: "trained" | "all"): number =>
+    layers.reduce((total, layer) => total + layer[part][key], 0);
+  const shareOf = (part: "blocks" | "weights"): { trained: number; all: number } => ({
+    trained: sum(part, "trained"),
+    all: sum(part, "all"),
+  });
   const losses = outcome.training?.losses ?? [];
   return {
     format: "frostbit-report-1",
@@ -50,7 +58,8 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
   };
 }
 
-const finite = (value: number | undefined): number | null => (value === undefined || !Number.isFinite(value) ? null : value);
+const finite = (value: number | undefined): number | null =>
+  value === undefined || !Number.isFinite(value) ? null : value;
 
 function verificationReport({ verification }: QuantizeOutcome): Report["verification"] {
   if (!verification) return null;

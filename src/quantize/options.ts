@@ -5,12 +5,24 @@ import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingOptions } from "../training/options.ts";
 
 export const runOptions = z.object({
-  method: z.enum(["ptq", "efqat", "qat", "float"]).default("efqat").describe("ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers."),
+  method: z
+    .enum(["ptq", "efqat", "qat", "float"])
+    .default("efqat")
+    .describe(
+      "ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers.",
+    ),
   ...quantizeOptions.shape,
   ...efqatOptions.shape,
   ...trainingOptions.shape,
-  storage: z.enum(["packed", "int8"]).default("packed").describe("Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits."),
-  seed: z.int().min(0).default(0).describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
+  storage: z
+    .enum(["packed", "int8"])
+    .default("packed")
+    .describe("Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits."),
+  seed: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
   limit: z.int().positive().optional().describe("Use at most this many samples of the training and of the test data."),
 });
 

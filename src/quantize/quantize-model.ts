@@ -82,11 +82,19 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const float = freeBatch(job.model.graph).graph;
   const data = dataFor(job, float);
   const evaluate = (graph: Graph, phase: string): Promise<number | null> =>
-    timed("evaluation", async () => (data.test.hasLabels ? (await evaluateGraph(graph, data.test, job.preprocess, context, phase)).top1 : null));
+    timed("evaluation", async () =>
+      data.test.hasLabels ? (await evaluateGraph(graph, data.test, job.preprocess, context, phase)).top1 : null,
+    );
   const floatTop1 = await evaluate(float, "evaluate float");
-  const start = job.options.method === "float" ? float : await timed("calibration", () => quantizeFloat(job, float, data.train, context));
+  const start =
+    job.options.method === "float"
+      ? float
+      : await timed("calibration", () => quantizeFloat(job, float, data.train, context));
   const ptqTop1 = job.options.method === "float" ? null : await evaluate(start, "evaluate ptq");
-  const training = job.options.method === "ptq" ? undefined : await timed("training", () => trainModel(job, start, float, data.train, context));
+  const training =
+    job.options.method === "ptq"
+      ? undefined
+      : await timed("training", () => trainModel(job, start, float, data.train, context));
   const trained = training?.model ?? start;
   const trainedTop1 = training ? await evaluate(trained, "evaluate trained") : ptqTop1;
   const samples = await takeBatches(data.test, job.preprocess, verificationSamples);
@@ -103,10 +111,18 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
       opset: result.opset,
       float,
       trained,
-      top1: { float: floatTop1, ptq: ptqTop1, trained: trainedTop1, quantized: quantizedTop1, deployed: deployedTop1?.top1 ?? null },
+      top1: {
+        float: floatTop1,
+        ptq: ptqTop1,
+        trained: trainedTop1,
+        quantized: quantizedTop1,
+        deployed: deployedTop1?.top1 ?? null,
+      },
       training,
       verification: result.verification,
-      layerSqnrDb: result.folded ? await timed("evaluation", () => layerSqnr(float, result.folded, samples, context)) : new Map(),
+      layerSqnrDb: result.folded
+        ? await timed("evaluation", () => layerSqnr(float, result.folded, samples, context))
+        : new Map(),
       latencyMs: await timed("evaluation", () => latencies(original, deployed, data.test, job.preprocess)),
       seconds: clock,
       trainSamples: data.train.length,
@@ -119,7 +135,10 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
 
 function dataFor(job: QuantizeJob, graph: Graph): { train: Dataset; test: Dataset } {
   const most = job.options.limit ?? Number.POSITIVE_INFINITY;
-  return { train: limit(matchInputs(job.source.train, graph), most), test: limit(matchInputs(job.source.test, graph), most) };
+  return {
+    train: limit(matchInputs(job.source.train, graph), most),
+    test: limit(matchInputs(job.source.test, graph), most),
+  };
 }
 
 /** Post-training quantization: ranges from a seeded sample of the training data. */
@@ -127,22 +146,45 @@ async function quantizeFloat(job: QuantizeJob, float: Graph, dataset: Dataset, c
   const { options } = job;
   const sites = findSites(float, options);
   if (sites.weights.length === 0)
-    throw new FrostbitError("BAD_MODEL", "The model has no layer to quantize: no Conv, Gemm or MatMul with a constant weight that --layers leaves to be quantized.");
+    throw new FrostbitError(
+      "BAD_MODEL",
+      "The model has no layer to quantize: no Conv, Gemm or MatMul with a constant weight that --layers leaves to be quantized.",
+    );
   const count = Math.min(options.calibrationSamples, dataset.length);
   const order = shuffledOrder(dataset.length, options.seed, -1).slice(0, count);
   async function* calibrationBatches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-    for await (const batch of batches(dataset, { batchSize: 64, preprocess: job.preprocess, order })) yield batch.inputs;
+    for await (const batch of batches(dataset, { batchSize: 64, preprocess: job.preprocess, order }))
+      yield batch.inputs;
   }
-  const qparams = await calibrate(float, sites, calibrationBatches, { observer: options.observer, calibrationSamples: count }, context);
+  const qparams = await calibrate(
+    float,
+    sites,
+    calibrationBatches,
+    { observer: options.observer, calibrationSamples: count },
+    context,
+  );
   return insertQuantizers(float, sites, qparams);
 }
 
-async function trainModel(job: QuantizeJob, start: Graph, float: Graph, dataset: Dataset, context: Context): Promise<TrainingResult> {
+async function trainModel(
+  job: QuantizeJob,
+  start: Graph,
+  float: Graph,
+  dataset: Dataset,
+  context: Context,
+): Promise<TrainingResult> {
   const { options } = job;
   if (options.loss === "cross-entropy" && !dataset.hasLabels)
-    throw new FrostbitError("BAD_DATA", `Dataset "${dataset.name}" has no labels, which the cross-entropy loss needs. Give labels, or use --loss distill.`);
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Dataset "${dataset.name}" has no labels, which the cross-entropy loss needs. Give labels, or use --loss distill.`,
+    );
   const perEpoch = Math.floor(dataset.length / options.batch);
-  if (perEpoch === 0) throw new FrostbitError("BAD_OPTION", `batch is ${options.batch}, but the training data has ${dataset.length} samples. Choose a smaller --batch.`);
+  if (perEpoch === 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `batch is ${options.batch}, but the training data has ${dataset.length} samples. Choose a smaller --batch.`,
+    );
   const steps = options.steps ?? Math.max(1, Math.round(options.epochs * perEpoch));
   return train(
     {
@@ -165,7 +207,12 @@ function planSource(job: QuantizeJob, graph: Graph): PlanSource {
 }
 
 /** Full batches from step `from` on, epoch after epoch, each in an order of its own. */
-async function* trainingBatches(job: QuantizeJob, dataset: Dataset, perEpoch: number, from: number): AsyncGenerator<Batch> {
+async function* trainingBatches(
+  job: QuantizeJob,
+  dataset: Dataset,
+  perEpoch: number,
+  from: number,
+): AsyncGenerator<Batch> {
   const { options, preprocess } = job;
   const operations = augmentations.filter((name) => options.augment.includes(name));
   for (let epoch = Math.floor(from / perEpoch); ; epoch++) {
@@ -180,7 +227,11 @@ async function* trainingBatches(job: QuantizeJob, dataset: Dataset, perEpoch: nu
   }
 }
 
-async function takeBatches(dataset: Dataset, preprocess: Preprocess, count: number): Promise<readonly ReadonlyMap<string, Tensor>[]> {
+async function takeBatches(
+  dataset: Dataset,
+  preprocess: Preprocess,
+  count: number,
+): Promise<readonly ReadonlyMap<string, Tensor>[]> {
   const result: ReadonlyMap<string, Tensor>[] = [];
   for await (const batch of batches(limit(dataset, count), { batchSize: 64, preprocess })) result.push(batch.inputs);
   return result;
@@ -193,10 +244,20 @@ interface ExportResult {
   readonly verification: Verification | undefined;
 }
 
-async function exportAndVerify(job: QuantizeJob, trained: Graph, samples: readonly ReadonlyMap<string, Tensor>[], context: Context): Promise<ExportResult> {
+async function exportAndVerify(
+  job: QuantizeJob,
+  trained: Graph,
+  samples: readonly ReadonlyMap<string, Tensor>[],
+  context: Context,
+): Promise<ExportResult> {
   const { origin } = job.model;
   if (job.options.method === "float")
-    return { bytes: writeOnnx({ graph: trained, origin }, { opset: origin.opset }), opset: origin.opset, folded: undefined, verification: undefined };
+    return {
+      bytes: writeOnnx({ graph: trained, origin }, { opset: origin.opset }),
+      opset: origin.opset,
+      folded: undefined,
+      verification: undefined,
+    };
   const folded = foldQuantizers(trained, job.options.placement === "runtime" ? "int32" : "float");
   const exported: Exported = exportQdq(folded, origin, job.options.storage);
   const bytes = writeOnnx(exported.model, { opset: exported.opset });
@@ -207,7 +268,13 @@ async function exportAndVerify(job: QuantizeJob, trained: Graph, samples: readon
 
 type Deployed = Awaited<ReturnType<OpenDeployed>>;
 
-async function evaluateDeployed(deployed: Deployed, graph: Graph, dataset: Dataset, preprocess: Preprocess, context: Context): Promise<Accuracy> {
+async function evaluateDeployed(
+  deployed: Deployed,
+  graph: Graph,
+  dataset: Dataset,
+  preprocess: Preprocess,
+  context: Context,
+): Promise<Accuracy> {
   const score = emptyScore();
   const output = graph.outputs[0];
   const areProbabilities = logitsOf(graph) !== output;
@@ -215,18 +282,30 @@ async function evaluateDeployed(deployed: Deployed, graph: Graph, dataset: Datas
     const scores = (await deployed.run(batch.inputs, [output])).get(output);
     assert(scores && batch.labels, "deployed run without scores or labels");
     addScores(score, scores, batch.labels, areProbabilities);
-    context.onProgress?.({ phase: "evaluate deployed", done: score.samples, total: dataset.length, note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %` });
+    context.onProgress?.({
+      phase: "evaluate deployed",
+      done: score.samples,
+      total: dataset.length,
+      note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %`,
+    });
   }
   return accuracyOf(score);
 }
 
 /** Each layer's output, normalization included, in the folded graph against the float model. */
-async function layerSqnr(float: Graph, folded: Folded | undefined, samples: readonly ReadonlyMap<string, Tensor>[], context: Context): Promise<ReadonlyMap<string, number>> {
+async function layerSqnr(
+  float: Graph,
+  folded: Folded | undefined,
+  samples: readonly ReadonlyMap<string, Tensor>[],
+  context: Context,
+): Promise<ReadonlyMap<string, number>> {
   if (!folded) return new Map();
   const inFloat = producers(float);
   const made = new Map(folded.graph.nodes.map((node) => [node.name, node]));
   const outputs = new Map(
-    folded.layers.map(({ name, node }) => [name, (made.get(`${name}.bias_add`) ?? made.get(node))?.outputs[0] ?? ""] as const).filter(([, value]) => inFloat.has(value)),
+    folded.layers
+      .map(({ name, node }) => [name, (made.get(`${name}.bias_add`) ?? made.get(node))?.outputs[0] ?? ""] as const)
+      .filter(([, value]) => inFloat.has(value)),
   );
   const values = [...outputs.values()];
   const totals = new Map(values.map((value) => [value, noDifference]));
@@ -241,8 +320,16 @@ async function layerSqnr(float: Graph, folded: Folded | undefined, samples: read
   return new Map([...outputs].map(([name, value]) => [name, sqnrDb(totals.get(value) ?? noDifference)]));
 }
 
-async function runAll(graph: Graph, outputs: readonly string[], samples: readonly ReadonlyMap<string, Tensor>[], context: Context): Promise<ReadonlyMap<string, Tensor>[]> {
-  const executable = await context.engine.compile(removeDeadNodes({ ...graph, outputs }), context.threads === undefined ? {} : { threads: context.threads });
+async function runAll(
+  graph: Graph,
+  outputs: readonly string[],
+  samples: readonly ReadonlyMap<string, Tensor>[],
+  context: Context,
+): Promise<ReadonlyMap<string, Tensor>[]> {
+  const executable = await context.engine.compile(
+    removeDeadNodes({ ...graph, outputs }),
+    context.threads === undefined ? {} : { threads: context.threads },
+  );
   try {
     const program = executable.bind(await context.engine.variables(new Map()));
     const results: ReadonlyMap<string, Tensor>[] = [];
@@ -253,7 +340,12 @@ async function runAll(graph: Graph, outputs: readonly string[], samples: readonl
   }
 }
 
-async function latencies(float: Deployed, deployed: Deployed, dataset: Dataset, preprocess: Preprocess): Promise<QuantizeOutcome["latencyMs"]> {
+async function latencies(
+  float: Deployed,
+  deployed: Deployed,
+  dataset: Dataset,
+  preprocess: Preprocess,
+): Promise<QuantizeOutcome["latencyMs"]> {
   const measure = async (batchSize: number): Promise<readonly number[]> => {
     const order = Int32Array.from({ length: batchSize }, (_, i) => i % dataset.length);
     const { value } = await batches(dataset, { batchSize, preprocess, order }).next();

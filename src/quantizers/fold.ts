@@ -69,7 +69,13 @@ function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, l
   const bias = biasOf(graph, layer, rows);
   const next = onlyReader(graph, readers, layer.node.outputs[0]);
   if (next?.op !== "BatchNormalization" || next.inputs[0] !== layer.node.outputs[0])
-    return { factor: new Array<number>(rows).fill(1), offset: bias ?? [], output: layer.node.outputs[0], replaced: [layer.node], hasBias: bias !== undefined };
+    return {
+      factor: new Array<number>(rows).fill(1),
+      offset: bias ?? [],
+      output: layer.node.outputs[0],
+      replaced: [layer.node],
+      hasBias: bias !== undefined,
+    };
   const [gamma, beta, mean, variance] = next.inputs.slice(1, 5).map((name) => numbersOfConstant(graph, name));
   const epsilon = numberAttribute(next, "epsilon", 1e-5);
   const factor = gamma.map((value, c) => value / Math.sqrt(variance[c] + epsilon));
@@ -96,7 +102,8 @@ function integersOf(graph: Graph, layer: LinearLayer, quantizer: Quantizer, fact
   assert(weight, `weight "${layer.weight}" is no constant`);
   const { low, high } = boundsOf(quantizer.bits, true);
   const scales = numbersOfConstant(graph, quantizer.scale);
-  const divide = weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
+  const divide =
+    weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
   const values = allocate("int8", weight.data.length) as Int8Array;
   forEachInRows(weight, layer.rowAxis, (row, w, i) => {
     const q = Math.min(high, Math.max(low, roundHalfToEven(divide(w, scales[row]))));
@@ -123,9 +130,16 @@ function foldLayer(
   const weight = graph.constants.get(layer.weight);
   assert(weight, `weight "${layer.weight}" is no constant`);
   const integers = integersOf(graph, layer, quantizer, affine.factor);
-  const inputScale = biases === "int32" && affine.hasBias && layer.node.op !== "MatMul" && input ? numbersOfConstant(graph, input.scale)[0] : undefined;
+  const inputScale =
+    biases === "int32" && affine.hasBias && layer.node.op !== "MatMul" && input
+      ? numbersOfConstant(graph, input.scale)[0]
+      : undefined;
   if (inputScale !== undefined) widenScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
-  const names = { integers: `${layer.name}.weight_integers`, scale: `${layer.name}.weight_folded_scale`, bias: `${layer.name}.bias_folded` };
+  const names = {
+    integers: `${layer.name}.weight_integers`,
+    scale: `${layer.name}.weight_folded_scale`,
+    bias: `${layer.name}.bias_folded`,
+  };
   constants.set(names.integers, { dtype: "int8", shape: weight.shape, data: integers.values });
   constants.set(names.scale, tensorOf(weight.dtype, [integers.scales.length], integers.scales));
   const dequantize: Node = {
@@ -137,24 +151,47 @@ function foldLayer(
   };
   const product = [layer.node.inputs[0], dequantize.outputs[0]];
   const { beta: _, ...attributes } = layer.node.attributes;
-  const linear = (inputs: readonly string[], output: string): Node => ({ ...layer.node, attributes, inputs, outputs: [output] });
+  const linear = (inputs: readonly string[], output: string): Node => ({
+    ...layer.node,
+    attributes,
+    inputs,
+    outputs: [output],
+  });
   if (!affine.hasBias) return { nodes: [dequantize, linear(product, affine.output)], integers: names.integers, affine };
   if (inputScale === undefined) {
     const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
     const rowAxis = layer.node.op.startsWith("Conv") ? 1 : rank - 1;
     const shape = Array.from({ length: rank }, (__, axis) => (axis === rowAxis ? affine.offset.length : 1));
     constants.set(names.bias, tensorOf(weight.dtype, shape, affine.offset));
-    const add: Node = { name: `${layer.name}.bias_add`, op: "Add", inputs: [`${layer.name}.product`, names.bias], outputs: [affine.output], attributes: {} };
+    const add: Node = {
+      name: `${layer.name}.bias_add`,
+      op: "Add",
+      inputs: [`${layer.name}.product`, names.bias],
+      outputs: [affine.output],
+      attributes: {},
+    };
     return { nodes: [dequantize, linear(product, `${layer.name}.product`), add], integers: names.integers, affine };
   }
   const biasNode = integerBias(layer.name, weight, integers.scales, affine.offset, inputScale, constants);
-  return { nodes: [dequantize, biasNode, linear([...product, biasNode.outputs[0]], affine.output)], integers: names.integers, affine };
+  return {
+    nodes: [dequantize, biasNode, linear([...product, biasNode.outputs[0]], affine.output)],
+    integers: names.integers,
+    affine,
+  };
 }
 
 /** A bias that overflows int32 at scale input·weight gets a coarser weight scale in its row (formats.md: enlarge s_w). */
-function widenScales(integers: Integers, weight: Tensor, axis: number, offset: readonly number[], inputScale: number): void {
+function widenScales(
+  integers: Integers,
+  weight: Tensor,
+  axis: number,
+  offset: readonly number[],
+  inputScale: number,
+): void {
   const limit = 2 ** 30;
-  const factors = integers.scales.map((scale, row) => Math.max(1, Math.abs(offset[row]) / (inputScale * scale * limit)));
+  const factors = integers.scales.map((scale, row) =>
+    Math.max(1, Math.abs(offset[row]) / (inputScale * scale * limit)),
+  );
   if (factors.every((factor) => factor === 1)) return;
   forEachInRows({ ...weight, dtype: "int8", data: integers.values }, axis, (row, q, i) => {
     integers.values[i] = roundHalfToEven(q / factors[row]);
@@ -172,8 +209,21 @@ function integerBias(
   inputScale: number,
   constants: Map<string, Tensor>,
 ): Node {
-  const scales = numbersOf(tensorOf(weight.dtype, [weightScales.length], weightScales.map((scale) => scale * inputScale)));
-  constants.set(`${layer}.bias_integers`, tensorOf("int32", [offset.length], offset.map((value, row) => roundHalfToEven(value / scales[row]))));
+  const scales = numbersOf(
+    tensorOf(
+      weight.dtype,
+      [weightScales.length],
+      weightScales.map((scale) => scale * inputScale),
+    ),
+  );
+  constants.set(
+    `${layer}.bias_integers`,
+    tensorOf(
+      "int32",
+      [offset.length],
+      offset.map((value, row) => roundHalfToEven(value / scales[row])),
+    ),
+  );
   constants.set(`${layer}.bias_scale`, tensorOf(weight.dtype, [offset.length], scales));
   return {
     name: `${layer}.bias_dequantize`,

@@ -1,6 +1,7 @@
 // Puts FakeQuantize nodes into a graph at the sites chosen, with the ranges that calibration found.
-import { assert } from "../ir/errors.ts";
+
 import type { DType } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { scalar, type Tensor } from "../ir/tensor.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -30,8 +31,13 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
     ...node,
     inputs: node.inputs.map((input) => renamed.get(`${node.name}\n${input}`) ?? renamed.get(`*\n${input}`) ?? input),
   });
-  const first = [...added].filter(([value]) => graph.constants.has(value) || graph.inputs.includes(value)).flatMap(([, nodes]) => nodes);
-  const nodes = graph.nodes.flatMap((node) => [rename(node), ...node.outputs.flatMap((output) => added.get(output) ?? [])]);
+  const first = [...added]
+    .filter(([value]) => graph.constants.has(value) || graph.inputs.includes(value))
+    .flatMap(([, nodes]) => nodes);
+  const nodes = graph.nodes.flatMap((node) => [
+    rename(node),
+    ...node.outputs.flatMap((output) => added.get(output) ?? []),
+  ]);
   return inferTypes({ ...graph, nodes: [...first, ...nodes], constants, values });
 }
 

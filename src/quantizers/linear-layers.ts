@@ -52,8 +52,11 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
 }
 
 /** The node that alone reads a value, if there is just one and the value is no output of the graph. */
-export function onlyReader(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, value: string): Node | undefined {
+export function onlyReader(
+  graph: Graph,
+  readers: ReadonlyMap<string, readonly Node[]>,
+  value: string,
+): Node | undefined {
   const list = readers.get(value) ?? [];
   return list.length === 1 && !graph.outputs.includes(value) ? list[0] : undefined;
 }
-

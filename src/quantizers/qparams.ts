@@ -1,8 +1,8 @@
 // Scale and zero point from a range.
 import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { roundHalfToEven } from "../ir/round.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { boundsOf } from "./quantizer.ts";
 
 export interface Qparams {
@@ -21,9 +21,15 @@ export function asymmetricQparams(range: Range, bits: number, dtype: DType, wher
   const min = Math.min(range.min, 0);
   const max = Math.max(range.max, 0);
   if (!Number.isFinite(min) || !Number.isFinite(max))
-    throw new FrostbitError("BAD_DATA", `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`);
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`,
+    );
   if (min === max)
-    throw new FrostbitError("BAD_DATA", `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`);
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`,
+    );
   const scale = (max - min) / boundsOf(bits, false).high;
   return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [roundHalfToEven(-min / scale) + 0]) };
 }
@@ -36,7 +42,11 @@ export function symmetricQparams(largest: readonly number[], bits: number, dtype
 }
 
 /** Calls `visit` for each element with the index of its row along `axis`. */
-export function forEachInRows(t: Tensor, axis: number, visit: (row: number, value: number, index: number) => void): void {
+export function forEachInRows(
+  t: Tensor,
+  axis: number,
+  visit: (row: number, value: number, index: number) => void,
+): void {
   const data = numbersOf(t);
   const inner = sizeOf(t.shape.slice(axis + 1));
   const rows = t.shape[axis];

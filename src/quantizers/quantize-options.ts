@@ -9,11 +9,19 @@ export const quantizeOptions = z.object({
   placement: z
     .enum(["inputs", "runtime"])
     .default("inputs")
-    .describe("Which values have quantizers: the input and weight of each linear layer, or also what integer kernels need between them."),
-  observer: z.enum(["min-max", "percentile", "mse"]).default("min-max").describe("How a range is chosen from what was seen."),
+    .describe(
+      "Which values have quantizers: the input and weight of each linear layer, or also what integer kernels need between them.",
+    ),
+  observer: z
+    .enum(["min-max", "percentile", "mse"])
+    .default("min-max")
+    .describe("How a range is chosen from what was seen."),
   calibrationSamples: z.int().min(1).default(512).describe("Training samples that the ranges are taken from."),
   layers: z
-    .record(z.string(), z.union([bits, z.literal("float"), z.object({ weights: bits.optional(), activations: bits.optional() })]))
+    .record(
+      z.string(),
+      z.union([bits, z.literal("float"), z.object({ weights: bits.optional(), activations: bits.optional() })]),
+    )
     .default({})
     .describe('Exceptions by layer name (`*` matches any characters): bits, or "float".'),
 });
@@ -21,13 +29,20 @@ export const quantizeOptions = z.object({
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;
 
 /** The bits of one layer; undefined: the layer stays in float. The last pattern that matches wins. */
-export function bitsOfLayer(options: QuantizeOptions, layer: string): { weights: number; activations: number } | undefined {
-  let result: { weights: number; activations: number } | undefined = { weights: options.weights, activations: options.activations };
+export function bitsOfLayer(
+  options: QuantizeOptions,
+  layer: string,
+): { weights: number; activations: number } | undefined {
+  let result: { weights: number; activations: number } | undefined = {
+    weights: options.weights,
+    activations: options.activations,
+  };
   for (const [pattern, choice] of Object.entries(options.layers)) {
     if (!matchesPattern(pattern, layer)) continue;
     if (choice === "float") result = undefined;
     else if (typeof choice === "number") result = { weights: choice, activations: choice };
-    else result = { weights: choice.weights ?? options.weights, activations: choice.activations ?? options.activations };
+    else
+      result = { weights: choice.weights ?? options.weights, activations: choice.activations ?? options.activations };
   }
   return result;
 }

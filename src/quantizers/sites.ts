@@ -28,7 +28,8 @@ export function findSites(graph: Graph, options: QuantizeOptions): Sites {
   const quantized = layers.filter((layer) => bitsOfLayer(options, layer.name) !== undefined);
   const weights = new Map<string, Site>();
   for (const layer of quantized) weights.set(layer.weight, weightSite(layer, options));
-  const activations = options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
+  const activations =
+    options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
   return { weights: [...weights.values()], activations };
 }
 
@@ -36,7 +37,10 @@ function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions)
   for (const pattern of Object.keys(options.layers)) {
     if (layers.some((layer) => matchesPattern(pattern, layer.name))) continue;
     const names = layers.map((layer) => layer.name);
-    throw new FrostbitError("BAD_OPTION", `layers: "${pattern}" matches no layer. The layers are ${names.slice(0, 30).join(", ")}${names.length > 30 ? ", …" : ""}.`);
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `layers: "${pattern}" matches no layer. The layers are ${names.slice(0, 30).join(", ")}${names.length > 30 ? ", …" : ""}.`,
+    );
   }
 }
 
@@ -66,7 +70,19 @@ const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): S
 /** Operators that ONNX Runtime runs on integers when what they read and write is quantized. */
 const integerOps = new Set(["Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid", "LeakyRelu"]);
 /** Operators that move values without changing them: both sides share one range. */
-const movingOps = new Set(["MaxPool", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Pad", "Split", "Identity", "DepthToSpace"]);
+const movingOps = new Set([
+  "MaxPool",
+  "Reshape",
+  "Flatten",
+  "Squeeze",
+  "Unsqueeze",
+  "Transpose",
+  "Slice",
+  "Pad",
+  "Split",
+  "Identity",
+  "DepthToSpace",
+]);
 /** What is computed in the same kernel as the operator before it: no quantizer between them. */
 const fusedOps = new Set(["BatchNormalization", "Relu", "Clip"]);
 
@@ -89,15 +105,28 @@ function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: Qua
     } else if (integerOps.has(node.op) && node.inputs.every(isActivation)) {
       for (const input of node.inputs) choose(input, options.activations);
       choose(endOfFusion(graph, readers, node), options.activations);
-    } else if (movingOps.has(node.op) && chosen.has(node.inputs[0])) choose(node.outputs[0], chosen.get(node.inputs[0]) ?? 8);
+    } else if (movingOps.has(node.op) && chosen.has(node.inputs[0]))
+      choose(node.outputs[0], chosen.get(node.inputs[0]) ?? 8);
   }
   const isRead = (value: string): boolean => (readers.get(value)?.length ?? 0) > 0;
   return [...chosen].filter(([value]) => isRead(value)).map(([value, bits]) => valueSite(value, bits, made, chosen));
 }
 
-function valueSite(value: string, bits: number, made: ReadonlyMap<string, Node>, chosen: ReadonlyMap<string, number>): Site {
+function valueSite(
+  value: string,
+  bits: number,
+  made: ReadonlyMap<string, Node>,
+  chosen: ReadonlyMap<string, number>,
+): Site {
   const source = rangeSource(value, made, chosen);
-  return { name: value, value, readers: "all", bits, symmetric: false, ...(source === value ? {} : { sameAs: source }) };
+  return {
+    name: value,
+    value,
+    readers: "all",
+    bits,
+    symmetric: false,
+    ...(source === value ? {} : { sameAs: source }),
+  };
 }
 
 /** The value that a chain of moving operators starts from; zero padding stays inside every range, which includes 0. */

@@ -30,7 +30,10 @@ export interface Checkpoint {
 export async function saveCheckpoint(storage: Storage, checkpoint: Checkpoint): Promise<void> {
   const variables = `variables-${checkpoint.state.step}.safetensors`;
   await storage.write(variables, writeSafetensors(checkpoint.variables));
-  await storage.write(stateFile, new TextEncoder().encode(JSON.stringify({ version: 1, variables, ...checkpoint.state })));
+  await storage.write(
+    stateFile,
+    new TextEncoder().encode(JSON.stringify({ version: 1, variables, ...checkpoint.state })),
+  );
   for (const name of await storage.list())
     if (name.startsWith("variables-") && name !== variables) await storage.remove(name);
 }
@@ -41,9 +44,16 @@ export async function loadCheckpoint(storage: Storage, fingerprint: string): Pro
   if (!bytes) return undefined;
   const { variables: name, ...state } = parseState(bytes);
   if (state.fingerprint !== fingerprint)
-    throw new FrostbitError("BAD_OPTION", "The checkpoint was made with another model, other data or other options. Resume with the options it was made with, or choose another --out folder.");
+    throw new FrostbitError(
+      "BAD_OPTION",
+      "The checkpoint was made with another model, other data or other options. Resume with the options it was made with, or choose another --out folder.",
+    );
   const variables = await storage.read(name);
-  if (!variables) throw new FrostbitError("IO", `The checkpoint's "${name}" is missing. Remove the checkpoint folder and start again.`);
+  if (!variables)
+    throw new FrostbitError(
+      "IO",
+      `The checkpoint's "${name}" is missing. Remove the checkpoint folder and start again.`,
+    );
   return { state, variables: readSafetensors(variables, name).tensors };
 }
 
@@ -51,6 +61,10 @@ function parseState(bytes: Uint8Array): z.infer<typeof stateSchema> {
   try {
     return stateSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
   } catch (cause) {
-    throw new FrostbitError("IO", `The checkpoint's "${stateFile}" cannot be read. Remove the checkpoint folder and start again.`, { cause });
+    throw new FrostbitError(
+      "IO",
+      `The checkpoint's "${stateFile}" cannot be read. Remove the checkpoint folder and start again.`,
+      { cause },
+    );
   }
 }

@@ -18,4 +18,9 @@ export const planToJson = (plan: FreezingPlan): Record<string, string | number[]
   Object.fromEntries([...plan].map(([weight, rows]) => [weight, typeof rows === "string" ? rows : [...rows]]));
 
 export const planFromJson = (json: Readonly<Record<string, string | readonly number[]>>): FreezingPlan =>
-  new Map(Object.entries(json).map(([weight, rows]) => [weight, typeof rows === "string" ? (rows === "all" ? "all" : "none") : Int32Array.from(rows)]));
+  new Map(
+    Object.entries(json).map(([weight, rows]) => [
+      weight,
+      typeof rows === "string" ? (rows === "all" ? "all" : "none") : Int32Array.from(rows),
+    ]),
+  );

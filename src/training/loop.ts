@@ -77,7 +77,9 @@ interface Run {
 }
 
 async function startRun(job: TrainingJob, context: Context): Promise<Run> {
-  const saved = job.checkpoints?.resume ? await loadCheckpoint(job.checkpoints.storage, job.checkpoints.fingerprint) : undefined;
+  const saved = job.checkpoints?.resume
+    ? await loadCheckpoint(job.checkpoints.storage, job.checkpoints.fingerprint)
+    : undefined;
   const run: Run = {
     job,
     context,
@@ -124,7 +126,10 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
     ...(job.teacher ? { teacher: job.teacher } : {}),
   });
   if (isFirst) await run.variables.add(step.initial);
-  const executable = await context.engine.compile(step.graph, context.threads === undefined ? {} : { threads: context.threads });
+  const executable = await context.engine.compile(
+    step.graph,
+    context.threads === undefined ? {} : { threads: context.threads },
+  );
   run.compiled = { key, step, executable, program: executable.bind(run.variables) };
 }
 
@@ -169,7 +174,8 @@ async function runStep(run: Run, batch: Batch): Promise<number> {
     if (graph.inputs.includes(name)) inputs.set(name, value);
   };
   if (batch.labels) give(labelsInput, batch.labels);
-  const rate = (name: string, value: number): void => give(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
+  const rate = (name: string, value: number): void =>
+    give(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
   rate(learningRateInput, options.lr);
   rate(qparamLearningRateInput, options.qparamLr);
   for (const [weight, input] of rowInputs) give(input, indicesOf(run.plan.get(weight)));
@@ -186,19 +192,32 @@ async function finishStep(run: Run, loss: number): Promise<void> {
   const { job, context } = run;
   if (!Number.isFinite(loss)) {
     const saved = Math.floor(run.step / job.options.checkpointEvery) * job.options.checkpointEvery;
-    throw new FrostbitError("DIVERGED", `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${job.checkpoints ? `The last checkpoint is of step ${saved}. ` : ""}Try a lower --lr.`);
+    throw new FrostbitError(
+      "DIVERGED",
+      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${job.checkpoints ? `The last checkpoint is of step ${saved}. ` : ""}Try a lower --lr.`,
+    );
   }
   run.losses.push(loss);
   run.step++;
   for (const { weight, rowAxis } of run.layers) {
-    const counts = run.trainedSteps.get(weight) ?? new Array<number>(constantOf(job.model, weight).shape[rowAxis]).fill(0);
+    const counts =
+      run.trainedSteps.get(weight) ?? new Array<number>(constantOf(job.model, weight).shape[rowAxis]).fill(0);
     for (const row of rowsOf(run.plan.get(weight) ?? "all", counts.length)) counts[row]++;
     run.trainedSteps.set(weight, counts);
   }
-  context.onProgress?.({ phase: "train", done: run.step * job.options.batch, total: job.steps * job.options.batch, note: `loss ${recentLoss(run.losses).toFixed(4)}` });
+  context.onProgress?.({
+    phase: "train",
+    done: run.step * job.options.batch,
+    total: job.steps * job.options.batch,
+    note: `loss ${recentLoss(run.losses).toFixed(4)}`,
+  });
   const stopped = context.signal?.aborted === true;
   if (stopped || run.step % job.options.checkpointEvery === 0 || run.step === job.steps) await checkpoint(run);
-  if (stopped) throw new FrostbitError("ABORTED", `Stopped after step ${run.step} of ${job.steps}.${job.checkpoints ? " Go on with --resume." : ""}`);
+  if (stopped)
+    throw new FrostbitError(
+      "ABORTED",
+      `Stopped after step ${run.step} of ${job.steps}.${job.checkpoints ? " Go on with --resume." : ""}`,
+    );
 }
 
 function recentLoss(losses: readonly number[]): number {

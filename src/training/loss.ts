@@ -14,7 +14,10 @@ export function logitsOf(graph: Graph): string {
   const logits = node?.op === "Softmax" ? node.inputs[0] : output;
   const shape = graph.values.get(logits)?.shape ?? [];
   if (shape.length !== 2)
-    throw new FrostbitError("BAD_MODEL", `The model's first output "${output}" has shape [${shape.join(", ")}]; a classifier's is [batch, classes]. Give a model whose first output is the class scores.`);
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `The model's first output "${output}" has shape [${shape.join(", ")}]; a classifier's is [batch, classes]. Give a model whose first output is the class scores.`,
+    );
   return logits;
 }
 
@@ -27,7 +30,9 @@ export function addCrossEntropy(build: Builder, logits: string): string {
 
 /** Mean cross-entropy against the float model's probabilities: the teacher runs inside the step, no labels needed. */
 export function addDistillation(build: Builder, logits: string, teacher: Graph): string {
-  const target = build.node("Softmax", [inlineGraph(build, teacher, "teacher/").get(logitsOf(teacher)) ?? ""], { axis: -1 });
+  const target = build.node("Softmax", [inlineGraph(build, teacher, "teacher/").get(logitsOf(teacher)) ?? ""], {
+    axis: -1,
+  });
   const logProbabilities = build.node("LogSoftmax", [logits], { axis: -1 });
   const total = build.node("ReduceSum", [build.node("Mul", [target, logProbabilities])], { keepdims: 0 });
   return build.node("Mul", [total, build.scalar(-1 / Number(build.type(logits).shape[0]), total)], {}, "loss");
@@ -43,7 +48,13 @@ export function inlineGraph(build: Builder, graph: Graph, prefix: string): Reado
 
 function inlineNode(build: Builder, node: Node, prefix: string, names: Map<string, string>): void {
   const inputs = node.inputs.map((input) => (input === "" ? undefined : names.get(input)));
-  const outputs = build.nodes(node.op, inputs, node.outputs.map((output) => output !== ""), node.attributes, prefix + node.name);
+  const outputs = build.nodes(
+    node.op,
+    inputs,
+    node.outputs.map((output) => output !== ""),
+    node.attributes,
+    prefix + node.name,
+  );
   node.outputs.forEach((output, i) => {
     if (output !== "") names.set(output, outputs[i]);
   });

@@ -1,9 +1,10 @@
 // Optimizers, as update nodes added to the training graph.
+
+import { rowAxisIn } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import type { DType } from "../ir/dtype.ts";
 import { type Tensor, zeros } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
-import { rowAxisIn } from "../autodiff/gradient.ts";
 
 export type Optimizer =
   | { readonly kind: "sgd"; readonly momentum: number; readonly weightDecay: number }

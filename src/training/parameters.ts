@@ -16,7 +16,12 @@ export interface Parameter {
   readonly layer?: LinearLayer;
 }
 
-const normalizations = new Set(["BatchNormalization", "BatchNormalizationTraining", "LayerNormalization", "InstanceNormalization"]);
+const normalizations = new Set([
+  "BatchNormalization",
+  "BatchNormalizationTraining",
+  "LayerNormalization",
+  "InstanceNormalization",
+]);
 
 /** Every parameter once, in the order of the nodes that read them. Constants and variables count alike. */
 export function parametersOf(graph: Graph): readonly Parameter[] {

@@ -4,12 +4,12 @@ import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import type { Rows } from "../ops/definition.ts";
+import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
-import type { Rows } from "../ops/definition.ts";
-import { buildOn } from "../ops/infer.ts";
-import { addCrossEntropy, addDistillation, logitsOf, type LossName } from "./loss.ts";
+import { addCrossEntropy, addDistillation, type LossName, logitsOf } from "./loss.ts";
 import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
 import { type Parameter, parametersOf } from "./parameters.ts";
 
@@ -89,7 +89,12 @@ function addLoss(build: Builder, graph: Graph, options: StepOptions): string {
 }
 
 /** Weights and their scales follow the plan; everything else always trains. */
-function wantOf(build: Builder, parameter: Parameter, plan: PlanShape, rowInputs: Map<string, string>): "all" | "none" | Rows {
+function wantOf(
+  build: Builder,
+  parameter: Parameter,
+  plan: PlanShape,
+  rowInputs: Map<string, string>,
+): "all" | "none" | Rows {
   if (!parameter.layer) return "all";
   const { weight, rowAxis } = parameter.layer;
   const planned = plan.get(weight) ?? "all";
@@ -105,10 +110,21 @@ function rowsOfPlan({ layer }: Parameter, plan: PlanShape, rowInputs: ReadonlyMa
   return layer && rows !== undefined ? { rows, axis: layer.rowAxis } : undefined;
 }
 
-function stateOf(parameter: Parameter, optimizer: Optimizer, initial: ReadonlyMap<string, Tensor>, rows: Rows | undefined): ReadonlyMap<string, Tensor> {
+function stateOf(
+  parameter: Parameter,
+  optimizer: Optimizer,
+  initial: ReadonlyMap<string, Tensor>,
+  rows: Rows | undefined,
+): ReadonlyMap<string, Tensor> {
   const value = initial.get(parameter.name);
   assert(value, `parameter "${parameter.name}" has no value`);
-  return optimizerState(isQparam(parameter) ? qparamOptimizer : optimizer, parameter.name, value.dtype, value.shape, rows);
+  return optimizerState(
+    isQparam(parameter) ? qparamOptimizer : optimizer,
+    parameter.name,
+    value.dtype,
+    value.shape,
+    rows,
+  );
 }
 
 function updateParameter(
@@ -137,7 +153,9 @@ function keepLegal(build: Builder, graph: Graph, parameter: Parameter, next: str
   if (parameter.role.endsWith("scale")) return build.node("Max", [next, build.scalar(smallestScale, next)]);
   if (parameter.role !== "input-zero-point") return next;
   const quantizer = quantizersOf(graph).find(({ zeroPoint }) => zeroPoint === parameter.name);
-  const [low, high] = (quantizer?.node.inputs.slice(3) ?? []).map((bound) => numbersOf(graph.constants.get(bound) ?? assertTensor(bound))[0]);
+  const [low, high] = (quantizer?.node.inputs.slice(3) ?? []).map(
+    (bound) => numbersOf(graph.constants.get(bound) ?? assertTensor(bound))[0],
+  );
   return build.node("Clip", [next, build.scalar(low - 0.49, next), build.scalar(high + 0.49, next)]);
 }
 

@@ -1,6 +1,7 @@
 // EfQAT (arXiv:2411.11038): train qparams, biases and norms always, and of the weights only the most important blocks.
-import type { Graph } from "../../ir/graph.ts";
+
 import { assert } from "../../ir/errors.ts";
+import type { Graph } from "../../ir/graph.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
 import type { PlanSource } from "../../training/loop.ts";
 import type { EfqatOptions } from "./options.ts";

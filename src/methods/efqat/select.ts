@@ -22,10 +22,18 @@ interface Block {
 type SelectOptions = Pick<EfqatOptions, "mode" | "updateRatio" | "ratioCounts" | "importance">;
 
 /** `draw` numbers the selections, so that the random control draws anew each time. */
-export function selectBlocks(weights: readonly WeightOfLayer[], options: SelectOptions, seed: number, draw: number): FreezingPlan {
+export function selectBlocks(
+  weights: readonly WeightOfLayer[],
+  options: SelectOptions,
+  seed: number,
+  draw: number,
+): FreezingPlan {
   if (options.updateRatio === 0) return new Map(weights.map(({ name }) => [name, "none"]));
   const blocks = weights.map((weight, layer) => blocksOf(weight, options, [seed, draw, layer]));
-  const chosen = options.mode === "cwpl" ? blocks.flatMap((list) => mostImportant(list, options)) : mostImportant(blocks.flat(), options);
+  const chosen =
+    options.mode === "cwpl"
+      ? blocks.flatMap((list) => mostImportant(list, options))
+      : mostImportant(blocks.flat(), options);
   if (options.mode === "lwpn") {
     const layers = new Set(chosen.map(({ weight }) => weight));
     return new Map(weights.map(({ name }) => [name, layers.has(name) ? "all" : "none"]));
@@ -34,7 +42,9 @@ export function selectBlocks(weights: readonly WeightOfLayer[], options: SelectO
 }
 
 const rowsOf = (chosen: readonly Block[], weight: string): Int32Array =>
-  Int32Array.from(chosen.flatMap((block) => (block.weight === weight && block.row !== undefined ? [block.row] : []))).sort();
+  Int32Array.from(
+    chosen.flatMap((block) => (block.weight === weight && block.row !== undefined ? [block.row] : [])),
+  ).sort();
 
 function blocksOf(weight: WeightOfLayer, options: SelectOptions, counters: readonly number[]): Block[] {
   const size = sizeOf(weight.value.shape);
@@ -42,7 +52,9 @@ function blocksOf(weight: WeightOfLayer, options: SelectOptions, counters: reado
   const random = (block: number): number => randomBits(...counters, block);
   if (options.mode === "lwpn") {
     const mean = rows.reduce((sum, value) => sum + value, 0) / rows.length;
-    return [{ weight: weight.name, row: undefined, size, importance: options.importance === "random" ? random(0) : mean }];
+    return [
+      { weight: weight.name, row: undefined, size, importance: options.importance === "random" ? random(0) : mean },
+    ];
   }
   return Array.from(rows, (value, row) => ({
     weight: weight.name,

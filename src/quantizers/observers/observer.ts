@@ -1,7 +1,8 @@
 // How a range is chosen from what was seen of a value.
-import { boundsOf } from "../quantizer.ts";
+
 import { roundHalfToEven } from "../../ir/round.ts";
 import type { Range } from "../qparams.ts";
+import { boundsOf } from "../quantizer.ts";
 
 export type ObserverName = "min-max" | "percentile" | "mse";
 

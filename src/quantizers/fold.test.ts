@@ -1,0 +1,83 @@
+import { describe, expect, test } from "vitest";
+import { expectClose } from "../../test/support/close.ts";
+import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
+import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
+import type { Graph } from "../ir/graph.ts";
+import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { foldQuantizers } from "./fold.ts";
+
+const engine = createReferenceEngine();
+const { images } = tinyBatch("float64", 16);
+
+async function logits(graph: Graph): Promise<Tensor> {
+  const outputs = await (await engine.compile(graph))
+    .bind(await engine.variables(new Map()))
+    .run(new Map([["input", images]]));
+  return outputs.get("logits") as Tensor;
+}
+
+/** Normalization factors of every kind: positive, negative, zero and tiny. */
+function withHardFactors(graph: Graph): Graph {
+  const constants = new Map(graph.constants);
+  constants.set("bn1.weight", tensorOf("float64", [6], [1, -1, 0, 1e-9, -0.5, 2]));
+  return { ...graph, constants };
+}
+
+describe("folding", () => {
+  test.each([
+    [8, 8],
+    [4, 8],
+    [4, 4],
+    [2, 3],
+  ])(
+    "W%iA%i: normalization folded into integers computes what the fake-quantized graph computes",
+    async (weights, activations) => {
+      const model = quantizeTiny(withHardFactors(tinyClassifier()), { weights, activations });
+      const { graph, layers } = foldQuantizers(model, "float");
+      expectClose(await logits(graph), await logits(model), {
+        widen: { factor: 10, because: "the factor is applied to scales instead of sums" },
+      });
+      expect(layers.map(({ name, bits }) => [name, bits])).toEqual(
+        ["conv1", "conv2", "linear"].map((name) => [name, weights]),
+      );
+      expect(graph.nodes.some(({ op }) => op === "BatchNormalization")).toBe(false);
+      const limit = 2 ** (weights - 1) - 1;
+      for (const { integers } of layers)
+        expect(Math.max(...Array.from(graph.constants.get(integers)?.data as Int8Array, Math.abs))).toBeLessThanOrEqual(
+          limit,
+        );
+    },
+  );
+
+  test("a negative factor flips the signs of its row's integers", () => {
+    const model = quantizeTiny(tinyClassifier(), { weights: 8 });
+    const plain = foldQuantizers(model, "float").graph.constants.get("conv1.weight_integers")?.data as Int8Array;
+    const flipped = foldQuantizers(withHardFactors(model), "float").graph.constants.get("conv1.weight_integers")
+      ?.data as Int8Array;
+    expect([...flipped.slice(27, 54)]).toEqual([...plain.slice(27, 54)].map((q) => -q + 0));
+    expect([...flipped.slice(54, 81)].every((q) => q === 0)).toBe(true);
+  });
+
+  test("int32 biases lie within half a step of input·weight", async () => {
+    const model = quantizeTiny(tinyClassifier(), { placement: "runtime" });
+    const { graph } = foldQuantizers(model, "int32");
+    expect(graph.nodes.filter(({ op }) => op === "Add").map(({ name }) => name)).toEqual(["skip"]);
+    expect(graph.constants.get("conv1.bias_integers")?.dtype).toBe("int32");
+    // 8-bit activations after each layer absorb the biases' rounding, but for values at a rounding boundary.
+    const [folded, expected] = [await logits(graph), await logits(model)];
+    const worst = Math.max(
+      ...Array.from(folded.data as Float64Array, (value, i) => Math.abs(value - (expected.data as Float64Array)[i])),
+    );
+    expect(worst).toBeLessThan(0.1);
+  });
+
+  test("a bias beyond int32 at scale input·weight makes that row's weight scale coarser", () => {
+    const graph = withHardFactors(tinyClassifier());
+    const constants = new Map(graph.constants).set("bn1.bias", tensorOf("float64", [6], [0, 0, 0, 100, 0, 0]));
+    const { graph: folded } = foldQuantizers(quantizeTiny({ ...graph, constants }, { placement: "runtime" }), "int32");
+    const bias = folded.constants.get("conv1.bias_integers")?.data as Int32Array;
+    const scale = folded.constants.get("conv1.bias_scale")?.data as Float64Array;
+    expect(Math.abs(bias[3])).toBeLessThanOrEqual(2 ** 30);
+    expect(bias[3] * scale[3]).toBeCloseTo(100, 3);
+  });
+});
