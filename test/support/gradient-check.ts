@@ -191,6 +191,7 @@ export function checkGradients(
     assert(gradient, `the rule of ${op} gave no gradient for input ${i}`);
     const direction = random.tensor("float64", input.shape);
     const expected = directionalDerivative(evaluate, inputs, i, direction, cotangents);
+    assert(Number.isFinite(expected), `${op}: the difference by input ${i} is ${expected}`);
     const summed = sumTo(gradient, input.shape);
     expectClose([dot(summed, direction)], [expected], {
       as: "finiteDifferences",

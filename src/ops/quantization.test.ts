@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { expectClose } from "../../test/support/close.ts";
+import { runKernel } from "../../test/support/forward-check.ts";
+import { checkGradients, checkRows } from "../../test/support/gradient-check.ts";
+import { createRandom } from "../../test/support/random.ts";
+import { kernels } from "../engines/reference/kernels/index.ts";
+import { scalar, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { buildOn } from "./infer.ts";
+
+const random = createRandom(11);
+const bounds = [scalar("float64", -7), scalar("float64", 7)];
+
+/** Ties to even, by way of the decimal digits: no arithmetic shared with the kernel. */
+function nearest(value: number): number {
+  const candidates = [Math.trunc(value) - 1, Math.trunc(value), Math.trunc(value) + 1];
+  const distance = (n: number): number => Math.abs(n - value);
+  const best = Math.min(...candidates.map(distance));
+  const closest = candidates.filter((n) => distance(n) === best);
+  return closest.length === 1 ? closest[0] : closest[0] % 2 === 0 ? closest[0] : closest[1];
+}
+
+interface Gradients {
+  readonly dx: number[];
+  readonly dscale: number[];
+  readonly dzeroPoint: number[];
+}
+
+/** The straight-through gradients as the operator's definition words them; x is [outer, rows, inner]. */
+function straightThrough(dy: Tensor, x: Tensor, scale: Tensor, zeroPoint: Tensor | undefined): Gradients {
+  const rows = scale.data.length;
+  const inner = x.shape.length === 3 ? x.shape[2] : x.data.length;
+  const result: Gradients = {
+    dx: [],
+    dscale: toNumbers(scale).map(() => 0),
+    dzeroPoint: toNumbers(scale).map(() => 0),
+  };
+  toNumbers(x).forEach((value, i) => {
+    const row = Math.floor(i / inner) % rows;
+    const s = Number(scale.data[row]);
+    const z = zeroPoint ? nearest(Number(zeroPoint.data[row])) : 0;
+    const g = Number(dy.data[i]);
+    const v = nearest(value / s) + z;
+    const isInside = -7 <= v && v <= 7;
+    const q = Math.max(-7, Math.min(7, v));
+    result.dx.push(isInside ? g : 0);
+    result.dscale[row] += isInside ? g * (q - z - value / s) : g * (q - z);
+    result.dzeroPoint[row] += isInside ? 0 : -g * s;
+  });
+  return result;
+}
+
+describe("FakeQuantizeGradient is the straight-through gradient", () => {
+  it.each([
+    ["one scale", [], {}, true],
+    ["one scale, symmetric", [], {}, false],
+    ["one scale per channel", [3], { axis: 1 }, true],
+    ["one scale per channel, symmetric", [3], { axis: 1 }, false],
+  ])("%s", (_name, shape, attributes, hasZeroPoint) => {
+    const x = random.tensor("float64", [2, 3, 30]);
+    const dy = random.tensor("float64", [2, 3, 30]);
+    const scale = random.uniformTensor("float64", shape, 0.1, 0.3);
+    const zeroPoint = hasZeroPoint ? random.uniformTensor("float64", shape, -3, 3) : undefined;
+    const inputs = [dy, x, scale, zeroPoint, ...bounds];
+    const actual = runKernel("FakeQuantizeGradient", inputs, attributes, kernels, 3);
+    const expected = straightThrough(dy, x, scale, zeroPoint);
+    expectClose(toNumbers(actual[0]), expected.dx, { what: "dx" });
+    expectClose(toNumbers(actual[1]), expected.dscale, { what: "dscale" });
+    expectClose(toNumbers(actual[2]), expected.dzeroPoint, { what: "dzeroPoint" });
+  });
+
+  it("where all is clipped, the true derivative by scale and zero point", () => {
+    const x = random.uniformTensor("float64", [2, 3, 5], 100, 200);
+    const inputs = [x, random.uniformTensor("float64", [3], 1, 2), tensorOf("float64", [3], [0, 2, -1]), ...bounds];
+    checkGradients("FakeQuantize", inputs, { axis: 1 }, { kernels, wanted: [0, 1] });
+  });
+});
+
+describe("rows of FakeQuantize's gradients", () => {
+  const inputs = [
+    random.tensor("float64", [5, 4, 3]),
+    random.uniformTensor("float64", [5], 0.1, 0.3),
+    random.uniformTensor("float64", [5], -3, 3),
+    ...bounds,
+  ];
+
+  it.each([0, 1, 2])("of input %i", (input) => {
+    for (const rows of [[4, 1, 2], []])
+      checkRows("FakeQuantize", inputs, { axis: 0 }, { input, axis: 0, rows }, { kernels });
+  });
+
+  it("along the last axis of a matrix", () => {
+    const matrix = [
+      random.tensor("float64", [6, 4]),
+      random.uniformTensor("float64", [4], 0.1, 0.3),
+      undefined,
+      ...bounds,
+    ];
+    checkRows("FakeQuantize", matrix, { axis: 1 }, { input: 0, axis: 1, rows: [3, 0] }, { kernels });
+  });
+});
+
+describe("inference of FakeQuantize", () => {
+  it("refuses scales that do not fit the axis", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [8, 3] });
+    const scale = build.input("scale", { dtype: "float32", shape: [3] });
+    const bound = build.scalar(7);
+    expect(() => build.node("FakeQuantize", [x, scale, undefined, bound, bound], { axis: 0 }, "/w")).toThrow(
+      'FakeQuantize (node "/w"): input "scale" is [3]; expected [8] for x [8, 3].',
+    );
+  });
+});
