@@ -34,7 +34,7 @@ export function convolutionWindow(node: Node, x: readonly Dim[], w: readonly num
     );
   if (w[0] % group !== 0) throw mismatch(node, `${w[0]} output channels do not divide into ${group} groups.`);
   checkKernel(node, w);
-  return resolveWindow(node, w.slice(2), x.slice(2));
+  return resolveWindow(node, w.slice(2), x.slice(2), "allowed");
 }
 
 /** The output of ConvTranspose along one axis before padding is taken away. */

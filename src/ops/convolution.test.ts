@@ -3,6 +3,7 @@ import { checkGradients, checkRows } from "../../test/support/gradient-check.ts"
 import { createRandom } from "../../test/support/random.ts";
 import { kernels } from "../engines/reference/kernels/index.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { Conv, ConvGradientInput, ConvGradientWeight } from "./convolution.ts";
 import { buildOn } from "./infer.ts";
 
 const random = createRandom(2);
@@ -82,4 +83,18 @@ describe("inference of Conv", () => {
       "a window of 3 does not fit spatial axis 0 of size 2 with pads 0 and 0",
     );
   });
+});
+
+it("the multiply-adds of a convolution and of both its gradients are those of one product", () => {
+  const [x, w, y] = [
+    [2, 6, 8, 8],
+    [4, 3, 3, 3],
+    [2, 4, 8, 8],
+  ];
+  const node = { name: "conv", op: "Conv", inputs: [], outputs: [], attributes: { group: 2 } };
+  const expected = { multiplyAdds: 2 * 4 * 8 * 8 * 3 * 9 };
+  expect(Conv.cost([x, w], [y], node)).toEqual(expected);
+  expect(ConvGradientInput.cost([y, w], [x], node)).toEqual(expected);
+  expect(ConvGradientWeight.cost([y, x], [w], node)).toEqual(expected);
+  expect(ConvGradientWeight.cost([y, x, [1]], [[1, 3, 3, 3]], node).multiplyAdds).toBe(expected.multiplyAdds / 4);
 });

@@ -8,7 +8,7 @@ export function poolWindow(node: Node, x: readonly Dim[]): Window {
   const kernel = numbersAttribute(node, "kernel_shape", []);
   if (x.length !== kernel.length + 2 || x.length < 3 || x.length > 5)
     throw mismatch(node, `kernel_shape ${printShape(kernel)} does not fit its input ${printShape(x)}.`);
-  return resolveWindow(node, kernel, x.slice(2));
+  return resolveWindow(node, kernel, x.slice(2), "refused");
 }
 
 /** The attributes of a pool's gradient. */

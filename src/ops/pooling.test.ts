@@ -4,6 +4,7 @@ import { checkGradients } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { kernels } from "../engines/reference/kernels/index.ts";
 import { tensorOf, toNumbers } from "../ir/tensor.ts";
+import { buildOn } from "./infer.ts";
 
 const random = createRandom(9);
 
@@ -34,4 +35,13 @@ describe("gradients of pools agree with finite differences", () => {
     const [dx] = runKernel("MaxPoolGradient", [dy, x], { kernel_shape: [2, 2] }, kernels);
     expect(toNumbers(dx)).toEqual([0, 7, 0, 0]);
   });
+});
+
+it("pools refuse SAME windows that leave gaps", () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [1, 1, 6, 6] });
+  const attributes = { kernel_shape: [1, 2], strides: [3, 3], auto_pad: "SAME_UPPER" };
+  expect(() => build.node("MaxPool", [x], attributes, "/pool")).toThrow(
+    'MaxPool (node "/pool"): auto_pad SAME_UPPER with kernel [1, 2] and strides [3, 3] leaves gaps',
+  );
 });

@@ -49,28 +49,41 @@ export function splitPads(totals: readonly number[], extraAt: "begin" | "end"): 
   return extraAt === "end" ? [...small, ...large] : [...large, ...small];
 }
 
-function samePad(node: Node, window: Window, size: Dim, axis: number): number {
+/** The padding that auto_pad SAME asks for along one axis; negative where windows leave gaps at the end. */
+function sameTotal(node: Node, window: Window, size: Dim, axis: number): number {
   const stride = window.strides[axis];
-  if (typeof size === "string") {
-    if (stride === 1) return spanOf(window, axis) - 1;
-    throw unsupported(
-      node,
-      `auto_pad SAME with stride ${stride} needs the size of "${size}". Give the input a fixed size.`,
-    );
-  }
-  return Math.max(0, (Math.ceil(size / stride) - 1) * stride + spanOf(window, axis) - size);
+  if (typeof size === "number") return (Math.ceil(size / stride) - 1) * stride + spanOf(window, axis) - size;
+  if (stride === 1) return spanOf(window, axis) - 1;
+  throw unsupported(
+    node,
+    `auto_pad SAME with stride ${stride} needs the size of "${size}". Give the input a fixed size.`,
+  );
 }
 
-/** The window over inputs of these spatial sizes, with `auto_pad` turned into pads. */
-export function resolveWindow(node: Node, kernel: readonly number[], spatial: readonly Dim[]): Window {
+/**
+ * The window over inputs of these spatial sizes, with `auto_pad` turned into pads. `gaps`: what becomes of SAME windows
+ * that end before the input does: convolutions start at its first element, pools differ between runtimes.
+ */
+export function resolveWindow(
+  node: Node,
+  kernel: readonly number[],
+  spatial: readonly Dim[],
+  gaps: "allowed" | "refused",
+): Window {
   if (spatial.length !== kernel.length)
     throw mismatch(node, `its kernel ${printShape(kernel)} does not fit the spatial sizes ${printShape(spatial)}.`);
   const window = givenWindow(node, kernel);
   const mode = autoPad(node);
   if (mode === "NOTSET") return window;
   if (mode === "VALID") return { ...window, pads: window.pads.map(() => 0) };
-  const totals = spatial.map((size, axis) => samePad(node, window, size, axis));
-  return { ...window, pads: splitPads(totals, mode === "SAME_UPPER" ? "end" : "begin") };
+  const totals = spatial.map((size, axis) => sameTotal(node, window, size, axis));
+  if (gaps === "refused" && totals.some((total) => total < -1))
+    throw unsupported(
+      node,
+      `auto_pad ${mode} with kernel ${printShape(kernel)} and strides ${printShape(window.strides)} leaves gaps, which runtimes place differently. Use pads instead of auto_pad.`,
+    );
+  const padding = totals.map((total) => Math.max(0, total));
+  return { ...window, pads: splitPads(padding, mode === "SAME_UPPER" ? "end" : "begin") };
 }
 
 function outputSize(node: Node, window: Window, size: number, axis: number): number {
