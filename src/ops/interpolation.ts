@@ -52,7 +52,7 @@ export const resizedAxes = (node: Node, rank: number): readonly number[] =>
 
 const f32 = Math.fround;
 
-/** Where output coordinate `i` lies in the input; in float32 throughout, as runtimes compute it, so that ties fall alike. */
+/** Where output coordinate `i` lies in the input; rounded to float32 as in ONNX Runtime, so that ties fall alike. */
 function inputCoordinate(mode: string, i: number, { inputSize, outputSize, scale, roi }: ResizeAxis): number {
   const center = f32(f32((i + 0.5) / f32(scale)) - 0.5);
   switch (mode) {
@@ -60,7 +60,8 @@ function inputCoordinate(mode: string, i: number, { inputSize, outputSize, scale
       return center;
     case "half_pixel_symmetric": {
       const adjustment = f32(outputSize / f32(f32(scale) * inputSize));
-      return f32(f32((inputSize / 2) * f32(1 - adjustment)) + center);
+      const offset = f32((inputSize / 2) * f32(1 - adjustment));
+      return f32(offset + (i + 0.5) / f32(scale) - 0.5);
     }
     case "pytorch_half_pixel":
       return outputSize > 1 ? center : 0;

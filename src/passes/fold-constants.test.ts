@@ -1,0 +1,50 @@
+import { describe, expect, test } from "vitest";
+import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
+import type { Graph } from "../ir/graph.ts";
+import { tensorOf, toNumbers } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
+import { foldConstants } from "./fold-constants.ts";
+
+/** x reshaped by arithmetic on its own shape, times a constant that is computed. */
+function computed(batch: number | string): Graph {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [batch, 2, 3] });
+  const head = build.node("Slice", [build.node("Shape", [x]), build.ints([0]), build.ints([1])]);
+  const target = build.node("Concat", [head, build.ints([-1])], { axis: 0 }, "target");
+  const flat = build.node("Reshape", [x, target], {}, "flat");
+  const factor = build.node("Exp", [build.constant(tensorOf("float32", [], [0]))], {}, "factor");
+  return build.graph([build.node("Mul", [flat, factor], {}, "y")]);
+}
+
+const run = async (graph: Graph): Promise<number[]> => {
+  const engine = createReferenceEngine();
+  const program = (await engine.compile(graph)).bind(await engine.variables(new Map()));
+  const outputs = await program.run(new Map([["x", tensorOf("float32", [1, 2, 3], [1, 2, 3, 4, 5, 6])]]));
+  return toNumbers(outputs.get("y") ?? tensorOf("float32", [0], []));
+};
+
+describe("foldConstants", () => {
+  test("computes shapes that are static and nodes of constants", async () => {
+    const graph = computed(1);
+    const folded = foldConstants(graph);
+    expect(folded.nodes.map(({ op }) => op)).toEqual(["Reshape", "Mul"]);
+    expect(folded.constants.get("target")).toEqual(tensorOf("int64", [2], [1, -1]));
+    expect(toNumbers(folded.constants.get("factor") ?? tensorOf("float32", [0], []))).toEqual([1]);
+    expect(await run(folded)).toEqual(await run(graph));
+  });
+
+  test("leaves shapes that are symbolic to the run", async () => {
+    const folded = foldConstants(computed("batch"));
+    expect(folded.nodes.map(({ op }) => op)).toEqual(["Shape", "Slice", "Concat", "Reshape", "Mul"]);
+    expect(await run(folded)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  test("leaves results above 64 MB and the graph's outputs to the run", () => {
+    const build = buildOn();
+    const large = build.node("ConstantOfShape", [build.ints([5000, 5000])], {}, "large");
+    const small = build.node("ConstantOfShape", [build.ints([2])], {}, "small");
+    const x = build.input("x", { dtype: "float32", shape: [5000] });
+    const folded = foldConstants(build.graph([build.node("Add", [x, large]), small]));
+    expect(folded.nodes.map(({ op }) => op)).toEqual(["ConstantOfShape", "ConstantOfShape", "Add"]);
+  });
+});
