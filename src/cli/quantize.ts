@@ -1,0 +1,101 @@
+// frostbit quantize: model and data in; quantized model, report and checkpoints out.
+import type { Command } from "commander";
+import { z } from "zod";
+import { engineNames, selectEngine } from "../engines/select.ts";
+import { openData } from "../node/open-data.ts";
+import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
+import { runOptions } from "../quantize/options.ts";
+import { createCommand, type Session, type Values } from "./command.ts";
+import { preprocessFrom, preprocessOptions } from "./data-options.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { formatSeconds } from "./progress.ts";
+import { formatTable } from "./table.ts";
+
+const commandOptions = z.object({
+  data: z
+    .string()
+    .describe('Training data, with its test split: "cifar10:DIR", "npy:INPUTS,LABELS" or "module:./file.js".'),
+  testData: z
+    .string()
+    .optional()
+    .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
+  out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
+  engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
+  threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
+  resume: z.boolean().default(false).describe("Go on from the checkpoint in --out."),
+});
+
+export function quantizeCommand(): Command {
+  const command = createCommand(
+    "quantize",
+    "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
+    run,
+  ).argument("<model>", "ONNX file");
+  for (const schema of [commandOptions, preprocessOptions, runOptions]) addSchemaOptions(command, schema);
+  return command;
+}
+
+async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
+  const options = parseSchemaOptions(runOptions, values);
+  const { data, testData, out, engine, threads, resume } = parseSchemaOptions(commandOptions, values);
+  const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
+  const source = await openData(data, { seed: options.seed, ...(testData === undefined ? {} : { testData }) });
+  const result = await quantizeFile({
+    modelPath,
+    source,
+    preprocess,
+    options,
+    out,
+    engine: selectEngine(engine),
+    resume,
+    signal: session.interrupt.signal,
+    onProgress: session.progress.show,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  for (const note of result.report.notes) session.note(note);
+  session.print(summaryOf(result), tableOf(result));
+}
+
+/** What --json prints. */
+function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
+  const { engine, seconds, peakMemoryMb, sizeBytes, top1, latencyMs, verification } = report;
+  return {
+    model: modelPath,
+    report: reportPath,
+    engine,
+    seconds: seconds.total,
+    peakMemoryMb,
+    sizeBytes,
+    top1,
+    latencyMs,
+    verification,
+  };
+}
+
+function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string {
+  const { top1, sizeBytes, latencyMs, verification, seconds } = report;
+  const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
+  const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
+  const milliseconds = (value: number): string => `${value.toPrecision(3)} ms`;
+  const { float, deployed } = latencyMs;
+  const table = formatTable(
+    ["", "float", "ptq", "trained", "quantized", "deployed"],
+    [
+      [
+        "top-1",
+        percent(top1.float),
+        percent(top1.ptq),
+        percent(top1.trained),
+        percent(top1.quantized),
+        percent(top1.deployed),
+      ],
+      ["size", kilobytes(sizeBytes.float), "", "", "", kilobytes(sizeBytes.quantized)],
+      ["batch 1", milliseconds(float.batch1), "", "", "", milliseconds(deployed.batch1)],
+      ["batch 256", milliseconds(float.batch256), "", "", "", milliseconds(deployed.batch256)],
+    ],
+  );
+  const verified = verification
+    ? `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, argmax agreement ${(100 * verification.argmaxAgreement).toFixed(1)} %.\n`
+    : "";
+  return `${table}\n${verified}${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`;
+}
