@@ -68,7 +68,7 @@ export function resolveWindow(
   node: Node,
   kernel: readonly number[],
   spatial: readonly Dim[],
-  gaps: "allowed" | "refused",
+  gaps: "allowed" | "refused" = "allowed",
 ): Window {
   if (spatial.length !== kernel.length)
     throw mismatch(node, `its kernel ${printShape(kernel)} does not fit the spatial sizes ${printShape(spatial)}.`);
