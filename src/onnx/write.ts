@@ -18,7 +18,7 @@ import {
 } from "onnx-buf";
 import { packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
-import type { Dim, Graph, Node, OnnxModel } from "../ir/graph.ts";
+import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
@@ -35,6 +35,7 @@ export interface WriteOptions {
 
 /** Protobuf ends at 2 GB; the rest is for nodes and copies. */
 const maxInlineBytes = 1.5e9;
+const maxShown = 5;
 
 /** The oldest file format version that goes with each opset; below 4 every initializer would have to be an input too. */
 const irVersions: ReadonlyMap<number, number> = new Map([
@@ -62,6 +63,7 @@ export function writeOnnx(
   if (!Number.isInteger(opset) || opset < oldestOpset || opset > newestOpset)
     throw new FrostbitError("BAD_OPTION", `opset is ${opset}; expected ${oldestOpset} to ${newestOpset}.`);
   assert(graph.variables.length === 0, `writeOnnx of a graph with ${graph.variables.length} variables`);
+  checkOperators(graph);
   checkSize(graph, externalData);
   const model = create(ModelProtoSchema, {
     irVersion: BigInt(irVersions.get(opset) ?? 0),
@@ -75,6 +77,20 @@ export function writeOnnx(
     graph: encodeGraph(downgradeGraph(graph, opset), externalData ? externalEncoder(externalData) : encodeTensor),
   });
   return toBinary(ModelProtoSchema, model);
+}
+
+/** Our own operators, which no other program knows. */
+const isOurs = (op: string): boolean =>
+  /^FakeQuantize$|^BatchNormalizationTraining$|Gradient$|GradientInput$|GradientWeight$|Update$/.test(op);
+
+function checkOperators(graph: Graph): void {
+  const ours = graph.nodes.filter(({ op }) => isOurs(op));
+  if (ours.length === 0) return;
+  const rest = ours.length > maxShown ? ` and ${ours.length - maxShown} more` : "";
+  throw new FrostbitError(
+    "UNSUPPORTED_OP",
+    `${ours.slice(0, maxShown).map(describeNode).join(", ")}${rest} has no form in ONNX. Fold the quantizers and lower the graph before it is written.`,
+  );
 }
 
 function checkSize(graph: Graph, externalData: ExternalTarget | undefined): void {

@@ -1,4 +1,4 @@
-// Equal, Less and Greater took fewer types, Max, Min and Sum did not broadcast.
+// Equal, Greater, Less, Max and Min took fewer types; Max, Mean, Min and Sum did not broadcast.
 import { isFloat } from "../../ir/dtype.ts";
 import { type Downgrade, NeedsOpset } from "./downgrade.ts";
 
@@ -19,3 +19,13 @@ export const sameShapes: Downgrade = {
     return [node];
   },
 };
+
+/** Greater and Less before 9, Max and Min before 12. */
+export const floatsOnly = (before: number): Downgrade => ({
+  before,
+  downgrade: ({ node, type }) => {
+    const { dtype } = type(node.inputs[0]);
+    if (!isFloat(dtype)) throw new NeedsOpset(before, `it takes ${dtype}`);
+    return [node];
+  },
+});

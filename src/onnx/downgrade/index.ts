@@ -1,7 +1,7 @@
 // The older forms of operators, newest change first: the order in which they apply.
 import { axesToAttribute } from "./axes.ts";
 import { boundsToAttributes } from "./clip.ts";
-import { equalIntegers, sameShapes } from "./compare.ts";
+import { equalIntegers, floatsOnly, sameShapes } from "./compare.ts";
 import type { Downgrade } from "./downgrade.ts";
 import { zeroBias } from "./gemm.ts";
 import { positiveAxes } from "./negative-axes.ts";
@@ -24,16 +24,16 @@ export const downgrades: Readonly<Record<string, readonly Downgrade[]>> = {
   Flatten: [positiveAxes],
   Gather: [positiveAxes],
   Gemm: [zeroBias],
-  Hardmax: [lastAxis],
+  Greater: [floatsOnly(9)],
+  Less: [floatsOnly(9)],
   LogSoftmax: [lastAxis],
-  Max: [sameShapes],
+  Max: [floatsOnly(12), sameShapes],
   Mean: [sameShapes],
-  Min: [sameShapes],
+  Min: [floatsOnly(12), sameShapes],
   Pad: [wholePads, padsToAttributes],
   QuantizeLinear: [typesByOpset, perTensor],
   ReduceL1: [axesToAttribute(18), positiveAxes],
   ReduceL2: [axesToAttribute(18), positiveAxes],
-  ReduceLogSum: [axesToAttribute(18), positiveAxes],
   ReduceLogSumExp: [axesToAttribute(18), positiveAxes],
   ReduceMax: [axesToAttribute(18), positiveAxes],
   ReduceMean: [axesToAttribute(18), positiveAxes],

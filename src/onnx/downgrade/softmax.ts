@@ -1,4 +1,4 @@
-// Softmax, LogSoftmax and Hardmax before 13 normalize over all axes from `axis` on: the axis must be the last.
+// Softmax and LogSoftmax before 13 normalize over all axes from `axis` on: the axis must be the last.
 import { numberAttribute } from "../../ops/attributes.ts";
 import type { Downgrade } from "./downgrade.ts";
 import { withAttributes } from "./downgrade.ts";

@@ -3,8 +3,6 @@ import { axesToInput } from "./axes.ts";
 import { inferenceOnly, spatial } from "./batch-normalization.ts";
 import { boundsToInputs } from "./clip.ts";
 import { toIdentity } from "./dropout.ts";
-import { renameModes } from "./grid-sample.ts";
-import { perChannel } from "./group-normalization.ts";
 import { padsToInputs } from "./pad.ts";
 import { asymmetric, emptyInputs } from "./resize.ts";
 import { toScatterElements } from "./scatter.ts";
@@ -20,14 +18,10 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   BatchNormalization: [spatial, inferenceOnly],
   Clip: [boundsToInputs],
   Dropout: [toIdentity],
-  GridSample: [renameModes],
-  GroupNormalization: [perChannel],
-  Hardmax: [flattened],
   LogSoftmax: [flattened],
   Pad: [padsToInputs],
   ReduceL1: [axesToInput(18)],
   ReduceL2: [axesToInput(18)],
-  ReduceLogSum: [axesToInput(18)],
   ReduceLogSumExp: [axesToInput(18)],
   ReduceMax: [axesToInput(18)],
   ReduceMean: [axesToInput(18)],

@@ -1,4 +1,4 @@
-// Softmax, LogSoftmax and Hardmax normalized over all axes from `axis` on before 13, since then over `axis` alone.
+// Softmax and LogSoftmax normalized over all axes from `axis` on before 13, since then over `axis` alone.
 import { numberAttribute } from "../../ops/attributes.ts";
 import type { Upgrade } from "./upgrade.ts";
 
