@@ -128,35 +128,36 @@ const canSplitPhases = (gradient: InputGradient): boolean =>
 
 /** dx[s·u + r − p] = Σ_j dy[u − j] · w[s·j + r]: all phases r as output channels of one convolution, then interleaved. */
 function byPhases(context: LoweringContext, gradient: InputGradient): void {
-  const { emit, input, block, set, type } = context;
-  const { w, to } = gradient;
-  const { strides, pads: cut } = gradient.window;
-  const { taps, sizes, pads } = phasesOf(gradient);
-  const [rows, channels] = w;
-  const filter = blockFilter(
-    emit,
-    phaseFilter(context, gradient, taps),
-    [strides[0] * strides[1] * channels, rows, ...taps],
-    block,
-  );
-  const phases = blockedConv(emit, [input(0, "blocked"), filter], {
-    kernel: taps,
-    strides: [1, 1],
-    dilations: [1, 1],
-    pads,
-  });
+  const { emit, input, block } = context;
+  const { w } = gradient;
+  const { strides } = gradient.window;
+  const { taps, pads } = phasesOf(gradient);
+  const channels = strides[0] * strides[1] * w[1];
+  const filter = blockFilter(emit, phaseFilter(context, gradient, taps), [channels, w[0], ...taps], block);
+  const window = { kernel: taps, strides: [1, 1], dilations: [1, 1], pads };
+  const phases = blockedConv(emit, [input(0, "blocked"), filter], window);
+  if (w[1] % block === 0) context.set(0, interleaved(context, gradient, phases, w[1] / block, [block]), "blocked");
+  else context.set(0, interleaved(context, gradient, toPlain(emit, phases, channels), w[1], []));
+}
+
+/** [N, phases, channels, sizes, inner] → [N, channels, to, inner], in the shape of dx. */
+function interleaved(
+  { emit, type, outputType }: LoweringContext,
+  gradient: InputGradient,
+  phases: string,
+  channels: number,
+  inner: readonly number[],
+): string {
+  const { to } = gradient;
+  const { strides, pads } = gradient.window;
+  const { sizes } = phasesOf(gradient);
   const batch = staticShapeOf(type(0))[0];
-  const plain = toPlain(emit, phases, strides[0] * strides[1] * channels);
-  const split = emit.reshape(plain, [batch, ...strides, channels, ...sizes]);
-  const whole = emit.reshape(emit.transpose(split, [0, 3, 4, 1, 5, 2]), [
-    batch,
-    channels,
-    sizes[0] * strides[0],
-    sizes[1] * strides[1],
-  ]);
-  const begins = [cut[0], cut[1]];
-  const ends = begins.map((begin, axis) => begin + to[axis]);
-  set(0, emit.node("Slice", [whole, emit.ints(begins), emit.ints(ends), emit.ints([2, 3])]));
+  const split = emit.reshape(phases, [batch, ...strides, channels, ...sizes, ...inner]);
+  const turned = emit.transpose(split, [0, 3, 4, 1, 5, 2, ...inner.map(() => 6)]);
+  const whole = emit.reshape(turned, [batch, channels, sizes[0] * strides[0], sizes[1] * strides[1], ...inner]);
+  const ends = to.map((size, axis) => size + pads[axis]);
+  const cut = emit.node("Slice", [whole, emit.ints(pads.slice(0, 2)), emit.ints(ends), emit.ints([2, 3])]);
+  return inner.length === 0 ? cut : emit.reshape(cut, staticShapeOf(outputType(0)));
 }
 
 /** [M, C, kh, kw] → [phases · C, M, taps...], taps in reverse. */

@@ -3,6 +3,7 @@
 import type { DType } from "../../../ir/dtype.ts";
 import { toNumbers } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
+import { isStatic } from "../../../ops/dims.ts";
 import {
   canBlock,
   elementsOf,
@@ -67,7 +68,9 @@ const smallestForCodes = 4096;
 
 function usesCodes(quantizer: Quantizer): CodeType | undefined {
   const { context, first, axis, dtype } = quantizer;
-  if (axis !== undefined || dtype !== "float32" || elementsOf(context.type(first)) < smallestForCodes) return undefined;
+  const type = context.type(first);
+  const isSmall = isStatic(type.shape) && elementsOf(type) < smallestForCodes;
+  if (axis !== undefined || dtype !== "float32" || isSmall) return undefined;
   return codeTypeOf(quantizer);
 }
 

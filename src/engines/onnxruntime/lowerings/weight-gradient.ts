@@ -4,6 +4,7 @@ import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { givenWindow, spanOf, type Window } from "../../../ops/window.ts";
 import { blockedConv, roundUp } from "../blocked-convolution.ts";
+import type { Emitter } from "../emitter.ts";
 import { type LoweringContext, matMulTransposed, staticShapeOf, toBlocked } from "../lowering.ts";
 
 interface WeightGradient {
@@ -25,13 +26,19 @@ function weightGradientOf({ node, type }: LoweringContext): WeightGradient {
   return { window, batch, rows, channels, places, reach };
 }
 
-/** x padded, and cut at the end where no window reaches. */
-function paddedInput({ emit, input, type }: LoweringContext, { window, reach }: WeightGradient): string {
+/** Padding of x, and cutting at the end where no window reaches. */
+function padsOf(
+  { type }: LoweringContext,
+  { window, reach }: WeightGradient,
+): { begins: readonly number[]; ends: number[] } {
   const sizes = staticShapeOf(type(1)).slice(2);
   const begins = window.pads.slice(0, sizes.length);
-  const ends = sizes.map((size, axis) => reach[axis] - size - begins[axis]);
-  if ([...begins, ...ends].every((pad) => pad === 0)) return input(1);
-  return emit.node("Pad", [input(1), emit.ints([0, 0, ...begins, 0, 0, ...ends])]);
+  return { begins, ends: sizes.map((size, axis) => reach[axis] - size - begins[axis]) };
+}
+
+function padded(emit: Emitter, value: string, begins: readonly number[], ends: readonly number[]): string {
+  const isWhole = [...begins, ...ends].every((pad) => pad === 0);
+  return isWhole ? value : emit.node("Pad", [value, emit.ints([...begins, ...ends])]);
 }
 
 /** dy [N, M, ...], or the channels chosen by the rows. */
@@ -45,15 +52,9 @@ const chosenRows = ({ emit, input, has }: LoweringContext): string =>
 export function weightGradientInBlocks(context: LoweringContext): void {
   const { emit, block, set } = context;
   const gradient = weightGradientOf(context);
-  const { batch, channels, places, reach, window } = gradient;
-  const images = batch / block;
-  const x = toBlocked(
-    emit,
-    emit.reshape(paddedInput(context, gradient), [images, block, channels * reach[0], reach[1]]),
-  );
-  const swapped = emit.transpose(emit.reshape(x, [images, channels, reach[0] * reach[1] * block]), [1, 0, 2]);
+  const { channels, places, window } = gradient;
   const filter = imageFilter(context, gradient);
-  const product = blockedConv(emit, [emit.reshape(swapped, [channels, batch, ...reach]), filter], {
+  const product = blockedConv(emit, [inputOfImages(context, gradient), filter], {
     kernel: places,
     strides: window.dilations,
     dilations: window.strides,
@@ -63,6 +64,20 @@ export function weightGradientInBlocks(context: LoweringContext): void {
   const split = emit.reshape(product, [channels, -1, taps, block]);
   const whole = emit.reshape(emit.transpose(split, [1, 3, 0, 2]), [-1, channels, ...window.kernel]);
   set(0, keepRows(context, whole, gradient.rows));
+}
+
+/** x with the images as channels, padded: [C, N/block, reach, block of N]. Padding is fastest once the images are innermost. */
+function inputOfImages(context: LoweringContext, gradient: WeightGradient): string {
+  const { emit, input, type, block } = context;
+  const { batch, channels, reach } = gradient;
+  const sizes = staticShapeOf(type(1)).slice(2);
+  const images = batch / block;
+  const blocked = toBlocked(emit, emit.reshape(input(1), [images, block, channels * sizes[0], sizes[1]]));
+  const swapped = emit.transpose(emit.reshape(blocked, [images, channels, sizes[0] * sizes[1] * block]), [1, 0, 2]);
+  const { begins, ends } = padsOf(context, gradient);
+  const split = emit.reshape(swapped, [channels * images, sizes[0], sizes[1] * block]);
+  const whole = padded(emit, split, [0, begins[0], begins[1] * block], [0, ends[0], ends[1] * block]);
+  return emit.reshape(whole, [channels, batch, ...reach]);
 }
 
 /** dy, as a filter over images: [M/block, N/block, places, block of N, block of M]. */
@@ -129,16 +144,17 @@ function reshapeRows(
 
 /** The inputs that each tap meets, [N, C, taps, places...]. */
 function shiftedInputs(context: LoweringContext, gradient: WeightGradient): string {
-  const { emit } = context;
+  const { emit, input } = context;
   const { window, batch, channels, places } = gradient;
-  const padded = paddedInput(context, gradient);
+  const { begins, ends: past } = padsOf(context, gradient);
+  const whole = padded(emit, input(1), [0, 0, ...begins], [0, 0, ...past]);
   const shape = [batch, channels, 1, sizeOf(places)];
   const slices = offsetsOf(window.kernel).map((tap) => {
     const starts = tap.map((offset, axis) => offset * window.dilations[axis]);
     const ends = starts.map((start, axis) => start + (places[axis] - 1) * window.strides[axis] + 1);
     const axes = tap.map((_, axis) => axis + 2);
     const bounds = [emit.ints(starts), emit.ints(ends), emit.ints(axes), emit.ints(window.strides)];
-    return emit.reshape(emit.node("Slice", [padded, ...bounds]), shape);
+    return emit.reshape(emit.node("Slice", [whole, ...bounds]), shape);
   });
   return emit.node("Concat", slices, { axis: 2 });
 }
