@@ -4,7 +4,6 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
 import { datasetFor, fixedBatch, type ModelFile, type OpenModelFile, padRows } from "../evaluate/model-file.ts";
-import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { computedValues, watchValues } from "../onnx/watch-values.ts";
@@ -84,14 +83,15 @@ async function runBoth(
   const renamed = datasetFor(second, dataset, preprocess);
   const fixed = fixedBatch(first) ?? fixedBatch(second);
   const batchSize = fixed ?? defaultBatch;
+  const comparable = names.filter((name) => isComparable(first, name) && isComparable(second, name));
   const other = batches(renamed, { batchSize, preprocess });
   let done = 0;
   for await (const batch of batches(matched, { batchSize, preprocess })) {
     const same = await other.next();
     if (!same.value) break;
-    const a = await first.run(padded(batch.inputs, fixed), names);
-    const b = await second.run(padded(same.value.inputs, fixed), names);
-    for (const name of names) add(totals, name, a.get(name), b.get(name));
+    const a = await first.run(padded(batch.inputs, fixed), comparable);
+    const b = await second.run(padded(same.value.inputs, fixed), comparable);
+    for (const name of comparable) add(totals, name, a.get(name), b.get(name));
     done += batch.indices.length;
     onProgress?.({ phase: "compare", done, total: dataset.length });
   }
@@ -101,15 +101,13 @@ async function runBoth(
 const padded = (inputs: ReadonlyMap<string, Tensor>, count: number | undefined): ReadonlyMap<string, Tensor> =>
   new Map([...inputs].map(([name, value]) => [name, padRows(value, count ?? 0)]));
 
+const isComparable = (file: ModelFile, name: string): boolean =>
+  /^(float(32|64)|u?int(8|16|32))$/.test(file.outputs.get(name)?.dtype ?? "");
+
 function add(totals: Totals, name: string, a: Tensor | undefined, b: Tensor | undefined): void {
-  if (
-    !a ||
-    !b ||
-    a.dtype !== b.dtype ||
-    String(a.shape) !== String(b.shape) ||
-    !/^(float(32|64)|u?int(8|16|32))$/.test(a.dtype)
-  ) {
-    if (a && b && (isFloat(a.dtype) || isFloat(b.dtype))) totals.incomparable.add(name);
+  if (!a || !b) return;
+  if (a.dtype !== b.dtype || String(a.shape) !== String(b.shape)) {
+    totals.incomparable.add(name);
     return;
   }
   const soFar = totals.differences.get(name) ?? noDifference;

@@ -3,6 +3,7 @@ import { BarChart, LineChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
+import { formatBytes } from "./format-bytes.ts";
 import { type Html, trusted } from "./html.ts";
 import type { Report } from "./report.ts";
 
@@ -135,9 +136,6 @@ const bar = (
   label: { show: true, position, color: text, formatter: (item: { value: number }) => format(item.value) },
   ...more,
 });
-
-export const formatBytes = (bytes: number): string =>
-  bytes >= 1e6 ? `${(bytes / 1e6).toFixed(2)} MB` : bytes >= 1e3 ? `${(bytes / 1e3).toFixed(1)} kB` : `${bytes} B`;
 
 export function sizeChart({ sizeBytes }: Report): Html {
   return draw("size", "File size", 130, {

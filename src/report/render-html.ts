@@ -1,5 +1,6 @@
 // One page of a report: no scripts, nothing loaded from elsewhere.
-import { accuracyChart, formatBytes, latencyChart, lossChart, sizeChart, sqnrChart, trainedChart } from "./charts.ts";
+import { accuracyChart, latencyChart, lossChart, sizeChart, sqnrChart, trainedChart } from "./charts.ts";
+import { formatBytes } from "./format-bytes.ts";
 import { type Html, html, trusted } from "./html.ts";
 import type { LayerReport, Report } from "./report.ts";
 
@@ -151,7 +152,7 @@ ${pairs("Run", [
   ["output", `${output.path}, ${formatBytes(output.sizeBytes)}, SHA-256 ${output.sha256}`],
   [
     "data",
-    `${report.data.name}: ${grouped(report.data.trainSamples)} training samples, ${grouped(report.data.testSamples)} test samples`,
+    `${report.data.name}: ${grouped(report.data.trainSamples)} training samples, ${grouped(report.data.testSamples)} test samples${report.data.heldOut ? ", held out of the training data" : ""}`,
   ],
   ["machine", `${machine.processor}, ${machine.platform}, ${machine.threads} threads`],
   [
@@ -170,15 +171,12 @@ ${pairs("Run", [
 
 /** The report as a self-contained page, the same bytes for the same report. */
 export function renderHtml(report: Report): string {
-  const held = report.data.heldOut
-    ? ["The data has no test split: a seeded share of the training data was held out, and never trained on."]
-    : [];
   const page = html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${report.title}</title><style>${trusted(style)}</style></head><body>
 <h1>${report.title}</h1><p class="muted">${report.method} on the ${report.engine} engine, seed ${report.seed}</p>
-${[...held, ...report.notes].map((note) => html`<p class="note">${note}</p>`)}
+${report.notes.map((note) => html`<p class="note">${note}</p>`)}
 ${tiles(report)}${charts(report)}${details(report)}
 </body></html>
 `;

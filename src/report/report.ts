@@ -74,11 +74,11 @@ export const reportSchema = z.object({
   layers: z.array(layer),
   verification: z
     .object({
-    samples: count,
-    sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
-    argmaxAgreement: z.number().min(0).max(1),
-    maxSteps: z.number().min(0),
-    thresholds: z.object({ sqnrDb: z.number(), argmaxAgreement: z.number(), maxSteps: z.number() }),
+      samples: count,
+      sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
+      argmaxAgreement: z.number().min(0).max(1),
+      maxSteps: z.number().min(0),
+      thresholds: z.object({ sqnrDb: z.number(), argmaxAgreement: z.number(), maxSteps: z.number() }),
     })
     .nullable()
     .describe("null: nothing was quantized."),

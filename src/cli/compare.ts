@@ -1,0 +1,67 @@
+// frostbit compare: two files in ONNX Runtime, value by value.
+import type { Command } from "commander";
+import { z } from "zod";
+import { type ComparedValue, type Comparison, compareModels, defaultDivergedDb } from "../compare/compare-models.ts";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { readBytes } from "../node/storage.ts";
+import { createCommand } from "./command.ts";
+import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { threadsOption } from "./shared-options.ts";
+import { formatTable } from "./table.ts";
+
+const options = z.object({
+  ...testDataOptions.shape,
+  limit: z.int().positive().default(32).describe("Samples to compare."),
+  divergedDb: z.number().default(defaultDivergedDb).describe("A value has diverged when its SQNR is below this."),
+  ...threadsOption.shape,
+});
+
+export function compareCommand(): Command {
+  const command = createCommand(
+    "compare",
+    "Run two models on the same data and compare all values that have the same name.",
+    async ([first, second], values, { progress, print }) => {
+      const given = parseSchemaOptions(options, values);
+      const threads = given.threads === undefined ? {} : { threads: given.threads };
+      const comparison = await compareModels(
+        await readBytes(first),
+        await readBytes(second),
+        await openDataset(given),
+        {
+          preprocess: preprocessFrom(given),
+          divergedDb: given.divergedDb,
+          open: (bytes) => openDeployed(bytes, threads),
+          onProgress: progress.show,
+        },
+      );
+      print({ models: [first, second], ...comparison }, describe(comparison));
+    },
+  )
+    .argument("<first>", "An ONNX file: the reference.")
+    .argument("<second>", "An ONNX file.");
+  return addSchemaOptions(command, options);
+}
+
+const row = ({ name, shape, sqnrDb, largest }: ComparedValue): readonly string[] => [
+  name,
+  `[${shape.join(", ")}]`,
+  sqnrDb === null ? "equal" : sqnrDb.toFixed(1),
+  largest.toPrecision(3),
+];
+
+function describe({ samples, values, firstDiverged, divergedDb, incomparable }: Comparison): string {
+  return [
+    formatTable(["value", "shape", "SQNR dB", "largest difference"], values.map(row), [
+      "left",
+      "left",
+      "right",
+      "right",
+    ]),
+    "",
+    ...(incomparable.length > 0 ? [`Same name, other type or shape: ${incomparable.join(", ")}`] : []),
+    firstDiverged === null
+      ? `All ${values.length} values agree on ${samples} samples (SQNR of at least ${divergedDb} dB).`
+      : `The first value that diverges (SQNR below ${divergedDb} dB on ${samples} samples): ${firstDiverged}`,
+  ].join("\n");
+}

@@ -1,0 +1,40 @@
+// frostbit doctor: what is there, what is missing, and how to get it.
+import type { Command } from "commander";
+import { examineMachine, type Machine } from "../node/examine-machine.ts";
+import { createCommand } from "./command.ts";
+
+export const doctorCommand = (): Command =>
+  createCommand(
+    "doctor",
+    "Show engines, instruction sets and versions, and what is missing.",
+    async (_args, _values, { print }) => {
+      const machine = await examineMachine();
+      print(machine, describe(machine));
+    },
+  );
+
+function describe({
+  platform,
+  processor,
+  threads,
+  memoryMb,
+  instructionSets,
+  versions,
+  engines,
+  problems,
+}: Machine): string {
+  const line = (label: string, text: string): string => `${label.padEnd(18)}  ${text}`;
+  return [
+    line("platform", platform),
+    line("processor", `${processor}, ${threads} threads, ${memoryMb} MB`),
+    line(
+      "instruction sets",
+      instructionSets === null ? "unknown on this platform" : instructionSets.join(" ") || "none that matter",
+    ),
+    ...Object.entries(versions).map(([name, version]) => line(name, version)),
+    ...engines.map(({ name, available, detail }) => line(`engine ${name}`, `${available ? "yes" : "no"}, ${detail}`)),
+    ...(problems.length === 0
+      ? ["Nothing is missing."]
+      : ["", "Missing:", ...problems.map((problem) => `  ${problem}`)]),
+  ].join("\n");
+}

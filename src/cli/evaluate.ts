@@ -1,0 +1,33 @@
+// frostbit evaluate: accuracy and loss of a file in ONNX Runtime.
+import type { Command } from "commander";
+import { z } from "zod";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { createCommand } from "./command.ts";
+import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { threadsOption } from "./shared-options.ts";
+
+const options = z.object({ ...testDataOptions.shape, ...threadsOption.shape });
+
+export function evaluateCommand(): Command {
+  const command = createCommand(
+    "evaluate",
+    "Measure a model file's accuracy and loss in ONNX Runtime, with its default optimizations.",
+    async ([path], values, { progress, interrupt, print }) => {
+      const given = parseSchemaOptions(options, values);
+      const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
+      try {
+        const result = await evaluateModel(file, await openDataset(given), {
+          preprocess: preprocessFrom(given),
+          signal: interrupt.signal,
+          onProgress: progress.show,
+        });
+        print(result, `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`);
+      } finally {
+        await file.dispose();
+      }
+    },
+  ).argument("<model>", "An ONNX file.");
+  return addSchemaOptions(command, options);
+}

@@ -1,0 +1,94 @@
+// frostbit inspect: what a model consists of, and what can be quantized and trained.
+import type { Command } from "commander";
+import { type InspectedLayer, type Inspection, inspectModel, type Refusal } from "../inspect/inspect-model.ts";
+import { readModel } from "../node/read-model.ts";
+import { formatBytes } from "../report/format-bytes.ts";
+import { createCommand } from "./command.ts";
+import { formatCount, formatTable } from "./table.ts";
+
+export const inspectCommand = (): Command =>
+  createCommand(
+    "inspect",
+    "Show a model's layers, sizes, operations and importance, and what can be quantized and trained.",
+    async ([path], _values, { print }) => {
+      const { graph, origin } = readModel(path);
+      const inspection = inspectModel(graph);
+      print({ model: path, opset: origin.opset, ...inspection }, describe(path, origin.opset, inspection));
+    },
+  ).argument("<model>", "An ONNX file.");
+
+function describe(path: string, opset: number, inspection: Inspection): string {
+  const { inputs, outputs, parameters, sizeBytes, multiplyAdds } = inspection;
+  const values = (list: Inspection["inputs"]): string =>
+    list.map(({ name, dtype, shape }) => `${name} ${dtype} [${shape.join(", ")}]`).join("; ");
+  return [
+    `${path}, opset ${opset}`,
+    `inputs: ${values(inputs)}`,
+    `outputs: ${values(outputs)}`,
+    `${formatCount(parameters)} parameters in ${formatBytes(sizeBytes)}, ${formatCount(multiplyAdds)} multiply-adds a sample`,
+    "",
+    layerTable(inspection.layers),
+    "",
+    operatorTable(inspection),
+    ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
+    ...refusals("Without a gradient; nothing before them can be trained:", inspection.notDifferentiable),
+  ].join("\n");
+}
+
+function layerTable(layers: readonly InspectedLayer[]): string {
+  if (layers.length === 0) return "No layer can be quantized: none is a product with a constant weight.";
+  const rows = layers.map(({ name, op, weightShape, parameters, sizeBytes, multiplyAdds, importance, canTrain }) => [
+    name,
+    op,
+    weightShape.join("×"),
+    formatCount(parameters),
+    formatBytes(sizeBytes),
+    formatCount(multiplyAdds),
+    ...rangeOf(importance),
+    canTrain ? "yes" : "no",
+  ]);
+  const header = [
+    "layer",
+    "operator",
+    "weight",
+    "parameters",
+    "size",
+    "multiply-adds",
+    "least",
+    "mean",
+    "most important channel",
+    "trains",
+  ];
+  return formatTable(header, rows, [
+    "left",
+    "left",
+    "left",
+    "right",
+    "right",
+    "right",
+    "right",
+    "right",
+    "right",
+    "left",
+  ]);
+}
+
+function rangeOf(values: readonly number[]): readonly string[] {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const channel = values.indexOf(Math.max(...values));
+  return [
+    Math.min(...values).toPrecision(3),
+    mean.toPrecision(3),
+    `${Math.max(...values).toPrecision(3)} (${channel})`,
+  ];
+}
+
+const operatorTable = ({ operators }: Inspection): string =>
+  formatTable(
+    ["operator", "nodes", "multiply-adds"],
+    operators.map(({ op, count, multiplyAdds }) => [op, String(count), formatCount(multiplyAdds)]),
+    ["left", "right", "right"],
+  );
+
+const refusals = (title: string, list: readonly Refusal[]): readonly string[] =>
+  list.length === 0 ? [] : ["", title, ...list.map(({ node, op, reason }) => `  ${op} "${node}": ${reason}`)];

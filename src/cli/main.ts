@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+// The command: parses, runs one subcommand, and turns errors into messages and exit codes.
+import { failureOf } from "./errors.ts";
+import { createProgram } from "./program.ts";
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
+try {
+  await createProgram().parseAsync(process.argv);
+} catch (error) {
+  const { message, exitCode } = failureOf(error, process.argv.includes("--verbose"));
+  if (message !== "") process.stderr.write(`${message}\n`);
+  process.exitCode = exitCode;
+}

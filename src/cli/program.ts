@@ -1,0 +1,20 @@
+// All commands.
+import { Command } from "commander";
+import { frostbitVersion } from "../node/versions.ts";
+import { compareCommand } from "./compare.ts";
+import { doctorCommand } from "./doctor.ts";
+import { evaluateCommand } from "./evaluate.ts";
+import { inspectCommand } from "./inspect.ts";
+import { runCommand } from "./run.ts";
+
+const commands = [evaluateCommand, inspectCommand, runCommand, compareCommand, doctorCommand];
+
+export function createProgram(): Command {
+  const program = new Command("frostbit")
+    .description("Quantizes trained networks and trains what is quantized: ONNX in, verified ONNX out.")
+    .version(frostbitVersion())
+    .showSuggestionAfterError()
+    .exitOverride();
+  for (const make of commands) program.addCommand(make().copyInheritedSettings(program));
+  return program;
+}

@@ -1,0 +1,186 @@
+// The commands as a user types them, on tiny models.
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readNpy, writeNpy } from "../../src/data/npy.ts";
+import { tensorOf } from "../../src/ir/tensor.ts";
+import { expectClose } from "../support/close.ts";
+import { createRandom } from "../support/random.ts";
+import { type CliResult, runCli } from "../support/run-cli.ts";
+import { tinyCifar10, tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
+
+let folder = "";
+const run = (...args: string[]): Promise<CliResult> => runCli(args, folder);
+const put = (name: string, bytes: Uint8Array): Promise<void> => writeFile(join(folder, name), bytes);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-cli-"));
+  await mkdir(join(folder, "cifar"));
+  await put("cifar/test_batch.bin", tinyCifar10(300));
+  await put("conv.onnx", tinyConvNet());
+  await put("other.onnx", tinyConvNet({ seed: 9 }));
+  await put("fixed.onnx", tinyConvNet({ batch: 7 }));
+  await put("residual.onnx", tinyResidualNet());
+  await put("mlp.onnx", tinyMlp());
+  const random = createRandom(5);
+  await put("x.npy", writeNpy(random.tensor("float32", [5, 6])));
+  await put("y.npy", writeNpy(tensorOf("int64", [5], [0, 1, 2, 3, 0])));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+const cifar = ["--data", "cifar10:cifar", "--preprocess", "unit"];
+
+describe("evaluate", () => {
+  test("gives samples, top-1 and loss as one JSON object on the last line", async () => {
+    const result = await run("evaluate", "conv.onnx", ...cifar, "--json");
+    expect(result.stderr).toContain("evaluate");
+    expect(result.code).toBe(0);
+    expect(result.json()).toEqual({ samples: 300, top1: expect.any(Number), loss: expect.any(Number) });
+  });
+
+  test("a file of a fixed batch gives what the file of any batch gives", async () => {
+    const free = (await run("evaluate", "conv.onnx", ...cifar, "--json")).json() as Record<string, number>;
+    const fixed = (await run("evaluate", "fixed.onnx", ...cifar, "--json")).json() as Record<string, number>;
+    expect(fixed["samples"]).toBe(300);
+    expect(fixed["top1"]).toBe(free["top1"]);
+    expect(fixed["loss"]).toBeCloseTo(free["loss"], 5);
+  });
+
+  test("npy data is evaluated as a whole, or as much as --limit says", async () => {
+    const data = ["--data", "npy:x.npy,y.npy"];
+    expect((await run("evaluate", "mlp.onnx", ...data, "--json")).json()).toMatchObject({ samples: 5 });
+    expect((await run("evaluate", "mlp.onnx", ...data, "--limit", "3", "--json")).json()).toMatchObject({ samples: 3 });
+  });
+
+  test("data of another shape or layout is refused with both shapes", async () => {
+    const result = await run("evaluate", "conv.onnx", ...cifar, "--layout", "nhwc");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(
+      /Input "x" of the model is float32 \[.*3, 32, 32\]; "cifar10 test" gives float32 \[batch, 32, 32, 3\]/,
+    );
+  });
+});
+
+describe("inspect", () => {
+  test("lists layers with sizes, operations and importance", async () => {
+    const report = (await run("inspect", "conv.onnx", "--json")).json() as {
+      layers: { name: string; parameters: number; multiplyAdds: number; importance: number[]; canTrain: boolean }[];
+    };
+    expect(
+      report.layers.map(({ name, parameters, multiplyAdds, canTrain }) => ({
+        name,
+        parameters,
+        multiplyAdds,
+        canTrain,
+      })),
+    ).toEqual([
+      { name: "conv1", parameters: 216, multiplyAdds: 216 * 256, canTrain: true },
+      { name: "conv2", parameters: 1152, multiplyAdds: 1152 * 64, canTrain: true },
+      { name: "fc", parameters: 160, multiplyAdds: 160, canTrain: true },
+    ]);
+    expect(report.layers.map(({ importance }) => importance.length)).toEqual([8, 16, 10]);
+    const { stdout } = await run("inspect", "residual.onnx");
+    expect(stdout).toContain("block.conv1");
+    expect(stdout).toContain("BatchNormalization");
+  });
+});
+
+describe("run", () => {
+  test("both engines give the same outputs as .npy files", async () => {
+    for (const engine of ["reference", "onnxruntime"]) {
+      const result = await run("run", "mlp.onnx", "--input", "x=x.npy", "--engine", engine, "--out", engine, "--json");
+      expect(result.stderr).toBe("");
+      expect(result.json()).toEqual({
+        engine,
+        outputs: [{ name: "logits", file: join(engine, "logits.npy"), dtype: "float32", shape: [5, 4] }],
+      });
+    }
+    const [a, b] = await Promise.all(
+      ["reference", "onnxruntime"].map(async (engine) =>
+        readNpy(await readFile(join(folder, engine, "logits.npy")), engine),
+      ),
+    );
+    expectClose(a, b);
+  });
+
+  test("values inside the model can be asked for", async () => {
+    const result = await run(
+      "run",
+      "mlp.onnx",
+      "--input",
+      "x=x.npy",
+      "--engine",
+      "reference",
+      "--values",
+      "relu1",
+      "--json",
+    );
+    expect(result.json()).toMatchObject({ outputs: [{ name: "relu1", shape: [5, 16] }] });
+  });
+
+  test("missing and unknown inputs are named", async () => {
+    expect((await run("run", "mlp.onnx")).stderr).toContain("No value for input x. Give --input x=file.npy.");
+    expect((await run("run", "mlp.onnx", "--input", "z=x.npy")).stderr).toContain(
+      "--input z: the model has no such input; it has x.",
+    );
+  });
+});
+
+describe("compare", () => {
+  test("a model agrees with itself in every value", async () => {
+    const result = (await run("compare", "conv.onnx", "conv.onnx", ...cifar, "--json")).json() as {
+      values: { name: string; sqnrDb: null }[];
+    };
+    expect(result).toMatchObject({ samples: 32, firstDiverged: null, incomparable: [] });
+    expect(result.values.map(({ name }) => name)).toContain("conv2_bn");
+    expect(result.values.every(({ sqnrDb }) => sqnrDb === null)).toBe(true);
+  });
+
+  test("another model's first value diverges first", async () => {
+    const result = await run("compare", "conv.onnx", "other.onnx", ...cifar, "--limit", "4");
+    expect(result.stdout).toContain("The first value that diverges (SQNR below 60 dB on 4 samples): conv1");
+  });
+});
+
+describe("doctor", () => {
+  test("shows engines, versions and instruction sets", async () => {
+    const machine = (await run("doctor", "--json")).json();
+    expect(machine).toMatchObject({
+      versions: { node: process.versions.node },
+      engines: [
+        { name: "onnxruntime", available: true },
+        { name: "reference", available: true },
+      ],
+      problems: [],
+    });
+    expect((await run("doctor")).stdout).toContain("Nothing is missing.");
+  });
+});
+
+describe("errors", () => {
+  test("the user's are a message without a stack and exit code 1", async () => {
+    const result = await run("inspect", "nowhere.onnx");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/^error: .*nowhere\.onnx/);
+    expect(result.stderr).not.toContain("    at ");
+    expect((await run("inspect", "nowhere.onnx", "--verbose")).stderr).toContain("    at ");
+  });
+
+  test("an unknown option suggests the one that was meant", async () => {
+    const result = await run("evaluate", "conv.onnx", "--dat", "cifar10:cifar");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toContain("(Did you mean --data?)");
+  });
+
+  test("a missing option is named", async () => {
+    expect((await run("evaluate", "conv.onnx")).stderr).toContain("--data is missing");
+  });
+
+  test("help and version are no errors", async () => {
+    expect((await run("--version")).code).toBe(0);
+    const help = await run("evaluate", "--help");
+    expect(help.code).toBe(0);
+    expect(help.stdout).toContain("--preprocess <choice>");
+  });
+});

@@ -1,0 +1,33 @@
+// Runs the built command in a process of its own.
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+const main = join(import.meta.dirname, "../../dist/cli/main.js");
+
+export interface CliResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  /** The last line on standard output, parsed. */
+  readonly json: () => unknown;
+}
+
+export function runCli(args: readonly string[], cwd: string): Promise<CliResult> {
+  if (!existsSync(main)) throw new Error(`${main} is missing: run npm run build first.`);
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [main, ...args], { cwd });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.on("data", (part) => {
+      stdout += String(part);
+    });
+    child.stderr.on("data", (part) => {
+      stderr += String(part);
+    });
+    child.on("error", reject);
+    child.on("close", (code) => {
+      resolve({ code, stdout, stderr, json: () => JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "") });
+    });
+  });
+}
