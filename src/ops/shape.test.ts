@@ -58,6 +58,13 @@ describe("shape arithmetic is inferred with symbolic sizes", () => {
     expect(build.type(joined).shape).toEqual(["batch", "(past+1)"]);
     const cut = build.node("Slice", [past, build.ints([1]), build.ints([2 ** 40]), build.ints([1])]);
     expect(build.type(cut).shape).toEqual(["batch", "(past-1)"]);
+    const whole = build.node("Slice", [
+      past,
+      build.ints([0]),
+      build.node("Shape", [past], { start: 1 }),
+      build.ints([-1]),
+    ]);
+    expect(build.type(whole).shape).toEqual(["batch", "past"]);
     const padded = build.node("Pad", [past, build.ints([0, 2, 0, 1])]);
     expect(build.type(padded).shape).toEqual(["batch", "(past+3)"]);
   });

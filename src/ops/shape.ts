@@ -323,11 +323,17 @@ export const Range: OpDefinition = {
   cost: noCost,
 };
 
+/** Beyond the end of every axis. */
+const toTheEnd = 2 ** 31 - 1;
+
 function sliceBounds(context: InferContext): SliceBounds | undefined {
+  const { shape } = operand(context, 0);
   const starts = context.elements(1);
-  const ends = context.elements(2);
   const axes = knownNumbers(context, 3, "axes") ?? starts?.map((_, i) => i);
   const steps = knownNumbers(context, 4, "steps") ?? starts?.map(() => 1);
+  // An end that is the axis's own symbolic size cuts nothing.
+  const isWhole = (end: Dim, i: number): boolean => typeof end === "string" && end === shape.at(axes?.[i] ?? i);
+  const ends = context.elements(2)?.map((end, i) => (isWhole(end, i) ? toTheEnd : end));
   if (!starts || !ends || !axes || !steps || !isStatic(starts) || !isStatic(ends)) return undefined;
   return { starts, ends, axes, steps };
 }

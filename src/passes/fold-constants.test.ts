@@ -39,6 +39,15 @@ describe("foldConstants", () => {
     expect(await run(folded)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
+  test("leaves quantized weights as they are stored", () => {
+    const build = buildOn();
+    const weight = build.constant(tensorOf("int8", [2], [1, -1]));
+    const scale = build.constant(tensorOf("float32", [], [0.5]));
+    const x = build.input("x", { dtype: "float32", shape: [2] });
+    const y = build.node("Add", [x, build.node("DequantizeLinear", [weight, scale])]);
+    expect(foldConstants(build.graph([y])).nodes.map(({ op }) => op)).toEqual(["DequantizeLinear", "Add"]);
+  });
+
   test("leaves results above 64 MB and the graph's outputs to the run", () => {
     const build = buildOn();
     const large = build.node("ConstantOfShape", [build.ints([5000, 5000])], {}, "large");

@@ -24,6 +24,9 @@ const isSmall = (graph: Graph, value: string): boolean => {
   return type !== undefined && isStatic(type.shape) && packedBytes(type.dtype, sizeOf(type.shape)) <= maxBytes;
 };
 
+/** They say how a constant is stored, which folding would lose. */
+const quantizers: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLinear", "FakeQuantize"]);
+
 const isHalf = ({ dtype }: Tensor): boolean => dtype === "float16" || dtype === "bfloat16";
 
 /** The results of a node whose inputs are all constants; `undefined` where it must run. */
@@ -37,7 +40,7 @@ function evaluate(
   const isHalfPrecision =
     inputs.some((input) => input && isHalf(input)) || /^b?float16$/.test(String(node.attributes["to"]));
   const outputs = node.outputs.filter((output) => output !== "");
-  if (!isConstant || isHalfPrecision || !isOpType(node.op)) return undefined;
+  if (!isConstant || isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
   if (!outputs.every((output) => isSmall(graph, output))) return undefined;
   return kernels[node.op](inputs, node);
 }

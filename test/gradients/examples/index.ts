@@ -2,6 +2,7 @@
 import { elementwiseExamples } from "./elementwise.ts";
 import type { Example } from "./example.ts";
 import { indexingExamples } from "./indexing.ts";
+import { poolingExamples } from "./pooling.ts";
 import { reductionExamples } from "./reduction.ts";
 import { resizeExamples } from "./resize.ts";
 import { shapeExamples } from "./shape.ts";
@@ -9,6 +10,7 @@ import { shapeExamples } from "./shape.ts";
 export const examples: readonly Example[] = [
   ...elementwiseExamples,
   ...indexingExamples,
+  ...poolingExamples,
   ...reductionExamples,
   ...resizeExamples,
   ...shapeExamples,
