@@ -99,7 +99,7 @@ describe("files that are no model", () => {
       }
     }
   });
-  test("messages nested 1000 deep", () => {
+  test("messages nested 180 deep", () => {
     let attribute = create(AttributeProtoSchema, { name: "g", type: AttributeProto_AttributeType.GRAPH });
     for (let i = 0; i < 60; i++)
       attribute = create(AttributeProtoSchema, {
@@ -107,7 +107,7 @@ describe("files that are no model", () => {
         type: AttributeProto_AttributeType.GRAPH,
         g: { node: [{ opType: "If", output: ["y"], attribute: [attribute] }] },
       });
-    expectError(oneNode("If", ["x"], ["y"], { g: attribute }), /recursion|depth|control flow/);
+    expectError(oneNode("If", ["x"], ["y"], { g: attribute }), /cannot be read as an ONNX model .*recursion depth/);
   });
 });
 

@@ -85,7 +85,7 @@ describe.skipIf(!data)("real models", () => {
         const free = { ...model, graph: result.graph };
         for (const output of free.graph.outputs) expect(free.graph.values.get(output)?.shape[0]).toBeTypeOf("string");
         const inputs = randomInputs(free, 2);
-        const both = await runModel(writeOnnx(free, { opset: 17 }), inputs);
+        const both = await runModel(writeOnnx(free, { opset: model.origin.opset }), inputs);
         for (const sample of [0, 1]) {
           const single = await runModel(
             readFileSync(file),

@@ -298,7 +298,7 @@ const cases: readonly VersionCase[] = [
       node("Cast", ["x"], ["i"], { to: int(6) }),
       node("Neg", ["i"], ["j"]),
       node(op, ["i", "j"], ["m"]),
-      node("Cast", ["m"], ["y"], { to: int(1) }),
+      node("Cast", ["m"], ["y"], { to: int(1) }, { name: "back" }),
     ],
     lowest: op === "Less" ? 9 : 12,
   })),
