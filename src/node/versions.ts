@@ -13,7 +13,8 @@ export function packageVersion(name: string): string | undefined {
   }
 }
 
-export const frostbitVersion = (): string => (require("../../package.json") as { version: string }).version;
+/** By self-reference, which works from wherever the package's files lie. */
+export const frostbitVersion = (): string => packageVersion("frostbit") ?? "unknown";
 
 export const versions = (): Record<string, string> => ({
   frostbit: frostbitVersion(),
