@@ -1,7 +1,13 @@
 // Operators that reduce, normalize or accumulate along axes.
-import { arithmetic } from "./arithmetic.ts";
+
+import type { Builder } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { describeNode, type Node } from "../ir/graph.ts";
+import { sizeOf } from "../ir/tensor.ts";
+import { arithmetic, shapeOf } from "./arithmetic.ts";
 import { numberAttribute } from "./attributes.ts";
 import type { InferRule, OpDefinition } from "./definition.ts";
+import { type Equation, letterSizes, parseEquation } from "./equation.ts";
 import { operand, resolveAxis } from "./operands.ts";
 import {
   costPerInput,
@@ -107,4 +113,45 @@ export const CumSum: OpDefinition = {
     return [build.node("CumSum", [dy, node.inputs[1]], { exclusive, reverse })];
   },
   cost: costPerInput,
+};
+
+/** dx = the Einsum of dy and the other inputs that ends in x's letters; letters that x alone has are repeated */
+function einsumGradient(build: Builder, node: Node, { inputs, output }: Equation, dy: string, i: number): string {
+  const own = inputs[i];
+  if (new Set(own).size < own.length)
+    throw new FrostbitError(
+      "NO_GRADIENT",
+      `${describeNode(node)}: term "${own}" takes a diagonal, which has no gradient.`,
+    );
+  const others = inputs.toSpliced(i, 1);
+  const elsewhere = output + others.join("");
+  const kept = [...own].filter((letter) => elsewhere.includes(letter)).join("");
+  const equation = `${[output, ...others].join(",")}->${kept}`;
+  const reduced = build.node("Einsum", [dy, ...node.inputs.toSpliced(i, 1)], { equation });
+  if (kept === own) return reduced;
+  const missing = [...own].flatMap((letter, axis) => (kept.includes(letter) ? [] : [axis]));
+  const widened = build.node("Unsqueeze", [reduced, build.ints(missing)]);
+  return build.node("Expand", [widened, shapeOf(build, node.inputs[i])]);
+}
+
+export const Einsum: OpDefinition = {
+  infer: (context) => {
+    const types = context.node.inputs.map((_, i) => operand(context, i));
+    const equation = parseEquation(context.node);
+    const sizes = letterSizes(
+      context.node,
+      equation,
+      types.map(({ shape }) => shape),
+    );
+    return [{ dtype: types[0].dtype, shape: [...equation.output].flatMap((letter) => sizes.get(letter) ?? []) }];
+  },
+  gradient: ({ node, build, dys: [dy], wants }) => {
+    if (dy === undefined) return [];
+    const equation = parseEquation(node);
+    return node.inputs.map((_, i) => (wants(i) === "none" ? undefined : einsumGradient(build, node, equation, dy, i)));
+  },
+  cost: (inputs, _outputs, node) => {
+    const shapes = inputs.map((shape) => shape ?? []);
+    return { multiplyAdds: sizeOf([...letterSizes(node, parseEquation(node), shapes).values()]) };
+  },
 };

@@ -381,7 +381,7 @@ function contentsOf(build: Builder, value: string): readonly number[] | undefine
   return elements && isStatic(elements) ? elements : undefined;
 }
 
-/** Slice's bounds, resolved: no start or end is counted from the back, and an end of −1 lies before the first element. */
+/** Slice's bounds, resolved; an end before the first element is counted from the back, as Slice wants it: −size − 1. */
 function constantBounds({ node, build }: GradientContext, shape: readonly number[]): Record<string, readonly number[]> {
   const [starts, ends, axes, steps] = [1, 2, 3, 4].map((i) =>
     node.inputs[i] ? contentsOf(build, node.inputs[i]) : undefined,
@@ -395,24 +395,22 @@ function constantBounds({ node, build }: GradientContext, shape: readonly number
   const slices = resolveSlices(node, bounds, shape);
   return {
     starts: slices.map(({ start }) => start),
-    ends: slices.map(({ start, step, count }) => Math.max(-1, start + step * count)),
+    ends: slices.map(({ axis, start, step, count }) => {
+      const end = start + step * count;
+      return end < 0 ? -shape[axis] - 1 : end;
+    }),
     axes: slices.map(({ axis }) => axis),
     steps: slices.map(({ step }) => step),
   };
 }
 
-/**
- * Our own: Slice's gradient. Attributes starts, ends, axes, steps, resolved (an end of −1 lies before the first element),
- * and shape, the sliced tensor's. Its gradient is the slice.
- */
+/** Our own: Slice's gradient. Attributes starts, ends, axes and steps are Slice's, shape is the sliced tensor's. Its gradient is the slice. */
 export const SliceGradient: OpDefinition = {
   infer: (context) => [{ dtype: operand(context, 0).dtype, shape: numbersAttribute(context.node, "shape", []) }],
   gradient: ({ node, build, dys: [dy] }) => {
     if (dy === undefined) return [];
-    const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
-    const ends = list("ends").map((end) => (end < 0 ? -(2 ** 31) : end));
-    const bounds = [list("starts"), ends, list("axes"), list("steps")];
-    return [build.node("Slice", [dy, ...bounds.map((numbers) => build.ints(numbers))])];
+    const bounds = ["starts", "ends", "axes", "steps"].map((name) => build.ints(numbersAttribute(node, name, [])));
+    return [build.node("Slice", [dy, ...bounds])];
   },
   cost: noCost,
 };

@@ -42,7 +42,7 @@ export const shapeExamples: readonly Example[] = [
   {
     op: "SliceGradient",
     inputs: [normal(2, 3)],
-    attributes: { starts: [1, 5], ends: [4, -1], axes: [0, 1], steps: [2, -2], shape: [5, 6] },
+    attributes: { starts: [1, 5], ends: [4, -7], axes: [0, 1], steps: [2, -2], shape: [5, 6] },
   },
   { op: "DepthToSpace", inputs: [normal(1, 8, 2, 3)], attributes: { blocksize: 2 } },
   { op: "DepthToSpace", inputs: [normal(2, 9, 2, 1)], attributes: { blocksize: 3, mode: "CRD" } },

@@ -2,9 +2,10 @@
 import type { Node } from "../../../ir/graph.ts";
 import { sizeOf, type Tensor, toNumbers } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
+import { letterSizes, parseEquation } from "../../../ops/equation.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
 import { keepsAxes, reducedAxes, reducedShape } from "../../../ops/reducing.ts";
-import { aroundAxis, broadcastOffsets, given } from "../index-maps.ts";
+import { aroundAxis, broadcastOffsets, given, offsetsOf, steps, stridesOf } from "../index-maps.ts";
 import type { Kernel } from "../kernel.ts";
 import { asNumbers, fromNumbers } from "../numbers.ts";
 
@@ -124,6 +125,32 @@ const cumSum: Kernel = (inputs, node) => {
   return [fromNumbers(x.dtype, x.shape, sums)];
 };
 
+/** All letters run, the output's first; each input is read at its own strides. */
+const einsum: Kernel = (inputs, node) => {
+  const tensors = inputs.map((_, i) => given(inputs, i));
+  const equation = parseEquation(node);
+  const sizes = letterSizes(
+    node,
+    equation,
+    tensors.map(({ shape }) => shape),
+  );
+  const letters = [...new Set([...equation.output, ...sizes.keys()])];
+  const sizeOfLetter = (letter: string): number => sizes.get(letter) ?? 1;
+  const places = tensors.map(({ shape }, i) => {
+    const strides = stridesOf(shape);
+    const strideOf = (letter: string): number =>
+      [...equation.inputs[i]].reduce((total, own, axis) => total + (own === letter ? strides[axis] : 0), 0);
+    return offsetsOf(letters.map((letter) => steps(sizeOfLetter(letter), strideOf(letter))));
+  });
+  const shape = [...equation.output].map(sizeOfLetter);
+  const values = tensors.map(asNumbers);
+  const totals = new Float64Array(sizeOf(shape));
+  const perOutput = sizeOf(letters.slice(shape.length).map(sizeOfLetter));
+  for (let at = 0; at < totals.length * perOutput; at++)
+    totals[Math.floor(at / perOutput)] += values.reduce((product, x, i) => product * x[places[i][at]], 1);
+  return [fromNumbers(tensors[0].dtype, shape, totals)];
+};
+
 const sum = (total: number, x: number): number => total + x;
 
 export const reductionKernels = {
@@ -139,4 +166,5 @@ export const reductionKernels = {
   Softmax: softmax,
   LogSoftmax: logSoftmax,
   CumSum: cumSum,
+  Einsum: einsum,
 } satisfies Record<string, Kernel>;

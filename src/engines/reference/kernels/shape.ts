@@ -162,10 +162,8 @@ const sliceGradient: Kernel = (inputs, node) => {
   const dy = given(inputs, 0);
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
   const shape = list("shape");
-  const slices = list("starts").map((start, i): AxisSlice => {
-    const step = list("steps")[i];
-    return { axis: list("axes")[i], start, step, count: Math.max(0, Math.ceil((list("ends")[i] - start) / step)) };
-  });
+  const bounds = { starts: list("starts"), ends: list("ends"), axes: list("axes"), steps: list("steps") };
+  const slices = resolveSlices(node, bounds, shape);
   const { offsets } = sliceOffsets(shape, slices);
   const dx = zeros(dy.dtype, shape);
   for (let i = 0; i < offsets.length; i++) dx.data[offsets[i]] = dy.data[i];
