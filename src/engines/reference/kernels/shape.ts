@@ -162,8 +162,10 @@ const sliceGradient: Kernel = (inputs, node) => {
   const dy = given(inputs, 0);
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
   const shape = list("shape");
-  const bounds = { starts: list("starts"), ends: list("ends"), axes: list("axes"), steps: list("steps") };
-  const slices = resolveSlices(node, bounds, shape);
+  const [starts, steps] = [list("starts"), list("steps")];
+  const slices = list("axes").map(
+    (axis, i): AxisSlice => ({ axis, start: starts[i], step: steps[i], count: dy.shape[axis] }),
+  );
   const { offsets } = sliceOffsets(shape, slices);
   const dx = zeros(dy.dtype, shape);
   for (let i = 0; i < offsets.length; i++) dx.data[offsets[i]] = dy.data[i];
