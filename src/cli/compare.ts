@@ -1,8 +1,9 @@
 // frostbit compare: two files in ONNX Runtime, value by value.
+import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { type ComparedValue, type Comparison, compareModels, defaultDivergedDb } from "../compare/compare-models.ts";
-import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { createSession } from "../engines/onnxruntime/session.ts";
 import { readBytes } from "../node/storage.ts";
 import { createCommand } from "./command.ts";
 import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
@@ -31,7 +32,8 @@ export function compareCommand(): Command {
         {
           preprocess: preprocessFrom(given),
           divergedDb: given.divergedDb,
-          open: (bytes) => openDeployed(bytes, threads),
+          open: (bytes, which) =>
+            createSession(bytes, { ...threads, extra: externalDataBeside(which === 0 ? first : second) }),
           onProgress: progress.show,
         },
       );
@@ -42,6 +44,11 @@ export function compareCommand(): Command {
     .argument("<second>", "An ONNX file.");
   return addSchemaOptions(command, options);
 }
+
+/** Bytes in memory have no folder of their own to find external data in. */
+const externalDataBeside = (path: string): Record<string, unknown> => ({
+  session: { model_external_initializers_file_folder_path: dirname(resolve(path)) },
+});
 
 const row = ({ name, shape, sqnrDb, largest }: ComparedValue): readonly string[] => [
   name,

@@ -31,7 +31,7 @@ function describe(path: string, opset: number, inspection: Inspection): string {
     "",
     operatorTable(inspection),
     ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
-    ...refusals("Without a gradient; nothing before them can be trained:", inspection.notDifferentiable),
+    ...refusals("Without a gradient; nothing trains through them:", inspection.notDifferentiable),
   ].join("\n");
 }
 

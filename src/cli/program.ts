@@ -5,9 +5,10 @@ import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
 import { inspectCommand } from "./inspect.ts";
+import { quantizeCommand } from "./quantize.ts";
 import { runCommand } from "./run.ts";
 
-const commands = [evaluateCommand, inspectCommand, runCommand, compareCommand, doctorCommand];
+const commands = [quantizeCommand, evaluateCommand, inspectCommand, runCommand, compareCommand, doctorCommand];
 
 export function createProgram(): Command {
   const program = new Command("frostbit")

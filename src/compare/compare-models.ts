@@ -3,14 +3,15 @@ import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
-import { datasetFor, fixedBatch, type ModelFile, type OpenModelFile, padRows } from "../evaluate/model-file.ts";
+import { datasetFor, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { computedValues, watchValues } from "../onnx/watch-values.ts";
 
 export interface CompareOptions {
   readonly preprocess: Preprocess;
-  readonly open: OpenModelFile;
+  /** Opens the first (0) or the second (1) model, whose bytes have more outputs than the file's. */
+  readonly open: (bytes: Uint8Array, which: 0 | 1) => Promise<ModelFile>;
   /** Below this SQNR, in dB, a value counts as diverged; float32 rounding alone stays above 80. */
   readonly divergedDb?: number;
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
@@ -53,8 +54,8 @@ export async function compareModels(
 ): Promise<Comparison> {
   const names = commonValues(first, second);
   const files = [
-    await options.open(watchValues(first, names)),
-    await options.open(watchValues(second, names)),
+    await options.open(watchValues(first, names), 0),
+    await options.open(watchValues(second, names), 1),
   ] as const;
   try {
     const totals = await runBoth(files, names, dataset, options);

@@ -15,8 +15,6 @@ export interface ModelFile {
   dispose(): Promise<void>;
 }
 
-export type OpenModelFile = (bytes: Uint8Array) => Promise<ModelFile>;
-
 /** The batch size that the file fixes; `undefined` where it takes any. */
 export function fixedBatch({ inputs }: Pick<ModelFile, "inputs">): number | undefined {
   for (const { shape } of inputs.values()) if (typeof shape[0] === "number") return shape[0];

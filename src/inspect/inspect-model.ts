@@ -37,7 +37,7 @@ export interface Inspection {
   /** What can be quantized. */
   readonly layers: readonly InspectedLayer[];
   readonly notQuantizable: readonly Refusal[];
-  /** Operators without a gradient between the first output and weights: nothing before them can be trained. */
+  /** Operators without a gradient behind layers that cannot train because of them. */
   readonly notDifferentiable: readonly Refusal[];
 }
 
@@ -50,7 +50,7 @@ export interface InspectedValue {
 export function inspectModel(model: Graph): Inspection {
   const { graph } = freeBatch(model);
   const costs = new Map(graph.nodes.map((node) => [node.name, multiplyAddsOf(graph, node)]));
-  const { reached, blockers } = differentiableNodes(graph);
+  const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);
   const constants = [...graph.constants.values()];
   return {
@@ -62,7 +62,10 @@ export function inspectModel(model: Graph): Inspection {
     operators: countOperators(graph, costs),
     layers: layers.flatMap((layer) => inspectLayer(graph, layer, costs, reached)),
     notQuantizable: refusedProducts(graph, layers),
-    notDifferentiable: blockers,
+    notDifferentiable: blockersOf(
+      graph,
+      layers.filter(({ node }) => !reached.has(node.name)),
+    ),
   };
 }
 
@@ -139,33 +142,32 @@ function reasonAgainst(graph: Graph, node: Node): string {
   return `its weight "${weight}" has shape ${shape}; expected a matrix`;
 }
 
-/** Nodes that a gradient of the first output reaches, and those where it ends though there are weights behind them. */
-function differentiableNodes(graph: Graph): { reached: ReadonlySet<string>; blockers: readonly Refusal[] } {
+/** Nodes that a gradient of an output reaches. */
+function differentiableNodes(graph: Graph): ReadonlySet<string> {
   const made = producers(graph);
   const reached = new Set<string>();
-  const blockers: Refusal[] = [];
-  const depends = dependsOnWeights(graph);
-  const pending = graph.outputs.slice(0, 1);
+  const pending = [...graph.outputs];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
     const node = made.get(value);
-    if (!node || reached.has(node.name) || !depends.has(value)) continue;
-    if (opDefinition(node.op)?.gradient === "none") {
-      if (!blockers.some((blocker) => blocker.node === node.name))
-        blockers.push({ node: node.name, op: node.op, reason: `${describeNode(node)} has no gradient` });
-      continue;
-    }
+    if (!node || reached.has(node.name) || hasNoGradient(node)) continue;
     reached.add(node.name);
     pending.push(...node.inputs.filter((input) => isFloat(graph.values.get(input)?.dtype ?? "int64")));
   }
-  return { reached, blockers };
+  return reached;
 }
 
-/** Values computed from float constants of more than one element. */
-function dependsOnWeights(graph: Graph): ReadonlySet<string> {
-  const result = new Set<string>();
-  for (const [name, { dtype, data }] of graph.constants) if (isFloat(dtype) && data.length > 1) result.add(name);
-  for (const node of graph.nodes)
-    if (node.inputs.some((input) => result.has(input)))
-      for (const output of node.outputs) if (output !== "") result.add(output);
-  return result;
+const hasNoGradient = (node: Node): boolean => opDefinition(node.op)?.gradient === "none";
+
+/** Operators without a gradient that read what a layer that cannot train gives; arithmetic on shapes stops nothing. */
+function blockersOf(graph: Graph, stuck: readonly LinearLayer[]): Refusal[] {
+  const downstream = new Set(stuck.flatMap(({ node }) => node.outputs));
+  const blockers: Refusal[] = [];
+  for (const node of graph.nodes) {
+    if (!node.inputs.some((input) => downstream.has(input))) continue;
+    for (const output of node.outputs) downstream.add(output);
+    const isShapeArithmetic = graph.values.get(node.outputs[0])?.elements !== undefined;
+    if (hasNoGradient(node) && !isShapeArithmetic)
+      blockers.push({ node: node.name, op: node.op, reason: `${describeNode(node)} has no gradient` });
+  }
+  return blockers;
 }

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readNpy, writeNpy } from "../../src/data/npy.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
+import { readOnnx } from "../../src/onnx/read.ts";
+import { writeOnnx } from "../../src/onnx/write.ts";
 import { expectClose } from "../support/close.ts";
 import { createRandom } from "../support/random.ts";
 import { type CliResult, runCli } from "../support/run-cli.ts";
@@ -59,6 +61,30 @@ describe("evaluate", () => {
     expect(result.stderr).toMatch(
       /Input "x" of the model is float32 \[.*3, 32, 32\]; "cifar10 test" gives float32 \[batch, 32, 32, 3\]/,
     );
+  });
+});
+
+describe("Ctrl-C", () => {
+  test("stops after the batch in hand, says how far it came, and exits with 130", async () => {
+    await writeFile(
+      join(folder, "slow.mjs"),
+      `export const train = {
+  length: 25600,
+  inputs: { x: { dtype: "float32", shape: [6] } },
+  hasLabels: true,
+  read: async ({ length }) => {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return {
+      inputs: { x: { dtype: "float32", shape: [length, 6], data: new Float32Array(length * 6) } },
+      labels: { dtype: "int64", shape: [length], data: new BigInt64Array(length) },
+    };
+  },
+};
+`,
+    );
+    const result = await runCli(["evaluate", "mlp.onnx", "--data", "module:slow.mjs"], folder, { signal: "SIGINT" });
+    expect(result.code).toBe(130);
+    expect(result.stderr).toMatch(/Stopping after this step\. .*error: Stopped after \d+ of 25600 samples\./s);
   });
 });
 
@@ -140,6 +166,27 @@ describe("compare", () => {
   test("another model's first value diverges first", async () => {
     const result = await run("compare", "conv.onnx", "other.onnx", ...cifar, "--limit", "4");
     expect(result.stdout).toContain("The first value that diverges (SQNR below 60 dB on 4 samples): conv1");
+  });
+});
+
+describe("external data", () => {
+  test("is found beside the model by every command", async () => {
+    const { graph, origin } = readOnnx(tinyConvNet(), { name: "conv" });
+    await mkdir(join(folder, "external"));
+    const parts: Uint8Array[] = [];
+    const externalData = { location: "weights.bin", append: (bytes: Uint8Array) => void parts.push(bytes.slice()) };
+    await put("external/model.onnx", writeOnnx({ graph, origin }, { opset: 13, externalData }));
+    await put("external/weights.bin", Buffer.concat(parts));
+    expect(parts.length).toBeGreaterThan(0);
+    expect((await run("compare", "conv.onnx", "external/model.onnx", ...cifar, "--json")).json()).toMatchObject({
+      firstDiverged: null,
+    });
+    expect((await run("evaluate", "external/model.onnx", ...cifar, "--json")).json()).toEqual(
+      (await run("evaluate", "conv.onnx", ...cifar, "--json")).json(),
+    );
+    expect((await run("inspect", "external/model.onnx", "--json")).json()).toMatchObject({
+      layers: [{ name: "conv1" }, {}, {}],
+    });
   });
 });
 

@@ -13,7 +13,12 @@ export interface CliResult {
   readonly json: () => unknown;
 }
 
-export function runCli(args: readonly string[], cwd: string): Promise<CliResult> {
+export interface CliOptions {
+  /** Sent once, when the command first writes to standard error. */
+  readonly signal?: NodeJS.Signals;
+}
+
+export function runCli(args: readonly string[], cwd: string, { signal }: CliOptions = {}): Promise<CliResult> {
   if (!existsSync(main)) throw new Error(`${main} is missing: run npm run build first.`);
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [main, ...args], { cwd });
@@ -21,6 +26,9 @@ export function runCli(args: readonly string[], cwd: string): Promise<CliResult>
     let stderr = "";
     child.stdout.on("data", (part) => {
       stdout += String(part);
+    });
+    child.stderr.once("data", () => {
+      if (signal) child.kill(signal);
     });
     child.stderr.on("data", (part) => {
       stderr += String(part);

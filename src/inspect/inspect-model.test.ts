@@ -1,0 +1,70 @@
+import { describe, expect, test } from "vitest";
+import { tensorOf } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
+import { inspectModel } from "./inspect-model.ts";
+
+const weight = (shape: readonly [number, number], scale = 1) =>
+  tensorOf(
+    "float32",
+    shape,
+    Array.from({ length: shape[0] * shape[1] }, (_, i) => (i % 2 === 0 ? scale : -3 * scale)),
+  );
+
+describe("inspectModel", () => {
+  test("counts parameters, bytes and multiply-adds of one sample, and takes importance along the output channels", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [8, 4] });
+    const y = build.node("MatMul", [x, build.constant(weight([4, 6]), "w")], {}, "y");
+    const inspection = inspectModel(build.graph([y]));
+    expect(inspection).toMatchObject({
+      parameters: 24,
+      sizeBytes: 96,
+      multiplyAdds: 24,
+      notQuantizable: [],
+      notDifferentiable: [],
+    });
+    expect(inspection.layers).toEqual([
+      {
+        name: "y",
+        node: "y",
+        op: "MatMul",
+        weightShape: [4, 6],
+        parameters: 24,
+        sizeBytes: 96,
+        multiplyAdds: 24,
+        importance: [1, 3, 1, 3, 1, 3],
+        canTrain: true,
+      },
+    ]);
+  });
+
+  test("says why a product cannot be quantized", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const square = build.node("MatMul", [x, build.node("Transpose", [x], { perm: [1, 0] }, "xT")], {}, "square");
+    expect(inspectModel(build.graph([square])).notQuantizable).toEqual([
+      { node: "square", op: "MatMul", reason: 'its second input "xT" is computed, not a constant weight' },
+    ]);
+  });
+
+  test("finds operators without a gradient and the layers that cannot train because of them", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const hidden = build.node("MatMul", [x, build.constant(weight([4, 6]), "w1")], {}, "hidden");
+    const steps = build.node(
+      "Cast",
+      [build.node("ArgMax", [hidden], { axis: 1, keepdims: 1 }, "steps")],
+      { to: "float32" },
+      "cast",
+    );
+    const y = build.node("MatMul", [steps, build.constant(weight([1, 3]), "w2")], {}, "y");
+    const { layers, notDifferentiable } = inspectModel(build.graph([y]));
+    expect(layers.map(({ name, canTrain }) => [name, canTrain])).toEqual([
+      ["hidden", false],
+      ["y", true],
+    ]);
+    expect(notDifferentiable).toEqual([
+      { node: "steps", op: "ArgMax", reason: 'ArgMax (node "steps") has no gradient' },
+    ]);
+  });
+});
