@@ -2,37 +2,43 @@
 
 import { tensorOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
-import { type AxisSlice, resolveSlices } from "../../../ops/slicing.ts";
 import type { Emitter } from "../emitter.ts";
-import { type Lowering, staticShapeOf } from "../lowering.ts";
+import { type Lowering, type LoweringContext, staticShapeOf } from "../lowering.ts";
 
-const SliceGradient: Lowering = ({ node, emit, input, type, set }) => {
-  const shape = numbersAttribute(node, "shape", []);
+/** Elements start, start + step, … (`count` of them) along `axis`. */
+interface AxisSlice {
+  readonly axis: number;
+  readonly start: number;
+  readonly step: number;
+  readonly count: number;
+}
+
+function slicesOf({ node, type }: LoweringContext): readonly AxisSlice[] {
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
-  const axes = list("axes");
-  const steps = numbersAttribute(
-    node,
-    "steps",
-    axes.map(() => 1),
-  );
-  const slices = resolveSlices(node, { starts: list("starts"), ends: list("ends"), axes, steps }, shape);
+  const counts = staticShapeOf(type(0));
+  const steps = list("steps");
+  return list("axes").map((axis, i) => ({ axis, start: list("starts")[i], step: steps[i] ?? 1, count: counts[axis] }));
+}
+
+const SliceGradient: Lowering = (context) => {
+  const { node, emit, input, type, set } = context;
+  const shape = numbersAttribute(node, "shape", []);
   const sizes = [...staticShapeOf(type(0))];
   const begins = shape.map(() => 0);
-  const ends = shape.map(() => 0);
   let value = input(0);
-  for (const { axis, start, step, count } of slices) {
-    const isSmall = shape[axis] <= largestProduct && type(0).dtype === "float32";
-    if (isSmall && step !== 1 && axis >= shape.length - 2 && shape.length >= 2) {
-      value = place(emit, value, { axis, start, step, count }, shape);
+  for (const slice of slicesOf(context)) {
+    const { axis, start, step, count } = slice;
+    const isProduct = step !== 1 && axis >= shape.length - 2 && shape.length >= 2 && shape[axis] <= largestProduct;
+    if (isProduct && type(0).dtype === "float32") {
+      value = place(emit, value, slice, shape);
       sizes[axis] = shape[axis];
       continue;
     }
     if (step < 0) value = reverse(emit, value, axis);
-    const stride = Math.abs(step);
-    if (stride > 1) value = spread(emit, value, sizes, axis, stride);
+    if (Math.abs(step) > 1) value = spread(emit, value, sizes, axis, Math.abs(step));
     begins[axis] = step < 0 ? start + (count - 1) * step : start;
-    ends[axis] = shape[axis] - begins[axis] - sizes[axis];
   }
+  const ends = shape.map((size, axis) => size - begins[axis] - sizes[axis]);
   const isWhole = [...begins, ...ends].every((pad) => pad === 0);
   set(0, isWhole ? emit.node("Identity", [value]) : emit.node("Pad", [value, emit.ints([...begins, ...ends])]));
 };

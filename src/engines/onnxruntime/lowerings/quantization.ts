@@ -32,7 +32,8 @@ const bound = (context: LoweringContext, input: number): number | undefined => {
 
 function quantizerOf(context: LoweringContext, first: 0 | 1): Quantizer {
   const { node, block, type, lies } = context;
-  const axis = numberAttribute(node, "axis");
+  const given = numberAttribute(node, "axis");
+  const axis = given === undefined || given >= 0 ? given : given + type(first).shape.length;
   const readsBlocked = axis === undefined && canBlock(type(first), block) && lies(first, "blocked");
   return {
     context,
@@ -243,7 +244,7 @@ function insideMask(quantizer: Quantizer): string {
 /** The definition itself, for weights: small, per channel, perhaps of some rows. */
 function channelGradient(quantizer: Quantizer): void {
   const { context, axis, dtype } = quantizer;
-  const { emit, input, set, wants, has, type } = context;
+  const { emit, input, set, wants, type } = context;
   const { x, scale, low, high } = chosenRows(quantizer, parametersOf(quantizer));
   const dy = input(0);
   const ratio = emit.node("Div", [x, scale]);
@@ -261,7 +262,7 @@ function channelGradient(quantizer: Quantizer): void {
   }
   if (wants(2)) {
     const outside = emit.node("Mul", [emit.node("Sub", [dx, dy]), scale]);
-    set(2, has(3) ? sum(outside) : emit.node("Mul", [sum(dx), emit.scalar(0, dtype)]));
+    set(2, sum(outside));
   }
 }
 

@@ -1,0 +1,118 @@
+// Every operator on every engine, against the reference engine in float64.
+import { describe, expect, test } from "vitest";
+import type { Engine } from "../../src/engines/engine.ts";
+import { encodeGraph } from "../../src/engines/onnxruntime/encode-graph.ts";
+import { lower } from "../../src/engines/onnxruntime/lower.ts";
+import { ownOps } from "../../src/engines/onnxruntime/lowerings/index.ts";
+import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
+import { createSession } from "../../src/engines/onnxruntime/session.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { isFloat } from "../../src/ir/dtype.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
+import { opDefinition } from "../../src/ops/index.ts";
+import { buildOn } from "../../src/ops/infer.ts";
+import { type Example, titleOf } from "../gradients/examples/example.ts";
+import { examples } from "../gradients/examples/index.ts";
+import { type CloseOptions, expectClose } from "../support/close.ts";
+import { engineExamples } from "./engine-examples.ts";
+
+interface Case {
+  readonly graph: Graph;
+  readonly inputs: ReadonlyMap<string, Tensor>;
+}
+
+const cast = (dtype: "float32" | "float64") => (input: Tensor | undefined) =>
+  input && isFloat(input.dtype) ? castTensor(input, dtype) : input;
+
+/** Scalars that are floats stay constants, as quantizers' bounds are; integers other than rows too, so that shapes are known. */
+function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dtype: "float32" | "float64"): Case {
+  const build = buildOn();
+  const fed = new Map<string, Tensor>();
+  const names = inputs.map(cast(dtype)).map((input, i) => {
+    if (!input) return undefined;
+    const isRows = ownOps.some((own) => own === op) && input.dtype === "int64";
+    const isBound = /^FakeQuantize/.test(op) && i >= inputs.length - 2 - Number(inputs.at(-1)?.dtype === "int64");
+    if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows)) return build.constant(input, `input${i}`);
+    fed.set(`input${i}`, input);
+    return build.input(`input${i}`, { dtype: input.dtype, shape: isRows ? ["rows"] : input.shape });
+  });
+  const results = build.nodes(
+    op,
+    names,
+    Array.from({ length: outputs }, () => true),
+    attributes,
+  );
+  return { graph: build.graph([...results]), inputs: fed };
+}
+
+type Run = (given: Case) => Promise<readonly Tensor[]>;
+
+const runOn =
+  (engine: Engine): Run =>
+  async ({ graph, inputs }) => {
+    const executable = await engine.compile(graph, { threads: 1 });
+    const results = await executable.bind(await engine.variables(new Map())).run(inputs);
+    await executable.dispose();
+    return graph.outputs.map((name) => results.get(name) as Tensor);
+  };
+
+/** The same lowering without blocked convolutions, as on processors and builds that have none. */
+const runWithoutBlocks: Run = async ({ graph, inputs }) => {
+  const lowered = lower(graph, { block: 0 });
+  const session = await createSession(encodeGraph(lowered.graph), { threads: 1 });
+  const results = await session.run(new Map([...inputs].filter(([name]) => lowered.graph.inputs.includes(name))));
+  await session.dispose();
+  return graph.outputs.map((name) => results.get(lowered.outputs.get(name) ?? "") as Tensor);
+};
+
+const reference = runOn(createReferenceEngine());
+
+/** Sums of many float32 products and quotients of sums that cancel. */
+const widened = new Map<string, CloseOptions["widen"]>([
+  ...["Conv", "ConvGradientInput", "ConvGradientWeight"].map(
+    (op) => [op, { factor: 4, because: "sums hundreds of float32 products" }] as const,
+  ),
+  ["FakeQuantizeGradient", { factor: 100, because: "dscale is a difference of two sums of thousands of products" }],
+  ["BatchNormalizationTraining", { factor: 8, because: "the variance is a difference of float32 means" }],
+  ["BatchNormalizationTrainingGradient", { factor: 8, because: "dgamma is a difference of float32 sums" }],
+]);
+
+/** What was computed from float32 inputs is no more exact than these, whatever it is cast to. */
+const toleranceOf = ({ dtype }: Tensor): Tensor["dtype"] => (dtype === "float64" ? "float32" : dtype);
+
+interface Skip {
+  readonly op: string;
+  readonly reason: string;
+}
+
+function testEngine(name: string, run: Run, { skip = [] }: { readonly skip?: readonly Skip[] } = {}): void {
+  const all = [...examples, ...engineExamples].map((example, i) => [`${i}: ${titleOf(example)}`, example] as const);
+  describe(`${name} agrees with the reference engine`, () => {
+    for (const [title, example] of all) {
+      const skipped = skip.find(({ op }) => op === example.op);
+      test.skipIf(skipped !== undefined)(skipped ? `${title} (${skipped.reason})` : title, async () => {
+        const actual = await run(caseOf(example, "float32"));
+        const expected = await reference(caseOf(example, "float64"));
+        const widen = widened.get(example.op);
+        actual.forEach((output, i) => {
+          const wanted = cast(output.dtype === "float64" ? "float64" : "float32")(expected[i]) as Tensor;
+          expectClose(output, wanted, {
+            what: `${example.op} output ${i}`,
+            as: toleranceOf(output),
+            ...(widen ? { widen } : {}),
+          });
+        });
+      });
+    }
+  });
+}
+
+testEngine("the reference engine in float32", reference);
+testEngine("the onnxruntime engine", runOn(createOnnxRuntimeEngine()));
+testEngine("the onnxruntime engine without blocks", runWithoutBlocks);
+
+test("every operator of ours has an example", () => {
+  const tested = new Set([...examples, ...engineExamples].map(({ op }) => op));
+  expect(ownOps.filter((op) => !tested.has(op) || !opDefinition(op))).toEqual([]);
+});
