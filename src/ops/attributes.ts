@@ -3,15 +3,25 @@ import { FrostbitError } from "../ir/errors.ts";
 import { type Attribute, describeNode, type Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
-function typed<T extends Attribute>(node: Node, name: string, what: string, is: (value: Attribute) => value is T): T | undefined {
+function typed<T extends Attribute>(
+  node: Node,
+  name: string,
+  what: string,
+  is: (value: Attribute) => value is T,
+): T | undefined {
   const value = node.attributes[name];
   if (value === undefined) return undefined;
-  if (!is(value)) throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: attribute "${name}" is ${JSON.stringify(value)}; expected ${what}.`);
+  if (!is(value))
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `${describeNode(node)}: attribute "${name}" is ${JSON.stringify(value)}; expected ${what}.`,
+    );
   return value;
 }
 const isNumber = (value: Attribute): value is number => typeof value === "number";
 const isString = (value: Attribute): value is string => typeof value === "string";
-const isNumbers = (value: Attribute): value is readonly number[] => Array.isArray(value) && value.every((v) => typeof v === "number");
+const isNumbers = (value: Attribute): value is readonly number[] =>
+  Array.isArray(value) && value.every((v) => typeof v === "number");
 const isTensor = (value: Attribute): value is Tensor => typeof value === "object" && "dtype" in value;
 
 export function numberAttribute(node: Node, name: string): number | undefined;
@@ -26,11 +36,16 @@ export function stringAttribute(node: Node, name: string, fallback: string): str
 
 export function numbersAttribute(node: Node, name: string): readonly number[] | undefined;
 export function numbersAttribute(node: Node, name: string, fallback: readonly number[]): readonly number[];
-export function numbersAttribute(node: Node, name: string, fallback?: readonly number[]): readonly number[] | undefined {
+export function numbersAttribute(
+  node: Node,
+  name: string,
+  fallback?: readonly number[],
+): readonly number[] | undefined {
   return typed(node, name, "a list of numbers", isNumbers) ?? fallback;
 }
 
-export const tensorAttribute = (node: Node, name: string): Tensor | undefined => typed(node, name, "a tensor", isTensor);
+export const tensorAttribute = (node: Node, name: string): Tensor | undefined =>
+  typed(node, name, "a tensor", isTensor);
 
 /** A SHAPE_MISMATCH error: `Conv (node "/a"): <what>`. */
 export const mismatch = (node: Node, what: string): FrostbitError =>

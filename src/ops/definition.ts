@@ -1,7 +1,8 @@
 // What the compiler must know about one operator.
+
+import type { Builder } from "../ir/builder.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import type { Builder } from "../ir/builder.ts";
 
 export interface InferContext {
   readonly node: Node;
@@ -43,7 +44,11 @@ export interface Cost {
 }
 
 /** Shapes are static numbers (symbolic sizes are counted as 1). */
-export type CostRule = (inputs: readonly (readonly number[] | undefined)[], outputs: readonly (readonly number[])[], node: Node) => Cost;
+export type CostRule = (
+  inputs: readonly (readonly number[] | undefined)[],
+  outputs: readonly (readonly number[])[],
+  node: Node,
+) => Cost;
 
 export interface OpDefinition {
   readonly infer: InferRule;

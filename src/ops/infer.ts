@@ -1,16 +1,18 @@
 // Types of a node's outputs, from the operator's shape rule.
-import { FrostbitError } from "../ir/errors.ts";
-import { describeNode, type Dim, type Node } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+
 import { type Builder, createBuilder, type InferNode } from "../ir/builder.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { type Dim, describeNode } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { opDefinition } from "./index.ts";
 
 const maxElements = 1024;
 
 function elementsOf(constant: Tensor | undefined): readonly Dim[] | undefined {
-  if (!constant || constant.data.length > maxElements || !/^(u?int(32|64)|bool)$/.test(constant.dtype)) return undefined;
+  if (!constant || constant.data.length > maxElements || !/^(u?int(32|64)|bool)$/.test(constant.dtype))
+    return undefined;
   return toNumbers(constant);
 }
 
