@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-const main = join(import.meta.dirname, "../../dist/cli/main.js");
+export const cliPath = join(import.meta.dirname, "../../dist/cli/main.js");
 
 export interface CliResult {
   readonly code: number | null;
@@ -19,9 +19,9 @@ export interface CliOptions {
 }
 
 export function runCli(args: readonly string[], cwd: string, { signal }: CliOptions = {}): Promise<CliResult> {
-  if (!existsSync(main)) throw new Error(`${main} is missing: run npm run build first.`);
+  if (!existsSync(cliPath)) throw new Error(`${cliPath} is missing: run npm run build first.`);
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [main, ...args], { cwd });
+    const child = spawn(process.execPath, [cliPath, ...args], { cwd });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (part) => {
