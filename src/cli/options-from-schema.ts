@@ -45,7 +45,11 @@ const placeholders: Readonly<Record<string, string>> = {
 };
 
 function printDefault(value: unknown): string {
-  if (value === undefined || (typeof value === "object" && value !== null && Object.keys(value).length === 0))
+  if (
+    value === undefined ||
+    value === false ||
+    (typeof value === "object" && value !== null && Object.keys(value).length === 0)
+  )
     return "";
   return ` (default: ${Array.isArray(value) ? value.join(",") : String(value)})`;
 }

@@ -1,0 +1,60 @@
+import { CommanderError } from "commander";
+import { describe, expect, test } from "vitest";
+import { FrostbitError } from "../ir/errors.ts";
+import { parseInstructionSets } from "../node/examine-machine.ts";
+import { failureOf } from "./errors.ts";
+import { formatCount, formatTable } from "./table.ts";
+
+describe("failures", () => {
+  test("the user's are their message, exit code 1", () => {
+    expect(failureOf(new FrostbitError("BAD_DATA", "x.npy is empty."), false)).toEqual({
+      message: "error: x.npy is empty.",
+      exitCode: 1,
+    });
+  });
+
+  test("an interruption exits with 130", () => {
+    expect(failureOf(new FrostbitError("ABORTED", "Stopped."), false).exitCode).toBe(130);
+  });
+
+  test("ours say so and exit with 70, the stack with --verbose", () => {
+    const error = new Error("internal: no such value");
+    expect(failureOf(error, false)).toEqual({
+      message:
+        "internal: no such value This is a bug in frostbit; please report it. Run again with --verbose for the stack.",
+      exitCode: 70,
+    });
+    expect(failureOf(new TypeError("x is undefined"), true).message).toMatch(
+      /^internal: x is undefined[^\n]*\nTypeError: .*\n {4}at /,
+    );
+  });
+
+  test("commander has already printed its own; help is no failure", () => {
+    expect(failureOf(new CommanderError(0, "commander.help", ""), false)).toEqual({ message: "", exitCode: 0 });
+    expect(failureOf(new CommanderError(1, "commander.unknownOption", ""), false).exitCode).toBe(1);
+  });
+});
+
+test("tables have columns as wide as their widest cell", () => {
+  expect(
+    formatTable(
+      ["name", "n"],
+      [
+        ["a", "10"],
+        ["long one", "2"],
+      ],
+      ["left", "right"],
+    ),
+  ).toBe(["name       n", "────────  ──", "a         10", "long one   2"].join("\n"));
+});
+
+test("counts are printed with three digits", () => {
+  expect([7, 999, 1000, 40_551_000, 2.99e9].map(formatCount)).toEqual(["7", "999", "1.00 k", "40.6 M", "2.99 G"]);
+});
+
+test("instruction sets are those of the first processor that matter", () => {
+  const x86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 fma avx512_vnni\n\nprocessor\t: 1\nflags\t\t: amx_int8\n";
+  expect(parseInstructionSets(x86)).toEqual(["avx2", "fma", "avx512_vnni"]);
+  expect(parseInstructionSets("Features\t: fp asimd asimddp i8mm")).toEqual(["asimd", "asimddp", "i8mm"]);
+  expect(parseInstructionSets("")).toEqual([]);
+});
