@@ -21,11 +21,11 @@ describe("failures", () => {
     const error = new Error("internal: no such value");
     expect(failureOf(error, false)).toEqual({
       message:
-        "internal: no such value This is a bug in frostbit; please report it. Run again with --verbose for the stack.",
+        "internal: no such value. This is a bug in frostbit; please report it. Run again with --verbose for the stack.",
       exitCode: 70,
     });
     expect(failureOf(new TypeError("x is undefined"), true).message).toMatch(
-      /^internal: x is undefined[^\n]*\nTypeError: .*\n {4}at /,
+      /^internal: x is undefined\.[^\n]*\nTypeError: .*\n {4}at /,
     );
   });
 

@@ -18,7 +18,7 @@ export function failureOf(error: unknown, verbose: boolean): Failure {
     const exitCode = error.code === "ABORTED" ? exitCodes.interrupted : exitCodes.user;
     return { message: `error: ${error.message}${stack}`, exitCode };
   }
-  const text = error instanceof Error ? error.message : String(error);
+  const text = (error instanceof Error ? error.message : String(error)).replace(/[^.!?]$/, "$&.");
   const hint = verbose ? "" : " Run again with --verbose for the stack.";
   return {
     message: `${text.startsWith("internal:") ? "" : "internal: "}${text} This is a bug in frostbit; please report it.${hint}${stack}`,
