@@ -23,6 +23,7 @@ import {
 } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
+import { withProgram } from "../training/with-program.ts";
 
 /** Named input tensors, a batch a time; each call starts over with the same batches. */
 export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
@@ -129,13 +130,8 @@ async function observe(
   phase: string,
   see: (output: (name: string) => Tensor) => void,
 ): Promise<void> {
-  const executable = await context.engine.compile(
-    graph,
-    context.threads === undefined ? {} : { threads: context.threads },
-  );
-  const program = executable.bind(await context.engine.variables(new Map()));
-  let done = 0;
-  try {
+  const done = await withProgram(graph, context, async (program) => {
+    let count = 0;
     for await (const inputs of batches()) {
       const outputs = await program.run(inputs, context.signal ? { signal: context.signal } : {});
       see((name) => {
@@ -143,12 +139,11 @@ async function observe(
         assert(found, `calibration output "${name}" is missing`);
         return found;
       });
-      done += inputs.values().next().value?.shape[0] ?? 0;
-      context.onProgress?.({ phase, done, total: options.calibrationSamples });
+      count += inputs.values().next().value?.shape[0] ?? 0;
+      context.onProgress?.({ phase, done: count, total: options.calibrationSamples });
     }
-  } finally {
-    await executable.dispose();
-  }
+    return count;
+  });
   if (done === 0)
     throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
 }

@@ -7,6 +7,7 @@ import type { Graph } from "../ir/graph.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Context } from "../training/context.ts";
 import { logitsOf } from "../training/loss.ts";
+import { withProgram } from "../training/with-program.ts";
 import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
 
 export const evaluationBatch = 250;
@@ -25,27 +26,16 @@ export async function evaluateGraph(
       `Dataset "${dataset.name}" has no labels, so no accuracy can be measured on it. Give --test-data with labels.`,
     );
   const logits = logitsOf(graph);
-  const executable = await context.engine.compile(
-    removeDeadNodes({ ...graph, outputs: [logits] }),
-    context.threads === undefined ? {} : { threads: context.threads },
-  );
-  try {
-    const program = executable.bind(await context.engine.variables(new Map()));
+  return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
     const score = emptyScore();
     for await (const batch of batches(dataset, { batchSize: evaluationBatch, preprocess })) {
       const outputs = await program.run(batch.inputs, context.signal ? { signal: context.signal } : {});
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");
       addScores(score, scores, batch.labels, false);
-      context.onProgress?.({
-        phase,
-        done: score.samples,
-        total: dataset.length,
-        note: `top-1 ${accuracyOf(score).top1.toFixed(2)} %`,
-      });
+      const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
+      context.onProgress?.({ phase, done: score.samples, total: dataset.length, note });
     }
     return accuracyOf(score);
-  } finally {
-    await executable.dispose();
-  }
+  });
 }

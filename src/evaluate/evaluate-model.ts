@@ -9,6 +9,8 @@ import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
 
 export interface EvaluateOptions {
   readonly preprocess: Preprocess;
+  /** What the progress shown is called. */
+  readonly phase?: string;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: { phase: string; done: number; total: number; note: string }) => void;
 }
@@ -17,7 +19,7 @@ const defaultBatch = 256;
 
 /** Runs the whole dataset through a file's first output, which must hold class scores or probabilities. */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Accuracy> {
-  const { preprocess, signal, onProgress } = options;
+  const { preprocess, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels)
     throw new FrostbitError(
       "BAD_DATA",
@@ -37,7 +39,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
     assert(batch.labels, "batch without labels");
     addScores(score, scores, batch.labels, areProbabilities);
     const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
-    onProgress?.({ phase: "evaluate", done: score.samples, total: dataset.length, note });
+    onProgress?.({ phase, done: score.samples, total: dataset.length, note });
   }
   return accuracyOf(score);
 }

@@ -2,6 +2,7 @@
 // input, and end to end.
 
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
+import type { ModelFile } from "../evaluate/model-file.ts";
 import { argmax } from "../evaluate/score.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, producers } from "../ir/graph.ts";
@@ -13,14 +14,11 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
 import type { Context } from "../training/context.ts";
+import { withProgram } from "../training/with-program.ts";
 import type { Exported } from "./qdq.ts";
 
-/** A file opened in the runtime as a user would open it: default optimizations. */
-export interface DeployedModel {
-  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
-  dispose(): Promise<void>;
-}
-export type OpenDeployed = (bytes: Uint8Array) => Promise<DeployedModel>;
+/** Opens a file in the runtime as a user would open it: default optimizations. */
+export type OpenDeployed = (bytes: Uint8Array) => Promise<ModelFile>;
 
 /** What an export must reach, or the command fails. Written down in docs/internals/numerics.md with what was measured. */
 export const thresholds = {
@@ -66,23 +64,24 @@ export async function verifyExport(
   const layers = await openLayers(exported, spans, open);
   const deployed = await open(bytes);
   const watched = [...new Set([...folded.graph.outputs, ...spans.flatMap(({ input, output }) => [input, output])])];
-  const executable = await context.engine.compile(
-    removeDeadNodes({ ...folded.graph, outputs: watched.filter((value) => !folded.graph.inputs.includes(value)) }),
-    context.threads === undefined ? {} : { threads: context.threads },
-  );
-  const program = executable.bind(await context.engine.variables(new Map()));
+  const graph = removeDeadNodes({
+    ...folded.graph,
+    outputs: watched.filter((value) => !folded.graph.inputs.includes(value)),
+  });
   const whole: EndToEnd = { difference: noDifference, agreeing: 0, samples: 0 };
   const steps = spans.map(() => 0);
   try {
-    for (const [index, inputs] of batches.entries()) {
-      const values = new Map([...inputs, ...(await program.run(inputs))]);
-      compareEndToEnd(folded.graph.outputs[0], values, await deployed.run(inputs), whole);
-      for (const [i, span] of spans.entries())
-        steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
-      context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
-    }
+    await withProgram(graph, context, async (program) => {
+      for (const [index, inputs] of batches.entries()) {
+        const values = new Map([...inputs, ...(await program.run(inputs))]);
+        compareEndToEnd(folded.graph.outputs[0], values, await deployed.run(inputs), whole);
+        for (const [i, span] of spans.entries())
+          steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
+        context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
+      }
+    });
   } finally {
-    await Promise.all([executable.dispose(), deployed.dispose(), ...layers.map((layer) => layer.dispose())]);
+    await Promise.all([deployed.dispose(), ...layers.map((layer) => layer.dispose())]);
   }
   return {
     samples: whole.samples,
@@ -136,7 +135,7 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   };
 }
 
-const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<DeployedModel[]> =>
+const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<ModelFile[]> =>
   Promise.all(
     spans.map(({ input, output }) =>
       open(
@@ -154,11 +153,7 @@ function tensorNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor 
   return found;
 }
 
-async function compareLayer(
-  span: LayerSpan,
-  values: ReadonlyMap<string, Tensor>,
-  layer: DeployedModel,
-): Promise<number> {
+async function compareLayer(span: LayerSpan, values: ReadonlyMap<string, Tensor>, layer: ModelFile): Promise<number> {
   const expected = numbersOf(tensorNamed(values, span.output));
   const outputs = await layer.run(new Map([[span.input, tensorNamed(values, span.input)]]));
   const actual = numbersOf(tensorNamed(outputs, span.output));

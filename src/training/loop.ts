@@ -14,6 +14,7 @@ import type { Optimizer } from "./optimizer.ts";
 import type { TrainingOptions } from "./options.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "./step.ts";
+import { compileOptions } from "./with-program.ts";
 
 /** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
 export interface PlanSource {
@@ -30,7 +31,14 @@ export interface TrainingJob {
   readonly steps: number;
   /** Full batches from step `start` on. */
   readonly batches: (start: number) => AsyncIterable<Batch>;
-  readonly checkpoints?: { readonly storage: Storage; readonly fingerprint: string; readonly resume: boolean };
+  readonly checkpoints?: CheckpointOptions;
+}
+
+export interface CheckpointOptions {
+  readonly storage: Storage;
+  /** What the run is of; a checkpoint of another is refused. */
+  readonly fingerprint: string;
+  readonly resume: boolean;
 }
 
 export interface TrainingResult {
@@ -126,10 +134,7 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
     ...(job.teacher ? { teacher: job.teacher } : {}),
   });
   if (isFirst) await run.variables.add(step.initial);
-  const executable = await context.engine.compile(
-    step.graph,
-    context.threads === undefined ? {} : { threads: context.threads },
-  );
+  const executable = await context.engine.compile(step.graph, compileOptions(context));
   run.compiled = { key, step, executable, program: executable.bind(run.variables) };
 }
 

@@ -1,0 +1,21 @@
+// Compiles a graph without variables for as long as it is used.
+import type { CompileOptions, Program } from "../engines/engine.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Context } from "./context.ts";
+
+export const compileOptions = ({ threads }: Context): CompileOptions => (threads === undefined ? {} : { threads });
+
+export async function withProgram<T>(
+  graph: Graph,
+  context: Context,
+  use: (program: Program) => Promise<T>,
+): Promise<T> {
+  const executable = await context.engine.compile(graph, compileOptions(context));
+  const variables = await context.engine.variables(new Map());
+  try {
+    return await use(executable.bind(variables));
+  } finally {
+    variables.dispose();
+    await executable.dispose();
+  }
+}
