@@ -6,7 +6,13 @@ import { givenWindow, spanOf, type Window } from "../../../ops/window.ts";
 import { blockedConv, blockFilter } from "../blocked-convolution.ts";
 import { canBlock, type Lowering, type LoweringContext, staticShapeOf, toPlain } from "../lowering.ts";
 import { passThrough } from "./elementwise.ts";
-import { weightGradientByProduct, weightGradientInBlocks } from "./weight-gradient.ts";
+import { weightGradientOfOpenChannels } from "./open-channels.ts";
+import {
+  canMoveRows,
+  weightGradientByProduct,
+  weightGradientInBlocks,
+  weightGradientOfRows,
+} from "./weight-gradient.ts";
 
 const isPlane = ({ type }: LoweringContext, input: number): boolean =>
   type(input).dtype === "float32" && type(input).shape.length === 4 && isStatic(type(input).shape);
@@ -191,6 +197,10 @@ function transposedConvolution({ node, emit, input, set }: LoweringContext, { wi
 
 const ConvGradientWeight: Lowering = (context) => {
   const { block, type } = context;
+  if (!isStatic(type(1).shape)) {
+    weightGradientOfOpenChannels(context);
+    return;
+  }
   const isBlocked =
     block > 0 &&
     isPlane(context, 0) &&
@@ -198,7 +208,8 @@ const ConvGradientWeight: Lowering = (context) => {
     isUngrouped(context) &&
     staticShapeOf(type(0))[0] % block === 0;
   const rows = staticShapeOf(type(0))[1];
-  if (isBlocked && rows >= block) weightGradientInBlocks(context);
+  if (context.has(2) && canMoveRows(context)) weightGradientOfRows(context);
+  else if (isBlocked && rows >= block && !context.has(2)) weightGradientInBlocks(context);
   else weightGradientByProduct(context);
 };
 

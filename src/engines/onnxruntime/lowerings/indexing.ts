@@ -1,17 +1,8 @@
 // The gradient of Slice: dy in its place among zeros.
 
-import { tensorOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import type { Emitter } from "../emitter.ts";
 import { type Lowering, type LoweringContext, staticShapeOf } from "../lowering.ts";
-
-/** Elements start, start + step, … (`count` of them) along `axis`. */
-interface AxisSlice {
-  readonly axis: number;
-  readonly start: number;
-  readonly step: number;
-  readonly count: number;
-}
 
 function slicesOf({ node, type }: LoweringContext): readonly AxisSlice[] {
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
@@ -19,6 +10,8 @@ function slicesOf({ node, type }: LoweringContext): readonly AxisSlice[] {
   const steps = list("steps");
   return list("axes").map((axis, i) => ({ axis, start: list("starts")[i], step: steps[i] ?? 1, count: counts[axis] }));
 }
+
+import { type AxisSlice, largestPlaced, place } from "../place.ts";
 
 const SliceGradient: Lowering = (context) => {
   const { node, emit, input, type, set } = context;
@@ -28,9 +21,9 @@ const SliceGradient: Lowering = (context) => {
   let value = input(0);
   for (const slice of slicesOf(context)) {
     const { axis, start, step, count } = slice;
-    const isProduct = step !== 1 && axis >= shape.length - 2 && shape.length >= 2 && shape[axis] <= largestProduct;
+    const isProduct = step !== 1 && axis >= shape.length - 2 && shape.length >= 2 && shape[axis] <= largestPlaced;
     if (isProduct && type(0).dtype === "float32") {
-      value = place(emit, value, slice, shape);
+      value = place(emit, value, slice, { rank: shape.length, size: shape[axis] });
       sizes[axis] = shape[axis];
       continue;
     }
@@ -42,27 +35,6 @@ const SliceGradient: Lowering = (context) => {
   const isWhole = [...begins, ...ends].every((pad) => pad === 0);
   set(0, isWhole ? emit.node("Identity", [value]) : emit.node("Pad", [value, emit.ints([...begins, ...ends])]));
 };
-
-/** Up to this size a product with a matrix of zeros and ones is faster than padding single elements (1 against 12 ms at 16 → 32). */
-const largestProduct = 256;
-
-/** Puts the elements of one of the last two axes into their places: times [count, size], or [size, count] times. */
-function place(
-  emit: Emitter,
-  value: string,
-  { axis, start, step, count }: AxisSlice,
-  shape: readonly number[],
-): string {
-  const size = shape[axis];
-  const isLast = axis === shape.length - 1;
-  const matrix = new Float32Array(count * size);
-  for (let i = 0; i < count; i++) {
-    const at = start + i * step;
-    matrix[isLast ? i * size + at : at * count + i] = 1;
-  }
-  const places = emit.constant(tensorOf("float32", isLast ? [count, size] : [size, count], matrix));
-  return emit.node("MatMul", isLast ? [value, places] : [places, value]);
-}
 
 const reverse = (emit: Emitter, value: string, axis: number): string =>
   emit.node("Slice", [value, emit.ints([-1]), emit.ints([-(2 ** 31)]), emit.ints([axis]), emit.ints([-1])]);

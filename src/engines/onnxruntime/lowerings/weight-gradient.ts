@@ -5,7 +5,8 @@ import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { givenWindow, spanOf, type Window } from "../../../ops/window.ts";
 import { blockedConv, roundUp } from "../blocked-convolution.ts";
 import type { Emitter } from "../emitter.ts";
-import { type LoweringContext, matMulTransposed, staticShapeOf, toBlocked } from "../lowering.ts";
+import { canBlock, type LoweringContext, matMulTransposed, staticShapeOf, toBlocked } from "../lowering.ts";
+import { largestPlaced, place } from "../place.ts";
 
 interface WeightGradient {
   readonly window: Window;
@@ -63,7 +64,8 @@ export function weightGradientInBlocks(context: LoweringContext): void {
   const taps = sizeOf(window.kernel);
   const split = emit.reshape(product, [channels, -1, taps, block]);
   const whole = emit.reshape(emit.transpose(split, [1, 3, 0, 2]), [-1, channels, ...window.kernel]);
-  set(0, keepRows(context, whole, gradient.rows));
+  const isWhole = gradient.rows % block === 0;
+  set(0, isWhole ? whole : emit.node("Slice", [whole, emit.ints([0]), emit.ints([gradient.rows]), emit.ints([0])]));
 }
 
 /** x with the images as channels, padded: [C, N/block, reach, block of N]. Padding is fastest once the images are innermost. */
@@ -80,34 +82,88 @@ function inputOfImages(context: LoweringContext, gradient: WeightGradient): stri
   return emit.reshape(whole, [channels, batch, ...reach]);
 }
 
-/** dy, as a filter over images: [M/block, N/block, places, block of N, block of M]. */
-function imageFilter(context: LoweringContext, { batch, rows, places }: WeightGradient): string {
-  const { emit, input, block, has } = context;
-  const isWhole = !has(2) && rows % block === 0;
-  const blocked = isWhole ? input(0, "blocked") : toBlocked(emit, filledRows(context, rows));
+/** dy, as a filter over images: [M/block, N/block, places, block of N, block of M], the last block filled up with zeros. */
+function imageFilter({ emit, input, block }: LoweringContext, { batch, rows, places }: WeightGradient): string {
+  const missing = roundUp(rows, block) - rows;
+  const filled = emit.ints([0, 0, 0, 0, 0, missing, 0, 0]);
+  const blocked = missing === 0 ? input(0, "blocked") : toBlocked(emit, emit.node("Pad", [input(0), filled]));
   const split = emit.reshape(blocked, [batch / block, block, -1, sizeOf(places), block]);
   return emit.reshape(emit.transpose(split, [2, 0, 3, 1, 4]), [-1, batch, ...places]);
 }
 
-/** The chosen channels of dy, filled up with zeros to whole blocks, at least one. */
-function filledRows(context: LoweringContext, rows: number): string {
-  const { emit, block, has, input } = context;
-  if (!has(2)) return emit.node("Pad", [input(0), emit.ints([0, 0, 0, 0, 0, roundUp(rows, block) - rows, 0, 0])]);
-  const count = emit.node("Shape", [input(2)]);
-  const blocks = emit.node("Div", [
-    emit.node("Add", [emit.node("Max", [count, emit.ints([1])]), emit.ints([block - 1])]),
-    emit.ints([block]),
-  ]);
-  const missing = emit.node("Sub", [emit.node("Mul", [blocks, emit.ints([block])]), count]);
-  const pads = emit.node("Concat", [emit.ints([0, 0, 0, 0, 0]), missing, emit.ints([0, 0])], { axis: 0 });
-  return emit.node("Pad", [chosenRows(context), pads]);
+/** Whether the chosen rows of dy can be brought to the places of x. */
+export function canMoveRows({ node, has, type }: LoweringContext): boolean {
+  const { strides } = givenWindow(node, numbersAttribute(node, "kernel_shape", []));
+  const sizes = staticShapeOf(type(1)).slice(2);
+  const isDense = strides.every((stride) => stride === 1);
+  const isPlaced = sizes.length <= 2 && type(0).dtype === "float32" && sizes.every((size) => size <= largestPlaced);
+  return has(2) && numberAttribute(node, "group", 1) === 1 && (isDense || isPlaced);
 }
 
-/** Takes away the rows that filled up the last block. */
-function keepRows({ emit, block, has, input }: LoweringContext, dw: string, rows: number): string {
-  if (!has(2) && rows % block === 0) return dw;
-  const end = has(2) ? emit.node("Shape", [input(2)]) : emit.ints([rows]);
-  return emit.node("Slice", [dw, emit.ints([0]), end, emit.ints([0])]);
+/**
+ * Of some rows: x stays as it lies, and the rows of dy are moved once per tap, so that the time goes with the rows.
+ * dw[m, c, k] = Σ over n and places i of x of x[n, c, i] · dy[n, m, (i + pad − dilation·k) / stride]
+ */
+export function weightGradientOfRows(context: LoweringContext): void {
+  const { emit, input, set, lies, block, type } = context;
+  const { batch, channels, window } = weightGradientOf(context);
+  const taps = sizeOf(window.kernel);
+  const inner = sizeOf(staticShapeOf(type(1)).slice(2));
+  const moved = movedRows(context);
+  if (canBlock(type(1), block) && lies(1, "blocked")) {
+    const x = emit.reshape(input(1, "blocked"), [batch, channels / block, inner, block]);
+    const products = emit.node("MatMul", [emit.reshape(moved, [batch, 1, -1, inner]), x]); // [N, C/block, rows·taps, block]
+    const sum = emit.node("ReduceSum", [products, emit.ints([0])], { keepdims: 0 });
+    const split = emit.reshape(sum, [channels / block, -1, taps, block]);
+    set(0, reshapeRows(context, emit.transpose(split, [1, 0, 3, 2]), channels, window.kernel));
+    return;
+  }
+  const x = emit.reshape(input(1), [batch, channels, inner]);
+  const rows = emit.reshape(moved, [batch, -1, inner]);
+  const products = matMulTransposed(emit, rows, x, { dtype: type(0).dtype, rank: 3 }); // [N, rows·taps, C]
+  const sum = emit.node("ReduceSum", [products, emit.ints([0])], { keepdims: 0 });
+  const split = emit.reshape(sum, [-1, taps, channels]);
+  set(0, reshapeRows(context, emit.transpose(split, [0, 2, 1]), channels, window.kernel));
+}
+
+/** The rows of dy at the places of x that each tap meets, [N, rows, taps, places of x]. */
+function movedRows(context: LoweringContext): string {
+  const { emit, type } = context;
+  const { window, places } = weightGradientOf(context);
+  const sizes = staticShapeOf(type(1)).slice(2);
+  const margins = sizes.map((_, axis) => spanOf(window, axis) - 1);
+  const dense = places.map((count, axis) => (count - 1) * window.strides[axis] + 1);
+  const begins = margins.map((margin, axis) => margin - window.pads[axis]);
+  const ends = sizes.map((size, axis) => size + margins[axis] - dense[axis] - begins[axis]);
+  const whole = padded(emit, spreadRows(context), [0, 0, ...begins], [0, 0, ...ends]);
+  const axes = emit.ints(sizes.map((_, axis) => axis + 2));
+  const slices = offsetsOf(window.kernel).map((tap) => {
+    const starts = tap.map((offset, axis) => margins[axis] - offset * window.dilations[axis]);
+    const stops = starts.map((start, axis) => start + sizes[axis]);
+    return emit.node("Unsqueeze", [
+      emit.node("Slice", [whole, emit.ints(starts), emit.ints(stops), axes]),
+      emit.ints([2]),
+    ]);
+  });
+  return emit.node("Concat", slices, { axis: 2 });
+}
+
+/** The chosen rows of dy with zeros between them where the stride left places of x out. */
+function spreadRows(context: LoweringContext): string {
+  const { emit } = context;
+  const { window, places } = weightGradientOf(context);
+  const rank = places.length + 2;
+  const rows = chosenRows(context);
+  if (window.strides.every((stride) => stride === 1)) return rows;
+  // ONNX Runtime's MatMul does not broadcast over no rows: one row more, for the time being.
+  const last = places.map(() => 0);
+  const more = emit.node("Pad", [rows, emit.ints([0, 0, ...last, 0, 1, ...last])]);
+  const spread = places.reduce((value, count, i) => {
+    const step = window.strides[i];
+    if (step === 1) return value;
+    return place(emit, value, { axis: i + 2, start: 0, step, count }, { rank, size: (count - 1) * step + 1 });
+  }, more);
+  return emit.node("Slice", [spread, emit.ints([0]), emit.ints([-1]), emit.ints([1])]);
 }
 
 /** As products of dy with the shifted inputs, all taps in one: any rank, stride, dilation, group and dtype. */
