@@ -15,5 +15,4 @@ export function poolWindow(node: Node, x: readonly Dim[]): Window {
 export const poolAttributes = (node: Node, x: readonly Dim[]) => ({
   ...windowAttributes(poolWindow(node, x)),
   ceil_mode: numberAttribute(node, "ceil_mode", 0),
-  count_include_pad: numberAttribute(node, "count_include_pad", 0),
 });

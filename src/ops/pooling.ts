@@ -45,7 +45,8 @@ export const AveragePool: OpDefinition = {
     if (dy === undefined) return [];
     const { shape } = type(node.inputs[0]);
     const spatial = staticShape(node, "input's spatial sizes", shape.slice(2));
-    return [build.node("AveragePoolGradient", [dy], { ...poolAttributes(node, shape), spatial })];
+    const count_include_pad = numberAttribute(node, "count_include_pad", 0);
+    return [build.node("AveragePoolGradient", [dy], { ...poolAttributes(node, shape), count_include_pad, spatial })];
   },
   cost: costPerTap,
 };
