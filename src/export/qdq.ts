@@ -1,5 +1,4 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
-import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
@@ -9,12 +8,15 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { boundsOf, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
-/** packed: 4-bit and narrower values in ONNX's 4-bit types. int8: carried in 8 bits. */
+/**
+ * packed: 4-bit and narrower weights in ONNX's 4-bit type. int8: carried in 8 bits. Activations, which no file stores, are
+ * carried in 8 bits always: ONNX Runtime has no kernels for 4-bit ones, and its optimizer fails on them beside Clip and MaxPool.
+ */
 export type Storage = "packed" | "int8";
 
 export interface Exported {
   readonly model: OnnxModel;
-  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit types, whichever is newest. */
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights, whichever is newest. */
   readonly opset: number;
 }
 
@@ -26,22 +28,22 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     if (storage === "packed" && bits <= 4) constants.set(integers, { ...value, dtype: "int4" });
   }
   const nodes = folded.graph.nodes.flatMap((node) =>
-    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), storage, constants) : [node],
+    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), constants) : [node],
   );
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
-  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
+  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4");
   return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked ? 21 : 0) };
 }
 
-/** QuantizeLinear, a Clip where the bits fill no type, DequantizeLinear; the output keeps its name. */
-function quantizeNodes(quantizer: Quantizer, storage: Storage, constants: Map<string, Tensor>): Node[] {
+/** QuantizeLinear, a Clip where the bits do not fill the type, DequantizeLinear; the output keeps its name. */
+function quantizeNodes(quantizer: Quantizer, constants: Map<string, Tensor>): Node[] {
   const { bits, scale, value, output } = quantizer;
-  const dtype: DType = bits === 4 && storage === "packed" ? "uint4" : "uint8";
   const { high } = boundsOf(bits, false);
-  const zeroPoint = `${quantizer.zeroPoint}:${dtype}`;
+  const zeroPoint = `${quantizer.zeroPoint}:uint8`;
   const trained = constants.get(quantizer.zeroPoint);
   assert(trained, `zero point "${quantizer.zeroPoint}" is no constant`);
-  constants.set(zeroPoint, tensorOf(dtype, [], [Math.min(high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])))]));
+  const rounded = Math.min(high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])));
+  constants.set(zeroPoint, tensorOf("uint8", [], [rounded]));
   const integers = `${output}:integers`;
   const name = quantizer.node.name;
   const node = (op: string, inputs: readonly string[], to: string): Node => ({
@@ -51,7 +53,7 @@ function quantizeNodes(quantizer: Quantizer, storage: Storage, constants: Map<st
     outputs: [to],
     attributes: {},
   });
-  const isNarrow = dtype === "uint8" && bits < 8;
+  const isNarrow = bits < 8;
   const quantized = isNarrow ? `${integers}:wide` : integers;
   const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
   if (isNarrow) result.push(node("Clip", [quantized, bound(constants, 0), bound(constants, high)], integers));
