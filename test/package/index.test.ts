@@ -1,0 +1,53 @@
+// The package as a program sees it: what it exports, and what importing it costs.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+
+const root = join(import.meta.dirname, "../..");
+
+async function evaluate(code: string): Promise<unknown> {
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", code], {
+    cwd: root,
+  });
+  return JSON.parse(stdout);
+}
+
+test("the library exports these names", async () => {
+  const names = await evaluate(`console.log(JSON.stringify(Object.keys(await import("frostbit"))))`);
+  expect(names).toEqual([
+    "FrostbitError",
+    "buildOn",
+    "compareModels",
+    "evaluateGraph",
+    "evaluateModel",
+    "inspectModel",
+    "memoryDataset",
+    "openData",
+    "openDeployed",
+    "openTestData",
+    "quantizeFile",
+    "quantizeModel",
+    "readModel",
+    "readOnnx",
+    "reportSchema",
+    "resolvePreprocess",
+    "runOptions",
+    "selectEngine",
+    "tensor",
+    "tensorOf",
+    "writeOnnx",
+  ]);
+});
+
+test("importing the library does not load ONNX Runtime", async () => {
+  const loaded = `process.report.getReport().sharedObjects.filter((file) => file.includes("onnxruntime"))`;
+  const [before, after] = (await evaluate(`
+    await import("frostbit");
+    const before = ${loaded};
+    await import("onnxruntime-node");
+    console.log(JSON.stringify([before, ${loaded}]));
+  `)) as readonly (readonly string[])[];
+  expect(before).toEqual([]);
+  expect(after).not.toEqual([]);
+});
