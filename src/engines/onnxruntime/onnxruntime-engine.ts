@@ -39,8 +39,13 @@ function refuseUnsupported(graph: Graph): void {
   );
 }
 
-/** Training graphs must stay as they are: no integer kernels in place of fake quantization. */
-const trainingExtra = { session: { disable_quant_qdq: "1", set_denormal_as_zero: "1" } };
+/**
+ * Training graphs must stay as they are: no integer kernels in place of fake quantization. Threads that spin while they wait
+ * cost a third of the time when others want the processor (docs/decisions/0010).
+ */
+const trainingExtra = {
+  session: { disable_quant_qdq: "1", set_denormal_as_zero: "1", intra_op: { allow_spinning: "0" } },
+};
 
 /**
  * ONNX Runtime as an engine; `ort` is onnxruntime-node or onnxruntime-web, by default onnxruntime-node, loaded at the first
