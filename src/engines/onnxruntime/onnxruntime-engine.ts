@@ -41,7 +41,7 @@ function refuseUnsupported(graph: Graph): void {
 
 /**
  * Training graphs must stay as they are: no integer kernels in place of fake quantization. Threads that spin while they wait
- * cost a third of the time when others want the processor (docs/decisions/0010).
+ * cost a third of the time when others want the processor (docs/decisions/0011).
  */
 const trainingExtra = {
   session: { disable_quant_qdq: "1", set_denormal_as_zero: "1", intra_op: { allow_spinning: "0" } },
