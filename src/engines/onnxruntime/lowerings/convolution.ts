@@ -38,14 +38,20 @@ function paddedBias({ emit, block, input, has }: LoweringContext, channels: numb
   return missing === 0 ? input(2) : emit.node("Pad", [input(2), emit.ints([0, missing])]);
 }
 
+/** Every channel has a filter of its own. */
+const isDepthwise = ({ node }: LoweringContext, w: readonly number[]): boolean =>
+  w[1] === 1 && w[0] > 1 && numberAttribute(node, "group", 1) === w[0];
+
 const Conv: Lowering = (context) => {
   const { node, emit, block, input, type } = context;
   const w = staticShapeOf(type(1));
-  if (!fitsBlocks(context, w[1], w[0])) return passThrough(context);
-  const x = input(0, w[1] < block ? "plain" : "blocked");
+  const isByChannel = isDepthwise(context, w) && canBlock(type(0), block);
+  if (!isByChannel && !fitsBlocks(context, w[1], w[0])) return passThrough(context);
+  const x = input(0, isByChannel || w[1] >= block ? "blocked" : "plain");
   const filter = context.shared(`blocked:${node.inputs[1]}`, () => blockFilter(emit, input(1), w, block));
   const window = convolutionWindow(node, type(0).shape, w);
-  setBlocked(context, blockedConv(emit, [x, filter, paddedBias(context, w[0])], window), w[0]);
+  const group = isByChannel ? w[0] : 1;
+  setBlocked(context, blockedConv(emit, [x, filter, paddedBias(context, w[0])], window, { group }), w[0]);
 };
 
 interface InputGradient {
@@ -73,18 +79,22 @@ function turnedPads({ window, from, to }: InputGradient): readonly number[] {
   return [...begins, ...ends];
 }
 
-/** [M, C, k...] → [C, M, k... in reverse] */
-function turnFilter({ emit, input }: LoweringContext, rank: number): string {
-  const axes = Array.from({ length: rank }, (_, axis) => axis);
-  const spatial = axes.slice(2);
+/** [M, C/group, k...] → [C, M/group, k... in reverse] */
+function turnFilter({ node, emit, input }: LoweringContext, w: readonly number[]): string {
+  const group = numberAttribute(node, "group", 1);
+  const [rows, channels, ...kernel] = w;
+  const axes = kernel.map((_, axis) => axis + 2);
   const backwards = emit.node("Slice", [
     input(1),
-    emit.ints(spatial.map(() => -1)),
-    emit.ints(spatial.map(() => -(2 ** 31))),
-    emit.ints(spatial),
-    emit.ints(spatial.map(() => -1)),
+    emit.ints(axes.map(() => -1)),
+    emit.ints(axes.map(() => -(2 ** 31))),
+    emit.ints(axes),
+    emit.ints(axes.map(() => -1)),
   ]);
-  return emit.transpose(backwards, [1, 0, ...spatial]);
+  if (group === 1) return emit.transpose(backwards, [1, 0, ...axes]);
+  const split = emit.reshape(backwards, [group, rows / group, channels, ...kernel]);
+  const turned = emit.transpose(split, [0, 2, 1, ...axes.map((axis) => axis + 1)]);
+  return emit.reshape(turned, [group * channels, rows / group, ...kernel]);
 }
 
 const isOne = (value: number): boolean => value === 1;
@@ -93,31 +103,30 @@ const ConvGradientInput: Lowering = (context) => {
   const gradient = inputGradientOf(context);
   const { window, w } = gradient;
   const pads = turnedPads(gradient);
-  const isTurned = window.strides.every(isOne) && pads.every((pad) => pad >= 0) && isUngrouped(context);
+  const isTurned = window.strides.every(isOne) && pads.every((pad) => pad >= 0);
   const takesBlocks = context.block > 0 && isPlane(context, 0) && isUngrouped(context) && w[0] % context.block === 0;
-  if (isTurned && takesBlocks) return turnedInBlocks(context, gradient, pads);
+  const isByChannel = isDepthwise(context, w) && canBlock(context.type(0), context.block);
+  if (isTurned && (takesBlocks || isByChannel)) return turnedInBlocks(context, gradient, pads);
   if (isTurned) return turnedPlainly(context, gradient, pads);
   if (takesBlocks && canSplitPhases(gradient)) return byPhases(context, gradient);
   return transposedConvolution(context, gradient);
 };
 
 function turnedPlainly(context: LoweringContext, { window, w }: InputGradient, pads: readonly number[]): void {
-  const { emit, input, set } = context;
+  const { node, emit, input, set } = context;
   const { kernel, dilations } = window;
-  const filter = turnFilter(context, w.length);
-  set(0, emit.node("Conv", [input(0), filter], { kernel_shape: kernel, dilations, pads }));
+  const group = numberAttribute(node, "group", 1);
+  set(0, emit.node("Conv", [input(0), turnFilter(context, w)], { kernel_shape: kernel, dilations, pads, group }));
 }
 
 function turnedInBlocks(context: LoweringContext, { window, w }: InputGradient, pads: readonly number[]): void {
-  const { emit, input, block } = context;
+  const { node, emit, input, block } = context;
+  const group = numberAttribute(node, "group", 1);
   const [rows, channels, ...kernel] = w;
-  const filter = blockFilter(emit, turnFilter(context, 4), [channels, rows, ...kernel], block);
-  const { dilations } = window;
-  setBlocked(
-    context,
-    blockedConv(emit, [input(0, "blocked"), filter], { kernel, strides: [1, 1], dilations, pads }),
-    channels,
-  );
+  const shape = [group * channels, rows / group, ...kernel];
+  const filter = blockFilter(emit, turnFilter(context, w), shape, block);
+  const turned = { kernel, strides: [1, 1], dilations: window.dilations, pads };
+  setBlocked(context, blockedConv(emit, [input(0, "blocked"), filter], turned, { group }), group * channels);
 }
 
 /** How dx splits by place modulo the stride: each phase is a stride-1 convolution of dy by `taps` taps. */
