@@ -7,11 +7,10 @@ export type LossName = "cross-entropy" | "distill";
 
 export const labelsInput = "frostbit/labels";
 
-/** The scores that a classifier's loss is taken of: its first output, or what its final Softmax reads. */
+/** The scores that a classifier's loss is taken of: its first output, or what the Softmax that gives it reads. */
 export function logitsOf(graph: Graph): string {
   const output = graph.outputs[0];
-  const node = producers(graph).get(output);
-  const logits = node?.op === "Softmax" ? node.inputs[0] : output;
+  const logits = softmaxInput(producers(graph), output) ?? output;
   const shape = graph.values.get(logits)?.shape ?? [];
   if (shape.length !== 2)
     throw new FrostbitError(
@@ -20,6 +19,19 @@ export function logitsOf(graph: Graph): string {
     );
   return logits;
 }
+
+/** What a Softmax reads, also one written as exp(x) / Σ exp(x), as JAX exports it. */
+function softmaxInput(made: ReadonlyMap<string, Node>, output: string): string | undefined {
+  const node = made.get(output);
+  if (node?.op === "Softmax") return node.inputs[0];
+  const [numerator, denominator] = node?.op === "Div" ? node.inputs.map((input) => made.get(input)) : [];
+  if (numerator?.op !== "Exp") return undefined;
+  let sum = denominator;
+  while (sum && movingOps.has(sum.op)) sum = made.get(sum.inputs[0]);
+  return sum?.op === "ReduceSum" && sum.inputs[0] === numerator.outputs[0] ? numerator.inputs[0] : undefined;
+}
+
+const movingOps: ReadonlySet<string> = new Set(["Reshape", "Expand", "Unsqueeze", "Identity"]);
 
 /** Mean cross-entropy against the labels, an input of the graph. */
 export function addCrossEntropy(build: Builder, logits: string): string {
