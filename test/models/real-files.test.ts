@@ -2,13 +2,20 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { calibrate } from "../../src/calibration/calibrate.ts";
 import type { Engine } from "../../src/engines/engine.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { assert } from "../../src/ir/errors.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import type { Tensor } from "../../src/ir/tensor.ts";
+import { scalar, type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import { readModel } from "../../src/node/read-model.ts";
+import { freeBatch } from "../../src/passes/free-batch.ts";
+import { insertQuantizers } from "../../src/quantizers/insert.ts";
+import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
+import { findSites } from "../../src/quantizers/sites.ts";
+import { labelsInput } from "../../src/training/loss.ts";
+import { buildStep, learningRateInput, qparamLearningRateInput } from "../../src/training/step.ts";
 import { expectClose } from "../support/close.ts";
 import { describeWithData, readTensors } from "../support/frostbit-data.ts";
 import { createRandom } from "../support/random.ts";
@@ -30,18 +37,32 @@ const files: Readonly<Record<string, string>> = {
 
 const widen = { factor: 10, because: "other orders of summation, layer after layer" };
 
-/** One sample; token ids where the model reads integers. */
-function oneSample(graph: Graph): ReadonlyMap<string, Tensor> {
+/** Token ids where the model reads integers. */
+function samples(graph: Graph, count: number): ReadonlyMap<string, Tensor> {
   const random = createRandom(11);
   return new Map(
     graph.inputs.map((name) => {
       const type = graph.values.get(name);
       assert(type, `input "${name}" has no type`);
-      const shape = type.shape.map((size) => (typeof size === "number" ? size : 1));
+      const shape = type.shape.map((size) => (typeof size === "number" ? size : count));
       const isToken = type.dtype === "int32";
       return [name, isToken ? random.integerTensor("int32", shape, 0, 257) : random.tensor(type.dtype, shape)];
     }),
   );
+}
+
+async function quantizedFor(graph: Graph): Promise<Graph> {
+  const sites = findSites(graph, quantizeOptions.parse({}));
+  const qparams = await calibrate(
+    graph,
+    sites,
+    async function* () {
+      yield samples(graph, 4);
+    },
+    { observer: "min-max", calibrationSamples: 4 },
+    { engine: createReferenceEngine(), seed: 0 },
+  );
+  return insertQuantizers(graph, sites, qparams);
 }
 
 describeWithData("real models", (folder) => {
@@ -49,7 +70,7 @@ describeWithData("real models", (folder) => {
     test.each(engines)("on the $name engine gives what ONNX Runtime gives", async (engine) => {
       const file = join(folder, path);
       const { graph } = readModel(file);
-      const inputs = oneSample(graph);
+      const inputs = samples(graph, 1);
       const expected = await runModel(readFileSync(file), inputs);
       const actual = await runGraph(engine, graph, inputs);
       expect([...actual.keys()].sort()).toEqual([...expected.keys()].sort());
@@ -68,5 +89,35 @@ describeWithData("real models", (folder) => {
     assert(images && logits, "the oracle lacks its input or its logits");
     const actual = await runGraph(engine, graph, new Map([[graph.inputs[0], images]]));
     expectClose(actual.get(graph.outputs[0]) ?? [], logits, { what: "logits", widen });
+  });
+});
+
+describeWithData("training steps of real classifiers", (folder) => {
+  test.each(["mnist-8", "resnet20", "squeezenet", "magika"])("%s: both engines' losses agree", async (name) => {
+    const { graph } = readModel(join(folder, files[name]));
+    const model = await quantizedFor(freeBatch(graph).graph);
+    const step = buildStep(model, {
+      batchSize: 2,
+      loss: "cross-entropy",
+      optimizer: { kind: "sgd", momentum: 0.9, weightDecay: 0 },
+      plan: new Map(),
+    });
+    const inputs = new Map([
+      ...samples(model, 2),
+      [labelsInput, tensorOf("int64", [2], [1, 3])] as const,
+      [learningRateInput, scalar("float32", 1e-3)] as const,
+      [qparamLearningRateInput, scalar("float32", 1e-6)] as const,
+    ]);
+    const losses: number[][] = [];
+    for (const engine of engines) {
+      const executable = await engine.compile(step.graph, { threads: 1 });
+      const program = executable.bind(await engine.variables(step.initial));
+      const run = async (): Promise<number> =>
+        toNumbers((await program.run(inputs)).get(step.loss) ?? scalar("float32", Number.NaN))[0];
+      losses.push([await run(), await run()]);
+      await executable.dispose();
+    }
+    expect(Math.abs(losses[1][0] / losses[0][0] - 1)).toBeLessThan(1e-3);
+    for (const [first, second] of losses) expect(second).toBeLessThan(first);
   });
 });

@@ -51,7 +51,7 @@ async function train(model: TinyModel, graph: Graph, training: Training): Promis
     inputs.set(input, tensorOf("int64", [list.length], list));
   }
   const variables = await engine.variables(step.initial);
-  const executable = await engine.compile(step.graph);
+  const executable = await engine.compile(step.graph, { threads: 1 });
   try {
     const program = executable.bind(variables);
     const losses: number[] = [];

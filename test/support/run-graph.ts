@@ -8,7 +8,7 @@ export async function runGraph(
   graph: Graph,
   inputs: ReadonlyMap<string, Tensor>,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const executable = await engine.compile(graph);
+  const executable = await engine.compile(graph, { threads: 1 });
   try {
     return await executable.bind(await engine.variables(new Map())).run(inputs);
   } finally {
