@@ -31,8 +31,9 @@ export function appendGradients(
   loss: string,
   wanted: Wanted,
 ): ReadonlyMap<string, string> {
-  const needs = spreadNeeds(nodes, wanted);
-  const path = nodesBefore(nodes, loss).filter((node) => node.outputs.some((output) => needs.has(output)));
+  const needs = spreadNeeds(nodes, wanted, (output) => build.type(output).dtype !== "bool");
+  const before = nodesBefore(nodes, loss);
+  const path = before.filter((node) => node.outputs.some((output) => needs.has(output)));
   refuseMissingGradients(path, needs, wanted.size);
   const collected = new Map<string, string[]>([[loss, [build.scalar(1, loss)]]]);
   for (const node of [...path].reverse()) differentiateNode(build, node, needs, collected);
@@ -41,18 +42,23 @@ export function appendGradients(
     const total = sumOf(build, collected.get(value));
     if (total !== undefined) gradients.set(value, total);
   }
+  refuseLost(before, new Map([...wanted].filter(([value]) => !gradients.has(value))));
   return gradients;
 }
 
 type Needs = ReadonlyMap<string, "all" | Rows>;
 
-/** Which values lie downstream of a wanted one, and whether only some of their rows do. */
-function spreadNeeds(nodes: readonly Node[], wanted: Wanted): Needs {
+/**
+ * Which values lie downstream of a wanted one, and whether only some of their rows do. A mask is constant almost everywhere:
+ * booleans carry no need.
+ */
+function spreadNeeds(nodes: readonly Node[], wanted: Wanted, carries: (output: string) => boolean): Needs {
   const needs = new Map(wanted);
   for (const node of nodes) {
     const need = needOfOutput(node, needs);
     if (need === undefined) continue;
-    for (const output of node.outputs) if (output !== "" && !needs.has(output)) needs.set(output, need);
+    for (const output of node.outputs)
+      if (output !== "" && !needs.has(output) && carries(output)) needs.set(output, need);
   }
   return needs;
 }
@@ -90,10 +96,17 @@ function refuseMissingGradients(path: readonly Node[], needs: Needs, count: numb
     (node) => node.inputs.some((input) => needs.has(input)) && opDefinition(node.op)?.gradient === "none",
   );
   if (missing.length === 0) return;
+  const they = missing.length === 1 ? "it lies" : "they lie";
   throw new FrostbitError(
     "NO_GRADIENT",
-    `${missing.map(describeNode).join(", ")}: no gradient exists, and ${missing.length === 1 ? "it lies" : "they lie"} between the loss and ${count} trained values. End the trained graph before ${missing.length === 1 ? "it" : "them"}.`,
+    `${missing.map(describeNode).join(", ")}: no gradient exists, and ${they} between the loss and ${count} trained values. End the trained graph before ${missing.length === 1 ? "it" : "them"}.`,
   );
+}
+
+/** Values that the loss depends on through masks alone have no gradient; the walk has found none. */
+function refuseLost(before: readonly Node[], lost: Wanted): void {
+  const needs = spreadNeeds(before, lost, () => true);
+  refuseMissingGradients(before, needs, lost.size);
 }
 
 function differentiateNode(build: Builder, node: Node, needs: Needs, collected: Map<string, string[]>): void {

@@ -1,0 +1,84 @@
+// What has no gradient is refused in one message that names all of it; what needs none is not.
+import { describe, expect, test } from "vitest";
+import { FrostbitError } from "../../src/ir/errors.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { tensorOf } from "../../src/ir/tensor.ts";
+import { buildOn } from "../../src/ops/infer.ts";
+import { labelsInput } from "../../src/training/loss.ts";
+import { buildStep } from "../../src/training/step.ts";
+import { createRandom } from "../support/random.ts";
+
+type Build = ReturnType<typeof buildOn>;
+
+/** x [N, 6] → product, whatever `between` adds, product → logits [N, 4] */
+function model(between: (build: Build, hidden: string) => string): Graph {
+  const random = createRandom(31);
+  const build = buildOn();
+  const x = build.input("input", { dtype: "float32", shape: ["N", 6] });
+  const hidden = build.node(
+    "MatMul",
+    [x, build.constant(random.tensor("float32", [6, 8]), "first.weight")],
+    {},
+    "first",
+  );
+  const last = build.constant(random.tensor("float32", [8, 4]), "last.weight");
+  return build.graph([build.node("MatMul", [between(build, hidden), last], {}, "logits")]);
+}
+
+const stepOf = (graph: Graph) =>
+  buildStep(graph, {
+    batchSize: 2,
+    loss: "cross-entropy",
+    optimizer: { kind: "sgd", momentum: 0, weightDecay: 0 },
+    plan: new Map(),
+  });
+
+function refusalOf(graph: Graph): string {
+  try {
+    stepOf(graph);
+  } catch (error) {
+    if (!(error instanceof FrostbitError)) throw error;
+    expect(error.code).toBe("NO_GRADIENT");
+    return error.message;
+  }
+  return expect.fail("the step was built");
+}
+
+const roundAndSort = (build: Build, hidden: string): string => {
+  const [largest] = build.nodes("TopK", [hidden, build.ints([8])], [true, false], {}, "sort");
+  return build.node("Round", [largest], {}, "round");
+};
+
+describe("operators without a gradient", () => {
+  test("between the loss and trained weights are refused, all in one message", () => {
+    const message = refusalOf(model(roundAndSort));
+    expect(message).toContain('TopK (node "sort"), Round (node "round"): no gradient exists');
+    expect(message).toContain("they lie between the loss and 2 trained values");
+  });
+
+  test("before everything that trains are no obstacle", () => {
+    const build = buildOn();
+    const x = build.input("input", { dtype: "float32", shape: ["N", 6] });
+    const weight = build.constant(tensorOf("float32", [6, 4], new Float32Array(24)), "weight");
+    const logits = build.node("MatMul", [build.node("Round", [x]), weight]);
+    expect(stepOf(build.graph([logits])).graph.inputs).toContain(labelsInput);
+  });
+
+  test("that only make a mask are no obstacle", () => {
+    const graph = model((build, hidden) => {
+      const isPositive = build.node("Greater", [hidden, build.scalar(0)], {}, "positive");
+      return build.node("Where", [isPositive, hidden, build.node("Mul", [hidden, build.scalar(0.1)])]);
+    });
+    expect([...stepOf(graph).graph.updates.keys()]).toEqual(expect.arrayContaining(["first.weight", "last.weight"]));
+  });
+
+  test("that make a mask are refused where it is all that a weight has to do with the loss", () => {
+    const graph = model((build, hidden) => {
+      const isPositive = build.node("Greater", [hidden, build.scalar(0)], {}, "positive");
+      return build.node("Cast", [isPositive], { to: "float32" });
+    });
+    expect(refusalOf(graph)).toContain(
+      'Greater (node "positive"): no gradient exists, and it lies between the loss and 1',
+    );
+  });
+});
