@@ -8,7 +8,7 @@ import { buildOn } from "../src/ops/infer.ts";
 const imageSize = 16;
 const classes = 10;
 /** Channels of the residual blocks; each block but the first halves the image. */
-const widths = [8, 16, 24];
+const widths = [8, 12, 16, 18];
 
 /** Normally distributed numbers (Box and Muller's, from mulberry32's uniform ones). */
 function createNormal(seed: number): () => number {

@@ -207,9 +207,8 @@ const dropout: Kernel = (inputs) => {
   return [x, { dtype: "bool", shape: x.shape, data: new Uint8Array(x.data.length).fill(1) }];
 };
 
-// biome-ignore lint/complexity/useMathMinMax: Math.min takes no bigint
+// Math.min and Math.max take no bigint.
 const bigMin: BigFunction = (a, b) => (a < b ? a : b);
-// biome-ignore lint/complexity/useMathMinMax: Math.max takes no bigint
 const bigMax: BigFunction = (a, b) => (a > b ? a : b);
 
 export const elementwiseKernels = {
