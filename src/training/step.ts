@@ -6,6 +6,7 @@ import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
@@ -65,7 +66,7 @@ export function buildStep(model: Graph, options: StepOptions): Step {
     const found = gradients.get(parameter.name);
     if (found !== undefined) updateParameter(build, graph, parameter, found, rows, options.optimizer, rates);
   }
-  return { graph: build.graph([loss], "step"), loss, initial, rowInputs };
+  return { graph: removeDeadNodes(build.graph([loss], "step")), loss, initial, rowInputs };
 }
 
 /** Turns constants into variables, and gives their values beside the graph. */
