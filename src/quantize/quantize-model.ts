@@ -1,22 +1,22 @@
 // The whole run: calibrate, quantize, train, fold, export, verify, measure.
 import { batches } from "../data/batches.ts";
-import { type Dataset, limit, matchInputs } from "../data/dataset.ts";
+import { type Dataset, limit } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
-import type { ModelFile } from "../evaluate/model-file.ts";
+import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
 import type { Verification } from "../export/verify.ts";
-import { assert } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import type { Context } from "../training/context.ts";
 import type { TrainingResult } from "../training/loop.ts";
-import { exportModel } from "./export-model.ts";
+import { verifyModel, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import { quantizeFloat } from "./quantize-float.ts";
 import { trainModel } from "./train-model.ts";
@@ -58,7 +58,8 @@ const verificationSamples = 256;
 export async function quantizeModel(job: QuantizeJob, context: Context): Promise<QuantizeOutcome> {
   const { method } = job.options;
   const clock = createClock();
-  const float = freeBatch(job.model.graph).graph;
+  const float = withFreeBatch(job.model.graph);
+  const original = writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) });
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
   const evaluate = (graph: Graph, name: string): Promise<number | null> =>
@@ -67,6 +68,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const floatTop1 = await evaluate(float, "float");
   const start =
     method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, float, train, context));
+  writeModel(job.model, start, job.options);
   const ptqTop1 = method === "float" ? null : await evaluate(start, "ptq");
   const training =
     method === "ptq"
@@ -75,21 +77,21 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const trained = training?.model ?? start;
   const trainedTop1 = training ? await evaluate(trained, "trained") : ptqTop1;
 
+  const written = writeModel(job.model, trained, job.options);
+  const folded = written.quantized?.folded;
   const samples = await takeBatches(test, job.preprocess, verificationSamples);
-  const { bytes, quantized } = await clock.time("evaluation", () => exportModel(job, trained, samples, context));
-  const quantizedTop1 = quantized ? await evaluate(quantized.folded.graph, "quantized") : null;
-  const measured = await clock.time("evaluation", () => measureDeployed(job, float, bytes, test, context));
-  const layerSqnrDb = quantized
-    ? await clock.time("evaluation", () =>
-        layerSqnr(float, quantized.folded.graph, layerOutputs(quantized.folded), samples, context),
-      )
+  const verification = await clock.time("evaluation", () => verifyModel(written, samples, job.openDeployed, context));
+  const quantizedTop1 = folded ? await evaluate(folded.graph, "quantized") : null;
+  const measured = await clock.time("evaluation", () => measureDeployed(job, original, written.bytes, test, context));
+  const layerSqnrDb = folded
+    ? await clock.time("evaluation", () => layerSqnr(float, folded.graph, layerOutputs(folded), samples, context))
     : new Map<string, number>();
   return {
-    bytes,
+    bytes: written.bytes,
     trained,
     top1: { float: floatTop1, ptq: ptqTop1, trained: trainedTop1, quantized: quantizedTop1, deployed: measured.top1 },
     training,
-    verification: quantized?.verification,
+    verification,
     layerSqnrDb,
     latencyMs: measured.latencyMs,
     seconds: clock.seconds,
@@ -116,8 +118,28 @@ function createClock(): Clock {
   };
 }
 
-const dataFor = ({ options }: QuantizeJob, dataset: Dataset, graph: Graph): Dataset =>
-  limit(matchInputs(dataset, graph), options.limit ?? Number.POSITIVE_INFINITY);
+/** Training and evaluation run many samples at once; throws BAD_MODEL, saying why, where the model cannot. */
+function withFreeBatch(graph: Graph): Graph {
+  const result = freeBatch(graph);
+  const [input] = graph.inputs;
+  const leading = result.graph.values.get(input)?.shape[0];
+  if (typeof leading !== "number") return result.graph;
+  throw new FrostbitError(
+    "BAD_MODEL",
+    `The model takes ${leading} sample${leading === 1 ? "" : "s"} at a time, and its batch cannot be made free: ${result.reason ?? ""} Export it with a dynamic batch dimension.`,
+  );
+}
+
+/** As many of the dataset's samples as `limit` says. Throws BAD_DATA where it does not fit the model. */
+const dataFor = ({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: Graph): Dataset =>
+  limit(
+    datasetFor(
+      { inputs: new Map(graph.inputs.map((name) => [name, graph.values.get(name) as ValueType])) },
+      dataset,
+      preprocess,
+    ),
+    options.limit ?? Number.POSITIVE_INFINITY,
+  );
 
 async function top1Of(
   graph: Graph,
@@ -150,12 +172,12 @@ function layerOutputs({ graph, layers }: Folded): ReadonlyMap<string, string> {
 /** Accuracy of the exported file in ONNX Runtime, and its latency in turn with the float model's. */
 async function measureDeployed(
   job: QuantizeJob,
-  float: Graph,
+  float: Uint8Array,
   bytes: Uint8Array,
   dataset: Dataset,
   context: Context,
 ): Promise<Pick<QuantizeOutcome, "latencyMs"> & { top1: number | null }> {
-  const original = await job.openDeployed(writeOnnx({ ...job.model, graph: float }, { opset: job.model.origin.opset }));
+  const original = await job.openDeployed(float);
   const deployed = await job.openDeployed(bytes);
   const { onProgress, signal } = context;
   try {
