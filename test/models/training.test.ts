@@ -1,71 +1,20 @@
 // Quantization-aware training steps of whole models, on every engine.
 import { describe, expect, test } from "vitest";
-import type { Engine } from "../../src/engines/engine.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { numbersOf, scalar, type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
+import { numbersOf, type Tensor, toNumbers } from "../../src/ir/tensor.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
-import { labelsInput } from "../../src/training/loss.ts";
-import type { Optimizer } from "../../src/training/optimizer.ts";
-import { buildStep, learningRateInput, type PlanShape, qparamLearningRateInput } from "../../src/training/step.ts";
+import type { PlanShape } from "../../src/training/step.ts";
 import { expectClose, sqnr } from "../support/close.ts";
 import { takeRows } from "../support/gradient-check.ts";
 import { runGraph } from "../support/run-graph.ts";
 import { quantized } from "./quantized.ts";
-import { batchFor, classes, type FloatType, type TinyModel, tinyModels } from "./tiny-models.ts";
+import { batchFor, classes, tinyModels } from "./tiny-models.ts";
+import { type Rows, train } from "./train.ts";
 
 const reference = createReferenceEngine();
 const onnxruntime = createOnnxRuntimeEngine();
-const batchSize = 8;
-const sgd: Optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 };
-
-interface Run {
-  readonly losses: readonly number[];
-  readonly variables: ReadonlyMap<string, Tensor>;
-}
-
-type Rows = ReadonlyMap<string, readonly number[]>;
-
-interface Training {
-  readonly engine: Engine;
-  readonly dtype: FloatType;
-  readonly plan?: PlanShape;
-  readonly rows?: Rows;
-  readonly steps?: number;
-}
-
-/** Steps on one batch again and again. */
-async function train(model: TinyModel, graph: Graph, training: Training): Promise<Run> {
-  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1 } = training;
-  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer: sgd, plan });
-  const { images, labels } = batchFor(model, dtype, batchSize);
-  const inputs = new Map([
-    ["input", images],
-    [labelsInput, labels],
-    [learningRateInput, scalar(dtype, 0.02)],
-    [qparamLearningRateInput, scalar(dtype, 1e-4)],
-  ]);
-  for (const [weight, input] of step.rowInputs) {
-    const list = rows.get(weight) ?? [];
-    inputs.set(input, tensorOf("int64", [list.length], list));
-  }
-  const variables = await engine.variables(step.initial);
-  const executable = await engine.compile(step.graph, { threads: 1 });
-  try {
-    const program = executable.bind(variables);
-    const losses: number[] = [];
-    for (let index = 0; index < steps; index++)
-      losses.push(numbersOf((await program.run(inputs)).get(step.loss) ?? scalar(dtype, Number.NaN))[0]);
-    const after = new Map<string, Tensor>();
-    for (const name of variables.names()) after.set(name, await variables.read(name));
-    return { losses, variables: after };
-  } finally {
-    variables.dispose();
-    await executable.dispose();
-  }
-}
-
 /** Every third row of each weight, of the last one none. */
 function someRows(graph: Graph): Rows {
   const layers = linearLayers(graph);

@@ -1,0 +1,63 @@
+// Training steps of tiny models.
+import type { Engine } from "../../src/engines/engine.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { labelsInput } from "../../src/training/loss.ts";
+import type { Optimizer } from "../../src/training/optimizer.ts";
+import { buildStep, learningRateInput, type PlanShape, qparamLearningRateInput } from "../../src/training/step.ts";
+import { batchFor, type FloatType, type TinyModel } from "./tiny-models.ts";
+
+const batchSize = 8;
+const sgd: Optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 };
+
+export interface Run {
+  readonly losses: readonly number[];
+  readonly variables: ReadonlyMap<string, Tensor>;
+}
+
+export type Rows = ReadonlyMap<string, readonly number[]>;
+
+export interface Training {
+  readonly engine: Engine;
+  readonly dtype: FloatType;
+  readonly plan?: PlanShape;
+  readonly rows?: Rows;
+  readonly steps?: number;
+}
+
+/** Steps on one batch again and again. */
+export async function train(model: TinyModel, graph: Graph, training: Training): Promise<Run> {
+  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1 } = training;
+  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer: sgd, plan });
+  const { images, labels } = batchFor(model, dtype, batchSize);
+  const inputs = new Map([
+    ["input", images],
+    [labelsInput, labels],
+    [learningRateInput, scalar(dtype, 0.02)],
+    [qparamLearningRateInput, scalar(dtype, 1e-4)],
+  ]);
+  for (const [weight, input] of step.rowInputs) {
+    const list = rows.get(weight) ?? [];
+    inputs.set(input, tensorOf("int64", [list.length], list));
+  }
+  const variables = await engine.variables(step.initial);
+  const executable = await engine.compile(step.graph, { threads: 1 });
+  try {
+    const program = executable.bind(variables);
+    const losses: number[] = [];
+    for (let index = 0; index < steps; index++)
+      losses.push(numbersOf((await program.run(inputs)).get(step.loss) ?? scalar(dtype, Number.NaN))[0]);
+    const after = new Map<string, Tensor>();
+    for (const name of variables.names()) after.set(name, await variables.read(name));
+    return { losses, variables: after };
+  } finally {
+    variables.dispose();
+    await executable.dispose();
+  }
+}
+
+/** The graph with what a run has trained as its constants. */
+export function withTrained(graph: Graph, { variables }: Run): Graph {
+  const constants = new Map([...graph.constants].map(([name, value]) => [name, variables.get(name) ?? value]));
+  return { ...graph, constants };
+}
