@@ -18,7 +18,7 @@ import { withProgram } from "../training/with-program.ts";
 import type { Exported } from "./qdq.ts";
 
 /** Opens a file in the runtime as a user would open it: default optimizations. */
-export type OpenDeployed = (bytes: Uint8Array) => Promise<ModelFile>;
+export type OpenDeployed = (bytes: Uint8Array, options?: { readonly threads: number }) => Promise<ModelFile>;
 
 /** What an export must reach, or the command fails. Written down in docs/internals/numerics.md with what was measured. */
 export const thresholds = {
@@ -135,16 +135,13 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   };
 }
 
+/** One thread each: a session per layer, all open at once. */
 const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<ModelFile[]> =>
   Promise.all(
-    spans.map(({ input, output }) =>
-      open(
-        writeOnnx(
-          { ...exported.model, graph: extract(exported.model.graph, [input], [output]) },
-          { opset: exported.opset },
-        ),
-      ),
-    ),
+    spans.map(({ input, output }) => {
+      const graph = extract(exported.model.graph, [input], [output]);
+      return open(writeOnnx({ ...exported.model, graph }, { opset: exported.opset }), { threads: 1 });
+    }),
   );
 
 function tensorNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor {

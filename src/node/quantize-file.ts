@@ -44,10 +44,11 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
   const bytes = await readBytes(job.modelPath);
   const model = readModel(job.modelPath);
   await ensureFolder(job.out);
+  const threads = job.threads === undefined ? {} : { threads: job.threads };
   const context = {
     engine: job.engine,
     seed: job.options.seed,
-    ...(job.threads === undefined ? {} : { threads: job.threads }),
+    ...threads,
     ...(job.signal ? { signal: job.signal } : {}),
     ...(job.onProgress ? { onProgress: job.onProgress } : {}),
   };
@@ -57,7 +58,7 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
       source: job.source,
       preprocess: job.preprocess,
       options: job.options,
-      openDeployed: (file) => openDeployed(file, job.threads === undefined ? {} : { threads: job.threads }),
+      openDeployed: (file, options) => openDeployed(file, options ?? threads),
       checkpoints: {
         storage: folderStorage(join(job.out, "checkpoint")),
         fingerprint: fingerprintOf(job, bytes),

@@ -3,7 +3,7 @@ import { appendGradients } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -39,8 +39,8 @@ export interface Step {
 
 export const learningRateInput = "frostbit/learning_rate";
 export const qparamLearningRateInput = "frostbit/qparam_learning_rate";
-/** Scales are kept at or above this. */
-export const smallestScale = 1e-12;
+/** Scales are kept at or above this share of what they started from: positive, and in the reach of integer kernels. */
+export const smallestScale = 2 ** -10;
 
 const qparamOptimizer: Optimizer = { kind: "adam", weightDecay: 0 };
 const isQparam = ({ role }: Parameter): boolean => role.endsWith("scale") || role === "input-zero-point";
@@ -64,7 +64,16 @@ export function buildStep(model: Graph, options: StepOptions): Step {
     const rows = rowsOfPlan(parameter, options.plan, rowInputs);
     for (const [name, value] of stateOf(parameter, options.optimizer, start.initial, rows)) initial.set(name, value);
     const found = gradients.get(parameter.name);
-    if (found !== undefined) updateParameter(build, graph, parameter, found, rows, options.optimizer, rates);
+    if (found === undefined) continue;
+    const optimizer = isQparam(parameter) ? qparamOptimizer : options.optimizer;
+    const rate = learningRate(
+      build,
+      isQparam(parameter) ? qparamLearningRateInput : learningRateInput,
+      parameter.name,
+      rates,
+    );
+    const next = addUpdate(build, optimizer, parameter.name, found, rate, rows);
+    build.update(parameter.name, keepLegal(build, graph, parameter, start.initial, next));
   }
   return { graph: removeDeadNodes(build.graph([loss], "step")), loss, initial, rowInputs };
 }
@@ -128,21 +137,6 @@ function stateOf(
   );
 }
 
-function updateParameter(
-  build: Builder,
-  graph: Graph,
-  parameter: Parameter,
-  gradient: string,
-  rows: Rows | undefined,
-  optimizer: Optimizer,
-  rates: Map<string, string>,
-): void {
-  const { name } = parameter;
-  const rate = learningRate(build, isQparam(parameter) ? qparamLearningRateInput : learningRateInput, name, rates);
-  const next = addUpdate(build, isQparam(parameter) ? qparamOptimizer : optimizer, name, gradient, rate, rows);
-  build.update(name, keepLegal(build, graph, parameter, next));
-}
-
 function learningRate(build: Builder, input: string, like: string, rates: Map<string, string>): string {
   const name = rates.get(input) ?? build.input(input, { dtype: build.type(like).dtype, shape: [] });
   rates.set(input, name);
@@ -150,16 +144,34 @@ function learningRate(build: Builder, input: string, like: string, rates: Map<st
 }
 
 /** Scales stay positive; zero points stay where they round to one of the quantizer's integers. */
-function keepLegal(build: Builder, graph: Graph, parameter: Parameter, next: string): string {
-  if (parameter.role.endsWith("scale")) return build.node("Max", [next, build.scalar(smallestScale, next)]);
-  if (parameter.role !== "input-zero-point") return next;
-  const quantizer = quantizersOf(graph).find(({ zeroPoint }) => zeroPoint === parameter.name);
-  const [low, high] = (quantizer?.node.inputs.slice(3) ?? []).map(
-    (bound) => numbersOf(graph.constants.get(bound) ?? assertTensor(bound))[0],
-  );
-  return build.node("Clip", [next, build.scalar(low - 0.49, next), build.scalar(high + 0.49, next)]);
+function keepLegal(
+  build: Builder,
+  graph: Graph,
+  { name, role }: Parameter,
+  initial: ReadonlyMap<string, Tensor>,
+  next: string,
+): string {
+  if (role.endsWith("scale"))
+    return build.node("Max", [next, build.constant(smallestOf(initial.get(name)), `${name}/smallest`)]);
+  if (role !== "input-zero-point") return next;
+  const bounds =
+    quantizersOf(graph)
+      .find(({ zeroPoint }) => zeroPoint === name)
+      ?.node.inputs.slice(3) ?? [];
+  const [low, high] = bounds.map((bound) => graph.constants.get(bound));
+  assert(low && high, `the bounds of zero point "${name}" are no constants`);
+  return build.node("Clip", [
+    next,
+    build.scalar(numbersOf(low)[0] - 0.49, next),
+    build.scalar(numbersOf(high)[0] + 0.49, next),
+  ]);
 }
 
-function assertTensor(name: string): never {
-  throw new Error(`internal: quantizer bound "${name}" is no constant`);
+function smallestOf(scale: Tensor | undefined): Tensor {
+  assert(scale, "a scale has no value at the start");
+  return tensorOf(
+    scale.dtype,
+    scale.shape,
+    Array.from(numbersOf(scale), (value) => value * smallestScale),
+  );
 }
