@@ -51,17 +51,35 @@ function printDefault(value: unknown): string {
     (typeof value === "object" && value !== null && Object.keys(value).length === 0)
   )
     return "";
-  return ` (default: ${Array.isArray(value) ? value.join(",") : String(value)})`;
+  return Array.isArray(value) ? value.join(",") : String(value);
 }
+
+export interface OptionDescription {
+  readonly flag: string;
+  /** ` <number>`, or the choices; "" for a flag without a value. */
+  readonly values: string;
+  readonly fallback: string;
+  readonly description: string;
+}
+
+/** What a schema's fields are as options, for help and documents. */
+export const describeOptions = (schema: z.ZodObject): readonly OptionDescription[] =>
+  Object.entries(schema.shape).map(([name, value]) => {
+    const { core, description, fallback } = fieldOf(value as z.ZodType);
+    const { type, entries } = definitionOf(core);
+    const values = entries ? ` ${Object.values(entries).join("|")}` : (placeholders[type] ?? " <value>");
+    return { flag: flagOf(name), values, fallback: printDefault(fallback), description };
+  });
 
 /** Adds one option per field; defaults stay with the schema, so that what the user typed can be told from them. */
 export function addSchemaOptions(command: Command, schema: z.ZodObject): Command {
   for (const [name, value] of Object.entries(schema.shape)) {
     const { core, description, fallback } = fieldOf(value as z.ZodType);
     const definition = definitionOf(core);
+    const shown = printDefault(fallback);
     const option = new Option(
       `${flagOf(name)}${placeholders[definition.type] ?? " <value>"}`,
-      description + printDefault(fallback),
+      shown === "" ? description : `${description} (default: ${shown})`,
     );
     if (definition.type === "enum") option.choices(Object.values(definition.entries ?? {}));
     command.addOption(option);

@@ -1,0 +1,114 @@
+// Builds native/build/frostbit.node with one compiler call per file: no node-gyp, no download.
+// --if-possible: where something is missing, say so and succeed.
+import { execFile, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, relative } from "node:path";
+import { promisify } from "node:util";
+
+const root = join(import.meta.dirname, "..");
+const source = join(root, "native", "src");
+const build = join(root, "native", "build");
+const require = createRequire(import.meta.url);
+const compiler = process.env["CXX"] ?? "g++";
+const installLine = "apt-get install -y g++ libdnnl-dev";
+
+/** Kernels are compiled once per instruction set; what ships never uses -march=native. */
+const instructionSets = {
+  generic: [],
+  avx2: ["-mavx2", "-mfma", "-mf16c"],
+  avx512: ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"],
+};
+
+function missing() {
+  if (process.platform !== "linux") return `the native engine is built on Linux only, not on ${process.platform}`;
+  const version = spawnSync(compiler, ["--version"]);
+  if (version.status !== 0) return `there is no C++ compiler (${compiler}); install it: ${installLine}`;
+  const probe = spawnSync(compiler, ["-x", "c++", "-M", "-"], { input: "#include <oneapi/dnnl/dnnl.hpp>\n" });
+  if (probe.status !== 0) return `there is no oneDNN (oneapi/dnnl/dnnl.hpp); install it: ${installLine}`;
+  return undefined;
+}
+
+const headers = () => [
+  "-isystem",
+  join(dirname(require.resolve("node-api-headers/package.json")), "include"),
+  "-isystem",
+  dirname(require.resolve("node-addon-api/package.json")),
+];
+
+const flags = () => [
+  ...["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"],
+  ...["-Wall", "-Wextra", "-Werror", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
+  ...(process.env["FROSTBIT_SANITIZE"] ? ["-g", `-fsanitize=${process.env["FROSTBIT_SANITIZE"]}`] : []),
+  ...headers(),
+];
+
+/** Object files with what makes them. */
+function objects() {
+  const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".cpp"));
+  const sets = process.arch === "x64" ? Object.entries(instructionSets) : [["generic", []]];
+  return files.flatMap((file) => {
+    const name = file.replaceAll("/", "-").slice(0, -".cpp".length);
+    const plain = { file: join(source, file), object: join(build, `${name}.o`), flags: [] };
+    if (file !== "kernels.cpp") return [plain];
+    return sets.map(([set, options]) => ({
+      file: plain.file,
+      object: join(build, `${name}-${set}.o`),
+      flags: [...options, `-DFROSTBIT_KERNELS=kernels_${set}`, `-DFROSTBIT_ISA="${set}"`],
+    }));
+  });
+}
+
+const newestHeader = () =>
+  Math.max(
+    statSync(import.meta.filename).mtimeMs,
+    ...readdirSync(source, { recursive: true, encoding: "utf8" })
+      .filter((file) => file.endsWith(".h"))
+      .map((file) => statSync(join(source, file)).mtimeMs),
+  );
+
+/** What is as new as its sources stays. */
+const isFresh = ({ file, object }, headersTime) =>
+  !process.env["FROSTBIT_SANITIZE"] &&
+  existsSync(object) &&
+  statSync(object).mtimeMs > Math.max(statSync(file).mtimeMs, headersTime);
+
+const run = promisify(execFile);
+
+async function compileAll(list) {
+  const queue = [...list];
+  const work = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      console.log(`compiling ${relative(root, next.object)}`);
+      await run(compiler, [...flags(), ...next.flags, "-c", next.file, "-o", next.object]);
+    }
+  };
+  await Promise.all([work(), work()]);
+}
+
+async function main() {
+  const problem = missing();
+  if (problem) {
+    console.log(`The native engine was not built: ${problem}`);
+    process.exitCode = process.argv.includes("--if-possible") ? 0 : 1;
+    return;
+  }
+  mkdirSync(build, { recursive: true });
+  const all = objects();
+  const headersTime = newestHeader();
+  await compileAll(all.filter((object) => !isFresh(object, headersTime)));
+  const target = join(build, "frostbit.node");
+  const sanitizer = process.env["FROSTBIT_SANITIZE"] ? [`-fsanitize=${process.env["FROSTBIT_SANITIZE"]}`] : [];
+  await run(compiler, [
+    ...["-shared", "-o", target, ...sanitizer, ...all.map(({ object }) => object)],
+    ...["-ldnnl", "-fopenmp", "-lpthread"],
+  ]);
+  console.log(`built ${relative(root, target)}`);
+}
+
+try {
+  await main();
+} catch (error) {
+  console.error(error.stderr ?? error);
+  process.exitCode = 1;
+}
