@@ -2,14 +2,13 @@
 // Needs FROSTBIT_DATA; the peer runs where python3-torch is installed. Writes bench/results/<date>-<machine>-steps.json.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
 import { join } from "node:path";
 import { median } from "../../src/evaluate/latency.ts";
 import { versions } from "../../src/node/versions.ts";
+import { machineName, root } from "../support/machine.ts";
 
 const data = process.env["FROSTBIT_DATA"];
 if (!data) throw new Error("Set FROSTBIT_DATA to the folder with resnet_cifar10/resnet20.onnx.");
-const root = join(import.meta.dirname, "..", "..", "..");
 const model = join(data, "resnet_cifar10", "resnet20.onnx");
 const [batch, threads, steps, rounds, weights, activations] = [128, 2, 8, 3, 4, 8];
 
@@ -71,7 +70,7 @@ for (const [name, results] of raw) {
     `${name.padEnd(28)} ${ms.toFixed(0).padStart(5)} ms   ${peer.length > 0 ? `${(ms / peerMs).toFixed(2)} of PyTorch's` : ""}   peak ${memory.toFixed(0)} MB`,
   );
 }
-const machine = (cpus()[0]?.model ?? "unknown").replace(/[^A-Za-z0-9]+/g, "-").toLowerCase();
+const machine = machineName();
 mkdirSync(join(root, "bench", "results"), { recursive: true });
 const file = join(root, "bench", "results", `${new Date().toISOString().slice(0, 10)}-${machine}-steps.json`);
 writeFileSync(
