@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
+import { runGraph } from "../../test/support/run-graph.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
 import { foldQuantizers } from "./fold.ts";
 
 const engine = createReferenceEngine();
@@ -56,6 +58,22 @@ describe("folding", () => {
       ?.data as Int8Array;
     expect([...flipped.slice(27, 54)]).toEqual([...plain.slice(27, 54)].map((q) => -q + 0));
     expect([...flipped.slice(54, 81)].every((q) => q === 0)).toBe(true);
+  });
+
+  test("normalization along another axis than the layer's rows stays a node", async () => {
+    const build = buildOn();
+    const vector = (name: string, values: readonly number[]): string =>
+      build.constant(tensorOf("float64", [values.length], values), name);
+    const x = build.input("input", { dtype: "float64", shape: ["N", 2, 3] });
+    const weight = build.constant(tensorOf("float64", [3, 2], [1, -0.5, 0.3, 0.8, -1, 0.2]), "linear.weight");
+    const parameters = [vector("g", [2, -1]), vector("b", [0.5, 0]), vector("m", [0.1, -0.3]), vector("v", [1, 4])];
+    const product = build.node("MatMul", [x, weight], {}, "linear");
+    const model = quantizeTiny(build.graph([build.node("BatchNormalization", [product, ...parameters], {}, "logits")]));
+    const { graph } = foldQuantizers(model, "float");
+    const values = Array.from({ length: 24 }, (_, i) => Math.sin(i));
+    const inputs = new Map([["input", tensorOf("float64", [4, 2, 3], values)]]);
+    const [folded, expected] = [await runGraph(engine, graph, inputs), await runGraph(engine, model, inputs)];
+    expectClose(folded.get("logits") as Tensor, expected.get("logits") as Tensor);
   });
 
   test("int32 biases lie within half a step of input·weight", async () => {

@@ -63,12 +63,18 @@ const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
   return Array.from(numbersOf(value));
 };
 
+/** The axis of a layer's output that its rows give: normalization, which is along axis 1, folds where that is this one. */
+function rowAxisOfOutput(graph: Graph, { node }: LinearLayer): number {
+  return node.op.startsWith("Conv") ? 1 : (graph.values.get(node.outputs[0])?.shape.length ?? 2) - 1;
+}
+
 /** What follows the product: the layer's own bias and the normalization that alone reads it. */
 function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, layer: LinearLayer): Affine {
   const rows = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]);
   const bias = biasOf(graph, layer, rows);
   const next = onlyReader(graph, readers, layer.node.outputs[0]);
-  if (next?.op !== "BatchNormalization" || next.inputs[0] !== layer.node.outputs[0])
+  const isFolded = next?.op === "BatchNormalization" && next.inputs[0] === layer.node.outputs[0];
+  if (!isFolded || rowAxisOfOutput(graph, layer) !== 1)
     return {
       factor: new Array<number>(rows).fill(1),
       offset: bias ?? [],
@@ -160,7 +166,7 @@ function foldLayer(
   if (!affine.hasBias) return { nodes: [dequantize, linear(product, affine.output)], integers: names.integers, affine };
   if (inputScale === undefined) {
     const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
-    const rowAxis = layer.node.op.startsWith("Conv") ? 1 : rank - 1;
+    const rowAxis = rowAxisOfOutput(graph, layer);
     const shape = Array.from({ length: rank }, (__, axis) => (axis === rowAxis ? affine.offset.length : 1));
     constants.set(names.bias, tensorOf(weight.dtype, shape, affine.offset));
     const add: Node = {
