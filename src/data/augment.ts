@@ -10,7 +10,7 @@ export interface Augment {
   readonly epoch: number;
 }
 
-/** How far the image moves, and whether it is mirrored. What moves in from outside is 0 after preprocessing. */
+/** How far the image moves, and whether it is mirrored. What moves in from outside is black: 0 before preprocessing. */
 export interface Shift {
   readonly down: number;
   readonly right: number;

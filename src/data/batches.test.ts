@@ -103,7 +103,7 @@ describe("batches", () => {
     });
   });
 
-  test("flip mirrors each row, and crop moves the image over zeros of the normalized space", async () => {
+  test("flip mirrors each row, and crop moves the image over black, which is normalized like any pixel", async () => {
     const dataset = bytes(64, 8, 1);
     const preprocess = resolvePreprocess("unit", { mean: [0.5] });
     const [plain] = await collect(batches(dataset, { batchSize: 64, preprocess }));
@@ -141,7 +141,7 @@ describe("batches", () => {
   });
 });
 
-/** The only crop and flip that explains `changed`; border pixels must be 0. */
+/** The only crop and flip that explains `changed`; border pixels must be black: (0 - 0.5) / 1. */
 function findShift(original: readonly number[], changed: readonly number[]): string {
   for (const mirrored of [false, true])
     for (let down = -4; down <= 4; down++)
@@ -150,7 +150,7 @@ function findShift(original: readonly number[], changed: readonly number[]): str
           const y = Math.floor(i / 8) - down;
           const x = (i % 8) - right;
           const inside = y >= 0 && y < 8 && x >= 0 && x < 8;
-          return value === (inside ? original[y * 8 + (mirrored ? 7 - x : x)] : 0);
+          return value === (inside ? original[y * 8 + (mirrored ? 7 - x : x)] : -0.5);
         });
         if (explained) return `${down},${right},${mirrored}`;
       }

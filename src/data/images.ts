@@ -61,6 +61,7 @@ export function imagePreparer(
           sourceStart: row * size + channel * from.channelStride,
           targetStart: row * size + channel * to.channelStride,
         };
+        if (shift.down !== 0 || shift.right !== 0) fillPlane(lines, maps[channel].offset);
         if (tables) copyPlane(lines, shift, tables[channel]);
         else mapPlane(lines, shift, maps[channel]);
       }
@@ -99,6 +100,13 @@ function eachLine(
       count,
     );
   }
+}
+
+/** What moves in from outside is black: a stored 0, as the usual crop pads images before they are normalized. */
+function fillPlane({ target, to, targetStart }: Plane, black: number): void {
+  for (let row = 0; row < to.height; row++)
+    for (let column = 0; column < to.width; column++)
+      target[targetStart + row * to.rowStride + column * to.columnStride] = black;
 }
 
 function copyPlane(plane: Plane, shift: Shift, values: Float32Array): void {
