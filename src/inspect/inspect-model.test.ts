@@ -47,6 +47,22 @@ describe("inspectModel", () => {
     ]);
   });
 
+  test("leaves out products whose bias is computed, and those that read another layer's weight transposed", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const shared = build.constant(weight([4, 4]), "shared");
+    const first = build.node("Gemm", [x, shared], {}, "first");
+    const tied = build.node("Gemm", [first, shared], { transB: 1 }, "tied");
+    const again = build.node("Gemm", [tied, shared], {}, "again");
+    const last = build.node("Gemm", [again, build.constant(weight([4, 4]), "w"), x], {}, "last");
+    const { layers, notQuantizable } = inspectModel(build.graph([last]));
+    expect(layers.map(({ name }) => name)).toEqual(["first", "again"]);
+    expect(notQuantizable).toEqual([
+      { node: "tied", op: "Gemm", reason: 'another layer reads its weight "shared" transposed' },
+      { node: "last", op: "Gemm", reason: 'its third input "x" is computed, not a constant bias' },
+    ]);
+  });
+
   test("finds operators without a gradient and the layers that cannot train because of them", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 4] });

@@ -126,17 +126,21 @@ const productOps: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm"
 
 function refusedProducts(graph: Graph, layers: readonly LinearLayer[]): Refusal[] {
   const accepted = new Set(layers.map(({ node }) => node.name));
+  const weights = new Set(layers.map(({ weight }) => weight));
   return graph.nodes
     .filter((node) => productOps.has(node.op) && !accepted.has(node.name))
-    .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node) }));
+    .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node, weights) }));
 }
 
-function reasonAgainst(graph: Graph, node: Node): string {
+function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<string>): string {
   const weight = node.inputs[1];
   const type = graph.values.get(weight);
   const shape = `[${type?.shape.join(", ") ?? ""}]`;
   if (!graph.constants.has(weight)) return `its second input "${weight}" is computed, not a constant weight`;
   if (type && !/^float(32|64)$/.test(type.dtype)) return `its weight "${weight}" is ${type.dtype}, not float`;
+  const bias = node.inputs[2] ?? "";
+  if (bias !== "" && !graph.constants.has(bias)) return `its third input "${bias}" is computed, not a constant bias`;
+  if (quantizedWeights.has(weight)) return `another layer reads its weight "${weight}" transposed`;
   if (node.op === "ConvTranspose") return "it is grouped: its output channels lie along two axes";
   if (node.op === "Gemm" && type?.shape.length === 2) return "its first input is transposed (transA)";
   return `its weight "${weight}" has shape ${shape}; expected a matrix`;

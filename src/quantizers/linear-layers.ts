@@ -1,9 +1,10 @@
 // The layers that can be quantized and whose rows EfQAT freezes: products with a constant weight.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 
 export interface LinearLayer {
-  /** The weight's name without ".weight", or the node's name. */
+  /** The weight's name without ".weight", or the node's name; unique in the graph. */
   readonly name: string;
   readonly node: Node;
   /** The value that enters the layer. */
@@ -31,6 +32,10 @@ function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
   return !(node.op === "Gemm" && numberAttribute(node, "transA", 0) === 1);
 }
 
+/**
+ * In the order of the nodes. Left out are products that read another's weight transposed, since its rows would lie along two
+ * axes, and those whose bias is computed.
+ */
 export function linearLayers(graph: Graph): readonly LinearLayer[] {
   const made = producers(graph);
   const parameters = new Set([...graph.constants.keys(), ...graph.variables]);
@@ -39,16 +44,27 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
     return node?.op === "FakeQuantize" ? node.inputs[0] : value;
   };
   const names = new Set<string>();
+  const unique = uniqueNames();
+  const axes = new Map<string, number>();
   return graph.nodes.flatMap((node) => {
     const rowAxis = rowAxisOf(node);
     if (rowAxis === undefined) return [];
     const weight = behindQuantizer(node.inputs[1]);
+    const bias = node.inputs[2] ?? "";
     if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
+    if ((bias !== "" && !parameters.has(bias)) || (axes.get(weight) ?? rowAxis) !== rowAxis) return [];
+    axes.set(weight, rowAxis);
     const stem = weight.endsWith(".weight") ? weight.slice(0, -".weight".length) : node.name;
-    const name = names.has(stem) ? node.name : stem;
+    const name = unique(names.has(stem) ? node.name : stem);
     names.add(name);
-    return [{ name, node, input: behindQuantizer(node.inputs[0]), weight, rowAxis, bias: node.inputs[2] ?? "" }];
+    return [{ name, node, input: behindQuantizer(node.inputs[0]), weight, rowAxis, bias }];
   });
+}
+
+/** The layers, each weight once: several layers may share one. */
+export function layersByWeight(graph: Graph): readonly LinearLayer[] {
+  const seen = new Set<string>();
+  return linearLayers(graph).filter(({ weight }) => !seen.has(weight) && seen.add(weight));
 }
 
 /** The node that alone reads a value, if there is just one and the value is no output of the graph. */
