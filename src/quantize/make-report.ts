@@ -4,7 +4,7 @@ import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
-import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { LayerReport, Report } from "../report/report.ts";
 import { scheduleFactor } from "../training/schedule.ts";
@@ -23,8 +23,9 @@ export type ReportFacts = Pick<
 export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts: ReportFacts): Report {
   const { totalSeconds, data, ...rest } = facts;
   const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer));
+  const owners = new Set(layersByWeight(outcome.trained).map(({ name }) => name));
   const sum = (part: "blocks" | "weights", key: "trained" | "all"): number =>
-    layers.reduce((total, layer) => total + layer[part][key], 0);
+    layers.reduce((total, layer) => total + (owners.has(layer.name) ? layer[part][key] : 0), 0);
   const shareOf = (part: "blocks" | "weights"): { trained: number; all: number } => ({
     trained: sum(part, "trained"),
     all: sum(part, "all"),

@@ -5,7 +5,7 @@ import type { Executable, Program, Variables } from "../engines/engine.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
-import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { type LinearLayer, layersByWeight } from "../quantizers/linear-layers.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
 import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
@@ -74,6 +74,7 @@ interface Compiled {
 interface Run {
   readonly job: TrainingJob;
   readonly context: Context;
+  /** Each weight once. */
   readonly layers: readonly LinearLayer[];
   readonly variables: Variables;
   readonly losses: number[];
@@ -91,7 +92,7 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
   const run: Run = {
     job,
     context,
-    layers: linearLayers(job.model),
+    layers: layersByWeight(job.model),
     variables: await context.engine.variables(saved?.variables ?? new Map()),
     losses: saved ? [...saved.state.losses] : [],
     trainedSteps: new Map(Object.entries(saved?.state.trainedSteps ?? {})),

@@ -2,14 +2,14 @@
 
 import { assert } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { linearLayers } from "../../quantizers/linear-layers.ts";
+import { layersByWeight } from "../../quantizers/linear-layers.ts";
 import type { PlanSource } from "../../training/loop.ts";
 import type { EfqatOptions } from "./options.ts";
 import { selectBlocks } from "./select.ts";
 
 /** Algorithm 1: every `refreshEvery` samples, extract the unfrozen blocks; the step graph does the rest. */
 export function efqat(graph: Graph, options: EfqatOptions & { readonly seed: number }): PlanSource {
-  const layers = linearLayers(graph);
+  const layers = layersByWeight(graph);
   return {
     refreshEvery: options.refreshEvery,
     select: (weights, draw) =>
