@@ -1,6 +1,7 @@
 // Where quantizers go: a site is a value, which of its readers get the quantized one, and how it is quantized.
 import { FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
+import { numbersOf } from "../ir/tensor.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
 import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
 
@@ -26,11 +27,19 @@ export function findSites(graph: Graph, options: QuantizeOptions): Sites {
   const layers = linearLayers(graph);
   checkPatterns(layers, options);
   const quantized = layers.filter((layer) => bitsOfLayer(options, layer.name) !== undefined);
-  const weights = new Map<string, Site>();
-  for (const layer of quantized) weights.set(layer.weight, weightSite(layer, options));
   const activations =
     options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
-  return { weights: [...weights.values()], activations };
+  return { weights: weightSites(quantized, options), activations };
+}
+
+/** One per weight and bits: what else reads the weight reads it in float. */
+function weightSites(layers: readonly LinearLayer[], options: QuantizeOptions): readonly Site[] {
+  const groups = new Map<string, LinearLayer[]>();
+  for (const layer of layers) {
+    const key = `${bitsOf(layer, options).weights}:${layer.weight}`;
+    groups.set(key, [...(groups.get(key) ?? []), layer]);
+  }
+  return [...groups.values()].map((sharing) => weightSite(sharing, options));
 }
 
 function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions): void {
@@ -48,13 +57,13 @@ function bitsOf(layer: LinearLayer, options: QuantizeOptions): { weights: number
   return bitsOfLayer(options, layer.name) ?? options;
 }
 
-const weightSite = (layer: LinearLayer, options: QuantizeOptions): Site => ({
-  name: `${layer.name}.weight`,
-  value: layer.weight,
-  readers: "all",
-  bits: bitsOf(layer, options).weights,
+const weightSite = (sharing: readonly LinearLayer[], options: QuantizeOptions): Site => ({
+  name: `${sharing[0].name}.weight`,
+  value: sharing[0].weight,
+  readers: sharing.map(({ node }) => node.name),
+  bits: bitsOf(sharing[0], options).weights,
   symmetric: true,
-  axis: layer.rowAxis,
+  axis: sharing[0].rowAxis,
 });
 
 /** Placement `inputs`: each linear layer has a quantizer of its own on its input, as the papers do. */
@@ -83,6 +92,13 @@ const movingOps = new Set([
   "Identity",
   "DepthToSpace",
 ]);
+/** Padding with anything but 0 adds a value that the range need not hold. */
+function movesValues(graph: Graph, node: Node): boolean {
+  if (node.op !== "Pad" || !node.inputs[2]) return movingOps.has(node.op);
+  const padding = graph.constants.get(node.inputs[2]);
+  return padding !== undefined && numbersOf(padding).every((value) => value === 0);
+}
+
 /** What is computed in the same kernel as the operator before it: no quantizer between them. */
 const fusedOps = new Set(["BatchNormalization", "Relu", "Clip"]);
 
@@ -105,36 +121,31 @@ function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: Qua
     } else if (integerOps.has(node.op) && node.inputs.every(isActivation)) {
       for (const input of node.inputs) choose(input, options.activations);
       choose(endOfFusion(graph, readers, node), options.activations);
-    } else if (movingOps.has(node.op) && chosen.has(node.inputs[0]))
-      choose(node.outputs[0], chosen.get(node.inputs[0]) ?? 8);
+    } else if (movesValues(graph, node) && chosen.has(node.inputs[0])) {
+      const outputs = node.outputs.filter(isActivation);
+      for (const output of outputs) choose(output, chosen.get(node.inputs[0]) ?? 8);
+    }
   }
-  const isRead = (value: string): boolean => (readers.get(value)?.length ?? 0) > 0;
-  return [...chosen].filter(([value]) => isRead(value)).map(([value, bits]) => valueSite(value, bits, made, chosen));
-}
-
-function valueSite(
-  value: string,
-  bits: number,
-  made: ReadonlyMap<string, Node>,
-  chosen: ReadonlyMap<string, number>,
-): Site {
-  const source = rangeSource(value, made, chosen);
-  return {
-    name: value,
-    value,
-    readers: "all",
-    bits,
-    symmetric: false,
-    ...(source === value ? {} : { sameAs: source }),
+  /** The value of the same bits that a chain of moving operators starts from; 0, which pads, is inside every range. */
+  const rangeSource = (value: string): string => {
+    const node = made.get(value);
+    const isSame = node && movesValues(graph, node) && chosen.get(node.inputs[0]) === chosen.get(value);
+    return isSame ? rangeSource(node.inputs[0]) : value;
   };
+  const isRead = (value: string): boolean => (readers.get(value)?.length ?? 0) > 0;
+  return [...chosen]
+    .filter(([value]) => isRead(value))
+    .map(([value, bits]) => valueSite(value, bits, rangeSource(value)));
 }
 
-/** The value that a chain of moving operators starts from; zero padding stays inside every range, which includes 0. */
-function rangeSource(value: string, made: ReadonlyMap<string, Node>, chosen: ReadonlyMap<string, number>): string {
-  const node = made.get(value);
-  if (!node || !movingOps.has(node.op) || !chosen.has(node.inputs[0])) return value;
-  return rangeSource(node.inputs[0], made, chosen);
-}
+const valueSite = (value: string, bits: number, source: string): Site => ({
+  name: value,
+  value,
+  readers: "all",
+  bits,
+  symmetric: false,
+  ...(source === value ? {} : { sameAs: source }),
+});
 
 /** The value after the normalization and activation that alone read this node's output. */
 function endOfFusion(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, node: Node): string {

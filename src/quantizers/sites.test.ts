@@ -1,0 +1,82 @@
+import { describe, expect, test } from "vitest";
+import type { Builder } from "../ir/builder.ts";
+import type { Graph } from "../ir/graph.ts";
+import { tensorOf } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
+import { type QuantizeOptions, quantizeOptions } from "./quantize-options.ts";
+import { findSites } from "./sites.ts";
+
+const matrix = tensorOf("float32", [4, 4], [1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7]);
+
+/** input → first → Relu → (what `middle` adds) → last */
+function twoLayers(middle: (build: Builder, x: string) => string): Graph {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+  const first = build.node("MatMul", [x, build.constant(matrix, "first.weight")], {}, "first");
+  const between = middle(build, build.node("Relu", [first], {}, "relu"));
+  const last = build.node("MatMul", [between, build.constant(matrix, "last.weight")], {}, "last");
+  return build.graph([last]);
+}
+
+const activations = (graph: Graph, options: Partial<QuantizeOptions> = {}) =>
+  findSites(graph, quantizeOptions.parse({ placement: "runtime", ...options })).activations.map(
+    ({ value, bits, sameAs }) => [value, bits, sameAs],
+  );
+
+const pad = (value: number) => (build: Builder, x: string) => {
+  const pads = build.ints([1, 0, 1, 0]);
+  return build.node("Pad", [x, pads, build.constant(tensorOf("float32", [], [value]), "padding")], {}, "pad");
+};
+
+describe("placement runtime", () => {
+  test("operators that move values keep the range", () => {
+    expect(activations(twoLayers(pad(0)))).toEqual([
+      ["x", 8, undefined],
+      ["relu", 8, undefined],
+      ["pad", 8, "relu"],
+    ]);
+  });
+
+  test("padding with another value than 0 has a range of its own", () => {
+    expect(activations(twoLayers(pad(30)))).toContainEqual(["pad", 8, undefined]);
+  });
+
+  test("every output of a Split keeps the range", () => {
+    const graph = twoLayers((build, x) => {
+      const [head, tail] = build.nodes("Split", [x, build.ints([2, 2])], [true, true], { axis: 1 }, "split");
+      return build.node("Concat", [tail, head], { axis: 1 }, "swapped");
+    });
+    expect(activations(graph)).toEqual([
+      ["x", 8, undefined],
+      ["relu", 8, undefined],
+      ["split", 8, "relu"],
+      ["split:1", 8, "relu"],
+      ["swapped", 8, undefined],
+    ]);
+  });
+
+  test("a range is shared by quantizers of the same bits alone", () => {
+    const graph = twoLayers((build, x) => build.node("Flatten", [x], { axis: 1 }, "flat"));
+    expect(activations(graph, { layers: { first: 4 } })).toEqual([
+      ["x", 4, undefined],
+      ["relu", 4, undefined],
+      ["flat", 8, undefined],
+    ]);
+  });
+});
+
+describe("weights", () => {
+  test("what is no quantized layer reads a weight in float; layers of other bits have quantizers of their own", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const weight = build.constant(matrix, "shared");
+    const scaled = build.node("Mul", [x, build.node("ReduceSum", [weight], { keepdims: 0 }, "sum")], {}, "scaled");
+    const outputs = ["a", "b", "c", "d"].reduce((y, name) => build.node("MatMul", [y, weight], {}, name), scaled);
+    const options = quantizeOptions.parse({ layers: { b: { weights: 4 }, c: "float" } });
+    const { weights } = findSites(build.graph([outputs]), options);
+    expect(weights.map(({ name, bits, readers }) => [name, bits, readers])).toEqual([
+      ["a.weight", 8, ["a", "d"]],
+      ["b.weight", 4, ["b"]],
+    ]);
+  });
+});
