@@ -4,6 +4,7 @@ import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { scalar, type Tensor } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import type { Qparams } from "./qparams.ts";
 import { boundsOf } from "./quantizer.ts";
@@ -15,13 +16,15 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   const values = new Map(graph.values);
   const added = new Map<string, Node[]>();
   const renamed = new Map<string, string>();
-  const add = (name: string, value: Tensor): string => {
+  const nameOf = freshNames([...values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const add = (hint: string, value: Tensor): string => {
+    const name = nameOf(hint);
     constants.set(name, value);
     values.set(name, { dtype: value.dtype, shape: value.shape });
     return name;
   };
   for (const site of [...sites.weights, ...sites.activations]) {
-    const node = quantizerNode(graph, site, sites, qparams, add);
+    const node = quantizerNode(graph, site, sites, qparams, { add, nameOf });
     const list = added.get(site.value) ?? [];
     added.set(site.value, [...list, node]);
     const readers = site.readers === "all" ? ["*"] : site.readers;
@@ -41,12 +44,29 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   return inferTypes({ ...graph, nodes: [...first, ...nodes], constants, values });
 }
 
+/** The same name for the same hint, and none that the graph has: an exported model may have an "x_scale" already. */
+function freshNames(taken: Iterable<string>): (hint: string) => string {
+  const unique = uniqueNames(taken);
+  const given = new Map<string, string>();
+  return (hint) => {
+    const name = given.get(hint) ?? unique(hint);
+    given.set(hint, name);
+    return name;
+  };
+}
+
+interface Additions {
+  /** Adds a constant and gives its name. */
+  readonly add: (hint: string, value: Tensor) => string;
+  readonly nameOf: (hint: string) => string;
+}
+
 function quantizerNode(
   graph: Graph,
   site: Site,
   sites: Sites,
   qparams: ReadonlyMap<string, Qparams>,
-  add: (name: string, value: Tensor) => string,
+  { add, nameOf }: Additions,
 ): Node {
   const dtype: DType = graph.values.get(site.value)?.dtype ?? "float32";
   const owner = site.sameAs === undefined ? site : sites.activations.find((other) => other.value === site.sameAs);
@@ -55,7 +75,7 @@ function quantizerNode(
   const { low, high } = boundsOf(site.bits, site.symmetric);
   const zeroPoint = site.symmetric ? "" : add(`${owner.name}_zero_point`, found.zeroPoint);
   return {
-    name: `${site.name}_quantizer`,
+    name: nameOf(`${site.name}_quantizer`),
     op: "FakeQuantize",
     inputs: [
       site.value,
@@ -64,7 +84,7 @@ function quantizerNode(
       add(`${dtype}:${low}`, scalar(dtype, low)),
       add(`${dtype}:${high}`, scalar(dtype, high)),
     ],
-    outputs: [`${site.name}_quantized`],
+    outputs: [nameOf(`${site.name}_quantized`)],
     attributes: { bits: site.bits, ...(site.axis === undefined ? {} : { axis: site.axis }) },
   };
 }
