@@ -89,6 +89,17 @@ describe("folding", () => {
     expect(worst).toBeLessThan(0.1);
   });
 
+  test("the int32 bias of a row of zeros is as exact as others", () => {
+    const { graph: folded } = foldQuantizers(
+      quantizeTiny(withHardFactors(tinyClassifier()), { placement: "runtime" }),
+      "int32",
+    );
+    const bias = folded.constants.get("conv1.bias_integers")?.data as Int32Array;
+    const scale = folded.constants.get("conv1.bias_scale")?.data as Float64Array;
+    const beta = tinyClassifier().constants.get("bn1.bias")?.data as Float64Array;
+    expect(bias[2] * scale[2]).toBeCloseTo(beta[2], 8);
+  });
+
   test("a bias beyond int32 at scale input·weight makes that row's weight scale coarser", () => {
     const graph = withHardFactors(tinyClassifier());
     const constants = new Map(graph.constants).set("bn1.bias", tensorOf("float64", [6], [0, 0, 0, 100, 0, 0]));

@@ -140,7 +140,7 @@ function foldLayer(
     biases === "int32" && affine.hasBias && layer.node.op !== "MatMul" && input
       ? numbersOfConstant(graph, input.scale)[0]
       : undefined;
-  if (inputScale !== undefined) widenScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
+  if (inputScale !== undefined) suitScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
   const names = {
     integers: `${layer.name}.weight_integers`,
     scale: `${layer.name}.weight_folded_scale`,
@@ -186,20 +186,33 @@ function foldLayer(
   };
 }
 
-/** A bias that overflows int32 at scale input·weight gets a coarser weight scale in its row (formats.md: enlarge s_w). */
-function widenScales(
+/** Biases are kept below it. */
+const largestBias = 2 ** 30;
+
+/**
+ * Suits the weight scales to biases at scale input·weight: a bias that overflows int32 makes the scale of its row coarser; a row
+ * of zeros, which any scale fits, takes the one at which its bias is exact.
+ */
+function suitScales(
   integers: Integers,
   weight: Tensor,
   axis: number,
   offset: readonly number[],
   inputScale: number,
 ): void {
-  const limit = 2 ** 30;
+  const isZero = integers.scales.map(() => true);
+  const tensor: Tensor = { ...weight, dtype: "int8", data: integers.values };
+  forEachInRows(tensor, axis, (row, q) => {
+    if (q !== 0) isZero[row] = false;
+  });
+  integers.scales.forEach((_, row) => {
+    if (isZero[row] && offset[row] !== 0) integers.scales[row] = Math.abs(offset[row]) / (inputScale * largestBias);
+  });
   const factors = integers.scales.map((scale, row) =>
-    Math.max(1, Math.abs(offset[row]) / (inputScale * scale * limit)),
+    Math.max(1, Math.abs(offset[row]) / (inputScale * scale * largestBias)),
   );
   if (factors.every((factor) => factor === 1)) return;
-  forEachInRows({ ...weight, dtype: "int8", data: integers.values }, axis, (row, q, i) => {
+  forEachInRows(tensor, axis, (row, q, i) => {
     integers.values[i] = roundHalfToEven(q / factors[row]);
   });
   factors.forEach((factor, row) => {
