@@ -25,7 +25,9 @@ export function trainBatchNorm(graph: Graph): Graph {
   });
   const build = buildOn({ ...graph, nodes, values });
   for (const name of runningStatistics(graph)) build.variable(name, build.type(name));
-  for (const node of normalizations) followStatistics(build, node);
+  const latest = new Map<string, string>();
+  for (const node of normalizations) followStatistics(build, node, latest);
+  for (const [running, value] of latest) build.update(running, value);
   return build.graph(graph.outputs);
 }
 
@@ -37,14 +39,15 @@ const trainingNode = (node: Node): Node => ({
   attributes: { epsilon: numberAttribute(node, "epsilon", 1e-5) },
 });
 
-function followStatistics(build: Builder, node: Node): void {
+/** `latest`: the value of each running statistic so far; nodes that share one, as a module used twice, follow in turn. */
+function followStatistics(build: Builder, node: Node, latest: Map<string, string>): void {
   const momentum = numberAttribute(node, "momentum", 0.9);
   const shape = build.type(node.inputs[0]).shape.map(Number);
   const count = shape.reduce((product, size) => product * size, 1) / shape[1];
   const follow = (running: string, batch: string, factor: number): void => {
-    const kept = build.node("Mul", [running, build.scalar(momentum, running)]);
+    const kept = build.node("Mul", [latest.get(running) ?? running, build.scalar(momentum, running)]);
     const added = build.node("Mul", [batch, build.scalar((1 - momentum) * factor, running)]);
-    build.update(running, build.node("Add", [kept, added]));
+    latest.set(running, build.node("Add", [kept, added]));
   };
   follow(node.inputs[3], `${node.outputs[0]}/mean`, 1);
   follow(node.inputs[4], `${node.outputs[0]}/variance`, count > 1 ? count / (count - 1) : 1);
