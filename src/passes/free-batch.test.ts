@@ -88,6 +88,10 @@ describe("not freed, with the reason", () => {
     refuse(/ReduceMean .* does not keep the batch/, (build, x) => build.node("ReduceMean", [x], { keepdims: 1 })));
   test("Softmax over the batch", () =>
     refuse(/Softmax .* mixes the samples/, (build, x) => build.node("Softmax", [x], { axis: 0 })));
+  test("a triangle whose rows are samples", () =>
+    refuse(/Trilu.*mixes the samples/, (build, x) =>
+      build.node("Trilu", [build.node("Reshape", [x, build.ints([0, -1])], {}, "rows")]),
+    ));
   test("Squeeze of the batch", () => refuse(/Squeeze/, (build, x) => build.node("Squeeze", [x, build.ints([0])])));
   test("Reshape that merges the batch into other sizes", () =>
     refuse(/Reshape/, (build, x) => build.node("Reshape", [x, build.ints([4, 36])])));

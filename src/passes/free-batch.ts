@@ -21,10 +21,15 @@ const mixers: Readonly<Record<string, (node: Node, rank: number) => readonly num
   LayerNormalization: axesFrom,
   MeanVarianceNormalization: allAxes,
   RMSNormalization: axesFrom,
+  Trilu: lastTwoAxes,
 };
 
 function allAxes(_node: Node, rank: number): readonly number[] {
   return Array.from({ length: rank }, (_, axis) => axis);
+}
+
+function lastTwoAxes(_node: Node, rank: number): readonly number[] {
+  return [rank - 2, rank - 1];
 }
 
 function oneAxis(node: Node, rank: number): readonly number[] {
