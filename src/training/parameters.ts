@@ -49,7 +49,7 @@ export function parametersOf(graph: Graph): readonly Parameter[] {
   return [...found.values()];
 }
 
-/** A vector added to what a linear layer gives is its bias. */
+/** A vector added to what a linear layer gives, quantized or not, is its bias. */
 function biasesOfAddition(
   graph: Graph,
   node: Node,
@@ -58,7 +58,8 @@ function biasesOfAddition(
 ): readonly string[] {
   return node.inputs.filter((input, i) => {
     const shape = graph.values.get(input)?.shape ?? [];
-    const other = made.get(node.inputs[1 - i]);
+    const maker = made.get(node.inputs[1 - i]);
+    const other = maker?.op === "FakeQuantize" ? made.get(maker.inputs[0]) : maker;
     return other !== undefined && layers.has(other.name) && shape.filter((size) => size !== 1).length === 1;
   });
 }
