@@ -81,6 +81,8 @@ interface Run {
   readonly trainedSteps: Map<string, number[]>;
   readonly stepSeconds: number[];
   step: number;
+  /** The step of the newest checkpoint. */
+  saved: number | undefined;
   plan: FreezingPlan;
   compiled: Compiled | undefined;
 }
@@ -98,6 +100,7 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
     trainedSteps: new Map(Object.entries(saved?.state.trainedSteps ?? {})),
     stepSeconds: [],
     step: saved?.state.step ?? 0,
+    saved: saved?.state.step,
     plan: saved ? planFromJson(saved.state.plan) : new Map(),
     compiled: undefined,
   };
@@ -142,6 +145,15 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
 async function runSteps(run: Run): Promise<void> {
   const { job } = run;
   const iterator = job.batches(run.step)[Symbol.asyncIterator]();
+  try {
+    await stepThrough(run, iterator);
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+async function stepThrough(run: Run, iterator: AsyncIterator<Batch>): Promise<void> {
+  const { job } = run;
   let next = run.step < job.steps ? iterator.next() : undefined;
   while (run.step < job.steps) {
     const { value: batch } = (await next) ?? {};
@@ -155,7 +167,6 @@ async function runSteps(run: Run): Promise<void> {
     await finishStep(run, await running);
     run.stepSeconds.push((performance.now() - started) / 1000);
   }
-  await iterator.return?.();
 }
 
 /** Selects again when `refreshEvery` samples have passed since the last selection. */
@@ -196,13 +207,11 @@ function indicesOf(rows: "all" | "none" | Int32Array | undefined): Tensor {
 
 async function finishStep(run: Run, loss: number): Promise<void> {
   const { job, context } = run;
-  if (!Number.isFinite(loss)) {
-    const saved = Math.floor(run.step / job.options.checkpointEvery) * job.options.checkpointEvery;
+  if (!Number.isFinite(loss))
     throw new FrostbitError(
       "DIVERGED",
-      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${job.checkpoints ? `The last checkpoint is of step ${saved}. ` : ""}Try a lower --lr.`,
+      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${run.saved === undefined ? "" : `The last checkpoint is of step ${run.saved}. `}Try a lower --lr.`,
     );
-  }
   run.losses.push(loss);
   run.step++;
   for (const { weight, rowAxis } of run.layers) {
@@ -246,6 +255,7 @@ async function checkpoint(run: Run): Promise<void> {
       trainedSteps: Object.fromEntries(run.trainedSteps),
     },
   });
+  run.saved = run.step;
 }
 
 /** The model with each constant that trained replaced by its variable's value. */

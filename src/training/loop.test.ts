@@ -1,0 +1,110 @@
+import { describe, expect, test } from "vitest";
+import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
+import type { Batch } from "../data/batches.ts";
+import type { Storage } from "../data/storage.ts";
+import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { efqat } from "../methods/efqat/efqat.ts";
+import { efqatOptions } from "../methods/efqat/options.ts";
+import type { Context } from "./context.ts";
+import { type TrainingJob, train } from "./loop.ts";
+import { trainingOptions } from "./options.ts";
+
+const batch = 4;
+const model = quantizeTiny(tinyClassifier("float32"));
+
+function memoryStorage(): Storage {
+  const files = new Map<string, Uint8Array>();
+  return {
+    read: async (name) => files.get(name),
+    write: async (name, bytes) => void files.set(name, bytes.slice()),
+    list: async () => [...files.keys()],
+    remove: async (name) => void files.delete(name),
+  };
+}
+
+interface Trial {
+  readonly storage?: Storage;
+  readonly resume?: boolean;
+  readonly lr?: number;
+  readonly mode?: "cwpn" | "lwpn";
+  readonly optimizer?: "sgd" | "adam";
+  readonly onEnd?: () => void;
+}
+
+/** Six steps, a selection every two. */
+function jobOf({ storage = memoryStorage(), resume = false, lr = 0.01, onEnd, ...trial }: Trial = {}): TrainingJob {
+  const { mode = "cwpn", optimizer = "sgd" } = trial;
+  const efqatRun = efqatOptions.parse({ mode, updateRatio: 0.4, refreshEvery: 2 * batch, importance: "random" });
+  async function* batches(start: number): AsyncGenerator<Batch> {
+    try {
+      for (let index = start; ; index++) {
+        const { images, labels } = tinyBatch("float32", batch, index);
+        yield { index, indices: new Int32Array(batch), inputs: new Map([["input", images]]), labels };
+      }
+    } finally {
+      onEnd?.();
+    }
+  }
+  return {
+    model,
+    options: trainingOptions.parse({ batch, lr, optimizer, qparamLr: 1e-3, schedule: "cosine", checkpointEvery: 4 }),
+    plan: efqat(model, { ...efqatRun, seed: 3 }),
+    steps: 6,
+    batches,
+    checkpoints: { storage, fingerprint: "this run", resume },
+  };
+}
+
+/** A context whose signal fires in step `step`. */
+function stoppingIn(step: number): Context {
+  const controller = new AbortController();
+  const onProgress = ({ done }: { readonly done: number }): void => {
+    if (done === step * batch) controller.abort();
+  };
+  return { engine: createReferenceEngine(), seed: 0, signal: controller.signal, onProgress };
+}
+
+const throughout: Context = { engine: createReferenceEngine(), seed: 0 };
+const valuesOf = (constants: ReadonlyMap<string, Tensor>) => [...constants].map(([name, { data }]) => [name, data]);
+
+describe("training", () => {
+  test.each([
+    ["cwpn", "sgd", [1, 3]],
+    ["cwpn", "adam", [2]],
+    ["lwpn", "sgd", [2, 5]],
+    ["lwpn", "adam", [4, 6]],
+  ] as const)("%s by %s, stopped after steps %j and resumed, gives the same bytes", async (mode, optimizer, stops) => {
+    const whole = await train(jobOf({ mode, optimizer }), throughout);
+    const storage = memoryStorage();
+    for (const [i, step] of stops.entries())
+      await expect(train(jobOf({ mode, optimizer, storage, resume: i > 0 }), stoppingIn(step))).rejects.toMatchObject({
+        code: "ABORTED",
+      });
+    const resumed = await train(jobOf({ mode, optimizer, storage, resume: true }), throughout);
+    expect(resumed.losses).toEqual(whole.losses);
+    expect(Object.fromEntries(resumed.trainedSteps)).toEqual(Object.fromEntries(whole.trainedSteps));
+    expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
+  });
+
+  test("a run that is stopped lets go of its data", async () => {
+    let ended = 0;
+    const onEnd = (): void => {
+      ended++;
+    };
+    await expect(train(jobOf({ onEnd }), stoppingIn(2))).rejects.toMatchObject({ code: "ABORTED" });
+    expect(ended).toBe(1);
+  });
+
+  test("a loss that is no number names the newest checkpoint, if there is one", async () => {
+    const storage = memoryStorage();
+    const lr = 1e38;
+    await expect(train(jobOf({ storage, lr }), throughout)).rejects.toThrow(
+      /^Loss became NaN at step \d of 6 \(learning rate 1e\+38\)\. Try a lower --lr\.$/,
+    );
+    await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(train(jobOf({ storage, lr, resume: true }), throughout)).rejects.toThrow(
+      /The last checkpoint is of step 1\. Try/,
+    );
+  });
+});
