@@ -18,9 +18,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   autodiff: core,
   quantizers: core,
   /** `select.ts` alone knows the engines. */
-  engines: [...core, "engines/reference", "engines/onnxruntime"],
+  engines: [...core, "engines/reference", "engines/onnxruntime", "engines/native"],
   "engines/reference": [...core, "engines"],
   "engines/onnxruntime": [...core, "engines", "onnx"],
+  "engines/native": [...core, "engines"],
   data: ["ir"],
   training: [...core, "autodiff", "quantizers", "engines", "data"],
   calibration: [...core, "quantizers", "engines", "data", "training"],
@@ -47,7 +48,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 /** These put the others together and may import anything. */
 const entries = ["node", "cli", "browser", "quantize", "index.ts"];
 
-const mayUseNode = /^src\/(node|cli|engines\/onnxruntime)\//;
+const mayUseNode = /^src\/(node|cli|engines\/(onnxruntime|native))\//;
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" })
   .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
@@ -87,7 +88,7 @@ describe("architecture", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("node:* is imported only by node, cli and the onnxruntime engine", () => {
+  test("node:* is imported only by node, cli and the onnxruntime and native engines", () => {
     const wrong = files.filter(
       (file) => !mayUseNode.test(file) && importsOf(file).some((path) => path.startsWith("node:")),
     );

@@ -1,10 +1,11 @@
-// Times one variant of a training step in a process of its own. Arguments: model, mode, ratio, batch, threads, steps, bits.
-import { selectEngine } from "../../src/engines/select.ts";
+// Times one variant of a training step in a process of its own. Arguments: model, mode, ratio, batch, threads, steps, bits of weights and
+// activations, engine.
+import { type EngineName, selectEngine } from "../../src/engines/select.ts";
 import { median } from "../../src/evaluate/latency.ts";
 import { readModel } from "../../src/node/read-model.ts";
 import { stepOf, type Variant } from "../support/model-step.ts";
 
-const [model, mode, ratio, batch, threads, steps, weights, activations] = process.argv.slice(2);
+const [model, mode, ratio, batch, threads, steps, weights, activations, engine = "onnxruntime"] = process.argv.slice(2);
 const options = {
   batch: Number(batch),
   threads: Number(threads),
@@ -12,7 +13,7 @@ const options = {
   activations: Number(activations),
 };
 const variant = { mode, updateRatio: Number(ratio) } as Variant;
-const step = await stepOf(readModel(model), selectEngine("onnxruntime"), variant, options);
+const step = await stepOf(readModel(model), selectEngine(engine as EngineName), variant, options);
 const times: number[] = [];
 for (let i = 0; i < Number(steps) + 3; i++) {
   const start = performance.now();

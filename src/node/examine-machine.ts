@@ -1,6 +1,7 @@
 // What of this machine and installation matters: processor, instruction sets, versions, engines.
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
+import { loadAddon } from "../engines/native/addon.ts";
 import { loadOrt } from "../engines/onnxruntime/ort-module.ts";
 import { versions } from "./versions.ts";
 
@@ -52,13 +53,29 @@ async function examineOnnxRuntime(version: string): Promise<EngineState> {
   }
 }
 
+function examineNative(): EngineState {
+  const name = "native";
+  try {
+    const { oneDnn, kernels } = loadAddon().information();
+    return { name, available: true, detail: `oneDNN ${oneDnn}, our own kernels for ${kernels}` };
+  } catch (error) {
+    return { name, available: false, detail: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The native engine is never missing: what it runs, the others run too. */
+const optionalEngine = "native";
+
 export async function examineMachine(): Promise<Machine> {
   const found = versions();
   const engines = [
     await examineOnnxRuntime(found["onnxruntime-node"]),
+    examineNative(),
     { name: "reference", available: true, detail: "built in; exact and slow" },
   ];
-  const problems = engines.filter(({ available }) => !available).map(({ name, detail }) => `Engine ${name}: ${detail}`);
+  const problems = engines
+    .filter(({ name, available }) => !available && name !== optionalEngine)
+    .map(({ name, detail }) => `Engine ${name}: ${detail}`);
   if (Number(process.versions.node.split(".")[0]) < oldestNode)
     problems.push(`Node ${process.versions.node} is too old; install Node ${oldestNode} or newer.`);
   return {

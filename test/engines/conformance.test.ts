@@ -1,6 +1,7 @@
 // Every operator on every engine, against the reference engine in float64.
 import { describe, expect, test } from "vitest";
 import type { Engine } from "../../src/engines/engine.ts";
+import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
 import { encodeGraph } from "../../src/engines/onnxruntime/encode-graph.ts";
 import { lower } from "../../src/engines/onnxruntime/lower.ts";
 import { ownOps } from "../../src/engines/onnxruntime/lowerings/index.ts";
@@ -15,6 +16,7 @@ import { buildOn } from "../../src/ops/infer.ts";
 import { type Example, titleOf } from "../gradients/examples/example.ts";
 import { examples } from "../gradients/examples/index.ts";
 import { type CloseOptions, expectClose } from "../support/close.ts";
+import { isNativeBuilt, notBuilt } from "../support/native.ts";
 import { engineExamples } from "./engine-examples.ts";
 
 interface Case {
@@ -49,9 +51,9 @@ function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dtype: "f
 type Run = (given: Case) => Promise<readonly Tensor[]>;
 
 const runOn =
-  (engine: Engine): Run =>
+  (engine: Engine, threads = 1): Run =>
   async ({ graph, inputs }) => {
-    const executable = await engine.compile(graph, { threads: 1 });
+    const executable = await engine.compile(graph, { threads });
     const results = await executable.bind(await engine.variables(new Map())).run(inputs);
     await executable.dispose();
     return graph.outputs.map((name) => results.get(name) as Tensor);
@@ -81,17 +83,15 @@ const widened = new Map<string, CloseOptions["widen"]>([
 /** What was computed from float32 inputs is no more exact than these, whatever it is cast to. */
 const toleranceOf = ({ dtype }: Tensor): Tensor["dtype"] => (dtype === "float64" ? "float32" : dtype);
 
-interface Skip {
-  readonly op: string;
-  readonly reason: string;
-}
+/** Why an example is left out; `undefined` where it is not. */
+type Skip = (example: Example) => string | undefined;
 
-function testEngine(name: string, run: Run, { skip = [] }: { readonly skip?: readonly Skip[] } = {}): void {
+function testEngine(name: string, run: Run, skip: Skip = () => undefined): void {
   const all = [...examples, ...engineExamples].map((example, i) => [`${i}: ${titleOf(example)}`, example] as const);
   describe(`${name} agrees with the reference engine`, () => {
     for (const [title, example] of all) {
-      const skipped = skip.find(({ op }) => op === example.op);
-      test.skipIf(skipped !== undefined)(skipped ? `${title} (${skipped.reason})` : title, async () => {
+      const reason = skip(example);
+      test.skipIf(reason !== undefined)(reason === undefined ? title : `${title} (${reason})`, async () => {
         const actual = await run(caseOf(example, "float32"));
         const expected = await reference(caseOf(example, "float64"));
         const widen = widened.get(example.op);
@@ -111,6 +111,24 @@ function testEngine(name: string, run: Run, { skip = [] }: { readonly skip?: rea
 testEngine("the reference engine in float32", reference);
 testEngine("the onnxruntime engine", runOn(createOnnxRuntimeEngine()));
 testEngine("the onnxruntime engine without blocks", runWithoutBlocks);
+
+const native = createNativeEngine();
+const isRefused = ({ graph }: Case): boolean => graph.nodes.some((node) => !native.supports(node, graph));
+
+const whyNotNative: Skip = (example) => {
+  if (!isNativeBuilt) return notBuilt;
+  return isRefused(caseOf(example, "float32")) ? "the native engine has no such operator" : undefined;
+};
+
+testEngine("the native engine", runOn(native), whyNotNative);
+testEngine("the native engine on 3 threads", runOn(native, 3), whyNotNative);
+
+test("the native engine runs every operator of ours and of convolutional classifiers", () => {
+  const tested = [...examples, ...engineExamples];
+  const refused = tested.filter((example) => isRefused(caseOf(example, "float32"))).map(({ op }) => op);
+  const needed = [...ownOps, ..."Conv Relu Add Gemm MatMul GlobalAveragePool AveragePool Flatten Reshape".split(" ")];
+  expect(needed.filter((op) => refused.includes(op))).toEqual([]);
+});
 
 test("every operator of ours has an example", () => {
   const tested = new Set([...examples, ...engineExamples].map(({ op }) => op));

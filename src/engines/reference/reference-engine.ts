@@ -3,8 +3,8 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { isOpType } from "../../ops/index.ts";
+import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type { Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
-import { checkInputs, checkVariable } from "./check-inputs.ts";
 import { kernels } from "./kernels/index.ts";
 
 const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(graph.values.get(value)?.dtype ?? "");

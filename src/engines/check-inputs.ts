@@ -1,8 +1,8 @@
 // Checks the tensors that a program is given against the graph's types.
-import { FrostbitError } from "../../ir/errors.ts";
-import type { Dim, Graph, ValueType } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
-import { printShape } from "../../ops/attributes.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Dim, Graph, ValueType } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { printShape } from "../ops/attributes.ts";
 
 /** What a symbolic size was first seen as, and where. */
 type Sizes = Map<string, { readonly size: number; readonly where: string }>;

@@ -1,0 +1,257 @@
+// The addon's three names for JavaScript: Memory, Program and information().
+#include <napi.h>
+
+#include <atomic>
+#include <cstring>
+#include <tuple>
+
+#include "dnnl-compat.h"
+#include "program.h"
+
+namespace frostbit {
+namespace {
+
+Napi::Error problem(Napi::Env env, const std::string& what) { return Napi::Error::New(env, what); }
+
+/** Bytes of a typed array; shared or detached ones are refused. */
+Place bytes_of(Napi::Env env, const Napi::Value& value) {
+  if (!value.IsTypedArray()) throw problem(env, "expected a typed array");
+  const auto array = value.As<Napi::TypedArray>();
+  auto buffer = array.ArrayBuffer();
+  if (!static_cast<Napi::Value>(buffer).IsArrayBuffer()) throw problem(env, "expected a typed array that is not shared");
+  if (array.ByteLength() > 0 && buffer.Data() == nullptr) throw problem(env, "a typed array was detached");
+  return {static_cast<char*>(buffer.Data()) + array.ByteOffset(), array.ByteLength()};
+}
+
+size_t number_of(const Napi::CallbackInfo& info, size_t i) {
+  if (info.Length() <= i || !info[i].IsNumber()) throw problem(info.Env(), "expected a number");
+  const double value = info[i].As<Napi::Number>().DoubleValue();
+  if (!(value >= 0 && value < 1e15)) throw problem(info.Env(), "expected a number of bytes");
+  return static_cast<size_t>(value);
+}
+
+class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Memory",
+                       {InstanceMethod<&MemoryObject::write>("write"), InstanceMethod<&MemoryObject::read>("read")});
+  }
+
+  explicit MemoryObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    try {
+      memory = std::make_shared<Memory>(number_of(info, 0));
+    } catch (const std::bad_alloc&) {
+      throw problem(info.Env(), "out of memory");
+    }
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(memory->bytes()));
+  }
+
+  void Finalize(Napi::Env env) override {
+    if (memory) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory->bytes()));
+  }
+
+  std::shared_ptr<Memory> memory;
+
+ private:
+  void write(const Napi::CallbackInfo& info) {
+    const size_t offset = number_of(info, 0);
+    const Place from = bytes_of(info.Env(), info[1]);
+    check(info.Env(), offset, from.bytes);
+    if (from.bytes > 0) std::memcpy(memory->data() + offset, from.data, from.bytes);
+  }
+
+  void read(const Napi::CallbackInfo& info) {
+    const size_t offset = number_of(info, 0);
+    const Place to = bytes_of(info.Env(), info[1]);
+    check(info.Env(), offset, to.bytes);
+    if (to.bytes > 0) std::memcpy(to.data, memory->data() + offset, to.bytes);
+  }
+
+  void check(Napi::Env env, size_t offset, size_t bytes) const {
+    if (offset > memory->bytes() || bytes > memory->bytes() - offset)
+      throw problem(env, "bytes " + std::to_string(offset) + " to " + std::to_string(offset + bytes) + " of a memory of " +
+                             std::to_string(memory->bytes()));
+  }
+};
+
+std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
+    throw problem(env, "expected a Float64Array");
+  const Place place = bytes_of(env, value);
+  const double* data = reinterpret_cast<const double*>(place.data);
+  return std::vector<double>(data, data + place.bytes / sizeof(double));
+}
+
+/** Runs a program on the pool; a thread of libuv waits meanwhile. */
+class Worker : public Napi::AsyncWorker {
+ public:
+  Worker(Napi::Env env, std::shared_ptr<Program> program, Run run, std::vector<Napi::ObjectReference> kept)
+      : AsyncWorker(env),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        program_(std::move(program)),
+        run_(std::move(run)),
+        kept_(std::move(kept)) {}
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+  void Execute() override {
+    try {
+      is_whole_ = program_->run(run_);
+    } catch (const std::exception& error) {
+      SetError(error.what());
+    }
+  }
+  void OnOK() override { deferred_.Resolve(Napi::Boolean::New(Env(), is_whole_)); }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::shared_ptr<Program> program_;
+  Run run_;
+  std::vector<Napi::ObjectReference> kept_;
+  bool is_whole_ = false;
+};
+
+/** new Program(threads, memories, steps, firstCommit) */
+class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Program",
+                       {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::abort>("abort"),
+                        InstanceMethod<&ProgramObject::describe>("describe"),
+                        InstanceMethod<&ProgramObject::times>("times")});
+  }
+
+  explicit ProgramObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    const Napi::Env env = info.Env();
+    const size_t threads = number_of(info, 0);
+    if (threads < 1 || threads > 1024) throw problem(env, "expected 1 to 1024 threads");
+    if (info.Length() < 4 || !info[1].IsArray() || !info[2].IsArray()) throw problem(env, "expected memories and steps");
+    const auto memories = memories_of(env, info[1].As<Napi::Array>());
+    const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories);
+    try {
+      program_ = std::make_shared<Program>(static_cast<int>(threads), memories, steps,
+                                           static_cast<int64_t>(number_of(info, 3)));
+    } catch (const std::exception& error) {
+      throw problem(env, error.what());
+    }
+  }
+
+ private:
+  static std::vector<std::shared_ptr<Memory>> memories_of(Napi::Env env, const Napi::Array& list) {
+    std::vector<std::shared_ptr<Memory>> memories;
+    for (uint32_t i = 0; i < list.Length(); i++) {
+      const Napi::Value value = list[i];
+      if (!value.IsObject()) throw problem(env, "expected a Memory");
+      const auto* object = MemoryObject::Unwrap(value.As<Napi::Object>());
+      if (!object || !object->memory) throw problem(env, "expected a Memory");
+      memories.push_back(object->memory);
+    }
+    return memories;
+  }
+
+  static std::vector<StepDescription> steps_of(Napi::Env env, const Napi::Array& list,
+                                               const std::vector<std::shared_ptr<Memory>>& memories) {
+    std::vector<StepDescription> steps;
+    for (uint32_t i = 0; i < list.Length(); i++) {
+      const Napi::Value value = list[i];
+      if (!value.IsObject()) throw problem(env, "expected a step");
+      const auto object = value.As<Napi::Object>();
+      const Napi::Value kernel = object.Get("kernel");
+      if (!kernel.IsString()) throw problem(env, "expected a step with a kernel");
+      StepDescription step{kernel.As<Napi::String>(), {}, {}, numbers_of(env, object.Get("floats"))};
+      for (const double number : numbers_of(env, object.Get("ints"))) {
+        if (!(number > -1e15 && number < 1e15)) throw problem(env, "expected integers");
+        step.ints.push_back(static_cast<int64_t>(number));
+      }
+      const auto places = numbers_of(env, object.Get("places"));
+      if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
+      for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
+      steps.push_back(std::move(step));
+    }
+    return steps;
+  }
+
+  /** Memory, offset and bytes; memory −1 where an operand is left out. */
+  static Place place_of(Napi::Env env, const double* numbers, const std::vector<std::shared_ptr<Memory>>& memories) {
+    if (numbers[0] == -1) return {};
+    const auto [index, offset, bytes] = std::tuple(numbers[0], numbers[1], numbers[2]);
+    if (!(index >= 0 && index < static_cast<double>(memories.size()))) throw problem(env, "there is no such memory");
+    const auto& memory = *memories[static_cast<size_t>(index)];
+    if (!(offset >= 0 && bytes >= 0 && offset + bytes <= static_cast<double>(memory.bytes())))
+      throw problem(env, "a place lies outside its memory");
+    return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes)};
+  }
+
+  /** run(counts, results): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (info.Length() < 2 || !info[1].IsArray()) throw problem(env, "expected counts and results");
+    Run run;
+    for (const double count : numbers_of(env, info[0])) {
+      if (!(count >= 0 && count < 1e15)) throw problem(env, "expected counts");
+      run.counts.push_back(static_cast<int64_t>(count));
+    }
+    std::vector<Napi::ObjectReference> kept;
+    const auto results = info[1].As<Napi::Array>();
+    for (uint32_t i = 0; i + 2 < results.Length(); i += 3) {
+      const Napi::Value memory = results[i], offset = results[i + 1], array = results[i + 2];
+      if (!memory.IsObject() || !offset.IsNumber()) throw problem(env, "expected a memory and an offset");
+      const auto* object = MemoryObject::Unwrap(memory.As<Napi::Object>());
+      const Place outside = bytes_of(env, array);
+      const double from = offset.As<Napi::Number>().DoubleValue();
+      if (!(from >= 0 && from + static_cast<double>(outside.bytes) <= static_cast<double>(object->memory->bytes())))
+        throw problem(env, "a result lies outside its memory");
+      run.results.push_back({object->memory->data() + static_cast<size_t>(from), outside.data, outside.bytes});
+      kept.push_back(Napi::Persistent(array.As<Napi::Object>()));
+    }
+    run.aborted = aborted_ = std::make_shared<std::atomic<bool>>(false);
+    auto* worker = new Worker(env, program_, std::move(run), std::move(kept));
+    const auto promise = worker->promise();
+    worker->Queue();
+    return promise;
+  }
+
+  void abort(const Napi::CallbackInfo&) {
+    if (aborted_) aborted_->store(true);
+  }
+
+  Napi::Value describe(const Napi::CallbackInfo& info) {
+    auto lines = Napi::Array::New(info.Env());
+    uint32_t at = 0;
+    for (const auto& line : program_->describe()) lines[at++] = Napi::String::New(info.Env(), line);
+    return lines;
+  }
+
+  Napi::Value times(const Napi::CallbackInfo& info) {
+    auto list = Napi::Array::New(info.Env());
+    uint32_t at = 0;
+    for (const double time : program_->times()) list[at++] = Napi::Number::New(info.Env(), time);
+    return list;
+  }
+
+  std::shared_ptr<Program> program_;
+  std::shared_ptr<std::atomic<bool>> aborted_;
+};
+
+/** Versions and instruction sets. */
+Napi::Value information(const Napi::CallbackInfo& info) {
+  const auto* version = dnnl_version();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                           std::to_string(version->patch));
+  result.Set("kernels", best_kernels().name);
+  return result;
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  exports.Set("Memory", MemoryObject::define(env));
+  exports.Set("Program", ProgramObject::define(env));
+  exports.Set("information", Napi::Function::New(env, information));
+  return exports;
+}
+
+}  // namespace
+}  // namespace frostbit
+
+static Napi::Object initialize_addon(Napi::Env env, Napi::Object exports) { return frostbit::initialize(env, exports); }
+NODE_API_MODULE(frostbit, initialize_addon)

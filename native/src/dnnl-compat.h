@@ -1,0 +1,77 @@
+// What differs between oneDNN 2 and 3: how primitive descriptors are made.
+#pragma once
+#include <oneapi/dnnl/dnnl.hpp>
+
+namespace frostbit {
+
+struct ConvolutionWindow {
+  dnnl::memory::dims strides, dilations, pads_begin, pads_end;
+};
+
+#if DNNL_VERSION_MAJOR >= 3
+
+inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
+    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y,
+    const ConvolutionWindow& window) {
+  const auto kind = dnnl::prop_kind::forward_training;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto& [strides, dilations, begin, end] = window;
+  if (bias) return {engine, kind, algorithm, x, w, *bias, y, strides, dilations, begin, end, attributes};
+  return {engine, kind, algorithm, x, w, y, strides, dilations, begin, end, attributes};
+}
+
+inline dnnl::convolution_backward_data::primitive_desc convolution_backward_data_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& dx,
+    const dnnl::memory::desc& w, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
+    const dnnl::convolution_forward::primitive_desc& hint) {
+  const auto& [strides, dilations, begin, end] = window;
+  return {engine, dnnl::algorithm::convolution_direct, dx, w, dy, strides, dilations, begin, end, hint, attributes};
+}
+
+inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_weights_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
+    const dnnl::memory::desc& dw, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
+    const dnnl::convolution_forward::primitive_desc& hint) {
+  const auto& [strides, dilations, begin, end] = window;
+  return {engine, dnnl::algorithm::convolution_direct, x, dw, dy, strides, dilations, begin, end, hint, attributes};
+}
+
+#else
+
+inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
+    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y,
+    const ConvolutionWindow& window) {
+  using Description = dnnl::convolution_forward::desc;
+  const auto kind = dnnl::prop_kind::forward_training;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  const auto& [strides, dilations, begin, end] = window;
+  const Description description = bias ? Description(kind, algorithm, x, w, *bias, y, strides, dilations, begin, end)
+                                       : Description(kind, algorithm, x, w, y, strides, dilations, begin, end);
+  return {description, attributes, engine};
+}
+
+inline dnnl::convolution_backward_data::primitive_desc convolution_backward_data_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& dx,
+    const dnnl::memory::desc& w, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
+    const dnnl::convolution_forward::primitive_desc& hint) {
+  const auto& [strides, dilations, begin, end] = window;
+  const dnnl::convolution_backward_data::desc description(dnnl::algorithm::convolution_direct, dx, w, dy, strides,
+                                                          dilations, begin, end);
+  return {description, attributes, engine, hint};
+}
+
+inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_weights_of(
+    const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
+    const dnnl::memory::desc& dw, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
+    const dnnl::convolution_forward::primitive_desc& hint) {
+  const auto& [strides, dilations, begin, end] = window;
+  const dnnl::convolution_backward_weights::desc description(dnnl::algorithm::convolution_direct, x, dw, dy, strides,
+                                                             dilations, begin, end);
+  return {description, attributes, engine, hint};
+}
+
+#endif
+
+}  // namespace frostbit

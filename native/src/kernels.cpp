@@ -1,0 +1,238 @@
+// Compiled once per instruction set; FROSTBIT_KERNELS names the table, FROSTBIT_ISA the set. Only plain functions without external linkage may be
+// used here: a template or inline function of the standard library, compiled for AVX-512, could be the copy that the linker
+// keeps for everybody.
+#include "kernels.h"
+
+#include <math.h>
+
+/** Results may take the place of operands, element for element; otherwise nothing overlaps. */
+#define FROSTBIT_LOOP _Pragma("GCC ivdep")
+
+namespace frostbit {
+namespace {
+
+template <class Operation>
+void map2(Repeat repeat, const float* a, const float* b, float* y, int64_t count,
+          Operation operation) {
+  if (repeat == Repeat::Right) {
+    const float right = *b;
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = operation(a[i], right);
+  } else if (repeat == Repeat::Left) {
+    const float left = *a;
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = operation(left, b[i]);
+  } else {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = operation(a[i], b[i]);
+  }
+}
+
+void binary(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count) {
+  switch (op) {
+    case Binary::Add: return map2(repeat, a, b, y, count, [](float p, float q) { return p + q; });
+    case Binary::Sub: return map2(repeat, a, b, y, count, [](float p, float q) { return p - q; });
+    case Binary::Mul: return map2(repeat, a, b, y, count, [](float p, float q) { return p * q; });
+    case Binary::Div: return map2(repeat, a, b, y, count, [](float p, float q) { return p / q; });
+    case Binary::Max: return map2(repeat, a, b, y, count, [](float p, float q) { return p > q || p != p ? p : q; });
+    case Binary::Min: return map2(repeat, a, b, y, count, [](float p, float q) { return p < q || p != p ? p : q; });
+    case Binary::Pow: return map2(repeat, a, b, y, count, [](float p, float q) { return powf(p, q); });
+    case Binary::ReluGradient: return map2(repeat, a, b, y, count, [](float p, float q) { return q > 0 ? p : 0.0f; });
+    case Binary::Count: return;
+  }
+}
+
+template <class Operation>
+void map(const float* x, float* y, int64_t count, Operation operation) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = operation(x[i]);
+}
+
+void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float beta) {
+  switch (op) {
+    case Unary::Relu: return map(x, y, count, [](float v) { return v < 0 ? 0.0f : v; });
+    case Unary::Neg: return map(x, y, count, [](float v) { return -v; });
+    case Unary::Abs: return map(x, y, count, [](float v) { return fabsf(v); });
+    case Unary::Exp: return map(x, y, count, [](float v) { return expf(v); });
+    case Unary::Log: return map(x, y, count, [](float v) { return logf(v); });
+    case Unary::Sqrt: return map(x, y, count, [](float v) { return sqrtf(v); });
+    case Unary::Reciprocal: return map(x, y, count, [](float v) { return 1 / v; });
+    case Unary::Sigmoid: return map(x, y, count, [](float v) { return 1 / (1 + expf(-v)); });
+    case Unary::Tanh: return map(x, y, count, [](float v) { return tanhf(v); });
+    case Unary::Erf: return map(x, y, count, [](float v) { return erff(v); });
+    case Unary::Floor: return map(x, y, count, [](float v) { return floorf(v); });
+    case Unary::Ceil: return map(x, y, count, [](float v) { return ceilf(v); });
+    case Unary::Round: return map(x, y, count, [](float v) { return rintf(v); });
+    case Unary::Sign: return map(x, y, count, [](float v) { return v > 0 ? 1.0f : v < 0 ? -1.0f : v; });
+    case Unary::HardSigmoid:
+      return map(x, y, count, [=](float v) {
+        const float line = alpha * v + beta;
+        return line < 0 ? 0.0f : line > 1 ? 1.0f : line;
+      });
+    case Unary::HardSwish:
+      return map(x, y, count, [](float v) {
+        const float line = v / 6 + 0.5f;
+        return v * (line < 0 ? 0.0f : line > 1 ? 1.0f : line);
+      });
+    case Unary::LeakyRelu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * v : v; });
+    case Unary::Elu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v) : v; });
+    case Unary::Softplus:
+      return map(x, y, count, [](float v) { return (v > 0 ? v : 0.0f) + log1pf(expf(-fabsf(v))); });
+    case Unary::Softsign: return map(x, y, count, [](float v) { return v / (1 + fabsf(v)); });
+    case Unary::Sin: return map(x, y, count, [](float v) { return sinf(v); });
+    case Unary::Cos: return map(x, y, count, [](float v) { return cosf(v); });
+    case Unary::Copy: return map(x, y, count, [](float v) { return v; });
+    case Unary::Count: return;
+  }
+}
+
+void clip(const float* x, float* y, int64_t count, float low, float high) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = x[i] < low ? low : x[i];
+    y[i] = v > high ? high : v;
+  }
+}
+
+void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer) {
+  const auto [scale, zero_point, low, high] = quantizer;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = rintf(x[i] / scale) + zero_point;
+    const float raised = v < low ? low : v;
+    const float q = raised > high ? high : raised;
+    y[i] = (q - zero_point) * scale;
+  }
+}
+
+/** Lanes that sums are kept in, and how many elements a lane adds up before it is added to a double. */
+constexpr int kLanes = 64;
+constexpr int64_t kLaneElements = 64;
+
+void fake_quantize_gradient_block(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
+                                  double* sums) {
+  const auto [scale, zero_point, low, high] = quantizer;
+  float dscale[kLanes] = {}, dzero[kLanes] = {};
+  const int64_t whole = count / kLanes * kLanes;
+  const auto term = [=](float g, float value, float& ds, float& dz) {
+    const float quotient = value / scale;
+    const float v = rintf(quotient) + zero_point;
+    const bool is_low = v < low, is_high = v > high;
+    const float inside = v - zero_point - quotient;
+    const float factor = is_low ? low - zero_point : is_high ? high - zero_point : inside;
+    ds += g * factor;
+    dz += is_low || is_high ? g : 0.0f;
+    return is_low || is_high ? 0.0f : g;
+  };
+  if (dx) {
+    for (int64_t i = 0; i < whole; i += kLanes)
+      FROSTBIT_LOOP
+      for (int j = 0; j < kLanes; j++) dx[i + j] = term(dy[i + j], x[i + j], dscale[j], dzero[j]);
+    FROSTBIT_LOOP
+    for (int64_t i = whole; i < count; i++) dx[i] = term(dy[i], x[i], dscale[i - whole], dzero[i - whole]);
+  } else {
+    for (int64_t i = 0; i < whole; i += kLanes)
+      FROSTBIT_LOOP
+      for (int j = 0; j < kLanes; j++) term(dy[i + j], x[i + j], dscale[j], dzero[j]);
+    FROSTBIT_LOOP
+    for (int64_t i = whole; i < count; i++) term(dy[i], x[i], dscale[i - whole], dzero[i - whole]);
+  }
+  double total = 0, outside = 0;
+  FROSTBIT_LOOP
+  for (int j = 0; j < kLanes; j++) {
+    total += dscale[j];
+    outside += dzero[j];
+  }
+  sums[0] += total;
+  sums[1] -= outside * scale;
+}
+
+void fake_quantize_gradient(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
+                            double* sums) {
+  constexpr int64_t block = kLanes * kLaneElements;
+  for (int64_t i = 0; i < count; i += block)
+    fake_quantize_gradient_block(dy + i, x + i, dx ? dx + i : nullptr, count - i < block ? count - i : block,
+                                 quantizer, sums);
+}
+
+void sum_columns(const float* x, int64_t count, int64_t width, float* __restrict sums) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) sums[j] += x[i + j];
+  }
+}
+
+void sum_squares(const float* x, const float* pivot, int64_t count, int64_t width, float* __restrict sums) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) {
+      const float difference = x[i + j] - pivot[j];
+      sums[j] += difference * difference;
+    }
+  }
+}
+
+void sum_products(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width,
+                  float* __restrict sums, float* __restrict products) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) {
+      sums[j] += dy[i + j];
+      products[j] += dy[i + j] * (x[i + j] - pivot[j]);
+    }
+  }
+}
+
+void scale_columns(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count,
+                   int64_t width) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) y[i + j] = a[j] * (x[i + j] - pivot[j]) + b[j];
+  }
+}
+
+void combine_columns(const float* dy, const float* x, const float* a, const float* b, const float* pivot,
+                     const float* c, float* dx, int64_t count, int64_t width) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) dx[i + j] = a[j] * dy[i + j] + b[j] * (x[i + j] - pivot[j]) + c[j];
+  }
+}
+
+void sgd(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
+         float rate, float momentum, float decay) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = momentum * velocity[i] + (g[i] + decay * w[i]);
+    new_velocity[i] = v;
+    new_w[i] = w[i] - rate * v;
+  }
+}
+
+void adam(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m, float* new_v,
+          int64_t count, Kernels::Adam settings) {
+  const auto [rate, correction, beta1, rest1, beta2, rest2, epsilon, decay] = settings;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float gradient = g[i] + decay * w[i];
+    const float first = beta1 * m[i] + rest1 * gradient;
+    const float second = beta2 * v[i] + rest2 * gradient * gradient;
+    new_m[i] = first;
+    new_v[i] = second;
+    new_w[i] = w[i] - rate * first / (sqrtf(second) / correction + epsilon);
+  }
+}
+
+}  // namespace
+
+const Kernels FROSTBIT_KERNELS = {
+    FROSTBIT_ISA, binary, unary, clip, fake_quantize, fake_quantize_gradient, sum_columns,
+    sum_squares, sum_products, scale_columns, combine_columns, sgd, adam,
+};
+
+}  // namespace frostbit

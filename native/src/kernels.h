@@ -1,0 +1,62 @@
+// Loops over contiguous float32, compiled once per instruction set and chosen when the program runs.
+#pragma once
+#include <cstdint>
+
+namespace frostbit {
+
+/** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
+enum class Binary : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, ReluGradient, Count };
+enum class Unary : int64_t {
+  Relu, Neg, Abs, Exp, Log, Sqrt, Reciprocal, Sigmoid, Tanh, Erf, Floor, Ceil, Round, Sign, HardSigmoid, HardSwish,
+  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Count
+};
+
+/** Which operand of a binary loop is one element for all. */
+enum class Repeat { None, Right, Left };
+
+struct Quantizer {
+  float scale, zero_point, low, high;
+};
+
+struct Kernels {
+  const char* name;
+  void (*binary)(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count);
+  void (*unary)(Unary op, const float* x, float* y, int64_t count, float alpha, float beta);
+  void (*clip)(const float* x, float* y, int64_t count, float low, float high);
+  void (*fake_quantize)(const float* x, float* y, int64_t count, Quantizer quantizer);
+  /** dx may be null; adds to `sums`: dscale and dzeroPoint. */
+  void (*fake_quantize_gradient)(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
+                                 double* sums);
+  /** sums[j] += x[i · width + j] */
+  void (*sum_columns)(const float* x, int64_t count, int64_t width, float* sums);
+  /** sums[j] += (x[i · width + j] − pivot[j])² */
+  void (*sum_squares)(const float* x, const float* pivot, int64_t count, int64_t width, float* sums);
+  /** sums[j] += dy, products[j] += dy · (x − pivot[j]) */
+  void (*sum_products)(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width, float* sums,
+                       float* products);
+  /** y = a[j] · (x − pivot[j]) + b[j] */
+  void (*scale_columns)(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count,
+                        int64_t width);
+  /** dx = a[j] · dy + b[j] · (x − pivot[j]) + c[j] */
+  void (*combine_columns)(const float* dy, const float* x, const float* a, const float* b, const float* pivot,
+                          const float* c, float* dx, int64_t count, int64_t width);
+  void (*sgd)(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
+              float rate, float momentum, float decay);
+  struct Adam {
+    /** rest1 and rest2 are 1 − beta1 and 1 − beta2, which float32 cannot subtract. */
+    float rate, correction, beta1, rest1, beta2, rest2, epsilon, decay;
+  };
+  void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m,
+               float* new_v, int64_t count, Adam settings);
+};
+
+/** For the best instruction set that the processor has and FROSTBIT_MAX_CPU_ISA (generic, avx2, avx512) allows. */
+const Kernels& best_kernels();
+
+extern const Kernels kernels_generic;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+}  // namespace frostbit

@@ -1,0 +1,86 @@
+#include "program.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+namespace frostbit {
+
+namespace {
+constexpr size_t kAlignment = 64;
+/** Vectors may be read past the end of the last value. */
+constexpr size_t kSlack = 64;
+}  // namespace
+
+Memory::Memory(size_t bytes) : bytes_(bytes) {
+  const size_t rounded = (bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment;
+  data_ = static_cast<char*>(std::aligned_alloc(kAlignment, rounded));
+  if (!data_) throw std::bad_alloc();
+  std::memset(data_, 0, rounded);
+}
+
+Memory::~Memory() { std::free(data_); }
+
+Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
+                 const std::vector<StepDescription>& steps, int64_t first_commit)
+    : pool_(pool_of(threads)), memories_(std::move(memories)), first_commit_(first_commit) {
+  CompileContext context{threads, &best_kernels(), 0, 0};
+  for (const auto& description : steps) {
+    const MakeStep make = step_maker(description.kernel);
+    if (!make) throw PlanError("there is no kernel " + description.kernel);
+    Arguments arguments(description);
+    steps_.push_back(make(arguments, context));
+  }
+  scratch_bytes_ = threads * context.scratch_bytes + context.shared_bytes;
+  for (int thread = 0; thread < threads; thread++) scratch_.push_back(std::make_unique<Memory>(context.scratch_bytes));
+  scratch_.push_back(std::make_unique<Memory>(context.shared_bytes));
+  times_.assign(steps_.size(), 0);
+}
+
+bool Program::run(const Run& run) {
+  std::atomic<bool> is_whole{true};
+  has_failed_ = false;
+  pool_->run([&](int thread) { work(run, thread, is_whole); });
+  if (has_failed_) throw PlanError(failure_);
+  if (is_whole)
+    for (const auto& result : run.results) std::memcpy(result.outside, result.inside, result.bytes);
+  return is_whole;
+}
+
+void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
+  using Clock = std::chrono::steady_clock;
+  const RunContext context{thread, pool_->threads(), &run.counts, scratch_[thread]->data(), scratch_.back()->data()};
+  for (size_t i = 0; i < steps_.size(); i++) {
+    const auto start = Clock::now();
+    const int phases = steps_[i]->phases();
+    for (int phase = 0; phase < phases; phase++) {
+      try {
+        if (!has_failed_.load(std::memory_order_relaxed)) steps_[i]->run(phase, context);
+      } catch (const std::exception& error) {
+        static std::mutex mutex;
+        std::lock_guard<std::mutex> lock(mutex);
+        failure_ = error.what();
+        has_failed_ = true;
+      }
+      const bool may_stop = phase == phases - 1 && static_cast<int64_t>(i) + 1 <= first_commit_;
+      const bool stop = pool_->barrier().wait([&] {
+        return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load());
+      });
+      if (stop) {
+        is_whole = false;
+        return;
+      }
+    }
+    if (thread == 0) times_[i] = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  }
+}
+
+std::vector<std::string> Program::describe() const {
+  std::vector<std::string> lines;
+  for (const auto& step : steps_) lines.push_back(step->describe());
+  return lines;
+}
+
+}  // namespace frostbit

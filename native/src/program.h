@@ -1,0 +1,213 @@
+// A compiled plan: steps over places in memory, run by all threads of a pool.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace frostbit {
+
+/** What a plan does wrong; becomes a JavaScript error. */
+struct PlanError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/** Zeroed, aligned bytes that plans refer to. */
+class Memory {
+ public:
+  explicit Memory(size_t bytes);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  char* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  size_t bytes_;
+  char* data_;
+};
+
+/** Bytes of a memory that a step reads or writes; absent where an operand is left out. */
+struct Place {
+  char* data = nullptr;
+  size_t bytes = 0;
+};
+
+struct StepDescription {
+  std::string kernel;
+  std::vector<Place> places;
+  std::vector<int64_t> ints;
+  std::vector<double> floats;
+};
+
+/** What compiling a step may ask for. */
+struct CompileContext {
+  int threads;
+  const Kernels* kernels;
+  /** The largest scratch that any step wants, per thread. */
+  size_t scratch_bytes = 0;
+  /** The same of the scratch that all threads share. */
+  size_t shared_bytes = 0;
+
+  void want_scratch(size_t bytes) {
+    if (bytes > scratch_bytes) scratch_bytes = bytes;
+  }
+  void want_shared(size_t bytes) {
+    if (bytes > shared_bytes) shared_bytes = bytes;
+  }
+};
+
+/** What one thread knows while it runs a step. */
+struct RunContext {
+  int thread;
+  int threads;
+  /** Numbers of rows, by index; known only when the program runs. */
+  const std::vector<int64_t>* counts;
+  char* scratch;
+  char* shared;
+
+  /** A size of the plan: itself, or −1−i for the i-th count. */
+  int64_t size(int64_t planned) const { return planned >= 0 ? planned : (*counts)[-1 - planned]; }
+};
+
+struct Range {
+  int64_t begin;
+  int64_t end;
+};
+
+/** This thread's part of `count` things, in multiples of `unit`. */
+inline Range share(const RunContext& run, int64_t count, int64_t unit = 1) {
+  const int64_t units = (count + unit - 1) / unit;
+  const int64_t begin = units * run.thread / run.threads * unit;
+  const int64_t end = units * (run.thread + 1) / run.threads * unit;
+  return {begin < count ? begin : count, end < count ? end : count};
+}
+
+/** All threads call `run` for each phase in turn, with a barrier after each. */
+class Step {
+ public:
+  virtual ~Step() = default;
+  virtual int phases() const { return 1; }
+  virtual void run(int phase, const RunContext& context) = 0;
+  /** What implements it, for people. */
+  virtual std::string describe() const { return ""; }
+};
+
+/** Takes a step's description apart; whatever does not fit is a PlanError. */
+class Arguments {
+ public:
+  explicit Arguments(const StepDescription& description) : description_(description) {}
+
+  /** The next place, with room for `count` elements. */
+  template <class T>
+  T* place(int64_t count) {
+    T* data = optional<T>(count);
+    if (!data && count > 0) fail("lacks place " + std::to_string(place_ - 1));
+    return data;
+  }
+
+  template <class T>
+  T* optional(int64_t count) {
+    if (place_ >= description_.places.size()) fail("has too few places");
+    const Place& place = description_.places[place_++];
+    if (place.data && (count < 0 || static_cast<size_t>(count) > place.bytes / sizeof(T)))
+      fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_ - 1) + " of " +
+           std::to_string(place.bytes) + " bytes");
+    return reinterpret_cast<T*>(place.data);
+  }
+
+  int64_t integer() {
+    if (int_ >= description_.ints.size()) fail("has too few integers");
+    return description_.ints[int_++];
+  }
+
+  /** A size: not negative and not absurd. */
+  int64_t size() {
+    const int64_t value = integer();
+    if (value < 0 || value > (int64_t{1} << 40)) fail("has a size of " + std::to_string(value));
+    return value;
+  }
+
+  std::vector<int64_t> integers(int64_t count) {
+    std::vector<int64_t> values;
+    for (int64_t i = 0; i < count; i++) values.push_back(integer());
+    return values;
+  }
+
+  /** A length and as many integers. */
+  std::vector<int64_t> list() {
+    const int64_t count = integer();
+    if (count < 0 || count > 64) fail("has a list of " + std::to_string(count));
+    return integers(count);
+  }
+
+  double precise() {
+    if (float_ >= description_.floats.size()) fail("has too few numbers");
+    return description_.floats[float_++];
+  }
+
+  float number() { return static_cast<float>(precise()); }
+
+  [[noreturn]] void fail(const std::string& what) const {
+    throw PlanError("step " + description_.kernel + " " + what);
+  }
+
+ private:
+  const StepDescription& description_;
+  size_t place_ = 0, int_ = 0, float_ = 0;
+};
+
+using MakeStep = std::unique_ptr<Step> (*)(Arguments&, CompileContext&);
+
+/** By the kernel's name; null where there is none. */
+MakeStep step_maker(const std::string& kernel);
+
+/** Bytes copied into the arena before a run or out of it after one. */
+struct Transfer {
+  char* inside;
+  char* outside;
+  size_t bytes;
+};
+
+struct Run {
+  std::vector<int64_t> counts;
+  std::vector<Transfer> results;
+  std::shared_ptr<std::atomic<bool>> aborted;
+};
+
+class Program {
+ public:
+  Program(int threads, std::vector<std::shared_ptr<Memory>> memories, const std::vector<StepDescription>& steps,
+          int64_t first_commit);
+
+  /** Whether it ran to its end. An abort is heeded until the first step that writes a variable. Throws what a step threw. */
+  bool run(const Run& run);
+  int threads() const { return pool_->threads(); }
+  std::vector<std::string> describe() const;
+  size_t scratch_bytes() const { return scratch_bytes_; }
+  /** Milliseconds that each step took in the last run, as the first thread saw it. */
+  const std::vector<double>& times() const { return times_; }
+
+ private:
+  void work(const Run& run, int thread, std::atomic<bool>& is_whole);
+
+  std::shared_ptr<Pool> pool_;
+  std::vector<std::shared_ptr<Memory>> memories_;
+  std::vector<std::unique_ptr<Step>> steps_;
+  /** One per thread, then the one that all share. */
+  std::vector<std::unique_ptr<Memory>> scratch_;
+  std::vector<double> times_;
+  size_t scratch_bytes_ = 0;
+  int64_t first_commit_;
+  std::string failure_;
+  std::atomic<bool> has_failed_{false};
+};
+
+}  // namespace frostbit

@@ -1,0 +1,431 @@
+// Convolutions and their gradients by oneDNN: channels-last images, each thread on its own ones.
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "../dnnl-compat.h"
+#include "steps.h"
+
+namespace frostbit {
+namespace {
+
+using dnnl::memory;
+using Dims = memory::dims;
+
+const dnnl::engine& cpu() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+/** One per thread of ours; a stream keeps no state that matters. */
+dnnl::stream& stream() {
+  thread_local dnnl::stream stream(cpu());
+  return stream;
+}
+
+dnnl::primitive_attr with_own_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+struct Convolution {
+  int64_t batch, group, inputs, outputs;
+  Dims in, out, kernel, strides, dilations, begin, end;
+
+  explicit Convolution(Arguments& arguments) {
+    batch = arguments.size(), group = arguments.size(), inputs = arguments.size(), outputs = arguments.size();
+    for (Dims* list : {&in, &out, &kernel, &strides, &dilations, &begin, &end}) *list = arguments.list();
+    const size_t rank = in.size();
+    if (rank < 1 || rank > 3) arguments.fail("has " + std::to_string(rank) + " spatial axes");
+    for (const Dims* list : {&out, &kernel, &strides, &dilations, &begin, &end})
+      if (list->size() != rank) arguments.fail("has uneven lists");
+    if (group < 1 || inputs % group != 0 || outputs % group != 0) arguments.fail("has channels that form no groups");
+  }
+
+  int64_t input_pixels() const { return product(in); }
+  int64_t output_pixels() const { return product(out); }
+  int64_t weights() const { return outputs * (inputs / group) * product(kernel); }
+
+  ConvolutionWindow window() const {
+    Dims gaps = dilations;
+    for (auto& gap : gaps) gap--;
+    return {strides, gaps, begin, end};
+  }
+
+  memory::desc images(int64_t count, int64_t channels, const Dims& spatial) const {
+    static constexpr memory::format_tag tags[] = {memory::format_tag::nwc, memory::format_tag::nhwc,
+                                                  memory::format_tag::ndhwc};
+    Dims dims{count, channels};
+    dims.insert(dims.end(), spatial.begin(), spatial.end());
+    return {dims, memory::data_type::f32, tags[spatial.size() - 1]};
+  }
+  memory::desc x(int64_t count) const { return images(count, inputs, in); }
+  memory::desc y(int64_t count) const { return images(count, outputs, out); }
+
+  memory::desc w(bool is_plain, int64_t rows) const {
+    using tag = memory::format_tag;
+    static constexpr tag single[] = {tag::oiw, tag::oihw, tag::oidhw};
+    static constexpr tag grouped[] = {tag::goiw, tag::goihw, tag::goidhw};
+    Dims dims = group == 1 ? Dims{rows, inputs} : Dims{group, rows / group, inputs / group};
+    dims.insert(dims.end(), kernel.begin(), kernel.end());
+    return {dims, memory::data_type::f32, !is_plain ? tag::any : (group == 1 ? single : grouped)[kernel.size() - 1]};
+  }
+  memory::desc plain_w() const { return w(true, outputs); }
+
+  Range images_of(const RunContext& run) const { return share(run, batch); }
+  Range images_of(int thread, int threads) const {
+    return share(RunContext{thread, threads, nullptr, nullptr, nullptr}, batch);
+  }
+
+  dnnl::convolution_forward::primitive_desc forward(int64_t count, const memory::desc& weights,
+                                                    const memory::desc* bias) const {
+    return convolution_forward_of(cpu(), with_own_scratchpad(), x(count), weights, bias, y(count), window());
+  }
+};
+
+memory view(const memory::desc& desc, void* data) { return {desc, cpu(), data}; }
+
+/** Runs `make(images)` once for each number of images that threads have, and gives each thread its own. */
+template <class Descriptor, class Make>
+std::vector<Descriptor> per_thread(const Convolution& convolution, int threads, Make make) {
+  std::map<int64_t, Descriptor> made;
+  std::vector<Descriptor> all;
+  for (int thread = 0; thread < threads; thread++) {
+    const auto [begin, end] = convolution.images_of(thread, threads);
+    if (end > begin && made.count(end - begin) == 0) made.emplace(end - begin, make(end - begin));
+    all.push_back(end > begin ? made.at(end - begin) : Descriptor());
+  }
+  return all;
+}
+
+/** Weights from the plain layout into the one that a primitive asks for, in the memory that all threads share. */
+class PackedWeights {
+ public:
+  PackedWeights(const memory::desc& plain, const memory::desc& packed, float* data, CompileContext& context)
+      : plain_(plain), packed_(packed), data_(data) {
+    if (!is_packed()) return;
+    reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(cpu(), plain_, cpu(), packed_));
+    context.want_shared(packed_.get_size());
+  }
+
+  bool is_packed() const { return plain_ != packed_; }
+  void pack(const RunContext& run) {
+    memory from = view(plain_, data_), to = view(packed_, run.shared);
+    reorder_.execute(stream(), from, to);
+  }
+  memory get(const RunContext& run) const { return view(packed_, is_packed() ? run.shared : (void*)data_); }
+
+ private:
+  memory::desc plain_, packed_;
+  float* data_;
+  dnnl::reorder reorder_;
+};
+
+/** The first phase packs the weight on one thread, the second convolves on all. */
+class ForwardStep : public Step {
+ public:
+  ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+    const auto& shape = convolution_;
+    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    float* w = arguments.place<float>(shape.weights());
+    bias_ = arguments.optional<float>(shape.outputs);
+    y_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    const memory::desc bias({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
+    bias_desc_ = bias;
+    const auto first_images = shape.images_of(context.threads - 1, context.threads);
+    const auto chosen = shape.forward(first_images.end - first_images.begin, shape.w(false, shape.outputs),
+                                      bias_ ? &bias : nullptr)
+                            .weights_desc();
+    descriptors_ = per_thread<dnnl::convolution_forward::primitive_desc>(
+        shape, context.threads, [&](int64_t images) { return shape.forward(images, chosen, bias_ ? &bias : nullptr); });
+    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, context);
+    for (const auto& descriptor : descriptors_) {
+      primitives_.push_back(descriptor ? dnnl::convolution_forward(descriptor) : dnnl::convolution_forward());
+      if (descriptor) context.want_scratch(descriptor.scratchpad_desc().get_size());
+    }
+  }
+
+  int phases() const override { return weights_->is_packed() ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (phase == 0 && weights_->is_packed()) {
+      if (run.thread == 0) weights_->pack(run);
+      return;
+    }
+    const auto& descriptor = descriptors_[run.thread];
+    if (!descriptor) return;
+    const auto& shape = convolution_;
+    const int64_t first = shape.images_of(run).begin;
+    std::unordered_map<int, memory> arguments{
+        {DNNL_ARG_SRC, view(descriptor.src_desc(), x_ + first * shape.inputs * shape.input_pixels())},
+        {DNNL_ARG_WEIGHTS, weights_->get(run)},
+        {DNNL_ARG_DST, view(descriptor.dst_desc(), y_ + first * shape.outputs * shape.output_pixels())},
+        {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}};
+    if (bias_) arguments.emplace(DNNL_ARG_BIAS, view(bias_desc_, bias_));
+    primitives_[run.thread].execute(stream(), arguments);
+  }
+
+  std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
+
+ private:
+  Convolution convolution_;
+  float *x_, *bias_, *y_;
+  memory::desc bias_desc_;
+  std::unique_ptr<PackedWeights> weights_;
+  std::vector<dnnl::convolution_forward::primitive_desc> descriptors_;
+  std::vector<dnnl::convolution_forward> primitives_;
+};
+
+class InputGradientStep : public Step {
+ public:
+  InputGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+    const auto& shape = convolution_;
+    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    float* w = arguments.place<float>(shape.weights());
+    dx_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    const auto make = [&](int64_t images, const memory::desc& weights) {
+      const auto hint = shape.forward(images, shape.w(false, shape.outputs), nullptr);
+      return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
+                                          shape.window(), hint);
+    };
+    const auto images = shape.images_of(context.threads - 1, context.threads);
+    const auto chosen = make(images.end - images.begin, shape.w(false, shape.outputs)).weights_desc();
+    descriptors_ = per_thread<dnnl::convolution_backward_data::primitive_desc>(
+        shape, context.threads, [&](int64_t count) { return make(count, chosen); });
+    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, context);
+    for (const auto& descriptor : descriptors_) {
+      primitives_.push_back(descriptor ? dnnl::convolution_backward_data(descriptor)
+                                       : dnnl::convolution_backward_data());
+      if (descriptor) context.want_scratch(descriptor.scratchpad_desc().get_size());
+    }
+  }
+
+  int phases() const override { return weights_->is_packed() ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (phase == 0 && weights_->is_packed()) {
+      if (run.thread == 0) weights_->pack(run);
+      return;
+    }
+    const auto& descriptor = descriptors_[run.thread];
+    if (!descriptor) return;
+    const auto& shape = convolution_;
+    const int64_t first = shape.images_of(run).begin;
+    primitives_[run.thread].execute(
+        stream(),
+        {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy_ + first * shape.outputs * shape.output_pixels())},
+         {DNNL_ARG_WEIGHTS, weights_->get(run)},
+         {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), dx_ + first * shape.inputs * shape.input_pixels())},
+         {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}});
+  }
+
+  std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
+
+ private:
+  Convolution convolution_;
+  float *dy_, *dx_;
+  std::unique_ptr<PackedWeights> weights_;
+  std::vector<dnnl::convolution_backward_data::primitive_desc> descriptors_;
+  std::vector<dnnl::convolution_backward_data> primitives_;
+};
+
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/** The weight gradient of so many output channels: whole, or of rows that were gathered and filled up to this number. */
+class WeightGradient {
+ public:
+  WeightGradient(const Convolution& shape, CompileContext& context) : shape_(shape) {
+    const auto make = [&](int64_t images, const memory::desc& weights) {
+      const auto hint = shape.forward(images, shape.w(false, shape.outputs), nullptr);
+      return convolution_backward_weights_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
+                                             shape.window(), hint);
+    };
+    const auto images = shape.images_of(context.threads - 1, context.threads);
+    packed_ = make(images.end - images.begin, shape.w(false, shape.outputs)).diff_weights_desc();
+    descriptors_ = per_thread<dnnl::convolution_backward_weights::primitive_desc>(
+        shape, context.threads, [&](int64_t count) { return make(count, packed_); });
+    for (const auto& descriptor : descriptors_) {
+      primitives_.push_back(descriptor ? dnnl::convolution_backward_weights(descriptor)
+                                       : dnnl::convolution_backward_weights());
+      if (descriptor) scratchpad_ = std::max(scratchpad_, descriptor.scratchpad_desc().get_size());
+    }
+    reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(cpu(), packed_, cpu(), shape.plain_w()));
+    context.want_scratch(scratchpad_);
+    context.want_shared(shared_bytes(context.threads));
+  }
+
+  size_t scratchpad() const { return aligned(scratchpad_); }
+  size_t packed_bytes() const { return aligned(packed_.get_size()); }
+  size_t shared_bytes(int threads) const { return packed_bytes() * threads; }
+
+  /** This thread's images; `dy` is their gradient, `x` is whole. */
+  void add_up(const RunContext& run, float* x, float* dy, char* scratchpad) {
+    const auto& descriptor = descriptors_[run.thread];
+    if (!descriptor) return;
+    const int64_t first = shape_.images_of(run).begin;
+    primitives_[run.thread].execute(
+        stream(),
+        {{DNNL_ARG_SRC, view(descriptor.src_desc(), x + first * shape_.inputs * shape_.input_pixels())},
+         {DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy)},
+         {DNNL_ARG_DIFF_WEIGHTS, view(packed_, run.shared + run.thread * packed_bytes())},
+         {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), scratchpad)}});
+  }
+
+  /** Adds the threads' sums into the last thread's, which always has images. */
+  void combine(const RunContext& run) const {
+    const auto [begin, end] = share(run, static_cast<int64_t>(packed_.get_size() / sizeof(float)), 16);
+    const auto part = [&](int thread) { return reinterpret_cast<float*>(run.shared + thread * packed_bytes()); };
+    float* total = part(run.threads - 1);
+    for (int thread = 0; thread < run.threads - 1; thread++) {
+      if (!descriptors_[thread]) continue;
+      const float* other = part(thread);
+      for (int64_t i = begin; i < end; i++) total[i] += other[i];
+    }
+  }
+
+  void give(const RunContext& run, float* dw) {
+    memory from = view(packed_, run.shared + (run.threads - 1) * packed_bytes()), to = view(shape_.plain_w(), dw);
+    reorder_.execute(stream(), from, to);
+  }
+
+  std::string describe() const { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
+
+ private:
+  Convolution shape_;
+  memory::desc packed_;
+  std::vector<dnnl::convolution_backward_weights::primitive_desc> descriptors_;
+  std::vector<dnnl::convolution_backward_weights> primitives_;
+  dnnl::reorder reorder_;
+  size_t scratchpad_ = 0;
+};
+
+class WeightGradientStep : public Step {
+ public:
+  WeightGradientStep(Arguments& arguments, CompileContext& context)
+      : convolution_(arguments), gradient_(convolution_, context) {
+    const auto& shape = convolution_;
+    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    dw_ = arguments.place<float>(shape.weights());
+  }
+
+  int phases() const override { return 3; }
+
+  void run(int phase, const RunContext& run) override {
+    const auto& shape = convolution_;
+    float* dy = dy_ + shape.images_of(run).begin * shape.outputs * shape.output_pixels();
+    if (phase == 0) gradient_.add_up(run, x_, dy, run.scratch);
+    if (phase == 1) gradient_.combine(run);
+    if (phase == 2 && run.thread == 0) gradient_.give(run, dw_);
+  }
+
+  std::string describe() const override { return gradient_.describe(); }
+
+ private:
+  Convolution convolution_;
+  WeightGradient gradient_;
+  float *dy_, *x_, *dw_;
+};
+
+/**
+ * Of the rows given at each run: their channels of dy are gathered, filled up with zeros to a multiple of 16, for each of which
+ * a primitive is ready. Groups, and rows that fill up to all channels, take the whole gradient.
+ */
+class WeightRowsGradientStep : public Step {
+ public:
+  WeightRowsGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+    const auto& shape = convolution_;
+    count_ = arguments.integer(), most_ = arguments.size();
+    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    rows_ = arguments.place<int64_t>(most_);
+    row_size_ = shape.weights() / std::max<int64_t>(shape.outputs, 1);
+    dw_ = arguments.place<float>(most_ * row_size_);
+    for (int64_t channels = kRows; shape.group == 1 && channels < shape.outputs; channels += kRows) {
+      Convolution narrow = shape;
+      narrow.outputs = channels;
+      add(narrow, context);
+    }
+    add(shape, context);
+  }
+
+  int phases() const override { return 4; }
+
+  void run(int phase, const RunContext& run) override {
+    const int64_t count = run.size(count_);
+    if (count > most_) throw PlanError("more rows than there are");
+    if (count == 0) return;
+    const auto& chosen = *std::find_if(widths_.begin(), widths_.end(),
+                                       [&](const Width& width) { return width.channels >= count; });
+    WeightGradient& gradient = *chosen.gradient;
+    float* plain = reinterpret_cast<float*>(run.shared + gradient.shared_bytes(run.threads));
+    if (phase == 0) add_up(run, chosen, count);
+    if (phase == 1) gradient.combine(run);
+    if (phase == 2 && run.thread == 0) gradient.give(run, plain);
+    if (phase < 3) return;
+    const auto [begin, end] = share(run, count);
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t from = is_whole(chosen) ? checked_row(rows_[i], convolution_.outputs) : i;
+      std::memcpy(dw_ + i * row_size_, plain + from * row_size_, row_size_ * sizeof(float));
+    }
+  }
+
+  std::string describe() const override { return widths_.front().gradient->describe(); }
+
+ private:
+  static constexpr int64_t kRows = 16;
+
+  struct Width {
+    int64_t channels;
+    std::unique_ptr<WeightGradient> gradient;
+  };
+
+  bool is_whole(const Width& width) const { return width.channels == convolution_.outputs; }
+
+  void add(const Convolution& shape, CompileContext& context) {
+    widths_.push_back({shape.outputs, std::make_unique<WeightGradient>(shape, context)});
+    const auto& gradient = *widths_.back().gradient;
+    context.want_shared(gradient.shared_bytes(context.threads) + shape.weights() * sizeof(float));
+    if (shape.outputs == convolution_.outputs) return;
+    const int64_t images = (shape.batch + context.threads - 1) / context.threads;
+    context.want_scratch(gradient.scratchpad() + images * shape.output_pixels() * shape.outputs * sizeof(float));
+  }
+
+  void add_up(const RunContext& run, const Width& width, int64_t count) {
+    const auto& shape = convolution_;
+    const auto [begin, end] = shape.images_of(run);
+    float* dy = dy_ + begin * shape.outputs * shape.output_pixels();
+    if (is_whole(width)) return width.gradient->add_up(run, x_, dy, run.scratch);
+    float* gathered = reinterpret_cast<float*>(run.scratch + width.gradient->scratchpad());
+    const int64_t pixels = (end - begin) * shape.output_pixels();
+    for (int64_t i = 0; i < count; i++) checked_row(rows_[i], shape.outputs);
+    for (int64_t pixel = 0; pixel < pixels; pixel++) {
+      const float* from = dy + pixel * shape.outputs;
+      float* to = gathered + pixel * width.channels;
+      for (int64_t i = 0; i < count; i++) to[i] = from[rows_[i] < 0 ? rows_[i] + shape.outputs : rows_[i]];
+      for (int64_t i = count; i < width.channels; i++) to[i] = 0;
+    }
+    width.gradient->add_up(run, x_, gathered, run.scratch);
+  }
+
+  Convolution convolution_;
+  int64_t count_, most_, row_size_;
+  float *dy_, *x_, *dw_;
+  int64_t* rows_;
+  /** From few channels to all. */
+  std::vector<Width> widths_;
+};
+
+}  // namespace
+
+StepMakers convolution_steps() {
+  return {
+      {"convolution", make_step<ForwardStep>},
+      {"convolutionInputGradient", make_step<InputGradientStep>},
+      {"convolutionWeightGradient", make_step<WeightGradientStep>},
+      {"convolutionWeightRowsGradient", make_step<WeightRowsGradientStep>},
+  };
+}
+
+}  // namespace frostbit

@@ -1,0 +1,166 @@
+// Moves data: strided copies, fills, gathers, casts, one-hot rows.
+#include <cstring>
+
+#include "steps.h"
+
+namespace frostbit {
+namespace {
+
+/** One strided copy of elements of `T`: what Transpose, Slice, Expand, Concat and changes of layout are made of. */
+template <class T>
+class CopyStep : public Step {
+ public:
+  CopyStep(Arguments& arguments, CompileContext&) {
+    auto sizes = arguments.list();
+    auto from = arguments.list(), to = arguments.list();
+    const int64_t from_offset = arguments.size(), to_offset = arguments.size();
+    if (sizes.empty() || from.size() != sizes.size() || to.size() != sizes.size()) arguments.fail("has uneven lists");
+    x_ = arguments.place<T>(extent(sizes, from, from_offset, arguments)) + from_offset;
+    y_ = arguments.place<T>(extent(sizes, to, to_offset, arguments)) + to_offset;
+    length_ = sizes.back(), from_ = from.back(), to_ = to.back();
+    sizes.pop_back(), from.pop_back(), to.pop_back();
+    rows_ = product(sizes);
+    sizes_ = sizes, strides_[0] = from, strides_[1] = to;
+  }
+
+  void run(int, const RunContext& run) override {
+    if (length_ == 0) return;
+    for_each_row(sizes_, strides_, share(run, rows_), [&](int64_t, const int64_t* at) {
+      const T* x = x_ + at[0];
+      T* y = y_ + at[1];
+      if (from_ == 1 && to_ == 1) {
+        std::memcpy(y, x, length_ * sizeof(T));
+        return;
+      }
+      for (int64_t i = 0; i < length_; i++) y[i * to_] = x[i * from_];
+    });
+  }
+
+ private:
+  std::vector<int64_t> sizes_, strides_[2];
+  int64_t length_, from_, to_, rows_;
+  T *x_, *y_;
+};
+
+/** Every element the same: the contents of `value`, or zero where it is left out. */
+template <class T>
+class FillStep : public Step {
+ public:
+  FillStep(Arguments& arguments, CompileContext&) : count_(arguments.size()) {
+    value_ = arguments.optional<T>(1);
+    y_ = arguments.place<T>(count_);
+  }
+
+  void run(int, const RunContext& run) override {
+    const T value = value_ ? *value_ : T(0);
+    const auto [begin, end] = share(run, count_, 16);
+    for (int64_t i = begin; i < end; i++) y_[i] = value;
+  }
+
+ private:
+  int64_t count_;
+  T *value_, *y_;
+};
+
+/** y[o, i, …] = x[o, indices[i], …] */
+template <class T>
+class GatherStep : public Step {
+ public:
+  GatherStep(Arguments& arguments, CompileContext&)
+      : outer_(arguments.size()),
+        size_(arguments.size()),
+        inner_(arguments.size()),
+        count_(arguments.integer()),
+        most_(arguments.size()) {
+    x_ = arguments.place<T>(outer_ * size_ * inner_);
+    indices_ = arguments.place<int64_t>(most_);
+    y_ = arguments.place<T>(outer_ * most_ * inner_);
+  }
+
+  void run(int, const RunContext& run) override {
+    const int64_t count = run.size(count_);
+    if (count > most_) throw PlanError("more rows than there are");
+    const auto [begin, end] = share(run, outer_ * count);
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t row = checked_row(indices_[i % count], size_);
+      std::memcpy(y_ + i * inner_, x_ + (i / count * size_ + row) * inner_, inner_ * sizeof(T));
+    }
+  }
+
+ private:
+  int64_t outer_, size_, inner_, count_, most_;
+  T *x_, *y_;
+  int64_t* indices_;
+};
+
+/** y[o, k, i] = values[indices[o, i] = k] */
+class OneHotStep : public Step {
+ public:
+  OneHotStep(Arguments& arguments, CompileContext&)
+      : outer_(arguments.size()), depth_(arguments.size()), inner_(arguments.size()) {
+    indices_ = arguments.place<int64_t>(outer_ * inner_);
+    values_ = arguments.place<float>(2);
+    y_ = arguments.place<float>(outer_ * depth_ * inner_);
+  }
+
+  void run(int, const RunContext& run) override {
+    const auto [begin, end] = share(run, outer_);
+    for (int64_t o = begin; o < end; o++)
+      for (int64_t i = 0; i < inner_; i++) {
+        const int64_t given = indices_[o * inner_ + i];
+        const int64_t index = given < 0 ? given + depth_ : given;
+        for (int64_t k = 0; k < depth_; k++) y_[(o * depth_ + k) * inner_ + i] = values_[k == index];
+      }
+  }
+
+ private:
+  int64_t outer_, depth_, inner_;
+  int64_t* indices_;
+  float *values_, *y_;
+};
+
+template <class From, class To>
+class CastStep : public Step {
+ public:
+  CastStep(Arguments& arguments, CompileContext&) : count_(arguments.size()) {
+    x_ = arguments.place<From>(count_);
+    y_ = arguments.place<To>(count_);
+  }
+
+  void run(int, const RunContext& run) override {
+    const auto [begin, end] = share(run, count_, 16);
+    for (int64_t i = begin; i < end; i++) y_[i] = static_cast<To>(x_[i]);
+  }
+
+ private:
+  int64_t count_;
+  From* x_;
+  To* y_;
+};
+
+}  // namespace
+
+StepMakers data_steps() {
+  return {
+      {"copy1", make_step<CopyStep<uint8_t>>},
+      {"copy4", make_step<CopyStep<uint32_t>>},
+      {"copy8", make_step<CopyStep<uint64_t>>},
+      {"fill1", make_step<FillStep<uint8_t>>},
+      {"fill4", make_step<FillStep<uint32_t>>},
+      {"fill8", make_step<FillStep<uint64_t>>},
+      {"gather1", make_step<GatherStep<uint8_t>>},
+      {"gather4", make_step<GatherStep<uint32_t>>},
+      {"gather8", make_step<GatherStep<uint64_t>>},
+      {"oneHot", make_step<OneHotStep>},
+      {"cast:float32:int64", make_step<CastStep<float, int64_t>>},
+      {"cast:int64:float32", make_step<CastStep<int64_t, float>>},
+      {"cast:int32:int64", make_step<CastStep<int32_t, int64_t>>},
+      {"cast:int64:int32", make_step<CastStep<int64_t, int32_t>>},
+      {"cast:int32:float32", make_step<CastStep<int32_t, float>>},
+      {"cast:float32:int32", make_step<CastStep<float, int32_t>>},
+      {"cast:bool:float32", make_step<CastStep<uint8_t, float>>},
+      {"cast:float32:bool", make_step<CastStep<float, bool>>},
+  };
+}
+
+}  // namespace frostbit

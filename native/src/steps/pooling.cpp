@@ -1,0 +1,184 @@
+// Pools over channels-last images with up to three spatial axes, and their gradients.
+#include <algorithm>
+#include <cmath>
+
+#include "steps.h"
+
+namespace frostbit {
+namespace {
+
+struct PoolWindow {
+  int64_t batch, channels;
+  std::vector<int64_t> in, out, kernel, strides, dilations, pads;
+  /** Whether a mean divides by the whole window, padding included. */
+  bool counts_pads;
+  std::vector<int64_t> ends;
+
+  explicit PoolWindow(Arguments& arguments)
+      : batch(arguments.size()),
+        channels(arguments.size()),
+        in(arguments.integers(3)),
+        out(arguments.integers(3)),
+        kernel(arguments.integers(3)),
+        strides(arguments.integers(3)),
+        dilations(arguments.integers(3)),
+        pads(arguments.integers(3)),
+        counts_pads(arguments.integer() != 0),
+        ends(arguments.integers(3)) {}
+
+  int64_t inputs() const { return batch * product(in) * channels; }
+  int64_t outputs() const { return batch * product(out) * channels; }
+
+  /** `visit(inputPixel)` for what the window of an output pixel covers, row-major. */
+  template <class Visit>
+  void each(int64_t pixel, Visit visit) const {
+    const int64_t place[3] = {pixel / (out[1] * out[2]), pixel / out[2] % out[1], pixel % out[2]};
+    int64_t from[3];
+    for (int axis = 0; axis < 3; axis++) from[axis] = place[axis] * strides[axis] - pads[axis];
+    for (int64_t i = 0; i < kernel[0]; i++)
+      for (int64_t j = 0; j < kernel[1]; j++)
+        for (int64_t k = 0; k < kernel[2]; k++) {
+          const int64_t at[3] = {from[0] + i * dilations[0], from[1] + j * dilations[1], from[2] + k * dilations[2]};
+          if (at[0] < 0 || at[1] < 0 || at[2] < 0 || at[0] >= in[0] || at[1] >= in[1] || at[2] >= in[2]) continue;
+          visit((at[0] * in[1] + at[1]) * in[2] + at[2]);
+        }
+  }
+
+  /** What a mean over the window of an output pixel divides by; padding counts up to its given end. */
+  float divisor(int64_t pixel) const {
+    const int64_t place[3] = {pixel / (out[1] * out[2]), pixel / out[2] % out[1], pixel % out[2]};
+    int64_t count = 1;
+    for (int axis = 0; axis < 3; axis++) {
+      int64_t inside = 0;
+      for (int64_t i = 0; i < kernel[axis]; i++) {
+        const int64_t at = place[axis] * strides[axis] - pads[axis] + i * dilations[axis];
+        inside += counts_pads ? at < in[axis] + ends[axis] : at >= 0 && at < in[axis];
+      }
+      count *= inside;
+    }
+    return static_cast<float>(std::max<int64_t>(count, 1));
+  }
+};
+
+class MaxPoolStep : public Step {
+ public:
+  MaxPoolStep(Arguments& arguments, CompileContext&)
+      : window_(arguments),
+        x_(arguments.place<float>(window_.inputs())),
+        y_(arguments.place<float>(window_.outputs())) {}
+
+  void run(int, const RunContext& run) override {
+    const int64_t pixels = product(window_.out), channels = window_.channels;
+    const auto [begin, end] = share(run, window_.batch * pixels);
+    for (int64_t i = begin; i < end; i++) {
+      const float* image = x_ + i / pixels * product(window_.in) * channels;
+      float* y = y_ + i * channels;
+      for (int64_t c = 0; c < channels; c++) y[c] = -INFINITY;
+      window_.each(i % pixels, [&](int64_t at) {
+        const float* x = image + at * channels;
+        for (int64_t c = 0; c < channels; c++) y[c] = x[c] > y[c] ? x[c] : y[c];
+      });
+    }
+  }
+
+ private:
+  PoolWindow window_;
+  float *x_, *y_;
+};
+
+/** To the first maximum of each window. */
+class MaxPoolGradientStep : public Step {
+ public:
+  MaxPoolGradientStep(Arguments& arguments, CompileContext&)
+      : window_(arguments),
+        dy_(arguments.place<float>(window_.outputs())),
+        x_(arguments.place<float>(window_.inputs())),
+        dx_(arguments.place<float>(window_.inputs())) {}
+
+  void run(int, const RunContext& run) override {
+    const int64_t pixels = product(window_.out), size = product(window_.in), channels = window_.channels;
+    const auto [begin, end] = share(run, window_.batch);
+    std::fill(dx_ + begin * size * channels, dx_ + end * size * channels, 0.0f);
+    for (int64_t i = begin * pixels; i < end * pixels; i++) {
+      const float* x = x_ + i / pixels * size * channels;
+      float* dx = dx_ + i / pixels * size * channels;
+      for (int64_t c = 0; c < channels; c++) {
+        int64_t best = -1;
+        window_.each(i % pixels, [&](int64_t at) {
+          if (best < 0 || x[at * channels + c] > x[best * channels + c]) best = at;
+        });
+        if (best >= 0) dx[best * channels + c] += dy_[i * channels + c];
+      }
+    }
+  }
+
+ private:
+  PoolWindow window_;
+  float *dy_, *x_, *dx_;
+};
+
+class AveragePoolStep : public Step {
+ public:
+  AveragePoolStep(Arguments& arguments, CompileContext&)
+      : window_(arguments),
+        x_(arguments.place<float>(window_.inputs())),
+        y_(arguments.place<float>(window_.outputs())) {}
+
+  void run(int, const RunContext& run) override {
+    const int64_t pixels = product(window_.out), channels = window_.channels;
+    const auto [begin, end] = share(run, window_.batch * pixels);
+    for (int64_t i = begin; i < end; i++) {
+      const float* image = x_ + i / pixels * product(window_.in) * channels;
+      float* y = y_ + i * channels;
+      for (int64_t c = 0; c < channels; c++) y[c] = 0;
+      window_.each(i % pixels, [&](int64_t at) {
+        for (int64_t c = 0; c < channels; c++) y[c] += image[at * channels + c];
+      });
+      const float divisor = window_.divisor(i % pixels);
+      for (int64_t c = 0; c < channels; c++) y[c] /= divisor;
+    }
+  }
+
+ private:
+  PoolWindow window_;
+  float *x_, *y_;
+};
+
+class AveragePoolGradientStep : public Step {
+ public:
+  AveragePoolGradientStep(Arguments& arguments, CompileContext&)
+      : window_(arguments),
+        dy_(arguments.place<float>(window_.outputs())),
+        dx_(arguments.place<float>(window_.inputs())) {}
+
+  void run(int, const RunContext& run) override {
+    const int64_t pixels = product(window_.out), size = product(window_.in), channels = window_.channels;
+    const auto [begin, end] = share(run, window_.batch);
+    std::fill(dx_ + begin * size * channels, dx_ + end * size * channels, 0.0f);
+    for (int64_t i = begin * pixels; i < end * pixels; i++) {
+      float* image = dx_ + i / pixels * size * channels;
+      const float* dy = dy_ + i * channels;
+      const float divisor = window_.divisor(i % pixels);
+      window_.each(i % pixels, [&](int64_t at) {
+        for (int64_t c = 0; c < channels; c++) image[at * channels + c] += dy[c] / divisor;
+      });
+    }
+  }
+
+ private:
+  PoolWindow window_;
+  float *dy_, *dx_;
+};
+
+}  // namespace
+
+StepMakers pooling_steps() {
+  return {
+      {"maxPool", make_step<MaxPoolStep>},
+      {"maxPoolGradient", make_step<MaxPoolGradientStep>},
+      {"averagePool", make_step<AveragePoolStep>},
+      {"averagePoolGradient", make_step<AveragePoolGradientStep>},
+  };
+}
+
+}  // namespace frostbit

@@ -1,0 +1,141 @@
+// Fake quantization and its gradient over [outer, size, inner], with one quantizer per index of `size`.
+#include <cmath>
+
+#include "steps.h"
+
+namespace frostbit {
+namespace {
+
+constexpr int64_t kUnit = 16;
+
+struct Qparams {
+  float *scale, *zero_point, *low, *high;
+
+  Qparams(Arguments& arguments, int64_t size)
+      : scale(arguments.place<float>(size)),
+        zero_point(arguments.optional<float>(size)),
+        low(arguments.place<float>(1)),
+        high(arguments.place<float>(1)) {}
+
+  Quantizer of(int64_t row) const {
+    return {scale[row], zero_point ? std::nearbyint(zero_point[row]) : 0.0f, *low, *high};
+  }
+};
+
+class FakeQuantizeStep : public Step {
+ public:
+  FakeQuantizeStep(Arguments& arguments, CompileContext& context)
+      : kernels_(context.kernels),
+        outer_(arguments.size()),
+        size_(arguments.size()),
+        inner_(arguments.size()),
+        x_(arguments.place<float>(outer_ * size_ * inner_)),
+        qparams_(arguments, size_),
+        y_(arguments.place<float>(outer_ * size_ * inner_)) {}
+
+  void run(int, const RunContext& run) override {
+    if (outer_ * size_ == 1) {
+      const auto [begin, end] = share(run, inner_, kUnit);
+      kernels_->fake_quantize(x_ + begin, y_ + begin, end - begin, qparams_.of(0));
+      return;
+    }
+    const auto [begin, end] = share(run, outer_ * size_);
+    for (int64_t i = begin; i < end; i++)
+      kernels_->fake_quantize(x_ + i * inner_, y_ + i * inner_, inner_, qparams_.of(i % size_));
+  }
+
+ private:
+  const Kernels* kernels_;
+  int64_t outer_, size_, inner_;
+  float* x_;
+  Qparams qparams_;
+  float* y_;
+};
+
+/** With one quantizer the elements are divided among the threads, else the rows are. */
+class FakeQuantizeGradientStep : public Step {
+ public:
+  FakeQuantizeGradientStep(Arguments& arguments, CompileContext& context)
+      : kernels_(context.kernels),
+        outer_(arguments.size()),
+        size_(arguments.size()),
+        inner_(arguments.size()),
+        count_(arguments.integer()),
+        most_(arguments.size()),
+        dy_(arguments.place<float>(outer_ * most_ * inner_)),
+        x_(arguments.place<float>(outer_ * size_ * inner_)),
+        qparams_(arguments, size_),
+        rows_(arguments.optional<int64_t>(most_)),
+        dx_(arguments.optional<float>(outer_ * most_ * inner_)),
+        dscale_(arguments.optional<float>(most_)),
+        dzero_point_(arguments.optional<float>(most_)),
+        sums_(context.threads * kSumStride) {
+    if (!rows_ && count_ != size_) arguments.fail("has no rows");
+  }
+
+  int phases() const override { return is_one() ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (!is_one()) return run_rows(run);
+    double* sums = &sums_[run.thread * kSumStride];
+    if (phase == 0) {
+      sums[0] = sums[1] = 0;
+      const auto [begin, end] = share(run, inner_, kUnit);
+      kernels_->fake_quantize_gradient(dy_ + begin, x_ + begin, dx_ ? dx_ + begin : nullptr, end - begin,
+                                       qparams_.of(0), sums);
+      return;
+    }
+    if (run.thread > 0) return;
+    double total[2] = {};
+    for (int thread = 0; thread < run.threads; thread++)
+      for (int i = 0; i < 2; i++) total[i] += sums_[thread * kSumStride + i];
+    give(0, total);
+  }
+
+ private:
+  /** A cache line apart. */
+  static constexpr int kSumStride = 8;
+
+  bool is_one() const { return outer_ * size_ == 1 && !rows_; }
+
+  void give(int64_t row, const double* sums) {
+    if (dscale_) dscale_[row] = static_cast<float>(sums[0]);
+    if (dzero_point_) dzero_point_[row] = static_cast<float>(sums[1]);
+  }
+
+  void run_rows(const RunContext& run) {
+    const int64_t count = run.size(count_);
+    if (count > most_) throw PlanError("more rows than there are");
+    const auto [begin, end] = share(run, count);
+    for (int64_t r = begin; r < end; r++) {
+      const int64_t row = rows_ ? checked_row(rows_[r], size_) : r;
+      const Quantizer quantizer = qparams_.of(row);
+      double sums[2] = {};
+      for (int64_t o = 0; o < outer_; o++) {
+        const int64_t to = (o * count + r) * inner_;
+        kernels_->fake_quantize_gradient(dy_ + to, x_ + (o * size_ + row) * inner_, dx_ ? dx_ + to : nullptr, inner_,
+                                         quantizer, sums);
+      }
+      give(r, sums);
+    }
+  }
+
+  const Kernels* kernels_;
+  int64_t outer_, size_, inner_, count_, most_;
+  float *dy_, *x_;
+  Qparams qparams_;
+  int64_t* rows_;
+  float *dx_, *dscale_, *dzero_point_;
+  std::vector<double> sums_;
+};
+
+}  // namespace
+
+StepMakers quantization_steps() {
+  return {
+      {"fakeQuantize", make_step<FakeQuantizeStep>},
+      {"fakeQuantizeGradient", make_step<FakeQuantizeGradientStep>},
+  };
+}
+
+}  // namespace frostbit

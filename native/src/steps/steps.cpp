@@ -1,0 +1,18 @@
+#include "steps.h"
+
+namespace frostbit {
+
+MakeStep step_maker(const std::string& kernel) {
+  static const StepMakers makers = [] {
+    StepMakers all;
+    for (const auto& family :
+         {elementwise_steps(), data_steps(), quantization_steps(), normalization_steps(), convolution_steps(),
+          product_steps(), reduction_steps(), pooling_steps(), update_steps()})
+      all.insert(family.begin(), family.end());
+    return all;
+  }();
+  const auto found = makers.find(kernel);
+  return found == makers.end() ? nullptr : found->second;
+}
+
+}  // namespace frostbit

@@ -1,0 +1,80 @@
+// Every family's steps by their kernels' names.
+#pragma once
+#include <map>
+#include <string>
+
+#include "../program.h"
+
+namespace frostbit {
+
+using StepMakers = std::map<std::string, MakeStep>;
+
+StepMakers elementwise_steps();
+StepMakers data_steps();
+StepMakers quantization_steps();
+StepMakers normalization_steps();
+StepMakers convolution_steps();
+StepMakers product_steps();
+StepMakers reduction_steps();
+StepMakers pooling_steps();
+StepMakers update_steps();
+
+template <class T>
+std::unique_ptr<Step> make_step(Arguments& arguments, CompileContext& context) {
+  return std::make_unique<T>(arguments, context);
+}
+
+constexpr size_t kMostAxes = 8;
+
+/** Calls `visit(row, offsets)` for the rows [begin, end) of a nest of loops; offsets per operand. */
+template <int operands, class Visit>
+void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> (&strides)[operands], Range rows,
+                  Visit visit) {
+  const int rank = static_cast<int>(sizes.size());
+  int64_t at[kMostAxes] = {};
+  int64_t offsets[operands] = {};
+  int64_t rest = rows.begin;
+  for (int axis = rank - 1; axis >= 0; axis--) {
+    at[axis] = rest % sizes[axis];
+    rest /= sizes[axis];
+    for (int i = 0; i < operands; i++) offsets[i] += at[axis] * strides[i][axis];
+  }
+  for (int64_t row = rows.begin; row < rows.end; row++) {
+    visit(row, offsets);
+    for (int axis = rank - 1; axis >= 0; axis--) {
+      for (int i = 0; i < operands; i++) offsets[i] += strides[i][axis];
+      if (++at[axis] < sizes[axis]) break;
+      for (int i = 0; i < operands; i++) offsets[i] -= sizes[axis] * strides[i][axis];
+      at[axis] = 0;
+    }
+  }
+}
+
+inline int64_t product(const std::vector<int64_t>& sizes) {
+  int64_t result = 1;
+  for (const int64_t size : sizes) result *= size;
+  return result;
+}
+
+/** Elements that lie between the first and the last of a nest of loops, both included: what a place must hold. */
+inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int64_t offset,
+                      const Arguments& arguments) {
+  if (sizes.size() > kMostAxes) arguments.fail("has too many axes");
+  int64_t low = offset, high = offset;
+  for (size_t axis = 0; axis < sizes.size(); axis++) {
+    if (sizes[axis] == 0) return 0;
+    (strides[axis] < 0 ? low : high) += (sizes[axis] - 1) * strides[axis];
+  }
+  if (low < 0) arguments.fail("reads before its place");
+  return high + 1;
+}
+
+/** An index of a row that a program was given. */
+inline int64_t checked_row(int64_t row, int64_t size) {
+  if (row < 0) row += size;
+  if (row < 0 || row >= size)
+    throw PlanError("index " + std::to_string(row) + " is outside an axis of " + std::to_string(size));
+  return row;
+}
+
+}  // namespace frostbit

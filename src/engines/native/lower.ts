@@ -1,0 +1,148 @@
+// Lowers a graph of known sizes to a plan.
+import { FrostbitError } from "../../ir/errors.ts";
+import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
+import { isStatic } from "../../ops/dims.ts";
+import { isOpType } from "../../ops/index.ts";
+import { acceptsTypes, createLowering, type Draft, type Open } from "./lowering.ts";
+import { nativeOps } from "./lowerings/index.ts";
+import { bytesOf, fixed, type Plan, type Slot, type Step, type Value } from "./plan.ts";
+import { openCounts } from "./specialise.ts";
+
+/** Operators that folding leaves alone even where all inputs are constants. */
+const neverFolded: ReadonlySet<string> = new Set(["FakeQuantize", "QuantizeLinear", "DequantizeLinear"]);
+
+/** What inference or folding computes before a plan is made. */
+function isKnownBefore(node: Node, graph: Graph): boolean {
+  const isContent = node.outputs.every((output) => output === "" || graph.values.get(output)?.elements !== undefined);
+  const isConstant = node.inputs.every((input) => input === "" || graph.constants.has(input));
+  return isOpType(node.op) && (isContent || (isConstant && !neverFolded.has(node.op)));
+}
+
+const known = new WeakMap<Graph, Open>();
+
+function openOf(graph: Graph): Open {
+  const open = known.get(graph) ?? new Set(openCounts(graph).keys());
+  known.set(graph, open);
+  return open;
+}
+
+export function supports(node: Node, graph: Graph): boolean {
+  const op = nativeOps.get(node.op);
+  const runs = op !== undefined && acceptsTypes(op, node, graph) && (op.accepts?.(node, graph, openOf(graph)) ?? true);
+  return runs || isKnownBefore(node, graph);
+}
+
+export function refuseUnsupported(graph: Graph): void {
+  const refused = graph.nodes.filter((node) => !supports(node, graph));
+  if (refused.length === 0) return;
+  throw new FrostbitError(
+    "UNSUPPORTED_OP",
+    `The native engine cannot run ${refused.map(describeNode).join(", ")}: it computes in float32 and has few operators yet. Use engine: "onnxruntime".`,
+  );
+}
+
+/** Nodes whose results end in variables come last, so that a run can stop before the first of them. */
+function updatesLast(graph: Graph): readonly Node[] {
+  const early = new Set(graph.outputs);
+  const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
+  const updates = new Set(graph.updates.values());
+  const late = new Set<Node>();
+  for (const node of graph.nodes.toReversed()) {
+    const feedsUpdates = node.outputs.some((output) => updates.has(output)) || isReadBy(node, late);
+    if (feedsUpdates && !isEarly(node)) late.add(node);
+    else for (const input of node.inputs) early.add(input);
+  }
+  return [...graph.nodes.filter((node) => !late.has(node)), ...graph.nodes.filter((node) => late.has(node))];
+}
+
+const isReadBy = (node: Node, readers: ReadonlySet<Node>): boolean =>
+  [...readers].some(({ inputs }) => node.outputs.some((output) => output !== "" && inputs.includes(output)));
+
+export function lower(graph: Graph, counts: ReadonlyMap<string, number>): Plan {
+  const draft: Draft = { values: new Map(), steps: [], counts, copies: new Map() };
+  const inputs = new Map(graph.inputs.map((name) => [name, startValue(graph, name, { kind: "arena" }, counts)]));
+  for (const [name, value] of inputs) draft.values.set(name, value);
+  for (const name of graph.variables)
+    draft.values.set(name, startValue(graph, name, { kind: "variable", name }, counts));
+  for (const node of updatesLast(graph)) {
+    const op = nativeOps.get(node.op);
+    if (!op) throw new Error(`internal: ${describeNode(node)} has no lowering`);
+    op.lower(createLowering(draft, graph, node));
+  }
+  const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
+  const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
+  writeUpdates(draft, graph, updates, outputs);
+  const writesVariable = ({ outputs: written }: Step): boolean =>
+    written.some((slot) => slot?.home.kind === "variable");
+  const first = draft.steps.findIndex(writesVariable);
+  return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
+}
+
+function startValue(graph: Graph, name: string, home: Slot["home"], counts: ReadonlyMap<string, number>): Value {
+  const type = graph.values.get(name);
+  if (!type) throw new Error(`internal: "${name}" has no type`);
+  const length = type.shape.reduce<number>(
+    (product, size) => product * (typeof size === "number" ? size : (counts.get(size) ?? 0)),
+    1,
+  );
+  return { slot: { bytes: length * bytesOf(type.dtype), home }, dtype: type.dtype, shape: type.shape, layout: "plain" };
+}
+
+/** An output or an update as callers want it: row-major. */
+function result(draft: Draft, graph: Graph, name: string): Value {
+  const reader: Node = { name: `result ${name}`, op: "Identity", inputs: [name], outputs: [], attributes: {} };
+  return createLowering(draft, graph, reader).input(0, "plain");
+}
+
+function copyStep(from: Slot, to: Slot): Step {
+  return {
+    kernel: "copy1",
+    inputs: [from],
+    outputs: [to],
+    ints: [1, from.bytes, 1, 1, 1, 1, 0, 0],
+    floats: [],
+    inPlace: [],
+  };
+}
+
+/** Updates are computed where the variable lies, or copied there at the end. */
+function writeUpdates(
+  draft: Draft,
+  graph: Graph,
+  updates: readonly (readonly [string, Value])[],
+  outputs: Map<string, Value>,
+): void {
+  /** What is read after the last step must not be overwritten before. */
+  for (const [name, value] of outputs) if (value.slot.home.kind === "variable") outputs.set(name, kept(draft, value));
+  const saved = updates.map(([variable, value]) =>
+    value.slot.home.kind === "variable" ? ([variable, kept(draft, value)] as const) : ([variable, value] as const),
+  );
+  const taken = new Set<Slot>();
+  for (const [variable, { slot }] of saved) {
+    const target = draft.values.get(variable)?.slot;
+    if (!target) throw new Error(`internal: there is no variable "${variable}"`);
+    const isFree = slot.home.kind === "arena" && !taken.has(slot) && !isInput(draft, graph, slot);
+    taken.add(slot);
+    if (isFree && slot.bytes === target.bytes && mayWriteEarly(draft.steps, slot, target)) slot.home = target.home;
+    else draft.steps.push(copyStep(slot, target));
+  }
+}
+
+const isInput = (draft: Draft, graph: Graph, slot: Slot): boolean =>
+  graph.inputs.some((name) => draft.values.get(name)?.slot === slot);
+
+/** Whether nothing reads the variable once `slot`, its next value, is being written. */
+function mayWriteEarly(steps: readonly Step[], slot: Slot, variable: Slot): boolean {
+  const first = steps.findIndex(({ outputs }) => outputs.includes(slot));
+  const isSafe = ({ inputs, outputs, inPlace }: Step): boolean =>
+    inputs.every((input, i) => input !== variable || inPlace.some(([to, from]) => from === i && outputs[to] === slot));
+  return first >= 0 && isSafe(steps[first]) && steps.slice(first + 1).every(({ inputs }) => !inputs.includes(variable));
+}
+
+/** A copy, made at the end, of a value that an update may overwrite. */
+function kept(draft: Draft, value: Value): Value {
+  const copy: Value = { ...value, slot: { bytes: value.slot.bytes, home: { kind: "arena" } } };
+  if (isStatic(value.shape) && fixed(value.shape).includes(0)) return copy;
+  draft.steps.push(copyStep(value.slot, copy.slot));
+  return copy;
+}

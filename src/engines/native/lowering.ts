@@ -1,0 +1,207 @@
+// What an operator's lowering works with: values in the layout it wants, new slots, steps.
+import type { DType } from "../../ir/dtype.ts";
+import { assert } from "../../ir/errors.ts";
+import type { Dim, Graph, Node } from "../../ir/graph.ts";
+import { scalar, sizeOf, type Tensor } from "../../ir/tensor.ts";
+import {
+  bytesOf,
+  collapsed,
+  fixed,
+  isEitherLayout,
+  type Layout,
+  list,
+  memoryOrder,
+  type Slot,
+  type Step,
+  stridesOf,
+  type Value,
+} from "./plan.ts";
+
+export interface EmitOptions {
+  readonly inputs?: readonly (Value | undefined)[];
+  readonly outputs?: readonly (Value | undefined)[];
+  readonly ints?: readonly number[];
+  readonly floats?: readonly number[];
+  readonly inPlace?: Step["inPlace"];
+}
+
+export interface Lowering {
+  readonly graph: Graph;
+  readonly node: Node;
+  /** An input as it lies; `undefined` where it is left out. */
+  readonly optional: (i: number) => Value | undefined;
+  readonly input: (i: number, layout?: Layout) => Value;
+  /** The same value in another layout. */
+  readonly as: (value: Value, layout: Layout) => Value;
+  /** A new value of the node's i-th output's type; `undefined` where nobody wants it. */
+  readonly output: (i: number, layout?: Layout) => Value | undefined;
+  /** The i-th output is this value. */
+  readonly define: (i: number, value: Value) => void;
+  readonly scratch: (dtype: DType, shape: readonly Dim[], layout?: Layout) => Value;
+  readonly constant: (value: number) => Value;
+  readonly emit: (kernel: string, options: EmitOptions) => void;
+  /** A size as steps take it: the number, or which count of rows it is. */
+  readonly size: (dim: Dim) => number;
+  /** The most that a size may be. */
+  readonly most: (dim: Dim) => number;
+  /** What a constant input holds. */
+  readonly held: (i: number) => readonly number[] | undefined;
+}
+
+/** The symbolic sizes that stay open in a plan; others are numbers by then. */
+export type Open = ReadonlySet<string>;
+
+/** Whether a value's sizes are numbers when a plan is made. */
+export function isSettled(graph: Graph, value: string | undefined, open: Open): boolean {
+  return !graph.values.get(value ?? "")?.shape.some((size) => typeof size === "string" && open.has(size));
+}
+
+/** Whether what a value holds is known when a plan is made; so it is where it is left out. */
+export const isKnown = (graph: Graph, value: string | undefined): boolean =>
+  value === undefined || value === "" || graph.constants.has(value) || graph.values.get(value)?.elements !== undefined;
+
+export type Lower = (lowering: Lowering) => void;
+
+/** An operator of the engine. */
+export interface NativeOp {
+  readonly lower: Lower;
+  /** Inputs that are int64 whatever the rest is; the others are float32. */
+  readonly integers?: readonly number[];
+  /** It moves elements of any type. */
+  readonly anyType?: true;
+  /** Forms that it does not have are refused. */
+  readonly accepts?: (node: Node, graph: Graph, open: Open) => boolean;
+  /** It takes values whose number of rows is known only at the run. */
+  readonly takesRows?: true;
+}
+
+const movable: ReadonlySet<number> = new Set([1, 4, 8]);
+
+/** Whether the types of a node's values are those that the operator computes with. */
+export function acceptsTypes(op: NativeOp, node: Node, graph: Graph): boolean {
+  const dtypeOf = (value: string): DType | undefined => (value === "" ? undefined : graph.values.get(value)?.dtype);
+  if (op.anyType)
+    return [node.inputs[0], node.outputs[0]].every((value) => {
+      const dtype = dtypeOf(value);
+      return dtype !== undefined && movable.has(bytesOf(dtype));
+    });
+  const inputs = node.inputs.every((value, i) => {
+    const dtype = dtypeOf(value);
+    return dtype === undefined || dtype === (op.integers?.includes(i) ? "int64" : "float32");
+  });
+  return inputs && node.outputs.every((value) => (dtypeOf(value) ?? "float32") === "float32");
+}
+
+/** The loops that copy `from` to `to`, in the order of `to`'s memory. */
+export function copyNest(
+  sizes: readonly number[],
+  from: readonly number[],
+  to: readonly number[],
+  order: readonly number[],
+): readonly number[] {
+  const pick = (values: readonly number[]): number[] => order.map((axis) => values[axis]);
+  const nest = collapsed({ sizes: pick(sizes), strides: [pick(from), pick(to)] });
+  return [...list(nest.sizes), ...nest.strides.flatMap(list)];
+}
+
+/** The values and steps of a graph that is being lowered. */
+export interface Draft {
+  readonly values: Map<string, Value>;
+  readonly steps: Step[];
+  readonly counts: ReadonlyMap<string, number>;
+  readonly copies: Map<Value, Value>;
+}
+
+export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering {
+  const order = [...draft.counts.keys()];
+  const most = (dim: Dim): number => (typeof dim === "number" ? dim : (draft.counts.get(dim) ?? unknown(dim)));
+  const size = (dim: Dim): number => (typeof dim === "number" ? dim : -1 - order.indexOf(dim));
+  const scratch = (dtype: DType, shape: readonly Dim[], layout: Layout = "plain"): Value => ({
+    slot: { bytes: bytesOf(dtype) * sizeOf(shape.map(most)), home: { kind: "arena" } },
+    dtype,
+    shape,
+    layout,
+  });
+  const emit = (kernel: string, options: EmitOptions): void => {
+    const { inputs = [], outputs = [], ints = [], floats = [], inPlace = [] } = options;
+    const slots = (values: readonly (Value | undefined)[]): (Slot | undefined)[] => values.map((value) => value?.slot);
+    draft.steps.push({ kernel, inputs: slots(inputs), outputs: slots(outputs), ints, floats, inPlace });
+  };
+  const as = (value: Value, layout: Layout): Value => {
+    if (value.layout === layout) return value;
+    if (isEitherLayout(value.shape)) return { ...value, layout };
+    const known = draft.copies.get(value);
+    if (known) return known;
+    const copy = scratch(value.dtype, value.shape, layout);
+    const shape = fixed(value.shape);
+    const nest = copyNest(
+      shape,
+      stridesOf(shape, value.layout),
+      stridesOf(shape, layout),
+      memoryOrder(shape.length, layout),
+    );
+    emit(`copy${bytesOf(value.dtype)}`, { inputs: [value], outputs: [copy], ints: [...nest, 0, 0] });
+    draft.copies.set(value, copy);
+    return copy;
+  };
+  const optional = (i: number): Value | undefined => {
+    const name = node.inputs[i];
+    return name === undefined || name === "" ? undefined : findValue(draft, graph, name);
+  };
+  const input = (i: number, layout?: Layout): Value => {
+    const value = optional(i);
+    assert(value, `${node.op} without input ${i}`);
+    return layout === undefined ? value : as(value, layout);
+  };
+  const define = (i: number, value: Value): void => {
+    const name = node.outputs[i];
+    if (name !== undefined && name !== "") draft.values.set(name, value);
+  };
+  return {
+    graph,
+    node,
+    optional,
+    input,
+    as,
+    output: (i, layout = "plain") => {
+      const name = node.outputs[i];
+      if (name === undefined || name === "") return undefined;
+      const type = graph.values.get(name);
+      assert(type, `value "${name}" has no type`);
+      const value = scratch(type.dtype, type.shape, layout);
+      define(i, value);
+      return value;
+    },
+    define,
+    scratch,
+    constant: (value) => constantValue(scalar("float32", value)),
+    emit,
+    size,
+    most,
+    held: (i) => {
+      const value = optional(i);
+      return value?.slot.home.kind === "constant" ? Array.from(value.slot.home.value.data, Number) : undefined;
+    },
+  };
+}
+
+function unknown(dim: string): never {
+  throw new Error(`internal: size "${dim}" is not fixed`);
+}
+
+const constantValue = (value: Tensor): Value => ({
+  slot: { bytes: value.data.byteLength, home: { kind: "constant", value } },
+  dtype: value.dtype,
+  shape: value.shape,
+  layout: "plain",
+});
+
+function findValue(draft: Draft, graph: Graph, name: string): Value {
+  const known = draft.values.get(name);
+  if (known) return known;
+  const constant = graph.constants.get(name);
+  assert(constant, `value "${name}" is read before it is made`);
+  const value = constantValue(constant);
+  draft.values.set(name, value);
+  return value;
+}

@@ -1,0 +1,56 @@
+// Fake quantization and its gradient, over memory as [outer, size, inner] around the axis.
+import { numberAttribute } from "../../../ops/attributes.ts";
+import { resolveAxis } from "../../../ops/operands.ts";
+import type { NativeOp } from "../lowering.ts";
+import { fixed, type Layout, memoryOrder } from "../plan.ts";
+
+/** Around an axis as it lies in memory; without an axis one row holds everything. */
+export function around(
+  shape: readonly number[],
+  axis: number | undefined,
+  layout: Layout,
+): readonly [outer: number, size: number, inner: number] {
+  const product = (sizes: readonly number[]): number => sizes.reduce((result, size) => result * size, 1);
+  if (axis === undefined) return [1, 1, product(shape)];
+  const order = memoryOrder(shape.length, layout);
+  const at = order.indexOf(axis);
+  const sizes = order.map((each) => shape[each]);
+  return [product(sizes.slice(0, at)), sizes[at], product(sizes.slice(at + 1))];
+}
+
+const FakeQuantize: NativeOp = {
+  lower: ({ node, input, optional, output, emit }) => {
+    const given = numberAttribute(node, "axis");
+    const x = given === undefined ? input(0) : input(0, "plain");
+    const axis = given === undefined ? undefined : resolveAxis(node, given, x.shape.length);
+    emit("fakeQuantize", {
+      inputs: [x, input(1), optional(2), input(3), input(4)],
+      outputs: [output(0, x.layout)],
+      ints: around(fixed(x.shape), axis, x.layout),
+      inPlace: [[0, 0]],
+    });
+  },
+};
+
+const FakeQuantizeGradient: NativeOp = {
+  integers: [6],
+  takesRows: true,
+  lower: ({ node, input, optional, output, emit, size, most, as }) => {
+    const given = numberAttribute(node, "axis");
+    const x = given === undefined ? input(1) : input(1, "plain");
+    const dy = as(input(0), x.layout);
+    const axis = given === undefined ? undefined : resolveAxis(node, given, x.shape.length);
+    const shape = around(fixed(x.shape), axis, x.layout);
+    const rows = optional(6);
+    const mostRows = rows ? Math.min(most(rows.shape[0]), most(dy.shape[axis ?? 0])) : shape[1];
+    const count = rows ? size(rows.shape[0]) : shape[1];
+    emit("fakeQuantizeGradient", {
+      inputs: [dy, x, input(2), optional(3), input(4), input(5), rows],
+      outputs: [output(0, x.layout), output(1), output(2)],
+      ints: [...shape, count, mostRows],
+      inPlace: [[0, 0]],
+    });
+  },
+};
+
+export const quantizationOps: Readonly<Record<string, NativeOp>> = { FakeQuantize, FakeQuantizeGradient };

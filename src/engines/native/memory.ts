@@ -1,0 +1,83 @@
+// A plan's memory in the addon, and the program that runs over it.
+import { assert } from "../../ir/errors.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import type { NativeAddon, NativeMemory, NativeProgram, NativeStep } from "./addon.ts";
+import { type Arena, placeSlots } from "./place.ts";
+import type { Plan, Slot } from "./plan.ts";
+
+export interface Assembled {
+  readonly plan: Plan;
+  readonly arena: Arena;
+  readonly arenaMemory: NativeMemory;
+  readonly constants: ReadonlyMap<Tensor, number>;
+  readonly constantMemory: NativeMemory;
+}
+
+export interface Bound {
+  readonly program: NativeProgram;
+  readonly memories: ReadonlyMap<string, NativeMemory>;
+}
+
+const alignment = 64;
+
+/** All constants that steps or outputs use, one after the other. */
+function layConstants(plan: Plan): { constants: ReadonlyMap<Tensor, number>; bytes: number } {
+  const constants = new Map<Tensor, number>();
+  let bytes = 0;
+  const outputs = [...plan.outputs.values()].map(({ slot }) => slot);
+  for (const slot of [...plan.steps.flatMap((step) => step.inputs), ...outputs]) {
+    if (slot?.home.kind !== "constant" || constants.has(slot.home.value)) continue;
+    constants.set(slot.home.value, bytes);
+    bytes += Math.ceil(slot.bytes / alignment) * alignment;
+  }
+  return { constants, bytes };
+}
+
+/** Takes the memory of a plan's constants and intermediate values. */
+export function assemble(addon: NativeAddon, plan: Plan): Assembled {
+  const slotsOf = (values: Plan["inputs"]): readonly Slot[] => [...values.values()].map(({ slot }) => slot);
+  const arena = placeSlots(plan.steps, slotsOf(plan.inputs), slotsOf(plan.outputs));
+  const { constants, bytes } = layConstants(plan);
+  const constantMemory = new addon.Memory(bytes);
+  for (const [value, offset] of constants) constantMemory.write(offset, value.data);
+  return { plan, arena, arenaMemory: new addon.Memory(arena.bytes), constants, constantMemory };
+}
+
+/** Where a slot lies. */
+export function placeOf(
+  { arena, arenaMemory, constants, constantMemory }: Assembled,
+  variables: ReadonlyMap<string, NativeMemory>,
+  slot: Slot,
+): { readonly memory: NativeMemory; readonly offset: number } {
+  const { home } = slot;
+  if (home.kind === "arena") return { memory: arenaMemory, offset: arena.offsets.get(slot) ?? 0 };
+  if (home.kind === "constant") return { memory: constantMemory, offset: constants.get(home.value) ?? 0 };
+  const memory = variables.get(home.name);
+  assert(memory, `variable "${home.name}" has no memory`);
+  return { memory, offset: 0 };
+}
+
+export function bindProgram(
+  addon: NativeAddon,
+  assembled: Assembled,
+  threads: number,
+  memories: ReadonlyMap<string, NativeMemory>,
+): Bound {
+  const { plan, arenaMemory, constantMemory } = assembled;
+  const all = [arenaMemory, constantMemory, ...memories.values()];
+  const place = (slot: Slot | undefined): readonly number[] => {
+    if (!slot) return [-1, 0, 0];
+    const { memory, offset } = placeOf(assembled, memories, slot);
+    return [all.indexOf(memory), offset, slot.bytes];
+  };
+  const steps = plan.steps.map(
+    ({ kernel, inputs, outputs, ints, floats }): NativeStep => ({
+      kernel,
+      places: Float64Array.from([...inputs, ...outputs].flatMap(place)),
+      ints: Float64Array.from(ints),
+      floats: Float64Array.from(floats),
+    }),
+  );
+  const program = new addon.Program(threads, all, steps, plan.firstCommit);
+  return { program, memories };
+}

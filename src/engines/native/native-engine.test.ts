@@ -1,0 +1,215 @@
+import { describe, expect, test } from "vitest";
+import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
+import { scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
+import { buildOn } from "../../ops/infer.ts";
+import { createReferenceEngine } from "../reference/reference-engine.ts";
+import { loadAddon } from "./addon.ts";
+import { createNativeEngine } from "./native-engine.ts";
+
+const engine = createNativeEngine();
+const floats = (...values: number[]): Tensor => tensorOf("float32", [values.length], values);
+
+/** w' = w − rate · (w · x), velocity without momentum; the loss is Σ w · x. */
+function trainingGraph(size: number) {
+  const build = buildOn();
+  const w = build.variable("w", { dtype: "float32", shape: [size] });
+  const velocity = build.variable("velocity", { dtype: "float32", shape: [size] });
+  const x = build.input("x", { dtype: "float32", shape: [size] });
+  const rate = build.input("rate", { dtype: "float32", shape: [] });
+  const product = build.node("Mul", [w, x]);
+  const loss = build.node("ReduceSum", [product], { keepdims: 0 });
+  const attributes = { momentum: 0.5, weightDecay: 0 };
+  const [next, state] = build.nodes("SgdUpdate", [w, product, velocity, rate], [true, true], attributes);
+  build.update("w", next);
+  build.update("velocity", state);
+  return build.graph([loss], "step");
+}
+
+const start = new Map([
+  ["w", floats(1, 2, 3)],
+  ["velocity", floats(0, 0, 0)],
+]);
+const inputs = new Map([
+  ["x", floats(1, 1, 2)],
+  ["rate", scalar("float32", 0.5)],
+]);
+
+describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("updates variables as the reference engine does", async () => {
+    const graph = trainingGraph(3);
+    const results = [];
+    for (const each of [engine, createReferenceEngine()]) {
+      const variables = await each.variables(start);
+      const program = (await each.compile(graph, { threads: 2 })).bind(variables);
+      const losses = [];
+      for (let i = 0; i < 3; i++) losses.push((await program.run(inputs)).get(graph.outputs[0]));
+      results.push([...losses, await variables.read("w"), await variables.read("velocity")]);
+    }
+    expect(results[0]).toEqual(results[1]);
+  });
+
+  test("an update that another update reads, and variables that change places, keep their old values till the end", async () => {
+    const build = buildOn();
+    const [a, b] = ["a", "b"].map((name) => build.variable(name, { dtype: "float32", shape: [2] }));
+    build.update("a", b);
+    build.update("b", a);
+    const graph = build.graph([build.node("Add", [a, b]), a]);
+    const variables = await engine.variables(
+      new Map([
+        ["a", floats(1, 2)],
+        ["b", floats(3, 5)],
+      ]),
+    );
+    const results = await (await engine.compile(graph)).bind(variables).run(new Map());
+    expect(toNumbers(results.get(graph.outputs[0]) as Tensor)).toEqual([4, 7]);
+    expect(toNumbers(results.get("a") as Tensor)).toEqual([1, 2]);
+    expect(toNumbers(await variables.read("a"))).toEqual([3, 5]);
+    expect(toNumbers(await variables.read("b"))).toEqual([1, 2]);
+  });
+
+  test("rows are chosen at each run; too many and wrong ones are refused", async () => {
+    const build = buildOn();
+    const w = build.variable("w", { dtype: "float32", shape: [3, 2] });
+    const velocity = build.variable("velocity", { dtype: "float32", shape: [3, 2] });
+    const g = build.input("g", { dtype: "float32", shape: ["rows", 2] });
+    const rows = build.input("rows", { dtype: "int64", shape: ["rows"] });
+    const attributes = { momentum: 0, weightDecay: 0, axis: 0 };
+    const sgd = build.nodes("SgdUpdate", [w, g, velocity, build.scalar(1), rows], [true, true], attributes);
+    build.update("w", sgd[0]);
+    const graph = build.graph([]);
+    const zeros = tensorOf("float32", [3, 2], [0, 0, 0, 0, 0, 0]);
+    const variables = await engine.variables(
+      new Map([
+        ["w", zeros],
+        ["velocity", zeros],
+      ]),
+    );
+    const program = (await engine.compile(graph, { threads: 2 })).bind(variables);
+    const run = (...chosen: number[]) =>
+      program.run(
+        new Map([
+          [
+            "g",
+            tensorOf(
+              "float32",
+              [chosen.length, 2],
+              chosen.flatMap((row) => [row + 1, 10]),
+            ),
+          ],
+          ["rows", tensorOf("int64", [chosen.length], chosen)],
+        ]),
+      );
+    await run(2);
+    await run();
+    await run(0, 2);
+    expect(toNumbers(await variables.read("w"))).toEqual([-1, -10, 0, 0, -6, -20]);
+    await expect(run(3)).rejects.toThrow("index 3 is outside an axis of 3");
+    await expect(run(0, 1, 2, 0)).rejects.toThrow('4 indices for "rows"; expected at most 3');
+  });
+
+  test("a batch of any size runs, each size planned once", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+    const graph = build.graph([build.node("Relu", [x])]);
+    const program = (await engine.compile(graph)).bind(await engine.variables(new Map()));
+    for (const count of [1, 3, 1]) {
+      const values = Array.from({ length: 2 * count }, (_, i) => i - 1);
+      const result = await program.run(new Map([["x", tensorOf("float32", [count, 2], values)]]));
+      const y = result.get(graph.outputs[0]) as Tensor;
+      expect([y.shape, toNumbers(y)]).toEqual([[count, 2], values.map((value) => Math.max(0, value))]);
+    }
+  });
+
+  test("runs of two programs asked for at once follow each other, and inputs may change afterwards", async () => {
+    const graph = trainingGraph(3);
+    const executable = await engine.compile(graph, { threads: 2 });
+    const variables = await engine.variables(start);
+    const programs = [executable.bind(variables), executable.bind(variables)];
+    const x = floats(1, 1, 1);
+    const given = new Map([...inputs, ["x", x] as const]);
+    const running = [0, 1, 2, 3].map((i) => programs[i % 2].run(given));
+    x.data.fill(Number.NaN as never);
+    const losses = (await Promise.all(running)).map((result) => toNumbers(result.get(graph.outputs[0]) as Tensor)[0]);
+    const alone = await engine.variables(start);
+    const program = executable.bind(alone);
+    for (const loss of losses) {
+      const result = await program.run(new Map([...inputs, ["x", floats(1, 1, 1)] as const]));
+      expect(toNumbers(result.get(graph.outputs[0]) as Tensor)).toEqual([loss]);
+    }
+  });
+
+  test("disposal during a run lets it end; later runs are refused", async () => {
+    const graph = trainingGraph(3);
+    const executable = await engine.compile(graph);
+    const variables = await engine.variables(start);
+    const program = executable.bind(variables);
+    const running = program.run(inputs);
+    await executable.dispose();
+    variables.dispose();
+    expect((await running).size).toBe(1);
+    await expect(program.run(inputs)).rejects.toThrow("after its executable was disposed");
+  });
+
+  test("an aborted run leaves the variables as they were", async () => {
+    const graph = trainingGraph(3);
+    const variables = await engine.variables(start);
+    const program = (await engine.compile(graph)).bind(variables);
+    await expect(program.run(inputs, { signal: AbortSignal.abort() })).rejects.toThrow("was stopped");
+    const controller = new AbortController();
+    const running = program.run(inputs, { signal: controller.signal });
+    controller.abort();
+    const ended = await running.then(
+      () => true,
+      () => false,
+    );
+    expect(toNumbers(await variables.read("w"))).toEqual(ended ? [0.5, 1, 0] : [1, 2, 3]);
+  });
+
+  test("wrong inputs, foreign variables and unknown outputs are refused", async () => {
+    const graph = trainingGraph(3);
+    const executable = await engine.compile(graph);
+    const program = executable.bind(await engine.variables(start));
+    const withX = (x: Tensor) => program.run(new Map([...inputs, ["x", x] as const]));
+    await expect(withX(floats(1, 2))).rejects.toThrow('Input "x" is float32 [2]; expected float32 [3].');
+    await expect(withX({ ...floats(1, 2), shape: [3] })).rejects.toThrow("holds 2 elements");
+    await expect(program.run(inputs, { fetch: ["y"] })).rejects.toThrow('has no output "y"');
+    const foreign = await createReferenceEngine().variables(start);
+    expect(() => executable.bind(foreign)).toThrow("belong to another engine");
+    const detached = floats(1, 1, 1);
+    structuredClone(detached.data, { transfer: [detached.data.buffer as ArrayBuffer] });
+    await expect(withX(detached)).rejects.toThrow("holds 0 elements");
+  });
+
+  test("what it cannot run is named at once", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [4] });
+    const graph = build.graph([
+      build.node("CumSum", [x, build.constant(tensorOf("int64", [], [0]))]),
+      build.node("Mish", [x]),
+    ]);
+    await expect(engine.compile(graph)).rejects.toThrow(/cannot run CumSum \(node ".*"\), Mish \(node ".*"\)/);
+  });
+
+  test("a malformed plan is an error", () => {
+    const { Memory, Program } = loadAddon();
+    const memory = new Memory(64);
+    const none = new Float64Array();
+    const step = (kernel: string, places: readonly number[], ints: readonly number[]) => ({
+      kernel,
+      places: Float64Array.from(places),
+      ints: Float64Array.from(ints),
+      floats: none,
+    });
+    const compile = (...steps: ReturnType<typeof step>[]) => new Program(1, [memory], steps, 0);
+    expect(() => compile(step("nothing", [], []))).toThrow("there is no kernel nothing");
+    expect(() => compile(step("fill4", [-1, 0, 0, 0, 0, 64], [17]))).toThrow(
+      "wants 17 elements at place 1 of 64 bytes",
+    );
+    expect(() => compile(step("fill4", [-1, 0, 0, 0, 32, 64], [1]))).toThrow("lies outside its memory");
+    expect(() => compile(step("fill4", [-1, 0, 0, 3, 0, 64], [1]))).toThrow("there is no such memory");
+    expect(() => compile(step("fill4", [-1, 0, 0], [1]))).toThrow("too few places");
+    expect(() => compile(step("fill4", [], []))).toThrow("too few integers");
+    expect(() => memory.write(60, new Float32Array(2))).toThrow("bytes 60 to 68 of a memory of 64");
+    expect(() => memory.read(-1, new Float32Array(1))).toThrow("expected a number of bytes");
+  });
+});

@@ -1,0 +1,200 @@
+// The native engine: plans a graph once and runs it in the addon, off the main thread.
+import { availableParallelism } from "node:os";
+import { dtypes } from "../../ir/dtype.ts";
+import { assert, FrostbitError } from "../../ir/errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { checkInputs, checkVariable } from "../check-inputs.ts";
+import type { CompileOptions, Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
+import { lower, refuseUnsupported, supports } from "./lower.ts";
+import { type Assembled, assemble, type Bound, bindProgram, placeOf } from "./memory.ts";
+import { givenSizes, openCounts, sizesToFix, specialise } from "./specialise.ts";
+import { createTurns, type Turns } from "./turns.ts";
+import { createVariables, isNativeVariables, type NativeVariables } from "./variables.ts";
+
+/** Plans for several batch sizes are kept; older ones are made again. */
+const mostPlans = 8;
+
+export function createNativeEngine(): Engine {
+  return {
+    name: "native",
+    supports,
+    compile: async (graph, options) => compile(loadAddon(), graph, options),
+    variables: async (initial) => createVariables(loadAddon(), initial),
+  };
+}
+
+interface Compiled {
+  readonly addon: NativeAddon;
+  readonly graph: Graph;
+  readonly threads: number;
+  readonly counts: ReadonlyMap<string, number>;
+  readonly open: readonly string[];
+  /** By the sizes that were fixed. */
+  readonly plans: Map<string, Assembled>;
+  readonly turns: Turns;
+  isDisposed: boolean;
+}
+
+function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Executable {
+  const { threads = availableParallelism() } = options;
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
+    throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
+  refuseUnsupported(graph);
+  const counts = openCounts(graph);
+  const open = sizesToFix(graph, counts);
+  const compiled: Compiled = {
+    ...{ addon, graph, threads, counts, open },
+    ...{ plans: new Map(), turns: createTurns(), isDisposed: false },
+  };
+  if (open.length === 0) planFor(compiled, new Map());
+  return {
+    bind: (variables) => bind(compiled, variables),
+    dispose: async () => {
+      compiled.isDisposed = true;
+      await compiled.turns.take(async () => compiled.plans.clear());
+    },
+  };
+}
+
+/** The plan for these sizes, made where there is none yet. */
+function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assembled {
+  const { addon, graph, counts, open, plans } = compiled;
+  const key = open.map((size) => sizes.get(size)).join();
+  const known = plans.get(key);
+  if (known) return known;
+  const specialised = specialise(graph, sizes, counts);
+  refuseUnsupported(specialised);
+  const plan = assemble(addon, lower(specialised, counts));
+  if (plans.size >= mostPlans) for (const oldest of [...plans.keys()].slice(0, 1)) plans.delete(oldest);
+  plans.set(key, plan);
+  return plan;
+}
+
+function bind(compiled: Compiled, variables: Variables): Program {
+  const { graph } = compiled;
+  if (!isNativeVariables(variables))
+    throw new FrostbitError(
+      "ENGINE",
+      "These variables belong to another engine. Make them with the native engine's variables().",
+    );
+  const bound = new WeakMap<Assembled, Bound>();
+  return {
+    run: async (inputs, options = {}) => {
+      checkRun(compiled, inputs, options);
+      const isBusy = compiled.turns.isBusy() || variables.turns.isBusy();
+      const given = isBusy ? copies(inputs) : inputs;
+      return compiled.turns.take(() =>
+        variables.turns.take(async () => {
+          if (compiled.isDisposed) throw disposed(graph);
+          const plan = planFor(compiled, givenSizes(graph, given));
+          return run(compiled, plan, programFor(compiled, plan, variables, bound), given, options);
+        }),
+      );
+    },
+  };
+}
+
+const disposed = (graph: Graph): FrostbitError =>
+  new FrostbitError("ENGINE", `Graph "${graph.name}" was run after its executable was disposed.`);
+
+const copies = (inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
+  new Map([...inputs].map(([name, value]) => [name, { ...value, data: value.data.slice() }]));
+
+function checkRun({ graph, isDisposed }: Compiled, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): void {
+  if (isDisposed) throw disposed(graph);
+  if (options.signal?.aborted) throw aborted(graph, options.signal);
+  const unknown = (options.fetch ?? []).filter((name) => !graph.outputs.includes(name));
+  if (unknown.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `fetch: graph "${graph.name}" has no output "${unknown[0]}"; it has ${graph.outputs.join(", ")}.`,
+    );
+  checkInputs(graph, inputs);
+  for (const [name, { dtype, shape, data }] of inputs) {
+    const length = shape.reduce((product, size) => product * size, 1);
+    if (data instanceof dtypes[dtype].array && data.length === length) continue;
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Input "${name}" is ${dtype} [${shape.join(", ")}], but its ${data.constructor.name} holds ${data.length} elements.`,
+    );
+  }
+}
+
+const aborted = (graph: Graph, signal: AbortSignal): FrostbitError =>
+  new FrostbitError("ABORTED", `The run of graph "${graph.name}" was stopped; its variables are as before.`, {
+    cause: signal.reason,
+  });
+
+/** The program over the variables' present memories. */
+function programFor(
+  compiled: Compiled,
+  plan: Assembled,
+  variables: NativeVariables,
+  bound: WeakMap<Assembled, Bound>,
+): Bound {
+  const memories = new Map<string, NativeMemory>();
+  for (const name of compiled.graph.variables) {
+    const value = variables.held.get(name);
+    checkVariable(compiled.graph, name, value && { ...value, data: noData });
+    if (value) memories.set(name, value.memory);
+  }
+  const known = bound.get(plan);
+  if (known && [...memories].every(([name, memory]) => known.memories.get(name) === memory)) return known;
+  const fresh = bindProgram(compiled.addon, plan, compiled.threads, memories);
+  bound.set(plan, fresh);
+  return fresh;
+}
+
+/** Variables are checked by their type; what they hold lies elsewhere. */
+const noData = new Uint8Array();
+
+async function run(
+  { graph }: Compiled,
+  assembled: Assembled,
+  { program, memories }: Bound,
+  inputs: ReadonlyMap<string, Tensor>,
+  { fetch = graph.outputs, signal }: RunOptions,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const { plan } = assembled;
+  const sizes = givenSizes(graph, inputs);
+  checkCounts(graph, plan.counts, sizes);
+  for (const [name, value] of plan.inputs) {
+    const tensor = inputs.get(name);
+    const { memory, offset } = placeOf(assembled, memories, value.slot);
+    if (tensor) memory.write(offset, tensor.data);
+  }
+  const results = new Map<string, Tensor>();
+  const transfers = fetch.flatMap((name) => {
+    const value = plan.outputs.get(name);
+    assert(value, `output "${name}" was not planned`);
+    const shape = value.shape.map((size) => (typeof size === "number" ? size : (sizes.get(size) ?? 0)));
+    const data = new dtypes[value.dtype].array(shape.reduce((product, size) => product * size, 1));
+    results.set(name, { dtype: value.dtype, shape, data });
+    const { memory, offset } = placeOf(assembled, memories, value.slot);
+    return data.length > 0 ? [memory, offset, data] : [];
+  });
+  const counts = Float64Array.from(plan.counts.keys(), (name) => sizes.get(name) ?? 0);
+  const stop = (): void => program.abort();
+  signal?.addEventListener("abort", stop);
+  try {
+    if (!(await program.run(counts, transfers))) throw aborted(graph, signal ?? AbortSignal.abort());
+  } catch (cause) {
+    if (cause instanceof FrostbitError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FrostbitError("BAD_DATA", `Graph "${graph.name}" could not be run: ${reason}.`, { cause });
+  } finally {
+    signal?.removeEventListener("abort", stop);
+  }
+  return results;
+}
+
+function checkCounts(graph: Graph, counts: ReadonlyMap<string, number>, sizes: ReadonlyMap<string, number>): void {
+  for (const [name, most] of counts)
+    if ((sizes.get(name) ?? 0) > most)
+      throw new FrostbitError(
+        "BAD_DATA",
+        `Graph "${graph.name}" was given ${sizes.get(name)} indices for "${name}"; expected at most ${most}, the size of the axis that they index.`,
+      );
+}

@@ -1,0 +1,92 @@
+// Fixes symbolic sizes, so that a graph can be planned; counts of rows stay open where every reader can live with that.
+import { FrostbitError } from "../../ir/errors.ts";
+import type { Dim, Graph, Node } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { numberAttribute } from "../../ops/attributes.ts";
+import { resolveAxis } from "../../ops/operands.ts";
+import { foldConstants } from "../../passes/fold-constants.ts";
+import { inferTypes } from "../../passes/infer-types.ts";
+import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
+import { nativeOps } from "./lowerings/index.ts";
+
+/** Which input of an operator holds rows' indices, and which other input has the axis that they index. */
+const rowsInputs: ReadonlyMap<string, readonly [rows: number, indexed: number]> = new Map([
+  ["ConvGradientWeight", [2, 0]],
+  ["FakeQuantizeGradient", [6, 1]],
+  ["SgdUpdate", [4, 0]],
+  ["AdamUpdate", [6, 0]],
+  ["Gather", [1, 0]],
+]);
+
+/** The size of the axis that `rows` indexes in a node; `undefined` where it is read otherwise. */
+function indexedSize(graph: Graph, node: Node, rows: string): number | undefined {
+  const [at, indexed] = rowsInputs.get(node.op) ?? [-1, -1];
+  if (node.inputs.some((input, i) => input === rows && i !== at)) return undefined;
+  const shape = graph.values.get(node.inputs[indexed])?.shape ?? [];
+  const axis = node.op === "ConvGradientWeight" ? 1 : numberAttribute(node, "axis", 0);
+  const size = shape[resolveAxis(node, axis, shape.length)];
+  return typeof size === "number" ? size : undefined;
+}
+
+/** The sizes that may stay open, with the most that each may be. */
+export function openCounts(graph: Graph): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const name of graph.inputs) {
+    const type = graph.values.get(name);
+    const [size] = type?.shape ?? [];
+    if (type?.dtype !== "int64" || type.shape.length !== 1 || typeof size !== "string") continue;
+    const readers = graph.nodes.filter(({ inputs }) => inputs.includes(name));
+    const sizes = readers.map((node) => indexedSize(graph, node, name));
+    const users = graph.nodes.filter((node) => reads(graph, node, size));
+    const open = new Set([size]);
+    const isOpen = users.every((node) => {
+      const op = nativeOps.get(node.op);
+      return op?.takesRows && (op.accepts?.(node, graph, open) ?? true);
+    });
+    if (sizes.length > 0 && isOpen && sizes.every((each) => each !== undefined)) counts.set(size, Math.min(...sizes));
+  }
+  return counts;
+}
+
+const reads = (graph: Graph, node: Node, size: string): boolean =>
+  [...node.inputs, ...node.outputs].some((value) => graph.values.get(value)?.shape.includes(size));
+
+/** The symbolic sizes of the inputs that a plan needs as numbers. */
+export function sizesToFix(graph: Graph, counts: ReadonlyMap<string, number>): readonly string[] {
+  const sizes = graph.inputs.flatMap((name) => graph.values.get(name)?.shape ?? []);
+  return [...new Set(sizes)].filter((size) => typeof size === "string" && !counts.has(size)) as string[];
+}
+
+/** What the inputs' symbolic sizes are in these tensors. */
+export function givenSizes(graph: Graph, inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, number> {
+  const sizes = new Map<string, number>();
+  for (const [name, { shape }] of inputs)
+    graph.values.get(name)?.shape.forEach((size, axis) => {
+      if (typeof size === "string") sizes.set(size, shape[axis]);
+    });
+  return sizes;
+}
+
+/** The graph with these sizes in place of the symbols; everything that then is constant is folded. */
+export function specialise(
+  graph: Graph,
+  sizes: ReadonlyMap<string, number>,
+  counts: ReadonlyMap<string, number>,
+): Graph {
+  const values = new Map(graph.values);
+  const fix = (dim: Dim): Dim => (typeof dim === "string" ? (sizes.get(dim) ?? dim) : dim);
+  for (const name of graph.inputs) {
+    const type = graph.values.get(name);
+    if (type) values.set(name, { ...type, shape: type.shape.map(fix) });
+  }
+  const result = removeDeadNodes(foldConstants(inferTypes({ ...graph, values })));
+  for (const [name, { shape }] of result.values) {
+    const open = shape.find((size) => typeof size === "string" && !counts.has(size));
+    if (open === undefined) continue;
+    throw new FrostbitError(
+      "UNSUPPORTED_OP",
+      `The native engine cannot run graph "${graph.name}": the size "${open}" of value "${name}" is known only while it runs. Use engine: "onnxruntime".`,
+    );
+  }
+  return result;
+}

@@ -1,0 +1,28 @@
+// One piece of work at a time, in the order of asking.
+
+export interface Turns {
+  readonly isBusy: () => boolean;
+  /** Starts `work` at once where nothing else runs. */
+  readonly take: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export function createTurns(): Turns {
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+  return {
+    isBusy: () => waiting > 0,
+    take: async (work) => {
+      waiting++;
+      const mine = waiting === 1 ? work() : last.then(work, work);
+      last = mine.then(
+        () => {},
+        () => {},
+      );
+      try {
+        return await mine;
+      } finally {
+        waiting--;
+      }
+    },
+  };
+}
