@@ -40,7 +40,8 @@ function runAll(
 ): Promise<ReadonlyMap<string, Tensor>[]> {
   return withProgram(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
     const results: ReadonlyMap<string, Tensor>[] = [];
-    for (const inputs of samples) results.push(await program.run(inputs));
+    for (const inputs of samples)
+      results.push(await program.run(inputs, context.signal ? { signal: context.signal } : {}));
     return results;
   });
 }

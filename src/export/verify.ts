@@ -61,8 +61,6 @@ export async function verifyExport(
   context: Context,
 ): Promise<Verification> {
   const spans = folded.layers.map((layer) => spanOf(folded.graph, layer));
-  const layers = await openLayers(exported, spans, open);
-  const deployed = await open(bytes);
   const watched = [...new Set([...folded.graph.outputs, ...spans.flatMap(({ input, output }) => [input, output])])];
   const graph = removeDeadNodes({
     ...folded.graph,
@@ -70,10 +68,19 @@ export async function verifyExport(
   });
   const whole: EndToEnd = { difference: noDifference, agreeing: 0, samples: 0 };
   const steps = spans.map(() => 0);
+  const opened: ModelFile[] = [];
+  const keep = async (file: Promise<ModelFile>): Promise<ModelFile> => {
+    opened.push(await file);
+    return file;
+  };
   try {
+    const deployed = await keep(open(bytes));
+    const layers: ModelFile[] = [];
+    for (const span of spans) layers.push(await keep(openLayer(exported, span, open)));
+    const options = context.signal ? { signal: context.signal } : {};
     await withProgram(graph, context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
-        const values = new Map([...inputs, ...(await program.run(inputs))]);
+        const values = new Map([...inputs, ...(await program.run(inputs, options))]);
         compareEndToEnd(folded.graph.outputs[0], values, await deployed.run(inputs), whole);
         for (const [i, span] of spans.entries())
           steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
@@ -81,7 +88,7 @@ export async function verifyExport(
       }
     });
   } finally {
-    await Promise.all([deployed.dispose(), ...layers.map((layer) => layer.dispose())]);
+    await Promise.all(opened.map((file) => file.dispose()));
   }
   return {
     samples: whole.samples,
@@ -136,13 +143,10 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
 }
 
 /** One thread each: a session per layer, all open at once. */
-const openLayers = (exported: Exported, spans: readonly LayerSpan[], open: OpenDeployed): Promise<ModelFile[]> =>
-  Promise.all(
-    spans.map(({ input, output }) => {
-      const graph = extract(exported.model.graph, [input], [output]);
-      return open(writeOnnx({ ...exported.model, graph }, { opset: exported.opset }), { threads: 1 });
-    }),
-  );
+function openLayer(exported: Exported, { input, output }: LayerSpan, open: OpenDeployed): Promise<ModelFile> {
+  const graph = extract(exported.model.graph, [input], [output]);
+  return open(writeOnnx({ ...exported.model, graph }, { opset: exported.opset }), { threads: 1 });
+}
 
 function tensorNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
   const found = values.get(name);
