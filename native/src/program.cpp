@@ -12,6 +12,14 @@ namespace {
 constexpr size_t kAlignment = 64;
 /** Vectors may be read past the end of the last value. */
 constexpr size_t kSlack = 64;
+/** What one thread touches in about the time that threads take to meet. */
+constexpr size_t kSerialBytes = 256 * 1024;
+
+size_t touched_bytes(const StepDescription& description) {
+  size_t bytes = 0;
+  for (const auto& place : description.places) bytes += place.bytes;
+  return bytes;
+}
 }  // namespace
 
 Memory::Memory(size_t bytes) : bytes_(bytes) {
@@ -30,8 +38,10 @@ Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
   for (const auto& description : steps) {
     const MakeStep make = step_maker(description.kernel);
     if (!make) throw PlanError("there is no kernel " + description.kernel);
+    const bool is_serial = touched_bytes(description) <= kSerialBytes;
+    context.threads = is_serial ? 1 : threads;
     Arguments arguments(description);
-    steps_.push_back(make(arguments, context));
+    steps_.push_back({make(arguments, context), is_serial});
   }
   scratch_bytes_ = threads * context.scratch_bytes + context.shared_bytes;
   for (int thread = 0; thread < threads; thread++) scratch_.push_back(std::make_unique<Memory>(context.scratch_bytes));
@@ -49,29 +59,48 @@ bool Program::run(const Run& run) {
   return is_whole;
 }
 
+void Program::run_phase(Step& step, int phase, const RunContext& context) {
+  if (has_failed_.load(std::memory_order_relaxed)) return;
+  try {
+    step.run(phase, context);
+  } catch (const std::exception& error) {
+    static std::mutex mutex;
+    std::lock_guard<std::mutex> lock(mutex);
+    failure_ = error.what();
+    has_failed_ = true;
+  }
+}
+
 void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
   using Clock = std::chrono::steady_clock;
-  const RunContext context{thread, pool_->threads(), &run.counts, scratch_[thread]->data(), scratch_.back()->data()};
+  const RunContext shared{thread, pool_->threads(), &run.counts, scratch_[thread]->data(), scratch_.back()->data()};
+  RunContext alone = shared;
+  alone.threads = 1;
+  const auto meet = [&](bool may_stop) {
+    return pool_->barrier().wait([&] {
+      return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load());
+    });
+  };
   for (size_t i = 0; i < steps_.size(); i++) {
     const auto start = Clock::now();
-    const int phases = steps_[i]->phases();
-    for (int phase = 0; phase < phases; phase++) {
-      try {
-        if (!has_failed_.load(std::memory_order_relaxed)) steps_[i]->run(phase, context);
-      } catch (const std::exception& error) {
-        static std::mutex mutex;
-        std::lock_guard<std::mutex> lock(mutex);
-        failure_ = error.what();
-        has_failed_ = true;
+    auto& [step, is_serial] = steps_[i];
+    const int phases = step->phases();
+    const bool may_stop = static_cast<int64_t>(i) + 1 <= first_commit_;
+    bool stop = false;
+    if (is_serial) {
+      if (thread == 0)
+        for (int phase = 0; phase < phases; phase++) run_phase(*step, phase, alone);
+      const bool is_last = i + 1 == steps_.size() || !steps_[i + 1].is_serial;
+      if (is_last) stop = meet(may_stop);
+    } else {
+      for (int phase = 0; phase < phases && !stop; phase++) {
+        run_phase(*step, phase, shared);
+        stop = meet(may_stop && phase == phases - 1);
       }
-      const bool may_stop = phase == phases - 1 && static_cast<int64_t>(i) + 1 <= first_commit_;
-      const bool stop = pool_->barrier().wait([&] {
-        return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load());
-      });
-      if (stop) {
-        is_whole = false;
-        return;
-      }
+    }
+    if (stop) {
+      is_whole = false;
+      return;
     }
     if (thread == 0) times_[i] = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }
@@ -79,7 +108,7 @@ void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
 
 std::vector<std::string> Program::describe() const {
   std::vector<std::string> lines;
-  for (const auto& step : steps_) lines.push_back(step->describe());
+  for (const auto& planned : steps_) lines.push_back(planned.step->describe());
   return lines;
 }
 

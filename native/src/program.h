@@ -197,10 +197,17 @@ class Program {
 
  private:
   void work(const Run& run, int thread, std::atomic<bool>& is_whole);
+  void run_phase(Step& step, int phase, const RunContext& context);
 
   std::shared_ptr<Pool> pool_;
   std::vector<std::shared_ptr<Memory>> memories_;
-  std::vector<std::unique_ptr<Step>> steps_;
+  /** A step with little to do is left to the first thread: a barrier costs more than the others would save. */
+  struct Planned {
+    std::unique_ptr<Step> step;
+    bool is_serial;
+  };
+
+  std::vector<Planned> steps_;
   /** One per thread, then the one that all share. */
   std::vector<std::unique_ptr<Memory>> scratch_;
   std::vector<double> times_;

@@ -99,30 +99,60 @@ std::vector<Descriptor> per_thread(const Convolution& convolution, int threads, 
   return all;
 }
 
-/** Weights from the plain layout into the one that a primitive asks for, in the memory that all threads share. */
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/**
+ * Weights from the plain layout into the one that a primitive asks for. Each thread packs small ones for itself, which is
+ * sooner done than waiting for another; large ones are packed once, in a phase of their own.
+ */
 class PackedWeights {
  public:
-  PackedWeights(const memory::desc& plain, const memory::desc& packed, float* data, CompileContext& context)
-      : plain_(plain), packed_(packed), data_(data) {
+  PackedWeights(const memory::desc& plain, const memory::desc& packed, float* data, size_t scratchpad,
+                CompileContext& context)
+      : plain_(plain), packed_(packed), data_(data), own_offset_(aligned(scratchpad)) {
+    context.want_scratch(scratchpad);
     if (!is_packed()) return;
     reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(cpu(), plain_, cpu(), packed_));
-    context.want_shared(packed_.get_size());
+    if (is_own()) context.want_scratch(own_offset_ + packed_.get_size());
+    else context.want_shared(packed_.get_size());
   }
 
-  bool is_packed() const { return plain_ != packed_; }
-  void pack(const RunContext& run) {
-    memory from = view(plain_, data_), to = view(packed_, run.shared);
-    reorder_.execute(stream(), from, to);
+  int phases() const { return is_packed() && !is_own() ? 2 : 1; }
+
+  /** Whether this phase was for packing alone. */
+  bool prepare(int phase, const RunContext& run) {
+    const bool is_packing = phases() == 2 && phase == 0;
+    if ((is_packing && run.thread == 0) || (is_packed() && is_own())) {
+      memory from = view(plain_, data_), to = get(run);
+      reorder_.execute(stream(), from, to);
+    }
+    return is_packing;
   }
-  memory get(const RunContext& run) const { return view(packed_, is_packed() ? run.shared : (void*)data_); }
+
+  memory get(const RunContext& run) const {
+    return view(packed_, !is_packed() ? reinterpret_cast<char*>(data_) : is_own() ? run.scratch + own_offset_ : run.shared);
+  }
 
  private:
+  static constexpr size_t kMostOwnBytes = 1 << 20;
+
+  bool is_packed() const { return plain_ != packed_; }
+  bool is_own() const { return packed_.get_size() <= kMostOwnBytes; }
+
   memory::desc plain_, packed_;
   float* data_;
+  size_t own_offset_;
   dnnl::reorder reorder_;
 };
 
-/** The first phase packs the weight on one thread, the second convolves on all. */
+template <class Descriptor>
+size_t largest_scratchpad(const std::vector<Descriptor>& descriptors) {
+  size_t bytes = 0;
+  for (const auto& descriptor : descriptors)
+    if (descriptor) bytes = std::max(bytes, descriptor.scratchpad_desc().get_size());
+  return bytes;
+}
+
 class ForwardStep : public Step {
  public:
   ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
@@ -139,20 +169,15 @@ class ForwardStep : public Step {
                             .weights_desc();
     descriptors_ = per_thread<dnnl::convolution_forward::primitive_desc>(
         shape, context.threads, [&](int64_t images) { return shape.forward(images, chosen, bias_ ? &bias : nullptr); });
-    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, context);
-    for (const auto& descriptor : descriptors_) {
+    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
+    for (const auto& descriptor : descriptors_)
       primitives_.push_back(descriptor ? dnnl::convolution_forward(descriptor) : dnnl::convolution_forward());
-      if (descriptor) context.want_scratch(descriptor.scratchpad_desc().get_size());
-    }
   }
 
-  int phases() const override { return weights_->is_packed() ? 2 : 1; }
+  int phases() const override { return weights_->phases(); }
 
   void run(int phase, const RunContext& run) override {
-    if (phase == 0 && weights_->is_packed()) {
-      if (run.thread == 0) weights_->pack(run);
-      return;
-    }
+    if (weights_->prepare(phase, run)) return;
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
     const auto& shape = convolution_;
@@ -193,21 +218,16 @@ class InputGradientStep : public Step {
     const auto chosen = make(images.end - images.begin, shape.w(false, shape.outputs)).weights_desc();
     descriptors_ = per_thread<dnnl::convolution_backward_data::primitive_desc>(
         shape, context.threads, [&](int64_t count) { return make(count, chosen); });
-    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, context);
-    for (const auto& descriptor : descriptors_) {
+    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
+    for (const auto& descriptor : descriptors_)
       primitives_.push_back(descriptor ? dnnl::convolution_backward_data(descriptor)
                                        : dnnl::convolution_backward_data());
-      if (descriptor) context.want_scratch(descriptor.scratchpad_desc().get_size());
-    }
   }
 
-  int phases() const override { return weights_->is_packed() ? 2 : 1; }
+  int phases() const override { return weights_->phases(); }
 
   void run(int phase, const RunContext& run) override {
-    if (phase == 0 && weights_->is_packed()) {
-      if (run.thread == 0) weights_->pack(run);
-      return;
-    }
+    if (weights_->prepare(phase, run)) return;
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
     const auto& shape = convolution_;
@@ -229,8 +249,6 @@ class InputGradientStep : public Step {
   std::vector<dnnl::convolution_backward_data::primitive_desc> descriptors_;
   std::vector<dnnl::convolution_backward_data> primitives_;
 };
-
-size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /** The weight gradient of so many output channels: whole, or of rows that were gathered and filled up to this number. */
 class WeightGradient {
