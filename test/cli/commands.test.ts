@@ -195,10 +195,7 @@ describe("doctor", () => {
     const machine = (await run("doctor", "--json")).json();
     expect(machine).toMatchObject({
       versions: { node: process.versions.node },
-      engines: [
-        { name: "onnxruntime", available: true },
-        { name: "reference", available: true },
-      ],
+      engines: [{ name: "onnxruntime", available: true }, { name: "native" }, { name: "reference", available: true }],
       problems: [],
     });
     expect((await run("doctor")).stdout).toContain("Nothing is missing.");

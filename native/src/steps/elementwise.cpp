@@ -135,6 +135,72 @@ class ClipStep : public Step {
   float *x_, *low_, *high_, *y_;
 };
 
+/** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
+enum class Comparison : int64_t { Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Count };
+
+/** y, contiguous, of one byte per element, from operands with strides. */
+template <class T>
+class CompareStep : public Step {
+ public:
+  CompareStep(Arguments& arguments, CompileContext&) : op_(static_cast<Comparison>(arguments.size())) {
+    if (op_ >= Comparison::Count) arguments.fail("has an unknown operation");
+    sizes_ = arguments.list(), strides_[0] = arguments.list(), strides_[1] = arguments.list();
+    if (strides_[0].size() != sizes_.size() || strides_[1].size() != sizes_.size()) arguments.fail("has uneven lists");
+    a_ = arguments.place<T>(extent(sizes_, strides_[0], 0, arguments));
+    b_ = arguments.place<T>(extent(sizes_, strides_[1], 0, arguments));
+    y_ = arguments.place<uint8_t>(product(sizes_));
+  }
+
+  void run(int, const RunContext& run) override {
+    for_each_row(sizes_, strides_, share(run, product(sizes_), kUnit),
+                 [&](int64_t i, const int64_t* at) { y_[i] = holds(a_[at[0]], b_[at[1]]); });
+  }
+
+ private:
+  bool holds(T a, T b) const {
+    switch (op_) {
+      case Comparison::Equal: return a == b;
+      case Comparison::Greater: return a > b;
+      case Comparison::GreaterOrEqual: return a >= b;
+      case Comparison::Less: return a < b;
+      case Comparison::LessOrEqual: return a <= b;
+      case Comparison::And: return a != 0 && b != 0;
+      default: return a != 0 || b != 0;
+    }
+  }
+
+  Comparison op_;
+  std::vector<int64_t> sizes_, strides_[2];
+  T *a_, *b_;
+  uint8_t* y_;
+};
+
+/** a where the condition holds, else b; y is contiguous, the operands have strides. */
+class WhereStep : public Step {
+ public:
+  WhereStep(Arguments& arguments, CompileContext&) : sizes_(arguments.list()) {
+    for (auto& strides : strides_) {
+      strides = arguments.list();
+      if (strides.size() != sizes_.size()) arguments.fail("has uneven lists");
+    }
+    condition_ = arguments.place<uint8_t>(extent(sizes_, strides_[0], 0, arguments));
+    a_ = arguments.place<float>(extent(sizes_, strides_[1], 0, arguments));
+    b_ = arguments.place<float>(extent(sizes_, strides_[2], 0, arguments));
+    y_ = arguments.place<float>(product(sizes_));
+  }
+
+  void run(int, const RunContext& run) override {
+    for_each_row(sizes_, strides_, share(run, product(sizes_), kUnit), [&](int64_t i, const int64_t* at) {
+      y_[i] = condition_[at[0]] ? a_[at[1]] : b_[at[2]];
+    });
+  }
+
+ private:
+  std::vector<int64_t> sizes_, strides_[3];
+  uint8_t* condition_;
+  float *a_, *b_, *y_;
+};
+
 }  // namespace
 
 StepMakers elementwise_steps() {
@@ -143,6 +209,9 @@ StepMakers elementwise_steps() {
       {"broadcast", make_step<BroadcastStep>},
       {"unary", make_step<UnaryStep>},
       {"clip", make_step<ClipStep>},
+      {"compare", make_step<CompareStep<float>>},
+      {"compareBool", make_step<CompareStep<uint8_t>>},
+      {"where", make_step<WhereStep>},
   };
 }
 

@@ -67,6 +67,10 @@ export interface NativeOp {
   readonly lower: Lower;
   /** Inputs that are int64 whatever the rest is; the others are float32. */
   readonly integers?: readonly number[];
+  /** Inputs that are bool. */
+  readonly conditions?: readonly number[];
+  /** Its output is bool. */
+  readonly decides?: true;
   /** It moves elements of any type. */
   readonly anyType?: true;
   /** Forms that it does not have are refused. */
@@ -87,9 +91,11 @@ export function acceptsTypes(op: NativeOp, node: Node, graph: Graph): boolean {
     });
   const inputs = node.inputs.every((value, i) => {
     const dtype = dtypeOf(value);
-    return dtype === undefined || dtype === (op.integers?.includes(i) ? "int64" : "float32");
+    const expected = op.integers?.includes(i) ? "int64" : op.conditions?.includes(i) ? "bool" : "float32";
+    return dtype === undefined || dtype === expected;
   });
-  return inputs && node.outputs.every((value) => (dtypeOf(value) ?? "float32") === "float32");
+  const given = op.decides ? "bool" : "float32";
+  return inputs && node.outputs.every((value) => (dtypeOf(value) ?? given) === given);
 }
 
 /** The loops that copy `from` to `to`, in the order of `to`'s memory. */

@@ -52,18 +52,19 @@ function combine(lowering: Lowering, op: number, a: Value, b: Value, y: Value): 
     emit("binary", { inputs: [left, right], outputs: [y], ints, inPlace: isLeft ? [[0, 1]] : [[0, 0]] });
     return;
   }
+  emit("broadcast", { inputs: [a, b], outputs: [y], ints: [op, ...broadcastNest([a, b], y)] });
+}
+
+/** The loops over y's elements in the order of its memory, with the operands' strides. */
+function broadcastNest(operands: readonly Value[], y: Value): readonly number[] {
   const shape = fixed(y.shape);
   const order = memoryOrder(shape.length, y.layout);
-  const strides = [a, b].map((value) => {
+  const strides = operands.map((value) => {
     const all = broadcastStrides(value, shape.length);
     return order.map((axis) => all[axis]);
   });
   const nest = collapsed({ sizes: order.map((axis) => shape[axis]), strides });
-  emit("broadcast", {
-    inputs: [a, b],
-    outputs: [y],
-    ints: [op, ...list(nest.sizes), ...nest.strides.flatMap(list)],
-  });
+  return [...list(nest.sizes), ...nest.strides.flatMap(list)];
 }
 
 /** Of two or more inputs, one after the other. */
@@ -144,12 +145,38 @@ const Cast: NativeOp = {
   },
 };
 
+/** Numbered as native/src/steps/elementwise.cpp numbers them. */
+const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or"];
+
+const comparison = (op: string): NativeOp => ({
+  ...(op === "And" || op === "Or" ? { conditions: [0, 1] } : {}),
+  decides: true,
+  lower: ({ graph, node, input, output, emit }) => {
+    const operands = [input(0), input(1)];
+    const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
+    if (!y) return;
+    const ints = [comparisons.indexOf(op), ...broadcastNest(operands, y)];
+    emit(operands[0].dtype === "bool" ? "compareBool" : "compare", { inputs: operands, outputs: [y], ints });
+  },
+});
+
+const Where: NativeOp = {
+  conditions: [0],
+  lower: ({ graph, node, input, output, emit }) => {
+    const operands = [input(0), input(1), input(2)];
+    const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
+    if (y) emit("where", { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
+  },
+};
+
 const Identity: NativeOp = { anyType: true, takesRows: true, lower: ({ input, define }) => define(0, input(0)) };
 
 export const elementwiseOps: Readonly<Record<string, NativeOp>> = {
   ...Object.fromEntries(binaries.map((op) => [op, binary(op)])),
   ...Object.fromEntries(unaries.filter((op) => op !== "Copy").map((op) => [op, unary(op)])),
+  ...Object.fromEntries(comparisons.map((op) => [op, comparison(op)])),
   Sum: binary("Add"),
+  Where,
   Clip,
   Cast,
   Identity,

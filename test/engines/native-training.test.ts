@@ -1,0 +1,109 @@
+// Training steps of whole models on the native engine: which models it runs, and that runs repeat to the byte.
+import { describe, expect, test } from "vitest";
+import type { Program, Variables } from "../../src/engines/engine.ts";
+import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { linearLayers } from "../../src/quantizers/linear-layers.ts";
+import { labelsInput } from "../../src/training/loss.ts";
+import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "../../src/training/step.ts";
+import { quantized } from "../models/quantized.ts";
+import { batchFor, type TinyModel, tinyModels } from "../models/tiny-models.ts";
+import { train } from "../models/train.ts";
+import { isNativeBuilt, notBuilt } from "../support/native.ts";
+import { tinyClassifier } from "../support/tiny-classifier.ts";
+
+const native = createNativeEngine();
+const batchSize = 7;
+const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
+
+/** A step of which every weight trains by rows, and its inputs with every third row. */
+async function rowStep(model: TinyModel): Promise<{ step: Step; inputs: ReadonlyMap<string, Tensor> }> {
+  const graph = await quantized(model, "float32", { weights: 4, activations: 8 });
+  const layers = linearLayers(graph);
+  const plan = new Map(layers.map(({ weight }) => [weight, "rows"] as const));
+  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer, plan });
+  const { images, labels } = batchFor(model, "float32", batchSize);
+  const inputs = new Map([
+    ["input", images],
+    [labelsInput, labels],
+    [learningRateInput, scalar("float32", 0.02)],
+    [qparamLearningRateInput, scalar("float32", 1e-4)],
+  ]);
+  for (const { weight, rowAxis } of layers) {
+    const count = graph.constants.get(weight)?.shape[rowAxis] ?? 0;
+    const rows = Array.from({ length: count }, (_, row) => row).filter((row) => row % 3 === 1);
+    const input = step.rowInputs.get(weight);
+    if (input !== undefined) inputs.set(input, tensorOf("int64", [rows.length], rows));
+  }
+  return { step, inputs };
+}
+
+async function readAll(variables: Variables): Promise<ReadonlyMap<string, Tensor>> {
+  const values = new Map<string, Tensor>();
+  for (const name of variables.names()) values.set(name, await variables.read(name));
+  return values;
+}
+
+async function repeat(program: Program, inputs: ReadonlyMap<string, Tensor>, count: number): Promise<void> {
+  for (let i = 0; i < count; i++) await program.run(inputs);
+}
+
+const runs = async (model: TinyModel): Promise<boolean> => {
+  const { step } = await rowStep(model);
+  return step.graph.nodes.every((node) => native.supports(node, step.graph));
+};
+
+const residual: TinyModel = { ...tinyModels[0], name: "residual", build: tinyClassifier };
+const models = [residual, ...tinyModels];
+/** The others want operators that the engine does not have yet. */
+const supported: string[] = [];
+for (const model of models) if (await runs(model)) supported.push(model.name);
+
+test("steps of convolutional classifiers run on the native engine", () => {
+  expect(supported).toEqual(["residual", "MobileNetV2", "MobileNetV3", "SqueezeNet, channels last"]);
+});
+
+describe.skipIf(!isNativeBuilt).each(tinyModels.filter(({ name }) => supported.includes(name)))(
+  `$name on the native engine${isNativeBuilt ? "" : ` (${notBuilt})`}`,
+  (model) => {
+    test("the first loss is the reference engine's, and losses fall", async () => {
+      const graph = await quantized(model, "float32", { weights: 8, activations: 8 });
+      const options = { dtype: "float32", steps: 6 } as const;
+      const { losses } = await train(model, graph, { engine: native, ...options });
+      const slow = await train(model, graph, { engine: createReferenceEngine(), ...options, steps: 1 });
+      expect(Math.abs(losses[0] / slow.losses[0] - 1)).toBeLessThan(1e-3);
+      expect(losses[5], losses.join(", ")).toBeLessThan(0.95 * losses[0]);
+    });
+
+    test("the same run on 2 threads gives the same bytes, interrupted or not", async () => {
+      const { step, inputs } = await rowStep(model);
+      const executable = await native.compile(step.graph, { threads: 2 });
+      const whole = await native.variables(step.initial);
+      await repeat(executable.bind(whole), inputs, 4);
+      const before = await native.variables(step.initial);
+      await repeat(executable.bind(before), inputs, 2);
+      const after = await native.variables(await readAll(before));
+      await repeat((await native.compile(step.graph, { threads: 2 })).bind(after), inputs, 2);
+      expect(await readAll(after)).toEqual(await readAll(whole));
+    });
+
+    test("rows that are not chosen keep their bytes", async () => {
+      const { step, inputs } = await rowStep(model);
+      const variables = await native.variables(step.initial);
+      await repeat((await native.compile(step.graph, { threads: 2 })).bind(variables), inputs, 2);
+      for (const [weight, input] of step.rowInputs) {
+        const [start, trained] = [step.initial.get(weight), await variables.read(weight)];
+        if (!start || start.shape.length < 4) continue;
+        const rows = new Set(Array.from(inputs.get(input)?.data ?? [], Number));
+        const size = start.data.length / start.shape[0];
+        const isKept = (row: number): boolean =>
+          numbersOf(start)
+            .slice(row * size, (row + 1) * size)
+            .every((value, i) => value === numbersOf(trained)[row * size + i]);
+        const kept = Array.from({ length: start.shape[0] }, (_, row) => row).filter(isKept);
+        expect(kept).toEqual(Array.from({ length: start.shape[0] }, (_, row) => row).filter((row) => !rows.has(row)));
+      }
+    });
+  },
+);
