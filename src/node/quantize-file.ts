@@ -70,12 +70,12 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
   return writeResults(job, bytes, outcome, started);
 }
 
-/** A checkpoint serves only a run of the same model, data, options, engine and threads. */
+/** A checkpoint serves only a run of the same versions, model, data, options, engine and threads. */
 function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
   const { source, preprocess, engine, threads } = job;
   const { checkpointEvery: _, ...options } = job.options;
   const data = [source.train.name, source.train.length, source.test.name, source.test.length];
-  return sha256(JSON.stringify([sha256(model), options, data, preprocess, engine.name, threads ?? null]));
+  return sha256(JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, threads ?? null]));
 }
 
 async function writeResults(

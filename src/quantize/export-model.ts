@@ -1,11 +1,15 @@
 // From the trained graph to a verified file.
+
+import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { type Exported, exportQdq } from "../export/qdq.ts";
-import { checkVerification, type OpenDeployed, type Verification, verifyExport } from "../export/verify.ts";
+import { checkVerification, type Verification, verifyExport } from "../export/verify.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
 import type { Context } from "../training/context.ts";
+import type { QuantizeJob } from "./job.ts";
 import type { RunOptions } from "./options.ts";
 
 export interface Written {
@@ -26,15 +30,36 @@ export function writeModel(
   return { bytes: writeOnnx(exported.model, { opset: exported.opset }), quantized: { folded, exported } };
 }
 
-/** Throws VERIFICATION if the file does not do in ONNX Runtime what the folded graph does. */
+export interface ModelVerification extends Verification {
+  /** The folded graph's outputs against the trained graph's: the worst output's SQNR, dB. */
+  readonly foldingSqnrDb: number;
+}
+
+/** What folding must keep, dB: float biases are exact but for values that round the other way, int32 biases are rounded. */
+export const foldingThresholds = { inputs: 15, runtime: 3 } as const;
+
+/** Throws VERIFICATION if the folded graph does not do what was trained, or the file in ONNX Runtime not what it does. */
 export async function verifyModel(
   { bytes, quantized }: Written,
+  trained: Graph,
   samples: readonly ReadonlyMap<string, Tensor>[],
-  open: OpenDeployed,
+  job: Pick<QuantizeJob, "openDeployed" | "options">,
   context: Context,
-): Promise<Verification | undefined> {
+): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;
-  const verification = await verifyExport(quantized.folded, quantized.exported, bytes, samples, open, context);
+  const { folded, exported } = quantized;
+  const outputs = new Map(trained.outputs.map((output) => [output, output]));
+  const folding = await layerSqnr(trained, folded.graph, outputs, samples, context);
+  for (const [output, sqnrDb] of folding) checkFolding(output, sqnrDb, foldingThresholds[job.options.placement]);
+  const verification = await verifyExport(folded, exported, bytes, samples, job.openDeployed, context);
   checkVerification(verification);
-  return verification;
+  return { ...verification, foldingSqnrDb: Math.min(...folding.values()) };
+}
+
+function checkFolding(output: string, sqnrDb: number, least: number): void {
+  if (sqnrDb >= least) return;
+  throw new FrostbitError(
+    "VERIFICATION",
+    `Folded into integers, the model's output "${output}" is at ${sqnrDb.toFixed(1)} dB SQNR to the trained one (at least ${least}). At 4 bits and fewer, --placement inputs keeps biases exact; --layers can leave a layer in more bits or in float.`,
+  );
 }

@@ -8,6 +8,7 @@ import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/li
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { LayerReport, Report } from "../report/report.ts";
 import { scheduleFactor } from "../training/schedule.ts";
+import { foldingThresholds } from "./export-model.ts";
 import type { RunOptions } from "./options.ts";
 import type { QuantizeOutcome } from "./quantize-model.ts";
 
@@ -54,7 +55,7 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
       weights: shareOf("weights"),
     },
     layers,
-    verification: verificationReport(outcome),
+    verification: verificationReport(outcome, options),
     seconds: { total: totalSeconds, ...outcome.seconds },
   };
 }
@@ -62,14 +63,15 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
 const finite = (value: number | undefined): number | null =>
   value === undefined || !Number.isFinite(value) ? null : value;
 
-function verificationReport({ verification }: QuantizeOutcome): Report["verification"] {
+function verificationReport({ verification }: QuantizeOutcome, options: RunOptions): Report["verification"] {
   if (!verification) return null;
   return {
     samples: verification.samples,
+    foldingSqnrDb: finite(verification.foldingSqnrDb),
     sqnrDb: finite(verification.sqnrDb),
     argmaxAgreement: verification.argmaxAgreement,
     maxSteps: Math.max(0, ...verification.layers.map(({ maxSteps }) => maxSteps)),
-    thresholds,
+    thresholds: { ...thresholds, foldingSqnrDb: foldingThresholds[options.placement] },
   };
 }
 

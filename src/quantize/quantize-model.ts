@@ -7,7 +7,6 @@ import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
-import type { Verification } from "../export/verify.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -16,7 +15,7 @@ import { freeBatch } from "../passes/free-batch.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import type { Context } from "../training/context.ts";
 import type { TrainingResult } from "../training/loop.ts";
-import { verifyModel, writeModel } from "./export-model.ts";
+import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import { quantizeFloat } from "./quantize-float.ts";
 import { trainModel } from "./train-model.ts";
@@ -43,7 +42,7 @@ export interface QuantizeOutcome {
   readonly trained: Graph;
   readonly top1: Top1;
   readonly training: TrainingResult | undefined;
-  readonly verification: Verification | undefined;
+  readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */
   readonly layerSqnrDb: ReadonlyMap<string, number>;
   readonly latencyMs: { readonly float: Latency; readonly deployed: Latency };
@@ -80,7 +79,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
   const samples = await takeBatches(test, job.preprocess, verificationSamples);
-  const verification = await clock.time("evaluation", () => verifyModel(written, samples, job.openDeployed, context));
+  const verification = await clock.time("evaluation", () => verifyModel(written, trained, samples, job, context));
   const quantizedTop1 = folded ? await evaluate(folded.graph, "quantized") : null;
   const measured = await clock.time("evaluation", () => measureDeployed(job, original, written.bytes, test, context));
   const layerSqnrDb = folded

@@ -135,6 +135,12 @@ function verification({ verification: v }: Report): Html {
   return pairs("Verification in ONNX Runtime", [
     ["samples", grouped(v.samples)],
     [
+      "SQNR of folding",
+      v.foldingSqnrDb === null
+        ? "no difference"
+        : `${v.foldingSqnrDb.toFixed(1)} dB (at least ${v.thresholds.foldingSqnrDb})`,
+    ],
+    [
       "SQNR of the outputs",
       v.sqnrDb === null ? "no difference" : `${v.sqnrDb.toFixed(1)} dB (at least ${v.thresholds.sqnrDb})`,
     ],

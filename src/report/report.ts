@@ -75,10 +75,16 @@ export const reportSchema = z.object({
   verification: z
     .object({
       samples: count,
+      foldingSqnrDb: decibels.describe("The folded graph's outputs against the trained graph's."),
       sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
       argmaxAgreement: z.number().min(0).max(1),
       maxSteps: z.number().min(0),
-      thresholds: z.object({ sqnrDb: z.number(), argmaxAgreement: z.number(), maxSteps: z.number() }),
+      thresholds: z.object({
+        foldingSqnrDb: z.number(),
+        sqnrDb: z.number(),
+        argmaxAgreement: z.number(),
+        maxSteps: z.number(),
+      }),
     })
     .nullable()
     .describe("null: nothing was quantized."),

@@ -50,10 +50,11 @@ export const sampleReport = (): Report => ({
   layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
   verification: {
     samples: 256,
+    foldingSqnrDb: 52.1,
     sqnrDb: 41.2,
     argmaxAgreement: 0.996,
     maxSteps: 1,
-    thresholds: { sqnrDb: 25, argmaxAgreement: 0.98, maxSteps: 1 },
+    thresholds: { foldingSqnrDb: 15, sqnrDb: 25, argmaxAgreement: 0.98, maxSteps: 1 },
   },
   seconds: { total: 312, calibration: 4.5, training: 270, evaluation: 37.5 },
   peakMemoryMb: 1210,
