@@ -1,4 +1,4 @@
-// ResNet-20's training step on the onnxruntime engine against PyTorch's, in fresh processes, in turn.
+// ResNet-20's training step on the onnxruntime and native engines against PyTorch's, in fresh processes, in turn.
 // Needs FROSTBIT_DATA; the peer runs where python3-torch is installed. Writes bench/results/<date>-<machine>-steps.json.
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -28,8 +28,10 @@ function measure(command: string, args: readonly (string | number)[]): Measured 
 }
 
 const worker = join(import.meta.dirname, "step-worker.js");
-const ours = (mode: string, ratio: number) => () =>
-  measure(process.execPath, [worker, model, mode, ratio, batch, threads, steps, weights, activations]);
+const ours =
+  (mode: string, ratio: number, engine = "onnxruntime") =>
+  () =>
+    measure(process.execPath, [worker, model, mode, ratio, batch, threads, steps, weights, activations, engine]);
 const torch = (layout: string) => () =>
   measure("/usr/bin/python3", [
     join(root, "bench", "peers", "torch-qat-step.py"),
@@ -48,6 +50,11 @@ const candidates: Readonly<Record<string, () => Measured | undefined>> = {
   "frostbit EfQAT CWPN 5 %": ours("cwpn", 0.05),
   "frostbit EfQAT CWPN 25 %": ours("cwpn", 0.25),
   "frostbit EfQAT LWPN 25 %": ours("lwpn", 0.25),
+  "native QAT": ours("qat", 1, "native"),
+  "native EfQAT 0 %": ours("cwpn", 0, "native"),
+  "native EfQAT CWPN 5 %": ours("cwpn", 0.05, "native"),
+  "native EfQAT CWPN 25 %": ours("cwpn", 0.25, "native"),
+  "native EfQAT LWPN 25 %": ours("lwpn", 0.25, "native"),
 };
 
 const raw = new Map<string, Measured[]>(Object.keys(candidates).map((name) => [name, []]));
