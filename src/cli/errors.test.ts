@@ -10,6 +10,7 @@ describe("failures", () => {
     expect(failureOf(new FrostbitError("BAD_DATA", "x.npy is empty."), false)).toEqual({
       message: "error: x.npy is empty.",
       exitCode: 1,
+      json: { error: { code: "BAD_DATA", message: "x.npy is empty." } },
     });
   });
 
@@ -23,6 +24,12 @@ describe("failures", () => {
       message:
         "internal: no such value. This is a bug in frostbit; please report it. Run again with --verbose for the stack.",
       exitCode: 70,
+      json: {
+        error: {
+          code: "INTERNAL",
+          message: "internal: no such value. This is a bug in frostbit; please report it.",
+        },
+      },
     });
     expect(failureOf(new TypeError("x is undefined"), true).message).toMatch(
       /^internal: x is undefined\.[^\n]*\nTypeError: .*\n {4}at /,
@@ -31,7 +38,11 @@ describe("failures", () => {
 
   test("commander has already printed its own; help is no failure", () => {
     expect(failureOf(new CommanderError(0, "commander.help", ""), false)).toEqual({ message: "", exitCode: 0 });
-    expect(failureOf(new CommanderError(1, "commander.unknownOption", ""), false).exitCode).toBe(1);
+    expect(failureOf(new CommanderError(1, "commander.unknownOption", "error: unknown option '--x'"), false)).toEqual({
+      message: "",
+      exitCode: 1,
+      json: { error: { code: "BAD_OPTION", message: "unknown option '--x'" } },
+    });
   });
 });
 

@@ -7,24 +7,28 @@ export const exitCodes = { ok: 0, user: 1, ours: 70, interrupted: 130 } as const
 export interface Failure {
   readonly message: string;
   readonly exitCode: number;
+  /** For standard output with --json; absent where nothing failed, as with --help. */
+  readonly json?: { readonly error: { readonly code: string; readonly message: string } };
 }
 
 /** The user's errors are a message; ours say so, since nobody can do anything about them but report them. */
 export function failureOf(error: unknown, verbose: boolean): Failure {
   const stack = error instanceof Error && verbose ? `\n${error.stack ?? ""}${causeOf(error)}` : "";
-  if (error instanceof CommanderError)
-    return { message: "", exitCode: error.exitCode === 0 ? exitCodes.ok : exitCodes.user };
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) return { message: "", exitCode: exitCodes.ok };
+    return { message: "", exitCode: exitCodes.user, json: jsonOf("BAD_OPTION", error.message.replace(/^error: /, "")) };
+  }
   if (error instanceof FrostbitError) {
     const exitCode = error.code === "ABORTED" ? exitCodes.interrupted : exitCodes.user;
-    return { message: `error: ${error.message}${stack}`, exitCode };
+    return { message: `error: ${error.message}${stack}`, exitCode, json: jsonOf(error.code, error.message) };
   }
   const text = (error instanceof Error ? error.message : String(error)).replace(/[^.!?]$/, "$&.");
   const hint = verbose ? "" : " Run again with --verbose for the stack.";
-  return {
-    message: `${text.startsWith("internal:") ? "" : "internal: "}${text} This is a bug in frostbit; please report it.${hint}${stack}`,
-    exitCode: exitCodes.ours,
-  };
+  const message = `${text.startsWith("internal:") ? "" : "internal: "}${text} This is a bug in frostbit; please report it.`;
+  return { message: `${message}${hint}${stack}`, exitCode: exitCodes.ours, json: jsonOf("INTERNAL", message) };
 }
+
+const jsonOf = (code: string, message: string): NonNullable<Failure["json"]> => ({ error: { code, message } });
 
 const causeOf = (error: Error): string =>
   error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";

@@ -10,7 +10,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 try {
   await createProgram().parseAsync(process.argv);
 } catch (error) {
-  const { message, exitCode } = failureOf(error, process.argv.includes("--verbose"));
+  const { message, exitCode, json } = failureOf(error, process.argv.includes("--verbose"));
   if (message !== "") process.stderr.write(`${message}\n`);
+  if (json && process.argv.includes("--json")) process.stdout.write(`${JSON.stringify(json)}\n`);
   process.exitCode = exitCode;
 }

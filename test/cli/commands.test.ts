@@ -211,6 +211,17 @@ describe("errors", () => {
     expect((await run("inspect", "nowhere.onnx", "--verbose")).stderr).toContain("    at ");
   });
 
+  test("with --json they are also one JSON object on the last line of standard output", async () => {
+    const result = await run("inspect", "nowhere.onnx", "--json");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/^error: .*nowhere\.onnx/);
+    expect(result.json()).toEqual({ error: { code: "IO", message: expect.stringContaining("nowhere.onnx") } });
+    expect((await run("evaluate", "conv.onnx", "--dat", "cifar10:cifar", "--json")).json()).toEqual({
+      error: { code: "BAD_OPTION", message: expect.stringContaining("(Did you mean --data?)") },
+    });
+    expect((await run("inspect", "nowhere.onnx")).stdout).toBe("");
+  });
+
   test("an unknown option suggests the one that was meant", async () => {
     const result = await run("evaluate", "conv.onnx", "--dat", "cifar10:cifar");
     expect(result.code).toBe(1);
