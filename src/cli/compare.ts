@@ -2,7 +2,7 @@
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
-import { type ComparedValue, type Comparison, compareModels, defaultDivergedDb } from "../compare/compare-models.ts";
+import { type ComparedValue, type Comparison, compareModels, defaultThresholdDb } from "../compare/compare-models.ts";
 import { createSession } from "../engines/onnxruntime/session.ts";
 import { readBytes } from "../node/storage.ts";
 import { createCommand } from "./command.ts";
@@ -14,7 +14,10 @@ import { formatTable } from "./table.ts";
 const options = z.object({
   ...testDataOptions.shape,
   limit: z.int().positive().default(32).describe("Samples to compare."),
-  divergedDb: z.number().default(defaultDivergedDb).describe("A value has diverged when its SQNR is below this."),
+  threshold: z
+    .number()
+    .default(defaultThresholdDb)
+    .describe("SQNR in dB below which a value diverges: 20 suits float against 8 bits, 60 float against float."),
   ...threadsOption.shape,
 });
 
@@ -31,7 +34,7 @@ export function compareCommand(): Command {
         await openDataset(given),
         {
           preprocess: preprocessFrom(given),
-          divergedDb: given.divergedDb,
+          thresholdDb: given.threshold,
           open: (bytes, which) =>
             createSession(bytes, { ...threads, extra: externalDataBeside(which === 0 ? first : second) }),
           onProgress: progress.show,
@@ -57,7 +60,7 @@ const row = ({ name, shape, sqnrDb, largest }: ComparedValue): readonly string[]
   largest.toPrecision(3),
 ];
 
-function describe({ samples, values, firstDiverged, divergedDb, incomparable }: Comparison): string {
+function describe({ samples, values, firstDiverged, thresholdDb, incomparable }: Comparison): string {
   return [
     formatTable(["value", "shape", "SQNR dB", "largest difference"], values.map(row), [
       "left",
@@ -68,7 +71,7 @@ function describe({ samples, values, firstDiverged, divergedDb, incomparable }: 
     "",
     ...(incomparable.length > 0 ? [`Same name, other type or shape: ${incomparable.join(", ")}`] : []),
     firstDiverged === null
-      ? `All ${values.length} values agree on ${samples} samples (SQNR of at least ${divergedDb} dB).`
-      : `The first value that diverges (SQNR below ${divergedDb} dB on ${samples} samples): ${firstDiverged}`,
+      ? `All ${values.length} values agree on ${samples} samples (SQNR of at least the threshold, ${thresholdDb} dB).`
+      : `The first value that diverges (SQNR below the threshold, ${thresholdDb} dB, on ${samples} samples): ${firstDiverged}`,
   ].join("\n");
 }

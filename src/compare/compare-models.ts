@@ -12,8 +12,8 @@ export interface CompareOptions {
   readonly preprocess: Preprocess;
   /** Opens the first (0) or the second (1) model, whose bytes have more outputs than the file's. */
   readonly open: (bytes: Uint8Array, which: 0 | 1) => Promise<ModelFile>;
-  /** Below this SQNR, in dB, a value counts as diverged; float32 rounding alone stays above 80. */
-  readonly divergedDb?: number;
+  /** Below this SQNR, in dB, a value counts as diverged: quantization to 8 bits mostly stays above 20, float32 rounding above 80. */
+  readonly thresholdDb?: number;
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
 }
 
@@ -29,14 +29,14 @@ export interface Comparison {
   readonly samples: number;
   /** In the first model's topological order. */
   readonly values: readonly ComparedValue[];
-  /** The first value whose SQNR is below the limit. */
+  /** The first value whose SQNR is below the threshold. */
   readonly firstDiverged: string | null;
-  readonly divergedDb: number;
+  readonly thresholdDb: number;
   /** Values that have the same name but another type or shape. */
   readonly incomparable: readonly string[];
 }
 
-export const defaultDivergedDb = 60;
+export const defaultThresholdDb = 20;
 const defaultBatch = 16;
 
 interface Totals {
@@ -59,7 +59,7 @@ export async function compareModels(
   ] as const;
   try {
     const totals = await runBoth(files, names, dataset, options);
-    return summarize(totals, names, dataset.length, options.divergedDb ?? defaultDivergedDb);
+    return summarize(totals, names, dataset.length, options.thresholdDb ?? defaultThresholdDb);
   } finally {
     await Promise.all(files.map((file) => file.dispose()));
   }
@@ -116,7 +116,7 @@ function add(totals: Totals, name: string, a: Tensor | undefined, b: Tensor | un
   totals.shapes.set(name, a.shape);
 }
 
-function summarize(totals: Totals, names: readonly string[], samples: number, divergedDb: number): Comparison {
+function summarize(totals: Totals, names: readonly string[], samples: number, thresholdDb: number): Comparison {
   const values = names.flatMap((name): ComparedValue[] => {
     const total = totals.differences.get(name);
     if (!total) return [];
@@ -130,6 +130,12 @@ function summarize(totals: Totals, names: readonly string[], samples: number, di
       },
     ];
   });
-  const diverged = values.find((value) => value.sqnrDb !== null && value.sqnrDb < divergedDb);
-  return { samples, values, firstDiverged: diverged?.name ?? null, divergedDb, incomparable: [...totals.incomparable] };
+  const diverged = values.find((value) => value.sqnrDb !== null && value.sqnrDb < thresholdDb);
+  return {
+    samples,
+    values,
+    firstDiverged: diverged?.name ?? null,
+    thresholdDb,
+    incomparable: [...totals.incomparable],
+  };
 }

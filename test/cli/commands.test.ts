@@ -165,7 +165,19 @@ describe("compare", () => {
 
   test("another model's first value diverges first", async () => {
     const result = await run("compare", "conv.onnx", "other.onnx", ...cifar, "--limit", "4");
-    expect(result.stdout).toContain("The first value that diverges (SQNR below 60 dB on 4 samples): conv1");
+    expect(result.stdout).toContain(
+      "The first value that diverges (SQNR below the threshold, 20 dB, on 4 samples): conv1",
+    );
+  });
+});
+
+describe("compare's threshold", () => {
+  test("is 20 dB, or what --threshold says", async () => {
+    const command = ["compare", "conv.onnx", "other.onnx", ...cifar, "--limit", "4"];
+    expect((await run(...command, "--json")).json()).toMatchObject({ thresholdDb: 20 });
+    const { stdout } = await run(...command, "--threshold", "-100");
+    expect(stdout).toContain("agree on 4 samples (SQNR of at least the threshold, -100 dB).");
+    expect((await run("compare", "--help")).stdout).toContain("--threshold <number>");
   });
 });
 
