@@ -16,10 +16,9 @@ const raw: object[] = [];
 for (const batch of [1, 256]) {
   const sizes = [batch, ...shape.slice(1).map(Number)];
   const values = Float32Array.from({ length: sizeOf(sizes) }, (_, i) => 4 * ((i * 0.618033988749895) % 1) - 2);
-  const times = await measureLatency(models, new Map([[name, tensorOf("float32", sizes, values)]]), {
+  const times = await measureLatency(models, [new Map([[name, tensorOf("float32", sizes, values)]])], {
     budgetMs: 15_000,
     most: 400,
-    warmUp: 5,
   });
   for (const [i, ms] of times.entries()) {
     const model = paths[i].split("/").slice(-2).join("/");

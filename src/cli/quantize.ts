@@ -50,6 +50,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
     resume,
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
+    onNote: session.note,
     ...(threads === undefined ? {} : { threads }),
   });
   for (const note of result.report.notes) session.note(note);

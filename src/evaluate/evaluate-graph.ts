@@ -8,6 +8,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Context } from "../training/context.ts";
 import { logitsOf } from "../training/loss.ts";
 import { withProgram } from "../training/with-program.ts";
+import { batchThatFits } from "./batch-that-fits.ts";
 import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
 
 export const evaluationBatch = 250;
@@ -28,7 +29,7 @@ export async function evaluateGraph(
   const logits = logitsOf(graph);
   return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
     const score = emptyScore();
-    for await (const batch of batches(dataset, { batchSize: evaluationBatch, preprocess })) {
+    for await (const batch of batches(dataset, { batchSize: batchThatFits(graph, evaluationBatch), preprocess })) {
       const outputs = await program.run(batch.inputs, context.signal ? { signal: context.signal } : {});
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");

@@ -11,19 +11,19 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
-/** Median milliseconds of each model on the same inputs: in turn, after `warmUp` runs, for about `budgetMs` in all. */
+/** Median milliseconds of each model for all `parts` one after another: the models in turn, once and then for about `budgetMs`. */
 export async function measureLatency(
   models: readonly Timed[],
-  inputs: ReadonlyMap<string, Tensor>,
-  { warmUp = 2, budgetMs = 2000, most = 50 }: { warmUp?: number; budgetMs?: number; most?: number } = {},
+  parts: readonly ReadonlyMap<string, Tensor>[],
+  { budgetMs = 2000, most = 50 }: { budgetMs?: number; most?: number } = {},
 ): Promise<readonly number[]> {
   const times: number[][] = models.map(() => []);
-  for (let i = 0; i < warmUp; i++) for (const model of models) await model.run(inputs);
   const start = performance.now();
-  for (let round = 0; round < most && (round < 5 || performance.now() - start < budgetMs); round++) {
+  for (const model of models) await model.run(parts[0]);
+  for (let round = 0; round === 0 || (round < most && performance.now() - start < budgetMs); round++) {
     for (const [i, model] of models.entries()) {
       const before = performance.now();
-      await model.run(inputs);
+      for (const inputs of parts) await model.run(inputs);
       times[i].push(performance.now() - before);
     }
   }

@@ -82,6 +82,18 @@ export async function ensureFolder(path: string): Promise<void> {
   }
 }
 
+/** The folder, made if it is not there; throws IO where nothing can be written to it. */
+export async function ensureWritable(path: string): Promise<void> {
+  await ensureFolder(path);
+  const probe = temporaryName(join(path, "probe"));
+  try {
+    await writeThrough(probe, new Uint8Array());
+    await rm(probe);
+  } catch (cause) {
+    throw ioError("write", path, cause);
+  }
+}
+
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);

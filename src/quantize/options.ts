@@ -17,7 +17,9 @@ export const runOptions = z.object({
   storage: z
     .enum(["packed", "int8"])
     .default("packed")
-    .describe("Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits."),
+    .describe(
+      "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
+    ),
   seed: z
     .int()
     .min(0)

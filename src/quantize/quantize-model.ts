@@ -2,23 +2,27 @@
 import { batches } from "../data/batches.ts";
 import { type Dataset, limit } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { batchThatFits } from "../evaluate/batch-that-fits.ts";
 import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
-import { assert, FrostbitError } from "../ir/errors.ts";
+import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import type { Folded } from "../quantizers/fold.ts";
+import { loadCheckpoint } from "../training/checkpoint.ts";
 import type { Context } from "../training/context.ts";
 import type { TrainingResult } from "../training/loop.ts";
+import { classesOf, logitsOf } from "../training/loss.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
-import { quantizeFloat } from "./quantize-float.ts";
-import { trainModel } from "./train-model.ts";
+import { quantizeFloat, sitesOf } from "./quantize-float.ts";
+import { stepsPerEpoch, trainModel } from "./train-model.ts";
 
 /** Per cent; null where it was not measured or there are no labels. */
 export interface Top1 {
@@ -61,10 +65,13 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const original = writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) });
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
+  await checkEarly(job, float, train);
   const evaluate = (graph: Graph, name: string): Promise<number | null> =>
     clock.time("evaluation", () => top1Of(graph, test, job.preprocess, context, name));
 
   const floatTop1 = await evaluate(float, "float");
+  const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(float), test.length);
+  if (hint !== undefined) context.onNote?.(hint);
   const start =
     method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, float, train, context));
   writeModel(job.model, start, job.options);
@@ -78,10 +85,12 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
 
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
-  const samples = await takeBatches(test, job.preprocess, verificationSamples);
+  const samples = await takeBatches(test, job.preprocess, verificationSamples, batchThatFits(float, 64));
   const verification = await clock.time("evaluation", () => verifyModel(written, trained, samples, job, context));
   const quantizedTop1 = folded ? await evaluate(folded.graph, "quantized") : null;
-  const measured = await clock.time("evaluation", () => measureDeployed(job, original, written.bytes, test, context));
+  const measured = await clock.time("evaluation", () =>
+    measureDeployed(job, float, original, written.bytes, test, context),
+  );
   const layerSqnrDb = folded
     ? await clock.time("evaluation", () => layerSqnr(float, folded.graph, layerOutputs(folded), samples, context))
     : new Map<string, number>();
@@ -97,6 +106,15 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
     trainSamples: train.length,
     testSamples: test.length,
   };
+}
+
+/** What can be known to be wrong before anything is computed. */
+async function checkEarly({ options, checkpoints }: QuantizeJob, float: Graph, train: Dataset): Promise<void> {
+  if (options.method !== "float") sitesOf(float, options);
+  if (options.method === "ptq") return;
+  logitsOf(float);
+  stepsPerEpoch({ options }, train);
+  if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
 
 interface Clock {
@@ -154,9 +172,10 @@ async function takeBatches(
   dataset: Dataset,
   preprocess: Preprocess,
   count: number,
+  batchSize: number,
 ): Promise<readonly ReadonlyMap<string, Tensor>[]> {
   const result: ReadonlyMap<string, Tensor>[] = [];
-  for await (const batch of batches(limit(dataset, count), { batchSize: 64, preprocess })) result.push(batch.inputs);
+  for await (const batch of batches(limit(dataset, count), { batchSize, preprocess })) result.push(batch.inputs);
   return result;
 }
 
@@ -171,6 +190,7 @@ function layerOutputs({ graph, layers }: Folded): ReadonlyMap<string, string> {
 /** Accuracy of the exported file in ONNX Runtime, and its latency in turn with the float model's. */
 async function measureDeployed(
   job: QuantizeJob,
+  graph: Graph,
   float: Uint8Array,
   bytes: Uint8Array,
   dataset: Dataset,
@@ -179,6 +199,7 @@ async function measureDeployed(
   const original = await job.openDeployed(float);
   const deployed = await job.openDeployed(bytes);
   const { onProgress, signal } = context;
+  const part = batchThatFits(graph, 256);
   try {
     const options = {
       preprocess: job.preprocess,
@@ -187,24 +208,30 @@ async function measureDeployed(
       ...(signal ? { signal } : {}),
     };
     const top1 = dataset.hasLabels ? (await evaluateModel(deployed, dataset, options)).top1 : null;
-    return { top1, latencyMs: await latencies(original, deployed, dataset, job.preprocess) };
+    return { top1, latencyMs: await latencies(original, deployed, dataset, job.preprocess, part) };
   } finally {
     await Promise.all([deployed.dispose(), original.dispose()]);
   }
 }
 
+/** A batch of 256 runs in parts where memory does not hold it at once. */
 async function latencies(
   float: ModelFile,
   deployed: ModelFile,
   dataset: Dataset,
   preprocess: Preprocess,
+  part: number,
 ): Promise<QuantizeOutcome["latencyMs"]> {
   const measure = async (batchSize: number): Promise<readonly number[]> => {
     const order = Int32Array.from({ length: batchSize }, (_, i) => i % dataset.length);
-    const { value } = await batches(dataset, { batchSize, preprocess, order }).next();
-    assert(value, "no samples to time");
-    return measureLatency([float, deployed], value.inputs, batchSize === 1 ? { most: 200, budgetMs: 1000 } : {});
+    const parts: ReadonlyMap<string, Tensor>[] = [];
+    for await (const { inputs } of batches(dataset, { batchSize: part, preprocess, order })) parts.push(inputs);
+    const options = batchSize === 1 ? { most: 200, budgetMs: 1000 } : {};
+    return measureLatency([float, deployed], parts, options);
   };
   const [one, many] = [await measure(1), await measure(256)];
-  return { float: { batch1: one[0], batch256: many[0] }, deployed: { batch1: one[1], batch256: many[1] } };
+  return {
+    float: { batch1: one[0], batch256: many[0] },
+    deployed: { batch1: one[1], batch256: many[1] },
+  };
 }

@@ -3,12 +3,29 @@ import { augmentations } from "../data/augment.ts";
 import { type Batch, batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { shuffledOrder } from "../data/sampler.ts";
+import { checkLabels } from "../evaluate/score.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methods } from "../methods/index.ts";
 import type { Context } from "../training/context.ts";
 import { type TrainingResult, train } from "../training/loop.ts";
+import { classesOf } from "../training/loss.ts";
 import type { QuantizeJob } from "./job.ts";
+
+/** Throws BAD_DATA or BAD_OPTION where the data cannot train as the options say. */
+export function stepsPerEpoch({ options }: Pick<QuantizeJob, "options">, dataset: Dataset): number {
+  if (options.loss === "cross-entropy" && !dataset.hasLabels)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Dataset "${dataset.name}" has no labels, which the cross-entropy loss needs. Give labels, or use --loss distill.`,
+    );
+  const steps = Math.floor(dataset.length / options.batch);
+  if (steps > 0) return steps;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `batch is ${options.batch}, but the training data has ${dataset.length} samples. Choose a smaller --batch.`,
+  );
+}
 
 export async function trainModel(
   job: QuantizeJob,
@@ -19,17 +36,7 @@ export async function trainModel(
   context: Context,
 ): Promise<TrainingResult> {
   const { options } = job;
-  if (options.loss === "cross-entropy" && !dataset.hasLabels)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Dataset "${dataset.name}" has no labels, which the cross-entropy loss needs. Give labels, or use --loss distill.`,
-    );
-  const perEpoch = Math.floor(dataset.length / options.batch);
-  if (perEpoch === 0)
-    throw new FrostbitError(
-      "BAD_OPTION",
-      `batch is ${options.batch}, but the training data has ${dataset.length} samples. Choose a smaller --batch.`,
-    );
+  const perEpoch = stepsPerEpoch(job, dataset);
   return train(
     {
       model: start,
@@ -37,7 +44,7 @@ export async function trainModel(
       options,
       plan: methods[method](start, options),
       steps: options.steps ?? Math.max(1, Math.round(options.epochs * perEpoch)),
-      batches: (from) => trainingBatches(job, dataset, perEpoch, from),
+      batches: (from) => trainingBatches(job, dataset, classesOf(start), perEpoch, from),
       ...(job.checkpoints ? { checkpoints: job.checkpoints } : {}),
     },
     context,
@@ -48,13 +55,14 @@ export async function trainModel(
 async function* trainingBatches(
   { options, preprocess }: QuantizeJob,
   dataset: Dataset,
+  classes: number,
   perEpoch: number,
   from: number,
 ): AsyncGenerator<Batch> {
   const operations = augmentations.filter((name) => options.augment.includes(name));
   const first = Math.floor(from / perEpoch);
   for (let epoch = first; ; epoch++) {
-    yield* batches(dataset, {
+    const epochBatches = batches(dataset, {
       batchSize: options.batch,
       preprocess,
       order: shuffledOrder(dataset.length, options.seed, epoch),
@@ -62,5 +70,9 @@ async function* trainingBatches(
       dropLast: true,
       start: epoch === first ? from % perEpoch : 0,
     });
+    for await (const batch of epochBatches) {
+      if (batch.labels) checkLabels(batch.labels, classes);
+      yield batch;
+    }
   }
 }

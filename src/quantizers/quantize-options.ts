@@ -10,7 +10,7 @@ export const quantizeOptions = z.object({
     .enum(["inputs", "runtime"])
     .default("inputs")
     .describe(
-      "Which values have quantizers: the input and weight of each linear layer, or also what integer kernels need between them.",
+      "Which values have quantizers: the input and weight of each linear layer, or also what ONNX Runtime's integer kernels need between them: choose runtime for speed at 8 bits, inputs for accuracy at 4.",
     ),
   observer: z
     .enum(["min-max", "percentile", "mse"])
@@ -23,7 +23,7 @@ export const quantizeOptions = z.object({
       z.union([bits, z.literal("float"), z.object({ weights: bits.optional(), activations: bits.optional() })]),
     )
     .default({})
-    .describe('Exceptions by layer name (`*` matches any characters): bits, or "float".'),
+    .describe('Exceptions by layer name (`*` matches any characters): bits of its weights and its input, or "float".'),
 });
 
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;

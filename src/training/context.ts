@@ -16,4 +16,6 @@ export interface Context {
   readonly threads?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  /** What the user should know, in a sentence. */
+  readonly onNote?: (note: string) => void;
 }

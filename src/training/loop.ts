@@ -91,6 +91,12 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
   const saved = job.checkpoints?.resume
     ? await loadCheckpoint(job.checkpoints.storage, job.checkpoints.fingerprint)
     : undefined;
+  if (job.checkpoints?.resume)
+    context.onNote?.(
+      saved
+        ? `Resumed at step ${saved.state.step} of ${job.steps}.`
+        : "There is no checkpoint to resume: training starts at step 0.",
+    );
   const run: Run = {
     job,
     context,

@@ -33,6 +33,9 @@ function softmaxInput(made: ReadonlyMap<string, Node>, output: string): string |
 
 const movingOps: ReadonlySet<string> = new Set(["Reshape", "Expand", "Unsqueeze", "Identity"]);
 
+/** How many classes a classifier tells apart. */
+export const classesOf = (graph: Graph): number => Number(graph.values.get(logitsOf(graph))?.shape[1]);
+
 /** Mean cross-entropy against the labels, an input of the graph. */
 export function addCrossEntropy(build: Builder, logits: string): string {
   const batch = build.type(logits).shape[0];

@@ -139,6 +139,42 @@ describe("quantize", () => {
   });
 });
 
+describe("what is known early is said early", () => {
+  test("a label that is no class names the label and the classes", async () => {
+    await writeFile(join(folder, "four.onnx"), tinyConvNet({ classes: 4 }));
+    const result = await run("quantize", "four.onnx", ...data, "--method", "ptq", "--out", "labels");
+    expect(result.stderr).toMatch(/Label [4-9] \(sample \d+ of its batch\) is no class of the model, which has 4/);
+    expect(result.code).toBe(1);
+  });
+
+  test("a model at chance gets a hint, and --resume without a checkpoint says that it starts anew", async () => {
+    const result = await run(
+      "quantize",
+      "conv.onnx",
+      ...data,
+      "--method",
+      "qat",
+      "--steps",
+      "1",
+      "--resume",
+      "--out",
+      "anew",
+    );
+    expect(result.code, result.stderr).toBe(0);
+    expect(result.stderr).toContain("There is no checkpoint to resume: training starts at step 0.");
+    expect(result.stderr).toContain("--preprocess");
+  });
+
+  test("a folder that cannot be written is refused before anything is computed", async () => {
+    await mkdir(join(folder, "taken"));
+    await writeFile(join(folder, "taken/file"), "");
+    const result = await run("quantize", "conv.onnx", ...data, "--out", "taken/file");
+    expect(result.stderr).toContain('Cannot write "taken/file"');
+    expect(result.stderr).not.toContain("evaluate");
+    expect(result.code).toBe(1);
+  });
+});
+
 const training = [
   "quantize",
   "conv.onnx",

@@ -1,0 +1,21 @@
+// How many samples run at once.
+import { dtypes } from "../ir/dtype.ts";
+import type { Graph } from "../ir/graph.ts";
+
+/** What all values of one run may take together, were none of them freed: an upper bound of what an engine holds. */
+const budgetBytes = 3 * 2 ** 30;
+
+/** Bytes of all values that one sample gives rise to; sizes that are not known count as 1. */
+export function bytesPerSample({ values, constants }: Graph): number {
+  let total = 0;
+  for (const [name, { dtype, shape }] of values) {
+    if (constants.has(name)) continue;
+    const elements = shape.reduce<number>((product, size) => product * (typeof size === "number" ? size : 1), 1);
+    total += (elements * dtypes[dtype].bits) / 8;
+  }
+  return total;
+}
+
+/** As many samples as fit into memory, `most` at most. The graph's batch is free. */
+export const batchThatFits = (graph: Graph, most: number): number =>
+  Math.max(1, Math.min(most, Math.floor(budgetBytes / Math.max(1, bytesPerSample(graph)))));
