@@ -1,6 +1,12 @@
 // frostbit inspect: what a model consists of, and what can be quantized and trained.
 import type { Command } from "commander";
-import { type InspectedLayer, type Inspection, inspectModel, type Refusal } from "../inspect/inspect-model.ts";
+import {
+  type InspectedLayer,
+  type Inspection,
+  inspectModel,
+  type QuantizedLayer,
+  type Refusal,
+} from "../inspect/inspect-model.ts";
 import { readModel } from "../node/read-model.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { createCommand } from "./command.ts";
@@ -27,8 +33,10 @@ function describe(path: string, opset: number, inspection: Inspection): string {
     `outputs: ${values(outputs)}`,
     `${formatCount(parameters)} parameters in ${formatBytes(sizeBytes)}, ${formatCount(multiplyAdds)} multiply-adds a sample`,
     "",
-    layerTable(inspection.layers),
-    "",
+    ...(inspection.alreadyQuantized.length === 0 ? [] : [quantizedTable(inspection.alreadyQuantized), ""]),
+    ...(inspection.layers.length === 0 && inspection.alreadyQuantized.length > 0
+      ? []
+      : [layerTable(inspection.layers), ""]),
     operatorTable(inspection),
     ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
     ...refusals("Without a gradient; nothing trains through them:", inspection.notDifferentiable),
@@ -71,6 +79,21 @@ function layerTable(layers: readonly InspectedLayer[]): string {
     "right",
     "left",
   ]);
+}
+
+function quantizedTable(layers: readonly QuantizedLayer[]): string {
+  const rows = layers.map(({ name, op, weightShape, parameters, dtype, bits, sizeBytes, multiplyAdds }) => [
+    name,
+    op,
+    weightShape.join("×"),
+    formatCount(parameters),
+    `${bits} in ${dtype}`,
+    formatBytes(sizeBytes),
+    formatCount(multiplyAdds),
+  ]);
+  const header = ["layer", "operator", "weight", "parameters", "bits", "size", "multiply-adds"];
+  const table = formatTable(header, rows, ["left", "left", "left", "right", "left", "right", "right"]);
+  return `Already quantized:\n${table}`;
 }
 
 function rangeOf(values: readonly number[]): readonly string[] {

@@ -20,6 +20,7 @@ describe("inspectModel", () => {
       parameters: 24,
       sizeBytes: 96,
       multiplyAdds: 24,
+      alreadyQuantized: [],
       notQuantizable: [],
       notDifferentiable: [],
     });
@@ -36,6 +37,43 @@ describe("inspectModel", () => {
         canTrain: true,
       },
     ]);
+  });
+
+  test("weights that are integers behind DequantizeLinear are parameters, and their layers already quantized", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const scale = build.constant(tensorOf("float32", [], [0.5]), "scale");
+    const zeroPoint = build.constant(tensorOf("uint8", [], [128]), "zeroPoint");
+    const codes = build.node("QuantizeLinear", [x, scale, zeroPoint], {}, "codes");
+    const rounded = build.node("DequantizeLinear", [codes, scale, zeroPoint], {}, "rounded");
+    const integers = build.constant(
+      tensorOf(
+        "int4",
+        [4, 3],
+        Array.from({ length: 12 }, (_, i) => (i % 2 === 0 ? 7 : -7)),
+      ),
+      "fc.weight_integers",
+    );
+    const weights = build.node("DequantizeLinear", [integers, scale], {}, "w");
+    const y = build.node("MatMul", [rounded, weights], {}, "y");
+    expect(inspectModel(build.graph([y]))).toMatchObject({
+      parameters: 12,
+      layers: [],
+      notQuantizable: [],
+      alreadyQuantized: [
+        {
+          name: "fc",
+          node: "y",
+          op: "MatMul",
+          weightShape: [4, 3],
+          parameters: 12,
+          dtype: "int4",
+          bits: 4,
+          sizeBytes: 6,
+          multiplyAdds: 12,
+        },
+      ],
+    });
   });
 
   test("says why a product cannot be quantized", () => {

@@ -1,7 +1,7 @@
 // What a model consists of, what of it can be quantized and trained, and what cannot and why.
-import { isFloat, packedBytes } from "../ir/dtype.ts";
+import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { opDefinition } from "../ops/index.ts";
 import { freeBatch } from "../passes/free-batch.ts";
@@ -21,6 +21,21 @@ export interface InspectedLayer {
   readonly canTrain: boolean;
 }
 
+/** A product whose weight the file holds as integers behind DequantizeLinear. */
+export interface QuantizedLayer {
+  readonly name: string;
+  readonly node: string;
+  readonly op: string;
+  readonly weightShape: readonly number[];
+  readonly parameters: number;
+  readonly dtype: DType;
+  /** The fewest that hold the weight's integers: 3-bit weights may lie in int8. */
+  readonly bits: number;
+  /** As the file packs them, without scales. */
+  readonly sizeBytes: number;
+  readonly multiplyAdds: number;
+}
+
 export interface Refusal {
   readonly node: string;
   readonly op: string;
@@ -30,12 +45,14 @@ export interface Refusal {
 export interface Inspection {
   readonly inputs: readonly InspectedValue[];
   readonly outputs: readonly InspectedValue[];
+  /** Floats, and integers behind DequantizeLinear; scales and zero points are none. */
   readonly parameters: number;
   readonly sizeBytes: number;
   readonly multiplyAdds: number;
   readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number }[];
   /** What can be quantized. */
   readonly layers: readonly InspectedLayer[];
+  readonly alreadyQuantized: readonly QuantizedLayer[];
   readonly notQuantizable: readonly Refusal[];
   /** Operators without a gradient behind layers that cannot train because of them. */
   readonly notDifferentiable: readonly Refusal[];
@@ -53,20 +70,69 @@ export function inspectModel(model: Graph): Inspection {
   const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);
   const constants = [...graph.constants.values()];
+  const quantized = quantizedLayers(graph, costs);
   return {
     inputs: graph.inputs.map((name) => inspectValue(graph, name)),
     outputs: graph.outputs.map((name) => inspectValue(graph, name)),
-    parameters: constants.filter(({ dtype }) => isFloat(dtype)).reduce((sum, { data }) => sum + data.length, 0),
+    parameters: parametersOf(graph),
     sizeBytes: constants.reduce((sum, value) => sum + bytesOf(value), 0),
     multiplyAdds: [...costs.values()].reduce((sum, value) => sum + value, 0),
     operators: countOperators(graph, costs),
     layers: layers.flatMap((layer) => inspectLayer(graph, layer, costs, reached)),
-    notQuantizable: refusedProducts(graph, layers),
+    alreadyQuantized: quantized,
+    notQuantizable: refusedProducts(graph, layers, new Set(quantized.map(({ node }) => node))),
     notDifferentiable: blockersOf(
       graph,
       layers.filter(({ node }) => !reached.has(node.name)),
     ),
   };
+}
+
+const quantizeOps: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLinear"]);
+
+function parametersOf(graph: Graph): number {
+  const quantizers = graph.nodes.filter(({ op }) => quantizeOps.has(op));
+  const scales = new Set(quantizers.flatMap(({ inputs }) => inputs.slice(1)));
+  const integers = new Set(quantizers.filter(({ op }) => op === "DequantizeLinear").map(({ inputs }) => inputs[0]));
+  return [...graph.constants]
+    .filter(([name, { dtype }]) => integers.has(name) || (isFloat(dtype) && !scales.has(name)))
+    .reduce((sum, [, { data }]) => sum + data.length, 0);
+}
+
+function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
+  const made = producers(graph);
+  return graph.nodes.flatMap((node) => {
+    if (!productOps.has(node.op)) return [];
+    const dequantize = made.get(node.inputs[1]);
+    const integers = dequantize?.op === "DequantizeLinear" ? dequantize.inputs[0] : "";
+    const weight = graph.constants.get(integers);
+    if (!weight) return [];
+    const at = integers.lastIndexOf(".weight");
+    return [
+      {
+        name: at > 0 ? integers.slice(0, at) : node.name,
+        node: node.name,
+        op: node.op,
+        weightShape: weight.shape,
+        parameters: weight.data.length,
+        dtype: weight.dtype,
+        bits: bitsOf(weight),
+        sizeBytes: bytesOf(weight),
+        multiplyAdds: costs.get(node.name) ?? 0,
+      },
+    ];
+  });
+}
+
+/** The fewest bits, two's complement where the type is signed, that hold all values. */
+function bitsOf(weight: Tensor): number {
+  let [low, high] = [0, 0];
+  for (const value of numbersOf(weight)) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const magnitude = Math.ceil(Math.log2(Math.max(high + 1, -low, 1)));
+  return Math.max(1, magnitude + (weight.dtype.startsWith("u") ? 0 : 1));
 }
 
 const bytesOf = ({ dtype, data }: Tensor): number => packedBytes(dtype, data.length);
@@ -124,8 +190,12 @@ function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspe
 
 const productOps: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
 
-function refusedProducts(graph: Graph, layers: readonly LinearLayer[]): Refusal[] {
-  const accepted = new Set(layers.map(({ node }) => node.name));
+function refusedProducts(
+  graph: Graph,
+  layers: readonly LinearLayer[],
+  alreadyQuantized: ReadonlySet<string>,
+): Refusal[] {
+  const accepted = new Set([...alreadyQuantized, ...layers.map(({ node }) => node.name)]);
   const weights = new Set(layers.map(({ weight }) => weight));
   return graph.nodes
     .filter((node) => productOps.has(node.op) && !accepted.has(node.name))
