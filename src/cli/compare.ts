@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type ComparedValue, type Comparison, compareModels, defaultThresholdDb } from "../compare/compare-models.ts";
 import { createSession } from "../engines/onnxruntime/session.ts";
 import { readBytes } from "../node/storage.ts";
+import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
 import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -57,7 +58,7 @@ const row = ({ name, shape, sqnrDb, largest }: ComparedValue): readonly string[]
   name,
   `[${shape.join(", ")}]`,
   sqnrDb === null ? "equal" : sqnrDb.toFixed(1),
-  largest.toPrecision(3),
+  formatDigits(largest),
 ];
 
 function describe({ samples, values, firstDiverged, thresholdDb, incomparable }: Comparison): string {

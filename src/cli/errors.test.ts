@@ -60,7 +60,14 @@ test("tables have columns as wide as their widest cell", () => {
 });
 
 test("counts are printed with three digits", () => {
-  expect([7, 999, 1000, 40_551_000, 2.99e9].map(formatCount)).toEqual(["7", "999", "1.00 k", "40.6 M", "2.99 G"]);
+  expect([7, 999, 1000, 999_999, 40_551_000, 2.99e9].map(formatCount)).toEqual([
+    "7",
+    "999",
+    "1.00 k",
+    "1000 k",
+    "40.6 M",
+    "2.99 G",
+  ]);
 });
 
 test("instruction sets are those of the first processor that matter", () => {

@@ -9,6 +9,7 @@ import {
 } from "../inspect/inspect-model.ts";
 import { readModel } from "../node/read-model.ts";
 import { formatBytes } from "../report/format-bytes.ts";
+import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
 import { formatCount, formatTable } from "./table.ts";
 
@@ -99,11 +100,7 @@ function quantizedTable(layers: readonly QuantizedLayer[]): string {
 function rangeOf(values: readonly number[]): readonly string[] {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const channel = values.indexOf(Math.max(...values));
-  return [
-    Math.min(...values).toPrecision(3),
-    mean.toPrecision(3),
-    `${Math.max(...values).toPrecision(3)} (${channel})`,
-  ];
+  return [formatDigits(Math.min(...values)), formatDigits(mean), `${formatDigits(Math.max(...values))} (${channel})`];
 }
 
 const operatorTable = ({ operators }: Inspection): string =>

@@ -39,6 +39,16 @@ describe("progress", () => {
     expect(text()).toContain("train 95 %, 950 of 1000, 10.0/s, 5 s left");
   });
 
+  test("large rates are plain digits", () => {
+    const { stream, text } = record(false);
+    let time = 0;
+    const progress = createProgress({ stream, now: () => time });
+    progress.show({ phase: "evaluate", done: 0, total: 22000 });
+    time = 5000;
+    progress.show({ phase: "evaluate", done: 11000, total: 22000 });
+    expect(text()).toContain("2200/s, 5 s left");
+  });
+
   test("on a terminal is a bar with per cent, rate and time left", () => {
     const { stream, text } = record(true);
     const progress = createProgress({ stream });

@@ -1,5 +1,6 @@
 // Progress on standard error: a bar on a terminal, else a plain line now and then.
 import { Presets, SingleBar } from "cli-progress";
+import { formatDigits } from "../report/format-digits.ts";
 
 export interface Progress {
   readonly phase: string;
@@ -40,7 +41,7 @@ interface Pace {
 function paceOf({ done, total }: Progress, from: number, elapsedMs: number): Pace {
   const rate = elapsedMs > 0 ? ((done - from) * 1000) / elapsedMs : 0;
   if (rate <= 0) return { rate: "–", left: "–" };
-  return { rate: `${rate.toPrecision(3)}/s`, left: formatSeconds((total - done) / rate) };
+  return { rate: `${formatDigits(rate)}/s`, left: formatSeconds((total - done) / rate) };
 }
 
 export function createProgress({

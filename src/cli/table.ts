@@ -1,4 +1,5 @@
 // Plain tables for terminals.
+import { formatDigits } from "../report/format-digits.ts";
 
 export type Align = "left" | "right";
 
@@ -22,5 +23,5 @@ const units = ["", "k", "M", "G", "T"] as const;
 /** `40.6 M` */
 export function formatCount(value: number): string {
   const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)));
-  return power === 0 ? String(value) : `${(value / 1000 ** power).toPrecision(3)} ${units[power]}`;
+  return power === 0 ? String(value) : `${formatDigits(value / 1000 ** power)} ${units[power]}`;
 }

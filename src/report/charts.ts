@@ -1,9 +1,11 @@
 // Charts as inline SVG, drawn by ECharts on the server side; colours are the page's CSS variables.
+
 import { BarChart, LineChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
 import { formatBytes } from "./format-bytes.ts";
+import { formatDigits } from "./format-digits.ts";
 import { type Html, trusted } from "./html.ts";
 import type { Report } from "./report.ts";
 
@@ -154,7 +156,7 @@ export function latencyChart({ latencyMs }: Report, batch: "batch1" | "batch256"
     grid: { ...grid, top: 8, right: 72 },
     xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
     yAxis: categoryAxis(models, { inverse: true }),
-    series: [bar("", values, (value) => `${value.toPrecision(3)} ms`, "right")],
+    series: [bar("", values, (value) => `${formatDigits(value)} ms`, "right")],
   });
 }
 

@@ -1,6 +1,7 @@
 // One page of a report: no scripts, nothing loaded from elsewhere.
 import { accuracyChart, latencyChart, lossChart, sizeChart, sqnrChart, trainedChart } from "./charts.ts";
 import { formatBytes } from "./format-bytes.ts";
+import { formatDigits } from "./format-digits.ts";
 import { type Html, html, trusted } from "./html.ts";
 import type { LayerReport, Report } from "./report.ts";
 
@@ -41,7 +42,7 @@ function tiles(report: Report): Html {
   return html`<div class="tiles">
 ${tile("top-1, deployed", decimals(top1.deployed, 2, " %"), lost)}
 ${tile("size", formatBytes(sizeBytes.quantized), `${(sizeBytes.float / Math.max(1, sizeBytes.quantized)).toFixed(2)} times smaller than ${formatBytes(sizeBytes.float)}`)}
-${tile("batch of 256", `${batch.toPrecision(3)} ms`, `float ${latencyMs.float.batch256.toPrecision(3)} ms`)}
+${tile("batch of 256", `${formatDigits(batch)} ms`, `float ${formatDigits(latencyMs.float.batch256)} ms`)}
 ${tile("weights trained", ratio(training.weights.trained, training.weights.all), `${ratio(training.blocks.trained, training.blocks.all)} of the blocks`)}
 ${tile("time", `${seconds.total.toFixed(0)} s`, `${peakMemoryMb.toFixed(0)} MB at most`)}
 </div>`;
