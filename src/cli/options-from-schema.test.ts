@@ -13,7 +13,9 @@ const schema = z.object({
     .default([])
     .describe("Changes."),
   mean: z.array(z.number()).optional(),
-  layers: z.record(z.string(), z.union([z.int(), z.literal("float")])).default({}),
+  layers: z
+    .record(z.string(), z.union([z.int().min(2).max(8), z.literal("float"), z.object({ weights: z.int().optional() })]))
+    .default({}),
   resume: z.boolean().default(false),
 });
 
@@ -60,10 +62,23 @@ describe("options from a schema", () => {
     [["--steps", "1.5"], "--steps is 1.5; expected a whole number above 0."],
     [["--lr", "0"], "--lr is 0; expected a number above 0."],
     [["--layers", "conv"], '--layers: "conv" has no "="; expected name=value,…'],
+    [
+      ["--layers", "conv=12"],
+      '--layers is conv=12; expected name=value,… with each value a whole number from 2 to 8, "float" or JSON with "weights".',
+    ],
+    [["--augment", "crop,turn"], '--augment is crop,turn; expected values separated by commas, each "crop" or "flip".'],
+    [["--mean", "0.1,x"], "--mean is 0.1,x; expected values separated by commas, each a number."],
     [["--mode", "all"], "Allowed choices are cwpl, cwpn."],
     [["--update-ration", "1"], "(Did you mean --update-ratio?)"],
   ])("%j is refused with what was expected", (args, message) => {
     expect(() => parse(...args)).toThrow(message);
+  });
+
+  test("what is missing is named with what it takes", () => {
+    const required = z.object({ data: z.string().describe('"npy:FILES" or "cifar10:DIR".') });
+    expect(() => parseSchemaOptions(required, {})).toThrow(
+      /^--data is missing; it takes "npy:FILES" or "cifar10:DIR"\.$/,
+    );
   });
 
   test("the help has descriptions, choices and defaults", () => {

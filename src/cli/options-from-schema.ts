@@ -15,6 +15,10 @@ type Definition = z.core.$ZodType["_zod"]["def"] & {
   readonly defaultValue?: unknown;
   readonly element?: z.core.$ZodType;
   readonly entries?: Readonly<Record<string, string>>;
+  readonly options?: readonly z.core.$ZodType[];
+  readonly values?: readonly unknown[];
+  readonly valueType?: z.core.$ZodType;
+  readonly shape?: Readonly<Record<string, z.core.$ZodType>>;
 };
 
 const definitionOf = (schema: z.core.$ZodType): Definition => schema._zod.def as Definition;
@@ -140,15 +144,40 @@ function boundOf(core: z.core.$ZodType, check: "greater_than" | "less_than"): Bo
   return found && { value: Number(found.value), inclusive: found.inclusive === true };
 }
 
+const orList = (words: readonly string[]): string =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+
+const quoted = (value: unknown): string => JSON.stringify(value);
+
+/** What a value may be, in words; `undefined` for types that no option has. */
+function wordsOf(core: z.core.$ZodType): string | undefined {
+  const { type, entries, options, values, element, valueType, shape } = definitionOf(core);
+  const all = (list: readonly z.core.$ZodType[]): string => orList(list.map((item) => wordsOf(item) ?? "a value"));
+  if (type === "number") return numberWords(core);
+  if (type === "enum" && entries) return orList(Object.values(entries).map(quoted));
+  if (type === "literal" && values) return orList(values.map(quoted));
+  if (type === "union" && options) return all(options);
+  if (type === "array" && element) return `values separated by commas, each ${all([element])}`;
+  if (type === "record" && valueType) return `name=value,… with each value ${all([valueType])}`;
+  return type === "object" && shape ? `JSON with ${Object.keys(shape).map(quoted).join(", ")}` : undefined;
+}
+
 /** What a field takes, in words. */
 function expectedOf(core: z.core.$ZodType, message: string): string {
-  if (definitionOf(core).type !== "number") return message.replace(/^Invalid [^:]*: /, "");
+  const words = wordsOf(core);
+  return words === undefined ? message.replace(/^Invalid [^:]*: /, "") : `expected ${words}`;
+}
+
+function numberWords(core: z.core.$ZodType): string {
   const what = (core as z.ZodNumber).isInt ? "a whole number" : "a number";
   const [low, high] = [boundOf(core, "greater_than"), boundOf(core, "less_than")];
-  if (low && high) return `expected ${what} from ${low.value} to ${high.value}`;
-  if (low) return `expected ${what} ${low.inclusive ? "of at least" : "above"} ${low.value}`;
-  return `expected ${what}${high ? ` of at most ${high.value}` : ""}`;
+  if (low && high) return `${what} from ${low.value} to ${high.value}`;
+  if (low) return `${what} ${low.inclusive ? "of at least" : "above"} ${low.value}`;
+  return `${what}${high ? ` of at most ${high.value}` : ""}`;
 }
+
+const purposeOf = ({ description }: Field): string =>
+  description === "" ? "" : `; it takes ${description.replace(/\.$/, "")}`;
 
 /** The validated object. `given` is what commander collected; options that belong to other schemas are ignored. */
 export function parseSchemaOptions<Schema extends z.ZodObject>(
@@ -167,7 +196,7 @@ export function parseSchemaOptions<Schema extends z.ZodObject>(
     const name = String(issue.path[0]);
     const field = fields.find(([key]) => key === name);
     const value = given[name];
-    if (value === undefined) return `${flagOf(name)} is missing`;
+    if (value === undefined) return `${flagOf(name)} is missing${field ? purposeOf(field[1]) : ""}`;
     return `${flagOf(name)} is ${String(value)}; ${field ? expectedOf(field[1].core, issue.message) : issue.message}`;
   });
   throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
