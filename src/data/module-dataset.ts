@@ -24,7 +24,7 @@ const dataset = z.object({
   name: z.string().optional(),
   length: z.int().min(1),
   inputs: mapOf(inputType),
-  hasLabels: z.boolean().default(false),
+  hasLabels: z.boolean().optional(),
 });
 
 const tensor = z.custom<Tensor>(
@@ -53,7 +53,7 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
     name?: string | undefined;
     length: number;
     inputs: ReadonlyMap<string, InputType>;
-    hasLabels: boolean;
+    hasLabels?: boolean | undefined;
   } = parse(dataset, value, where);
   const { read } = value as { read?: unknown };
   if (typeof read !== "function")
@@ -62,8 +62,16 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
     name: described.name ?? `${file} ${split}`,
     length: described.length,
     inputs: described.inputs,
-    hasLabels: described.hasLabels,
-    read: async (indices) => parse(samples, await read.call(value, indices), `${where}.read()`) as Samples,
+    hasLabels: described.hasLabels === true,
+    read: async (indices) => {
+      const result = parse(samples, await read.call(value, indices), `${where}.read()`) as Samples;
+      if (result.labels && described.hasLabels === undefined)
+        throw new FrostbitError(
+          "BAD_DATA",
+          `${where}.read() gives labels, but hasLabels is missing. Add hasLabels: true, or false if they are not to be used.`,
+        );
+      return result;
+    },
   };
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -81,6 +81,15 @@ describe("openData", () => {
       expect(toNumbers(batch.inputs.get("a")!)).toEqual([0, 1, 2, 3]);
       expect(toNumbers(batch.labels!)).toEqual([0, 1, 2, 3]);
     }
+  });
+
+  test("a module that gives labels without hasLabels is told to add it", async () => {
+    const text = await readFile(inFolder("data.js"), "utf8");
+    await writeFile(inFolder("silent.js"), text.replace("hasLabels: true,", ""));
+    const dataset = await openTestData(`module:${inFolder("silent.js")}`);
+    await expect(dataset.read(Int32Array.of(0))).rejects.toThrow(
+      /silent\.js.*: export "train"\.read\(\) gives labels, but hasLabels is missing\. Add hasLabels: true, or false/,
+    );
   });
 
   test("what cannot be opened is refused with what was expected", async () => {
