@@ -108,7 +108,7 @@ async function run(
   { fetch, signal }: RunOptions = {},
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { graph, session } = compiled;
-  if (signal?.aborted) throw new FrostbitError("ABORTED", `Graph "${graph.name}" was stopped before its run.`);
+  if (signal?.aborted) throw new FrostbitError("ABORTED", "Stopped.", { cause: signal.reason });
   const wanted = fetch ?? graph.outputs;
   const fetched = [...new Set([...wanted, ...graph.updates.values()])].map((name) => outputOf(compiled, name));
   const results = fetched.length === 0 ? new Map() : await session.run(feedsOf(compiled, variables, inputs), fetched);

@@ -118,8 +118,7 @@ async function runNodes({ nodes, free }: Plan, values: Map<string, Tensor>, sign
       await breathe();
       last = performance.now();
     }
-    if (signal?.aborted)
-      throw new FrostbitError("ABORTED", `The run was aborted before ${describeNode(node)}.`, { cause: signal.reason });
+    if (signal?.aborted) throw new FrostbitError("ABORTED", "Stopped.", { cause: signal.reason });
     runNode(node, values);
     for (const value of free[i]) values.delete(value);
   }
