@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { createCommand } from "./command.ts";
 import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -14,7 +15,7 @@ export function evaluateCommand(): Command {
   const command = createCommand(
     "evaluate",
     "Measure a model file's accuracy and loss in ONNX Runtime, with its default optimizations.",
-    async ([path], values, { progress, interrupt, print }) => {
+    async ([path], values, { progress, interrupt, print, note }) => {
       const given = parseSchemaOptions(options, values);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {
@@ -23,6 +24,8 @@ export function evaluateCommand(): Command {
           signal: interrupt.signal,
           onProgress: progress.show,
         });
+        const hint = nearChanceHint(result.top1, result.classes, result.samples);
+        if (hint !== undefined) note(`note: ${hint}`);
         print(result, `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`);
       } finally {
         await file.dispose();

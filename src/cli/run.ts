@@ -80,9 +80,14 @@ async function readInputs(graph: Graph, given: readonly string[]): Promise<Reado
   if (missing.length > 0)
     throw new FrostbitError(
       "BAD_OPTION",
-      `No value for input ${missing.join(", ")}. Give ${missing.map((name) => `--input ${name}=file.npy`).join(" ")}.`,
+      `--input is missing for the model's ${missing.map((name) => printInput(graph, name)).join(", ")}. Give ${missing.map((name) => `--input ${name}=file.npy`).join(" ")}.`,
     );
   return inputs;
+}
+
+function printInput(graph: Graph, name: string): string {
+  const type = graph.values.get(name);
+  return `"${name}"${type ? ` (${type.dtype} [${type.shape.join(", ")}])` : ""}`;
 }
 
 interface WrittenOutput {

@@ -15,33 +15,40 @@ export interface EvaluateOptions {
   readonly onProgress?: (progress: { phase: string; done: number; total: number; note: string }) => void;
 }
 
+export interface Evaluation extends Accuracy {
+  /** Of the model's output. */
+  readonly classes: number;
+}
+
 const defaultBatch = 256;
 
 /** Runs the whole dataset through a file's first output, which must hold class scores or probabilities. */
-export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Accuracy> {
+export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { preprocess, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels)
     throw new FrostbitError(
       "BAD_DATA",
-      `Dataset "${dataset.name}" has no labels, so there is nothing to measure against.`,
+      `Dataset "${dataset.name}" has no labels, so there is nothing to measure against. If a module gives it and its labels, add hasLabels: true.`,
     );
   const fixed = fixedBatch(file);
   const [output] = file.outputs.keys();
   const score = emptyScore();
   let areProbabilities: boolean | undefined;
+  let classes = 0;
   const matched = datasetFor(file, dataset, preprocess);
   for await (const batch of batches(matched, { batchSize: fixed ?? defaultBatch, preprocess })) {
     if (signal?.aborted)
       throw new FrostbitError("ABORTED", `Stopped after ${score.samples} of ${dataset.length} samples.`);
     const inputs = new Map([...batch.inputs].map(([name, value]) => [name, padRows(value, fixed ?? 0)]));
     const scores = classScores((await file.run(inputs, [output])).get(output), output, batch.indices.length);
+    classes = scores.shape[1];
     areProbabilities ??= rowsSumToOne(scores);
     assert(batch.labels, "batch without labels");
     addScores(score, scores, batch.labels, areProbabilities);
     const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
     onProgress?.({ phase, done: score.samples, total: dataset.length, note });
   }
-  return accuracyOf(score);
+  return { ...accuracyOf(score), classes };
 }
 
 /** [samples, classes], whatever axes of size 1 the output has besides. */

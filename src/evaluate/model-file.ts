@@ -35,10 +35,24 @@ export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, pr
     if (!given || (given.dtype === declared.dtype && agrees(given.shape, declared.shape))) continue;
     throw new FrostbitError(
       "BAD_DATA",
-      `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. Check the data, and the layout (nchw or nhwc).`,
+      `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. ${remedy(matched.inputs.get(name)?.layout !== undefined, given, declared, preprocess)}`,
     );
   }
   return matched;
+}
+
+/** The other layout, where the images would fit in it. */
+function remedy(isImage: boolean, given: ValueShape, declared: ValueType, { layout }: Preprocess): string {
+  const [a, b, c] = given.shape;
+  const turned = layout === "nchw" ? [b, c, a] : [c, a, b];
+  const fits = isImage && given.dtype === declared.dtype && given.shape.length === 3 && agrees(turned, declared.shape);
+  if (fits) return `Try --layout ${layout === "nchw" ? "nhwc" : "nchw"}.`;
+  return "Check that the model and the data belong together.";
+}
+
+interface ValueShape {
+  readonly dtype: string;
+  readonly shape: readonly number[];
 }
 
 /** The tensor with `count` rows, its last one repeated. */

@@ -5,6 +5,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { ExternalFile, ExternalSource } from "../onnx/external-data.ts";
 import { readOnnx } from "../onnx/read.ts";
+import { ioError } from "./storage.ts";
 
 /**
  * Reads an ONNX file of opset 7 to 24 and the external data beside it.
@@ -20,11 +21,9 @@ function readBytes(path: string): Uint8Array {
   try {
     return readFileSync(path);
   } catch (cause) {
-    throw new FrostbitError("IO", `${path} cannot be read: ${reason(cause)}.`, { cause });
+    throw ioError("read", path, cause);
   }
 }
-
-const reason = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause));
 
 function filesBeside(path: string): ExternalSource {
   const opened = new Map<string, ExternalFile>();
