@@ -5,6 +5,7 @@ import { engineNames, selectEngine } from "../engines/select.ts";
 import { openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { runOptions } from "../quantize/options.ts";
+import { formatDigits } from "../report/format-digits.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -77,7 +78,7 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string 
   const { top1, sizeBytes, latencyMs, verification, seconds } = report;
   const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
-  const milliseconds = (value: number): string => `${value.toPrecision(3)} ms`;
+  const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
   const table = formatTable(
     ["", "float", "ptq", "trained", "quantized", "deployed"],
