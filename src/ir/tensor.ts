@@ -37,6 +37,9 @@ export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLi
 
 export const scalar = (dtype: DType, value: number): Tensor => tensorOf(dtype, [], [value]);
 
+/** The same tensor in memory of its own. */
+export const copyTensor = (t: Tensor): Tensor => ({ ...t, shape: [...t.shape], data: t.data.slice() });
+
 /** The elements as numbers; 64-bit integers lose precision beyond 2^53, float16 and bfloat16 must be converted first. */
 export function toNumbers(t: Tensor): number[] {
   return Array.from(t.data as ArrayLike<number | bigint>, Number);

@@ -5,12 +5,12 @@ import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { isOpType } from "../../ops/index.ts";
 import type { CompileOptions, Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
 import { detectBlock } from "./detect-blocks.ts";
 import { encodeGraph } from "./encode-graph.ts";
 import { lower } from "./lower.ts";
 import { loadOrt, type OrtModule } from "./ort-module.ts";
 import { createSession, type Session } from "./session.ts";
-import { createVariables, type HeldVariables, isHeldVariables } from "./variables.ts";
 
 /** Operators that ONNX Runtime's CPU kernels compute in float32 alone. */
 const float32Only: ReadonlySet<string> = new Set([
@@ -57,7 +57,7 @@ export function createOnnxRuntimeEngine(ort?: OrtModule): Engine {
     name: "onnxruntime",
     supports,
     compile: async (graph, options) => compile(await load(), graph, options),
-    variables: async (initial) => createVariables(initial),
+    variables: async (initial) => createHeldVariables("onnxruntime", initial),
   };
 }
 
@@ -86,7 +86,7 @@ async function compile(ort: OrtModule, graph: Graph, { threads }: CompileOptions
 }
 
 function heldVariables(variables: Variables): HeldVariables {
-  if (isHeldVariables(variables)) return variables;
+  if (areHeldBy("onnxruntime", variables)) return variables;
   throw new FrostbitError(
     "ENGINE",
     "These variables belong to another engine. Make them with this engine's variables().",

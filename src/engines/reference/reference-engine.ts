@@ -1,10 +1,11 @@
 // The oracle: runs graphs node by node with plain kernels, in any dtype up to float64.
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
+import { copyTensor, type Tensor } from "../../ir/tensor.ts";
 import { isOpType } from "../../ops/index.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
-import type { Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import type { Engine, Executable, Program, RunOptions } from "../engine.ts";
+import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
 import { kernels } from "./kernels/index.ts";
 
 const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(graph.values.get(value)?.dtype ?? "");
@@ -20,39 +21,6 @@ function refuseUnsupported(graph: Graph): void {
     "UNSUPPORTED_OP",
     `The reference engine cannot run ${refused.map(describeNode).join(", ")}: the operator is unknown or computes in half precision.`,
   );
-}
-
-const copy = (tensor: Tensor): Tensor => ({ ...tensor, shape: [...tensor.shape], data: tensor.data.slice() });
-
-/** Tensors are replaced, never written into, so that what was read stays as it was. */
-interface ReferenceVariables extends Variables {
-  readonly current: Map<string, Tensor>;
-}
-
-const isReferenceVariables = (variables: Variables): variables is ReferenceVariables => "current" in variables;
-
-function createVariables(initial: ReadonlyMap<string, Tensor>): ReferenceVariables {
-  const current = new Map<string, Tensor>();
-  const add = (values: ReadonlyMap<string, Tensor>): void => {
-    for (const [name, value] of values) current.set(name, copy(value));
-  };
-  const held = (name: string): Tensor => {
-    const value = current.get(name);
-    if (value) return value;
-    throw new FrostbitError("BAD_DATA", `There is no variable "${name}"; there are ${[...current.keys()].join(", ")}.`);
-  };
-  add(initial);
-  return {
-    current,
-    names: () => [...current.keys()],
-    read: async (name) => copy(held(name)),
-    write: async (name, value) => {
-      held(name);
-      current.set(name, copy(value));
-    },
-    add: async (values) => add(values),
-    dispose: () => current.clear(),
-  };
 }
 
 /** The nodes that `wanted` values depend on, in order. */
@@ -139,7 +107,7 @@ function refuseUnknownOutputs(graph: Graph, fetch: readonly string[]): void {
     );
 }
 
-function createProgram(graph: Graph, variables: ReferenceVariables): Program {
+function createProgram(graph: Graph, variables: HeldVariables): Program {
   const plans = new Map<string, Plan>();
   const planFor = (fetch: readonly string[]): Plan => {
     const key = JSON.stringify(fetch);
@@ -159,7 +127,7 @@ function createProgram(graph: Graph, variables: ReferenceVariables): Program {
       }
       await runNodes(planFor(fetch), values, signal);
       const outputs = new Map(fetch.map((name) => [name, taken(values, name)]));
-      const updates = [...graph.updates].map(([name, value]) => [name, copy(taken(values, value))] as const);
+      const updates = [...graph.updates].map(([name, value]) => [name, copyTensor(taken(values, value))] as const);
       for (const [name, value] of updates) variables.current.set(name, value);
       return outputs;
     },
@@ -169,7 +137,7 @@ function createProgram(graph: Graph, variables: ReferenceVariables): Program {
 function createExecutable(graph: Graph): Executable {
   return {
     bind: (variables) => {
-      if (!isReferenceVariables(variables))
+      if (!areHeldBy("reference", variables))
         throw new FrostbitError(
           "ENGINE",
           "The reference engine was given another engine's variables; make them with its variables().",
@@ -188,5 +156,5 @@ export const createReferenceEngine = (): Engine => ({
     refuseUnsupported(graph);
     return createExecutable(graph);
   },
-  variables: async (initial) => createVariables(initial),
+  variables: async (initial) => createHeldVariables("reference", initial),
 });
