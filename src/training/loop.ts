@@ -140,6 +140,7 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
     batchSize: options.batch,
     loss: options.loss,
     optimizer,
+    qparamTraining: options.qparamTraining,
     plan: shape,
     ...(job.teacher ? { teacher: job.teacher } : {}),
   });

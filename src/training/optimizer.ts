@@ -26,7 +26,7 @@ export function optimizerState(
   ]);
 }
 
-/** Adds the update of `name` by its gradient and gives back the new value's name, not yet bound. */
+/** Adds the update of `name`, by default from its own value, by its gradient; gives back the new value's name, not yet bound. */
 export function addUpdate(
   build: Builder,
   optimizer: Optimizer,
@@ -34,6 +34,7 @@ export function addUpdate(
   gradient: string,
   learningRate: string,
   rows: Rows | undefined,
+  value = name,
 ): string {
   const { dtype, shape } = build.type(name);
   const state = optimizerState(optimizer, name, dtype, shape.map(Number), rows);
@@ -43,9 +44,9 @@ export function addUpdate(
     optimizer.kind === "sgd"
       ? { momentum: optimizer.momentum, weightDecay: optimizer.weightDecay }
       : { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: optimizer.weightDecay };
-  const [value, ...states] = build.nodes(
+  const [next, ...states] = build.nodes(
     optimizer.kind === "sgd" ? "SgdUpdate" : "AdamUpdate",
-    [name, gradient, ...state.keys(), learningRate, rows?.rows],
+    [value, gradient, ...state.keys(), learningRate, rows?.rows],
     [true, ...[...state].map(() => true)],
     { ...settings, ...axis },
     `${name}/update`,
@@ -53,5 +54,5 @@ export function addUpdate(
   [...state.keys()].forEach((variable, i) => {
     build.update(variable, states[i]);
   });
-  return value;
+  return next;
 }

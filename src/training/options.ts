@@ -1,6 +1,7 @@
 // What every method that trains has in common.
 import { z } from "zod";
 import { augmentations } from "../data/augment.ts";
+import { qparamTrainings } from "./qparam-training.ts";
 
 export const trainingOptions = z.object({
   optimizer: z
@@ -11,6 +12,10 @@ export const trainingOptions = z.object({
   momentum: z.number().min(0).max(1).default(0.9).describe("Momentum of SGD."),
   weightDecay: z.number().min(0).default(1e-4).describe("Weight decay of weights, biases and norms."),
   qparamLr: z.number().min(0).default(1e-6).describe("Learning rate of scales and zero points (Adam)."),
+  qparamTraining: z
+    .enum(qparamTrainings)
+    .default("direct")
+    .describe("What of a scale is trained: the scale itself, or its logarithm (log2)."),
   schedule: z
     .enum(["constant", "cosine"])
     .default("constant")

@@ -13,6 +13,7 @@ import { quantizersOf } from "../quantizers/quantizer.ts";
 import { addCrossEntropy, addDistillation, type LossName, logitsOf } from "./loss.ts";
 import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
 import { type Parameter, parametersOf } from "./parameters.ts";
+import { addLogarithmicUpdate, type QparamTraining } from "./qparam-training.ts";
 
 /** What trains of each weight, by its name: all of it, nothing, or rows chosen at each run. Weights left out train whole. */
 export type PlanShape = ReadonlyMap<string, "all" | "none" | "rows">;
@@ -22,6 +23,8 @@ export interface StepOptions {
   readonly loss: LossName;
   /** For weights, biases and norms. */
   readonly optimizer: Optimizer;
+  /** Absent: direct. */
+  readonly qparamTraining?: QparamTraining;
   /** The float model, for `distill`. */
   readonly teacher?: Graph;
   readonly plan: PlanShape;
@@ -72,7 +75,9 @@ export function buildStep(model: Graph, options: StepOptions): Step {
       parameter.name,
       rates,
     );
-    const next = addUpdate(build, optimizer, parameter.name, found, rate, rows);
+    const isLogarithmic = options.qparamTraining === "log2" && parameter.role.endsWith("scale");
+    const update = isLogarithmic ? addLogarithmicUpdate : addUpdate;
+    const next = update(build, optimizer, parameter.name, found, rate, rows);
     build.update(parameter.name, keepLegal(build, graph, parameter, start.initial, next));
   }
   return { graph: removeDeadNodes(build.graph([loss], "step")), loss, initial, rowInputs };
