@@ -25,10 +25,17 @@ void prepare_thread() {
 
 Pool::Pool(int threads) : threads_(threads), barrier_(threads) {
   workers_.reserve(threads);
-  for (int thread = 0; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 0; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (...) {
+    close();
+    throw;
+  }
 }
 
-Pool::~Pool() {
+Pool::~Pool() { close(); }
+
+void Pool::close() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     is_closing_ = true;

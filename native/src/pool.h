@@ -80,6 +80,7 @@ class Pool {
 
  private:
   void work(int thread);
+  void close();
 
   const int threads_;
   Barrier barrier_;

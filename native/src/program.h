@@ -74,7 +74,11 @@ struct RunContext {
   char* shared;
 
   /** A size of the plan: itself, or −1−i for the i-th count. */
-  int64_t size(int64_t planned) const { return planned >= 0 ? planned : (*counts)[-1 - planned]; }
+  int64_t size(int64_t planned) const {
+    if (planned >= 0) return planned;
+    if (static_cast<uint64_t>(-1 - planned) >= counts->size()) throw PlanError("a count was not given");
+    return (*counts)[-1 - planned];
+  }
 };
 
 struct Range {
@@ -100,26 +104,45 @@ class Step {
   virtual std::string describe() const { return ""; }
 };
 
+/** More than any memory holds, and few enough that offsets do not overflow. */
+constexpr int64_t kMostElements = int64_t{1} << 40;
+
+/** The product of sizes; negative ones, and products beyond kMostElements of those that are not 0, are refused. */
+inline int64_t checked_product(const int64_t* sizes, size_t count) {
+  int64_t result = 1;
+  bool is_empty = false;
+  for (size_t i = 0; i < count; i++) {
+    if (sizes[i] < 0) throw PlanError("a size of " + std::to_string(sizes[i]));
+    is_empty = is_empty || sizes[i] == 0;
+    if (sizes[i] > 0 && sizes[i] > kMostElements / result) throw PlanError("sizes beyond any memory");
+    if (sizes[i] > 0) result *= sizes[i];
+  }
+  return is_empty ? 0 : result;
+}
+
 /** Takes a step's description apart; whatever does not fit is a PlanError. */
 class Arguments {
  public:
   explicit Arguments(const StepDescription& description) : description_(description) {}
 
-  /** The next place, with room for `count` elements. */
-  template <class T>
-  T* place(int64_t count) {
-    T* data = optional<T>(count);
-    if (!data && count > 0) fail("lacks place " + std::to_string(place_ - 1));
+  /** The next place, with room for as many elements as the sizes' product. */
+  template <class T, class... Sizes>
+  T* place(Sizes... sizes) {
+    T* data = optional<T>(sizes...);
+    if (!data && elements(sizes...) > 0) fail("lacks place " + std::to_string(place_ - 1));
     return data;
   }
 
-  template <class T>
-  T* optional(int64_t count) {
+  template <class T, class... Sizes>
+  T* optional(Sizes... sizes) {
+    const int64_t count = elements(sizes...);
     if (place_ >= description_.places.size()) fail("has too few places");
     const Place& place = description_.places[place_++];
-    if (place.data && (count < 0 || static_cast<size_t>(count) > place.bytes / sizeof(T)))
+    if (place.data && static_cast<size_t>(count) > place.bytes / sizeof(T))
       fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_ - 1) + " of " +
            std::to_string(place.bytes) + " bytes");
+    if (reinterpret_cast<uintptr_t>(place.data) % alignof(T) != 0)
+      fail("has a place " + std::to_string(place_ - 1) + " that is not aligned");
     return reinterpret_cast<T*>(place.data);
   }
 
@@ -131,7 +154,7 @@ class Arguments {
   /** A size: not negative and not absurd. */
   int64_t size() {
     const int64_t value = integer();
-    if (value < 0 || value > (int64_t{1} << 40)) fail("has a size of " + std::to_string(value));
+    if (value < 0 || value > kMostElements) fail("has a size of " + std::to_string(value));
     return value;
   }
 
@@ -160,6 +183,12 @@ class Arguments {
   }
 
  private:
+  template <class... Sizes>
+  int64_t elements(Sizes... sizes) const {
+    const int64_t list[] = {sizes...};
+    return checked_product(list, sizeof...(sizes));
+  }
+
   const StepDescription& description_;
   size_t place_ = 0, int_ = 0, float_ = 0;
 };
@@ -169,16 +198,8 @@ using MakeStep = std::unique_ptr<Step> (*)(Arguments&, CompileContext&);
 /** By the kernel's name; null where there is none. */
 MakeStep step_maker(const std::string& kernel);
 
-/** Bytes copied into the arena before a run or out of it after one. */
-struct Transfer {
-  char* inside;
-  char* outside;
-  size_t bytes;
-};
-
 struct Run {
   std::vector<int64_t> counts;
-  std::vector<Transfer> results;
   std::shared_ptr<std::atomic<bool>> aborted;
 };
 

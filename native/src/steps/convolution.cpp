@@ -32,6 +32,8 @@ dnnl::primitive_attr with_own_scratchpad() {
 struct Convolution {
   int64_t batch, group, inputs, outputs;
   Dims in, out, kernel, strides, dilations, begin, end;
+  /** oneDNN counts some of these in 32 bits. */
+  static constexpr int64_t kMost = int64_t{1} << 24;
 
   explicit Convolution(Arguments& arguments) {
     batch = arguments.size(), group = arguments.size(), inputs = arguments.size(), outputs = arguments.size();
@@ -40,12 +42,18 @@ struct Convolution {
     if (rank < 1 || rank > 3) arguments.fail("has " + std::to_string(rank) + " spatial axes");
     for (const Dims* list : {&out, &kernel, &strides, &dilations, &begin, &end})
       if (list->size() != rank) arguments.fail("has uneven lists");
+    for (const Dims* list : {&in, &out, &kernel, &strides, &dilations, &begin, &end}) {
+      const int64_t least = list == &begin ? 0 : list == &end ? -kMost : 1;
+      for (const int64_t value : *list)
+        if (value < least || value > kMost) arguments.fail("has a window or an image of " + std::to_string(value));
+    }
+    if (batch < 1 || inputs < 1 || outputs < 1) arguments.fail("has no images or channels");
     if (group < 1 || inputs % group != 0 || outputs % group != 0) arguments.fail("has channels that form no groups");
   }
 
   int64_t input_pixels() const { return product(in); }
   int64_t output_pixels() const { return product(out); }
-  int64_t weights() const { return outputs * (inputs / group) * product(kernel); }
+  int64_t weights() const { return product({outputs, inputs / group, product(kernel)}); }
 
   ConvolutionWindow window() const {
     Dims gaps = dilations;
@@ -157,10 +165,10 @@ class ForwardStep : public Step {
  public:
   ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
     const auto& shape = convolution_;
-    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    x_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
     float* w = arguments.place<float>(shape.weights());
     bias_ = arguments.optional<float>(shape.outputs);
-    y_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    y_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
     const memory::desc bias({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
     bias_desc_ = bias;
     const auto first_images = shape.images_of(context.threads - 1, context.threads);
@@ -206,9 +214,9 @@ class InputGradientStep : public Step {
  public:
   InputGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
     const auto& shape = convolution_;
-    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
+    dy_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
     float* w = arguments.place<float>(shape.weights());
-    dx_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    dx_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
     const auto make = [&](int64_t images, const memory::desc& weights) {
       const auto hint = shape.forward(images, shape.w(false, shape.outputs), nullptr);
       return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
@@ -321,12 +329,11 @@ class WeightGradient {
 class WeightGradientStep : public Step {
  public:
   WeightGradientStep(Arguments& arguments, CompileContext& context)
-      : convolution_(arguments), gradient_(convolution_, context) {
-    const auto& shape = convolution_;
-    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
-    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
-    dw_ = arguments.place<float>(shape.weights());
-  }
+      : convolution_(arguments),
+        dy_(arguments.place<float>(convolution_.batch, convolution_.outputs, convolution_.output_pixels())),
+        x_(arguments.place<float>(convolution_.batch, convolution_.inputs, convolution_.input_pixels())),
+        dw_(arguments.place<float>(convolution_.weights())),
+        gradient_(convolution_, context) {}
 
   int phases() const override { return 3; }
 
@@ -342,8 +349,8 @@ class WeightGradientStep : public Step {
 
  private:
   Convolution convolution_;
-  WeightGradient gradient_;
   float *dy_, *x_, *dw_;
+  WeightGradient gradient_;
 };
 
 /**
@@ -355,11 +362,12 @@ class WeightRowsGradientStep : public Step {
   WeightRowsGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
     const auto& shape = convolution_;
     count_ = arguments.integer(), most_ = arguments.size();
-    dy_ = arguments.place<float>(shape.batch * shape.outputs * shape.output_pixels());
-    x_ = arguments.place<float>(shape.batch * shape.inputs * shape.input_pixels());
+    dy_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
+    x_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
     rows_ = arguments.place<int64_t>(most_);
-    row_size_ = shape.weights() / std::max<int64_t>(shape.outputs, 1);
-    dw_ = arguments.place<float>(most_ * row_size_);
+    if (most_ > shape.outputs) arguments.fail("has more rows than channels");
+    row_size_ = shape.weights() / shape.outputs;
+    dw_ = arguments.place<float>(most_, row_size_);
     for (int64_t channels = kRows; shape.group == 1 && channels < shape.outputs; channels += kRows) {
       Convolution narrow = shape;
       narrow.outputs = channels;

@@ -72,9 +72,9 @@ class GatherStep : public Step {
         inner_(arguments.size()),
         count_(arguments.integer()),
         most_(arguments.size()) {
-    x_ = arguments.place<T>(outer_ * size_ * inner_);
+    x_ = arguments.place<T>(outer_, size_, inner_);
     indices_ = arguments.place<int64_t>(most_);
-    y_ = arguments.place<T>(outer_ * most_ * inner_);
+    y_ = arguments.place<T>(outer_, most_, inner_);
   }
 
   void run(int, const RunContext& run) override {
@@ -98,9 +98,9 @@ class OneHotStep : public Step {
  public:
   OneHotStep(Arguments& arguments, CompileContext&)
       : outer_(arguments.size()), depth_(arguments.size()), inner_(arguments.size()) {
-    indices_ = arguments.place<int64_t>(outer_ * inner_);
+    indices_ = arguments.place<int64_t>(outer_, inner_);
     values_ = arguments.place<float>(2);
-    y_ = arguments.place<float>(outer_ * depth_ * inner_);
+    y_ = arguments.place<float>(outer_, depth_, inner_);
   }
 
   void run(int, const RunContext& run) override {

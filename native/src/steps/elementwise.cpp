@@ -16,7 +16,10 @@ struct Count {
 
   int64_t of(const RunContext& run) const {
     int64_t count = 1;
-    for (const int64_t size : sizes) count *= run.size(size);
+    for (const int64_t size : sizes) {
+      const int64_t factors[] = {count, run.size(size)};
+      count = checked_product(factors, 2);
+    }
     if (count > most) throw PlanError("a step was given more rows than it was planned for");
     return count;
   }

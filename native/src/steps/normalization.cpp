@@ -69,12 +69,12 @@ class NormalizationStep : public Step {
  public:
   NormalizationStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels), columns_(columns_of(arguments)), epsilon_(arguments.precise()) {
-    x_ = arguments.place<float>(columns_.pixels * columns_.channels);
+    x_ = arguments.place<float>(columns_.pixels, columns_.channels);
     gamma_ = arguments.place<float>(columns_.channels);
     beta_ = arguments.place<float>(columns_.channels);
     mean_ = arguments.place<float>(columns_.channels);
     variance_ = arguments.place<float>(columns_.channels);
-    y_ = arguments.place<float>(columns_.pixels * columns_.channels);
+    y_ = arguments.place<float>(columns_.pixels, columns_.channels);
     want_rows(context, columns_, 3);
   }
 
@@ -103,10 +103,10 @@ class NormalizationTrainingStep : public Step {
  public:
   NormalizationTrainingStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels), columns_(columns_of(arguments)), epsilon_(arguments.precise()) {
-    x_ = arguments.place<float>(columns_.pixels * columns_.channels);
+    x_ = arguments.place<float>(columns_.pixels, columns_.channels);
     gamma_ = arguments.place<float>(columns_.channels);
     beta_ = arguments.place<float>(columns_.channels);
-    y_ = arguments.place<float>(columns_.pixels * columns_.channels);
+    y_ = arguments.place<float>(columns_.pixels, columns_.channels);
     mean_ = arguments.place<float>(columns_.channels);
     variance_ = arguments.place<float>(columns_.channels);
     statistics_.resize(context.threads * 2 * columns_.channels);
@@ -197,12 +197,12 @@ class NormalizationGradientStep : public Step {
  public:
   NormalizationGradientStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels), columns_(columns_of(arguments)), epsilon_(arguments.precise()) {
-    dy_ = arguments.place<float>(columns_.pixels * columns_.channels);
-    x_ = arguments.place<float>(columns_.pixels * columns_.channels);
+    dy_ = arguments.place<float>(columns_.pixels, columns_.channels);
+    x_ = arguments.place<float>(columns_.pixels, columns_.channels);
     gamma_ = arguments.place<float>(columns_.channels);
     mean_ = arguments.place<float>(columns_.channels);
     variance_ = arguments.place<float>(columns_.channels);
-    dx_ = arguments.optional<float>(columns_.pixels * columns_.channels);
+    dx_ = arguments.optional<float>(columns_.pixels, columns_.channels);
     dgamma_ = arguments.optional<float>(columns_.channels);
     dbeta_ = arguments.optional<float>(columns_.channels);
     sums_.resize(context.threads * 2 * columns_.channels);

@@ -13,6 +13,7 @@ struct PoolWindow {
   /** Whether a mean divides by the whole window, padding included. */
   bool counts_pads;
   std::vector<int64_t> ends;
+  static constexpr int64_t kMost = int64_t{1} << 24;
 
   explicit PoolWindow(Arguments& arguments)
       : batch(arguments.size()),
@@ -24,10 +25,15 @@ struct PoolWindow {
         dilations(arguments.integers(3)),
         pads(arguments.integers(3)),
         counts_pads(arguments.integer() != 0),
-        ends(arguments.integers(3)) {}
+        ends(arguments.integers(3)) {
+    for (const auto* list : {&kernel, &strides, &dilations, &pads, &ends})
+      for (const int64_t value : *list)
+        if (value < -kMost || value > kMost) arguments.fail("has a window of " + std::to_string(value));
+    if (product(kernel) > kMost) arguments.fail("has a window of " + std::to_string(product(kernel)));
+  }
 
-  int64_t inputs() const { return batch * product(in) * channels; }
-  int64_t outputs() const { return batch * product(out) * channels; }
+  int64_t inputs() const { return product({batch, in[0], in[1], in[2], channels}); }
+  int64_t outputs() const { return product({batch, out[0], out[1], out[2], channels}); }
 
   /** `visit(inputPixel)` for what the window of an output pixel covers, row-major. */
   template <class Visit>

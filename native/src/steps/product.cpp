@@ -21,10 +21,14 @@ class ProductStep : public Step {
     strides_[0] = arguments.list(), strides_[1] = arguments.list();
     if (strides_[0].size() != batch_.size() || strides_[1].size() != batch_.size()) arguments.fail("has uneven lists");
     alpha_ = arguments.number(), beta_ = arguments.number();
-    a_ = arguments.place<float>(extent(batch_, strides_[0], 0, arguments) - 1 + most_m * most_k);
-    b_ = arguments.place<float>(extent(batch_, strides_[1], 0, arguments) - 1 + most_k * most_n);
-    c_ = arguments.optional<float>(c_row_ * (most_m - 1) + c_column_ * (most_n - 1) + 1);
-    y_ = arguments.place<float>(product(batch_) * most_m * most_n);
+    const auto matrices = [&](const std::vector<int64_t>& strides, int64_t rows, int64_t columns) {
+      const int64_t elements = product({rows, columns});
+      return elements == 0 ? 0 : extent(batch_, strides, elements - 1, arguments);
+    };
+    a_ = arguments.place<float>(matrices(strides_[0], most_m, most_k));
+    b_ = arguments.place<float>(matrices(strides_[1], most_k, most_n));
+    c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
+    y_ = arguments.place<float>(product(batch_), most_m, most_n);
   }
 
   void run(int, const RunContext& run) override {

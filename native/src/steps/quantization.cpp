@@ -29,9 +29,9 @@ class FakeQuantizeStep : public Step {
         outer_(arguments.size()),
         size_(arguments.size()),
         inner_(arguments.size()),
-        x_(arguments.place<float>(outer_ * size_ * inner_)),
+        x_(arguments.place<float>(outer_, size_, inner_)),
         qparams_(arguments, size_),
-        y_(arguments.place<float>(outer_ * size_ * inner_)) {}
+        y_(arguments.place<float>(outer_, size_, inner_)) {}
 
   void run(int, const RunContext& run) override {
     if (outer_ * size_ == 1) {
@@ -62,15 +62,15 @@ class FakeQuantizeGradientStep : public Step {
         inner_(arguments.size()),
         count_(arguments.integer()),
         most_(arguments.size()),
-        dy_(arguments.place<float>(outer_ * most_ * inner_)),
-        x_(arguments.place<float>(outer_ * size_ * inner_)),
+        dy_(arguments.place<float>(outer_, most_, inner_)),
+        x_(arguments.place<float>(outer_, size_, inner_)),
         qparams_(arguments, size_),
         rows_(arguments.optional<int64_t>(most_)),
-        dx_(arguments.optional<float>(outer_ * most_ * inner_)),
+        dx_(arguments.optional<float>(outer_, most_, inner_)),
         dscale_(arguments.optional<float>(most_)),
         dzero_point_(arguments.optional<float>(most_)),
         sums_(context.threads * kSumStride) {
-    if (!rows_ && count_ != size_) arguments.fail("has no rows");
+    if (!rows_ && (count_ != size_ || most_ < size_)) arguments.fail("has no rows");
   }
 
   int phases() const override { return is_one() ? 2 : 1; }
@@ -137,10 +137,10 @@ class DequantizeStep : public Step {
       : outer_(arguments.size()),
         size_(arguments.size()),
         inner_(arguments.size()),
-        x_(arguments.place<T>(outer_ * size_ * inner_)),
+        x_(arguments.place<T>(outer_, size_, inner_)),
         scale_(arguments.place<float>(size_)),
         zero_point_(arguments.optional<T>(size_)),
-        y_(arguments.place<float>(outer_ * size_ * inner_)) {}
+        y_(arguments.place<float>(outer_, size_, inner_)) {}
 
   void run(int, const RunContext& run) override {
     const auto [begin, end] = share(run, outer_ * size_ * inner_, kUnit);

@@ -78,8 +78,8 @@ class SoftmaxStep : public Step {
  public:
   SoftmaxStep(Arguments& arguments, CompileContext&)
       : outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()) {
-    x_ = arguments.place<float>(outer_ * size_ * inner_);
-    y_ = arguments.place<float>(outer_ * size_ * inner_);
+    x_ = arguments.place<float>(outer_, size_, inner_);
+    y_ = arguments.place<float>(outer_, size_, inner_);
   }
 
   void run(int, const RunContext& run) override {
@@ -105,10 +105,10 @@ class CrossEntropyStep : public Step {
  public:
   CrossEntropyStep(Arguments& arguments, CompileContext& context)
       : outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()), sums_(context.threads * 8) {
-    x_ = arguments.place<float>(outer_ * size_ * inner_);
-    labels_ = arguments.place<int64_t>(outer_ * inner_);
+    x_ = arguments.place<float>(outer_, size_, inner_);
+    labels_ = arguments.place<int64_t>(outer_, inner_);
     loss_ = arguments.place<float>(1);
-    log_probability_ = arguments.optional<float>(outer_ * size_ * inner_);
+    log_probability_ = arguments.optional<float>(outer_, size_, inner_);
   }
 
   int phases() const override { return 2; }

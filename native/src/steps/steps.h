@@ -30,6 +30,7 @@ constexpr size_t kMostAxes = 8;
 template <int operands, class Visit>
 void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> (&strides)[operands], Range rows,
                   Visit visit) {
+  if (rows.begin >= rows.end) return;
   const int rank = static_cast<int>(sizes.size());
   int64_t at[kMostAxes] = {};
   int64_t offsets[operands] = {};
@@ -50,20 +51,20 @@ void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> 
   }
 }
 
-inline int64_t product(const std::vector<int64_t>& sizes) {
-  int64_t result = 1;
-  for (const int64_t size : sizes) result *= size;
-  return result;
-}
+inline int64_t product(const std::vector<int64_t>& sizes) { return checked_product(sizes.data(), sizes.size()); }
 
 /** Elements that lie between the first and the last of a nest of loops, both included: what a place must hold. */
 inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int64_t offset,
                       const Arguments& arguments) {
   if (sizes.size() > kMostAxes) arguments.fail("has too many axes");
+  if (product(sizes) == 0) return 0;
   int64_t low = offset, high = offset;
   for (size_t axis = 0; axis < sizes.size(); axis++) {
-    if (sizes[axis] == 0) return 0;
-    (strides[axis] < 0 ? low : high) += (sizes[axis] - 1) * strides[axis];
+    int64_t span;
+    int64_t& end = strides[axis] < 0 ? low : high;
+    if (__builtin_mul_overflow(sizes[axis] - 1, strides[axis], &span) || __builtin_add_overflow(end, span, &end) ||
+        end > kMostElements)
+      arguments.fail("reaches beyond any memory");
   }
   if (low < 0) arguments.fail("reads before its place");
   return high + 1;

@@ -18,7 +18,12 @@ struct Changed {
         count(arguments.integer()),
         most(arguments.size()) {}
 
-  int64_t elements() const { return outer * size * inner; }
+  int64_t elements() const { return product({outer, size, inner}); }
+
+  /** Without rows the gradient is whole. */
+  void check(const int64_t* rows, const Arguments& arguments) const {
+    if (!rows && most < size) arguments.fail("has no rows");
+  }
 
   /** `visit(at, gradientAt, length, row)` for this thread's part of what changes. */
   template <class Visit>
@@ -53,12 +58,13 @@ class SgdStep : public Step {
         decay_(arguments.number()) {
     const int64_t all = changed_.elements();
     w_ = arguments.place<float>(all);
-    g_ = arguments.place<float>(changed_.outer * changed_.most * changed_.inner);
+    g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
     velocity_ = arguments.place<float>(all);
     rate_ = arguments.place<float>(1);
     rows_ = arguments.optional<int64_t>(changed_.most);
     new_w_ = arguments.place<float>(all);
     new_velocity_ = arguments.place<float>(all);
+    changed_.check(rows_, arguments);
   }
 
   int phases() const override { return 2; }
@@ -93,7 +99,7 @@ class AdamStep : public Step {
     decay_ = arguments.number();
     const int64_t all = changed_.elements();
     old_[0] = arguments.place<float>(all);
-    g_ = arguments.place<float>(changed_.outer * changed_.most * changed_.inner);
+    g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
     old_[1] = arguments.place<float>(all);
     old_[2] = arguments.place<float>(all);
     step_ = arguments.place<float>(steps_);
@@ -101,7 +107,8 @@ class AdamStep : public Step {
     rows_ = arguments.optional<int64_t>(changed_.most);
     for (float*& next : new_) next = arguments.place<float>(all);
     new_step_ = arguments.place<float>(steps_);
-    if (rows_ && steps_ < changed_.size) arguments.fail("counts too few steps");
+    changed_.check(rows_, arguments);
+    if (steps_ < (rows_ ? changed_.size : 1)) arguments.fail("counts too few steps");
   }
 
   int phases() const override { return 3; }
