@@ -30,6 +30,9 @@ size_t number_of(const Napi::CallbackInfo& info, size_t i) {
   return static_cast<size_t>(value);
 }
 
+/** What an object was made as: one class's object taken for another's would be a crash. */
+constexpr napi_type_tag kMemoryTag = {0x66726f7374626974, 0x6d656d6f72790001};
+
 class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
  public:
   static Napi::Function define(Napi::Env env) {
@@ -39,39 +42,46 @@ class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
 
   explicit MemoryObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     try {
-      memory = std::make_shared<Memory>(number_of(info, 0));
+      memory_ = std::make_shared<Memory>(number_of(info, 0));
     } catch (const std::bad_alloc&) {
       throw problem(info.Env(), "out of memory");
     }
-    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(memory->bytes()));
+    info.This().As<Napi::Object>().TypeTag(&kMemoryTag);
+    Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(memory_->bytes()));
+  }
+
+  /** The memory of an object that JavaScript gave. */
+  static std::shared_ptr<Memory> of(Napi::Env env, const Napi::Value& value) {
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kMemoryTag)) throw problem(env, "expected a Memory");
+    return Unwrap(value.As<Napi::Object>())->memory_;
   }
 
   void Finalize(Napi::Env env) override {
-    if (memory) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory->bytes()));
+    if (memory_) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory_->bytes()));
   }
-
-  std::shared_ptr<Memory> memory;
 
  private:
   void write(const Napi::CallbackInfo& info) {
     const size_t offset = number_of(info, 0);
     const Place from = bytes_of(info.Env(), info[1]);
     check(info.Env(), offset, from.bytes);
-    if (from.bytes > 0) std::memcpy(memory->data() + offset, from.data, from.bytes);
+    if (from.bytes > 0) std::memcpy(memory_->data() + offset, from.data, from.bytes);
   }
 
   void read(const Napi::CallbackInfo& info) {
     const size_t offset = number_of(info, 0);
     const Place to = bytes_of(info.Env(), info[1]);
     check(info.Env(), offset, to.bytes);
-    if (to.bytes > 0) std::memcpy(to.data, memory->data() + offset, to.bytes);
+    if (to.bytes > 0) std::memcpy(to.data, memory_->data() + offset, to.bytes);
   }
 
   void check(Napi::Env env, size_t offset, size_t bytes) const {
-    if (offset > memory->bytes() || bytes > memory->bytes() - offset)
+    if (offset > memory_->bytes() || bytes > memory_->bytes() - offset)
       throw problem(env, "bytes " + std::to_string(offset) + " to " + std::to_string(offset + bytes) + " of a memory of " +
-                             std::to_string(memory->bytes()));
+                             std::to_string(memory_->bytes()));
   }
+
+  std::shared_ptr<Memory> memory_;
 };
 
 std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
@@ -82,17 +92,33 @@ std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
   return std::vector<double>(data, data + place.bytes / sizeof(double));
 }
 
+/** Bytes that go to a typed array when a run has ended. */
+struct Result {
+  std::shared_ptr<Memory> memory;
+  size_t offset, bytes;
+  Napi::ObjectReference array;
+};
+
+/** What a program's object and its run share; used on JavaScript's thread, but for `aborted`. */
+struct RunState {
+  bool is_running = false;
+  std::shared_ptr<std::atomic<bool>> aborted;
+};
+
 /** Runs a program on the pool; a thread of libuv waits meanwhile. */
 class Worker : public Napi::AsyncWorker {
  public:
-  Worker(Napi::Env env, std::shared_ptr<Program> program, Run run, std::vector<Napi::ObjectReference> kept)
+  Worker(Napi::Env env, std::shared_ptr<Program> program, std::shared_ptr<RunState> state, Run run,
+         std::vector<Result> results)
       : AsyncWorker(env),
         deferred_(Napi::Promise::Deferred::New(env)),
         program_(std::move(program)),
+        state_(std::move(state)),
         run_(std::move(run)),
-        kept_(std::move(kept)) {}
+        results_(std::move(results)) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
+
   void Execute() override {
     try {
       is_whole_ = program_->run(run_);
@@ -100,14 +126,37 @@ class Worker : public Napi::AsyncWorker {
       SetError(error.what());
     }
   }
-  void OnOK() override { deferred_.Resolve(Napi::Boolean::New(Env(), is_whole_)); }
-  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+  void OnOK() override {
+    state_->is_running = false;
+    try {
+      if (is_whole_) give();
+    } catch (const Napi::Error& error) {
+      return deferred_.Reject(error.Value());
+    }
+    deferred_.Resolve(Napi::Boolean::New(Env(), is_whole_));
+  }
+
+  void OnError(const Napi::Error& error) override {
+    state_->is_running = false;
+    deferred_.Reject(error.Value());
+  }
 
  private:
+  /** Only now: an array may have been detached or made shorter while the program ran. */
+  void give() const {
+    for (const auto& [memory, offset, bytes, array] : results_) {
+      const Place place = bytes_of(Env(), array.Value());
+      if (place.bytes != bytes) throw problem(Env(), "a result's array was changed during the run");
+      if (bytes > 0) std::memcpy(place.data, memory->data() + offset, bytes);
+    }
+  }
+
   Napi::Promise::Deferred deferred_;
   std::shared_ptr<Program> program_;
+  std::shared_ptr<RunState> state_;
   Run run_;
-  std::vector<Napi::ObjectReference> kept_;
+  std::vector<Result> results_;
   bool is_whole_ = false;
 };
 
@@ -134,6 +183,11 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     } catch (const std::exception& error) {
       throw problem(env, error.what());
     }
+    Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(program_->scratch_bytes()));
+  }
+
+  void Finalize(Napi::Env env) override {
+    if (program_) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(program_->scratch_bytes()));
   }
 
  private:
@@ -141,10 +195,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     std::vector<std::shared_ptr<Memory>> memories;
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value value = list[i];
-      if (!value.IsObject()) throw problem(env, "expected a Memory");
-      const auto* object = MemoryObject::Unwrap(value.As<Napi::Object>());
-      if (!object || !object->memory) throw problem(env, "expected a Memory");
-      memories.push_back(object->memory);
+      memories.push_back(MemoryObject::of(env, value));
     }
     return memories;
   }
@@ -191,28 +242,35 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (!(count >= 0 && count < 1e15)) throw problem(env, "expected counts");
       run.counts.push_back(static_cast<int64_t>(count));
     }
-    std::vector<Napi::ObjectReference> kept;
-    const auto results = info[1].As<Napi::Array>();
-    for (uint32_t i = 0; i + 2 < results.Length(); i += 3) {
-      const Napi::Value memory = results[i], offset = results[i + 1], array = results[i + 2];
-      if (!memory.IsObject() || !offset.IsNumber()) throw problem(env, "expected a memory and an offset");
-      const auto* object = MemoryObject::Unwrap(memory.As<Napi::Object>());
-      const Place outside = bytes_of(env, array);
-      const double from = offset.As<Napi::Number>().DoubleValue();
-      if (!(from >= 0 && from + static_cast<double>(outside.bytes) <= static_cast<double>(object->memory->bytes())))
-        throw problem(env, "a result lies outside its memory");
-      run.results.push_back({object->memory->data() + static_cast<size_t>(from), outside.data, outside.bytes});
-      kept.push_back(Napi::Persistent(array.As<Napi::Object>()));
-    }
-    run.aborted = aborted_ = std::make_shared<std::atomic<bool>>(false);
-    auto* worker = new Worker(env, program_, std::move(run), std::move(kept));
+    auto results = results_of(env, info[1].As<Napi::Array>());
+    if (state_->is_running) throw problem(env, "the program is running");
+    run.aborted = state_->aborted = std::make_shared<std::atomic<bool>>(false);
+    auto* worker = new Worker(env, program_, state_, std::move(run), std::move(results));
     const auto promise = worker->promise();
+    state_->is_running = true;
     worker->Queue();
     return promise;
   }
 
+  static std::vector<Result> results_of(Napi::Env env, const Napi::Array& list) {
+    if (list.Length() % 3 != 0) throw problem(env, "expected results of a memory, an offset and an array");
+    std::vector<Result> results;
+    for (uint32_t i = 0; i < list.Length(); i += 3) {
+      const Napi::Value object = list[i], offset = list[i + 1], array = list[i + 2];
+      auto memory = MemoryObject::of(env, object);
+      if (!offset.IsNumber()) throw problem(env, "expected an offset");
+      const double from = offset.As<Napi::Number>().DoubleValue();
+      const size_t bytes = bytes_of(env, array).bytes;
+      if (!(from >= 0 && from + static_cast<double>(bytes) <= static_cast<double>(memory->bytes())))
+        throw problem(env, "a result lies outside its memory");
+      results.push_back(
+          {std::move(memory), static_cast<size_t>(from), bytes, Napi::Persistent(array.As<Napi::Object>())});
+    }
+    return results;
+  }
+
   void abort(const Napi::CallbackInfo&) {
-    if (aborted_) aborted_->store(true);
+    if (state_->aborted) state_->aborted->store(true);
   }
 
   Napi::Value describe(const Napi::CallbackInfo& info) {
@@ -230,8 +288,23 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   }
 
   std::shared_ptr<Program> program_;
-  std::shared_ptr<std::atomic<bool>> aborted_;
+  std::shared_ptr<RunState> state_ = std::make_shared<RunState>();
 };
+
+/** The instruction set that oneDNN chooses from: the processor's, or what ONEDNN_MAX_CPU_ISA leaves. */
+const char* name_of(dnnl_cpu_isa_t set) {
+  switch (set) {
+    case dnnl_cpu_isa_sse41: return "sse41";
+    case dnnl_cpu_isa_avx: return "avx";
+    case dnnl_cpu_isa_avx2: return "avx2";
+    case dnnl_cpu_isa_avx2_vnni: return "avx2_vnni";
+    case dnnl_cpu_isa_avx512_core: return "avx512_core";
+    case dnnl_cpu_isa_avx512_core_vnni: return "avx512_core_vnni";
+    case dnnl_cpu_isa_avx512_core_bf16: return "avx512_core_bf16";
+    case dnnl_cpu_isa_avx512_core_amx: return "avx512_core_amx";
+    default: return "other";
+  }
+}
 
 /** Versions and instruction sets. */
 Napi::Value information(const Napi::CallbackInfo& info) {
@@ -240,6 +313,7 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                            std::to_string(version->patch));
   result.Set("kernels", best_kernels().name);
+  result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
   return result;
 }
 

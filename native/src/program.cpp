@@ -41,7 +41,13 @@ Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
     const bool is_serial = touched_bytes(description) <= kSerialBytes;
     context.threads = is_serial ? 1 : threads;
     Arguments arguments(description);
-    steps_.push_back({make(arguments, context), is_serial});
+    try {
+      steps_.push_back({make(arguments, context), is_serial});
+    } catch (const PlanError&) {
+      throw;
+    } catch (const std::exception& error) {
+      arguments.fail(std::string("cannot be made: ") + error.what());
+    }
   }
   scratch_bytes_ = threads * context.scratch_bytes + context.shared_bytes;
   for (int thread = 0; thread < threads; thread++) scratch_.push_back(std::make_unique<Memory>(context.scratch_bytes));
@@ -54,8 +60,6 @@ bool Program::run(const Run& run) {
   has_failed_ = false;
   pool_->run([&](int thread) { work(run, thread, is_whole); });
   if (has_failed_) throw PlanError(failure_);
-  if (is_whole)
-    for (const auto& result : run.results) std::memcpy(result.outside, result.inside, result.bytes);
   return is_whole;
 }
 

@@ -20,7 +20,7 @@ export interface NativeStep {
 }
 
 export interface NativeProgram {
-  /** `results`: memory, offset and the array that takes its bytes, by turns. Resolves to false when it was aborted. */
+  /** `results`: memory, offset and the array that takes its bytes, by turns. Resolves to false when it was aborted. One run at a time. */
   run(counts: Float64Array, results: readonly (NativeMemory | number | TypedArray)[]): Promise<boolean>;
   /** Stops the run before its next step, unless it has begun to write variables. */
   abort(): void;
@@ -38,7 +38,8 @@ export interface NativeAddon {
     steps: readonly NativeStep[],
     firstCommit: number,
   ) => NativeProgram;
-  readonly information: () => { readonly oneDnn: string; readonly kernels: string };
+  /** oneDNN's version, and the instruction sets that our kernels and oneDNN use. */
+  readonly information: () => { readonly oneDnn: string; readonly kernels: string; readonly oneDnnKernels: string };
 }
 
 const place = join("native", "build", "frostbit.node");
