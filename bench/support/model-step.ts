@@ -1,17 +1,24 @@
 // A training step of a model on random data, ready to run: what the step benches time.
+import { join } from "node:path";
 import { calibrate } from "../../src/calibration/calibrate.ts";
-import type { Engine, Program } from "../../src/engines/engine.ts";
-import type { OnnxModel } from "../../src/ir/graph.ts";
+import type { CompileOptions, Engine } from "../../src/engines/engine.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { efqat } from "../../src/methods/efqat/efqat.ts";
 import { efqatOptions } from "../../src/methods/efqat/options.ts";
+import { readModel } from "../../src/node/read-model.ts";
+import { removeDeadNodes } from "../../src/passes/remove-dead-nodes.ts";
+import { runningStatistics } from "../../src/passes/train-batch-norm.ts";
 import { insertQuantizers } from "../../src/quantizers/insert.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
 import { type FreezingPlan, shapeOfPlan } from "../../src/training/freezing-plan.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput } from "../../src/training/step.ts";
+import { trainingOptions } from "../../src/training/options.ts";
+import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "../../src/training/step.ts";
+import { encoderLayer, uniform } from "./encoder.ts";
+import { dataFolder } from "./machine.ts";
 
 export interface StepOfModel {
   readonly run: () => Promise<void>;
@@ -20,82 +27,59 @@ export interface StepOfModel {
 }
 
 export interface Variant {
-  /** "qat", or EfQAT's mode and update ratio. */
-  readonly mode: "qat" | "cwpl" | "cwpn" | "lwpn";
+  /** "qat", EfQAT's mode, or the forward pass of the QAT step alone: loss and batch statistics, no gradient, no update. */
+  readonly mode: "qat" | "cwpl" | "cwpn" | "lwpn" | "forward";
   readonly updateRatio: number;
 }
 
-/** ResNet-20's input, random and seeded. */
-export function randomBatch(batch: number): { images: Tensor; labels: Tensor } {
-  let state = 1;
-  const next = (): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32 - 0.5;
-  };
-  return {
-    images: tensorOf(
-      "float32",
-      [batch, 3, 32, 32],
-      Float32Array.from({ length: batch * 3072 }, () => 4 * next()),
-    ),
-    labels: tensorOf(
-      "int64",
-      [batch],
-      Array.from({ length: batch }, (_, i) => i % 10),
-    ),
-  };
+export type ModelName = "resnet20" | "encoder";
+
+export interface StepSettings {
+  readonly batch: number;
+  readonly compile: CompileOptions;
+  /** Bits. */
+  readonly weights: number;
+  readonly activations: number;
 }
 
+export const benchModel = (name: ModelName): Graph =>
+  name === "encoder" ? encoderLayer() : readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph;
+
 export async function stepOf(
-  { graph }: OnnxModel,
+  graph: Graph,
   engine: Engine,
   variant: Variant,
-  { batch, threads, weights, activations }: { batch: number; threads: number; weights: number; activations: number },
+  settings: StepSettings,
 ): Promise<StepOfModel> {
-  const { images, labels } = randomBatch(batch);
-  const sites = findSites(graph, quantizeOptions.parse({ weights, activations }));
-  const input = graph.inputs[0];
-  async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-    yield new Map([[input, images]]);
-  }
-  const context = { engine, seed: 0, threads };
-  const qparams = await calibrate(graph, sites, batches, { observer: "min-max", calibrationSamples: batch }, context);
-  const model = insertQuantizers(graph, sites, qparams);
-  const layers = linearLayers(model);
-  const start = new Map(
-    layers.flatMap(({ weight }) => {
-      const value = model.constants.get(weight);
-      return value ? [[weight, value] as const] : [];
-    }),
+  const { batch, compile } = settings;
+  const [input] = graph.inputs;
+  const sizes = graph.values.get(input)?.shape.slice(1).map(Number) ?? [];
+  const data = uniform([batch, ...sizes], 2, 0);
+  const labels = tensorOf(
+    "int64",
+    [batch],
+    Array.from({ length: batch }, (_, i) => i % 10),
   );
-  const plan: FreezingPlan =
-    variant.mode === "qat"
-      ? new Map(layers.map(({ weight }) => [weight, "all"]))
-      : efqat(model, {
-          ...efqatOptions.parse({ mode: variant.mode, updateRatio: variant.updateRatio }),
-          seed: 0,
-        }).select(start, 0);
-  const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
+  const model = await quantized(graph, engine, settings, sizes);
+  const plan = planOf(model, variant);
   const before = performance.now();
-  const step = buildStep(model, { batchSize: batch, loss: "cross-entropy", optimizer, plan: shapeOfPlan(plan) });
-  const executable = await engine.compile(step.graph, { threads });
+  const step = trainingStep(model, plan, batch);
+  const program = variant.mode === "forward" ? forwardOnly(step.graph, model) : step.graph;
+  const executable = await engine.compile(program, compile);
   const compileMs = performance.now() - before;
   const variables = await engine.variables(step.initial);
-  const program: Program = executable.bind(variables);
+  const bound = executable.bind(variables);
   const inputs = new Map<string, Tensor>([
-    [input, images],
+    [input, data],
     [labelsInput, labels],
     [learningRateInput, scalar("float32", 1e-3)],
     [qparamLearningRateInput, scalar("float32", 1e-6)],
+    ...rowsOf(step, plan),
   ]);
-  for (const [weight, name] of step.rowInputs) {
-    const rows = plan.get(weight);
-    const list = rows instanceof Int32Array ? rows : new Int32Array();
-    inputs.set(name, { dtype: "int64", shape: [list.length], data: BigInt64Array.from(list, BigInt) });
-  }
+  for (const name of inputs.keys()) if (!program.inputs.includes(name)) inputs.delete(name);
   return {
     run: async () => {
-      await program.run(inputs, { fetch: [step.loss] });
+      await bound.run(inputs, { fetch: [step.loss] });
     },
     compileMs,
     dispose: async () => {
@@ -103,4 +87,53 @@ export async function stepOf(
       variables.dispose();
     },
   };
+}
+
+/** Calibrated on a few samples alone, so that a process's peak memory is its step's. */
+async function quantized(
+  graph: Graph,
+  engine: Engine,
+  { weights, activations, compile }: StepSettings,
+  sizes: readonly number[],
+): Promise<Graph> {
+  const samples = 4;
+  const sites = findSites(graph, quantizeOptions.parse({ weights, activations }));
+  async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+    yield new Map([[graph.inputs[0], uniform([samples, ...sizes], 2, 1)]]);
+  }
+  const context = { engine, seed: 0, ...compile };
+  const qparams = await calibrate(graph, sites, batches, { observer: "min-max", calibrationSamples: samples }, context);
+  return insertQuantizers(graph, sites, qparams);
+}
+
+function planOf(model: Graph, { mode, updateRatio }: Variant): FreezingPlan {
+  const weights = linearLayers(model).map(({ weight }) => weight);
+  if (mode === "qat" || mode === "forward") return new Map(weights.map((weight) => [weight, "all"]));
+  const values = weights.map((weight) => [weight, model.constants.get(weight) as Tensor] as const);
+  return efqat(model, { ...efqatOptions.parse({ mode, updateRatio }), seed: 0 }).select(new Map(values), 0);
+}
+
+const trainingStep = (model: Graph, plan: FreezingPlan, batchSize: number): Step =>
+  buildStep(model, {
+    ...trainingOptions.parse({}),
+    batchSize,
+    loss: "cross-entropy",
+    optimizer: { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 },
+    plan: shapeOfPlan(plan),
+  });
+
+/** The step's very nodes as far as the loss and the running statistics need them. */
+function forwardOnly(step: Graph, model: Graph): Graph {
+  const kept = new Set(runningStatistics(model));
+  const graph = removeDeadNodes({ ...step, updates: new Map([...step.updates].filter(([name]) => kept.has(name))) });
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs));
+  return { ...graph, inputs: graph.inputs.filter((name) => read.has(name)) };
+}
+
+function rowsOf({ rowInputs }: Step, plan: FreezingPlan): (readonly [string, Tensor])[] {
+  return [...rowInputs].map(([weight, name]) => {
+    const rows = plan.get(weight);
+    const list = rows instanceof Int32Array ? rows : new Int32Array();
+    return [name, { dtype: "int64", shape: [list.length], data: BigInt64Array.from(list, BigInt) }];
+  });
 }

@@ -1,0 +1,28 @@
+// What a worker is asked to time, and what it gives back.
+import type { EngineName } from "../../src/engines/select.ts";
+import type { ModelName, Variant } from "../support/model-step.ts";
+
+export interface StepRequest extends Variant {
+  readonly model: ModelName;
+  readonly engine: EngineName;
+  /** The engine's default where absent. */
+  readonly precision?: string;
+  readonly batch: number;
+  readonly threads: number;
+  readonly steps: number;
+  /** Bits. */
+  readonly weights: number;
+  readonly activations: number;
+}
+
+export interface Measured {
+  readonly stepMs: readonly number[];
+  /** The peer's alone. */
+  readonly forwardMs?: readonly number[];
+  readonly backwardMs?: readonly number[];
+  readonly peakMemoryMb: number;
+  readonly memoryBeforeModelMb: number;
+  readonly compileMs?: number;
+  readonly blas?: string;
+  readonly torch?: string;
+}
