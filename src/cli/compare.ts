@@ -7,7 +7,7 @@ import { createSession } from "../engines/onnxruntime/session.ts";
 import { readBytes } from "../node/storage.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
-import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { modelInputs, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
@@ -32,7 +32,7 @@ export function compareCommand(): Command {
       const comparison = await compareModels(
         await readBytes(first),
         await readBytes(second),
-        await openDataset(given),
+        await openDataset(given, modelInputs(first, given.data)),
         {
           preprocess: preprocessFrom(given),
           thresholdDb: given.threshold,

@@ -1,8 +1,13 @@
 // Options of commands that read data, and what they open.
 import { z } from "zod";
 import { type Dataset, limit } from "../data/dataset.ts";
+import type { ImageOptions, Size } from "../data/image-size.ts";
 import { type Preprocess, type PreprocessPreset, preprocessPresets, resolvePreprocess } from "../data/preprocess.ts";
-import { openTestData } from "../node/open-data.ts";
+import type { Dim, ValueType } from "../ir/graph.ts";
+import { dataKinds, openTestData } from "../node/open-data.ts";
+import { readModel } from "../node/read-model.ts";
+
+const size = z.string().regex(/^[1-9]\d*(x[1-9]\d*)?$/, "expected pixels: 224, or HEIGHTxWIDTH as in 240x320");
 
 export const preprocessOptions = z.object({
   preprocess: z
@@ -18,11 +23,21 @@ export const preprocessOptions = z.object({
     .describe("The layout that the model wants, instead of the preset's nchw."),
 });
 
+export const imageOptions = z.object({
+  resize: size
+    .optional()
+    .describe(
+      "Of images:DIR: the shorter side in pixels, or HEIGHTxWIDTH to stretch to; else what --crop just fits in.",
+    ),
+  crop: size
+    .optional()
+    .describe("Of images:DIR: cut from the middle, 224 or HEIGHTxWIDTH; else the size that the model takes."),
+});
+
 export const testDataOptions = z.object({
-  data: z
-    .string()
-    .describe('"cifar10:DIR", "npy:INPUTS,LABELS" or "module:./file.js"; the test split where there is one.'),
+  data: z.string().describe(`${dataKinds}; the test split where there is one.`),
   ...preprocessOptions.shape,
+  ...imageOptions.shape,
   limit: z.int().positive().optional().describe("Use the first so many samples."),
 });
 
@@ -36,7 +51,57 @@ export function preprocessFrom(options: z.infer<typeof preprocessOptions>): Prep
   });
 }
 
-export async function openDataset(options: z.infer<typeof testDataOptions>): Promise<Dataset> {
-  const dataset = await openTestData(options.data);
+function parseSize(text: string): Size {
+  const [height, width = height] = text.split("x").map(Number);
+  return [height, width];
+}
+
+const channelCounts: readonly Dim[] = [1, 3, 4];
+
+interface ModelImages {
+  readonly crop?: Size;
+  readonly channels?: 1 | 3;
+}
+
+/** What the model's first input of rank 4 wants: channels first, unless only its last axis can be one of channels. */
+function imagesOf(inputs: ReadonlyMap<string, ValueType>): ModelImages {
+  const shape = [...inputs.values()].find((input) => input.shape.length === 4)?.shape;
+  if (!shape) return {};
+  const isLast = channelCounts.includes(shape[3]) && !channelCounts.includes(shape[1]);
+  const [channels, height, width] = isLast ? [shape[3], shape[1], shape[2]] : shape.slice(1);
+  const isKnown = (value: Dim): value is number => typeof value === "number" && value > 0;
+  return {
+    channels: channels === 1 ? 1 : 3,
+    ...(isKnown(height) && isKnown(width) && { crop: [height, width] }),
+  };
+}
+
+/** What becomes of pictures; where it is not said, what the model takes. */
+export function imagesFrom(
+  { resize, crop }: z.infer<typeof imageOptions>,
+  inputs: ReadonlyMap<string, ValueType>,
+): ImageOptions {
+  const model = imagesOf(inputs);
+  return {
+    ...(resize !== undefined && { resize: resize.includes("x") ? parseSize(resize) : Number(resize) }),
+    ...model,
+    ...(resize?.includes("x") && { crop: parseSize(resize) }),
+    ...(crop !== undefined && { crop: parseSize(crop) }),
+  };
+}
+
+/** What the model's inputs are, which only pictures ask. */
+export function modelInputs(path: string, ...data: readonly (string | undefined)[]): ReadonlyMap<string, ValueType> {
+  if (!data.some((text) => text?.startsWith("images:"))) return new Map();
+  const { inputs, values } = readModel(path).graph;
+  return new Map([...values].filter(([name]) => inputs.includes(name)));
+}
+
+/** `inputs`: the model's. */
+export async function openDataset(
+  options: z.infer<typeof testDataOptions>,
+  inputs: ReadonlyMap<string, ValueType>,
+): Promise<Dataset> {
+  const dataset = await openTestData(options.data, { images: imagesFrom(options, inputs) });
   return options.limit === undefined ? dataset : limit(dataset, options.limit);
 }

@@ -19,7 +19,7 @@ export function evaluateCommand(): Command {
       const given = parseSchemaOptions(options, values);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {
-        const result = await evaluateModel(file, await openDataset(given), {
+        const result = await evaluateModel(file, await openDataset(given, file.inputs), {
           preprocess: preprocessFrom(given),
           signal: interrupt.signal,
           onProgress: progress.show,

@@ -2,20 +2,18 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { engineNames, selectEngine } from "../engines/select.ts";
-import { openData } from "../node/open-data.ts";
+import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { runOptions } from "../quantize/options.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import { preprocessFrom, preprocessOptions } from "./data-options.ts";
+import { imageOptions, imagesFrom, modelInputs, preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
 
 const commandOptions = z.object({
-  data: z
-    .string()
-    .describe('Training data, with its test split: "cifar10:DIR", "npy:INPUTS,LABELS" or "module:./file.js".'),
+  data: z.string().describe(`Training data, with its test split: ${dataKinds}.`),
   testData: z
     .string()
     .optional()
@@ -32,7 +30,7 @@ export function quantizeCommand(): Command {
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
   ).argument("<model>", "ONNX file");
-  for (const schema of [commandOptions, preprocessOptions, runOptions]) addSchemaOptions(command, schema);
+  for (const schema of [commandOptions, preprocessOptions, imageOptions, runOptions]) addSchemaOptions(command, schema);
   return command;
 }
 
@@ -40,7 +38,12 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
   const options = parseSchemaOptions(runOptions, values);
   const { data, testData, out, engine, threads, resume } = parseSchemaOptions(commandOptions, values);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
-  const source = await openData(data, { seed: options.seed, ...(testData === undefined ? {} : { testData }) });
+  const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
+  const source = await openData(data, {
+    seed: options.seed,
+    images,
+    ...(testData === undefined ? {} : { testData }),
+  });
   const result = await quantizeFile({
     modelPath,
     source,

@@ -1,7 +1,7 @@
 // Batches ready for a model, one after another.
 
 import type { DType } from "../ir/dtype.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { castTensor } from "../ir/tensor.ts";
 import { type Augment, shiftOf } from "./augment.ts";
@@ -57,7 +57,7 @@ const printTensor = (value: Tensor | undefined): string =>
   value ? `${value.dtype} [${value.shape.join(", ")}]` : "absent";
 
 /** What is wrong with the samples that a dataset gave; `undefined` where nothing is. */
-function faultOf(dataset: Dataset, { inputs, labels }: Samples, count: number): string | undefined {
+function faultOf(dataset: Dataset, { inputs, labels, target }: Samples, count: number): string | undefined {
   for (const [name, { dtype, shape }] of dataset.inputs) {
     const given = printTensor(inputs.get(name));
     const expected = `${dtype} [${[count, ...shape].join(", ")}]`;
@@ -65,7 +65,12 @@ function faultOf(dataset: Dataset, { inputs, labels }: Samples, count: number): 
   }
   const given = printTensor(labels);
   const expected = `int64 [${count}]`;
-  return dataset.hasLabels && given !== expected ? `labels are ${given}; expected ${expected}.` : undefined;
+  if (dataset.hasLabels && given !== expected) return `labels are ${given}; expected ${expected}.`;
+  const { dtype, shape } = dataset.target ?? { dtype: "float32", shape: [] };
+  const wanted = `${dtype} [${[count, ...shape].join(", ")}]`;
+  return dataset.target && printTensor(target) !== wanted
+    ? `the target is ${printTensor(target)}; expected ${wanted}.`
+    : undefined;
 }
 
 function checkSamples(dataset: Dataset, samples: Samples, count: number): void {
@@ -78,17 +83,28 @@ function checkSamples(dataset: Dataset, samples: Samples, count: number): void {
 export const batchCount = (length: number, batchSize: number, dropLast = false): number =>
   dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
 
+async function readChecked(dataset: Dataset, indices: Int32Array): Promise<Samples> {
+  const samples = await dataset.read(indices);
+  checkSamples(dataset, samples, indices.length);
+  return samples;
+}
+
+/** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
   const { batchSize, preprocess, order = naturalOrder(dataset.length), augment, dropLast, start = 0 } = options;
   const prepare = new Map([...dataset.inputs].map(([name, type]) => [name, preparer(type, preprocess, augment)]));
   const count = batchCount(order.length, batchSize, dropLast);
+  const indicesOf = (index: number): Int32Array => order.slice(index * batchSize, (index + 1) * batchSize);
+  let next = start < count ? readChecked(dataset, indicesOf(start)) : undefined;
   for (let index = start; index < count; index++) {
-    const indices = order.slice(index * batchSize, (index + 1) * batchSize);
-    const samples = await dataset.read(indices);
-    checkSamples(dataset, samples, indices.length);
+    const indices = indicesOf(index);
+    const samples = await next;
+    assert(samples, "a batch was not read ahead");
+    next = index + 1 < count ? readChecked(dataset, indicesOf(index + 1)) : undefined;
+    next?.catch(() => undefined);
     const inputs = new Map(
       [...prepare].map(([name, prepareInput]) => [name, prepareInput(samples.inputs.get(name)!, indices)]),
     );
-    yield { index, indices, inputs, ...(samples.labels && { labels: samples.labels }) };
+    yield { ...samples, index, indices, inputs };
   }
 }

@@ -20,15 +20,29 @@ export interface Samples {
   readonly inputs: ReadonlyMap<string, Tensor>;
   /** int64 class indices of shape [samples]. */
   readonly labels?: Tensor;
+  /** What the model's output should be: of shape [samples, ...shape]. */
+  readonly target?: Tensor;
 }
 
 export interface Dataset {
   readonly name: string;
   readonly length: number;
   readonly inputs: ReadonlyMap<string, InputType>;
+  /** Whether samples have class indices. */
   readonly hasLabels: boolean;
+  /** Present where samples have tensors that the model's output should be, which the loss "mse" follows: of one sample. */
+  readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
+  /** Names of the classes, in the order of their indices. */
+  readonly classes?: readonly string[];
   /** The samples at these indices, in this order, in memory of their own. */
   read(indices: Int32Array): Samples | Promise<Samples>;
+}
+
+/** What a name of data stands for; either part may be missing. */
+export interface Splits {
+  readonly train?: Dataset;
+  readonly test?: Dataset;
+  readonly classes?: readonly string[];
 }
 
 export interface Source {

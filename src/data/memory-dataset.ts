@@ -1,4 +1,5 @@
 // A dataset whose samples lie in memory as tensors.
+import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { allocate, castTensor, sizeOf, tensor } from "../ir/tensor.ts";
@@ -30,7 +31,10 @@ function inputType({ dtype, shape }: Tensor): InputType {
   return { dtype, shape: shape.slice(1), ...(layout && { layout }) };
 }
 
-/** A dataset of tensors whose first axis counts the samples. */
+/**
+ * A dataset of tensors whose first axis counts the samples. Labels: whole numbers of shape [samples] are class indices;
+ * floats of any shape are what the model's output should be.
+ */
 export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>, labels?: Tensor): Dataset {
   const all = [...inputs, ...(labels ? [["labels", labels] as const] : [])];
   const [firstName, first] = all[0];
@@ -43,15 +47,18 @@ export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>,
         `${name}: "${firstName}" has ${first.shape[0]} samples, "${other}" has ${shape[0]}; the first axes must agree.`,
       );
   }
-  const classes = labels && classIndices(name, labels);
+  const target = labels && isFloat(labels.dtype) ? castTensor(labels, "float32") : undefined;
+  const classes = labels && !target ? classIndices(name, labels) : undefined;
   return {
     name,
     length: first.shape[0],
     inputs: new Map([...inputs].map(([input, value]) => [input, inputType(value)])),
     hasLabels: classes !== undefined,
+    ...(target && { target: { dtype: target.dtype, shape: target.shape.slice(1) } }),
     read: (indices) => ({
       inputs: new Map([...inputs].map(([input, value]) => [input, takeRows(value, indices)])),
       ...(classes && { labels: takeRows(classes, indices) }),
+      ...(target && { target: takeRows(target, indices) }),
     }),
   };
 }
@@ -61,7 +68,7 @@ function classIndices(name: string, labels: Tensor): Tensor {
   if ((labels.shape.length !== 1 && !flat) || !/^u?int/.test(labels.dtype)) {
     throw new FrostbitError(
       "BAD_DATA",
-      `${name}: labels are ${labels.dtype} [${labels.shape.join(", ")}]; expected class indices, whole numbers of shape [samples].`,
+      `${name}: labels are ${labels.dtype} [${labels.shape.join(", ")}]; expected class indices, whole numbers of shape [samples], or floats that the model's output should be.`,
     );
   }
   return { ...castTensor(labels, "int64"), shape: [labels.shape[0]] };

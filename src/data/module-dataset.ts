@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import type { Dataset, InputType, Samples } from "./dataset.ts";
+import type { Dataset, Samples } from "./dataset.ts";
 
 const dtype = z.enum(Object.keys(dtypes) as [DType, ...DType[]]);
 
@@ -25,6 +25,7 @@ const dataset = z.object({
   length: z.int().min(1),
   inputs: mapOf(inputType),
   hasLabels: z.boolean().optional(),
+  target: z.object({ dtype, shape: z.array(z.int().min(1)) }).exactOptional(),
 });
 
 const tensor = z.custom<Tensor>(
@@ -37,7 +38,7 @@ const tensor = z.custom<Tensor>(
     ArrayBuffer.isView(value.data),
   "expected a tensor { dtype, shape, data }",
 );
-const samples = z.object({ inputs: mapOf(tensor), labels: tensor.exactOptional() });
+const samples = z.object({ inputs: mapOf(tensor), labels: tensor.exactOptional(), target: tensor.exactOptional() });
 
 function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
   const result = schema.safeParse(value);
@@ -49,12 +50,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
 
 function parseDataset(value: unknown, file: string, split: string): Dataset {
   const where = `${file}: export "${split}"`;
-  const described: {
-    name?: string | undefined;
-    length: number;
-    inputs: ReadonlyMap<string, InputType>;
-    hasLabels?: boolean | undefined;
-  } = parse(dataset, value, where);
+  const described: z.output<typeof dataset> = parse(dataset, value, where);
   const { read } = value as { read?: unknown };
   if (typeof read !== "function")
     throw new FrostbitError("BAD_DATA", `${where}.read is ${typeof read}; expected a function.`);
@@ -63,6 +59,7 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
     length: described.length,
     inputs: described.inputs,
     hasLabels: described.hasLabels === true,
+    ...(described.target && { target: described.target }),
     read: async (indices) => {
       const result = parse(samples, await read.call(value, indices), `${where}.read()`) as Samples;
       if (result.labels && described.hasLabels === undefined)

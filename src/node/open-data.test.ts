@@ -1,8 +1,10 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { writeNpy } from "../data/npy.ts";
 import { preprocessPresets } from "../data/preprocess.ts";
 import { readSafetensors } from "../data/safetensors.ts";
@@ -67,6 +69,61 @@ describe("openData", () => {
     expect(toNumbers(labels!)).toEqual(Array.from({ length: 18 }, (_, i) => (rows[3 * i] / 3) % 4));
   });
 
+  test("floats as labels are what the model's output should be", async () => {
+    const dataset = await openTestData(`npy:${inFolder("y.npy")},${inFolder("x.npy")}`);
+    expect([dataset.hasLabels, dataset.target]).toEqual([false, { dtype: "float32", shape: [3] }]);
+    for await (const { target } of batches(dataset, { batchSize: 20, preprocess: preprocessPresets.none }))
+      expect(toNumbers(target!)).toEqual(Array.from({ length: 60 }, (_, i) => i));
+  });
+
+  test("files compressed with gzip are read as those they hold", async () => {
+    const bytes = await readFile(inFolder("x.npy"));
+    await writeFile(inFolder("packed.npy.gz"), gzipSync(bytes));
+    await mkdir(inFolder("packed"), { recursive: true });
+    await writeFile(inFolder("packed/data_batch_1.bin.gz"), gzipSync(new Uint8Array(3073 * 2).fill(3)));
+    const [plain, packed] = await Promise.all(
+      ["x.npy", "packed.npy.gz"].map((name) => openTestData(`npy:${inFolder(name)}`)),
+    );
+    const read = async (dataset: Dataset) => (await dataset.read(naturalOrder(20))).inputs.get("input");
+    expect(await read(packed)).toEqual(await read(plain));
+    expect((await openTestData(`cifar10:${inFolder("packed")}`)).length).toBe(2);
+    await writeFile(inFolder("cut.npy.gz"), gzipSync(bytes).subarray(0, 60));
+    await expect(openTestData(`npy:${inFolder("cut.npy.gz")}`)).rejects.toThrow(
+      /Cannot unpack ".*cut\.npy\.gz": unexpected end of file\. The gzip file is damaged or incomplete\./,
+    );
+  });
+
+  test("MNIST's files give images of one channel, compressed or not", async () => {
+    const header = (...sizes: number[]): number[] => [
+      0,
+      0,
+      8,
+      sizes.length,
+      ...sizes.flatMap((size) => [0, 0, 0, size]),
+    ];
+    const images = Uint8Array.from([...header(2, 2, 3), ...Array.from({ length: 12 }, (_, i) => i)]);
+    const labels = Uint8Array.from([...header(2), 7, 5]);
+    await mkdir(inFolder("mnist"), { recursive: true });
+    await writeFile(inFolder("mnist/train-images-idx3-ubyte.gz"), gzipSync(images));
+    await writeFile(inFolder("mnist/train-labels-idx1-ubyte"), labels);
+    await writeFile(inFolder("mnist/t10k-images.idx3-ubyte"), images.subarray(0, 20));
+    await writeFile(inFolder("mnist/t10k-labels.idx1-ubyte"), labels);
+    await expect(openData(`mnist:${inFolder("mnist")}`)).rejects.toThrow(
+      /t10k-images\.idx3-ubyte: \[2, 2, 3\] wants 12 bytes from byte 16 on, the file has 4\. Is it complete\?/,
+    );
+    await writeFile(inFolder("mnist/t10k-images.idx3-ubyte"), images);
+    const { train, test, heldOut } = await openData(`mnist:${inFolder("mnist")}`);
+    expect([train.length, test.length, heldOut]).toEqual([2, 2, false]);
+    const samples = await train.read(Int32Array.of(1));
+    expect(samples.inputs.get("image")).toEqual({
+      dtype: "uint8",
+      shape: [1, 1, 2, 3],
+      data: Uint8Array.of(6, 7, 8, 9, 10, 11),
+    });
+    expect(toNumbers(samples.labels!)).toEqual([5]);
+    await expect(openData(`mnist:${folder}`)).rejects.toThrow("has no MNIST files; expected train-images-idx3-ubyte");
+  });
+
   test("test data of its own holds nothing out", async () => {
     const text = `npy:${inFolder("x.npy")}`;
     const source = await openData(text, { testData: text });
@@ -94,7 +151,7 @@ describe("openData", () => {
 
   test("what cannot be opened is refused with what was expected", async () => {
     await expect(openData("cifar:x")).rejects.toThrow(
-      'data is "cifar:x"; expected "cifar10:DIR", "npy:INPUTS,LABELS" or "module:./file.js".',
+      'data is "cifar:x"; expected "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS" or "module:./file.js".',
     );
     await expect(openData("npy:a,b,c")).rejects.toThrow(
       'data "npy:a,b,c" names 3 files; expected inputs, and labels if there are any.',
@@ -103,8 +160,9 @@ describe("openData", () => {
       'Cannot read "/nowhere/x.npy": no such file or folder.',
     );
     await expect(openData("cifar10:/nowhere")).rejects.toThrow('Cannot read "/nowhere": no such file or folder.');
-    await expect(openData(`npy:${inFolder("y.npy")},${inFolder("x.npy")}`)).rejects.toThrow(
-      "labels are float32 [20, 3]; expected class indices",
+    await writeFile(inFolder("pairs.npy"), writeNpy(tensorOf("int32", [20, 2], new Int32Array(40))));
+    await expect(openData(`npy:${inFolder("x.npy")},${inFolder("pairs.npy")}`)).rejects.toThrow(
+      "labels are int32 [20, 2]; expected class indices",
     );
     await expect(openData(`module:${inFolder("bad.js")}`)).rejects.toThrow(/bad\.js: export "train"\.length: .*>=1/);
     await expect(openData(`module:${inFolder("none.js")}`)).rejects.toThrow("no such file or folder");
@@ -138,6 +196,11 @@ describe.skipIf(!real)("the real CIFAR-10 (FROSTBIT_DATA)", () => {
       expect(worst).toBeLessThan(1e-6);
       break;
     }
+  });
+
+  test("MNIST's test images are those that the reference model was trained for", async () => {
+    const { train, test: dataset } = await openData(`mnist:${real}/mnist`);
+    expect([train.length, dataset.length, dataset.inputs.get("image")?.shape]).toEqual([60000, 10000, [1, 28, 28]]);
   });
 
   test("a batch of 128 takes less than 10 ms", async () => {
