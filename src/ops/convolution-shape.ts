@@ -50,12 +50,14 @@ export interface Transposed {
 
 function transposedPads(node: Node, window: Window, full: readonly number[], outputs: readonly number[]): number[] {
   const totals = full.map((size, axis) => size - outputs[axis]);
-  if (totals.some((total) => total < 0))
+  if (totals.some((total, axis) => -total >= window.strides[axis]))
     throw unsupported(
       node,
       `output sizes ${printShape(outputs)} exceed the ${printShape(full)} that its window reaches.`,
     );
-  const pads = splitPads(totals, autoPad(node) === "SAME_UPPER" ? "end" : "begin");
+  // What the window does not reach at the end is padding of the output: the bias alone.
+  const padding = totals.map((total) => Math.max(0, total));
+  const pads = splitPads(padding, autoPad(node) === "SAME_UPPER" ? "end" : "begin");
   assert(pads.length === window.pads.length, `pads of ${node.name}`);
   return pads;
 }

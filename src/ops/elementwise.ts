@@ -231,6 +231,11 @@ export const ThresholdedRelu: OpDefinition = unary(({ dy, x, node, where, call, 
   where(call("Greater", x, of(numberAttribute(node, "alpha", 1))), dy, of(0)),
 );
 
+/** dx = dy where |x| > lambd, else 0 */
+export const Shrink: OpDefinition = unary(({ dy, x, node, where, call, of }) =>
+  where(call("Greater", call("Abs", x), of(numberAttribute(node, "lambd", 0.5))), dy, of(0)),
+);
+
 /** dx = dy · cos x */
 export const Sin: OpDefinition = unary(({ dy, x, mul, call }) => mul(dy, call("Cos", x)));
 
@@ -278,6 +283,7 @@ export const Ceil: OpDefinition = unaryWithoutGradient();
 /** Half to even. */
 export const Round: OpDefinition = unaryWithoutGradient();
 export const IsNaN: OpDefinition = unaryWithoutGradient(undefined, "bool");
+export const IsInf: OpDefinition = unaryWithoutGradient(undefined, "bool");
 export const Not: OpDefinition = unaryWithoutGradient((x) => (typeof x === "number" ? Number(!x) : undefined), "bool");
 
 export const Equal: OpDefinition = comparison((a, b) => a === b);

@@ -24,7 +24,7 @@ export function parseEquation(node: Node): Equation {
   return { inputs, output: right ?? implicitOutput(inputs) };
 }
 
-/** The size that each letter stands for. */
+/** The size that each letter stands for; sizes of 1 broadcast. */
 export function letterSizes<D extends Dim>(
   node: Node,
   { inputs, output }: Equation,
@@ -37,7 +37,11 @@ export function letterSizes<D extends Dim>(
     [...letters].forEach((letter, axis) => {
       const size = shapes[i][axis];
       const known = sizes.get(letter);
-      if (typeof known === "number" && typeof size === "number" && known !== size)
+      if (known === 1) {
+        sizes.set(letter, size);
+        return;
+      }
+      if (typeof known === "number" && typeof size === "number" && known !== size && size !== 1)
         throw mismatch(node, `axis "${letter}" has the sizes ${known} and ${size}.`);
       if (typeof known !== "number") sizes.set(letter, size);
     });

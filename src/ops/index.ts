@@ -1,5 +1,6 @@
 // Every operator that we know, collected from the family files; the keys are the type OpType.
 // A family file exports operator definitions and nothing else.
+import * as bitwise from "./bitwise.ts";
 import * as convolution from "./convolution.ts";
 import type { OpDefinition } from "./definition.ts";
 import * as elementwise from "./elementwise.ts";
@@ -11,10 +12,13 @@ import * as product from "./product.ts";
 import * as quantization from "./quantization.ts";
 import * as reduction from "./reduction.ts";
 import * as resize from "./resize.ts";
+import * as sampleNormalization from "./sample-normalization.ts";
 import * as shape from "./shape.ts";
+import * as trigonometric from "./trigonometric.ts";
 import * as update from "./update.ts";
 
 export const ops = {
+  ...bitwise,
   ...convolution,
   ...elementwise,
   ...indexing,
@@ -25,7 +29,9 @@ export const ops = {
   ...quantization,
   ...reduction,
   ...resize,
+  ...sampleNormalization,
   ...shape,
+  ...trigonometric,
   ...update,
 } satisfies Record<string, OpDefinition>;
 

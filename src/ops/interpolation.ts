@@ -38,7 +38,7 @@ function checked(node: Node, name: string, fallback: string, known: readonly str
 
 /** Refuses the forms of Resize that nothing here computes. */
 export function checkResize(node: Node): void {
-  checked(node, "mode", "nearest", ["nearest", "linear"]);
+  checked(node, "mode", "nearest", ["nearest", "linear", "cubic"]);
   checked(node, "coordinate_transformation_mode", "half_pixel", coordinateModes);
   checked(node, "nearest_mode", "round_prefer_floor", nearestModes);
   checked(node, "keep_aspect_ratio_policy", "stretch", ["stretch"]);
@@ -86,26 +86,60 @@ function nearest(mode: string, x: number): number {
 
 const clamp = (x: number, size: number): number => Math.min(Math.max(x, 0), size - 1);
 
+/** The input coordinates, perhaps outside the input, that make an output element, and their weights. */
+type Taps = readonly (readonly [coordinate: number, weight: number])[];
+
+type TapsOf = (x: number, size: number) => Taps;
+
+const linearTaps: TapsOf = (x, size) => {
+  const clamped = clamp(x, size);
+  const low = Math.floor(clamped);
+  return [
+    [low, 1 - (clamped - low)],
+    [low + 1, clamped - low],
+  ];
+};
+
+/** Keys' kernel of four taps (1981, eq. 4), `a` its slope at 1. */
+function cubicWeight(distance: number, a: number): number {
+  const d = Math.abs(distance);
+  if (d <= 1) return (a + 2) * d ** 3 - (a + 3) * d ** 2 + 1;
+  return d < 2 ? a * d ** 3 - 5 * a * d ** 2 + 8 * a * d - 4 * a : 0;
+}
+
+/** With `exclude_outside`, what lies outside the input has no weight and the rest makes up for it; else the border repeats. */
+function cubicTaps(node: Node): TapsOf {
+  const a = numberAttribute(node, "cubic_coeff_a", -0.75);
+  const excludes = numberAttribute(node, "exclude_outside", 0) === 1;
+  return (x, size) => {
+    const low = Math.floor(x);
+    const taps = [low - 1, low, low + 1, low + 2].map((at) => [at, cubicWeight(x - at, a)] as const);
+    if (!excludes) return taps;
+    const inside = taps.filter(([at]) => at >= 0 && at < size);
+    const total = inside.reduce((sum, [, weight]) => sum + weight, 0);
+    return inside.map(([at, weight]) => [at, weight / total] as const);
+  };
+}
+
+function tapsOf(node: Node): TapsOf {
+  const mode = stringAttribute(node, "mode", "nearest");
+  if (mode === "linear") return linearTaps;
+  if (mode === "cubic") return cubicTaps(node);
+  const nearestMode = stringAttribute(node, "nearest_mode", "round_prefer_floor");
+  return (x) => [[nearest(nearestMode, x), 1]];
+}
+
 export function interpolate(node: Node, axis: ResizeAxis): Interpolation {
   const { inputSize, outputSize } = axis;
   const coordinateMode = stringAttribute(node, "coordinate_transformation_mode", "half_pixel");
-  const isLinear = stringAttribute(node, "mode", "nearest") === "linear";
-  const nearestMode = stringAttribute(node, "nearest_mode", "round_prefer_floor");
+  const taps = tapsOf(node);
   const matrix = new Float64Array(outputSize * inputSize);
   const isOutside: boolean[] = [];
   for (let i = 0; i < outputSize; i++) {
     const x = inputCoordinate(coordinateMode, i, axis);
     isOutside.push(coordinateMode === "tf_crop_and_resize" && (x < 0 || x > inputSize - 1));
     if (isOutside[i]) continue;
-    const row = i * inputSize;
-    if (!isLinear) {
-      matrix[row + clamp(nearest(nearestMode, x), inputSize)] = 1;
-      continue;
-    }
-    const clamped = clamp(x, inputSize);
-    const low = Math.floor(clamped);
-    matrix[row + low] += 1 - (clamped - low);
-    matrix[row + clamp(low + 1, inputSize)] += clamped - low;
+    for (const [at, weight] of taps(x, inputSize)) matrix[i * inputSize + clamp(at, inputSize)] += weight;
   }
   return { matrix, isOutside };
 }

@@ -1,4 +1,4 @@
-// Resize: nearest and linear, in every coordinate mode.
+// Resize: nearest, linear and cubic, in every coordinate mode.
 
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -13,6 +13,8 @@ function scaledDim(context: InferContext, dim: Dim, axis: number, scale: number 
   if (typeof dim === "number" && scale !== undefined) return Math.floor(dim * scale + 1e-9);
   return scale === 1 ? dim : unknownDim(context.node, axis);
 }
+
+const tapsPerAxis: Readonly<Record<string, number>> = { linear: 2, cubic: 4 };
 
 /** dx = dy times the interpolation matrix, axis by axis */
 export const Resize: OpDefinition = {
@@ -57,7 +59,7 @@ export const Resize: OpDefinition = {
   cost: (inputs, [output], node) => ({
     multiplyAdds:
       sizeOf(output ?? []) *
-      (node.attributes["mode"] === "linear" ? 2 ** Math.max(0, (inputs[0]?.length ?? 2) - 2) : 1),
+      (tapsPerAxis[String(node.attributes["mode"])] ?? 1) ** Math.max(0, (inputs[0]?.length ?? 2) - 2),
   }),
 };
 

@@ -27,6 +27,10 @@ export const elementwiseExamples: readonly Example[] = [
   ...["Sin", "Cos", "LeakyRelu", "Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "ThresholdedRelu", "Gelu"].map(
     (op) => ofNormal(op),
   ),
+  ...["Tan", "Atan", "Sinh", "Cosh", "Asinh", "Shrink"].map((op) => ofNormal(op)),
+  ...["Asin", "Acos", "Atanh"].map((op) => ({ op, inputs: [tensorOf("float64", [4], [-0.9, -0.3, 0.2, 0.8])] })),
+  { op: "Acosh", inputs: [tensorOf("float64", [3], [1.2, 2, 7])] },
+  ofNormal("Shrink", { lambd: 0.25, bias: 0.125 }),
   { op: "Sqrt", inputs: [positive(3, 4)] },
   { op: "Log", inputs: [positive(3, 4)] },
   { op: "ReluGradient", inputs: [normal(3, 4), normal(3, 4)] },

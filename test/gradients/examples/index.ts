@@ -2,6 +2,7 @@
 import { elementwiseExamples } from "./elementwise.ts";
 import type { Example } from "./example.ts";
 import { indexingExamples } from "./indexing.ts";
+import { normalizationExamples } from "./normalization.ts";
 import { poolingExamples } from "./pooling.ts";
 import { reductionExamples } from "./reduction.ts";
 import { resizeExamples } from "./resize.ts";
@@ -10,6 +11,7 @@ import { shapeExamples } from "./shape.ts";
 export const examples: readonly Example[] = [
   ...elementwiseExamples,
   ...indexingExamples,
+  ...normalizationExamples,
   ...poolingExamples,
   ...reductionExamples,
   ...resizeExamples,

@@ -39,9 +39,24 @@ const linear = coordinateModes.flatMap((coordinate_transformation_mode): Example
   },
 ]);
 
+const cubic = [
+  {},
+  { exclude_outside: 1 },
+  { cubic_coeff_a: -0.5 },
+  { coordinate_transformation_mode: "align_corners" },
+].map(
+  (attributes): Example => ({
+    op: "Resize",
+    name: "up and down by scales",
+    inputs: [normal(1, 2, 6, 5), undefined, scales(1, 1, 0.6, 2.5)],
+    attributes: { mode: "cubic", ...attributes },
+  }),
+);
+
 export const resizeExamples: readonly Example[] = [
   ...nearest,
   ...linear,
+  ...cubic,
   {
     op: "Resize",
     name: "some axes",

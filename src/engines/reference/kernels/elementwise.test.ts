@@ -14,6 +14,7 @@ const random = createRandom(21);
 const ints = (...shape: number[]): Tensor => random.integerTensor("int64", shape, -9, 9);
 const halves = tensorOf("float32", [9], [-2.5, -1.5, -0.5, 0, 0.5, 1.5, 2.5, 3.2, -3.7]);
 const big = tensorOf("int64", [2, 1], [4, -3]);
+const bytes = tensorOf("uint8", [4], [0, 0x55, 0xaa, 0xff]);
 const mask = bool([2, 3], [0, 1, 1, 0, 0, 1]);
 const special = tensorOf("float32", [4], [Number.NaN, 1, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]);
 
@@ -33,6 +34,26 @@ const others: readonly Example[] = [
   ...["And", "Or", "Xor"].map((op) => ({ op, inputs: [mask, bool([3], [1, 0, 1])] })),
   { op: "Not", inputs: [mask] },
   { op: "IsNaN", inputs: [special] },
+  { op: "IsInf", inputs: [special] },
+  { op: "IsInf", inputs: [special], attributes: { detect_positive: 0 } },
+  ...["BitwiseAnd", "BitwiseOr", "BitwiseXor"].flatMap((op) => [
+    { op, name: "int64", inputs: [ints(2, 5), big] },
+    { op, name: "uint8", inputs: [bytes, tensorOf("uint8", [], [0x3c])] },
+  ]),
+  { op: "BitwiseNot", name: "int64", inputs: [ints(5)] },
+  { op: "BitwiseNot", name: "uint8", inputs: [bytes] },
+  ...["LEFT", "RIGHT"].flatMap((direction) => [
+    { op: "BitShift", name: "uint8", inputs: [bytes, tensorOf("uint8", [4], [0, 1, 3, 7])], attributes: { direction } },
+    {
+      op: "BitShift",
+      name: "uint64",
+      inputs: [
+        { dtype: "uint64" as const, shape: [2], data: BigUint64Array.of(2n ** 64n - 3n, 5n) },
+        tensorOf("uint64", [], [3]),
+      ],
+      attributes: { direction },
+    },
+  ]),
   { op: "Relu", name: "special values", inputs: [special] },
   { op: "Where", name: "int64", inputs: [mask, ints(2, 3), ints(1)] },
   { op: "Clip", name: "int64", inputs: [ints(6), tensorOf("int64", [], [-2]), tensorOf("int64", [], [3])] },

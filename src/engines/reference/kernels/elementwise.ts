@@ -3,69 +3,23 @@ import { type DType, isFloat } from "../../../ir/dtype.ts";
 import { FrostbitError } from "../../../ir/errors.ts";
 import { describeNode, type Node } from "../../../ir/graph.ts";
 import { roundHalfToEven } from "../../../ir/round.ts";
-import { allocate, sizeOf, type Tensor, toNumbers } from "../../../ir/tensor.ts";
+import { sizeOf, type Tensor, toNumbers } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
-import { broadcastOffsets, broadcastShape, given, take } from "../index-maps.ts";
+import { given, take } from "../index-maps.ts";
 import type { Kernel } from "../kernel.ts";
 import { asNumbers, fromNumbers, isBig } from "../numbers.ts";
 import { erf, sigmoid, softplus } from "../special-functions.ts";
-
-/** y = f(x); `prepare` reads the node's attributes once. */
-const unary =
-  (prepare: (node: Node) => (x: number) => number, dtype?: DType): Kernel =>
-  (inputs, node) => {
-    const x = given(inputs, 0);
-    const f = prepare(node);
-    const values = asNumbers(x);
-    const results = dtype || isBig(x) ? new Float64Array(values.length) : allocate(x.dtype, values.length);
-    for (let i = 0; i < values.length; i++) results[i] = f(values[i]);
-    return [fromNumbers(dtype ?? x.dtype, x.shape, results as Float64Array)];
-  };
-
-const plain = (f: (x: number) => number, dtype?: DType): Kernel => unary(() => f, dtype);
-
-interface Operands {
-  readonly shape: readonly number[];
-  /** Where each output element reads each input; `undefined` for an input of the output's shape. */
-  readonly offsets: readonly (Int32Array | undefined)[];
-}
-
-function align(inputs: readonly Tensor[]): Operands {
-  const shape = broadcastShape(inputs.map((input) => input.shape));
-  return { shape, offsets: inputs.map((input) => broadcastOffsets(input.shape, shape)) };
-}
-
-function applyNumbers(f: (a: number, b: number) => number, a: Tensor, b: Tensor, dtype: DType): Tensor {
-  const { shape, offsets } = align([a, b]);
-  const [x, y] = [asNumbers(a), asNumbers(b)];
-  const [xAt, yAt] = offsets;
-  const results = new Float64Array(sizeOf(shape));
-  for (let i = 0; i < results.length; i++) results[i] = f(x[xAt ? xAt[i] : i], y[yAt ? yAt[i] : i]);
-  return fromNumbers(dtype, shape, results);
-}
-
-function applyBig(f: (a: bigint, b: bigint) => bigint, a: Tensor, b: Tensor): Tensor {
-  const { shape, offsets } = align([a, b]);
-  const [x, y] = [a.data as BigInt64Array, b.data as BigInt64Array];
-  const [xAt, yAt] = offsets;
-  const data = allocate(a.dtype, sizeOf(shape)) as BigInt64Array;
-  for (let i = 0; i < data.length; i++) data[i] = f(x[xAt ? xAt[i] : i], y[yAt ? yAt[i] : i]);
-  return { dtype: a.dtype, shape, data };
-}
-
-type NumberFunction = (a: number, b: number) => number;
-type BigFunction = (a: bigint, b: bigint) => bigint;
-
-const binary =
-  (f: NumberFunction, big?: BigFunction): Kernel =>
-  (inputs) => {
-    const [a, b] = [given(inputs, 0), given(inputs, 1)];
-    return [big && isBig(a) && isBig(b) ? applyBig(big, a, b) : applyNumbers(f, a, b, a.dtype)];
-  };
-
-const predicate =
-  (f: (a: number, b: number) => boolean): Kernel =>
-  (inputs) => [applyNumbers((a, b) => Number(f(a, b)), given(inputs, 0), given(inputs, 1), "bool")];
+import {
+  align,
+  applyBig,
+  applyNumbers,
+  type BigFunction,
+  binary,
+  type NumberFunction,
+  plain,
+  predicate,
+  unary,
+} from "./pointwise.ts";
 
 const reduceInputs =
   (f: NumberFunction, big: BigFunction): Kernel =>
@@ -166,6 +120,21 @@ const thresholdedRelu = (node: Node): ((x: number) => number) => {
   return (x) => (x > alpha ? x : 0);
 };
 
+const isInf = (node: Node): ((x: number) => number) => {
+  const [positive, negative] = [
+    numberAttribute(node, "detect_positive", 1),
+    numberAttribute(node, "detect_negative", 1),
+  ];
+  return (x) =>
+    Number((x === Number.POSITIVE_INFINITY && positive !== 0) || (x === Number.NEGATIVE_INFINITY && negative !== 0));
+};
+
+const shrink = (node: Node): ((x: number) => number) => {
+  const bias = numberAttribute(node, "bias", 0);
+  const lambd = numberAttribute(node, "lambd", 0.5);
+  return (x) => (x < -lambd ? x + bias : x > lambd ? x - bias : 0);
+};
+
 const where: Kernel = (inputs) => {
   const [condition, a, b] = [given(inputs, 0), given(inputs, 1), given(inputs, 2)];
   const { shape, offsets } = align([condition, a, b]);
@@ -251,6 +220,7 @@ export const elementwiseKernels = {
   Mish: plain((x) => x * Math.tanh(softplus(x))),
   Gelu: unary(gelu),
   ThresholdedRelu: unary(thresholdedRelu),
+  Shrink: unary(shrink),
   Sin: plain(Math.sin),
   Cos: plain(Math.cos),
   Min: reduceInputs(Math.min, bigMin),
@@ -265,6 +235,7 @@ export const elementwiseKernels = {
   Ceil: plain(Math.ceil),
   Round: plain(roundHalfToEven),
   IsNaN: plain((x) => Number(Number.isNaN(x)), "bool"),
+  IsInf: unary(isInf, "bool"),
   Not: plain((x) => Number(x === 0), "bool"),
   Equal: predicate((a, b) => a === b),
   Greater: predicate((a, b) => a > b),

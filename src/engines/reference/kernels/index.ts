@@ -1,6 +1,7 @@
 // Every reference kernel; the compiler lists the operators that have none.
 import type { OpType } from "../../../ops/index.ts";
 import type { Kernel } from "../kernel.ts";
+import { bitwiseKernels } from "./bitwise.ts";
 import { convolutionKernels } from "./convolution.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { indexingKernels } from "./indexing.ts";
@@ -12,9 +13,11 @@ import { quantizationKernels } from "./quantization.ts";
 import { reductionKernels } from "./reduction.ts";
 import { resizeKernels } from "./resize.ts";
 import { shapeKernels } from "./shape.ts";
+import { trigonometricKernels } from "./trigonometric.ts";
 import { updateKernels } from "./update.ts";
 
 export const kernels: { readonly [Op in OpType]: Kernel } = {
+  ...bitwiseKernels,
   ...convolutionKernels,
   ...elementwiseKernels,
   ...indexingKernels,
@@ -26,5 +29,6 @@ export const kernels: { readonly [Op in OpType]: Kernel } = {
   ...reductionKernels,
   ...resizeKernels,
   ...shapeKernels,
+  ...trigonometricKernels,
   ...updateKernels,
 };

@@ -146,7 +146,36 @@ const InstanceNormalization: Kernel = ([x, scale, bias], node) => {
   return [fromFloat64(x.dtype, x.shape, y, node)];
 };
 
+const GroupNormalization: Kernel = ([x, scale, bias], node) => {
+  assert(x && scale && bias, "GroupNormalization lacks inputs");
+  const { channels, positions } = planesOf(x);
+  const length = (channels / numberAttribute(node, "num_groups", 1)) * positions;
+  const [factor, offset] = [scale, bias].map((input) => float64Of(input, node));
+  const channelOf = (i: number): number => Math.floor(i / positions) % channels;
+  const affine = (value: number, i: number): number => value * factor[channelOf(i)] + offset[channelOf(i)];
+  const { y } = normalizeGroups(float64Of(x, node), length, epsilonOf(node), affine);
+  return [fromFloat64(x.dtype, x.shape, y, node)];
+};
+
+const RMSNormalization: Kernel = ([x, scale], node) => {
+  assert(x && scale, "RMSNormalization without x or scale");
+  const axis = resolveAxis(node, numberAttribute(node, "axis", -1), x.shape.length);
+  const length = sizeOf(x.shape.slice(axis));
+  const factor = repeated(scale, length, node);
+  const data = float64Of(x, node);
+  const y = new Float64Array(data.length);
+  for (let start = 0; start < data.length; start += length) {
+    let squares = 0;
+    for (let i = start; i < start + length; i++) squares += data[i] ** 2;
+    const inverse = 1 / Math.sqrt(squares / length + epsilonOf(node));
+    for (let i = 0; i < length; i++) y[start + i] = data[start + i] * inverse * factor[i];
+  }
+  return [fromFloat64(x.dtype, x.shape, y, node)];
+};
+
 export const normalizationKernels = {
+  GroupNormalization,
+  RMSNormalization,
   BatchNormalization,
   BatchNormalizationTraining,
   BatchNormalizationTrainingGradient,

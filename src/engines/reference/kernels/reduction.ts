@@ -139,7 +139,10 @@ const einsum: Kernel = (inputs, node) => {
   const places = tensors.map(({ shape }, i) => {
     const strides = stridesOf(shape);
     const strideOf = (letter: string): number =>
-      [...equation.inputs[i]].reduce((total, own, axis) => total + (own === letter ? strides[axis] : 0), 0);
+      [...equation.inputs[i]].reduce(
+        (total, own, axis) => total + (own === letter && shape[axis] !== 1 ? strides[axis] : 0),
+        0,
+      );
     return offsetsOf(letters.map((letter) => steps(sizeOfLetter(letter), strideOf(letter))));
   });
   const shape = [...equation.output].map(sizeOfLetter);
