@@ -1,10 +1,26 @@
 // All changes of operators between the oldest opset that we read and the newest, in the order in which they apply.
+import { attention } from "./attention.ts";
 import { axesToInput } from "./axes.ts";
 import { inferenceOnly, spatial } from "./batch-normalization.ts";
 import { boundsToInputs } from "./clip.ts";
 import { toIdentity } from "./dropout.ts";
+import { toLetters, toMatMul } from "./einsum.ts";
+import {
+  castLike,
+  globalLpPool,
+  hardmax,
+  localResponseNormalization,
+  logOfSum,
+  lpNormalization,
+  lpPool,
+  meanVarianceNormalization,
+  perGroup,
+  swish,
+} from "./functions.ts";
 import { padsToInputs } from "./pad.ts";
+import { qLinearConv, qLinearMatMul } from "./quantized-operators.ts";
 import { asymmetric, emptyInputs } from "./resize.ts";
+import { rotaryEmbedding } from "./rotary-embedding.ts";
 import { toScatterElements } from "./scatter.ts";
 import { rangesToInputs } from "./slice.ts";
 import { flattened } from "./softmax.ts";
@@ -15,13 +31,26 @@ import { toResize } from "./upsample.ts";
 
 /** Operators that are not here mean in every opset from 7 to 24 what they mean in 24; their new attributes' defaults are the old meaning. */
 export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
+  Attention: [attention],
   BatchNormalization: [spatial, inferenceOnly],
+  CastLike: [castLike],
   Clip: [boundsToInputs],
   Dropout: [toIdentity],
+  Einsum: [toLetters, toMatMul],
+  GlobalLpPool: [globalLpPool],
+  GroupNormalization: [perGroup],
+  Hardmax: [flattened, hardmax],
+  LRN: [localResponseNormalization],
   LogSoftmax: [flattened],
+  LpNormalization: [lpNormalization],
+  LpPool: [lpPool],
+  MeanVarianceNormalization: [meanVarianceNormalization],
   Pad: [padsToInputs],
+  QLinearConv: [qLinearConv],
+  QLinearMatMul: [qLinearMatMul],
   ReduceL1: [axesToInput(18)],
   ReduceL2: [axesToInput(18)],
+  ReduceLogSum: [axesToInput(18), logOfSum],
   ReduceLogSumExp: [axesToInput(18)],
   ReduceMax: [axesToInput(18)],
   ReduceMean: [axesToInput(18)],
@@ -30,15 +59,21 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   ReduceSum: [axesToInput(13)],
   ReduceSumSquare: [axesToInput(18)],
   Resize: [asymmetric, emptyInputs],
+  RotaryEmbedding: [rotaryEmbedding],
   Scatter: [toScatterElements],
   Slice: [rangesToInputs],
   Softmax: [flattened],
   Split: [sizesToInput, countOutputs],
   Squeeze: [axesToInput(13)],
+  Swish: [swish],
   TopK: [countToInput],
   Unsqueeze: [axesToInput(13)],
   Upsample: [toResize],
 };
 
-/** Operators that are gone from the newest opset and that upgrading replaces. */
-export const upgradedOps: ReadonlySet<string> = new Set(["Dropout", "Scatter", "Upsample"]);
+/** Operators that are gone from the newest opset, or that are functions of others, and that upgrading replaces. */
+export const upgradedOps: ReadonlySet<string> = new Set([
+  ...["Attention", "CastLike", "Dropout", "GlobalLpPool", "Hardmax", "LRN", "LpNormalization", "LpPool"],
+  ...["MeanVarianceNormalization", "QLinearConv", "QLinearMatMul", "ReduceLogSum", "RotaryEmbedding", "Scatter"],
+  ...["Swish", "Upsample"],
+]);
