@@ -1,5 +1,6 @@
 // The graph that every pass, engine and method works on: plain read-only data.
 import type { DType } from "./dtype.ts";
+import type { HalfType } from "./half.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** A size: a number, or the name of a size that is known only when the graph runs. */
@@ -52,6 +53,8 @@ export interface Origin {
   readonly modelVersion: bigint;
   readonly docString: string;
   readonly metadata: ReadonlyMap<string, string>;
+  /** Inputs, outputs and constants that the file has in half precision; the graph has them in float32. */
+  readonly half?: ReadonlyMap<string, HalfType>;
 }
 
 export interface OnnxModel {

@@ -1,8 +1,10 @@
-// ONNX bytes → graph: decoded, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
+// ONNX bytes → graph: decoded, in float32 where it is half precision, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
 import { FrostbitError } from "../ir/errors.ts";
 import type { Dim, OnnxModel, ValueType } from "../ir/graph.ts";
+import { widened } from "../ir/half.ts";
 import { verifyGraph } from "../ir/verify.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
+import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { decodeModel } from "./decode-model.ts";
@@ -25,10 +27,11 @@ export interface ReadOptions {
 export function readOnnx(bytes: Uint8Array, { name, external }: ReadOptions): OnnxModel {
   return inFile(name, () => {
     const { graph, origin, declared } = decodeModel(bytes, external);
-    const upgraded = upgradeGraph(verifyGraph(graph), origin.opset);
+    const { graph: wide, half } = widenHalf(graph, declared);
+    const upgraded = upgradeGraph(verifyGraph(wide), origin.opset);
     const typed = inferTypes(upgraded);
     checkDeclared(declared, typed.values);
-    return { graph: removeDeadNodes(foldConstants(typed)), origin };
+    return { graph: removeDeadNodes(foldConstants(typed)), origin: half.size > 0 ? { ...origin, half } : origin };
   });
 }
 
@@ -46,7 +49,7 @@ function inFile<T>(name: string, read: () => T): T {
 function checkDeclared(declared: ReadonlyMap<string, ValueType>, values: ReadonlyMap<string, ValueType>): void {
   for (const [name, expected] of declared) {
     const actual = values.get(name);
-    if (!actual || (actual.dtype === expected.dtype && isSameShape(actual.shape, expected.shape))) continue;
+    if (!actual || (actual.dtype === widened(expected.dtype) && isSameShape(actual.shape, expected.shape))) continue;
     throw new FrostbitError(
       "BAD_MODEL",
       `output "${name}" is declared as ${printType(expected)}, but the graph computes ${printType(actual)}.`,

@@ -20,6 +20,7 @@ import { packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { narrowHalf } from "../passes/half-precision.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
 import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
@@ -57,11 +58,12 @@ const irVersions: ReadonlyMap<number, number> = new Map([
  * const bytes = writeOnnx(model, { opset: Math.max(model.origin.opset, 13) });
  */
 export function writeOnnx(
-  { graph, origin }: OnnxModel,
+  { graph: float, origin }: OnnxModel,
   { opset, externalData }: WriteOptions,
 ): Uint8Array<ArrayBuffer> {
   if (!Number.isInteger(opset) || opset < oldestOpset || opset > newestOpset)
     throw new FrostbitError("BAD_OPTION", `opset is ${opset}; expected ${oldestOpset} to ${newestOpset}.`);
+  const graph = origin.half ? narrowHalf(float, origin.half) : float;
   assert(graph.variables.length === 0, `writeOnnx of a graph with ${graph.variables.length} variables`);
   checkOperators(graph);
   checkSize(graph, externalData);

@@ -7,6 +7,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
+import { roundHalf } from "../passes/half-precision.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
 import type { Context } from "../training/context.ts";
 import type { QuantizeJob } from "./job.ts";
@@ -21,9 +22,10 @@ export interface Written {
 /** The model as a file, not yet verified. Also run before training, so that what cannot be written fails early. */
 export function writeModel(
   { origin }: Pick<OnnxModel, "origin">,
-  graph: Graph,
+  trained: Graph,
   { method, placement, storage }: RunOptions,
 ): Written {
+  const graph = origin.half ? roundHalf(trained, origin.half) : trained;
   if (method === "float") return { bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) };
   const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
   const exported = exportQdq(folded, origin, storage);

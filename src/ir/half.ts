@@ -1,0 +1,63 @@
+// Half precision: float16 and bfloat16 are held as their bits, and converted where they are read and written.
+import type { DType } from "./dtype.ts";
+import { assert } from "./errors.ts";
+import { roundHalfToEven } from "./round.ts";
+import { type Tensor, toNumbers } from "./tensor.ts";
+
+export type HalfType = "float16" | "bfloat16";
+
+export const isHalf = (dtype: unknown): dtype is HalfType => dtype === "float16" || dtype === "bfloat16";
+
+const float = new Float32Array(1);
+const word = new Uint32Array(float.buffer);
+
+function float16ToNumber(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return sign * (1024 + fraction) * 2 ** (exponent - 25);
+}
+
+/** Ties to even; beyond the largest finite number (65504) infinity. */
+function numberToFloat16(value: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  float[0] = value;
+  const sign = (word[0] >>> 16) & 0x8000;
+  const magnitude = Math.abs(value);
+  if (magnitude >= 65520) return sign | 0x7c00;
+  if (magnitude < 2 ** -14) return sign | roundHalfToEven(magnitude * 2 ** 24);
+  const exponent = ((word[0] >>> 23) & 0xff) - 127;
+  // A fraction that rounds up to 1024 carries into the exponent, as it should.
+  return sign | (((exponent + 15) << 10) + roundHalfToEven(magnitude * 2 ** (10 - exponent)) - 1024);
+}
+
+function bfloat16ToNumber(bits: number): number {
+  word[0] = bits << 16;
+  return float[0];
+}
+
+/** Ties to even. */
+function numberToBfloat16(value: number): number {
+  if (Number.isNaN(value)) return 0x7fc0;
+  float[0] = value;
+  return (word[0] + 0x7fff + ((word[0] >>> 16) & 1)) >>> 16;
+}
+
+const widen = { float16: float16ToNumber, bfloat16: bfloat16ToNumber };
+const narrow = { float16: numberToFloat16, bfloat16: numberToBfloat16 };
+
+/** The same numbers in float32, exactly; tensors of other types as they are. */
+export function widenTensor(t: Tensor): Tensor {
+  if (!isHalf(t.dtype)) return t;
+  return { dtype: "float32", shape: t.shape, data: Float32Array.from(t.data as Uint16Array, widen[t.dtype]) };
+}
+
+/** A float tensor rounded to half precision, as its bits. */
+export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
+  assert(t.dtype === "float32" || t.dtype === "float64", `narrowTensor of ${t.dtype}`);
+  return { dtype, shape: t.shape, data: Uint16Array.from(toNumbers(t), narrow[dtype]) };
+}
+
+export const widened = (dtype: DType): DType => (isHalf(dtype) ? "float32" : dtype);
