@@ -43,13 +43,20 @@ const flags = () => [
   ...headers(),
 ];
 
+/** Of files that are compiled for one instruction set alone. */
+const wider = { "weight-gradient.cpp": [...instructionSets.avx512, "-mavx512bf16"] };
+
 /** Object files with what makes them. */
 function objects() {
   const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".cpp"));
   const sets = process.arch === "x64" ? Object.entries(instructionSets) : [["generic", []]];
   return files.flatMap((file) => {
     const name = file.replaceAll("/", "-").slice(0, -".cpp".length);
-    const plain = { file: join(source, file), object: join(build, `${name}.o`), flags: [] };
+    const plain = {
+      file: join(source, file),
+      object: join(build, `${name}.o`),
+      flags: sets.length > 1 ? (wider[file] ?? []) : [],
+    };
     if (file !== "kernels.cpp") return [plain];
     return sets.map(([set, options]) => ({
       file: plain.file,

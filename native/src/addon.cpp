@@ -7,6 +7,7 @@
 
 #include "dnnl-compat.h"
 #include "program.h"
+#include "weight-gradient.h"
 
 namespace frostbit {
 namespace {
@@ -313,6 +314,7 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                            std::to_string(version->patch));
   result.Set("kernels", best_kernels().name);
+  result.Set("hasBfloat16", weight_gradient_kernels() != nullptr);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
   return result;
 }

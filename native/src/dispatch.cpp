@@ -2,21 +2,30 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "weight-gradient.h"
 
 namespace frostbit {
 
 namespace {
 
+#if defined(__x86_64__)
+/** Whether FROSTBIT_MAX_CPU_ISA is `set`. */
+bool is_limited_to(const char* set) {
+  const char* limit = std::getenv("FROSTBIT_MAX_CPU_ISA");
+  return limit && std::strcmp(limit, set) == 0;
+}
+
+bool has_avx512() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl") && !is_limited_to("generic") && !is_limited_to("avx2");
+}
+#endif
+
 const Kernels& choose() {
 #if defined(__x86_64__)
-  const char* limit = std::getenv("FROSTBIT_MAX_CPU_ISA");
-  const bool is_generic = limit && std::strcmp(limit, "generic") == 0;
-  const bool is_avx2 = is_generic || (limit && std::strcmp(limit, "avx2") == 0);
-  __builtin_cpu_init();
-  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (has_avx512 && !is_avx2) return kernels_avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !is_generic) return kernels_avx2;
+  if (has_avx512()) return kernels_avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !is_limited_to("generic")) return kernels_avx2;
 #endif
   return kernels_generic;
 }
@@ -26,6 +35,14 @@ const Kernels& choose() {
 const Kernels& best_kernels() {
   static const Kernels& chosen = choose();
   return chosen;
+}
+
+const WeightGradientKernels* weight_gradient_kernels() {
+#if defined(__x86_64__)
+  static const bool has_bfloat16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
+  if (has_bfloat16) return &weight_gradient_avx512_bf16;
+#endif
+  return nullptr;
 }
 
 }  // namespace frostbit

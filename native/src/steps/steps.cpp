@@ -7,7 +7,7 @@ MakeStep step_maker(const std::string& kernel) {
     StepMakers all;
     for (const auto& family :
          {elementwise_steps(), data_steps(), quantization_steps(), normalization_steps(), convolution_steps(),
-          product_steps(), reduction_steps(), pooling_steps(), update_steps()})
+          product_steps(), reduction_steps(), pooling_steps(), update_steps(), weight_gradient_steps()})
       all.insert(family.begin(), family.end());
     return all;
   }();

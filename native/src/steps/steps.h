@@ -14,6 +14,7 @@ StepMakers data_steps();
 StepMakers quantization_steps();
 StepMakers normalization_steps();
 StepMakers convolution_steps();
+StepMakers weight_gradient_steps();
 StepMakers product_steps();
 StepMakers reduction_steps();
 StepMakers pooling_steps();

@@ -38,8 +38,16 @@ export interface NativeAddon {
     steps: readonly NativeStep[],
     firstCommit: number,
   ) => NativeProgram;
-  /** oneDNN's version, and the instruction sets that our kernels and oneDNN use. */
-  readonly information: () => { readonly oneDnn: string; readonly kernels: string; readonly oneDnnKernels: string };
+  /**
+   * oneDNN's version, the instruction sets that our kernels and oneDNN use, and whether there are bfloat16 kernels of our own
+   * (`weightGradientBfloat16`).
+   */
+  readonly information: () => {
+    readonly oneDnn: string;
+    readonly kernels: string;
+    readonly oneDnnKernels: string;
+    readonly hasBfloat16: boolean;
+  };
 }
 
 const place = join("native", "build", "frostbit.node");
