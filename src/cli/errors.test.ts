@@ -14,8 +14,11 @@ describe("failures", () => {
     });
   });
 
-  test("an interruption exits with 130", () => {
-    expect(failureOf(new FrostbitError("ABORTED", "Stopped."), false).exitCode).toBe(130);
+  test("an interruption is no error: its message alone, exit code 130", () => {
+    expect(failureOf(new FrostbitError("ABORTED", "Stopped."), false)).toMatchObject({
+      message: "Stopped.",
+      exitCode: 130,
+    });
   });
 
   test("ours say so and exit with 70, the stack with --verbose", () => {

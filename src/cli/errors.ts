@@ -19,8 +19,8 @@ export function failureOf(error: unknown, verbose: boolean): Failure {
     return { message: "", exitCode: exitCodes.user, json: jsonOf("BAD_OPTION", error.message.replace(/^error: /, "")) };
   }
   if (error instanceof FrostbitError) {
-    const exitCode = error.code === "ABORTED" ? exitCodes.interrupted : exitCodes.user;
-    return { message: `error: ${error.message}${stack}`, exitCode, json: jsonOf(error.code, error.message) };
+    const [prefix, exitCode] = error.code === "ABORTED" ? ["", exitCodes.interrupted] : ["error: ", exitCodes.user];
+    return { message: `${prefix}${error.message}${stack}`, exitCode, json: jsonOf(error.code, error.message) };
   }
   const text = (error instanceof Error ? error.message : String(error)).replace(/[^.!?]$/, "$&.");
   const hint = verbose ? "" : " Run again with --verbose for the stack.";

@@ -73,6 +73,13 @@ export function limit(dataset: Dataset, count: number): Dataset {
       );
 }
 
+/** What to throw where labels are needed; `consequence` goes on after "so". */
+export const noLabels = ({ name }: Dataset, consequence: string): FrostbitError =>
+  new FrostbitError(
+    "BAD_DATA",
+    `Dataset "${name}" has no labels, so ${consequence} If a module gives the data and its labels, it must say hasLabels: true.`,
+  );
+
 const describeInputs = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");
 
 /**

@@ -1,15 +1,15 @@
 // Accuracy of a graph on an engine.
 import { batches } from "../data/batches.ts";
-import type { Dataset } from "../data/dataset.ts";
+import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
-import { assert, FrostbitError } from "../ir/errors.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Context } from "../training/context.ts";
 import { logitsOf } from "../training/loss.ts";
 import { withProgram } from "../training/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
-import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
+import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
 export const evaluationBatch = 250;
 
@@ -21,11 +21,7 @@ export async function evaluateGraph(
   context: Context,
   phase: string,
 ): Promise<Accuracy> {
-  if (!dataset.hasLabels)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Dataset "${dataset.name}" has no labels, so no accuracy can be measured on it. Give --test-data with labels.`,
-    );
+  if (!dataset.hasLabels) throw noLabels(dataset, "no accuracy can be measured on it. Give --test-data with labels.");
   const logits = logitsOf(graph);
   return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
     const score = emptyScore();
@@ -33,6 +29,7 @@ export async function evaluateGraph(
       const outputs = await program.run(batch.inputs, context.signal ? { signal: context.signal } : {});
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");
+      checkLabels(batch, dataset.name, scores.shape[1]);
       addScores(score, scores, batch.labels, false);
       const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
       context.onProgress?.({ phase, done: score.samples, total: dataset.length, note });

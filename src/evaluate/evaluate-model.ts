@@ -1,11 +1,11 @@
 // Accuracy and loss of a model file as it will be deployed.
 import { batches } from "../data/batches.ts";
-import type { Dataset } from "../data/dataset.ts";
+import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "./model-file.ts";
-import { type Accuracy, accuracyOf, addScores, emptyScore } from "./score.ts";
+import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
 export interface EvaluateOptions {
   readonly preprocess: Preprocess;
@@ -25,11 +25,7 @@ const defaultBatch = 256;
 /** Runs the whole dataset through a file's first output, which must hold class scores or probabilities. */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { preprocess, phase = "evaluate", signal, onProgress } = options;
-  if (!dataset.hasLabels)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Dataset "${dataset.name}" has no labels, so there is nothing to measure against. If a module gives it and its labels, add hasLabels: true.`,
-    );
+  if (!dataset.hasLabels) throw noLabels(dataset, "there is nothing to measure against.");
   const fixed = fixedBatch(file);
   const [output] = file.outputs.keys();
   const score = emptyScore();
@@ -44,6 +40,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
     classes = scores.shape[1];
     areProbabilities ??= rowsSumToOne(scores);
     assert(batch.labels, "batch without labels");
+    checkLabels(batch, dataset.name, classes);
     addScores(score, scores, batch.labels, areProbabilities);
     const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
     onProgress?.({ phase, done: score.samples, total: dataset.length, note });

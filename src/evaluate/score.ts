@@ -1,4 +1,5 @@
 // Top-1 accuracy and loss of class scores.
+import type { Batch } from "../data/batches.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 
@@ -19,21 +20,20 @@ export function argmax(values: ArrayLike<number>, start: number, count: number):
   return best - start;
 }
 
-/** Throws BAD_DATA naming the first label that is no class of a model with so many. */
-export function checkLabels(labels: Tensor, classes: number): void {
-  const bad = labels.data.findIndex((label) => !(Number(label) >= 0 && Number(label) < classes));
+/** Throws BAD_DATA naming the first label of a dataset's batch that is no class of a model with so many. */
+export function checkLabels({ labels, indices }: Batch, dataset: string, classes: number): void {
+  const bad = labels?.data.findIndex((label) => !(Number(label) >= 0 && Number(label) < classes)) ?? -1;
   if (bad >= 0)
     throw new FrostbitError(
       "BAD_DATA",
-      `Label ${labels.data[bad]} (sample ${bad} of its batch) is no class of the model, which has ${classes}: expected 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
+      `Label ${labels?.data[bad]} (sample ${indices[bad]} of "${dataset}") is no class of the model, which has ${classes}: expected 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
     );
 }
 
-/** Adds scores of shape [samples, classes] against int64 labels. `areProbabilities`: the model ends in a Softmax. */
+/** Adds scores of shape [samples, classes] against checked int64 labels. `areProbabilities`: the model ends in a Softmax. */
 export function addScores(score: Score, scores: Tensor, labels: Tensor, areProbabilities: boolean): void {
   const values = numbersOf(scores);
   const [samples, classes] = scores.shape;
-  checkLabels(labels, classes);
   for (let sample = 0; sample < samples; sample++) {
     const start = sample * classes;
     const label = Number(labels.data[sample]);

@@ -1,7 +1,7 @@
 // Trains the quantized model (or the float one) as the method and its options say.
 import { augmentations } from "../data/augment.ts";
 import { type Batch, batches } from "../data/batches.ts";
-import type { Dataset } from "../data/dataset.ts";
+import { type Dataset, noLabels } from "../data/dataset.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { checkLabels } from "../evaluate/score.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -15,10 +15,7 @@ import type { QuantizeJob } from "./job.ts";
 /** Throws BAD_DATA or BAD_OPTION where the data cannot train as the options say. */
 export function stepsPerEpoch({ options }: Pick<QuantizeJob, "options">, dataset: Dataset): number {
   if (options.loss === "cross-entropy" && !dataset.hasLabels)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Dataset "${dataset.name}" has no labels, which the cross-entropy loss needs. Give labels, or use --loss distill.`,
-    );
+    throw noLabels(dataset, "cross-entropy cannot be its loss. Use --loss distill, which needs none.");
   const steps = Math.floor(dataset.length / options.batch);
   if (steps > 0) return steps;
   throw new FrostbitError(
@@ -71,7 +68,7 @@ async function* trainingBatches(
       start: epoch === first ? from % perEpoch : 0,
     });
     for await (const batch of epochBatches) {
-      if (batch.labels) checkLabels(batch.labels, classes);
+      checkLabels(batch, dataset.name, classes);
       yield batch;
     }
   }

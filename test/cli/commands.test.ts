@@ -7,6 +7,7 @@ import { readNpy, writeNpy } from "../../src/data/npy.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
+import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "../support/close.ts";
 import { createRandom } from "../support/random.ts";
 import { type CliResult, runCli } from "../support/run-cli.ts";
@@ -27,7 +28,9 @@ beforeAll(async () => {
   await put("mlp.onnx", tinyMlp());
   const random = createRandom(5);
   await put("x.npy", writeNpy(random.tensor("float32", [5, 6])));
-  await put("far.npy", writeNpy(tensorOf("int64", [5], [0, 1, 7, 3, 0])));
+  await put("many.npy", writeNpy(random.tensor("float32", [300, 6])));
+  const far = Array.from({ length: 300 }, (_, i) => (i === 260 ? 7 : i % 4));
+  await put("far.npy", writeNpy(tensorOf("int64", [300], far)));
   await put("y.npy", writeNpy(tensorOf("int64", [5], [0, 1, 2, 3, 0])));
 });
 afterAll(() => rm(folder, { recursive: true }));
@@ -79,10 +82,16 @@ describe("evaluate", () => {
     expect((await run("evaluate", "conv.onnx", ...cifar, "--limit", "50")).stderr).not.toContain("near chance");
   });
 
-  test("a label that is no class of the model is refused with its sample", async () => {
-    const result = await run("evaluate", "mlp.onnx", "--data", "npy:x.npy,far.npy");
+  test("a label that is no class of the model is refused with its place in the data set", async () => {
+    const result = await run("evaluate", "mlp.onnx", "--data", "npy:many.npy,far.npy");
     expect(result.code).toBe(1);
-    expect(result.stderr).toMatch(/Label 7 \(sample 2 .* has 4/);
+    expect(result.stderr).toMatch(/Label 7 \(sample 260 of "npy many.npy"\) .* has 4/);
+  });
+
+  test("data without labels is refused, and a module told what it must say", async () => {
+    const result = await run("evaluate", "mlp.onnx", "--data", "npy:x.npy");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/"npy x.npy" has no labels, so there is nothing to measure .* hasLabels: true\.\n$/);
   });
 });
 
@@ -106,7 +115,7 @@ describe("Ctrl-C", () => {
     );
     const result = await runCli(["evaluate", "mlp.onnx", "--data", "module:slow.mjs"], folder, { signal: "SIGINT" });
     expect(result.code).toBe(130);
-    expect(result.stderr).toMatch(/Stopping after this step\. .*error: Stopped after \d+ of 25600 samples\./s);
+    expect(result.stderr).toMatch(/Stopping after this step\. .*\nStopped after \d+ of 25600 samples\./s);
   });
 });
 
@@ -165,6 +174,17 @@ describe("run", () => {
       "--json",
     );
     expect(result.json()).toMatchObject({ outputs: [{ name: "relu1", shape: [5, 16] }] });
+  });
+
+  test("what ONNX Runtime refuses while running is said once", async () => {
+    const build = buildOn();
+    const table = build.constant(tensorOf("float32", [4, 1], [1, 2, 3, 4]), "table");
+    const y = build.node("Gather", [table, build.input("i", { dtype: "int64", shape: ["n"] })], { axis: 0 }, "rows");
+    const { origin } = readOnnx(tinyMlp(), { name: "mlp.onnx" });
+    await put("gather.onnx", writeOnnx({ graph: build.graph([y]), origin }, { opset: 17 }));
+    const result = await run("run", "gather.onnx", "--input", "i=far.npy", "--engine", "onnxruntime");
+    expect(result.code).toBe(1);
+    expect(result.stderr).toMatch(/^error: ONNX Runtime failed while running: [^\n]*rows[^\n]*\n$/);
   });
 
   test("missing and unknown inputs are named", async () => {

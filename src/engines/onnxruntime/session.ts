@@ -51,7 +51,8 @@ async function open(ort: OrtModule, model: Uint8Array | string, options: Session
   const settings = {
     graphOptimizationLevel: optimization,
     executionMode: "sequential" as const,
-    logSeverityLevel: 3 as const,
+    // Fatal alone: what fails is thrown, with ONNX Runtime's reason in it.
+    logSeverityLevel: 4 as const,
     ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
     ...(extra ? { extra: { ...extra } } : {}),
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
