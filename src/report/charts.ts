@@ -112,14 +112,22 @@ export function lossChart(report: Report): Html {
 
 const accuracyNames = ["float", "ptq", "trained", "quantized", "deployed"] as const;
 
+/** From somewhat below the lowest value to above the highest, in whole steps. */
+function percentAxis(values: readonly number[]): { min: number; max: number; interval: number } {
+  const lowest = Math.min(...values);
+  const start = Math.max(0, lowest - (100 - lowest) / 2);
+  const interval = [1, 2, 5, 10].find((step) => (100 - start) / step <= 8) ?? 20;
+  const max = interval * Math.ceil(Math.max(...values) / interval);
+  return { min: interval * Math.floor(start / interval), max, interval };
+}
+
 export function accuracyChart({ top1 }: Report): Html {
   const names = accuracyNames.filter((name) => top1[name] !== null);
   const values = names.map((name) => top1[name] as number);
-  const lowest = Math.min(...values);
   return draw("accuracy", "Top-1 accuracy", 260, {
     grid,
     xAxis: categoryAxis(names),
-    yAxis: valueAxis("top-1 %", { min: Math.max(0, Math.floor(lowest - (100 - lowest) / 2)) }),
+    yAxis: valueAxis("%", percentAxis(values)),
     series: [bar("", values, (value) => value.toFixed(2), "top")],
   });
 }
@@ -178,11 +186,18 @@ export function sqnrChart({ layers }: Report): Html {
   });
 }
 
+const shareTrained = (layers: Report["layers"]): object => ({
+  name: "share of weights trained",
+  type: "bar",
+  data: layers.map(({ weights }) => (weights.all === 0 ? 0 : weights.trained / weights.all)),
+  barMaxWidth: 7,
+});
+
 const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
 
-/** Per layer: the mean importance of its channels relative to the most important layer, and the share of its weights that trained. */
-export function trainedChart({ layers }: Report): Html {
+/** Per layer: the mean importance of its channels relative to the most important layer, and what share of its weights trained. */
+export function trainedChart({ layers, training }: Report): Html {
   const importance = layers.map((layer) => mean(layer.importance));
   const most = Math.max(...importance, Number.MIN_VALUE);
   return draw("trained", "Importance and share trained per layer", layerHeight(layers.length) + 20, {
@@ -192,12 +207,7 @@ export function trainedChart({ layers }: Report): Html {
     yAxis: layerAxis(layers.map((layer) => layer.name)),
     series: [
       { name: "importance (relative)", type: "bar", data: importance.map((value) => value / most), barMaxWidth: 7 },
-      {
-        name: "share of weights trained",
-        type: "bar",
-        data: layers.map(({ weights }) => (weights.all === 0 ? 0 : weights.trained / weights.all)),
-        barMaxWidth: 7,
-      },
+      ...(training.steps > 0 ? [shareTrained(layers)] : []),
     ],
   });
 }

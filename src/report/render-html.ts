@@ -16,7 +16,7 @@ body { margin: 0 auto; max-width: 1120px; padding: 16px; background: var(--page)
 h1 { font-size: 1.5rem; margin: 8px 0; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 0 0 8px; }
 p { margin: 4px 0; } .muted { color: var(--muted); }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); margin: 16px 0; }
-.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); align-items: start; }
+.charts { columns: 2 420px; column-gap: 16px; } .charts .card { break-inside: avoid; margin: 0 0 16px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 12px; min-width: 0; }
 .tile strong { display: block; font-size: 1.4rem; font-variant-numeric: tabular-nums; }
 .note { border-left: 4px solid var(--series-2); padding: 4px 12px; margin: 8px 0; }
@@ -66,6 +66,11 @@ function charts(report: Report): Html {
     parts.push(
       chart("Loss", `Over ${grouped(training.samples)} samples, ${grouped(training.steps)} steps.`, lossChart(report)),
     );
+  if (layers.length > 0) {
+    const [title, more] =
+      training.steps > 0 ? ["What trained", ", and the share of its weights that trained"] : ["Importance", ""];
+    parts.push(chart(title, `Mean weight magnitude of a layer's channels${more}.`, trainedChart(report)));
+  }
   parts.push(chart("Size", "The files as they lie on disk.", sizeChart(report)));
   const latencies = html`<p>batch of 1</p>${latencyChart(report, "batch1")}<p>batch of 256</p>${latencyChart(report, "batch256")}`;
   parts.push(chart("Latency", "Median in ONNX Runtime.", latencies));
@@ -75,14 +80,6 @@ function charts(report: Report): Html {
         "Noise per layer",
         "Outputs of the exported file against the float model's; more is better.",
         sqnrChart(report),
-      ),
-    );
-  if (layers.length > 0)
-    parts.push(
-      chart(
-        "What trained",
-        "Mean weight magnitude of a layer's channels, and the share of its weights that trained.",
-        trainedChart(report),
       ),
     );
   return html`<div class="charts">${parts}</div>`;
