@@ -39,6 +39,8 @@ const headers = () => [
 const flags = () => [
   ...["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"],
   ...["-Wall", "-Wextra", "-Werror", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
+  // A worker thread may be terminated while a program runs: then there is nobody to throw at.
+  "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
   ...(process.env["FROSTBIT_SANITIZE"] ? ["-g", `-fsanitize=${process.env["FROSTBIT_SANITIZE"]}`] : []),
   ...headers(),
 ];

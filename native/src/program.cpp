@@ -1,5 +1,7 @@
 #include "program.h"
 
+#include <sys/mman.h>
+
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -22,14 +24,31 @@ size_t touched_bytes(const StepDescription& description) {
 }
 }  // namespace
 
-Memory::Memory(size_t bytes) : bytes_(bytes) {
-  const size_t rounded = (bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment;
-  data_ = static_cast<char*>(std::aligned_alloc(kAlignment, rounded));
+Memory::Memory(size_t bytes) : bytes_(bytes), reserved_((bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment) {
+  if (is_mapped()) {
+    void* const mapped = mmap(nullptr, reserved_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<char*>(mapped);
+    return;
+  }
+  data_ = static_cast<char*>(std::aligned_alloc(kAlignment, reserved_));
   if (!data_) throw std::bad_alloc();
-  std::memset(data_, 0, rounded);
+  std::memset(data_, 0, reserved_);
 }
 
-Memory::~Memory() { std::free(data_); }
+Memory::~Memory() {
+  if (is_mapped()) munmap(data_, reserved_);
+  else std::free(data_);
+}
+
+/** What is large goes back to the system at once; malloc would keep it. The address sanitizer watches what malloc gave. */
+bool Memory::is_mapped() const {
+#if defined(__SANITIZE_ADDRESS__)
+  return false;
+#else
+  return reserved_ >= 256 * 1024;
+#endif
+}
 
 Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
                  const std::vector<StepDescription>& steps, int64_t first_commit)

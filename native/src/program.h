@@ -30,7 +30,9 @@ class Memory {
   size_t bytes() const { return bytes_; }
 
  private:
-  size_t bytes_;
+  bool is_mapped() const;
+
+  size_t bytes_, reserved_;
   char* data_;
 };
 

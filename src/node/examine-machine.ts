@@ -1,7 +1,7 @@
 // What of this machine and installation matters: processor, instruction sets, versions, engines.
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
-import { loadAddon } from "../engines/native/addon.ts";
+import { describeAddon } from "../engines/native/addon.ts";
 import { loadOrt } from "../engines/onnxruntime/ort-module.ts";
 import { versions } from "./versions.ts";
 
@@ -56,8 +56,9 @@ async function examineOnnxRuntime(version: string): Promise<EngineState> {
 function examineNative(): EngineState {
   const name = "native";
   try {
-    const { oneDnn, kernels } = loadAddon().information();
-    return { name, available: true, detail: `oneDNN ${oneDnn}, our own kernels for ${kernels}` };
+    const { oneDnn, oneDnnKernels, kernels, path, origin } = describeAddon();
+    const detail = `oneDNN ${oneDnn} with ${oneDnnKernels}, own kernels with ${kernels}; ${origin}: ${path}`;
+    return { name, available: true, detail };
   } catch (error) {
     return { name, available: false, detail: error instanceof Error ? error.message : String(error) };
   }

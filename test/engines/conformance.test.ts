@@ -8,45 +8,14 @@ import { ownOps } from "../../src/engines/onnxruntime/lowerings/index.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createSession } from "../../src/engines/onnxruntime/session.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
-import { isFloat } from "../../src/ir/dtype.ts";
-import type { Graph } from "../../src/ir/graph.ts";
-import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
+import type { Tensor } from "../../src/ir/tensor.ts";
 import { opDefinition } from "../../src/ops/index.ts";
-import { buildOn } from "../../src/ops/infer.ts";
 import { type Example, titleOf } from "../gradients/examples/example.ts";
 import { examples } from "../gradients/examples/index.ts";
 import { type CloseOptions, expectClose } from "../support/close.ts";
 import { isNativeBuilt, notBuilt } from "../support/native.ts";
 import { engineExamples } from "./engine-examples.ts";
-
-interface Case {
-  readonly graph: Graph;
-  readonly inputs: ReadonlyMap<string, Tensor>;
-}
-
-const cast = (dtype: "float32" | "float64") => (input: Tensor | undefined) =>
-  input && isFloat(input.dtype) ? castTensor(input, dtype) : input;
-
-/** Scalars that are floats stay constants, as quantizers' bounds are; integers other than rows too, so that shapes are known. */
-function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dtype: "float32" | "float64"): Case {
-  const build = buildOn();
-  const fed = new Map<string, Tensor>();
-  const names = inputs.map(cast(dtype)).map((input, i) => {
-    if (!input) return undefined;
-    const isRows = ownOps.some((own) => own === op) && input.dtype === "int64";
-    const isBound = /^FakeQuantize/.test(op) && i >= inputs.length - 2 - Number(inputs.at(-1)?.dtype === "int64");
-    if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows)) return build.constant(input, `input${i}`);
-    fed.set(`input${i}`, input);
-    return build.input(`input${i}`, { dtype: input.dtype, shape: isRows ? ["rows"] : input.shape });
-  });
-  const results = build.nodes(
-    op,
-    names,
-    Array.from({ length: outputs }, () => true),
-    attributes,
-  );
-  return { graph: build.graph([...results]), inputs: fed };
-}
+import { type Case, caseOf, cast } from "./example-case.ts";
 
 type Run = (given: Case) => Promise<readonly Tensor[]>;
 

@@ -1,9 +1,6 @@
 // The addon, loaded when it is first used.
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
 import type { TypedArray } from "../../ir/dtype.ts";
-import { FrostbitError } from "../../ir/errors.ts";
+import { type FoundAddon, requireAddon } from "./find-addon.ts";
 
 /** Bytes that live outside JavaScript; plans refer to them. */
 export interface NativeMemory {
@@ -50,37 +47,18 @@ export interface NativeAddon {
   };
 }
 
-const place = join("native", "build", "frostbit.node");
+let loaded: { readonly addon: NativeAddon; readonly found: FoundAddon } | undefined;
 
-/** In the package or the working copy that this file belongs to, compiled or not. */
-function findAddon(): string | undefined {
-  let folder = import.meta.dirname;
-  while (folder !== dirname(folder)) {
-    const path = join(folder, place);
-    if (existsSync(path)) return path;
-    folder = dirname(folder);
-  }
-  return undefined;
-}
-
-const howToBuild =
-  'Build it in a clone of the project: apt-get install -y g++ libdnnl-dev && npm run build:native. Or use engine: "onnxruntime".';
-
-let loaded: NativeAddon | undefined;
-
-export function loadAddon(): NativeAddon {
-  loaded ??= requireAddon();
+/** Whatever was found is as old as this file, so that it has these names. */
+const load = (): NonNullable<typeof loaded> => {
+  loaded ??= requireAddon() as { addon: NativeAddon; found: FoundAddon };
   return loaded;
-}
+};
 
-function requireAddon(): NativeAddon {
-  const path = findAddon();
-  if (path === undefined)
-    throw new FrostbitError("ENGINE", `The native engine is not built (no ${place}). ${howToBuild}`);
-  try {
-    return createRequire(import.meta.url)(path) as NativeAddon;
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    throw new FrostbitError("ENGINE", `The native engine cannot be loaded (${reason}). ${howToBuild}`, { cause });
-  }
-}
+export const loadAddon = (): NativeAddon => load().addon;
+
+/** What `frostbit doctor` tells of it. */
+export const describeAddon = (): FoundAddon & ReturnType<NativeAddon["information"]> => ({
+  ...load().found,
+  ...load().addon.information(),
+});

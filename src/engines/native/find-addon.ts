@@ -1,0 +1,79 @@
+// Where the addon lies: what this clone built, else the optional package that brings it ready-made.
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { arch, platform } from "node:os";
+import { dirname, join } from "node:path";
+import { FrostbitError } from "../../ir/errors.ts";
+
+export interface FoundAddon {
+  readonly path: string;
+  readonly origin: "built here" | "package";
+}
+
+const built = join("native", "build", "frostbit.node");
+
+/** The package with the addon for this platform; made by `npm run prebuild`. */
+const addonPackage = `frostbit-native-${platform()}-${arch()}`;
+
+const packagedFor: ReadonlySet<string> = new Set(["frostbit-native-linux-x64"]);
+
+/** The folder of the package or clone that this file belongs to, compiled or not. */
+function ownFolder(): string {
+  let folder = import.meta.dirname;
+  while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
+  return folder;
+}
+
+const versionIn = (manifest: string): string =>
+  (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version;
+
+/** The one thing to do where there is no addon that works. */
+export function howToInstall(): string {
+  const own = ownFolder();
+  if (existsSync(join(own, "native", "src"))) return "apt-get install -y g++ libdnnl-dev && npm run build:native";
+  if (packagedFor.has(addonPackage)) return `npm install ${addonPackage}@${versionIn(join(own, "package.json"))}`;
+  return `build it in a clone of the project; there is no package for ${platform()} ${arch()}`;
+}
+
+/** Plans are an agreement between equal versions. */
+function checkVersion(manifest: string): void {
+  const [theirs, ours] = [versionIn(manifest), versionIn(join(ownFolder(), "package.json"))];
+  if (theirs === ours) return;
+  throw new FrostbitError(
+    "ENGINE",
+    `${addonPackage} is version ${theirs}; frostbit ${ours} needs the same. Install it: ${howToInstall()}`,
+  );
+}
+
+export function findAddon(): FoundAddon | undefined {
+  const local = join(ownFolder(), built);
+  if (existsSync(local)) return { path: local, origin: "built here" };
+  const require = createRequire(import.meta.url);
+  let manifest: string;
+  try {
+    manifest = require.resolve(`${addonPackage}/package.json`);
+  } catch {
+    return undefined;
+  }
+  checkVersion(manifest);
+  return { path: join(dirname(manifest), "frostbit.node"), origin: "package" };
+}
+
+export function requireAddon(): { readonly addon: unknown; readonly found: FoundAddon } {
+  const found = findAddon();
+  if (found === undefined)
+    throw new FrostbitError(
+      "ENGINE",
+      `The native engine is not installed: there is neither ${built} nor the package ${addonPackage}. Install it: ${howToInstall()}`,
+    );
+  try {
+    return { addon: createRequire(import.meta.url)(found.path), found };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
+    throw new FrostbitError(
+      "ENGINE",
+      `The native engine cannot be loaded from ${found.path}: ${reason}. Install it: ${howToInstall()}`,
+      { cause },
+    );
+  }
+}

@@ -1,0 +1,53 @@
+// Run as a process of its own: node --expose-gc growth.js COUNT. Compiles, runs and disposes of a training step 200 times, then COUNT times, and
+// prints the resident megabytes after each.
+import { buildOn, selectEngine, tensorOf } from "frostbit";
+
+const batch = 4;
+const zeros = (...shape) => tensorOf("float32", shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));
+
+/** One convolution, its weights' gradient and their update: arena, scratch, packed weights, oneDNN's primitives. */
+function trainingGraph() {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [batch, 16, 32, 32] });
+  const w = build.variable("w", { dtype: "float32", shape: [32, 16, 3, 3] });
+  const velocity = build.variable("velocity", { dtype: "float32", shape: [32, 16, 3, 3] });
+  const attributes = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], group: 1, kernel_shape: [3, 3] };
+  const y = build.node("Conv", [x, w], attributes);
+  const dw = build.node("ConvGradientWeight", [y, x], attributes);
+  const optimizer = { momentum: 0.9, weightDecay: 0 };
+  const [next, state] = build.nodes("SgdUpdate", [w, dw, velocity, build.scalar(0.1)], [true, true], optimizer);
+  build.update("w", next);
+  build.update("velocity", state);
+  return build.graph([build.node("ReduceSum", [y], { keepdims: 0 })], "step");
+}
+
+const engine = selectEngine("native");
+const graph = trainingGraph();
+const inputs = new Map([["x", zeros(batch, 16, 32, 32)]]);
+const initial = new Map([
+  ["w", zeros(32, 16, 3, 3)],
+  ["velocity", zeros(32, 16, 3, 3)],
+]);
+
+async function compileAndDispose(count) {
+  for (let i = 0; i < count; i++) {
+    const executable = await engine.compile(graph, { threads: 2 });
+    const variables = await engine.variables(initial);
+    await executable.bind(variables).run(inputs);
+    variables.dispose();
+    await executable.dispose();
+  }
+}
+
+async function residentMb() {
+  for (let i = 0; i < 4; i++) {
+    globalThis.gc();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  return process.memoryUsage().rss / 2 ** 20;
+}
+
+await compileAndDispose(200);
+const before = await residentMb();
+await compileAndDispose(Number(process.argv[2]));
+console.log(JSON.stringify({ before, after: await residentMb() }));

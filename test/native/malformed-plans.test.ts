@@ -1,0 +1,56 @@
+// Plans with wrong sizes, places, kinds and indices: each an error or a run, never the end of the process.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { serialize } from "node:v8";
+import { describe, expect, test, vi } from "vitest";
+import type { NativeAddon } from "../../src/engines/native/addon.ts";
+import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import { engineExamples } from "../engines/engine-examples.ts";
+import { caseOf } from "../engines/example-case.ts";
+import { titleOf } from "../gradients/examples/example.ts";
+import { examples } from "../gradients/examples/index.ts";
+import { addonPath, isNativeBuilt, notBuilt } from "../support/native.ts";
+import { createRecorder, type RecordedPlan } from "./recorded-plans.ts";
+
+const plans = vi.hoisted((): RecordedPlan[] => []);
+
+vi.mock("../../src/engines/native/addon.ts", async (importActual) => {
+  const actual = await importActual<{ loadAddon: () => NativeAddon }>();
+  return { ...actual, loadAddon: () => createRecorder(plans, actual.loadAddon()) };
+});
+
+async function recordPlans(): Promise<void> {
+  const engine = createNativeEngine();
+  for (const example of [...examples, ...engineExamples]) {
+    const { graph, inputs } = caseOf(example, "float32");
+    if (graph.nodes.some((node) => !engine.supports(node, graph))) continue;
+    const executable = await engine.compile(graph, { threads: 2 });
+    await executable.bind(await engine.variables(new Map())).run(inputs);
+    const last = plans.at(-1);
+    if (last) last.title = titleOf(example);
+  }
+}
+
+describe.skipIf(!isNativeBuilt)(`the addon${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("refuses or runs every malformed plan, and outlives it", async () => {
+    await recordPlans();
+    const folder = mkdtempSync(join(tmpdir(), "frostbit-plans-"));
+    try {
+      const file = join(folder, "plans");
+      writeFileSync(file, serialize(plans));
+      const script = join(import.meta.dirname, "mutate-plans.js");
+      const rounds = process.env["FROSTBIT_FUZZ_ROUNDS"] ?? "4";
+      const seed = process.env["FROSTBIT_FUZZ_SEED"] ?? "1";
+      const child = spawnSync(process.execPath, [script, addonPath, file, seed, rounds], { encoding: "utf8" });
+      const last = readFileSync(`${file}.last`, "utf8").trim();
+      expect([child.signal, child.status, child.stderr], `last change: ${last}`).toEqual([null, 0, ""]);
+      const { plans: ran, refused } = JSON.parse(child.stdout) as { plans: number; refused: number };
+      expect(ran).toBe(plans.length);
+      expect(refused).toBeGreaterThan(plans.length);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});

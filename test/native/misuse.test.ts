@@ -1,0 +1,88 @@
+// What nobody should do to the addon: each in a process of its own, which must live on to say what came of it.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { addonPath, isNativeBuilt, notBuilt } from "../support/native.ts";
+
+const run = promisify(execFile);
+
+async function outcomeOf(misuse: string): Promise<unknown> {
+  const script = join(import.meta.dirname, "misuse.js");
+  const { stdout, stderr } = await run(process.execPath, ["--expose-gc", script, addonPath, misuse]);
+  expect(stderr).toBe("");
+  return JSON.parse(stdout);
+}
+
+describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("a result's array that is detached or made shorter while the program runs", async () => {
+    const refused = "a result's array was changed during the run";
+    expect(await outcomeOf("detachedDuringARun")).toBe(refused);
+    expect(await outcomeOf("shrunkDuringARun")).toBe(refused);
+  });
+
+  test("shared and detached buffers, and what is no typed array", async () => {
+    const shared = "expected a typed array that is not shared";
+    const other = "expected a typed array";
+    expect(await outcomeOf("sharedAndDetachedBuffers")).toEqual([
+      ...[shared, shared, shared, shared, "nothing is written"],
+      ...[other, other, other],
+    ]);
+  });
+
+  test("objects of other kinds, and arguments that are none", async () => {
+    const memory = "expected a Memory";
+    const receiver = "Illegal invocation";
+    expect(await outcomeOf("objectsOfOtherKinds")).toEqual([
+      ...[memory, memory, memory, memory, receiver, receiver, receiver],
+      "Class constructors cannot be invoked without 'new'",
+      "from a getter",
+      "expected memories and steps",
+      "expected a number",
+      "out of memory",
+      "expected a number of bytes",
+      "expected results of a memory, an offset and an array",
+    ]);
+  });
+
+  test("a program that is collected while it runs", async () => {
+    expect(await outcomeOf("droppedDuringARun")).toBe(true);
+  });
+
+  test("a second run of a program that runs, and programs that share a memory", async () => {
+    expect(await outcomeOf("twiceAtOnce")).toEqual(["the program is running", true, true]);
+    expect(await outcomeOf("twoProgramsAtOnce")).toEqual([true, true, true, true]);
+  });
+
+  test("an abort during a run, after one and before any", async () => {
+    expect(await outcomeOf("aborted")).toEqual([true, true]);
+  });
+
+  test("worker threads that compute at once", async () => {
+    expect(await outcomeOf("workerThreads")).toEqual([3, 3, 3, true]);
+  });
+
+  test("worker threads that are terminated while their programs run", async () => {
+    expect(await outcomeOf("terminatedWorkers")).toEqual([5, true]);
+  });
+
+  test("the end of the process during a run", async () => {
+    expect(await outcomeOf("exitDuringARun")).toBe("leaving");
+  });
+
+  test("a system that gives it no more threads", async () => {
+    const script = join(import.meta.dirname, "misuse.js");
+    const command = `ulimit -v 8000000; exec "$0" "$@"`;
+    const { stdout } = await run("bash", ["-c", command, process.execPath, script, addonPath, "tooManyThreads"]);
+    expect(JSON.parse(stdout)).toBe("Resource temporarily unavailable");
+  });
+});
+
+describe.skipIf(!isNativeBuilt)(`memory${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("1,000 compilations and disposals leave the resident memory where it was", async () => {
+    const script = join(import.meta.dirname, "growth.js");
+    const { stdout } = await run(process.execPath, ["--expose-gc", script, "1000"]);
+    const { before, after } = JSON.parse(stdout) as { before: number; after: number };
+    expect(after - before, `${before} MB, then ${after} MB`).toBeLessThan(12);
+  }, 300_000);
+});
