@@ -4,10 +4,12 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
+import { entropyRange } from "../quantizers/observers/entropy.ts";
 import {
   addToHistogram,
   createHistogram,
   type Histogram,
+  movingAverage,
   mseLargest,
   mseRange,
   type ObserverName,
@@ -19,6 +21,7 @@ import {
   largestOfRows,
   type Qparams,
   type Range,
+  signedQparams,
   symmetricQparams,
 } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
@@ -45,12 +48,15 @@ export async function calibrate(
   const values = [...new Set(owners.map((site) => site.value))];
   const ranges = await observeRanges(graph, values, batches, options, context);
   const histograms =
-    options.observer === "min-max" ? undefined : await observeHistograms(graph, ranges, batches, options, context);
+    options.observer === "min-max" || options.observer === "moving-average"
+      ? undefined
+      : await observeHistograms(graph, ranges, batches, options, context);
   const result = new Map<string, Qparams>();
   for (const site of sites.weights) result.set(site.name, weightQparams(graph, site, options.observer));
   for (const site of owners) {
     const range = chooseRange(site, ranges, histograms, options.observer);
-    result.set(site.name, asymmetricQparams(range, site.bits, dtypeOf(graph, site.value), site.value));
+    const qparams = site.symmetric ? signedQparams : asymmetricQparams;
+    result.set(site.name, qparams(range, site.bits, dtypeOf(graph, site.value), site.value));
   }
   return result;
 }
@@ -80,7 +86,8 @@ function chooseRange(
   assert(range, `no range was observed for "${site.value}"`);
   const histogram = histograms?.get(site.value);
   if (!histogram || range.min === range.max) return range;
-  return observer === "mse" ? mseRange(histogram, site.bits) : percentileRange(histogram);
+  if (observer === "percentile") return percentileRange(histogram);
+  return (observer === "mse" ? mseRange : entropyRange)(histogram, site.bits, site.symmetric);
 }
 
 async function observeRanges(
@@ -100,7 +107,8 @@ async function observeRanges(
     values.forEach((value, i) => {
       const [min, max] = names[i].map((name) => numbersOf(outputs(name))[0]);
       const known = ranges.get(value) ?? { min, max };
-      ranges.set(value, { min: Math.min(known.min, min), max: Math.max(known.max, max) });
+      const joined = { min: Math.min(known.min, min), max: Math.max(known.max, max) };
+      ranges.set(value, options.observer === "moving-average" ? movingAverage(known, { min, max }) : joined);
     });
   });
   return ranges;

@@ -6,7 +6,7 @@ import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
-import { boundsOf, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { boundsOfActivations, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
  * packed: 4-bit and narrower weights in ONNX's 4-bit type. int8: carried in 8 bits. Activations, which no file stores, are
@@ -38,12 +38,11 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
 /** QuantizeLinear, a Clip where the bits do not fill the type, DequantizeLinear; the output keeps its name. */
 function quantizeNodes(quantizer: Quantizer, constants: Map<string, Tensor>): Node[] {
   const { bits, scale, value, output } = quantizer;
-  const { high } = boundsOf(bits, false);
-  const zeroPoint = `${quantizer.zeroPoint}:uint8`;
-  const trained = constants.get(quantizer.zeroPoint);
-  assert(trained, `zero point "${quantizer.zeroPoint}" is no constant`);
-  const rounded = Math.min(high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])));
-  constants.set(zeroPoint, tensorOf("uint8", [], [rounded]));
+  const symmetric = quantizer.zeroPoint === "";
+  const bounds = boundsOfActivations(bits, symmetric);
+  const type = symmetric ? "int8" : "uint8";
+  const zeroPoint = `${symmetric ? "symmetric_zero_point" : quantizer.zeroPoint}:${type}`;
+  constants.set(zeroPoint, tensorOf(type, [], [symmetric ? 0 : roundedZeroPoint(quantizer, constants)]));
   const integers = `${output}:integers`;
   const name = quantizer.node.name;
   const node = (op: string, inputs: readonly string[], to: string): Node => ({
@@ -56,12 +55,19 @@ function quantizeNodes(quantizer: Quantizer, constants: Map<string, Tensor>): No
   const isNarrow = bits < 8;
   const quantized = isNarrow ? `${integers}:wide` : integers;
   const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
-  if (isNarrow) result.push(node("Clip", [quantized, bound(constants, 0), bound(constants, high)], integers));
+  const [low, high] = [bounds.low, bounds.high].map((end) => () => bound(constants, type, end));
+  if (isNarrow) result.push(node("Clip", [quantized, low(), high()], integers));
   return [...result, node("DequantizeLinear", [integers, scale, zeroPoint], output)];
 }
 
-function bound(constants: Map<string, Tensor>, value: number): string {
-  const name = `uint8:${value}`;
-  constants.set(name, tensorOf("uint8", [], [value]));
+function roundedZeroPoint({ bits, zeroPoint }: Quantizer, constants: ReadonlyMap<string, Tensor>): number {
+  const trained = constants.get(zeroPoint);
+  assert(trained, `zero point "${zeroPoint}" is no constant`);
+  return Math.min(boundsOfActivations(bits, false).high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])));
+}
+
+function bound(constants: Map<string, Tensor>, type: "int8" | "uint8", value: number): string {
+  const name = `${type}:${value}`;
+  constants.set(name, tensorOf(type, [], [value]));
   return name;
 }

@@ -7,7 +7,7 @@ import { scalar, type Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import type { Qparams } from "./qparams.ts";
-import { boundsOf } from "./quantizer.ts";
+import { boundsOf, boundsOfActivations } from "./quantizer.ts";
 import type { Site, Sites } from "./sites.ts";
 
 /** `qparams`: by site name; those of weights have one scale per row. */
@@ -72,7 +72,7 @@ function quantizerNode(
   const owner = site.sameAs === undefined ? site : sites.activations.find((other) => other.value === site.sameAs);
   const found = owner && qparams.get(owner.name);
   assert(owner && found, `no qparams for site "${site.name}"`);
-  const { low, high } = boundsOf(site.bits, site.symmetric);
+  const { low, high } = (site.axis === undefined ? boundsOfActivations : boundsOf)(site.bits, site.symmetric);
   const zeroPoint = site.symmetric ? "" : add(`${owner.name}_zero_point`, found.zeroPoint);
   return {
     name: nameOf(`${site.name}_quantizer`),

@@ -3,7 +3,7 @@ import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { boundsOf } from "./quantizer.ts";
+import { boundsOf, boundsOfActivations } from "./quantizer.ts";
 
 export interface Qparams {
   /** Shape [] per tensor, [rows] per channel. */
@@ -18,6 +18,20 @@ export interface Range {
 
 /** EfQAT eq. 2, with 0 inside the range: scale = (max − min)/(2^b − 1), zeroPoint = round(−min/scale). */
 export function asymmetricQparams(range: Range, bits: number, dtype: DType, where: string): Qparams {
+  const { min, max } = checkedRange(range, where);
+  const scale = (max - min) / boundsOf(bits, false).high;
+  return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [roundHalfToEven(-min / scale) + 0]) };
+}
+
+/** scale = max(−min, max)/(2^(b−1) − 1), zeroPoint = 0. */
+export function signedQparams(range: Range, bits: number, dtype: DType, where: string): Qparams {
+  const { min, max } = checkedRange(range, where);
+  const scale = Math.max(-min, max) / boundsOfActivations(bits, true).high;
+  return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [0]) };
+}
+
+/** The range with 0 inside it; throws BAD_DATA where that is no range. */
+function checkedRange(range: Range, where: string): Range {
   const min = Math.min(range.min, 0);
   const max = Math.max(range.max, 0);
   if (!Number.isFinite(min) || !Number.isFinite(max))
@@ -30,8 +44,7 @@ export function asymmetricQparams(range: Range, bits: number, dtype: DType, wher
       "BAD_DATA",
       `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`,
     );
-  const scale = (max - min) / boundsOf(bits, false).high;
-  return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [roundHalfToEven(-min / scale) + 0]) };
+  return { min, max };
 }
 
 /** EfQAT eq. 4 per row: scale = max|w| / (2^(b−1) − 1); a row of zeros gets scale 1. */
@@ -39,6 +52,16 @@ export function symmetricQparams(largest: readonly number[], bits: number, dtype
   const { high } = boundsOf(bits, true);
   const scales = largest.map((value) => (value > 0 ? value / high : 1));
   return { scale: tensorOf(dtype, [scales.length], scales), zeroPoint: tensorOf(dtype, [], [0]) };
+}
+
+/** The same with scales rounded up to powers of two, so that the range still fits, and the zero point moved along. */
+export function powerOfTwoQparams({ scale, zeroPoint }: Qparams): Qparams {
+  const powers = Array.from(numbersOf(scale), (value) => 2 ** Math.ceil(Math.log2(value)));
+  const moved = Array.from(numbersOf(zeroPoint), (value) => roundHalfToEven((value * numbersOf(scale)[0]) / powers[0]));
+  return {
+    scale: tensorOf(scale.dtype, scale.shape, powers),
+    zeroPoint: tensorOf(zeroPoint.dtype, zeroPoint.shape, moved),
+  };
 }
 
 /** Calls `visit` for each element with the index of its row along `axis`. */

@@ -1,11 +1,16 @@
 // The one entry of every recipe: bits, placement, ranges, and the exceptions by layer.
 import { z } from "zod";
+import { observerNames } from "./observers/observer.ts";
 
 const bits = z.int().min(2).max(8);
 
 export const quantizeOptions = z.object({
   weights: bits.default(8).describe("Bits of the weights: symmetric, restricted range, one scale per output channel."),
-  activations: bits.default(8).describe("Bits of the activations: asymmetric, one scale per tensor."),
+  activations: bits.default(8).describe("Bits of the activations: one scale per tensor, asymmetric by default."),
+  symmetricActivations: z
+    .boolean()
+    .default(false)
+    .describe("Whether activations are signed with zero point 0, as some runtimes want them."),
   placement: z
     .enum(["inputs", "runtime"])
     .default("inputs")
@@ -13,9 +18,11 @@ export const quantizeOptions = z.object({
       "Which values have quantizers: the input and weight of each linear layer, or also what ONNX Runtime's integer kernels need between them: choose runtime for speed at 8 bits, inputs for accuracy at 4.",
     ),
   observer: z
-    .enum(["min-max", "percentile", "mse"])
+    .enum(observerNames)
     .default("min-max")
-    .describe("How a range is chosen from what was seen."),
+    .describe(
+      "How a range is chosen from what was seen: all of it (min-max), an average over batches (moving-average), all but 0.01 % (percentile), least squared error (mse) or least divergence (entropy). Weights: mse or max |w|.",
+    ),
   calibrationSamples: z.int().min(1).default(512).describe("Training samples that the ranges are taken from."),
   layers: z
     .record(

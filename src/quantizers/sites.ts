@@ -73,7 +73,7 @@ const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): S
     value: layer.input,
     readers: [layer.node.name],
     bits: bitsOf(layer, options).activations,
-    symmetric: false,
+    symmetric: options.symmetricActivations,
   }));
 
 /** Operators that ONNX Runtime runs on integers when what they read and write is quantized. */
@@ -135,15 +135,15 @@ function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: Qua
   const isRead = (value: string): boolean => (readers.get(value)?.length ?? 0) > 0;
   return [...chosen]
     .filter(([value]) => isRead(value))
-    .map(([value, bits]) => valueSite(value, bits, rangeSource(value)));
+    .map(([value, bits]) => valueSite(value, bits, rangeSource(value), options.symmetricActivations));
 }
 
-const valueSite = (value: string, bits: number, source: string): Site => ({
+const valueSite = (value: string, bits: number, source: string, symmetric: boolean): Site => ({
   name: value,
   value,
   readers: "all",
   bits,
-  symmetric: false,
+  symmetric,
   ...(source === value ? {} : { sameAs: source }),
 });
 

@@ -2,9 +2,16 @@
 
 import { roundHalfToEven } from "../../ir/round.ts";
 import type { Range } from "../qparams.ts";
-import { boundsOf } from "../quantizer.ts";
+import { type Bounds, boundsOf, boundsOfActivations } from "../quantizer.ts";
 
-export type ObserverName = "min-max" | "percentile" | "mse";
+export const observerNames = ["min-max", "moving-average", "percentile", "mse", "entropy"] as const;
+export type ObserverName = (typeof observerNames)[number];
+
+/** The range after another batch, of which each end moves a tenth of the way to the batch's. */
+export function movingAverage(range: Range, batch: Range): Range {
+  const follow = (end: number, seen: number): number => end + 0.1 * (seen - end);
+  return { min: follow(range.min, batch.min), max: follow(range.max, batch.max) };
+}
 
 /** Counts of equal bins over `range`. */
 export interface Histogram {
@@ -44,30 +51,49 @@ export function percentileRange(histogram: Histogram, share = 0.9999): Range {
   return { min: range.min + low * width, max: range.min + (high + 1) * width };
 }
 
+/** The range, with 0 inside it, and 99 ranges shrunk towards 0. */
+export const shrunkRanges = (range: Range): readonly Range[] =>
+  Array.from({ length: 100 }, (_, i) => ({
+    min: (Math.min(range.min, 0) * (100 - i)) / 100,
+    max: (Math.max(range.max, 0) * (100 - i)) / 100,
+  }));
+
+/** The integers that a range gives: those of its quantizer. */
+export interface Grid extends Bounds {
+  readonly scale: number;
+  readonly zeroPoint: number;
+}
+
+export function gridOf(range: Range, bits: number, symmetric: boolean): Grid {
+  const bounds = boundsOfActivations(bits, symmetric);
+  const scale = symmetric
+    ? Math.max(-range.min, range.max) / bounds.high
+    : (range.max - range.min) / (bounds.high - bounds.low);
+  return { ...bounds, scale, zeroPoint: symmetric ? 0 : roundHalfToEven(-range.min / scale) };
+}
+
+export const integerAt = ({ scale, zeroPoint, low, high }: Grid, x: number): number =>
+  Math.min(high, Math.max(low, roundHalfToEven(x / scale) + zeroPoint));
+
 /** Of 100 ranges shrunk towards 0, the one with the least squared error of the quantized values. */
-export function mseRange(histogram: Histogram, bits: number): Range {
-  const { range } = histogram;
-  let best = range;
+export function mseRange(histogram: Histogram, bits: number, symmetric = false): Range {
+  let best = histogram.range;
   let least = Number.POSITIVE_INFINITY;
-  for (let percent = 100; percent >= 1; percent--) {
-    const candidate = { min: (Math.min(range.min, 0) * percent) / 100, max: (Math.max(range.max, 0) * percent) / 100 };
-    const error = squaredError(histogram, candidate, bits);
+  for (const candidate of shrunkRanges(histogram.range)) {
+    const error = squaredError(histogram, gridOf(candidate, bits, symmetric));
     if (error < least) [least, best] = [error, candidate];
   }
   return best;
 }
 
-function squaredError({ range, counts }: Histogram, candidate: Range, bits: number): number {
-  const { high } = boundsOf(bits, false);
-  const scale = (candidate.max - candidate.min) / high;
+function squaredError({ range, counts }: Histogram, grid: Grid): number {
+  const { scale, zeroPoint } = grid;
   if (scale === 0) return Number.POSITIVE_INFINITY;
-  const zeroPoint = roundHalfToEven(-candidate.min / scale);
   const width = (range.max - range.min) / counts.length;
   let error = 0;
   for (let bin = 0; bin < counts.length; bin++) {
     const x = range.min + (bin + 0.5) * width;
-    const q = Math.min(high, Math.max(0, roundHalfToEven(x / scale) + zeroPoint));
-    error += counts[bin] * (x - (q - zeroPoint) * scale) ** 2;
+    error += counts[bin] * (x - (integerAt(grid, x) - zeroPoint) * scale) ** 2;
   }
   return error;
 }

@@ -1,0 +1,59 @@
+import { describe, expect, test } from "vitest";
+import { createRandom } from "../../../test/support/random.ts";
+import { roundHalfToEven } from "../../ir/round.ts";
+import { entropyRange } from "./entropy.ts";
+import { addToHistogram, createHistogram, gridOf, integerAt, movingAverage, mseRange } from "./observer.ts";
+
+const random = createRandom(4);
+const histogramOf = (values: readonly number[]) => {
+  const histogram = createHistogram({ min: Math.min(...values), max: Math.max(...values) });
+  addToHistogram(histogram, values);
+  return histogram;
+};
+const normal = Array.from({ length: 20_000 }, () => random.normal());
+
+describe("observers", () => {
+  test("a moving average goes a tenth of the way at each batch", () => {
+    const first = { min: -1, max: 2 };
+    expect(movingAverage(first, { min: -2, max: 2 })).toEqual({ min: -1.1, max: 2 });
+    const steady = Array.from({ length: 100 }, () => ({ min: -3, max: 7 })).reduce(movingAverage, first);
+    expect(steady.min).toBeCloseTo(-3, 3);
+    expect(steady.max).toBeCloseTo(7, 3);
+  });
+
+  test("entropy leaves out a few far values, and keeps what is evenly spread", () => {
+    const { max } = entropyRange(histogramOf([...normal.map(Math.abs), 40]), 4);
+    expect(max).toBeGreaterThan(2);
+    expect(max).toBeLessThan(12);
+    const even = Array.from({ length: 20_000 }, (_, i) => i / 20_000);
+    expect(entropyRange(histogramOf(even), 4).max).toBeGreaterThan(0.97);
+  });
+
+  test("entropy of a range whose levels are its bins is that range", () => {
+    const levels = Array.from({ length: 16 }, (_, level) => Array.from({ length: level + 1 }, () => level)).flat();
+    expect(entropyRange(histogramOf(levels), 4)).toEqual({ min: 0, max: 15 });
+  });
+
+  test.each([false, true])("mse chooses the range of least squared error, symmetric: %s", (symmetric) => {
+    const values = [...normal.slice(0, 4000).map(Math.abs), 9];
+    const errorOf = (range: { min: number; max: number }): number => {
+      const [low, high] = symmetric ? [-8, 7] : [0, 15];
+      const scale = symmetric ? Math.max(-range.min, range.max) / 7 : (range.max - range.min) / 15;
+      const zeroPoint = symmetric ? 0 : roundHalfToEven(-range.min / scale);
+      return values.reduce((sum, x) => {
+        const q = Math.min(high, Math.max(low, roundHalfToEven(x / scale) + zeroPoint));
+        return sum + (x - (q - zeroPoint) * scale) ** 2;
+      }, 0);
+    };
+    const chosen = mseRange(histogramOf(values), 4, symmetric);
+    expect(errorOf(chosen)).toBeLessThan(errorOf({ min: 0, max: 9 }));
+    for (const share of [0.8, 0.9, 1.1, 1.2])
+      expect(errorOf(chosen)).toBeLessThan(1.02 * errorOf({ min: 0, max: chosen.max * share }));
+  });
+
+  test("a symmetric grid has zero point 0 and the whole signed range", () => {
+    const grid = gridOf({ min: -1, max: 3.5 }, 4, true);
+    expect(grid).toEqual({ low: -8, high: 7, scale: 0.5, zeroPoint: 0 });
+    expect([-9, -1, 0.3, 9].map((x) => integerAt(grid, x))).toEqual([-8, -2, 1, 7]);
+  });
+});
