@@ -216,7 +216,7 @@ void sgd(const float* w, const float* g, const float* velocity, float* new_w, fl
 
 void adam(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m, float* new_v,
           int64_t count, Kernels::Adam settings) {
-  const auto [rate, correction, beta1, rest1, beta2, rest2, epsilon, decay] = settings;
+  const auto [rate, correction, beta1, rest1, beta2, rest2, epsilon, decay, keep] = settings;
   FROSTBIT_LOOP
   for (int64_t i = 0; i < count; i++) {
     const float gradient = g[i] + decay * w[i];
@@ -224,7 +224,7 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
     const float second = beta2 * v[i] + rest2 * gradient * gradient;
     new_m[i] = first;
     new_v[i] = second;
-    new_w[i] = w[i] - rate * first / (sqrtf(second) / correction + epsilon);
+    new_w[i] = keep * w[i] - rate * first / (sqrtf(second) / correction + epsilon);
   }
 }
 

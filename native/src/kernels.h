@@ -43,8 +43,8 @@ struct Kernels {
   void (*sgd)(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
               float rate, float momentum, float decay);
   struct Adam {
-    /** rest1 and rest2 are 1 − beta1 and 1 − beta2, which float32 cannot subtract. */
-    float rate, correction, beta1, rest1, beta2, rest2, epsilon, decay;
+    /** rest1 and rest2 are 1 − beta1 and 1 − beta2, which float32 cannot subtract; keep is what decoupled decay leaves of w. */
+    float rate, correction, beta1, rest1, beta2, rest2, epsilon, decay, keep;
   };
   void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m,
                float* new_v, int64_t count, Adam settings);

@@ -196,6 +196,7 @@ export function parseSchemaOptions<Schema extends z.ZodObject>(
     const name = String(issue.path[0]);
     const field = fields.find(([key]) => key === name);
     const value = given[name];
+    if (issue.code === "custom") return `${flagOf(name)} ${issue.message}`;
     if (value === undefined) return `${flagOf(name)} is missing${field ? purposeOf(field[1]) : ""}`;
     return `${flagOf(name)} is ${String(value)}; ${field ? expectedOf(field[1].core, issue.message) : issue.message}`;
   });

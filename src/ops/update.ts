@@ -37,7 +37,7 @@ export const SgdUpdate: OpDefinition = {
   cost: costOfGradient(3),
 };
 
-/** PyTorch's Adam, with weight decay as L2; with rows, `step` counts per row. */
+/** PyTorch's Adam, with weight decay as L2, or as in AdamW where `decoupled` is 1; with rows, `step` counts per row. */
 export const AdamUpdate: OpDefinition = {
   infer: (context) => {
     const w = checkShapes(context, [2, 3], 6);

@@ -49,7 +49,7 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
         step,
         samples: (step + 1) * options.batch,
         loss,
-        learningRate: options.lr * scheduleFactor(options.schedule, step, losses.length),
+        learningRate: options.lr * scheduleFactor(options, step, losses.length),
       })),
       blocks: shareOf("blocks"),
       weights: shareOf("weights"),

@@ -2,30 +2,40 @@
 import { z } from "zod";
 import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
-import { trainingOptions } from "../training/options.ts";
+import { trainingConflicts, trainingOptions } from "../training/options.ts";
 
-export const runOptions = z.object({
-  method: z
-    .enum(["ptq", "efqat", "qat", "float"])
-    .default("efqat")
-    .describe(
-      "ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers.",
-    ),
-  ...quantizeOptions.shape,
-  ...efqatOptions.shape,
-  ...trainingOptions.shape,
-  storage: z
-    .enum(["packed", "int8"])
-    .default("packed")
-    .describe(
-      "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
-    ),
-  seed: z
-    .int()
-    .min(0)
-    .default(0)
-    .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
-  limit: z.int().positive().optional().describe("Use at most this many samples of the training and of the test data."),
-});
+export const runOptions = z
+  .object({
+    method: z
+      .enum(["ptq", "efqat", "qat", "float"])
+      .default("efqat")
+      .describe(
+        "ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers.",
+      ),
+    ...quantizeOptions.shape,
+    ...efqatOptions.shape,
+    ...trainingOptions.shape,
+    storage: z
+      .enum(["packed", "int8"])
+      .default("packed")
+      .describe(
+        "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
+      ),
+    seed: z
+      .int()
+      .min(0)
+      .default(0)
+      .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
+    limit: z
+      .int()
+      .positive()
+      .optional()
+      .describe("Use at most this many samples of the training and of the test data."),
+  })
+  .superRefine((options, context) => {
+    if (options.method === "ptq") return;
+    for (const { option, message } of trainingConflicts(options))
+      context.addIssue({ code: "custom", path: [option], message });
+  });
 
 export type RunOptions = z.infer<typeof runOptions>;

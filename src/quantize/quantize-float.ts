@@ -8,6 +8,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
+import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import { findSites, type Sites } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
@@ -40,5 +41,8 @@ export async function quantizeFloat(
       yield batch.inputs;
   }
   const observed = { observer: options.observer, calibrationSamples: count };
-  return insertQuantizers(float, sites, await calibrate(float, sites, calibrationBatches, observed, context));
+  const qparams = await calibrate(float, sites, calibrationBatches, observed, context);
+  const isPowers = options.method !== "ptq" && options.qparamTraining === "tqt";
+  const chosen = isPowers ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)])) : qparams;
+  return insertQuantizers(float, sites, chosen);
 }

@@ -10,6 +10,7 @@ import { methods } from "../methods/index.ts";
 import type { Context } from "../training/context.ts";
 import { type TrainingResult, train } from "../training/loop.ts";
 import { classesOf } from "../training/loss.ts";
+import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import type { QuantizeJob } from "./job.ts";
 
 /** Throws BAD_DATA or BAD_OPTION where the data cannot train as the options say. */
@@ -34,7 +35,7 @@ export async function trainModel(
 ): Promise<TrainingResult> {
   const { options } = job;
   const perEpoch = stepsPerEpoch(job, dataset);
-  return train(
+  const result = await train(
     {
       model: start,
       ...(options.loss === "distill" ? { teacher: float } : {}),
@@ -46,7 +47,28 @@ export async function trainModel(
     },
     context,
   );
+  return { ...result, model: await withStatisticsAnew(job, result.model, dataset, perEpoch, context) };
 }
+
+/** With `reestimateStatistics`, statistics of unchanged training samples in a seeded order of their own. */
+async function withStatisticsAnew(
+  { options, preprocess }: QuantizeJob,
+  model: Graph,
+  dataset: Dataset,
+  perEpoch: number,
+  context: Context,
+): Promise<Graph> {
+  const count = Math.min(Math.ceil(options.reestimateStatistics / options.batch), perEpoch);
+  if (count === 0) return model;
+  const order = shuffledOrder(dataset.length, options.seed, statisticsEpoch).slice(0, count * options.batch);
+  async function* inputs(): AsyncGenerator<Batch["inputs"]> {
+    for await (const batch of batches(dataset, { batchSize: options.batch, preprocess, order })) yield batch.inputs;
+  }
+  return reestimateStatistics(model, options.batch, inputs(), count * options.batch, context);
+}
+
+/** The epoch that the order of re-estimation is drawn for: none that trains, nor calibration's. */
+const statisticsEpoch = -2;
 
 /** Full batches from step `from` on, epoch after epoch, each in an order of its own. */
 async function* trainingBatches(

@@ -12,8 +12,16 @@ import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from
 import { labelsInput } from "./loss.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { TrainingOptions } from "./options.ts";
+import { qparamOptionsOf, qparamRateOf } from "./qparam-training.ts";
 import { scheduleFactor } from "./schedule.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "./step.ts";
+import {
+  buildStep,
+  learningRateInput,
+  type PlanShape,
+  qparamLearningRateInput,
+  type Step,
+  type StepOptions,
+} from "./step.ts";
 import { compileOptions } from "./with-program.ts";
 
 /** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
@@ -59,7 +67,7 @@ export async function train(job: TrainingJob, context: Context): Promise<Trainin
     const model = await withTrainedValues(job.model, run.variables);
     return { model, losses: run.losses, trainedSteps: run.trainedSteps, stepSeconds: run.stepSeconds };
   } finally {
-    await run.compiled?.executable.dispose();
+    await release(run);
     run.variables.dispose();
   }
 }
@@ -67,8 +75,10 @@ export async function train(job: TrainingJob, context: Context): Promise<Trainin
 interface Compiled {
   readonly key: string;
   readonly step: Step;
-  readonly executable: Executable;
+  readonly executables: readonly Executable[];
   readonly program: Program;
+  /** Steps by the gradients of the parts, where a batch has several. */
+  readonly apply: Program | undefined;
 }
 
 interface Run {
@@ -123,30 +133,44 @@ function constantOf(graph: Graph, name: string): Tensor {
   return value;
 }
 
-/** Another choice of rows compiles nothing; another choice of layers does, after the old program is gone. */
-async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
-  const shape = shapeOfPlan(run.plan);
-  const key = JSON.stringify([...shape]);
-  if (run.compiled?.key === key) return;
-  await run.compiled?.executable.dispose();
+async function release(run: Run): Promise<void> {
+  for (const executable of run.compiled?.executables ?? []) await executable.dispose();
   run.compiled = undefined;
+}
+
+/** Another choice of rows compiles nothing; another choice of layers, or statistics that freeze, do, after the old program is gone. */
+async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
   const { job, context } = run;
-  const { options } = job;
+  const shape = shapeOfPlan(run.plan);
+  const freezesStatistics = run.step >= job.options.freezeStatistics * job.steps && job.options.freezeStatistics < 1;
+  const key = JSON.stringify([[...shape], freezesStatistics]);
+  if (run.compiled?.key === key) return;
+  await release(run);
+  const step = buildStep(job.model, stepOptionsOf(job, shape, freezesStatistics));
+  if (isFirst) await run.variables.add(step.initial);
+  const executables: Executable[] = [];
+  for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
+    executables.push(await context.engine.compile(graph, compileOptions(context)));
+  const [program, apply] = executables.map((executable) => executable.bind(run.variables));
+  run.compiled = { key, step, executables, program, apply };
+}
+
+function stepOptionsOf({ options, teacher }: TrainingJob, plan: PlanShape, freezesStatistics: boolean): StepOptions {
   const optimizer: Optimizer =
     options.optimizer === "sgd"
       ? { kind: "sgd", momentum: options.momentum, weightDecay: options.weightDecay }
-      : { kind: "adam", weightDecay: options.weightDecay };
-  const step = buildStep(job.model, {
-    batchSize: options.batch,
+      : { kind: options.optimizer, weightDecay: options.weightDecay };
+  return {
+    batchSize: options.batch / options.accumulate,
     loss: options.loss,
     optimizer,
-    qparamTraining: options.qparamTraining,
-    plan: shape,
-    ...(job.teacher ? { teacher: job.teacher } : {}),
-  });
-  if (isFirst) await run.variables.add(step.initial);
-  const executable = await context.engine.compile(step.graph, compileOptions(context));
-  run.compiled = { key, step, executable, program: executable.bind(run.variables) };
+    qparams: qparamOptionsOf(options.qparamTraining, optimizer),
+    plan,
+    parts: options.accumulate,
+    freezesStatistics,
+    ...(options.clipNorm === undefined ? {} : { clipNorm: options.clipNorm }),
+    ...(teacher ? { teacher } : {}),
+  };
 }
 
 async function runSteps(run: Run): Promise<void> {
@@ -176,35 +200,58 @@ async function stepThrough(run: Run, iterator: AsyncIterator<Batch>): Promise<vo
   }
 }
 
-/** Selects again when `refreshEvery` samples have passed since the last selection. */
+/** Selects again when `refreshEvery` samples have passed since the last selection; freezes statistics when it is time. */
 async function refresh(run: Run): Promise<void> {
   const { plan, options } = run.job;
   const drawAt = (step: number): number => Math.floor((step * options.batch) / plan.refreshEvery);
-  if (run.step === 0 || drawAt(run.step) === drawAt(run.step - 1)) return;
-  const weights = new Map<string, Tensor>();
-  for (const { weight } of run.layers) weights.set(weight, await run.variables.read(weight));
-  run.plan = plan.select(weights, drawAt(run.step));
+  if (run.step > 0 && drawAt(run.step) !== drawAt(run.step - 1)) {
+    const weights = new Map<string, Tensor>();
+    for (const { weight } of run.layers) weights.set(weight, await run.variables.read(weight));
+    run.plan = plan.select(weights, drawAt(run.step));
+  }
   await compilePlan(run, false);
 }
 
+/** Gives the mean loss. */
 async function runStep(run: Run, batch: Batch): Promise<number> {
-  const { job, compiled, step } = run;
+  const { job, compiled } = run;
   if (!compiled) throw new Error("internal: no step is compiled");
-  const { options } = job;
-  const factor = scheduleFactor(options.schedule, step, job.steps);
-  const { graph, loss, rowInputs } = compiled.step;
-  const inputs = new Map(batch.inputs);
-  const give = (name: string, value: Tensor): void => {
-    if (graph.inputs.includes(name)) inputs.set(name, value);
-  };
-  if (batch.labels) give(labelsInput, batch.labels);
+  const { accumulate } = job.options;
+  let loss = 0;
+  for (let part = 0; part < accumulate; part++) {
+    const inputs = inputsOf(run, compiled.step.graph, batch, part);
+    const outputs = await compiled.program.run(inputs, { fetch: [compiled.step.loss] });
+    loss += numbersOf(outputs.get(compiled.step.loss) ?? scalar("float32", Number.NaN))[0] / accumulate;
+  }
+  if (compiled.step.apply) await compiled.apply?.run(inputsOf(run, compiled.step.apply, batch, 0));
+  return loss;
+}
+
+/** What a graph of the step takes: a part of the batch, learning rates and rows. */
+function inputsOf(run: Run, graph: Graph, batch: Batch, part: number): ReadonlyMap<string, Tensor> {
+  const { options, steps } = run.job;
+  const factor = scheduleFactor(options, run.step, steps);
+  const all = new Map<string, Tensor>();
+  for (const [name, value] of batch.inputs) all.set(name, partOf(value, part, options.accumulate));
+  if (batch.labels) all.set(labelsInput, partOf(batch.labels, part, options.accumulate));
   const rate = (name: string, value: number): void =>
-    give(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
+    void all.set(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
   rate(learningRateInput, options.lr);
-  rate(qparamLearningRateInput, options.qparamLr);
-  for (const [weight, input] of rowInputs) give(input, indicesOf(run.plan.get(weight)));
-  const outputs = await compiled.program.run(inputs, { fetch: [loss] });
-  return numbersOf(outputs.get(loss) ?? scalar("float32", Number.NaN))[0];
+  rate(qparamLearningRateInput, qparamRateOf(options));
+  for (const [weight, input] of run.compiled?.step.rowInputs ?? []) all.set(input, indicesOf(run.plan.get(weight)));
+  return new Map([...all].filter(([name]) => graph.inputs.includes(name)));
+}
+
+/** The samples of one of `parts` equal parts. */
+function partOf(value: Tensor, part: number, parts: number): Tensor {
+  if (parts === 1) return value;
+  const [samples, ...rest] = value.shape;
+  const length = value.data.length / parts;
+  return {
+    dtype: value.dtype,
+    shape: [samples / parts, ...rest],
+    data: value.data.slice(part * length, (part + 1) * length),
+  };
 }
 
 function indicesOf(rows: "all" | "none" | Int32Array | undefined): Tensor {

@@ -2,27 +2,65 @@
 import { z } from "zod";
 import { augmentations } from "../data/augment.ts";
 import { qparamTrainings } from "./qparam-training.ts";
+import { schedules } from "./schedule.ts";
 
 export const trainingOptions = z.object({
   optimizer: z
-    .enum(["sgd", "adam"])
+    .enum(["sgd", "adam", "adamw"])
     .default("sgd")
-    .describe("Optimizer of weights, biases and norms; qparams always use Adam."),
+    .describe("Optimizer of weights, biases and norms; what steps the qparams is said at qparamTraining."),
   lr: z.number().positive().default(1e-3).describe("Learning rate of weights, biases and norms."),
   momentum: z.number().min(0).max(1).default(0.9).describe("Momentum of SGD."),
   weightDecay: z.number().min(0).default(1e-4).describe("Weight decay of weights, biases and norms."),
-  qparamLr: z.number().min(0).default(1e-6).describe("Learning rate of scales and zero points (Adam)."),
+  qparamLr: z
+    .number()
+    .min(0)
+    .optional()
+    .describe("Learning rate of scales and zero points; by default 1e-6 for direct and log2, 0.01 for tqt, else lr."),
   qparamTraining: z
     .enum(qparamTrainings)
     .default("direct")
-    .describe("What of a scale is trained: the scale itself, or its logarithm (log2)."),
+    .describe(
+      "How scales and zero points train: by Adam themselves (direct, as EfQAT) or by their logarithms (log2); by the weights' optimizer with LSQ's gradient scale, zero points fixed (lsq) or not (lsq+); clipping levels of activations by the weights' optimizer, scales of weights fixed (pact); scales as powers of two by Adam (tqt).",
+    ),
   schedule: z
-    .enum(["constant", "cosine"])
+    .enum(schedules)
     .default("constant")
-    .describe("How both learning rates go from start to end."),
+    .describe(
+      "How both learning rates go from start to end: constant, cosine to 0, step (times decay at each milestone), or one-cycle (up for 30 % of the steps, down to almost 0).",
+    ),
+  warmup: z.number().min(0).max(0.9).default(0).describe("Share of the steps in which learning rates rise linearly."),
+  milestones: z
+    .array(z.number().min(0).max(1))
+    .default([0.5, 0.75])
+    .describe("Of schedule step: shares of the steps after which learning rates are multiplied by decay."),
+  decay: z.number().min(0).max(1).default(0.1).describe("Of schedule step: the factor at each milestone."),
   epochs: z.number().positive().default(1).describe("Passes over the training data."),
   steps: z.int().positive().optional().describe("Steps to train, instead of epochs."),
   batch: z.int().positive().default(128).describe("Samples a step."),
+  accumulate: z
+    .int()
+    .positive()
+    .default(1)
+    .describe(
+      "Parts that a batch is computed in, one after the other, to save memory; batch normalization sees the parts.",
+    ),
+  clipNorm: z
+    .number()
+    .positive()
+    .optional()
+    .describe("The most that the norm of the gradients may be, all together but those of qparams."),
+  freezeStatistics: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(1)
+    .describe("Share of the steps after which batch normalization keeps its statistics; 1: never."),
+  reestimateStatistics: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Training samples from which batch normalization takes its statistics anew after training."),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z
     .enum(["cross-entropy", "distill"])
@@ -30,5 +68,26 @@ export const trainingOptions = z.object({
     .describe("cross-entropy needs labels; distill follows the float model's probabilities."),
   checkpointEvery: z.int().positive().default(50).describe("Steps between checkpoints."),
 });
+
+/** What the options together say is wrong: the option at fault and why; empty where they make sense. */
+export function trainingConflicts(options: TrainingOptions): readonly { option: string; message: string }[] {
+  const found: { option: string; message: string }[] = [];
+  const add = (isWrong: boolean, option: keyof TrainingOptions, message: string): void => {
+    if (isWrong) found.push({ option, message });
+  };
+  const { schedule, warmup, milestones, batch, accumulate } = options;
+  add(
+    schedule === "one-cycle" && warmup > 0,
+    "warmup",
+    `is ${warmup}; schedule one-cycle has a warm-up of its own. Leave it out, or choose another schedule`,
+  );
+  add(
+    milestones.some((milestone, i) => i > 0 && milestone <= milestones[i - 1]),
+    "milestones",
+    `is ${milestones.join(",")}; expected numbers that rise`,
+  );
+  add(batch % accumulate !== 0, "accumulate", `is ${accumulate}; expected a number that divides the batch of ${batch}`);
+  return found;
+}
 
 export type TrainingOptions = z.infer<typeof trainingOptions>;

@@ -1,38 +1,59 @@
-// Builds the training step: forward, loss, backward of what is wanted and the optimizer's updates, as one graph.
+// Builds the training step: forward, loss, backward of what is wanted and the optimizer's updates, as one graph, or two where
+// the gradients of several parts of a batch are added up first.
 import { appendGradients } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
+import { accumulate, accumulators, takeAccumulated } from "./accumulation.ts";
+import { clipByNorm } from "./clip-by-norm.ts";
+import { addLevelUpdate, type ClippingLevel, clipActivations, levelVariables } from "./clipping-levels.ts";
 import { addCrossEntropy, addDistillation, type LossName, logitsOf } from "./loss.ts";
 import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
 import { type Parameter, parametersOf } from "./parameters.ts";
-import { addLogarithmicUpdate, type QparamTraining } from "./qparam-training.ts";
+import {
+  addQparamUpdate,
+  directQparams,
+  isQparam,
+  type QparamOptions,
+  qparamVariables,
+  trainsQparam,
+} from "./qparam-training.ts";
+import { keepAboveSmallest } from "./smallest-scale.ts";
 
 /** What trains of each weight, by its name: all of it, nothing, or rows chosen at each run. Weights left out train whole. */
 export type PlanShape = ReadonlyMap<string, "all" | "none" | "rows">;
 
 export interface StepOptions {
+  /** Samples of a run: the batch, or one of its `parts`. */
   readonly batchSize: number;
   readonly loss: LossName;
   /** For weights, biases and norms. */
   readonly optimizer: Optimizer;
-  /** Absent: direct. */
-  readonly qparamTraining?: QparamTraining;
+  /** Absent: as EfQAT trains them. */
+  readonly qparams?: QparamOptions;
   /** The float model, for `distill`. */
   readonly teacher?: Graph;
   readonly plan: PlanShape;
+  /** The most that the norm of all gradients but those of qparams may be; absent: anything. */
+  readonly clipNorm?: number;
+  /** Parts of a batch whose gradients are added up before `apply` steps by their mean; absent: 1. */
+  readonly parts?: number;
+  /** Whether batch normalization uses its running statistics and leaves them as they are. */
+  readonly freezesStatistics?: boolean;
 }
 
 export interface Step {
-  /** Outputs: the loss alone. Inputs: the model's, labels, learning rates and rows. */
+  /** Outputs: the loss alone. Inputs: the model's, labels, and those of `apply` where there is none. */
   readonly graph: Graph;
+  /** With `parts`: steps by the gradients added up, and starts them from 0. Inputs: learning rates and rows. */
+  readonly apply?: Graph;
   readonly loss: string;
   /** Values of the variables at the start, optimizer state included. */
   readonly initial: ReadonlyMap<string, Tensor>;
@@ -42,45 +63,68 @@ export interface Step {
 
 export const learningRateInput = "frostbit/learning_rate";
 export const qparamLearningRateInput = "frostbit/qparam_learning_rate";
-/** Scales are kept at or above this share of what they started from: positive, and in the reach of integer kernels. */
-export const smallestScale = 2 ** -10;
 
-const qparamOptimizer: Optimizer = { kind: "adam", weightDecay: 0 };
-const isQparam = ({ role }: Parameter): boolean => role.endsWith("scale") || role === "input-zero-point";
+/** What both graphs of a step are made from. */
+interface Prepared {
+  readonly graph: Graph;
+  readonly parameters: readonly Parameter[];
+  readonly levels: readonly ClippingLevel[];
+  /** Of the parameters and running statistics. */
+  readonly start: ReadonlyMap<string, Tensor>;
+  readonly options: StepOptions;
+  readonly qparams: QparamOptions;
+}
+
+/** By parameter or clipping level. */
+type Gradients = ReadonlyMap<string, string>;
 
 export function buildStep(model: Graph, options: StepOptions): Step {
-  const parameters = parametersOf(model);
-  const start = makeVariables(model, [...parameters.map(({ name }) => name), ...runningStatistics(model)]);
-  const graph = trainBatchNorm(setBatchSize(start.graph, options.batchSize));
-  const build = buildOn(graph);
-  const loss = addLoss(build, graph, options);
-  const rowInputs = new Map<string, string>();
-  const wanted = new Map<string, "all" | Rows>();
-  for (const parameter of parameters) {
-    const want = wantOf(build, parameter, options.plan, rowInputs);
-    if (want !== "none") wanted.set(parameter.name, want);
-  }
+  const prepared = prepare(model, options);
+  const { parts = 1 } = options;
+  const build = buildOn(prepared.graph);
+  const loss = addLoss(build, prepared.graph, options);
+  const rowInputs = addRowInputs(build, prepared);
+  const wanted = wantedGradients(prepared, rowInputs);
   const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted);
-  const initial = new Map(start.initial);
-  const rates = new Map<string, string>();
-  for (const parameter of parameters) {
-    const rows = rowsOfPlan(parameter, options.plan, rowInputs);
-    for (const [name, value] of stateOf(parameter, options.optimizer, start.initial, rows)) initial.set(name, value);
-    const found = gradients.get(parameter.name);
-    if (found === undefined) continue;
-    const optimizer = isQparam(parameter) ? qparamOptimizer : options.optimizer;
-    const rate = learningRate(
-      build,
-      isQparam(parameter) ? qparamLearningRateInput : learningRateInput,
-      parameter.name,
-      rates,
-    );
-    const isLogarithmic = options.qparamTraining === "log2" && parameter.role.endsWith("scale");
-    const update = isLogarithmic ? addLogarithmicUpdate : addUpdate;
-    const next = update(build, optimizer, parameter.name, found, rate, rows);
-    build.update(parameter.name, keepLegal(build, graph, parameter, start.initial, next));
+  const initial = initialVariables(prepared);
+  if (parts === 1) {
+    addUpdates(build, prepared, gradients, wanted);
+    return { graph: removeDeadNodes(build.graph([loss], "step")), loss, initial, rowInputs };
   }
-  return { graph: removeDeadNodes(build.graph([loss], "step")), loss, initial, rowInputs };
+  const sums = accumulators([...parametersThatTrain(prepared), ...prepared.levels], initial);
+  for (const [name, gradient] of gradients) accumulate(build, name, gradient, rowsOf(wanted, name), sums);
+  return {
+    graph: removeDeadNodes(build.graph([loss], "part of a step")),
+    apply: buildApply(prepared, wanted, sums, parts),
+    loss,
+    initial: new Map([...initial, ...sums]),
+    rowInputs,
+  };
+}
+
+/** Without the model's inputs, its nodes are dead. */
+function buildApply(
+  prepared: Prepared,
+  wanted: ReadonlyMap<string, "all" | Rows>,
+  sums: ReadonlyMap<string, Tensor>,
+  parts: number,
+): Graph {
+  const build = buildOn({ ...prepared.graph, inputs: [], outputs: [], updates: new Map() });
+  addRowInputs(build, prepared);
+  const gradients = takeAccumulated(build, wanted, sums, parts);
+  addUpdates(build, prepared, gradients, wanted);
+  return removeDeadNodes(build.graph([], "apply a step"));
+}
+
+function prepare(model: Graph, options: StepOptions): Prepared {
+  const parameters = parametersOf(model);
+  const { qparams = directQparams } = options;
+  const start = makeVariables(model, [...parameters.map(({ name }) => name), ...runningStatistics(model)]);
+  const sized = setBatchSize(start.graph, options.batchSize);
+  const normalized = options.freezesStatistics ? sized : trainBatchNorm(sized);
+  const { graph, levels } =
+    qparams.training === "pact" ? clipActivations(normalized, start.initial) : { graph: normalized, levels: [] };
+  return { graph, parameters, levels, start: start.initial, options, qparams };
 }
 
 /** Turns constants into variables, and gives their values beside the graph. */
@@ -103,43 +147,89 @@ function addLoss(build: Builder, graph: Graph, options: StepOptions): string {
   return addDistillation(build, logits, setBatchSize(options.teacher, options.batchSize));
 }
 
-/** Weights and their scales follow the plan; everything else always trains. */
-function wantOf(
+const parametersThatTrain = ({ parameters, qparams }: Prepared): readonly Parameter[] =>
+  parameters.filter((parameter) => !isQparam(parameter) || trainsQparam(qparams.training, parameter));
+
+/** What the plan says of a parameter: weights and their scales follow it; everything else always trains. */
+const plannedOf = ({ layer }: Parameter, { plan }: StepOptions): "all" | "none" | "rows" =>
+  layer ? (plan.get(layer.weight) ?? "all") : "all";
+
+function addRowInputs(build: Builder, prepared: Prepared): ReadonlyMap<string, string> {
+  const rowInputs = new Map<string, string>();
+  for (const parameter of parametersThatTrain(prepared)) {
+    const weight = parameter.layer?.weight;
+    if (weight === undefined || rowInputs.has(weight) || plannedOf(parameter, prepared.options) !== "rows") continue;
+    rowInputs.set(weight, build.input(`frostbit/rows:${weight}`, { dtype: "int64", shape: [`rows:${weight}`] }));
+  }
+  return rowInputs;
+}
+
+function wantedGradients(
+  prepared: Prepared,
+  rowInputs: ReadonlyMap<string, string>,
+): ReadonlyMap<string, "all" | Rows> {
+  const wanted = new Map<string, "all" | Rows>();
+  for (const parameter of parametersThatTrain(prepared)) {
+    const planned = plannedOf(parameter, prepared.options);
+    const rows = parameter.layer && rowInputs.get(parameter.layer.weight);
+    if (planned === "all") wanted.set(parameter.name, "all");
+    if (planned === "rows" && parameter.layer && rows !== undefined)
+      wanted.set(parameter.name, { rows, axis: parameter.layer.rowAxis });
+  }
+  for (const { name } of prepared.levels) wanted.set(name, "all");
+  return wanted;
+}
+
+function rowsOf(wanted: ReadonlyMap<string, "all" | Rows>, name: string): Rows | undefined {
+  const want = wanted.get(name);
+  return want === "all" ? undefined : want;
+}
+
+/** The parameters, running statistics and optimizer states. */
+function initialVariables({ parameters, levels, start, options, qparams }: Prepared): ReadonlyMap<string, Tensor> {
+  const initial = new Map([...start, ...levelVariables(levels, qparams.optimizer)]);
+  for (const parameter of parameters) {
+    const value = start.get(parameter.name);
+    assert(value, `parameter "${parameter.name}" has no value`);
+    const isTrained = !isQparam(parameter) || trainsQparam(qparams.training, parameter);
+    if (!isTrained) continue;
+    const optimizer = isQparam(parameter) ? qparams.optimizer : options.optimizer;
+    const rows = plannedOf(parameter, options) === "rows" ? parameter.layer?.rowAxis : undefined;
+    for (const [name, state] of optimizerState(optimizer, parameter.name, value.dtype, value.shape, rows))
+      initial.set(name, state);
+    for (const [name, state] of qparamVariables(qparams, parameter, value)) initial.set(name, state);
+  }
+  return initial;
+}
+
+/** Binds the next value of every parameter that has a gradient. */
+function addUpdates(
   build: Builder,
-  parameter: Parameter,
-  plan: PlanShape,
-  rowInputs: Map<string, string>,
-): "all" | "none" | Rows {
-  if (!parameter.layer) return "all";
-  const { weight, rowAxis } = parameter.layer;
-  const planned = plan.get(weight) ?? "all";
-  if (planned !== "rows") return planned;
-  const known = rowInputs.get(weight);
-  const rows = known ?? build.input(`frostbit/rows:${weight}`, { dtype: "int64", shape: [`rows:${weight}`] });
-  rowInputs.set(weight, rows);
-  return { rows, axis: rowAxis };
-}
-
-function rowsOfPlan({ layer }: Parameter, plan: PlanShape, rowInputs: ReadonlyMap<string, string>): Rows | undefined {
-  const rows = layer && plan.get(layer.weight) === "rows" ? rowInputs.get(layer.weight) : undefined;
-  return layer && rows !== undefined ? { rows, axis: layer.rowAxis } : undefined;
-}
-
-function stateOf(
-  parameter: Parameter,
-  optimizer: Optimizer,
-  initial: ReadonlyMap<string, Tensor>,
-  rows: Rows | undefined,
-): ReadonlyMap<string, Tensor> {
-  const value = initial.get(parameter.name);
-  assert(value, `parameter "${parameter.name}" has no value`);
-  return optimizerState(
-    isQparam(parameter) ? qparamOptimizer : optimizer,
-    parameter.name,
-    value.dtype,
-    value.shape,
-    rows,
-  );
+  prepared: Prepared,
+  found: Gradients,
+  wanted: ReadonlyMap<string, "all" | Rows>,
+): void {
+  const { parameters, levels, start, options, qparams } = prepared;
+  const stepped = parameters.filter((parameter) => !isQparam(parameter)).map(({ name }) => name);
+  const gradients = options.clipNorm === undefined ? found : clipByNorm(build, found, stepped, options.clipNorm);
+  const rates = new Map<string, string>();
+  for (const parameter of parameters) {
+    const { name } = parameter;
+    const gradient = gradients.get(name);
+    if (gradient === undefined) continue;
+    const rate = learningRate(build, isQparam(parameter) ? qparamLearningRateInput : learningRateInput, name, rates);
+    const rows = rowsOf(wanted, name);
+    const next = isQparam(parameter)
+      ? addQparamUpdate(build, qparams, parameter, gradient, rate, rows)
+      : addUpdate(build, options.optimizer, name, gradient, rate, rows);
+    build.update(name, keepLegal(build, parameter, start, next));
+  }
+  for (const level of levels) {
+    const gradient = gradients.get(level.name);
+    if (gradient === undefined) continue;
+    const rate = learningRate(build, qparamLearningRateInput, level.name, rates);
+    addLevelUpdate(build, qparams.optimizer, level, gradient, rate);
+  }
 }
 
 function learningRate(build: Builder, input: string, like: string, rates: Map<string, string>): string {
@@ -151,32 +241,23 @@ function learningRate(build: Builder, input: string, like: string, rates: Map<st
 /** Scales stay positive; zero points stay where they round to one of the quantizer's integers. */
 function keepLegal(
   build: Builder,
-  graph: Graph,
   { name, role }: Parameter,
-  initial: ReadonlyMap<string, Tensor>,
+  start: ReadonlyMap<string, Tensor>,
   next: string,
 ): string {
-  if (role.endsWith("scale"))
-    return build.node("Max", [next, build.constant(smallestOf(initial.get(name)), `${name}/smallest`)]);
+  const value = start.get(name);
+  assert(value, `parameter "${name}" has no value`);
+  if (role.endsWith("scale")) return keepAboveSmallest(build, name, value, next);
   if (role !== "input-zero-point") return next;
   const bounds =
-    quantizersOf(graph)
+    quantizersOf(build.graph([]))
       .find(({ zeroPoint }) => zeroPoint === name)
       ?.node.inputs.slice(3) ?? [];
-  const [low, high] = bounds.map((bound) => graph.constants.get(bound));
+  const [low, high] = bounds.map((bound) => build.constantOf(bound));
   assert(low && high, `the bounds of zero point "${name}" are no constants`);
   return build.node("Clip", [
     next,
     build.scalar(numbersOf(low)[0] - 0.49, next),
     build.scalar(numbersOf(high)[0] + 0.49, next),
   ]);
-}
-
-function smallestOf(scale: Tensor | undefined): Tensor {
-  assert(scale, "a scale has no value at the start");
-  return tensorOf(
-    scale.dtype,
-    scale.shape,
-    Array.from(numbersOf(scale), (value) => value * smallestScale),
-  );
 }

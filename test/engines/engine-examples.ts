@@ -262,6 +262,13 @@ function updates(shape: readonly number[], axis: number | undefined, rows: reado
       attributes: adam,
       outputs: 4,
     },
+    {
+      op: "AdamUpdate",
+      name: `${name}, decoupled`,
+      inputs: [w, g, normal(...shape), positive(...shape), steps, rate, ...chosen],
+      attributes: { ...adam, decoupled: 1 },
+      outputs: 4,
+    },
   ];
 }
 

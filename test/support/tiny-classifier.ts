@@ -6,7 +6,7 @@ import { buildOn } from "../../src/ops/infer.ts";
 import { insertQuantizers } from "../../src/quantizers/insert.ts";
 import { asymmetricQparams, largestOfRows, type Qparams, symmetricQparams } from "../../src/quantizers/qparams.ts";
 import { type QuantizeOptions, quantizeOptions } from "../../src/quantizers/quantize-options.ts";
-import { findSites } from "../../src/quantizers/sites.ts";
+import { findSites, type Site } from "../../src/quantizers/sites.ts";
 import { createRandom } from "./random.ts";
 
 export const tinyClasses = 4;
@@ -80,8 +80,12 @@ export const tinyOrigin: OnnxModel["origin"] = {
   metadata: new Map([["kept", "yes"]]),
 };
 
-/** Quantizers at the sites that `options` choose, all activations ranging from −3 to 3. */
-export function quantizeTiny(graph: Graph, options: Partial<QuantizeOptions> = {}): Graph {
+/** Quantizers at the sites that `options` choose, all activations ranging from −3 to 3; `change` may change their qparams. */
+export function quantizeTiny(
+  graph: Graph,
+  options: Partial<QuantizeOptions> = {},
+  change: (qparams: Qparams, site: Site) => Qparams = (qparams) => qparams,
+): Graph {
   const sites = findSites(graph, quantizeOptions.parse(options));
   const qparams = new Map<string, Qparams>();
   for (const site of sites.weights) {
@@ -94,6 +98,10 @@ export function quantizeTiny(graph: Graph, options: Partial<QuantizeOptions> = {
       site.name,
       asymmetricQparams({ min: -3, max: 3 }, site.bits, graph.values.get(site.value)?.dtype ?? "float32", site.value),
     );
+  for (const site of [...sites.weights, ...sites.activations]) {
+    const found = qparams.get(site.name);
+    if (found) qparams.set(site.name, change(found, site));
+  }
   return insertQuantizers(graph, sites, qparams);
 }
 

@@ -97,6 +97,7 @@ class AdamStep : public Step {
     beta2_ = arguments.precise();
     epsilon_ = arguments.number();
     decay_ = arguments.number();
+    decoupled_ = arguments.precise();
     const int64_t all = changed_.elements();
     old_[0] = arguments.place<float>(all);
     g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
@@ -137,13 +138,14 @@ class AdamStep : public Step {
             static_cast<float>(beta2_),
             static_cast<float>(1 - beta2_),
             epsilon_,
-            decay_};
+            decay_,
+            static_cast<float>(1 - *rate_ * decoupled_)};
   }
 
   const Kernels* kernels_;
   Changed changed_;
   int64_t steps_;
-  double beta1_, beta2_;
+  double beta1_, beta2_, decoupled_;
   float epsilon_, decay_;
   /** w, m, v */
   float* old_[3];

@@ -39,6 +39,7 @@ const AdamUpdate: NativeOp = {
   takesRows: true,
   lower: (lowering) => {
     const { node, input, optional, output, scratch, emit } = lowering;
+    const isDecoupled = numberAttribute(node, "decoupled", 0) === 1;
     const [w, g, m, v, step] = [0, 1, 2, 3, 4].map((i) => input(i, "plain"));
     const rows = optional(6);
     const next = (i: number): Value => output(i) ?? scratch("float32", i === 3 ? step.shape : w.shape);
@@ -50,7 +51,8 @@ const AdamUpdate: NativeOp = {
         numberAttribute(node, "beta1", 0.9),
         numberAttribute(node, "beta2", 0.999),
         numberAttribute(node, "epsilon", 1e-8),
-        numberAttribute(node, "weightDecay", 0),
+        isDecoupled ? 0 : numberAttribute(node, "weightDecay", 0),
+        isDecoupled ? numberAttribute(node, "weightDecay", 0) : 0,
       ],
       inPlace: [
         [0, 0],

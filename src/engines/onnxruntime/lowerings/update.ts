@@ -86,8 +86,11 @@ const AdamUpdate: Lowering = (context) => {
   const { of, add, sub, mul, div } = arithmetic;
   const { take, put, spread } = rowsOf(context, 6);
   const [beta1, beta2] = [numberAttribute(node, "beta1", 0.9), numberAttribute(node, "beta2", 0.999)];
-  const w = take(0);
-  const g = decayed(context, arithmetic, w);
+  const isDecoupled = numberAttribute(node, "decoupled", 0) === 1;
+  const weightDecay = numberAttribute(node, "weightDecay", 0);
+  const taken = take(0);
+  const w = isDecoupled ? mul(taken, sub(of(1), mul(input(5), of(weightDecay)))) : taken;
+  const g = isDecoupled ? input(1) : decayed(context, arithmetic, w);
   const m = add(mul(take(2), of(beta1)), mul(g, of(1 - beta1)));
   const v = add(mul(take(3), of(beta2)), mul(mul(g, g), of(1 - beta2)));
   const step = add(take(4, 0), of(1));

@@ -73,6 +73,26 @@ describe("AdamUpdate", () => {
     expect(toNumbers(step)).toEqual([3]);
   });
 
+  it("is torch.optim.AdamW where decay is decoupled: three steps of PyTorch 1.13", () => {
+    const gradients = [
+      [0.3, -0.2, 0.1],
+      [-0.4, 0.6, 0.05],
+      [1.5, 0, -0.7],
+    ];
+    const attributes = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.2, decoupled: 1 };
+    const vector = (values: readonly number[]): Tensor => tensorOf("float64", [3], values);
+    let [w, m, v, step] = [vector([0.5, -1.25, 2]), vector([0, 0, 0]), vector([0, 0, 0]), scalar("float64", 0)];
+    for (const g of gradients)
+      [w, m, v, step] = runKernel(
+        "AdamUpdate",
+        [w, vector(g), m, v, step, scalar("float64", 0.1)],
+        attributes,
+        kernels,
+        4,
+      );
+    expectClose(toNumbers(w), [0.3376400931620643, -1.167081623681646, 1.7467186587571821]);
+  });
+
   it("counts steps per row: a row that joins late is at its own first step", () => {
     const g = double(3, 2);
     const zero = tensorOf("float64", [3, 2], [0, 0, 0, 0, 0, 0]);

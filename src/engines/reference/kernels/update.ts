@@ -57,6 +57,7 @@ const AdamUpdate: Kernel = ([w, g, m, v, step, learningRate, rows], node) => {
   const beta1 = numberAttribute(node, "beta1", 0.9);
   const beta2 = numberAttribute(node, "beta2", 0.999);
   const epsilon = numberAttribute(node, "epsilon", 1e-8);
+  const isDecoupled = numberAttribute(node, "decoupled", 0) === 1;
   const weightDecay = numberAttribute(node, "weightDecay", 0);
   const [rate] = float64Of(learningRate, node);
   const gradient = float64Of(g, node);
@@ -65,7 +66,8 @@ const AdamUpdate: Kernel = ([w, g, m, v, step, learningRate, rows], node) => {
   const rates = steps.map((t) => rate / (1 - beta1 ** t));
   const corrections = steps.map((t) => Math.sqrt(1 - beta2 ** t));
   forEachChanged(w, rows, node, (at, gradientAt, row) => {
-    const decayed = gradient[gradientAt] + weightDecay * newW[at];
+    const decayed = gradient[gradientAt] + (isDecoupled ? 0 : weightDecay * newW[at]);
+    if (isDecoupled) newW[at] *= 1 - rate * weightDecay;
     newM[at] = beta1 * newM[at] + (1 - beta1) * decayed;
     newV[at] = beta2 * newV[at] + (1 - beta2) * decayed * decayed;
     newW[at] -= (rates[row] * newM[at]) / (Math.sqrt(newV[at]) / corrections[row] + epsilon);

@@ -1,0 +1,141 @@
+// Batches in parts, clipping, frozen statistics: against whole steps and closed forms.
+import { describe, expect, test } from "vitest";
+import type { Engine } from "../../src/engines/engine.ts";
+import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import type { DType } from "../../src/ir/dtype.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { labelsInput } from "../../src/training/loss.ts";
+import { buildStep, learningRateInput, qparamLearningRateInput, type StepOptions } from "../../src/training/step.ts";
+import { expectClose } from "../support/close.ts";
+import { isNativeBuilt } from "../support/native.ts";
+import { quantizeTiny, tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
+
+const reference = createReferenceEngine();
+const whole = 8;
+const rows = new Map([
+  ["conv1.weight", [1, 4]],
+  ["conv2.weight", []],
+  ["linear.weight", [0, 3]],
+]);
+const byRows = new Map([...rows.keys()].map((weight) => [weight, "rows" as const]));
+
+/** The variables after some steps of a batch of 8, in parts. */
+async function trained(
+  dtype: DType,
+  engine: Engine,
+  trial: Partial<StepOptions>,
+  steps = 2,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const { parts = 1 } = trial;
+  const model = quantizeTiny(tinyClassifier(dtype), { weights: 4, activations: 8 });
+  const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
+  const step = buildStep(model, {
+    ...{ batchSize: whole / parts, loss: "cross-entropy", optimizer, plan: new Map(), freezesStatistics: true },
+    ...trial,
+  });
+  const variables = await engine.variables(step.initial);
+  const program = (await engine.compile(step.graph)).bind(variables);
+  const apply = step.apply && (await engine.compile(step.apply)).bind(variables);
+  const { images, labels } = tinyBatch(dtype, whole);
+  const rest = new Map([
+    [learningRateInput, scalar(dtype, 0.1)],
+    [qparamLearningRateInput, scalar(dtype, 1e-3)],
+    ...[...step.rowInputs].map(([weight, input]) => {
+      const list = rows.get(weight) ?? [];
+      return [input, tensorOf("int64", [list.length], list)] as const;
+    }),
+  ]);
+  const takenBy = (names: readonly string[], all: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
+    new Map([...all].filter(([name]) => names.includes(name)));
+  for (let index = 0; index < steps; index++) {
+    for (let part = 0; part < parts; part++) {
+      const piece = (value: Tensor): Tensor => {
+        const [samples, ...shape] = value.shape;
+        const length = value.data.length / parts;
+        const data = value.data.slice(part * length, (part + 1) * length);
+        return { dtype: value.dtype, shape: [samples / parts, ...shape], data };
+      };
+      const batch = new Map([...rest, ["input", piece(images)], [labelsInput, piece(labels)]]);
+      await program.run(takenBy(step.graph.inputs, batch));
+    }
+    await apply?.run(takenBy(step.apply?.inputs ?? [], rest));
+  }
+  const result = new Map<string, Tensor>();
+  for (const name of variables.names()) result.set(name, await variables.read(name));
+  return result;
+}
+
+const plans: readonly (readonly [string, StepOptions["plan"]])[] = [
+  ["all rows", new Map()],
+  ["some rows", byRows],
+];
+
+describe("gradient accumulation", () => {
+  test.each(plans)("two or four parts of a batch are the whole batch, %s training", async (_, plan) => {
+    const expected = await trained("float64", reference, { plan });
+    for (const parts of [2, 4]) {
+      const actual = await trained("float64", reference, { plan, parts });
+      for (const [name, value] of expected) expectClose(actual.get(name) ?? value, value, { what: name });
+      for (const [name, value] of actual)
+        if (name.endsWith("/gradient_sum"))
+          expect(
+            numbersOf(value).every((each) => each === 0),
+            name,
+          ).toBe(true);
+    }
+  });
+
+  const engines = [createOnnxRuntimeEngine(), ...(isNativeBuilt ? [createNativeEngine()] : [])];
+  test.each(engines)("the $name engine adds parts up as the reference engine does", async (engine) => {
+    const expected = await trained("float64", reference, { plan: byRows, parts: 2 }, 1);
+    const actual = await trained("float32", engine, { plan: byRows, parts: 2 }, 1);
+    const widen = { factor: 2000, because: "gradients of a whole network are summed in float32" };
+    for (const name of ["conv1.weight/velocity", "linear.weight/velocity", "bn1.bias/velocity", "linear.bias"])
+      expectClose(
+        actual.get(name) ?? scalar("float32", 0),
+        Array.from(numbersOf(expected.get(name) ?? scalar("float32", 1))),
+        {
+          as: "float32",
+          widen,
+          what: name,
+        },
+      );
+  });
+});
+
+describe("clipping by norm", () => {
+  const norm = (values: ReadonlyMap<string, Tensor>): number => {
+    const velocities = [...values].filter(([name]) => name.endsWith("/velocity"));
+    return Math.hypot(...velocities.flatMap(([, value]) => Array.from(numbersOf(value))));
+  };
+  const optimizer = { kind: "sgd", momentum: 0, weightDecay: 0 } as const;
+
+  test("gradients that are longer are scaled to the norm, the others left alone", async () => {
+    const free = await trained("float64", reference, { optimizer }, 1);
+    const length = norm(free);
+    const clipped = await trained("float64", reference, { optimizer, clipNorm: length / 4 }, 1);
+    expect(norm(clipped) / (length / 4)).toBeCloseTo(1, 5);
+    const name = "conv2.weight/velocity";
+    const share =
+      numbersOf(clipped.get(name) ?? scalar("float64", 0))[5] / numbersOf(free.get(name) ?? scalar("float64", 0))[5];
+    expect(share).toBeCloseTo(0.25, 5);
+    const wide = await trained("float64", reference, { optimizer, clipNorm: 2 * length }, 1);
+    expect(wide.get(name)?.data).toEqual(free.get(name)?.data);
+  });
+
+  test("gradients of qparams are not clipped", async () => {
+    const free = await trained("float64", reference, {}, 1);
+    const clipped = await trained("float64", reference, { clipNorm: 1e-6 }, 1);
+    const name = "conv2.input_scale/first_moment";
+    expect(clipped.get(name)?.data).toEqual(free.get(name)?.data);
+  });
+});
+
+test("frozen statistics stay as they are, and are what normalizes", async () => {
+  const name = "bn1.running_mean";
+  const start = tinyClassifier().constants.get(name)?.data;
+  expect((await trained("float64", reference, { freezesStatistics: true })).get(name)?.data).toEqual(start);
+  expect((await trained("float64", reference, { freezesStatistics: false })).get(name)?.data).not.toEqual(start);
+});
