@@ -42,7 +42,7 @@ export interface StepOptions {
   readonly teacher?: Graph;
   readonly plan: PlanShape;
   /** The most that the norm of all gradients but those of qparams may be; absent: anything. */
-  readonly clipNorm?: number;
+  readonly clipNorm?: number | undefined;
   /** Parts of a batch whose gradients are added up before `apply` steps by their mean; absent: 1. */
   readonly parts?: number;
   /** Whether batch normalization uses its running statistics and leaves them as they are. */
