@@ -26,9 +26,9 @@ constexpr int64_t kLanes = 16;
 /** Rows and columns of the tile of sums in registers. */
 constexpr int64_t kTileA = 8, kTileB = 3;
 /** Of a strip's planes. */
-constexpr int64_t kStripBytes = 320 * 1024;
+constexpr int64_t kStripBytes = 160 * 1024;
 /** Pairs of pixels that are summed up in registers at most. */
-constexpr int64_t kBlockPairs = 256;
+constexpr int64_t kBlockPairs = 512;
 /** Channels of a block of 16 from which on it is transposed as a whole. */
 constexpr int64_t kWorthTransposing = 4;
 
@@ -124,7 +124,7 @@ Layout layout_of(const WeightGradientShape& shape, int64_t images, int64_t rows)
   layout.a_stride = (ceiling(layout.images * layout.out_rows * layout.pitch, 32) | 1) * 32;
   layout.a_bytes = aligned(2 * (rows * layout.a_stride + 32));
   layout.b_bytes = aligned(2 * layout.images * layout.in_rows * layout.b_stride);
-  layout.staging_bytes = layout.is_packed ? aligned(2 * shape.in[1] * layout.lanes + 64) : 0;
+  layout.staging_bytes = layout.is_packed ? aligned(2 * shape.in[1] * (layout.lanes + kLanes) + 64) : 0;
   layout.segment_bytes =
       aligned(layout.images * layout.out_rows * layout.segments * static_cast<int64_t>(sizeof(Segment)));
   layout.kernel_bytes = aligned(shape.kernel[1] * static_cast<int64_t>(sizeof(KernelColumn)));
@@ -221,10 +221,20 @@ void transpose_pixels(const uint16_t* dy, int64_t channels, int64_t size, __mmas
   transpose(in, out);
 }
 
-/** Lanes [from, to) to `place`, as if lane 0 belonged there. */
-inline void store_lanes(uint16_t* place, __m512i lanes, int64_t from, int64_t to) {
-  const uint32_t mask = (to >= 32 ? 0xffffffffu : (1u << to) - 1) & ~((1u << from) - 1);
-  _mm512_mask_storeu_epi16(place, mask, lanes);
+/** Lanes [from, to) to `place`. Stores with a mask of 16-bit lanes are slow; the usual widths go without. */
+inline void store_lanes(uint16_t* place, const uint16_t* lanes, int64_t from, int64_t to) {
+  const int64_t count = to - from;
+  if (count == 32) {
+    _mm512_storeu_si512(place, _mm512_load_si512(lanes));
+  } else if (count == 16) {
+    const auto* source = reinterpret_cast<const __m256i*>(lanes + from);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(place), _mm256_loadu_si256(source));
+  } else if (count == 8) {
+    const auto* source = reinterpret_cast<const __m128i*>(lanes + from);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(place), _mm_loadu_si128(source));
+  } else {
+    for (int64_t i = 0; i < count; i++) place[i] = lanes[from + i];
+  }
 }
 
 /** One block of 16 output channels of one image's rows. */
@@ -240,10 +250,10 @@ void place_block(const WeightGradientShape& shape, const Layout& layout, const u
     for (int64_t at = 0; at < size;) {
       const int64_t row = (pixel + at) / width, column = (pixel + at) % width;
       const int64_t end = least(size, at + width - column);
-      uint16_t* place = planes + row * layout.pitch + layout.left + column - at;
+      uint16_t* place = planes + row * layout.pitch + layout.left + column;
       for (int64_t i = 0; i < count; i++) {
         const int64_t r = chosen[i];
-        store_lanes(place + r * layout.a_stride, out[channel_of(rows, r) % kLanes], at, end);
+        store_lanes(place + r * layout.a_stride, reinterpret_cast<const uint16_t*>(out + channel_of(rows, r) % kLanes), at, end);
       }
       at = end;
     }
@@ -365,17 +375,33 @@ void place_plain_row(const Layout& layout, const Source& source, int64_t image, 
   place_row(layout, pixels, source.zero, to);
 }
 
-/** The rows that meet one row of dy, side by side: [column][kernel row][input channel]. */
+/** Columns of one row, each to its place `between` elements after the one before; `wide` elements a time while they last. */
+template <class T, int64_t wide>
+void stage_row(const T* from, int64_t step, int64_t size, int64_t columns, int64_t last, T* to, int64_t between) {
+  int64_t column = 0;
+  for (; column < columns && column * step + wide <= last; column++)
+    memcpy(to + column * between, from + column * step, wide * sizeof(T));
+  for (; column < columns; column++)
+    for (int64_t i = 0; i < size; i++) to[column * between + i] = from[column * step + i];
+}
+
+/** The rows that meet one row of dy, side by side: [column][kernel row][input channel], and room to write beyond the last. */
 template <class T>
 void stage(const WeightGradientShape& shape, const T* x, int64_t phase, int64_t columns, int64_t image, int64_t first,
-           int64_t lanes, T zero, T* staging) {
+           int64_t between, T zero, T* staging) {
+  const int64_t size = shape.inputs, step = shape.strides[1] * size, last = (shape.in[1] - phase) * size;
   for (int64_t kh = 0; kh < shape.kernel[0]; kh++) {
     const int64_t row = first + kh * shape.dilations[0];
-    const T* from = x + ((image * shape.in[0] + row) * shape.in[1] + phase) * shape.inputs;
-    T* to = staging + kh * shape.inputs;
-    for (int64_t column = 0; column < columns; column++)
-      for (int64_t ci = 0; ci < shape.inputs; ci++)
-        to[column * lanes + ci] = has_row(shape, row) ? from[column * shape.strides[1] * shape.inputs + ci] : zero;
+    T* to = staging + kh * size;
+    if (!has_row(shape, row)) {
+      for (int64_t column = 0; column < columns; column++)
+        for (int64_t i = 0; i < size; i++) to[column * between + i] = zero;
+      continue;
+    }
+    const T* from = x + ((image * shape.in[0] + row) * shape.in[1] + phase) * size;
+    if (size == 1) stage_row<T, 1>(from, step, size, columns, last, to, between);
+    else if (size <= 4) stage_row<T, 4>(from, step, size, columns, last, to, between);
+    else stage_row<T, kLanes>(from, step, size, columns, last, to, between);
   }
 }
 
@@ -383,14 +409,14 @@ void place_packed_row(const Layout& layout, const Source& source, int64_t image,
   const auto& shape = *source.shape;
   const auto& x = *source.x;
   const int64_t first = out_row * shape.strides[0] - shape.begin[0], columns = columns_of(source);
-  Pixels pixels{nullptr, nullptr, columns, layout.lanes};
+  Pixels pixels{nullptr, nullptr, columns, layout.lanes + kLanes};
   if (x.codes) {
     auto* staging = reinterpret_cast<uint8_t*>(source.staging);
-    stage<uint8_t>(shape, x.codes, source.phase, columns, image, first, layout.lanes, static_cast<uint8_t>(x.zero), staging);
+    stage<uint8_t>(shape, x.codes, source.phase, columns, image, first, pixels.between, static_cast<uint8_t>(x.zero), staging);
     pixels.codes = staging;
   } else {
     auto* staging = reinterpret_cast<uint16_t*>(source.staging);
-    stage<uint16_t>(shape, x.values, source.phase, columns, image, first, layout.lanes, 0, staging);
+    stage<uint16_t>(shape, x.values, source.phase, columns, image, first, pixels.between, 0, staging);
     pixels.values = staging;
   }
   place_row(layout, pixels, source.zero, to);
