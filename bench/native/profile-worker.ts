@@ -1,5 +1,7 @@
 // Runs a QAT step on the native engine and gives each kernel's time. One argument: StepRequest as JSON. Prints
 // a Profile as JSON.
+
+import type { Precision } from "../../src/engines/engine.ts";
 import { loadAddon, type NativeAddon, type NativeProgram, type NativeStep } from "../../src/engines/native/addon.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { median } from "../../src/evaluate/latency.ts";
@@ -63,7 +65,7 @@ const request = JSON.parse(process.argv[2]) as StepRequest;
 const latest = watchPrograms();
 const compile = {
   threads: request.threads,
-  ...(request.precision === undefined ? {} : { precision: request.precision }),
+  ...(request.precision === undefined ? {} : { precision: request.precision as Precision }),
 };
 const step = await stepOf(benchModel(request.model), selectEngine("native"), request, { ...request, compile });
 const runs: number[][] = [];

@@ -210,7 +210,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       const auto object = value.As<Napi::Object>();
       const Napi::Value kernel = object.Get("kernel");
       if (!kernel.IsString()) throw problem(env, "expected a step with a kernel");
-      StepDescription step{kernel.As<Napi::String>(), {}, {}, numbers_of(env, object.Get("floats"))};
+      StepDescription step{kernel.As<Napi::String>(), {}, {}, numbers_of(env, object.Get("floats")), {}};
       for (const double number : numbers_of(env, object.Get("ints"))) {
         if (!(number > -1e15 && number < 1e15)) throw problem(env, "expected integers");
         step.ints.push_back(static_cast<int64_t>(number));
@@ -218,20 +218,26 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       const auto places = numbers_of(env, object.Get("places"));
       if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
       for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
+      const Napi::Value parts = object.Get("parts");
+      if (parts.IsArray()) step.parts = steps_of(env, parts.As<Napi::Array>(), memories);
       steps.push_back(std::move(step));
     }
     return steps;
   }
 
-  /** Memory, offset and bytes; memory −1 where an operand is left out. */
+  /** Memory, offset and bytes; memory −1 where an operand is left out, −2 where it is the buffer of that offset. */
   static Place place_of(Napi::Env env, const double* numbers, const std::vector<std::shared_ptr<Memory>>& memories) {
     if (numbers[0] == -1) return {};
+    if (numbers[0] == -2) {
+      if (!(numbers[1] >= 0 && numbers[1] < 1e6)) throw problem(env, "there is no such buffer");
+      return {nullptr, 0, static_cast<int>(numbers[1])};
+    }
     const auto [index, offset, bytes] = std::tuple(numbers[0], numbers[1], numbers[2]);
     if (!(index >= 0 && index < static_cast<double>(memories.size()))) throw problem(env, "there is no such memory");
     const auto& memory = *memories[static_cast<size_t>(index)];
     if (!(offset >= 0 && bytes >= 0 && offset + bytes <= static_cast<double>(memory.bytes())))
       throw problem(env, "a place lies outside its memory");
-    return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes)};
+    return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes), -1};
   }
 
   /** run(counts, results): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
@@ -316,6 +322,11 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("kernels", best_kernels().name);
   result.Set("hasBfloat16", weight_gradient_kernels() != nullptr);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
+  const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {
+    return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);
+  };
+  result.Set("vnni", has(dnnl::cpu_isa::avx512_core_vnni) || has(dnnl::cpu_isa::avx2_vnni));
+  result.Set("bfloat16", has(dnnl::cpu_isa::avx512_core_bf16));
   return result;
 }
 

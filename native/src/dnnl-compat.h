@@ -10,6 +10,9 @@ struct ConvolutionWindow {
 
 #if DNNL_VERSION_MAJOR >= 3
 
+/** A zero point of x that is known only at the run. */
+inline void set_source_zero_point(dnnl::primitive_attr& attributes) { attributes.set_zero_points_mask(DNNL_ARG_SRC, 0); }
+
 inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
     const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
     const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y,
@@ -38,6 +41,11 @@ inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_w
 }
 
 #else
+
+/** A zero point of x that is known only at the run. */
+inline void set_source_zero_point(dnnl::primitive_attr& attributes) {
+  attributes.set_zero_points(DNNL_ARG_SRC, 0, {DNNL_RUNTIME_S32_VAL});
+}
 
 inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
     const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,

@@ -4,6 +4,9 @@
 #include "kernels.h"
 
 #include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 /** Results may take the place of operands, element for element; otherwise nothing overlaps. */
 #define FROSTBIT_LOOP _Pragma("GCC ivdep")
@@ -105,6 +108,104 @@ void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer)
   }
 }
 
+bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
+  const auto [scale, zero_point, low, high] = quantizer;
+  const float shift = zero_point - low, most = high - low;
+  int is_odd = 0;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = rintf(x[i] / scale) + shift;
+    const float raised = v > 0 ? v : 0.0f;
+    y[i] = static_cast<uint8_t>(static_cast<int32_t>(raised > most ? most : raised));
+    is_odd |= x[i] != x[i];
+  }
+  return is_odd != 0;
+}
+
+void dequantize(const uint8_t* x, float* y, int64_t count, float zero, float scale) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = (static_cast<float>(x[i]) - zero) * scale;
+}
+
+void rescale(const int32_t* x, const float* factors, const float* bias, float* y, int64_t count, int64_t width) {
+  for (int64_t i = 0; i < count; i += width) {
+    const int64_t row = count - i < width ? count - i : width;
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < row; j++) y[i + j] = static_cast<float>(x[i + j]) * factors[j] + bias[j];
+  }
+}
+
+uint32_t bits_of(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+float float_of(uint32_t bits) {
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void widen_bfloat16(const uint16_t* x, float* y, int64_t count) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = float_of(static_cast<uint32_t>(x[i]) << 16);
+}
+
+/** To the nearest, ties to even. */
+void narrow_bfloat16(const float* x, uint16_t* y, int64_t count) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const uint32_t bits = bits_of(x[i]);
+    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    y[i] = static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+  }
+}
+
+/** Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112. */
+float widened_half(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const float magnitude = float_of(static_cast<uint32_t>(half & 0x7fff) << 13) * 0x1p112f;
+  const uint32_t special = (half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
+  return float_of(bits_of(magnitude) | special | sign);
+}
+
+/** To the nearest, ties to even; what is too large becomes infinite. */
+uint16_t narrowed_half(float value) {
+  const uint32_t bits = bits_of(value), magnitude = bits & 0x7fffffff;
+  const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  // Below 2^-14 float16 counts in steps of 2^-24: adding 0.5 lets float32 round to them.
+  if (magnitude < 0x38800000) return sign | static_cast<uint16_t>(bits_of(float_of(magnitude) + 0.5f) - 0x3f000000);
+  return sign | static_cast<uint16_t>((magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
+}
+
+void widen_float16(const uint16_t* x, float* y, int64_t count) {
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i + 16 <= count; i += 16)
+    _mm512_storeu_ps(y + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i))));
+#elif defined(__F16C__)
+  for (; i + 8 <= count; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i))));
+#endif
+  for (; i < count; i++) y[i] = widened_half(x[i]);
+}
+
+void narrow_float16(const float* x, uint16_t* y, int64_t count) {
+  int64_t i = 0;
+#if defined(__AVX512F__)
+  for (; i + 16 <= count; i += 16)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i),
+                        _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__F16C__)
+  for (; i + 8 <= count; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+  for (; i < count; i++) y[i] = narrowed_half(x[i]);
+}
+
 /** Lanes that sums are kept in, and how many elements a lane adds up before it is added to a double. */
 constexpr int kLanes = 64;
 constexpr int64_t kLaneElements = 64;
@@ -163,13 +264,15 @@ void sum_columns(const float* x, int64_t count, int64_t width, float* __restrict
   }
 }
 
-void sum_squares(const float* x, const float* pivot, int64_t count, int64_t width, float* __restrict sums) {
+void sum_moments(const float* x, const float* pivot, int64_t count, int64_t width, float* __restrict sums,
+                 float* __restrict squares) {
   for (int64_t i = 0; i < count; i += width) {
     const int64_t row = count - i < width ? count - i : width;
     FROSTBIT_LOOP
     for (int64_t j = 0; j < row; j++) {
       const float difference = x[i + j] - pivot[j];
-      sums[j] += difference * difference;
+      sums[j] += difference;
+      squares[j] += difference * difference;
     }
   }
 }
@@ -231,8 +334,8 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA, binary, unary, clip, fake_quantize, fake_quantize_gradient, sum_columns,
-    sum_squares, sum_products, scale_columns, combine_columns, sgd, adam,
+    FROSTBIT_ISA, binary, unary, clip, fake_quantize, fake_quantize_gradient, quantize, dequantize, rescale,
+    widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16, sum_columns, sum_moments, sum_products, scale_columns, combine_columns, sgd, adam,
 };
 
 }  // namespace frostbit

@@ -27,10 +27,20 @@ struct Kernels {
   /** dx may be null; adds to `sums`: dscale and dzeroPoint. */
   void (*fake_quantize_gradient)(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
                                  double* sums);
+  /** Codes above `low`: q − low, at most 255. Returns whether an x was not a number. */
+  bool (*quantize)(const float* x, uint8_t* y, int64_t count, Quantizer quantizer);
+  /** y = (x − zero) · scale */
+  void (*dequantize)(const uint8_t* x, float* y, int64_t count, float zero, float scale);
+  /** y = x · factors[j] + bias[j] */
+  void (*rescale)(const int32_t* x, const float* factors, const float* bias, float* y, int64_t count, int64_t width);
+  void (*widen_bfloat16)(const uint16_t* x, float* y, int64_t count);
+  void (*narrow_bfloat16)(const float* x, uint16_t* y, int64_t count);
+  void (*widen_float16)(const uint16_t* x, float* y, int64_t count);
+  void (*narrow_float16)(const float* x, uint16_t* y, int64_t count);
   /** sums[j] += x[i · width + j] */
   void (*sum_columns)(const float* x, int64_t count, int64_t width, float* sums);
-  /** sums[j] += (x[i · width + j] − pivot[j])² */
-  void (*sum_squares)(const float* x, const float* pivot, int64_t count, int64_t width, float* sums);
+  /** With d = x − pivot[j]: sums[j] += d, squares[j] += d² */
+  void (*sum_moments)(const float* x, const float* pivot, int64_t count, int64_t width, float* sums, float* squares);
   /** sums[j] += dy, products[j] += dy · (x − pivot[j]) */
   void (*sum_products)(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width, float* sums,
                        float* products);

@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <omp.h>
 #include <sys/mman.h>
 
 #include <chrono>
@@ -17,9 +18,22 @@ constexpr size_t kSlack = 64;
 /** What one thread touches in about the time that threads take to meet. */
 constexpr size_t kSerialBytes = 256 * 1024;
 
+/** While it lives, oneDNN plans for one thread: ours call its primitives each for itself. */
+class PlansForOneThread {
+ public:
+  PlansForOneThread() : threads_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~PlansForOneThread() { omp_set_num_threads(threads_); }
+  PlansForOneThread(const PlansForOneThread&) = delete;
+  PlansForOneThread& operator=(const PlansForOneThread&) = delete;
+
+ private:
+  int threads_;
+};
+
 size_t touched_bytes(const StepDescription& description) {
   size_t bytes = 0;
   for (const auto& place : description.places) bytes += place.bytes;
+  for (const auto& part : description.parts) bytes += touched_bytes(part);
   return bytes;
 }
 }  // namespace
@@ -53,6 +67,7 @@ bool Memory::is_mapped() const {
 Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
                  const std::vector<StepDescription>& steps, int64_t first_commit)
     : pool_(pool_of(threads)), memories_(std::move(memories)), first_commit_(first_commit) {
+  const PlansForOneThread plans_for_one_thread;
   CompileContext context{threads, &best_kernels(), 0, 0};
   for (const auto& description : steps) {
     const MakeStep make = step_maker(description.kernel);

@@ -40,6 +40,8 @@ class Memory {
 struct Place {
   char* data = nullptr;
   size_t bytes = 0;
+  /** Of a fused step's parts: which of the thread's buffers it is, of a chunk's size; −1 where it is memory. */
+  int local = -1;
 };
 
 struct StepDescription {
@@ -47,6 +49,8 @@ struct StepDescription {
   std::vector<Place> places;
   std::vector<int64_t> ints;
   std::vector<double> floats;
+  /** What a fused step does to each chunk, in this order. */
+  std::vector<StepDescription> parts;
 };
 
 /** What compiling a step may ask for. */
@@ -122,10 +126,39 @@ inline int64_t checked_product(const int64_t* sizes, size_t count) {
   return is_empty ? 0 : result;
 }
 
+/** An operand of a part: memory, of which each chunk has its place, or a buffer of the thread's. */
+template <class T>
+struct Stream {
+  T* data = nullptr;
+  int local = -1;
+
+  explicit operator bool() const { return data || local >= 0; }
+};
+
 /** Takes a step's description apart; whatever does not fit is a PlanError. */
 class Arguments {
  public:
   explicit Arguments(const StepDescription& description) : description_(description) {}
+
+  const std::vector<StepDescription>& parts() const { return description_.parts; }
+
+  /** The next place as a stream of `count` elements. */
+  template <class T>
+  Stream<T> stream(int64_t count) {
+    const Stream<T> stream = optional_stream<T>(count);
+    if (!stream && count > 0) fail("lacks place " + std::to_string(place_ - 1));
+    return stream;
+  }
+
+  template <class T>
+  Stream<T> optional_stream(int64_t count) {
+    if (place_ >= description_.places.size()) fail("has too few places");
+    const int local = description_.places[place_].local;
+    if (local < 0) return {optional<T>(count), -1};
+    if (sizeof(T) != sizeof(float)) fail("has a buffer that is not float32");
+    place_++;
+    return {nullptr, local};
+  }
 
   /** The next place, with room for as many elements as the sizes' product. */
   template <class T, class... Sizes>
@@ -140,12 +173,19 @@ class Arguments {
     const int64_t count = elements(sizes...);
     if (place_ >= description_.places.size()) fail("has too few places");
     const Place& place = description_.places[place_++];
+    if (place.local >= 0) fail("has a buffer at place " + std::to_string(place_ - 1) + ", which is read as a whole");
     if (place.data && static_cast<size_t>(count) > place.bytes / sizeof(T))
       fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_ - 1) + " of " +
            std::to_string(place.bytes) + " bytes");
     if (reinterpret_cast<uintptr_t>(place.data) % alignof(T) != 0)
       fail("has a place " + std::to_string(place_ - 1) + " that is not aligned");
     return reinterpret_cast<T*>(place.data);
+  }
+
+  /** The next place, with room for as many elements of `size` bytes as the other sizes' product. */
+  template <class... Sizes>
+  char* bytes(int64_t size, Sizes... sizes) {
+    return place<char>(size, sizes...);
   }
 
   int64_t integer() {

@@ -2,7 +2,17 @@
 import type { Graph, Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
+export const precisions = ["float32", "mixed"] as const;
+/**
+ * How an engine may compute. "float32": products and what is kept in float32 (products of quantized values may be exact
+ * integers). "mixed": the products that are not integers in bfloat16 with float32 sums, and what is kept for the backward pass
+ * in 16 bits.
+ */
+export type Precision = (typeof precisions)[number];
+
 export interface CompileOptions {
+  /** "float32" where absent. An engine that has no other computes in float32 always. */
+  readonly precision?: Precision;
   /** CPU threads; the engine's own choice where absent. */
   readonly threads?: number;
 }

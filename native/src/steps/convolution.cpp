@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <type_traits>
 
 #include "../dnnl-compat.h"
 #include "steps.h"
@@ -23,19 +24,39 @@ dnnl::stream& stream() {
   return stream;
 }
 
-dnnl::primitive_attr with_own_scratchpad() {
+dnnl::primitive_attr with_own_scratchpad(bool has_zero_point = false) {
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (has_zero_point) set_source_zero_point(attributes);
   return attributes;
 }
+
+/** What a convolution or a gradient of one multiplies and gives; for gradients x is what takes x's place. */
+struct Types {
+  memory::data_type x = memory::data_type::f32, w = memory::data_type::f32, y = memory::data_type::f32;
+  /** Weights as they are given, before they are packed. */
+  memory::data_type plain_w = memory::data_type::f32;
+};
+
+constexpr Types kFloat{};
+constexpr Types kInteger{memory::data_type::u8, memory::data_type::s8, memory::data_type::s32, memory::data_type::s8};
+/** Forward and towards x; sums are float32 forward alone. */
+constexpr Types kBfloat16{memory::data_type::bf16, memory::data_type::bf16, memory::data_type::f32, memory::data_type::f32};
+constexpr Types kBfloat16Input{memory::data_type::bf16, memory::data_type::bf16, memory::data_type::bf16,
+                               memory::data_type::f32};
+constexpr Types kBfloat16Weight{memory::data_type::bf16, memory::data_type::f32, memory::data_type::bf16,
+                                memory::data_type::f32};
+
+int64_t size_of(memory::data_type type) { return static_cast<int64_t>(memory::data_type_size(type)); }
 
 struct Convolution {
   int64_t batch, group, inputs, outputs;
   Dims in, out, kernel, strides, dilations, begin, end;
   /** oneDNN counts some of these in 32 bits. */
   static constexpr int64_t kMost = int64_t{1} << 24;
+  Types types;
 
-  explicit Convolution(Arguments& arguments) {
+  Convolution(Arguments& arguments, const Types& given) : types(given) {
     batch = arguments.size(), group = arguments.size(), inputs = arguments.size(), outputs = arguments.size();
     for (Dims* list : {&in, &out, &kernel, &strides, &dilations, &begin, &end}) *list = arguments.list();
     const size_t rank = in.size();
@@ -61,15 +82,15 @@ struct Convolution {
     return {strides, gaps, begin, end};
   }
 
-  memory::desc images(int64_t count, int64_t channels, const Dims& spatial) const {
+  memory::desc images(int64_t count, int64_t channels, const Dims& spatial, memory::data_type type) const {
     static constexpr memory::format_tag tags[] = {memory::format_tag::nwc, memory::format_tag::nhwc,
                                                   memory::format_tag::ndhwc};
     Dims dims{count, channels};
     dims.insert(dims.end(), spatial.begin(), spatial.end());
-    return {dims, memory::data_type::f32, tags[spatial.size() - 1]};
+    return {dims, type, tags[spatial.size() - 1]};
   }
-  memory::desc x(int64_t count) const { return images(count, inputs, in); }
-  memory::desc y(int64_t count) const { return images(count, outputs, out); }
+  memory::desc x(int64_t count) const { return images(count, inputs, in, types.x); }
+  memory::desc y(int64_t count) const { return images(count, outputs, out, types.y); }
 
   memory::desc w(bool is_plain, int64_t rows) const {
     using tag = memory::format_tag;
@@ -77,18 +98,38 @@ struct Convolution {
     static constexpr tag grouped[] = {tag::goiw, tag::goihw, tag::goidhw};
     Dims dims = group == 1 ? Dims{rows, inputs} : Dims{group, rows / group, inputs / group};
     dims.insert(dims.end(), kernel.begin(), kernel.end());
-    return {dims, memory::data_type::f32, !is_plain ? tag::any : (group == 1 ? single : grouped)[kernel.size() - 1]};
+    return {dims, is_plain ? types.plain_w : types.w, !is_plain ? tag::any : (group == 1 ? single : grouped)[kernel.size() - 1]};
   }
   memory::desc plain_w() const { return w(true, outputs); }
+
+  char* x_place(Arguments& arguments) const {
+    return arguments.bytes(size_of(types.x), batch, inputs, input_pixels());
+  }
+  char* y_place(Arguments& arguments) const {
+    return arguments.bytes(size_of(types.y), batch, outputs, output_pixels());
+  }
+  char* w_place(Arguments& arguments) const { return arguments.bytes(size_of(types.plain_w), weights()); }
+  /** Where the n-th image begins. */
+  char* x_at(char* x, int64_t n) const { return x + n * inputs * input_pixels() * size_of(types.x); }
+  char* y_at(char* y, int64_t n) const { return y + n * outputs * output_pixels() * size_of(types.y); }
 
   Range images_of(const RunContext& run) const { return share(run, batch); }
   Range images_of(int thread, int threads) const {
     return share(RunContext{thread, threads, nullptr, nullptr, nullptr}, batch);
   }
 
+  /** What oneDNN wants to know for a gradient. */
+  dnnl::convolution_forward::primitive_desc hint(int64_t count) const {
+    Convolution like = *this;
+    const bool is_narrow = types.x == memory::data_type::bf16 || types.y == memory::data_type::bf16;
+    like.types = is_narrow ? Types{memory::data_type::bf16, memory::data_type::bf16, memory::data_type::bf16, memory::data_type::f32} : kFloat;
+    return like.forward(count, like.w(false, outputs), nullptr);
+  }
+
   dnnl::convolution_forward::primitive_desc forward(int64_t count, const memory::desc& weights,
                                                     const memory::desc* bias) const {
-    return convolution_forward_of(cpu(), with_own_scratchpad(), x(count), weights, bias, y(count), window());
+    return convolution_forward_of(cpu(), with_own_scratchpad(types.x == memory::data_type::u8), x(count), weights, bias,
+                                  y(count), window());
   }
 };
 
@@ -115,7 +156,7 @@ size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
  */
 class PackedWeights {
  public:
-  PackedWeights(const memory::desc& plain, const memory::desc& packed, float* data, size_t scratchpad,
+  PackedWeights(const memory::desc& plain, const memory::desc& packed, char* data, size_t scratchpad,
                 CompileContext& context)
       : plain_(plain), packed_(packed), data_(data), own_offset_(aligned(scratchpad)) {
     context.want_scratch(scratchpad);
@@ -138,7 +179,7 @@ class PackedWeights {
   }
 
   memory get(const RunContext& run) const {
-    return view(packed_, !is_packed() ? reinterpret_cast<char*>(data_) : is_own() ? run.scratch + own_offset_ : run.shared);
+    return view(packed_, !is_packed() ? data_ : is_own() ? run.scratch + own_offset_ : run.shared);
   }
 
  private:
@@ -148,7 +189,7 @@ class PackedWeights {
   bool is_own() const { return packed_.get_size() <= kMostOwnBytes; }
 
   memory::desc plain_, packed_;
-  float* data_;
+  char* data_;
   size_t own_offset_;
   dnnl::reorder reorder_;
 };
@@ -161,14 +202,17 @@ size_t largest_scratchpad(const std::vector<Descriptor>& descriptors) {
   return bytes;
 }
 
+template <const Types& types>
 class ForwardStep : public Step {
  public:
-  ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+  ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
-    x_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
-    float* w = arguments.place<float>(shape.weights());
-    bias_ = arguments.optional<float>(shape.outputs);
-    y_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
+    x_ = shape.x_place(arguments);
+    char* w = shape.w_place(arguments);
+    if (is_integer()) zero_ = arguments.place<float>(1);
+    else bias_ = arguments.optional<float>(shape.outputs);
+    y_ = shape.y_place(arguments);
+    zeros_.resize(context.threads * kStride);
     const memory::desc bias({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
     bias_desc_ = bias;
     const auto first_images = shape.images_of(context.threads - 1, context.threads);
@@ -188,37 +232,50 @@ class ForwardStep : public Step {
     if (weights_->prepare(phase, run)) return;
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
-    const auto& shape = convolution_;
-    const int64_t first = shape.images_of(run).begin;
+    const int64_t first = convolution_.images_of(run).begin;
     std::unordered_map<int, memory> arguments{
-        {DNNL_ARG_SRC, view(descriptor.src_desc(), x_ + first * shape.inputs * shape.input_pixels())},
+        {DNNL_ARG_SRC, view(descriptor.src_desc(), convolution_.x_at(x_, first))},
         {DNNL_ARG_WEIGHTS, weights_->get(run)},
-        {DNNL_ARG_DST, view(descriptor.dst_desc(), y_ + first * shape.outputs * shape.output_pixels())},
+        {DNNL_ARG_DST, view(descriptor.dst_desc(), convolution_.y_at(y_, first))},
         {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}};
     if (bias_) arguments.emplace(DNNL_ARG_BIAS, view(bias_desc_, bias_));
+    if (is_integer()) {
+      int32_t* zero = &zeros_[run.thread * kStride];
+      *zero = code_zero(*zero_);
+      arguments.emplace(DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC,
+                        view({{1}, memory::data_type::s32, memory::format_tag::x}, zero));
+    }
     primitives_[run.thread].execute(stream(), arguments);
   }
 
   std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
 
  private:
+  /** Threads write their zero points a cache line apart. */
+  static constexpr int kStride = 16;
+
+  static constexpr bool is_integer() { return types.x == memory::data_type::u8; }
+
   Convolution convolution_;
-  float *x_, *bias_, *y_;
+  char *x_, *y_;
+  float *bias_ = nullptr, *zero_ = nullptr;
+  std::vector<int32_t> zeros_;
   memory::desc bias_desc_;
   std::unique_ptr<PackedWeights> weights_;
   std::vector<dnnl::convolution_forward::primitive_desc> descriptors_;
   std::vector<dnnl::convolution_forward> primitives_;
 };
 
+template <const Types& types>
 class InputGradientStep : public Step {
  public:
-  InputGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+  InputGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
-    dy_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
-    float* w = arguments.place<float>(shape.weights());
-    dx_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
+    dy_ = shape.y_place(arguments);
+    char* w = shape.w_place(arguments);
+    dx_ = shape.x_place(arguments);
     const auto make = [&](int64_t images, const memory::desc& weights) {
-      const auto hint = shape.forward(images, shape.w(false, shape.outputs), nullptr);
+      const auto hint = shape.hint(images);
       return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
                                           shape.window(), hint);
     };
@@ -242,9 +299,9 @@ class InputGradientStep : public Step {
     const int64_t first = shape.images_of(run).begin;
     primitives_[run.thread].execute(
         stream(),
-        {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy_ + first * shape.outputs * shape.output_pixels())},
+        {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), shape.y_at(dy_, first))},
          {DNNL_ARG_WEIGHTS, weights_->get(run)},
-         {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), dx_ + first * shape.inputs * shape.input_pixels())},
+         {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), shape.x_at(dx_, first))},
          {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}});
   }
 
@@ -252,7 +309,7 @@ class InputGradientStep : public Step {
 
  private:
   Convolution convolution_;
-  float *dy_, *dx_;
+  char *dy_, *dx_;
   std::unique_ptr<PackedWeights> weights_;
   std::vector<dnnl::convolution_backward_data::primitive_desc> descriptors_;
   std::vector<dnnl::convolution_backward_data> primitives_;
@@ -263,7 +320,7 @@ class WeightGradient {
  public:
   WeightGradient(const Convolution& shape, CompileContext& context) : shape_(shape) {
     const auto make = [&](int64_t images, const memory::desc& weights) {
-      const auto hint = shape.forward(images, shape.w(false, shape.outputs), nullptr);
+      const auto hint = shape.hint(images);
       return convolution_backward_weights_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
                                              shape.window(), hint);
     };
@@ -286,13 +343,13 @@ class WeightGradient {
   size_t shared_bytes(int threads) const { return packed_bytes() * threads; }
 
   /** This thread's images; `dy` is their gradient, `x` is whole. */
-  void add_up(const RunContext& run, float* x, float* dy, char* scratchpad) {
+  void add_up(const RunContext& run, char* x, char* dy, char* scratchpad) {
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
     const int64_t first = shape_.images_of(run).begin;
     primitives_[run.thread].execute(
         stream(),
-        {{DNNL_ARG_SRC, view(descriptor.src_desc(), x + first * shape_.inputs * shape_.input_pixels())},
+        {{DNNL_ARG_SRC, view(descriptor.src_desc(), shape_.x_at(x, first))},
          {DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy)},
          {DNNL_ARG_DIFF_WEIGHTS, view(packed_, run.shared + run.thread * packed_bytes())},
          {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), scratchpad)}});
@@ -326,12 +383,13 @@ class WeightGradient {
   size_t scratchpad_ = 0;
 };
 
+template <const Types& types>
 class WeightGradientStep : public Step {
  public:
   WeightGradientStep(Arguments& arguments, CompileContext& context)
-      : convolution_(arguments),
-        dy_(arguments.place<float>(convolution_.batch, convolution_.outputs, convolution_.output_pixels())),
-        x_(arguments.place<float>(convolution_.batch, convolution_.inputs, convolution_.input_pixels())),
+      : convolution_(arguments, types),
+        dy_(convolution_.y_place(arguments)),
+        x_(convolution_.x_place(arguments)),
         dw_(arguments.place<float>(convolution_.weights())),
         gradient_(convolution_, context) {}
 
@@ -339,7 +397,7 @@ class WeightGradientStep : public Step {
 
   void run(int phase, const RunContext& run) override {
     const auto& shape = convolution_;
-    float* dy = dy_ + shape.images_of(run).begin * shape.outputs * shape.output_pixels();
+    char* dy = shape.y_at(dy_, shape.images_of(run).begin);
     if (phase == 0) gradient_.add_up(run, x_, dy, run.scratch);
     if (phase == 1) gradient_.combine(run);
     if (phase == 2 && run.thread == 0) gradient_.give(run, dw_);
@@ -349,7 +407,8 @@ class WeightGradientStep : public Step {
 
  private:
   Convolution convolution_;
-  float *dy_, *x_, *dw_;
+  char *dy_, *x_;
+  float* dw_;
   WeightGradient gradient_;
 };
 
@@ -357,13 +416,14 @@ class WeightGradientStep : public Step {
  * Of the rows given at each run: their channels of dy are gathered, filled up with zeros to a multiple of 16, for each of which
  * a primitive is ready. Groups, and rows that fill up to all channels, take the whole gradient.
  */
+template <const Types& types>
 class WeightRowsGradientStep : public Step {
  public:
-  WeightRowsGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments) {
+  WeightRowsGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
     count_ = arguments.integer(), most_ = arguments.size();
-    dy_ = arguments.place<float>(shape.batch, shape.outputs, shape.output_pixels());
-    x_ = arguments.place<float>(shape.batch, shape.inputs, shape.input_pixels());
+    dy_ = shape.y_place(arguments);
+    x_ = shape.x_place(arguments);
     rows_ = arguments.place<int64_t>(most_);
     if (most_ > shape.outputs) arguments.fail("has more rows than channels");
     row_size_ = shape.weights() / shape.outputs;
@@ -401,6 +461,8 @@ class WeightRowsGradientStep : public Step {
 
  private:
   static constexpr int64_t kRows = 16;
+  /** Of dy. */
+  using Element = std::conditional_t<types.y == memory::data_type::bf16, uint16_t, float>;
 
   struct Width {
     int64_t channels;
@@ -415,20 +477,20 @@ class WeightRowsGradientStep : public Step {
     context.want_shared(gradient.shared_bytes(context.threads) + shape.weights() * sizeof(float));
     if (shape.outputs == convolution_.outputs) return;
     const int64_t images = (shape.batch + context.threads - 1) / context.threads;
-    context.want_scratch(gradient.scratchpad() + images * shape.output_pixels() * shape.outputs * sizeof(float));
+    context.want_scratch(gradient.scratchpad() + images * shape.output_pixels() * shape.outputs * sizeof(Element));
   }
 
   void add_up(const RunContext& run, const Width& width, int64_t count) {
     const auto& shape = convolution_;
     const auto [begin, end] = shape.images_of(run);
-    float* dy = dy_ + begin * shape.outputs * shape.output_pixels();
+    char* dy = shape.y_at(dy_, begin);
     if (is_whole(width)) return width.gradient->add_up(run, x_, dy, run.scratch);
-    float* gathered = reinterpret_cast<float*>(run.scratch + width.gradient->scratchpad());
+    char* gathered = run.scratch + width.gradient->scratchpad();
     const int64_t pixels = (end - begin) * shape.output_pixels();
     for (int64_t i = 0; i < count; i++) checked_row(rows_[i], shape.outputs);
     for (int64_t pixel = 0; pixel < pixels; pixel++) {
-      const float* from = dy + pixel * shape.outputs;
-      float* to = gathered + pixel * width.channels;
+      const Element* from = reinterpret_cast<const Element*>(dy) + pixel * shape.outputs;
+      Element* to = reinterpret_cast<Element*>(gathered) + pixel * width.channels;
       for (int64_t i = 0; i < count; i++) to[i] = from[rows_[i] < 0 ? rows_[i] + shape.outputs : rows_[i]];
       for (int64_t i = count; i < width.channels; i++) to[i] = 0;
     }
@@ -437,7 +499,8 @@ class WeightRowsGradientStep : public Step {
 
   Convolution convolution_;
   int64_t count_, most_, row_size_;
-  float *dy_, *x_, *dw_;
+  char *dy_, *x_;
+  float* dw_;
   int64_t* rows_;
   /** From few channels to all. */
   std::vector<Width> widths_;
@@ -447,10 +510,15 @@ class WeightRowsGradientStep : public Step {
 
 StepMakers convolution_steps() {
   return {
-      {"convolution", make_step<ForwardStep>},
-      {"convolutionInputGradient", make_step<InputGradientStep>},
-      {"convolutionWeightGradient", make_step<WeightGradientStep>},
-      {"convolutionWeightRowsGradient", make_step<WeightRowsGradientStep>},
+      {"convolution", make_step<ForwardStep<kFloat>>},
+      {"convolution:bfloat16", make_step<ForwardStep<kBfloat16>>},
+      {"convolution:integer", make_step<ForwardStep<kInteger>>},
+      {"convolutionInputGradient", make_step<InputGradientStep<kFloat>>},
+      {"convolutionInputGradient:bfloat16", make_step<InputGradientStep<kBfloat16Input>>},
+      {"convolutionWeightGradient", make_step<WeightGradientStep<kFloat>>},
+      {"convolutionWeightGradient:bfloat16", make_step<WeightGradientStep<kBfloat16Weight>>},
+      {"convolutionWeightRowsGradient", make_step<WeightRowsGradientStep<kFloat>>},
+      {"convolutionWeightRowsGradient:bfloat16", make_step<WeightRowsGradientStep<kBfloat16Weight>>},
   };
 }
 

@@ -52,6 +52,43 @@ class FakeQuantizeStep : public Step {
   float* y_;
 };
 
+/**
+ * Weights' codes around zero, a quantizer per row, and the scales to read them with: one that is not a number where a weight is
+ * none, so that it is seen in the results.
+ */
+class QuantizeRowsStep : public Step {
+ public:
+  QuantizeRowsStep(Arguments& arguments, CompileContext& context)
+      : kernels_(context.kernels), outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()) {
+    if (outer_ != 1) arguments.fail("has rows that do not lie together");
+    x_ = arguments.place<float>(size_ * inner_);
+    scale_ = arguments.place<float>(size_);
+    low_ = arguments.place<float>(1);
+    high_ = arguments.place<float>(1);
+    y_ = arguments.place<int8_t>(size_ * inner_);
+    read_scale_ = arguments.place<float>(size_);
+  }
+
+  void run(int, const RunContext& run) override {
+    const auto [begin, end] = share(run, size_);
+    for (int64_t row = begin; row < end; row++) {
+      int8_t* y = y_ + row * inner_;
+      const bool is_odd = kernels_->quantize(x_ + row * inner_, reinterpret_cast<uint8_t*>(y), inner_,
+                                             {scale_[row], 0.0f, *low_, *high_});
+      const int low = static_cast<int>(*low_);
+      for (int64_t i = 0; i < inner_; i++) y[i] = static_cast<int8_t>(static_cast<uint8_t>(y[i]) + low);
+      read_scale_[row] = is_odd ? std::nanf("") : scale_[row];
+    }
+  }
+
+ private:
+  const Kernels* kernels_;
+  int64_t outer_, size_, inner_;
+  float *x_, *scale_, *low_, *high_;
+  int8_t* y_;
+  float* read_scale_;
+};
+
 /** With one quantizer the elements are divided among the threads, else the rows are. */
 class FakeQuantizeGradientStep : public Step {
  public:
@@ -164,6 +201,7 @@ class DequantizeStep : public Step {
 StepMakers quantization_steps() {
   return {
       {"fakeQuantize", make_step<FakeQuantizeStep>},
+      {"quantizeRows", make_step<QuantizeRowsStep>},
       {"fakeQuantizeGradient", make_step<FakeQuantizeGradientStep>},
       {"dequantize:int8", make_step<DequantizeStep<int8_t>>},
       {"dequantize:uint8", make_step<DequantizeStep<uint8_t>>},

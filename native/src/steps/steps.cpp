@@ -6,7 +6,7 @@ MakeStep step_maker(const std::string& kernel) {
   static const StepMakers makers = [] {
     StepMakers all;
     for (const auto& family :
-         {elementwise_steps(), data_steps(), quantization_steps(), normalization_steps(), convolution_steps(),
+         {elementwise_steps(), data_steps(), quantization_steps(), fused_steps(), convolution_steps(),
           product_steps(), reduction_steps(), pooling_steps(), update_steps(), weight_gradient_steps()})
       all.insert(family.begin(), family.end());
     return all;

@@ -12,7 +12,7 @@ using StepMakers = std::map<std::string, MakeStep>;
 StepMakers elementwise_steps();
 StepMakers data_steps();
 StepMakers quantization_steps();
-StepMakers normalization_steps();
+StepMakers fused_steps();
 StepMakers convolution_steps();
 StepMakers weight_gradient_steps();
 StepMakers product_steps();
@@ -69,6 +69,12 @@ inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64
   }
   if (low < 0) arguments.fail("reads before its place");
   return high + 1;
+}
+
+/** The code of 0: where it is no number the scale is none either, and what is multiplied does not matter. */
+inline int32_t code_zero(float zero) {
+  const float limit = 1 << 20;
+  return zero == zero ? static_cast<int32_t>(zero < -limit ? -limit : zero > limit ? limit : zero) : 0;
 }
 
 /** An index of a row that a program was given. */

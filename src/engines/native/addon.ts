@@ -14,6 +14,8 @@ export interface NativeStep {
   readonly places: Float64Array;
   readonly ints: Float64Array;
   readonly floats: Float64Array;
+  /** Of a fused step; a place whose memory is −2 is the buffer of that offset. */
+  readonly parts?: readonly NativeStep[];
 }
 
 export interface NativeProgram {
@@ -27,6 +29,19 @@ export interface NativeProgram {
   times(): readonly number[];
 }
 
+export interface NativeInformation {
+  readonly oneDnn: string;
+  /** The instruction set of our own kernels. */
+  readonly kernels: string;
+  /** Whether products of 8-bit integers are exact for all weights. */
+  readonly vnni: boolean;
+  /** Whether oneDNN has bfloat16 products. */
+  readonly bfloat16: boolean;
+  /** Whether there are bfloat16 kernels of our own (`weightGradientBfloat16`). */
+  readonly hasBfloat16: boolean;
+  readonly oneDnnKernels: string;
+}
+
 export interface NativeAddon {
   readonly Memory: new (bytes: number) => NativeMemory;
   readonly Program: new (
@@ -35,16 +50,7 @@ export interface NativeAddon {
     steps: readonly NativeStep[],
     firstCommit: number,
   ) => NativeProgram;
-  /**
-   * oneDNN's version, the instruction sets that our kernels and oneDNN use, and whether there are bfloat16 kernels of our own
-   * (`weightGradientBfloat16`).
-   */
-  readonly information: () => {
-    readonly oneDnn: string;
-    readonly kernels: string;
-    readonly oneDnnKernels: string;
-    readonly hasBfloat16: boolean;
-  };
+  readonly information: () => NativeInformation;
 }
 
 let loaded: { readonly addon: NativeAddon; readonly found: FoundAddon } | undefined;

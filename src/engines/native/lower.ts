@@ -3,7 +3,8 @@ import { FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
-import { acceptsTypes, createLowering, type Draft, type Open } from "./lowering.ts";
+import { fuse } from "./fuse.ts";
+import { acceptsTypes, createLowering, type Draft, type Numerics, type Open, usesOf } from "./lowering.ts";
 import { nativeOps } from "./lowerings/index.ts";
 import { bytesOf, fixed, type Plan, type Slot, type Step, type Value } from "./plan.ts";
 import { openCounts } from "./specialise.ts";
@@ -41,8 +42,8 @@ export function refuseUnsupported(graph: Graph): void {
   );
 }
 
-/** Nodes whose results end in variables come last, so that a run can stop before the first of them. */
-function updatesLast(graph: Graph): readonly Node[] {
+/** Nodes that serve the updates alone. */
+function lateNodes(graph: Graph): ReadonlySet<Node> {
   const early = new Set(graph.outputs);
   const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
   const updates = new Set(graph.updates.values());
@@ -52,25 +53,32 @@ function updatesLast(graph: Graph): readonly Node[] {
     if (feedsUpdates && !isEarly(node)) late.add(node);
     else for (const input of node.inputs) early.add(input);
   }
-  return [...graph.nodes.filter((node) => !late.has(node)), ...graph.nodes.filter((node) => late.has(node))];
+  return late;
 }
 
 const isReadBy = (node: Node, readers: ReadonlySet<Node>): boolean =>
   [...readers].some(({ inputs }) => node.outputs.some((output) => output !== "" && inputs.includes(output)));
 
-export function lower(graph: Graph, counts: ReadonlyMap<string, number>): Plan {
-  const draft: Draft = { values: new Map(), steps: [], counts, copies: new Map() };
+export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numerics: Numerics): Plan {
+  const late = lateNodes(graph);
+  const draft: Draft = {
+    ...{ values: new Map(), steps: [], counts, copies: new Map(), narrowed: new Map() },
+    ...{ uses: usesOf(graph), numerics, late },
+  };
   const inputs = new Map(graph.inputs.map((name) => [name, startValue(graph, name, { kind: "arena" }, counts)]));
   for (const [name, value] of inputs) draft.values.set(name, value);
   for (const name of graph.variables)
     draft.values.set(name, startValue(graph, name, { kind: "variable", name }, counts));
-  for (const node of updatesLast(graph)) {
+  // Late nodes come last, so that a run can stop before the first variable is written.
+  for (const node of [false, true].flatMap((isLate) => graph.nodes.filter((each) => late.has(each) === isLate))) {
     const op = nativeOps.get(node.op);
     if (!op) throw new Error(`internal: ${describeNode(node)} has no lowering`);
     op.lower(createLowering(draft, graph, node));
   }
   const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
   const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
+  const kept = new Set([...outputs.values(), ...updates.map(([, value]) => value)].map(({ slot }) => slot));
+  draft.steps.splice(0, draft.steps.length, ...fuse(draft.steps, kept, numerics.bfloat16));
   writeUpdates(draft, graph, updates, outputs);
   const writesVariable = ({ outputs: written }: Step): boolean =>
     written.some((slot) => slot?.home.kind === "variable");

@@ -6,11 +6,13 @@ import { scalar, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import {
   bytesOf,
   collapsed,
+  type Fused,
   fixed,
   isEitherLayout,
   type Layout,
   list,
   memoryOrder,
+  type Part,
   type Slot,
   type Step,
   stridesOf,
@@ -25,12 +27,42 @@ export interface EmitOptions {
   readonly inPlace?: Step["inPlace"];
 }
 
+export interface PartOptions {
+  readonly streams: readonly (Value | undefined)[];
+  readonly whole?: readonly (Value | undefined)[];
+  readonly results?: readonly (Value | undefined)[];
+  readonly ends?: readonly (Value | undefined)[];
+  readonly ints?: readonly number[];
+  readonly floats?: readonly number[];
+  /** Elements of a row; 1 where the part does not care. */
+  readonly width?: number;
+}
+
+/** What the processor computes exactly or fast, and the plan may use. */
+export interface Numerics {
+  /** Weights' codes up to this magnitude are multiplied as integers; 0: none. */
+  readonly integers: number;
+  /** There is a weight gradient of our own for them. */
+  readonly ownWeightGradient: boolean;
+  /** The other products are bfloat16 ones, and what is kept between fused steps takes 16 bits. */
+  readonly bfloat16: boolean;
+}
+
 export interface Lowering {
   readonly graph: Graph;
   readonly node: Node;
-  /** An input as it lies; `undefined` where it is left out. */
+  readonly numerics: Numerics;
+  /** The nodes around a value. */
+  readonly uses: Uses;
+  /** An input in the graph's type; `undefined` where it is left out. */
   readonly optional: (i: number) => Value | undefined;
   readonly input: (i: number, layout?: Layout) => Value;
+  /** An input as it is stored. */
+  readonly stored: (i: number) => Value;
+  /** Any value that is there already, row-major. */
+  readonly named: (name: string) => Value;
+  /** A value of floats or codes in bfloat16. */
+  readonly narrowed: (value: Value) => Value;
   /** The same value in another layout. */
   readonly as: (value: Value, layout: Layout) => Value;
   /** A new value of the node's i-th output's type; `undefined` where nobody wants it. */
@@ -40,6 +72,8 @@ export interface Lowering {
   readonly scratch: (dtype: DType, shape: readonly Dim[], layout?: Layout) => Value;
   readonly constant: (value: number) => Value;
   readonly emit: (kernel: string, options: EmitOptions) => void;
+  /** A step that works element by element over as many elements as its first stream or result has. */
+  readonly emitPart: (kernel: string, options: PartOptions) => void;
   /** A size as steps take it: the number, or which count of rows it is. */
   readonly size: (dim: Dim) => number;
   /** The most that a size may be. */
@@ -110,13 +144,36 @@ export function copyNest(
   return [...list(nest.sizes), ...nest.strides.flatMap(list)];
 }
 
+/** Who makes a value, and who reads it. */
+export interface Uses {
+  readonly producers: ReadonlyMap<string, Node>;
+  readonly readers: ReadonlyMap<string, readonly Node[]>;
+}
+
+export function usesOf(graph: Graph): Uses {
+  const producers = new Map<string, Node>();
+  const readers = new Map<string, Node[]>();
+  for (const node of graph.nodes) {
+    for (const output of node.outputs) if (output !== "") producers.set(output, node);
+    for (const input of new Set(node.inputs)) readers.set(input, [...(readers.get(input) ?? []), node]);
+  }
+  return { producers, readers };
+}
+
 /** The values and steps of a graph that is being lowered. */
 export interface Draft {
   readonly values: Map<string, Value>;
   readonly steps: Step[];
   readonly counts: ReadonlyMap<string, number>;
   readonly copies: Map<Value, Value>;
+  readonly narrowed: Map<Value, Value>;
+  readonly uses: Uses;
+  readonly numerics: Numerics;
+  /** Nodes that serve the updates alone. */
+  readonly late: ReadonlySet<Node>;
 }
+
+const loads: ReadonlySet<string> = new Set(["widen:bfloat16", "dequantize"]);
 
 export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering {
   const order = [...draft.counts.keys()];
@@ -132,6 +189,40 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const { inputs = [], outputs = [], ints = [], floats = [], inPlace = [] } = options;
     const slots = (values: readonly (Value | undefined)[]): (Slot | undefined)[] => values.map((value) => value?.slot);
     draft.steps.push({ kernel, inputs: slots(inputs), outputs: slots(outputs), ints, floats, inPlace });
+  };
+  const emitPart = (kernel: string, options: PartOptions): void => {
+    const slots = (values: readonly (Value | undefined)[] = []): (Slot | undefined)[] =>
+      values.map((value) => value?.slot);
+    const { streams, results = [], ints = [], floats = [], width = 1 } = options;
+    const measured = streams.find((value) => value !== undefined) ?? results.find((value) => value !== undefined);
+    assert(measured, `part ${kernel} has no elements`);
+    const part: Part = {
+      kernel,
+      ...{ streams: slots(streams), whole: slots(options.whole) },
+      ...{ results: slots(results), ends: slots(options.ends) },
+      ...{ ints, floats },
+    };
+    const count = sizeOf(fixed(measured.shape));
+    const fused = { count, width, parts: [part], isLoad: loads.has(kernel), isLate: draft.late.has(node) };
+    draft.steps.push(fusedStep(fused));
+  };
+  /** The float32 that a stored value stands for. */
+  const widened = (value: Value): Value => {
+    if (value.dtype !== "bfloat16" && !value.codes) return value;
+    const wide = scratch("float32", value.shape, value.layout);
+    const { codes } = value;
+    if (codes) emitPart("dequantize", { streams: [value], whole: [codes.scale, codes.zero], results: [wide] });
+    else emitPart("widen:bfloat16", { streams: [value], results: [wide] });
+    return wide;
+  };
+  const narrowed = (value: Value): Value => {
+    if (value.dtype === "bfloat16") return value;
+    const known = draft.narrowed.get(value);
+    if (known) return known;
+    const narrow = scratch("bfloat16", value.shape, value.layout);
+    emitPart("narrow:bfloat16", { streams: [widened(value)], results: [narrow, undefined] });
+    draft.narrowed.set(value, narrow);
+    return narrow;
   };
   const as = (value: Value, layout: Layout): Value => {
     if (value.layout === layout) return value;
@@ -150,9 +241,13 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     draft.copies.set(value, copy);
     return copy;
   };
-  const optional = (i: number): Value | undefined => {
+  const find = (i: number): Value | undefined => {
     const name = node.inputs[i];
     return name === undefined || name === "" ? undefined : findValue(draft, graph, name);
+  };
+  const optional = (i: number): Value | undefined => {
+    const value = find(i);
+    return value && widened(value);
   };
   const input = (i: number, layout?: Layout): Value => {
     const value = optional(i);
@@ -166,8 +261,17 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
   return {
     graph,
     node,
+    numerics: draft.numerics,
+    uses: draft.uses,
     optional,
     input,
+    stored: (i) => {
+      const value = find(i);
+      assert(value, `${node.op} without input ${i}`);
+      return value;
+    },
+    named: (name) => as(widened(findValue(draft, graph, name)), "plain"),
+    narrowed,
     as,
     output: (i, layout = "plain") => {
       const name = node.outputs[i];
@@ -182,6 +286,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     scratch,
     constant: (value) => constantValue(scalar("float32", value)),
     emit,
+    emitPart,
     size,
     most,
     held: (i) => {
@@ -193,6 +298,25 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
 
 function unknown(dim: string): never {
   throw new Error(`internal: size "${dim}" is not fixed`);
+}
+
+/** A fused step, with all its parts' memory as operands. */
+export function fusedStep(fused: Fused): Step {
+  const isMemory = (slot: Slot | undefined): slot is Slot => slot !== undefined && slot.home.kind !== "local";
+  const { parts } = fused;
+  const written = new Set(parts.flatMap(({ results, ends }) => [...results, ...ends].filter(isMemory)));
+  const read = new Set(parts.flatMap(({ streams, whole }) => [...streams, ...whole].filter(isMemory)));
+  const inputs = [...read].filter((slot) => !written.has(slot));
+  const outputs = [...written];
+  const lastRead = (slot: Slot): number =>
+    parts.findLastIndex(({ streams, whole }) => [...streams, ...whole].includes(slot));
+  const isStream = (slot: Slot): boolean => parts.every(({ whole }) => !whole.includes(slot));
+  const inPlace = outputs.flatMap((output, to) => {
+    const made = parts.findIndex(({ results }) => results.includes(output));
+    const takes = (input: Slot): boolean => input.bytes === output.bytes && isStream(input) && lastRead(input) <= made;
+    return inputs.flatMap((input, from) => (takes(input) ? [[to, from] as const] : []));
+  });
+  return { kernel: "fused", inputs, outputs, ints: [fused.count, fused.width], floats: [], inPlace, fused };
 }
 
 const constantValue = (value: Tensor): Value => ({

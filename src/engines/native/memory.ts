@@ -3,7 +3,7 @@ import { assert } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import type { NativeAddon, NativeMemory, NativeProgram, NativeStep } from "./addon.ts";
 import { type Arena, placeSlots } from "./place.ts";
-import type { Plan, Slot } from "./plan.ts";
+import type { Part, Plan, Slot } from "./plan.ts";
 
 export interface Assembled {
   readonly plan: Plan;
@@ -52,6 +52,7 @@ export function placeOf(
   const { home } = slot;
   if (home.kind === "arena") return { memory: arenaMemory, offset: arena.offsets.get(slot) ?? 0 };
   if (home.kind === "constant") return { memory: constantMemory, offset: constants.get(home.value) ?? 0 };
+  assert(home.kind === "variable", "a buffer of a fused step has no memory of its own");
   const memory = variables.get(home.name);
   assert(memory, `variable "${home.name}" has no memory`);
   return { memory, offset: 0 };
@@ -67,15 +68,24 @@ export function bindProgram(
   const all = [arenaMemory, constantMemory, ...memories.values()];
   const place = (slot: Slot | undefined): readonly number[] => {
     if (!slot) return [-1, 0, 0];
+    if (slot.home.kind === "local") return [-2, slot.home.index, 0];
     const { memory, offset } = placeOf(assembled, memories, slot);
     return [all.indexOf(memory), offset, slot.bytes];
   };
+  const places = (slots: readonly (Slot | undefined)[]): Float64Array => Float64Array.from(slots.flatMap(place));
+  const part = ({ kernel, streams, whole, results, ends, ints, floats }: Part): NativeStep => ({
+    kernel,
+    places: places([...streams, ...whole, ...results, ...ends]),
+    ints: Float64Array.from(ints),
+    floats: Float64Array.from(floats),
+  });
   const steps = plan.steps.map(
-    ({ kernel, inputs, outputs, ints, floats }): NativeStep => ({
+    ({ kernel, inputs, outputs, ints, floats, fused }): NativeStep => ({
       kernel,
-      places: Float64Array.from([...inputs, ...outputs].flatMap(place)),
+      places: fused ? new Float64Array() : places([...inputs, ...outputs]),
       ints: Float64Array.from(ints),
       floats: Float64Array.from(floats),
+      ...(fused ? { parts: fused.parts.map(part) } : {}),
     }),
   );
   const program = new addon.Program(threads, all, steps, plan.firstCommit);

@@ -5,9 +5,10 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
-import type { CompileOptions, Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import type { CompileOptions, Engine, Executable, Precision, Program, RunOptions, Variables } from "../engine.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
 import { lower, refuseUnsupported, supports } from "./lower.ts";
+import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf } from "./memory.ts";
 import { givenSizes, openCounts, sizesToFix, specialise } from "./specialise.ts";
 import { createTurns, type Turns } from "./turns.ts";
@@ -29,6 +30,7 @@ interface Compiled {
   readonly addon: NativeAddon;
   readonly graph: Graph;
   readonly threads: number;
+  readonly numerics: Numerics;
   readonly counts: ReadonlyMap<string, number>;
   readonly open: readonly string[];
   /** By the sizes that were fixed. */
@@ -38,14 +40,14 @@ interface Compiled {
 }
 
 function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Executable {
-  const { threads = availableParallelism() } = options;
+  const { threads = availableParallelism(), precision = "float32" } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
   refuseUnsupported(graph);
   const counts = openCounts(graph);
   const open = sizesToFix(graph, counts);
   const compiled: Compiled = {
-    ...{ addon, graph, threads, counts, open },
+    ...{ addon, graph, threads, counts, open, numerics: numericsOf(addon, precision) },
     ...{ plans: new Map(), turns: createTurns(), isDisposed: false },
   };
   if (open.length === 0) planFor(compiled, new Map());
@@ -58,6 +60,17 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   };
 }
 
+/** Below VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. */
+function numericsOf(addon: NativeAddon, precision: Precision): Numerics {
+  const { vnni, bfloat16, hasBfloat16 } = addon.information();
+  if (precision === "mixed" && !bfloat16)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or DNNL_MAX_CPU_ISA forbids them. Use float32.",
+    );
+  return { integers: vnni ? 128 : 64, bfloat16: precision === "mixed", ownWeightGradient: hasBfloat16 };
+}
+
 /** The plan for these sizes, made where there is none yet. */
 function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assembled {
   const { addon, graph, counts, open, plans } = compiled;
@@ -66,7 +79,7 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   if (known) return known;
   const specialised = specialise(graph, sizes, counts);
   refuseUnsupported(specialised);
-  const plan = assemble(addon, lower(specialised, counts));
+  const plan = assemble(addon, lower(specialised, counts, compiled.numerics));
   if (plans.size >= mostPlans) for (const oldest of [...plans.keys()].slice(0, 1)) plans.delete(oldest);
   plans.set(key, plan);
   return plan;

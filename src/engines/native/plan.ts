@@ -7,9 +7,10 @@ import type { Tensor } from "../../ir/tensor.ts";
 /** Row-major, or with the channels (axis 1) innermost. */
 export type Layout = "plain" | "channelsLast";
 
-/** Where a slot's bytes lie: among the intermediate values, the constants, or in a variable. */
+/** Where a slot's bytes lie: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
 export type Home =
   | { readonly kind: "arena" }
+  | { readonly kind: "local"; readonly index: number }
   | { readonly kind: "constant"; readonly value: Tensor }
   | { readonly kind: "variable"; readonly name: string };
 
@@ -18,12 +19,20 @@ export interface Slot {
   home: Home;
 }
 
-/** A graph's value: a slot seen with a shape; several values may share a slot. */
+/** A graph's value: a slot seen with a shape; several values may share a slot. Its type may be narrower than the graph's. */
 export interface Value {
   readonly slot: Slot;
   readonly dtype: DType;
   readonly shape: readonly Dim[];
   readonly layout: Layout;
+  /** How to read it where it holds a fake-quantized value's codes. */
+  readonly codes?: Codes;
+}
+
+/** value = (code − zero) · scale; the scale is not a number where a value was none. */
+export interface Codes {
+  readonly scale: Value;
+  readonly zero: Value;
 }
 
 export interface Step {
@@ -34,6 +43,30 @@ export interface Step {
   readonly floats: readonly number[];
   /** Pairs [output, input] that may be the same memory: each element is read before it is written. */
   readonly inPlace: readonly (readonly [number, number])[];
+  /** Of a fused step: what it does to each chunk of its elements. */
+  readonly fused?: Fused;
+}
+
+export interface Fused {
+  readonly count: number;
+  /** Elements of a row; chunks hold whole rows. */
+  readonly width: number;
+  readonly parts: readonly Part[];
+  /** It only turns what is stored into float32, and is done again wherever that is read. */
+  readonly isLoad: boolean;
+  /** It serves the updates alone: what it makes are gradients. */
+  readonly isLate: boolean;
+}
+
+/** A loop over a chunk. Its operands in this order: those read by element and as a whole, those written by element and at the end. */
+export interface Part {
+  readonly kernel: string;
+  readonly streams: readonly (Slot | undefined)[];
+  readonly whole: readonly (Slot | undefined)[];
+  readonly results: readonly (Slot | undefined)[];
+  readonly ends: readonly (Slot | undefined)[];
+  readonly ints: readonly number[];
+  readonly floats: readonly number[];
 }
 
 export interface Plan {

@@ -1,10 +1,13 @@
 // Convolutions by oneDNN: images are channels last, weights as they are.
 import type { Node } from "../../../ir/graph.ts";
+import { sizeOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
 import { givenWindow, type Window } from "../../../ops/window.ts";
-import type { NativeOp } from "../lowering.ts";
-import { fixed, list } from "../plan.ts";
+import { multipliesIntegers } from "../integers.ts";
+import type { Lowering, NativeOp } from "../lowering.ts";
+import { fixed, list, type Value } from "../plan.ts";
+import { weightCodes } from "./quantization.ts";
 
 /** As native/src/steps/convolution.cpp reads it. */
 function geometry(node: Node, window: Window, x: readonly number[], y: readonly number[]): readonly number[] {
@@ -15,47 +18,94 @@ function geometry(node: Node, window: Window, x: readonly number[], y: readonly 
 }
 
 const Conv: NativeOp = {
-  lower: ({ node, input, optional, output, emit }) => {
+  lower: (lowering) => {
+    const { graph, node, uses, numerics, optional, input, output, emit, narrowed } = lowering;
+    if (multipliesIntegers(node, graph, uses, numerics)) return lowerIntegers(lowering);
     const x = input(0, "channelsLast");
     const w = input(1, "plain");
     const y = output(0, "channelsLast");
     if (!y) return;
     const window = convolutionWindow(node, x.shape, fixed(w.shape));
     const ints = geometry(node, window, fixed(x.shape), fixed(y.shape));
-    emit("convolution", { inputs: [x, w, optional(2)], outputs: [y], ints });
+    const isNarrow = numerics.bfloat16 && isImage(x);
+    const kernel = isNarrow ? "convolution:bfloat16" : "convolution";
+    emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints });
   },
 };
 
+/** Sums of products of codes, and then their scale: exact until then. */
+function lowerIntegers(lowering: Lowering): void {
+  const { node, stored, optional, output, scratch, emit, emitPart } = lowering;
+  const x = stored(0);
+  const y = output(0, "channelsLast");
+  if (!y || !x.codes) return;
+  const { codes, scale } = weightCodes(lowering, 1);
+  const window = convolutionWindow(node, x.shape, fixed(codes.shape));
+  const ints = geometry(node, window, fixed(x.shape), fixed(y.shape));
+  const sums = scratch("int32", y.shape, "channelsLast");
+  emit("convolution:integer", { inputs: [x, codes, x.codes.zero], outputs: [sums], ints });
+  const width = fixed(y.shape)[1];
+  const whole = [x.codes.scale, scale, optional(2)];
+  emitPart("rescale", { streams: [sums], whole, results: [y], ints: [sizeOf(fixed(scale.shape))], width });
+}
+
 const ConvGradientInput: NativeOp = {
-  lower: ({ node, input, output, emit }) => {
-    const dy = input(0, "channelsLast");
+  lower: ({ node, numerics, input, stored, output, scratch, define, narrowed, emit, as }) => {
     const w = input(1, "plain");
     const dx = output(0, "channelsLast");
     if (!dx) return;
+    const dy = as(stored(0), "channelsLast");
     const window = convolutionWindow(node, dx.shape, fixed(w.shape));
     const ints = geometry(node, window, fixed(dx.shape), fixed(dy.shape));
-    emit("convolutionInputGradient", { inputs: [dy, w], outputs: [dx], ints });
+    if (!numerics.bfloat16 || !isImage(dy))
+      return emit("convolutionInputGradient", { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
+    const narrow = scratch("bfloat16", dx.shape, "channelsLast");
+    emit("convolutionInputGradient:bfloat16", { inputs: [narrowed(dy), w], outputs: [narrow], ints });
+    define(0, narrow);
   },
 };
 
 const ConvGradientWeight: NativeOp = {
   integers: [2],
   takesRows: true,
-  lower: ({ node, input, optional, output, emit, size, most }) => {
-    const dy = input(0, "channelsLast");
-    const x = input(1, "channelsLast");
+  lower: (lowering) => {
+    const { node, numerics, input, stored, narrowed, optional, output, emit, size, most } = lowering;
+    const isNarrow = numerics.bfloat16 && isImage(stored(0));
+    if (isNarrow && numerics.ownWeightGradient && groupOf(node) === 1) return lowerOwnWeightGradient(lowering);
+    const [dy, x] = [0, 1].map((i) => (isNarrow ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
     const rows = optional(2);
-    const window = givenWindow(node, numbersAttribute(node, "kernel_shape", []));
-    const ints = geometry(node, window, fixed(x.shape), fixed(dy.shape));
+    const ints = weightGradientGeometry(node, x, dy);
+    const type = isNarrow ? ":bfloat16" : "";
     const dw = output(0);
-    if (!rows) return emit("convolutionWeightGradient", { inputs: [dy, x], outputs: [dw], ints });
+    if (!rows) return emit(`convolutionWeightGradient${type}`, { inputs: [dy, x], outputs: [dw], ints });
     const [count] = rows.shape;
-    emit("convolutionWeightRowsGradient", {
+    emit(`convolutionWeightRowsGradient${type}`, {
       inputs: [dy, x, rows],
       outputs: [dw],
       ints: [...ints, size(count), most(count)],
     });
   },
 };
+
+/** From codes as they are stored, or from bfloat16. */
+function lowerOwnWeightGradient(lowering: Lowering): void {
+  const { node, narrowed, optional, output, emit, size, most } = lowering;
+  const dy = narrowed(imagesOf(lowering, 0));
+  const given = imagesOf(lowering, 1);
+  const x = given.codes ? given : narrowed(given);
+  const rows = optional(2);
+  const count = rows?.shape[0] ?? dy.shape[1];
+  const ints = [...weightGradientGeometry(node, x, dy), x.codes ? 1 : 0, size(count), most(count)];
+  const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
+  emit("weightGradientBfloat16", { inputs, outputs: [output(0)], ints });
+}
+
+const weightGradientGeometry = (node: Node, x: Value, dy: Value): readonly number[] =>
+  geometry(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
+
+/** An input as it is stored, channels last. */
+const imagesOf = ({ stored, as }: Lowering, i: number): Value => as(stored(i), "channelsLast");
+
+const isImage = ({ shape }: Value): boolean => shape.length === 4;
 
 export const convolutionOps: Readonly<Record<string, NativeOp>> = { Conv, ConvGradientInput, ConvGradientWeight };

@@ -43,12 +43,18 @@ function broadcastStrides(value: Value, rank: number): readonly number[] {
 }
 
 function combine(lowering: Lowering, op: number, a: Value, b: Value, y: Value): void {
-  const { emit, as } = lowering;
+  const { emit, emitPart, as } = lowering;
   const [isRight, isLeft] = [isScalar(b) && !isSame(b.shape, y.shape), isScalar(a) && !isSame(a.shape, y.shape)];
   const [left, right] = [isLeft ? a : as(a, y.layout), isRight ? b : as(b, y.layout)];
   const fits = (value: Value, repeated: boolean): boolean => repeated || isSame(value.shape, y.shape);
   if (fits(a, isLeft) && fits(b, isRight) && !(isLeft && isRight)) {
-    const ints = [op, isRight ? 1 : isLeft ? 2 : 0, ...countOf(lowering, y.shape)];
+    const repeat = isRight ? 1 : isLeft ? 2 : 0;
+    if (isStatic(y.shape)) {
+      const [streams, whole] = isRight ? [[left], [right]] : isLeft ? [[right], [left]] : [[left, right], []];
+      emitPart("binary", { streams, whole, results: [y], ints: [op, repeat] });
+      return;
+    }
+    const ints = [op, repeat, ...countOf(lowering, y.shape)];
     emit("binary", { inputs: [left, right], outputs: [y], ints, inPlace: isLeft ? [[0, 1]] : [[0, 0]] });
     return;
   }
@@ -99,15 +105,18 @@ function broadcastsKnownSizes(node: Node, graph: Graph, open: Open): boolean {
 const unary = (op: string): NativeOp => ({
   takesRows: true,
   lower: (lowering) => {
-    const { node, input, output, emit } = lowering;
+    const { node, input, output, emit, emitPart } = lowering;
     const x = input(0);
     const y = output(0, x.layout);
     const [alpha, beta] = defaults[op] ?? [0, 0];
+    const floats = [numberAttribute(node, "alpha", alpha), numberAttribute(node, "beta", beta)];
+    const index = unaries.indexOf(op);
+    if (isStatic(x.shape)) return emitPart("unary", { streams: [x], results: [y], ints: [index], floats });
     emit("unary", {
       inputs: [x],
       outputs: [y],
-      ints: [unaries.indexOf(op), ...countOf(lowering, x.shape)],
-      floats: [numberAttribute(node, "alpha", alpha), numberAttribute(node, "beta", beta)],
+      ints: [index, ...countOf(lowering, x.shape)],
+      floats,
       inPlace: [[0, 0]],
     });
   },
@@ -116,9 +125,11 @@ const unary = (op: string): NativeOp => ({
 const Clip: NativeOp = {
   takesRows: true,
   lower: (lowering) => {
-    const { input, optional, output, emit } = lowering;
+    const { input, optional, output, emit, emitPart } = lowering;
     const x = input(0);
     const [low, high] = [optional(1), optional(2)];
+    if (isStatic(x.shape))
+      return emitPart("clip", { streams: [x], whole: [low, high], results: [output(0, x.layout)] });
     const ints = countOf(lowering, x.shape);
     emit("clip", { inputs: [x, low, high], outputs: [output(0, x.layout)], ints, inPlace: [[0, 0]] });
   },

@@ -1,52 +1,55 @@
 // Batch normalization over channels-last images.
+import type { Node } from "../../../ir/graph.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
 import type { NativeOp } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 
-function pixelsAndChannels({ shape }: Value): readonly number[] {
-  const [batch, channels, ...spatial] = fixed(shape);
-  return [spatial.reduce((product, size) => product * size, batch), channels];
-}
+const channelsOf = ({ shape }: Value): number => fixed(shape)[1];
+
+const epsilonOf = (node: Node): readonly number[] => [numberAttribute(node, "epsilon", 1e-5)];
 
 const BatchNormalization: NativeOp = {
-  lower: ({ node, input, output, emit }) => {
+  lower: ({ node, input, output, emitPart }) => {
     const x = input(0, "channelsLast");
-    emit("normalization", {
-      inputs: [x, ...[1, 2, 3, 4].map((i) => input(i))],
-      outputs: [output(0, "channelsLast")],
-      ints: pixelsAndChannels(x),
-      floats: [numberAttribute(node, "epsilon", 1e-5)],
-      inPlace: [[0, 0]],
+    emitPart("normalization", {
+      streams: [x],
+      whole: [1, 2, 3, 4].map((i) => input(i)),
+      results: [output(0, "channelsLast")],
+      floats: epsilonOf(node),
+      width: channelsOf(x),
     });
   },
 };
 
 /** The statistics are computed even where nobody reads them. */
 const BatchNormalizationTraining: NativeOp = {
-  lower: ({ node, input, output, scratch, emit }) => {
+  lower: ({ node, input, output, scratch, emitPart }) => {
     const x = input(0, "channelsLast");
-    const ints = pixelsAndChannels(x);
-    const statistic = (i: number): Value => output(i) ?? scratch("float32", [ints[1]]);
-    const y = output(0, "channelsLast") ?? scratch("float32", x.shape, "channelsLast");
-    emit("normalizationTraining", {
-      inputs: [x, input(1), input(2)],
-      outputs: [y, statistic(1), statistic(2)],
-      ints,
-      floats: [numberAttribute(node, "epsilon", 1e-5)],
-    });
+    const width = channelsOf(x);
+    const [mean, variance] = [1, 2].map((i) => output(i) ?? scratch("float32", [width]));
+    emitPart("statistics", { streams: [x], ends: [mean, variance], width });
+    const y = output(0, "channelsLast");
+    if (!y) return;
+    const whole = [input(1), input(2), mean, variance];
+    emitPart("normalization", { streams: [x], whole, results: [y], floats: epsilonOf(node), width });
   },
 };
 
 const BatchNormalizationTrainingGradient: NativeOp = {
-  lower: ({ node, input, output, emit }) => {
+  lower: ({ node, input, output, scratch, emitPart }) => {
     const [dy, x] = [input(0, "channelsLast"), input(1, "channelsLast")];
-    emit("normalizationTrainingGradient", {
-      inputs: [dy, x, input(2), input(3), input(4)],
-      outputs: [output(0, "channelsLast"), output(1), output(2)],
-      ints: pixelsAndChannels(x),
-      floats: [numberAttribute(node, "epsilon", 1e-5)],
-      inPlace: [[0, 0]],
+    const [gamma, mean, variance] = [input(2), input(3), input(4)];
+    const width = channelsOf(x);
+    const floats = epsilonOf(node);
+    const [dgamma, dbeta] = [1, 2].map((i) => output(i) ?? scratch("float32", [width]));
+    emitPart("normalizationSums", {
+      ...{ streams: [dy, x], whole: [mean, variance], ends: [dgamma, dbeta] },
+      ...{ floats, width },
     });
+    const dx = output(0, "channelsLast");
+    if (!dx) return;
+    const whole = [gamma, mean, variance, dgamma, dbeta];
+    emitPart("normalizationGradient", { streams: [dy, x], whole, results: [dx], floats, width });
   },
 };
 
