@@ -23,8 +23,9 @@ export function dataFolder(): string {
 /** Writes under a temporary name and renames, so that a file is whole or not there. */
 export function writeJson(path: string, value: unknown): void {
   mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(`${path}.tmp`, `${JSON.stringify(value, null, 1)}\n`);
-  renameSync(`${path}.tmp`, path);
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, `${JSON.stringify(value, null, 1)}\n`);
+  renameSync(temporary, path);
 }
 
 /** bench/results/<date>-<machine>-<kind>.json, with versions and the load that others put on the machine before. */
