@@ -1,4 +1,5 @@
 // The cells of ResNet-20's part of the EfQAT paper's tables: what is run for each, and in which order.
+import type { QparamTraining } from "../../src/training/qparam-training.ts";
 import { type Bits, intervals, type Mode, modes, qparamTrainings, ratios } from "./paper.ts";
 
 /** A cell without its seed. */
@@ -10,7 +11,7 @@ export interface Variant {
   readonly ratio: number;
   /** Samples between two selections. */
   readonly refreshEvery: number;
-  readonly qparamTraining: "direct" | "log2";
+  readonly qparamTraining: QparamTraining;
   readonly qparamLr: number;
 }
 

@@ -102,9 +102,9 @@ function backwardTable({ backwardMs, stepsPerEpoch }: TimingRecord): string {
 
 function backwardSection(timing: TimingRecord | undefined): string {
   const how =
-    "Seconds of backward per epoch of 390 steps, and in brackets how many times faster than QAT. A step is one program here, so its backward pass is the step's median less the median of its forward nodes alone; optimizers count as backward. Steps of W4A8, in fresh processes, in turn; the selections' own time is not in it.";
+    "Seconds of backward per epoch of 390 steps, and in brackets how many times faster than QAT. A step is one program here, so its backward pass is the step's median less the median of its forward nodes alone; optimizers count as backward. Steps of W4A8, in fresh processes, in turn; the selections' own time is not in them.";
   if (!timing) return `${how}\n\nNot run.`;
-  const facts = `Timed on ${timing.machine}, ${timing.finishedAt.slice(0, 10)}, load before ${timing.loadBefore.toFixed(1)}; a forward pass takes ${timing.forwardMs.toFixed(1)} ms.`;
+  const facts = `Timed on ${timing.machine}, ${timing.finishedAt.slice(0, 10)}, load before ${timing.loadBefore.toFixed(1)}; a forward pass takes ${timing.forwardMs.toFixed(1)} ms, a selection among the network's channels ${timing.selectMs.toFixed(1)} ms.`;
   return `${how} ${facts}\n\n${backwardTable(timing)}`;
 }
 

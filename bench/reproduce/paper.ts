@@ -1,4 +1,5 @@
 // What the EfQAT paper (arXiv:2411.11038) prints of ResNet-20 on CIFAR-10: top-1 in per cent, mean and deviation of three seeds.
+import type { QparamTraining } from "../../src/training/qparam-training.ts";
 
 /** Mean and deviation. */
 export type Printed = readonly [mean: number, deviation: number];
@@ -131,7 +132,7 @@ export const intervals: Readonly<Record<number, readonly Printed[]>> = {
 };
 
 export interface QparamRow {
-  readonly training: "direct" | "log2";
+  readonly training: QparamTraining;
   readonly learningRate: number;
   /** At 0, 5, 10 and 25 %. */
   readonly printed: readonly Printed[];

@@ -36,6 +36,8 @@ const timingRecord = z.object({
   forwardMs: z.number(),
   /** By variant ("cwpn-5", "qat"): the step's median less the forward program's. */
   backwardMs: z.record(z.string(), z.number()),
+  /** Of one selection among the channels of the whole network. */
+  selectMs: z.number(),
 });
 
 const rawFile = z.object({

@@ -43,5 +43,6 @@ export function runTimings(choice: EngineChoice, threads: number, rounds: number
     stepsPerEpoch: Math.floor(epochSamples / work.batch),
     forwardMs,
     backwardMs: Object.fromEntries(names.map((name) => [name, medianOf(results.get(name)) - forwardMs])),
+    selectMs: medianOf(results.get("cwpn-5"), "selectMs"),
   };
 }

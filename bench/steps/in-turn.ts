@@ -23,7 +23,7 @@ export function measureInTurn(
   return results;
 }
 
-type Times = "stepMs" | "forwardMs" | "backwardMs";
+type Times = "stepMs" | "forwardMs" | "backwardMs" | "selectMs";
 
 /** Median over all steps of all rounds; NaN where nothing was measured. */
 export function medianOf(results: readonly Measured[] | undefined, times: Times = "stepMs"): number {

@@ -20,6 +20,8 @@ export interface Measured {
   /** The peer's alone. */
   readonly forwardMs?: readonly number[];
   readonly backwardMs?: readonly number[];
+  /** Ours alone: reading all weights and choosing blocks again. */
+  readonly selectMs?: readonly number[];
   readonly peakMemoryMb: number;
   readonly memoryBeforeModelMb: number;
   readonly compileMs?: number;

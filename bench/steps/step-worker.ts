@@ -20,6 +20,12 @@ for (let i = 0; i < request.steps + warmUp; i++) {
   await step.run();
   if (i >= warmUp) stepMs.push(performance.now() - start);
 }
+const selectMs: number[] = [];
+for (let i = 0; i < 5; i++) {
+  const start = performance.now();
+  await step.reselect();
+  selectMs.push(performance.now() - start);
+}
 await step.dispose();
 const peakMemoryMb = megabytes(process.resourceUsage().maxRSS * 1024);
-console.log(JSON.stringify({ stepMs, compileMs: step.compileMs, peakMemoryMb, memoryBeforeModelMb }));
+console.log(JSON.stringify({ stepMs, selectMs, compileMs: step.compileMs, peakMemoryMb, memoryBeforeModelMb }));

@@ -9,8 +9,9 @@ import { parseArgs } from "node:util";
 import { loadNow, writeResults } from "../support/machine.ts";
 import type { ModelName } from "../support/model-step.ts";
 import { type Candidate, measureInTurn, medianOf } from "./in-turn.ts";
+import type { Measured } from "./request.ts";
 import { stepTable } from "./step-table.ts";
-import { engineChoice, ours, peer, peers, variants, type Work } from "./variants.ts";
+import { engineChoice, engineTitle, ours, peer, peers, variants, type Work } from "./variants.ts";
 
 const { values } = parseArgs({
   options: {
@@ -44,6 +45,19 @@ const candidates: Candidate[] = [
     Object.entries(variants).map(([title, variant]) => ours(work, choice, title, variant)),
   ),
 ];
+/** Milliseconds, and their share of an epoch of 50,000 samples when blocks are chosen every 4,096. */
+function selections(measured: ReadonlyMap<string, readonly Measured[]>): string[] {
+  return engines.flatMap((choice) => {
+    const results = measured.get(`${engineTitle(choice)} CWPN 5 %`);
+    if (!results) return [];
+    const ms = medianOf(results, "selectMs");
+    const share = (ms * work.batch) / 4096 / medianOf(results);
+    return [
+      `${engineTitle(choice)} ${ms.toFixed(2)} ms, ${(100 * share).toFixed(2)} % of an epoch at every 4,096 samples`,
+    ];
+  });
+}
+
 const loadBefore = loadNow();
 const results = measureInTurn(
   candidates.filter(({ name }) => new RegExp(only).test(name)),
@@ -58,4 +72,5 @@ console.log(
   `${model}, batch ${work.batch}, W${weights}A${activations}, ${threads} threads; medians of ${rounds} × ${steps} steps in turn, ms; load before: ${loadBefore.toFixed(1)}`,
 );
 console.log(stepTable(results, engines));
+console.log(`choosing blocks again, CWPN 5 %: ${selections(results).join(", ")}`);
 writeResults(`${model}-steps`, loadBefore, { ...work, rounds, raw: Object.fromEntries(results) });

@@ -22,6 +22,8 @@ import { dataFolder } from "./machine.ts";
 
 export interface StepOfModel {
   readonly run: () => Promise<void>;
+  /** What training does every so many samples: reads all weights and chooses the blocks again. */
+  readonly reselect: () => Promise<void>;
   readonly compileMs: number;
   readonly dispose: () => Promise<void>;
 }
@@ -81,6 +83,11 @@ export async function stepOf(
     run: async () => {
       await bound.run(inputs, { fetch: [step.loss] });
     },
+    reselect: async () => {
+      const values = new Map<string, Tensor>();
+      for (const { weight } of linearLayers(model)) values.set(weight, await variables.read(weight));
+      planOf(model, variant, values);
+    },
     compileMs,
     dispose: async () => {
       await executable.dispose();
@@ -106,11 +113,10 @@ async function quantized(
   return insertQuantizers(graph, sites, qparams);
 }
 
-function planOf(model: Graph, { mode, updateRatio }: Variant): FreezingPlan {
+function planOf(model: Graph, { mode, updateRatio }: Variant, values = model.constants): FreezingPlan {
   const weights = linearLayers(model).map(({ weight }) => weight);
   if (mode === "qat" || mode === "forward") return new Map(weights.map((weight) => [weight, "all"]));
-  const values = weights.map((weight) => [weight, model.constants.get(weight) as Tensor] as const);
-  return efqat(model, { ...efqatOptions.parse({ mode, updateRatio }), seed: 0 }).select(new Map(values), 0);
+  return efqat(model, { ...efqatOptions.parse({ mode, updateRatio }), seed: 0 }).select(values, 0);
 }
 
 const trainingStep = (model: Graph, plan: FreezingPlan, batchSize: number): Step =>
