@@ -10,23 +10,27 @@ import type { Tensor } from "../ir/tensor.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
-import { findSites, type Sites } from "../quantizers/sites.ts";
+import { findSites, type Sites, withoutQuantized } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
 import type { QuantizeJob } from "./job.ts";
 
 /** The epoch that the calibration sample's order is drawn for: none that trains. */
 const calibrationEpoch = -1;
 
-/** Throws BAD_MODEL where there is nothing to quantize, BAD_OPTION where `layers` names no layer. */
+/**
+ * What is not quantized already. Throws BAD_MODEL where there is nothing to quantize, BAD_OPTION where `layers` names no
+ * layer.
+ */
 export function sitesOf(float: Graph, options: QuantizeOptions): Sites {
   const sites = findSites(float, options);
-  if (sites.weights.length > 0) return sites;
+  if (sites.weights.length > 0) return withoutQuantized(float, sites);
   throw new FrostbitError(
     "BAD_MODEL",
     "The model has no layer to quantize: no Conv, Gemm or MatMul with a constant weight that --layers leaves to be quantized. Run `frostbit inspect` to see why.",
   );
 }
 
+/** Quantizers that the model has already keep their ranges. */
 export async function quantizeFloat(
   { options, preprocess }: QuantizeJob,
   float: Graph,
@@ -34,6 +38,7 @@ export async function quantizeFloat(
   context: Context,
 ): Promise<Graph> {
   const sites = sitesOf(float, options);
+  if (sites.weights.length + sites.activations.length === 0) return float;
   const count = Math.min(options.calibrationSamples, dataset.length);
   const order = shuffledOrder(dataset.length, options.seed, calibrationEpoch).slice(0, count);
   async function* calibrationBatches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {

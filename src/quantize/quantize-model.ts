@@ -15,6 +15,7 @@ import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import type { Folded } from "../quantizers/fold.ts";
+import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
 import type { Context } from "../training/context.ts";
 import type { TrainingResult } from "../training/loop.ts";
@@ -65,7 +66,8 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const original = writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) });
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
-  await checkEarly(job, float, train);
+  const quantizable = method === "float" ? float : recognizeQuantizers(float);
+  await checkEarly(job, quantizable, train);
   const evaluate = (graph: Graph, name: string): Promise<number | null> =>
     clock.time("evaluation", () => top1Of(graph, test, job.preprocess, context, name));
 
@@ -73,7 +75,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(float), test.length);
   if (hint !== undefined) context.onNote?.(hint);
   const start =
-    method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, float, train, context));
+    method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, quantizable, train, context));
   writeModel(job.model, start, job.options);
   const ptqTop1 = method === "float" ? null : await evaluate(start, "ptq");
   const training =

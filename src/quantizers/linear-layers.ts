@@ -17,7 +17,8 @@ export interface LinearLayer {
   readonly bias: string;
 }
 
-function rowAxisOf(node: Node): number | undefined {
+/** Where the output channels of a linear operator's weight lie; `undefined` for other operators. */
+export function rowAxisOf(node: Node): number | undefined {
   if (node.op === "Conv") return 0;
   if (node.op === "Gemm") return numberAttribute(node, "transB", 0) === 1 ? 0 : 1;
   return node.op === "MatMul" || node.op === "ConvTranspose" ? 1 : undefined;

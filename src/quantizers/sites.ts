@@ -153,3 +153,16 @@ function endOfFusion(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>
   const next = onlyReader(graph, readers, value);
   return next && fusedOps.has(next.op) && next.inputs[0] === value ? endOfFusion(graph, readers, next) : value;
 }
+
+/** The sites whose values no quantizer of the graph quantizes yet. */
+export function withoutQuantized(graph: Graph, sites: Sites): Sites {
+  const quantized = new Set(
+    graph.nodes.filter(({ op }) => op === "FakeQuantize").flatMap((node) => [node.inputs[0], node.outputs[0]]),
+  );
+  const isOpen = ({ value }: Site): boolean => !quantized.has(value);
+  const activations = sites.activations.filter(isOpen);
+  const named = new Set(activations.map(({ value }) => value));
+  const standsAlone = ({ sameAs, ...site }: Site): Site =>
+    sameAs !== undefined && named.has(sameAs) ? { ...site, sameAs } : site;
+  return { weights: sites.weights.filter(isOpen), activations: activations.map(standsAlone) };
+}

@@ -1,0 +1,199 @@
+// A model that is quantized already, as files have it: its QuantizeLinear and DequantizeLinear become quantizers that train.
+import { dtypes } from "../ir/dtype.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { numbersOf, scalar, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { rowAxisOf } from "./linear-layers.ts";
+import { forEachInRows } from "./qparams.ts";
+import { boundsOf } from "./quantizer.ts";
+
+interface State {
+  readonly graph: Graph;
+  readonly made: ReadonlyMap<string, Node>;
+  readonly constants: Map<string, Tensor>;
+  /** Adds a constant under a name like this; the same key gives the same constant. */
+  readonly add: (key: string, name: string, make: () => Tensor) => string;
+  readonly unique: (name: string) => string;
+}
+
+/**
+ * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, quantized
+ * symmetrically, become float weights behind FakeQuantize (a weight of −128, outside the restricted range, becomes −127);
+ * int32 biases become float. Everything else stays as it is, and stays frozen.
+ */
+export function recognizeQuantizers(graph: Graph): Graph {
+  const constants = new Map(graph.constants);
+  const shared = new Map<string, string>();
+  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const add: State["add"] = (key, name, make) => {
+    const found = shared.get(key) ?? unique(name);
+    if (!shared.has(key)) constants.set(found, make());
+    shared.set(key, found);
+    return found;
+  };
+  const state: State = { graph, made: producers(graph), constants, add, unique };
+  const rowAxes = weightAxes(graph);
+  const renamed = new Map<string, string>();
+  const nodes = graph.nodes.flatMap((node): readonly Node[] => {
+    if (node.op !== "DequantizeLinear") return [node];
+    const bias = biasOf(state, node);
+    if (bias !== undefined) renamed.set(node.outputs[0], bias);
+    if (bias !== undefined) return [];
+    const quantizer = weightQuantizer(state, node, rowAxes.get(node.outputs[0])) ?? activationQuantizer(state, node);
+    return [quantizer ?? node];
+  });
+  const rename = (name: string): string => renamed.get(name) ?? name;
+  const rewired = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename) }));
+  const values = new Map(graph.values);
+  for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
+  return removeDeadNodes(inferTypes({ ...graph, nodes: rewired, constants, values }));
+}
+
+/** Which values are weights of linear layers alone, and along which axis their rows lie. */
+function weightAxes(graph: Graph): ReadonlyMap<string, number> {
+  const axes = new Map<string, number>();
+  const other = new Set(graph.outputs);
+  for (const node of graph.nodes)
+    node.inputs.forEach((input, i) => {
+      const axis = i === 1 ? rowAxisOf(node) : undefined;
+      if (axis === undefined || (axes.get(input) ?? axis) !== axis) other.add(input);
+      else axes.set(input, axis);
+    });
+  return new Map([...axes].filter(([name]) => !other.has(name)));
+}
+
+interface Dequantizer {
+  readonly scale: Tensor;
+  /** One per scale. */
+  readonly zeroPoints: readonly number[];
+}
+
+/** The constant scale and zero points of a node; `undefined` where they are computed or in blocks. */
+function qparamsOf({ graph }: State, { inputs: [, scaleName, zeroName], ...node }: Node): Dequantizer | undefined {
+  const scale = graph.constants.get(scaleName);
+  const zeroPoint = zeroName ? graph.constants.get(zeroName) : undefined;
+  const isBlocked = numberAttribute({ inputs: [], ...node }, "block_size", 0) !== 0;
+  if (!scale || isBlocked || (zeroName && !zeroPoint) || !/^float(32|64)$/.test(scale.dtype)) return undefined;
+  return { scale, zeroPoints: zeroPoint ? toNumbers(zeroPoint) : new Array<number>(scale.data.length).fill(0) };
+}
+
+/** `conv1.weight` of `conv1.weight_quantized`. */
+const floatName = (integers: string): string => integers.replace(/[_:](quantized|integers)$/, "");
+
+/** An int32 vector at its scale, as integer kernels take biases. */
+function biasOf(state: State, node: Node): string | undefined {
+  const integers = state.graph.constants.get(node.inputs[0]);
+  const qparams = qparamsOf(state, node);
+  if (integers?.dtype !== "int32" || integers.shape.length !== 1 || !qparams) return undefined;
+  const { scale, zeroPoints } = qparams;
+  const at = (list: ArrayLike<number>, i: number): number => (list.length === 1 ? list[0] : list[i]);
+  const scales = numbersOf(scale);
+  return state.add(node.outputs[0], floatName(node.inputs[0]), () =>
+    tensorOf(
+      scale.dtype,
+      integers.shape,
+      toNumbers(integers).map((value, i) => (value - at(zeroPoints, i)) * at(scales, i)),
+    ),
+  );
+}
+
+function weightQuantizer(state: State, node: Node, rowAxis: number | undefined): Node | undefined {
+  const integers = state.graph.constants.get(node.inputs[0]);
+  const qparams = qparamsOf(state, node);
+  if (!integers || !qparams || rowAxis === undefined || integers.shape.length < 2) return undefined;
+  const { bits } = dtypes[integers.dtype];
+  const { scale, zeroPoints } = qparams;
+  const rank = integers.shape.length;
+  const axis = (numberAttribute(node, "axis", 1) + rank) % rank;
+  const middle = integers.dtype.startsWith("u") ? 2 ** (bits - 1) : 0;
+  const isPerRow = sizeOf(scale.shape) === 1 || axis === rowAxis;
+  if (bits > 8 || !isPerRow || zeroPoints.some((zeroPoint) => zeroPoint !== middle)) return undefined;
+  const rows = integers.shape[rowAxis];
+  const given = numbersOf(scale);
+  const scales = Array.from({ length: rows }, (_, row) => (given.length === 1 ? given[0] : given[row]));
+  const weight = new Float64Array(integers.data.length);
+  forEachInRows({ ...integers, data: Float64Array.from(toNumbers(integers)) }, rowAxis, (row, value, i) => {
+    weight[i] = (value - middle) * scales[row];
+  });
+  const name = floatName(node.inputs[0]);
+  const { dtype } = scale;
+  const value = state.add(node.inputs[0], name, () => tensorOf(dtype, integers.shape, weight));
+  const perRow = state.add(`${node.inputs[1]} of ${node.inputs[0]}`, `${name}_scale`, () =>
+    tensorOf(dtype, [rows], scales),
+  );
+  return fakeQuantize(state, node, { value, scale: perRow, zeroPoint: "", bits, isSymmetric: true, axis: rowAxis });
+}
+
+interface Pair {
+  readonly quantize: Node;
+  /** The highest integer, counted from the lowest. */
+  readonly levels: number;
+}
+
+/** The QuantizeLinear that a DequantizeLinear undoes, with a Clip between them where not all integers are used. */
+function pairOf({ graph, made }: State, node: Node): Pair | undefined {
+  const before = made.get(node.inputs[0]);
+  const clip = before?.op === "Clip" ? before : undefined;
+  const quantize = clip ? made.get(clip.inputs[0]) : before;
+  if (quantize?.op !== "QuantizeLinear") return undefined;
+  const dtype = graph.values.get(node.inputs[0])?.dtype ?? "float32";
+  const lowest = dtype.startsWith("u") ? 0 : -(2 ** (dtypes[dtype].bits - 1));
+  if (!clip) return { quantize, levels: 2 ** dtypes[dtype].bits - 1 };
+  const [low, high] = clip.inputs.slice(1).map((bound) => graph.constants.get(bound));
+  if (!low || !high || toNumbers(low)[0] !== lowest) return undefined;
+  return { quantize, levels: toNumbers(high)[0] - lowest };
+}
+
+const isSame = (a: Dequantizer, b: Dequantizer): boolean =>
+  String(a.scale.data) === String(b.scale.data) && String(a.zeroPoints) === String(b.zeroPoints);
+
+function activationQuantizer(state: State, node: Node): Node | undefined {
+  const pair = pairOf(state, node);
+  const qparams = qparamsOf(state, node);
+  const other = pair && qparamsOf(state, pair.quantize);
+  if (!pair || !qparams || !other || !isSame(qparams, other) || sizeOf(qparams.scale.shape) !== 1) return undefined;
+  const bits = Math.log2(pair.levels + 1);
+  const integers = state.graph.values.get(node.inputs[0])?.dtype ?? "uint8";
+  if (!Number.isInteger(bits) || bits > 8) return undefined;
+  const shift = integers.startsWith("u") ? 0 : 2 ** (dtypes[integers].bits - 1);
+  const { scale, zeroPoints } = qparams;
+  const [, scaleName] = node.inputs;
+  const zeroPoint = zeroPoints[0] + shift;
+  return fakeQuantize(state, node, {
+    value: pair.quantize.inputs[0],
+    scale: state.add(scaleName, scaleName, () => tensorOf(scale.dtype, [], numbersOf(scale))),
+    zeroPoint: state.add(`${scaleName} ${zeroPoint}`, `${scaleName}_zero_point`, () => scalar(scale.dtype, zeroPoint)),
+    bits,
+    isSymmetric: false,
+  });
+}
+
+interface Recognized {
+  readonly value: string;
+  readonly scale: string;
+  readonly zeroPoint: string;
+  readonly bits: number;
+  readonly isSymmetric: boolean;
+  readonly axis?: number;
+}
+
+function fakeQuantize(
+  state: State,
+  node: Node,
+  { value, scale, zeroPoint, bits, isSymmetric, axis }: Recognized,
+): Node {
+  const dtype = state.constants.get(scale)?.dtype ?? "float32";
+  const { low, high } = boundsOf(bits, isSymmetric);
+  const bound = (number: number): string =>
+    state.add(`${dtype}:${number}`, `${dtype}:${number}`, () => scalar(dtype, number));
+  return {
+    name: node.name,
+    op: "FakeQuantize",
+    inputs: [value, scale, zeroPoint, bound(low), bound(high)],
+    outputs: node.outputs,
+    attributes: { bits, ...(axis === undefined ? {} : { axis }) },
+  };
+}

@@ -1,0 +1,125 @@
+// Models that are quantized already: what we exported, and what other tools write, read back as quantizers that train.
+import { describe, expect, test } from "vitest";
+import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { exportQdq } from "../../src/export/qdq.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { dtypeCode } from "../../src/onnx/data-types.ts";
+import { encodeTensor } from "../../src/onnx/encode-tensor.ts";
+import { readOnnx } from "../../src/onnx/read.ts";
+import { writeOnnx } from "../../src/onnx/write.ts";
+import { foldQuantizers } from "../../src/quantizers/fold.ts";
+import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
+import { quantizersOf } from "../../src/quantizers/quantizer.ts";
+import { recognizeQuantizers } from "../../src/quantizers/recognize.ts";
+import { findSites, withoutQuantized } from "../../src/quantizers/sites.ts";
+import { parametersOf } from "../../src/training/parameters.ts";
+import { expectClose } from "../support/close.ts";
+import { int, ints, modelBytes, node, value } from "../support/onnx-model.ts";
+import { createRandom } from "../support/random.ts";
+import { runGraph } from "../support/run-graph.ts";
+import { runModel } from "../support/run-model.ts";
+import { quantized } from "./quantized.ts";
+import { batchFor, originOf, tinyModels } from "./tiny-models.ts";
+import { train } from "./train.ts";
+
+const engine = createReferenceEngine();
+const count = (graph: Graph, op: string): number => graph.nodes.filter((each) => each.op === op).length;
+
+describe.each(tinyModels)("an exported $name", (model) => {
+  test.each(["inputs", "runtime"] as const)(
+    "of placement %s is read back as the same quantizers",
+    async (placement) => {
+      const before = await quantized(model, "float32", { placement, weights: placement === "inputs" ? 4 : 8 });
+      const folded = foldQuantizers(before, placement === "runtime" ? "int32" : "float");
+      const exported = exportQdq(folded, originOf(model), "packed");
+      const bytes = writeOnnx(exported.model, { opset: exported.opset });
+      const { graph: file } = readOnnx(bytes, { name: "quantized.onnx" });
+      const graph = recognizeQuantizers(file);
+      expect([count(graph, "QuantizeLinear"), count(graph, "DequantizeLinear")]).toEqual([0, 0]);
+      expect(quantizersOf(graph).length).toBe(quantizersOf(before).length);
+      expect(
+        quantizersOf(graph)
+          .map(({ bits }) => bits)
+          .sort(),
+      ).toEqual(
+        quantizersOf(before)
+          .map(({ bits }) => bits)
+          .sort(),
+      );
+
+      const inputs = new Map([["input", batchFor(model, "float32", 4).images]]);
+      const [expected, actual] = [await runGraph(engine, file, inputs), await runGraph(engine, graph, inputs)];
+      for (const [name, wanted] of expected) expectClose(actual.get(name) as Tensor, wanted, { what: name });
+
+      const options = quantizeOptions.parse({ placement });
+      expect(withoutQuantized(graph, findSites(graph, options)).weights).toEqual([]);
+      const { losses } = await train(model, graph, { engine: createOnnxRuntimeEngine(), dtype: "float32", steps: 12 });
+      expect(losses[losses.length - 1]).toBeLessThan(losses[0]);
+    },
+  );
+});
+
+describe.each([
+  { dtype: "int8" as const, middle: 0 },
+  { dtype: "uint8" as const, middle: 128 },
+])("a convolution as other tools quantize it, in $dtype", ({ dtype, middle }) => {
+  const random = createRandom(51);
+  const scalar = (v: number): Tensor => tensorOf("float32", [], [v]);
+  const constants = new Map<string, Tensor>([
+    ["x_scale", scalar(0.03)],
+    ["x_zero", tensorOf(dtype, [], [middle - 7])],
+    ["w_quantized", random.integerTensor(dtype, [3, 2, 3, 3], middle - 127, middle + 127)],
+    ["w_scale", scalar(0.02)],
+    ["w_zero", tensorOf(dtype, [], [middle])],
+    ["y_scale", scalar(0.4)],
+    ["y_zero", tensorOf(dtype, [], [middle + 11])],
+    ["b_quantized", random.integerTensor("int32", [3], -900, 900)],
+  ]);
+  const bytes = modelBytes({
+    opset: 13,
+    inputs: [value("x", [2, 2, 5, 5])],
+    outputs: [value("y", [2, 3, 5, 5])],
+    initializers: [...constants].map(([name, tensor]) => encodeTensor(name, tensor)),
+    nodes: [
+      node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_int"], {}, { name: "qx" }),
+      node(
+        "QLinearConv",
+        ["x_int", "x_scale", "x_zero", "w_quantized", "w_scale", "w_zero", "y_scale", "y_zero", "b_quantized"],
+        ["y_int"],
+        { pads: ints([1, 1, 1, 1]), group: int(1) },
+      ),
+      node("DequantizeLinear", ["y_int", "y_scale", "y_zero"], ["y"], {}, { name: "dy" }),
+    ],
+  });
+
+  test("with integer operators and one scale for the weight is read as trainable quantizers", async () => {
+    const { graph: file } = readOnnx(bytes, { name: "qlinear.onnx" });
+    const graph = recognizeQuantizers(file);
+    expect(graph.nodes.map(({ op }) => op).sort()).toEqual(["Conv", "FakeQuantize", "FakeQuantize", "FakeQuantize"]);
+    expect(
+      parametersOf(graph)
+        .map(({ role }) => role)
+        .sort(),
+    ).toEqual(["bias", "input-scale", "input-scale", "input-zero-point", "input-zero-point", "weight", "weight-scale"]);
+    const inputs = new Map([["x", random.tensor("float32", [2, 2, 5, 5])]]);
+    const expected = await runModel(bytes, inputs);
+    for (const each of [file, graph])
+      expectClose((await runGraph(engine, each, inputs)).get("y") as Tensor, expected.get("y") as Tensor);
+  });
+
+  test("keeps what is computed or in blocks as it is", () => {
+    const computed = modelBytes({
+      opset: 13,
+      inputs: [value("x", [2, 4]), value("s", [], dtypeCode("float32"))],
+      outputs: [value("y", [2, 4])],
+      nodes: [
+        node("QuantizeLinear", ["x", "s"], ["q"], {}, { name: "q" }),
+        node("DequantizeLinear", ["q", "s"], ["y"], {}, { name: "d" }),
+      ],
+    });
+    const { graph } = readOnnx(computed, { name: "computed.onnx" });
+    expect(recognizeQuantizers(graph).nodes).toEqual(graph.nodes);
+  });
+});
