@@ -41,6 +41,16 @@ describe("placement runtime", () => {
     expect(activations(twoLayers(pad(30)))).toContainEqual(["pad", 8, undefined]);
   });
 
+  test("scores and the mask that a softmax reads stay float, other sums do not", () => {
+    const sum = (reader: string) =>
+      twoLayers((build, x) => {
+        const mask = build.node("Mul", [x, build.scalar(-10000)], {}, "mask");
+        return build.node(reader, [build.node("Add", [x, mask], {}, "sum")], {}, "reader");
+      });
+    expect(activations(sum("Softmax")).map(([value]) => value)).toEqual(["x", "relu", "reader"]);
+    expect(activations(sum("Tanh")).map(([value]) => value)).toEqual(["x", "relu", "mask", "sum", "reader"]);
+  });
+
   test("every output of a Split keeps the range", () => {
     const graph = twoLayers((build, x) => {
       const [head, tail] = build.nodes("Split", [x, build.ints([2, 2])], [true, true], { axis: 1 }, "split");

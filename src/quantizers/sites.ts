@@ -92,6 +92,12 @@ const movingOps = new Set([
   "Identity",
   "DepthToSpace",
 ]);
+/** A sum that Softmax alone reads is of scores and a mask, whose −10000 would take the whole range. */
+const isMasked = (readers: ReadonlyMap<string, readonly Node[]>, node: Node): boolean => {
+  const next = readers.get(node.outputs[0]) ?? [];
+  return node.op === "Add" && next.length > 0 && next.every(({ op }) => op === "Softmax");
+};
+
 /** Padding with anything but 0 adds a value that the range need not hold. */
 function movesValues(graph: Graph, node: Node): boolean {
   if (node.op !== "Pad" || !node.inputs[2]) return movingOps.has(node.op);
@@ -118,7 +124,7 @@ function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: Qua
     if (layer) {
       choose(layer.input, bitsOf(layer, options).activations);
       choose(endOfFusion(graph, readers, node), bitsOf(layer, options).activations);
-    } else if (integerOps.has(node.op) && node.inputs.every(isActivation)) {
+    } else if (integerOps.has(node.op) && node.inputs.every(isActivation) && !isMasked(readers, node)) {
       for (const input of node.inputs) choose(input, options.activations);
       choose(endOfFusion(graph, readers, node), options.activations);
     } else if (movesValues(graph, node) && chosen.has(node.inputs[0])) {
