@@ -5,7 +5,7 @@ import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts
 import { labelsInput } from "../../src/training/loss.ts";
 import type { Optimizer } from "../../src/training/optimizer.ts";
 import { buildStep, learningRateInput, type PlanShape, qparamLearningRateInput } from "../../src/training/step.ts";
-import { batchFor, type FloatType, type TinyModel } from "./tiny-models.ts";
+import { batchFor, type FloatType, type TinyBatch, type TinyModel } from "./tiny-models.ts";
 
 const batchSize = 8;
 const sgd: Optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 };
@@ -26,10 +26,13 @@ export interface Training {
 }
 
 /** Steps on one batch again and again. */
-export async function train(model: TinyModel, graph: Graph, training: Training): Promise<Run> {
+export const train = (model: TinyModel, graph: Graph, training: Training): Promise<Run> =>
+  trainOn(batchFor(model, training.dtype, batchSize), graph, training);
+
+/** Steps on this batch of the input "input" again and again. */
+export async function trainOn({ images, labels }: TinyBatch, graph: Graph, training: Training): Promise<Run> {
   const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1 } = training;
-  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer: sgd, plan });
-  const { images, labels } = batchFor(model, dtype, batchSize);
+  const step = buildStep(graph, { batchSize: images.shape[0], loss: "cross-entropy", optimizer: sgd, plan });
   const inputs = new Map([
     ["input", images],
     [labelsInput, labels],
