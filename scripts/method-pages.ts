@@ -11,6 +11,8 @@ const schemas: Readonly<Record<string, Readonly<Record<string, z.ZodObject>>>> =
     "Options of training": trainingOptions,
     "Options of quantization": quantizeOptions,
   },
+  equalization: { "Options of quantization": quantizeOptions },
+  "bias-correction": { "Options of quantization": quantizeOptions },
   qat: { "Options of training": trainingOptions, "Options of quantization": quantizeOptions },
 };
 

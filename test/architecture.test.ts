@@ -37,6 +37,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "methods/qat",
     "methods/efqat",
   ],
+  "methods/equalization": [...core, "quantizers"],
+  "methods/bias-correction": [...core, "quantizers", "training", "engines"],
   "methods/qat": [...core, "quantizers", "calibration", "training", "engines", "data"],
   "methods/efqat": [...core, "quantizers", "calibration", "training", "evaluate", "engines", "data"],
   export: [...core, "quantizers", "onnx", "engines", "data", "training", "evaluate"],

@@ -7,6 +7,8 @@ import { batchThatFits } from "../evaluate/batch-that-fits.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { correctBiases } from "../methods/bias-correction/correct-biases.ts";
+import { equalizeLayers } from "../methods/equalization/equalize-layers.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
@@ -30,7 +32,7 @@ export function sitesOf(float: Graph, options: QuantizeOptions): Sites {
   );
 }
 
-/** Quantizers that the model has already keep their ranges. */
+/** Ranges from a seeded sample of the training data; quantizers that the model has already keep theirs. */
 export async function quantizeFloat(
   { options, preprocess }: QuantizeJob,
   float: Graph,
@@ -49,5 +51,18 @@ export async function quantizeFloat(
   const qparams = await calibrate(float, sites, calibrationBatches, observed, context);
   const isPowers = options.method !== "ptq" && options.qparamTraining === "tqt";
   const chosen = isPowers ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)])) : qparams;
-  return insertQuantizers(float, sites, chosen);
+  const quantized = insertQuantizers(float, sites, chosen);
+  if (!options.prepare.includes("bias-correction")) return quantized;
+  return correctBiases(quantized, float, calibrationBatches, context);
+}
+
+/** The float model as it is quantized: the same function, its layers' outputs scaled where `prepare` says so. */
+export function prepareFloat(float: Graph, { prepare }: QuantizeOptions, context: Context): Graph {
+  if (!prepare.includes("cross-layer-equalization")) return float;
+  const { graph, pairs } = equalizeLayers(float);
+  if (pairs === 0)
+    context.onNote?.(
+      "Cross-layer equalization found no two layers to equalize: between them there may be only a normalization, Relu, LeakyRelu, PRelu and pooling.",
+    );
+  return graph;
 }

@@ -22,7 +22,7 @@ import type { TrainingResult } from "../training/loop.ts";
 import { classesOf, logitsOf } from "../training/loss.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
-import { quantizeFloat, sitesOf } from "./quantize-float.ts";
+import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
 import { stepsPerEpoch, trainModel } from "./train-model.ts";
 
 /** Per cent; null where it was not measured or there are no labels. */
@@ -74,8 +74,9 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const floatTop1 = await evaluate(float, "float");
   const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(float), test.length);
   if (hint !== undefined) context.onNote?.(hint);
+  const prepared = method === "float" ? float : prepareFloat(quantizable, job.options, context);
   const start =
-    method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, quantizable, train, context));
+    method === "float" ? float : await clock.time("calibration", () => quantizeFloat(job, prepared, train, context));
   writeModel(job.model, start, job.options);
   const ptqTop1 = method === "float" ? null : await evaluate(start, "ptq");
   const training =
@@ -94,7 +95,9 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
     measureDeployed(job, float, original, written.bytes, test, context),
   );
   const layerSqnrDb = folded
-    ? await clock.time("evaluation", () => layerSqnr(float, folded.graph, layerOutputs(folded), samples, context))
+    ? await clock.time("evaluation", () =>
+        layerSqnr(prepared === quantizable ? float : prepared, folded.graph, layerOutputs(folded), samples, context),
+      )
     : new Map<string, number>();
   return {
     bytes: written.bytes,

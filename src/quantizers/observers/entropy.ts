@@ -6,7 +6,8 @@ import { gridOf, type Histogram, integerAt, shrunkRanges } from "./observer.ts";
 const never = 1e-9;
 
 /** Of 100 ranges shrunk towards 0, the one whose quantized histogram is nearest to the clipped one. */
-export function entropyRange(histogram: Histogram, bits: number, symmetric = false): Range {
+export function entropyRange(seen: Histogram, bits: number, symmetric = false): Range {
+  const histogram = withoutZeros(seen);
   let best = histogram.range;
   let least = Number.POSITIVE_INFINITY;
   for (const candidate of shrunkRanges(histogram.range)) {
@@ -14,6 +15,15 @@ export function entropyRange(histogram: Histogram, bits: number, symmetric = fal
     if (divergence < least) [least, best] = [divergence, candidate];
   }
   return best;
+}
+
+/** Zeros, which a Relu gives by the thousand, are exact in every range: their bin counts as much as the larger of its neighbours. */
+function withoutZeros({ range, counts }: Histogram): Histogram {
+  const zero = Math.floor((-range.min / (range.max - range.min)) * counts.length);
+  const fewer = counts.slice();
+  if (zero >= 0 && zero < counts.length)
+    fewer[zero] = Math.min(counts[zero], Math.max(counts[zero - 1] ?? 0, counts[zero + 1] ?? 0));
+  return { range, counts: fewer };
 }
 
 /**

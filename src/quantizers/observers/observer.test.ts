@@ -29,8 +29,16 @@ describe("observers", () => {
     expect(entropyRange(histogramOf(even), 4).max).toBeGreaterThan(0.97);
   });
 
+  test("entropy counts no zeros, which are exact in every range", () => {
+    const positive = normal.map(Math.abs);
+    const zeros = new Array<number>(5 * positive.length).fill(0);
+    const { max } = entropyRange(histogramOf([...positive, ...zeros]), 4);
+    expect(max).toBeGreaterThan(2);
+    expect(max / entropyRange(histogramOf(positive), 4).max).toBeCloseTo(1, 1);
+  });
+
   test("entropy of a range whose levels are its bins is that range", () => {
-    const levels = Array.from({ length: 16 }, (_, level) => Array.from({ length: level + 1 }, () => level)).flat();
+    const levels = Array.from({ length: 16 }, (_, level) => Array.from({ length: 17 - level }, () => level)).flat();
     expect(entropyRange(histogramOf(levels), 4)).toEqual({ min: 0, max: 15 });
   });
 

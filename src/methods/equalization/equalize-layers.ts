@@ -1,0 +1,107 @@
+// Cross-layer equalization (Data-Free Quantization, arXiv:1906.04721, §4.1): the same function, with more even weights.
+import { assert } from "../../ir/errors.ts";
+import { consumers, type Graph, type Node } from "../../ir/graph.ts";
+import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { numberAttribute } from "../../ops/attributes.ts";
+import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
+import { forEachInRows, largestOfRows } from "../../quantizers/qparams.ts";
+
+/** Two layers with nothing between them but a normalization and what scales with its input. */
+interface Pair {
+  readonly first: LinearLayer;
+  readonly second: LinearLayer;
+  /** The normalization between them: it takes the factors instead of the first layer's weight. */
+  readonly norm: Node | undefined;
+}
+
+/** f(s · x) = s · f(x) for s > 0, channel by channel. */
+const homogeneous = new Set(["Relu", "LeakyRelu", "PRelu", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool"]);
+
+/** Rounds over all pairs; what one pair changes, its neighbours see in the next. */
+const rounds = 20;
+
+/** The graph with equalized weights, and how many pairs of layers it has: 0 leaves it as it is. */
+export function equalizeLayers(graph: Graph): { graph: Graph; pairs: number } {
+  const pairs = findPairs(graph);
+  const constants = new Map(graph.constants);
+  for (let round = 0; round < rounds; round++) for (const pair of pairs) equalizePair(constants, pair);
+  return { graph: { ...graph, constants }, pairs: pairs.length };
+}
+
+function findPairs(graph: Graph): readonly Pair[] {
+  const readers = consumers(graph);
+  const layers = new Map(linearLayers(graph).map((layer) => [layer.node.name, layer]));
+  /** Constants that only one node reads: others would see what is meant for one. */
+  const isOwn = (name: string): boolean => (readers.get(name)?.length ?? 0) === 1 && graph.constants.has(name);
+  return [...layers.values()].flatMap((first) => {
+    const { norm, end } = follow(graph, readers, first);
+    const second = end && layers.get(end.name);
+    if (!second || ![first, second].every(({ node, weight }) => node.inputs[1] === weight && isOwn(weight))) return [];
+    const scaled = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
+    if (!scaled.every(isOwn) || inputAxis(graph, first, second) === undefined) return [];
+    return first.node.op === "MatMul" || first.node.op === "Gemm" ? [] : [{ first, second, norm }];
+  });
+}
+
+/** From a layer through its normalization and activation to what reads them. */
+function follow(
+  graph: Graph,
+  readers: ReadonlyMap<string, readonly Node[]>,
+  layer: LinearLayer,
+): { norm: Node | undefined; end: Node | undefined } {
+  let value = layer.node.outputs[0];
+  let norm: Node | undefined;
+  for (;;) {
+    const next = onlyReader(graph, readers, value);
+    if (!next || next.inputs[0] !== value) return { norm, end: undefined };
+    const isNorm = next.op === "BatchNormalization" && norm === undefined && value === layer.node.outputs[0];
+    if (isNorm) norm = next;
+    else if (!homogeneous.has(next.op)) return { norm, end: next };
+    value = next.outputs[0];
+  }
+}
+
+/** The axis of the second weight that reads the first layer's channels; undefined where there is none. */
+function inputAxis(graph: Graph, first: LinearLayer, second: LinearLayer): number | undefined {
+  const channels = graph.values.get(first.weight)?.shape[first.rowAxis];
+  const shape = graph.values.get(second.weight)?.shape ?? [];
+  const group = numberAttribute(second.node, "group", 1);
+  if (second.node.op === "Conv" && group === 1 && shape[1] === channels) return 1;
+  if (second.node.op === "Conv" && group === channels && shape[0] === channels && shape[1] === 1) return 0;
+  return second.node.op === "ConvTranspose" && group === 1 && shape[0] === channels ? 0 : undefined;
+}
+
+/** Eq. 11: sᵢ = √(r₁ᵢ r₂ᵢ) / r₂ᵢ; channels without any weight keep theirs. */
+function equalizePair(constants: Map<string, Tensor>, { first, second, norm }: Pair): void {
+  const read = (name: string): Tensor => {
+    const value = constants.get(name);
+    assert(value, `"${name}" is no constant`);
+    return value;
+  };
+  const shape = read(second.weight).shape;
+  const isDepthwise = second.node.op === "Conv" && shape[1] === 1 && numberAttribute(second.node, "group", 1) > 1;
+  const axis = isDepthwise || second.node.op === "ConvTranspose" ? 0 : 1;
+  const factors = norm ? factorsOf(norm, read) : undefined;
+  const before = largestOfRows(read(first.weight), first.rowAxis).map((value, row) => value * (factors?.[row] ?? 1));
+  const after = largestOfRows(read(second.weight), axis);
+  const scales = before.map((value, i) => (value > 0 && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
+  const scale = (name: string, along: number, by: (row: number) => number): void => {
+    const value = read(name);
+    const numbers = new Float64Array(value.data.length);
+    forEachInRows(value, along, (row, element, index) => {
+      numbers[index] = element * by(row);
+    });
+    constants.set(name, tensorOf(value.dtype, value.shape, numbers));
+  };
+  const divided = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
+  for (const name of divided) scale(name, 0, (row) => 1 / scales[row]);
+  if (!norm) scale(first.weight, first.rowAxis, (row) => 1 / scales[row]);
+  scale(second.weight, axis, (row) => scales[row]);
+}
+
+/** |gamma| / √(variance + ε): what the normalization does to each channel of the weight before it. */
+function factorsOf(norm: Node, read: (name: string) => Tensor): readonly number[] {
+  const [gamma, , , variance] = norm.inputs.slice(1, 5).map((name) => numbersOf(read(name)));
+  const epsilon = numberAttribute(norm, "epsilon", 1e-5);
+  return Array.from(gamma, (value, c) => Math.abs(value) / Math.sqrt(variance[c] + epsilon));
+}
