@@ -104,12 +104,13 @@ describe("architecture", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("zod, commander, ECharts and cli-progress stay where they belong", () => {
+  test("zod, commander, ECharts, sharp and cli-progress stay where they belong", () => {
     const places: readonly (readonly [RegExp, RegExp])[] = [
       [/^commander$/, /^src\/cli\//],
       [/^cli-progress$/, /^src\/cli\//],
       [/^echarts/, /^src\/report\//],
       [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
+      [/^sharp$/, /^src\/node\//],
     ];
     const wrong = files.flatMap((file) =>
       importsOf(file)

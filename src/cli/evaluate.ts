@@ -9,7 +9,11 @@ import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts"
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 
-const options = z.object({ ...testDataOptions.shape, ...threadsOption.shape });
+const options = z.object({
+  ...testDataOptions.shape,
+  output: z.string().optional().describe("The output that holds the class scores, instead of the first."),
+  ...threadsOption.shape,
+});
 
 export function evaluateCommand(): Command {
   const command = createCommand(
@@ -23,6 +27,7 @@ export function evaluateCommand(): Command {
           preprocess: preprocessFrom(given),
           signal: interrupt.signal,
           onProgress: progress.show,
+          ...(given.output === undefined ? {} : { output: given.output }),
         });
         const hint = nearChanceHint(result.top1, result.classes, result.samples);
         if (hint !== undefined) note(`note: ${hint}`);

@@ -6,6 +6,7 @@ import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { runOptions } from "../quantize/options.ts";
 import { formatDigits } from "../report/format-digits.ts";
+import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { imageOptions, imagesFrom, modelInputs, preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -63,7 +64,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 
 /** What --json prints. */
 function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
-  const { engine, seconds, peakMemoryMb, sizeBytes, top1, latencyMs, verification } = report;
+  const { engine, seconds, peakMemoryMb, sizeBytes, top1, fidelity, latencyMs, verification } = report;
   return {
     model: modelPath,
     report: reportPath,
@@ -72,35 +73,52 @@ function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): objec
     peakMemoryMb,
     sizeBytes,
     top1,
+    fidelity,
     latencyMs,
     verification,
   };
 }
 
+const stages = ["float", "ptq", "trained", "quantized", "deployed"] as const;
+
+/** Without labels: each output's SQNR against the float model, and how often it names the same class. */
+function fidelityRows(fidelity: NonNullable<Report["fidelity"]>): readonly (readonly string[])[] {
+  const outputs = fidelity["deployed"] ?? [];
+  const cells = (show: (output: OutputReport) => string, index: number): readonly string[] =>
+    stages.map((stage) => {
+      const output = fidelity[stage]?.[index];
+      return output ? show(output) : stage === "float" ? "" : "–";
+    });
+  const decibels = ({ sqnrDb }: OutputReport): string => (sqnrDb === null ? "equal" : `${sqnrDb.toFixed(1)} dB`);
+  const agreement = (output: OutputReport): string => `${(100 * (output.agreement ?? 0)).toFixed(2)} %`;
+  return outputs.flatMap(({ name, agreement: shared }, index) => [
+    [`SQNR ${name}`, ...cells(decibels, index)],
+    ...(shared === null ? [] : [[`same ${name}`, ...cells(agreement, index)]]),
+  ]);
+}
+
+const agreementOf = ({ argmaxAgreement, sqnrDb }: NonNullable<Report["verification"]>): string =>
+  argmaxAgreement === null
+    ? `outputs at ${sqnrDb === null ? "no difference" : `${sqnrDb.toFixed(1)} dB SQNR at least`}`
+    : `argmax agreement ${(100 * argmaxAgreement).toFixed(1)} %`;
+
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string {
-  const { top1, sizeBytes, latencyMs, verification, seconds } = report;
+  const { top1, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
   const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
   const table = formatTable(
-    ["", "float", "ptq", "trained", "quantized", "deployed"],
+    ["", ...stages],
     [
-      [
-        "top-1",
-        percent(top1.float),
-        percent(top1.ptq),
-        percent(top1.trained),
-        percent(top1.quantized),
-        percent(top1.deployed),
-      ],
+      ...(fidelity ? fidelityRows(fidelity) : [["top-1", ...stages.map((stage) => percent(top1[stage]))]]),
       ["size", kilobytes(sizeBytes.float), "", "", "", kilobytes(sizeBytes.quantized)],
       ["batch 1", milliseconds(float.batch1), "", "", "", milliseconds(deployed.batch1)],
       ["batch 256", milliseconds(float.batch256), "", "", "", milliseconds(deployed.batch256)],
     ],
   );
   const verified = verification
-    ? `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, argmax agreement ${(100 * verification.argmaxAgreement).toFixed(1)} %.\n`
+    ? `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, ${agreementOf(verification)}.\n`
     : "";
   return `${table}\n${verified}${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`;
 }

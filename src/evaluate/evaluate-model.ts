@@ -9,6 +9,8 @@ import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from ".
 
 export interface EvaluateOptions {
   readonly preprocess: Preprocess;
+  /** The output that holds class scores or probabilities; by default the first. */
+  readonly output?: string;
   /** What the progress shown is called. */
   readonly phase?: string;
   readonly signal?: AbortSignal;
@@ -22,12 +24,12 @@ export interface Evaluation extends Accuracy {
 
 const defaultBatch = 256;
 
-/** Runs the whole dataset through a file's first output, which must hold class scores or probabilities. */
+/** Runs the whole dataset through a file and holds its class scores or probabilities against the labels. */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { preprocess, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels) throw noLabels(dataset, "there is nothing to measure against.");
   const fixed = fixedBatch(file);
-  const [output] = file.outputs.keys();
+  const output = outputOf(file, options.output);
   const score = emptyScore();
   let areProbabilities: boolean | undefined;
   let classes = 0;
@@ -48,6 +50,15 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
   return { ...accuracyOf(score), classes };
 }
 
+function outputOf({ outputs }: ModelFile, wanted: string | undefined): string {
+  const names = [...outputs.keys()];
+  if (wanted === undefined || names.includes(wanted)) return wanted ?? names[0];
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `output is "${wanted}"; the model's outputs are ${names.map((name) => `"${name}"`).join(", ")}.`,
+  );
+}
+
 /** [samples, classes], whatever axes of size 1 the output has besides. */
 function classScores(given: Tensor | undefined, output: string, samples: number): Tensor {
   assert(given, `no output "${output}"`);
@@ -55,7 +66,7 @@ function classScores(given: Tensor | undefined, output: string, samples: number)
   if (given.dtype !== "float32" || classes.length !== 1 || given.shape[0] < samples) {
     throw new FrostbitError(
       "BAD_MODEL",
-      `Output "${output}" is ${given.dtype} [${given.shape.join(", ")}]; expected class scores, float32 [${samples}, classes].`,
+      `Output "${output}" is ${given.dtype} [${given.shape.join(", ")}]; expected class scores, float32 [${samples}, classes]. Where another output holds them, name it with --output; a model without any is compared with \`frostbit compare\`.`,
     );
   }
   const [count] = classes;

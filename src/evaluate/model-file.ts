@@ -47,6 +47,9 @@ function remedy(isImage: boolean, given: ValueShape, declared: ValueType, { layo
   const turned = layout === "nchw" ? [b, c, a] : [c, a, b];
   const fits = isImage && given.dtype === declared.dtype && given.shape.length === 3 && agrees(turned, declared.shape);
   if (fits) return `Try --layout ${layout === "nchw" ? "nhwc" : "nchw"}.`;
+  const channel = layout === "nchw" ? 0 : 2;
+  if (isImage && declared.shape.length === 4 && declared.shape[channel + 1] === given.shape[channel])
+    return "The images are of another size: --resize and --crop, for images:DIR, decide how large they become.";
   return "Check that the model and the data belong together.";
 }
 

@@ -1,13 +1,21 @@
 import { expect, test } from "vitest";
+import { createRandom } from "../../test/support/random.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/support/tiny-classifier.ts";
+import { twoHeadedGraph, twoHeadedSize } from "../../test/support/two-headed.ts";
+import { calibrate } from "../calibration/calibrate.ts";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
+import { insertQuantizers } from "../quantizers/insert.ts";
+import { quantizeOptions } from "../quantizers/quantize-options.ts";
+import { findSites } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
 import { exportQdq } from "./qdq.ts";
-import { type OpenDeployed, verifyExport } from "./verify.ts";
+import { checkVerification, type OpenDeployed, verifyExport } from "./verify.ts";
 
 /** Verifies with files that only count how many are open. */
 async function verify(context: Partial<Context>, failAt: number): Promise<{ failure: unknown; open: number }> {
@@ -30,6 +38,49 @@ async function verify(context: Partial<Context>, failAt: number): Promise<{ fail
   const whole: Context = { engine: createReferenceEngine(), seed: 0, ...context };
   const failure = await verifyExport(folded, exported, bytes, batches, open, whole).catch((error: unknown) => error);
   return { failure, open: state.open };
+}
+
+test("every output is compared, not the first alone", async () => {
+  const sites = findSites(twoHeadedGraph(), quantizeOptions.parse({}));
+  const images = createRandom(3).uniformTensor("float32", [4, twoHeadedSize, twoHeadedSize, 3], 0, 1);
+  const batches = [new Map([["x", images]])];
+  const context: Context = { engine: createReferenceEngine(), seed: 0 };
+  const observed = { observer: "min-max", calibrationSamples: 4 } as const;
+  async function* samples() {
+    yield* batches;
+  }
+  const qparams = await calibrate(twoHeadedGraph(), sites, samples, observed, context);
+  const folded = foldQuantizers(insertQuantizers(twoHeadedGraph(), sites, qparams), "float");
+  const exported = exportQdq(folded, tinyOrigin, "packed");
+  const bytes = writeOnnx(exported.model, { opset: exported.opset });
+  /** The whole file, opened first, gives a second output that is off by a tenth. */
+  const spoiled = (): OpenDeployed => {
+    let opened = 0;
+    return async (model, options) => {
+      const file = await openDeployed(model, options);
+      if (opened++ > 0) return file;
+      return { ...file, run: async (inputs) => withNoise(await file.run(inputs), "probabilities") };
+    };
+  };
+  const verify = (open: OpenDeployed) => verifyExport(folded, exported, bytes, batches, open, context);
+  const good = await verify(openDeployed);
+  expect(good.outputs.map(({ name, agreement }) => [name, agreement])).toEqual([
+    ["mask", undefined],
+    ["probabilities", 1],
+  ]);
+  expect(() => checkVerification(good, "probabilities")).not.toThrow();
+  const bad = await verify(spoiled());
+  expect(bad.outputs[0]).toEqual(good.outputs[0]);
+  expect(() => checkVerification(bad, undefined)).toThrow(
+    /output "probabilities" is at \d\.\d dB SQNR \(at least 15\)/,
+  );
+});
+
+function withNoise(outputs: ReadonlyMap<string, Tensor>, name: string): ReadonlyMap<string, Tensor> {
+  const given = outputs.get(name);
+  if (!given) throw new Error(`no output ${name}`);
+  const data = Float32Array.from(numbersOf(given), (value, i) => value + (i % 2 === 0 ? 0.2 : -0.2));
+  return new Map([...outputs, [name, { ...given, data }]]);
 }
 
 test("files are closed where one cannot be opened", async () => {

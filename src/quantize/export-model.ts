@@ -10,6 +10,7 @@ import { writeOnnx } from "../onnx/write.ts";
 import { roundHalf } from "../passes/half-precision.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
 import type { Context } from "../training/context.ts";
+import { floatOutputs } from "../training/loss.ts";
 import type { QuantizeJob } from "./job.ts";
 import type { RunOptions } from "./options.ts";
 
@@ -40,21 +41,22 @@ export interface ModelVerification extends Verification {
 /** What folding must keep, dB: float biases are exact but for values that round the other way, int32 biases are rounded. */
 export const foldingThresholds = { inputs: 15, runtime: 3 } as const;
 
-/** Throws VERIFICATION if the folded graph does not do what was trained, or the file in ONNX Runtime not what it does. */
+/** `scores`: the output of class scores, if any. Throws VERIFICATION if the folded graph does not do what was trained, or the file in ONNX Runtime not what it does. */
 export async function verifyModel(
   { bytes, quantized }: Written,
   trained: Graph,
   samples: readonly ReadonlyMap<string, Tensor>[],
   job: Pick<QuantizeJob, "openDeployed" | "options">,
+  scores: string | undefined,
   context: Context,
 ): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;
   const { folded, exported } = quantized;
-  const outputs = new Map(trained.outputs.map((output) => [output, output]));
+  const outputs = new Map(floatOutputs(trained).map((output) => [output, output]));
   const folding = await layerSqnr(trained, folded.graph, outputs, samples, context);
   for (const [output, sqnrDb] of folding) checkFolding(output, sqnrDb, foldingThresholds[job.options.placement]);
   const verification = await verifyExport(folded, exported, bytes, samples, job.openDeployed, context);
-  checkVerification(verification);
+  checkVerification(verification, scores);
   return { ...verification, foldingSqnrDb: Math.min(...folding.values()) };
 }
 

@@ -1,12 +1,13 @@
 // The report of a run: everything that was asked for, found and measured, as plain data.
 
+import type { OutputDistance } from "../evaluate/distance.ts";
 import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
-import type { LayerReport, Report } from "../report/report.ts";
+import type { LayerReport, OutputReport, Report } from "../report/report.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { RunOptions } from "./options.ts";
@@ -40,6 +41,7 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
     seed: options.seed,
     data: { ...data, trainSamples: outcome.trainSamples, testSamples: outcome.testSamples },
     top1: outcome.top1,
+    fidelity: fidelityReport(outcome),
     sizeBytes: { float: facts.input.sizeBytes, quantized: facts.output.sizeBytes },
     latencyMs: outcome.latencyMs,
     training: {
@@ -63,13 +65,25 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
 const finite = (value: number | undefined): number | null =>
   value === undefined || !Number.isFinite(value) ? null : value;
 
-function verificationReport({ verification }: QuantizeOutcome, options: RunOptions): Report["verification"] {
+const distanceReport = ({ name, sqnrDb, agreement }: OutputDistance): OutputReport => ({
+  name,
+  sqnrDb: finite(sqnrDb),
+  agreement: agreement ?? null,
+});
+
+function fidelityReport({ fidelity }: QuantizeOutcome): Report["fidelity"] {
+  if (!fidelity) return null;
+  return Object.fromEntries([...fidelity].map(([stage, outputs]) => [stage, outputs.map(distanceReport)]));
+}
+
+function verificationReport({ verification, scores }: QuantizeOutcome, options: RunOptions): Report["verification"] {
   if (!verification) return null;
   return {
     samples: verification.samples,
     foldingSqnrDb: finite(verification.foldingSqnrDb),
-    sqnrDb: finite(verification.sqnrDb),
-    argmaxAgreement: verification.argmaxAgreement,
+    sqnrDb: finite(Math.min(...verification.outputs.map(({ sqnrDb }) => sqnrDb))),
+    argmaxAgreement: verification.outputs.find(({ name }) => name === scores)?.agreement ?? null,
+    outputs: verification.outputs.map(distanceReport),
     maxSteps: Math.max(0, ...verification.layers.map(({ maxSteps }) => maxSteps)),
     thresholds: { ...thresholds, foldingSqnrDb: foldingThresholds[options.placement] },
   };

@@ -26,6 +26,13 @@ export const runOptions = z
       .min(0)
       .default(0)
       .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
+    outputs: z
+      .array(z.string())
+      .min(1)
+      .optional()
+      .describe(
+        "Outputs that the loss and the figures are of, a classifier's scores first; else all, in the model's order.",
+      ),
     limit: z
       .int()
       .positive()

@@ -3,8 +3,10 @@ import { batches } from "../data/batches.ts";
 import { type Dataset, limit } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { batchThatFits } from "../evaluate/batch-that-fits.ts";
+import type { OutputDistance } from "../evaluate/distance.ts";
 import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
@@ -14,16 +16,19 @@ import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { freeBatch } from "../passes/free-batch.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
 import type { Context } from "../training/context.ts";
 import type { TrainingResult } from "../training/loop.ts";
-import { classesOf, logitsOf } from "../training/loss.ts";
+import { classesOf, findLogits } from "../training/loss.ts";
+import { withPrograms } from "../training/with-program.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
+import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
 import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
-import { stepsPerEpoch, trainModel } from "./train-model.ts";
+import { checkTraining, trainModel } from "./train-model.ts";
 
 /** Per cent; null where it was not measured or there are no labels. */
 export interface Top1 {
@@ -46,6 +51,10 @@ export interface QuantizeOutcome {
   /** The model with its quantizers as trained, normalization unfolded; of method "float" the float model. */
   readonly trained: Graph;
   readonly top1: Top1;
+  /** Where no accuracy could be measured: by stage, the outputs' distances to the float model's. */
+  readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
+  /** The output of class scores, if there is one. */
+  readonly scores: string | undefined;
   readonly training: TrainingResult | undefined;
   readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */
@@ -60,19 +69,25 @@ const verificationSamples = 256;
 
 /** Throws VERIFICATION if the exported file does not do in the runtime what was trained; writes no file. */
 export async function quantizeModel(job: QuantizeJob, context: Context): Promise<QuantizeOutcome> {
-  const { method } = job.options;
+  const { method, outputs } = job.options;
   const clock = createClock();
   const float = withFreeBatch(job.model.graph);
   const original = writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) });
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
   const quantizable = method === "float" ? float : recognizeQuantizers(float);
-  await checkEarly(job, quantizable, train);
-  const evaluate = (graph: Graph, name: string): Promise<number | null> =>
-    clock.time("evaluation", () => top1Of(graph, test, job.preprocess, context, name));
+  const attended = focusOn(float, outputs);
+  await checkEarly(job, focusOn(quantizable, outputs), train);
+  const scores = scoresOf(job, attended, test);
+  const isScored = test.hasLabels && scores !== undefined;
+  if (test.hasLabels && !isScored) context.onNote?.(unusedLabels(attended, test));
+  const evaluate = async (graph: Graph, name: string): Promise<number | null> =>
+    isScored
+      ? clock.time("evaluation", () => top1Of(focusOn(graph, outputs), test, job.preprocess, context, name))
+      : null;
 
   const floatTop1 = await evaluate(float, "float");
-  const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(float), test.length);
+  const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(attended), test.length);
   if (hint !== undefined) context.onNote?.(hint);
   const prepared = method === "float" ? float : prepareFloat(quantizable, job.options, context);
   const start =
@@ -89,20 +104,32 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
   const samples = await takeBatches(test, job.preprocess, verificationSamples, batchThatFits(float, 64));
-  const verification = await clock.time("evaluation", () => verifyModel(written, trained, samples, job, context));
+  const verification = await clock.time("evaluation", () =>
+    verifyModel(written, trained, samples, job, scores, context),
+  );
   const quantizedTop1 = folded ? await evaluate(folded.graph, "quantized") : null;
   const measured = await clock.time("evaluation", () =>
-    measureDeployed(job, float, original, written.bytes, test, context),
+    measureDeployed(job, float, original, written.bytes, test, isScored ? scores : undefined, context),
   );
   const layerSqnrDb = folded
     ? await clock.time("evaluation", () =>
         layerSqnr(prepared === quantizable ? float : prepared, folded.graph, layerOutputs(folded), samples, context),
       )
     : new Map<string, number>();
+  const stages: Stages = {
+    ...(method !== "float" && { ptq: start }),
+    ...(training && { trained }),
+    ...(folded && { quantized: folded.graph }),
+  };
+  const fidelity = isScored
+    ? undefined
+    : await clock.time("evaluation", () => fidelityOf(job, attended, stages, written.bytes, test, context));
   return {
     bytes: written.bytes,
     trained,
     top1: { float: floatTop1, ptq: ptqTop1, trained: trainedTop1, quantized: quantizedTop1, deployed: measured.top1 },
+    fidelity,
+    scores,
     training,
     verification,
     layerSqnrDb,
@@ -117,9 +144,18 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
 async function checkEarly({ options, checkpoints }: QuantizeJob, float: Graph, train: Dataset): Promise<void> {
   if (options.method !== "float") sitesOf(float, options);
   if (options.method === "ptq") return;
-  logitsOf(float);
-  stepsPerEpoch({ options }, train);
+  checkTraining({ options }, float, train);
   if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
+}
+
+/** The first output, if it holds class scores: without labels, one that the loss "mse" follows may be anything. */
+function scoresOf({ options }: QuantizeJob, float: Graph, test: Dataset): string | undefined {
+  const isFollowed = options.loss === "mse" && !test.hasLabels;
+  return isFollowed || findLogits(float) === undefined ? undefined : float.outputs[0];
+}
+
+function unusedLabels({ outputs: [output], values }: Graph, { name }: Dataset): string {
+  return `The labels of "${name}" are not used: output "${output}" is [${(values.get(output)?.shape ?? []).join(", ")}], no class scores. What is measured is the distance to the float model. Where another output holds the scores, name it with --outputs.`;
 }
 
 interface Clock {
@@ -169,8 +205,8 @@ async function top1Of(
   preprocess: Preprocess,
   context: Context,
   name: string,
-): Promise<number | null> {
-  return dataset.hasLabels ? (await evaluateGraph(graph, dataset, preprocess, context, `evaluate ${name}`)).top1 : null;
+): Promise<number> {
+  return (await evaluateGraph(graph, dataset, preprocess, context, `evaluate ${name}`)).top1;
 }
 
 async function takeBatches(
@@ -192,6 +228,36 @@ function layerOutputs({ graph, layers }: Folded): ReadonlyMap<string, string> {
   );
 }
 
+type Stages = Readonly<Record<string, Graph>>;
+
+async function fidelityOf(
+  { options, preprocess, openDeployed }: QuantizeJob,
+  float: Graph,
+  stages: Stages,
+  bytes: Uint8Array,
+  dataset: Dataset,
+  context: Context,
+): Promise<QuantizeOutcome["fidelity"]> {
+  const file = await openDeployed(bytes);
+  const graphs = [float, ...Object.values(stages).map((graph) => focusOn(graph, options.outputs))];
+  const measured = { outputs: float.outputs, preprocess, batchSize: batchThatFits(float, 64) };
+  const settings = context.signal ? { signal: context.signal } : {};
+  try {
+    return await withPrograms(graphs.map(removeDeadNodes), context, async (programs) => {
+      const [first, ...rest] = programs.map(
+        (program): RunModel =>
+          (inputs) =>
+            program.run(inputs, settings),
+      );
+      const runs = new Map(Object.keys(stages).map((stage, i) => [stage, rest[i]]));
+      runs.set("deployed", (inputs) => file.run(inputs, float.outputs));
+      return measureFidelity(first, runs, dataset, measured, context);
+    });
+  } finally {
+    await file.dispose();
+  }
+}
+
 /** Accuracy of the exported file in ONNX Runtime, and its latency in turn with the float model's. */
 async function measureDeployed(
   job: QuantizeJob,
@@ -199,6 +265,7 @@ async function measureDeployed(
   float: Uint8Array,
   bytes: Uint8Array,
   dataset: Dataset,
+  scores: string | undefined,
   context: Context,
 ): Promise<Pick<QuantizeOutcome, "latencyMs"> & { top1: number | null }> {
   const original = await job.openDeployed(float);
@@ -212,14 +279,15 @@ async function measureDeployed(
       ...(onProgress ? { onProgress } : {}),
       ...(signal ? { signal } : {}),
     };
-    const top1 = dataset.hasLabels ? (await evaluateModel(deployed, dataset, options)).top1 : null;
+    const top1 =
+      scores === undefined ? null : (await evaluateModel(deployed, dataset, { ...options, output: scores })).top1;
     return { top1, latencyMs: await latencies(original, deployed, dataset, job.preprocess, part) };
   } finally {
     await Promise.all([deployed.dispose(), original.dispose()]);
   }
 }
 
-/** A batch of 256 runs in parts where memory does not hold it at once. */
+/** Where memory does not hold a batch of 256 at once, it counts as so many times the part that fits. */
 async function latencies(
   float: ModelFile,
   deployed: ModelFile,
@@ -228,11 +296,12 @@ async function latencies(
   part: number,
 ): Promise<QuantizeOutcome["latencyMs"]> {
   const measure = async (batchSize: number): Promise<readonly number[]> => {
-    const order = Int32Array.from({ length: batchSize }, (_, i) => i % dataset.length);
+    const size = Math.min(batchSize, part);
+    const order = Int32Array.from({ length: size }, (_, i) => i % dataset.length);
     const parts: ReadonlyMap<string, Tensor>[] = [];
-    for await (const { inputs } of batches(dataset, { batchSize: part, preprocess, order })) parts.push(inputs);
-    const options = batchSize === 1 ? { most: 200, budgetMs: 1000 } : {};
-    return measureLatency([float, deployed], parts, options);
+    for await (const { inputs } of batches(dataset, { batchSize: size, preprocess, order })) parts.push(inputs);
+    const times = await measureLatency([float, deployed], parts, batchSize === 1 ? { most: 200, budgetMs: 1000 } : {});
+    return times.map((time) => (time * batchSize) / size);
   };
   const [one, many] = [await measure(1), await measure(256)];
   return {

@@ -9,14 +9,57 @@ import type { Graph } from "../ir/graph.ts";
 import { methods } from "../methods/index.ts";
 import type { Context } from "../training/context.ts";
 import { type TrainingResult, train } from "../training/loop.ts";
-import { classesOf } from "../training/loss.ts";
+import { classesOf, floatOutputs, logitsOf } from "../training/loss.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
+import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
 
-/** Throws BAD_DATA or BAD_OPTION where the data cannot train as the options say. */
+/** Throws BAD_DATA, BAD_MODEL or BAD_OPTION where model and data cannot train as the options say. */
+export function checkTraining(job: Pick<QuantizeJob, "options">, float: Graph, dataset: Dataset): void {
+  const { loss } = job.options;
+  if (loss === "cross-entropy" && !dataset.hasLabels) throw withoutClasses(dataset);
+  if (loss === "mse") checkTarget(job, float, dataset);
+  else logitsOf(float);
+  stepsPerEpoch(job, dataset);
+}
+
+function withoutClasses(dataset: Dataset): FrostbitError {
+  const { name, target } = dataset;
+  if (!target)
+    return noLabels(
+      dataset,
+      "cross-entropy cannot be its loss. Follow the float model with --loss distill, or with --loss mse where the outputs are no class scores.",
+    );
+  return new FrostbitError(
+    "BAD_DATA",
+    `The labels of "${name}" are ${target.dtype}; the cross-entropy loss needs class indices. Save them as whole numbers, or use --loss mse if they are what the output should be.`,
+  );
+}
+
+function checkTarget({ options }: Pick<QuantizeJob, "options">, float: Graph, { name, target }: Dataset): void {
+  const [output] = floatOutputs(float);
+  if (output === undefined)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `loss is mse, but no output of the model is a float: ${float.outputs.join(", ")}.`,
+    );
+  if (!target) return;
+  const shape = float.values.get(output)?.shape ?? [];
+  const fits = shape.length === target.shape.length + 1 && target.shape.every((size, i) => size === shape[i + 1]);
+  if (!fits)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `Output "${output}" is [${shape.join(", ")}]; the labels of "${name}" are [samples, ${target.shape.join(", ")}]. Name the output they belong to with --outputs, or give no labels, so that --loss mse follows the float model.`,
+    );
+  if (options.augment.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `augment is ${options.augment.join(",")}, which changes images but not the labels of "${name}", tensors that the output should be. Leave --augment out.`,
+    );
+}
+
+/** Throws BAD_OPTION where there is not one. */
 export function stepsPerEpoch({ options }: Pick<QuantizeJob, "options">, dataset: Dataset): number {
-  if (options.loss === "cross-entropy" && !dataset.hasLabels)
-    throw noLabels(dataset, "cross-entropy cannot be its loss. Use --loss distill, which needs none.");
   const steps = Math.floor(dataset.length / options.batch);
   if (steps > 0) return steps;
   throw new FrostbitError(
@@ -35,19 +78,24 @@ export async function trainModel(
 ): Promise<TrainingResult> {
   const { options } = job;
   const perEpoch = stepsPerEpoch(job, dataset);
+  const classes =
+    options.loss === "cross-entropy" ? classesOf(focusOn(start, options.outputs)) : Number.POSITIVE_INFINITY;
   const result = await train(
     {
-      model: start,
-      ...(options.loss === "distill" ? { teacher: float } : {}),
+      model: focusOn(start, options.outputs),
+      ...(options.loss === "distill" || (options.loss === "mse" && !dataset.target)
+        ? { teacher: focusOn(float, options.outputs) }
+        : {}),
       options,
       plan: methods[method](start, options),
       steps: options.steps ?? Math.max(1, Math.round(options.epochs * perEpoch)),
-      batches: (from) => trainingBatches(job, dataset, classesOf(start), perEpoch, from),
+      batches: (from) => trainingBatches(job, dataset, classes, perEpoch, from),
       ...(job.checkpoints ? { checkpoints: job.checkpoints } : {}),
     },
     context,
   );
-  return { ...result, model: await withStatisticsAnew(job, result.model, dataset, perEpoch, context) };
+  const model = await withStatisticsAnew(job, result.model, dataset, perEpoch, context);
+  return { ...result, model: { ...model, outputs: start.outputs } };
 }
 
 /** With `reestimateStatistics`, statistics of unchanged training samples in a seeded order of their own. */

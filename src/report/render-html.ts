@@ -142,9 +142,34 @@ function verification({ verification: v }: Report): Html {
       "SQNR of the outputs",
       v.sqnrDb === null ? "no difference" : `${v.sqnrDb.toFixed(1)} dB (at least ${v.thresholds.sqnrDb})`,
     ],
-    ["argmax agreement", `${(100 * v.argmaxAgreement).toFixed(2)} % (at least ${100 * v.thresholds.argmaxAgreement})`],
+    [
+      "argmax agreement",
+      v.argmaxAgreement === null
+        ? "the model gives no class scores"
+        : `${(100 * v.argmaxAgreement).toFixed(2)} % (at least ${100 * v.thresholds.argmaxAgreement})`,
+    ],
     ["largest difference of a layer", `${v.maxSteps.toFixed(2)} steps (at most ${v.thresholds.maxSteps})`],
   ]);
+}
+
+const printAgreement = (agreement: number | null): string =>
+  agreement === null ? "" : `, ${(100 * agreement).toFixed(2)} % agree`;
+
+/** Where there is no accuracy: what each stage makes of the float model's outputs. */
+function fidelity({ fidelity: stages, data }: Report): Html {
+  if (!stages) return html``;
+  const rows = Object.entries(stages).flatMap(([stage, outputs]) =>
+    outputs.map(
+      ({ name, sqnrDb, agreement }) =>
+        [
+          `${stage}: ${name}`,
+          `${sqnrDb === null ? "no difference" : `${sqnrDb.toFixed(1)} dB`}${printAgreement(agreement)}`,
+        ] as const,
+    ),
+  );
+  return html`<section class="card"><h2>Against the float model</h2><table><tbody>${rows.map(
+    ([key, value]) => html`<tr><td>${key}</td><td class="text">${value}</td></tr>`,
+  )}</tbody></table><p class="muted">SQNR of the outputs over ${grouped(data.testSamples)} test samples; more is better.</p></section>`;
 }
 
 function details(report: Report): Html {
@@ -181,7 +206,7 @@ export function renderHtml(report: Report): string {
 <title>${report.title}</title><style>${trusted(style)}</style></head><body>
 <h1>${report.title}</h1><p class="muted">${report.method} on the ${report.engine} engine, seed ${report.seed}</p>
 ${report.notes.map((note) => html`<p class="note">${note}</p>`)}
-${tiles(report)}${charts(report)}${details(report)}
+${tiles(report)}${fidelity(report)}${charts(report)}${details(report)}
 </body></html>
 `;
   return page.html;

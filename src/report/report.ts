@@ -36,6 +36,17 @@ const layer = z.object({
   weights: share,
 });
 
+const output = z.object({
+  name: z.string(),
+  sqnrDb: decibels,
+  agreement: z
+    .number()
+    .min(0)
+    .max(1)
+    .nullable()
+    .describe("Share of the samples with the same class, or of whole numbers that are equal; null: neither kind."),
+});
+
 const lossPoint = z.object({
   step: count,
   samples: count,
@@ -62,6 +73,12 @@ export const reportSchema = z.object({
     heldOut: z.boolean().describe("Whether the test samples were taken from the training data."),
   }),
   top1: z.object({ float: percent, ptq: percent, trained: percent, quantized: percent, deployed: percent }),
+  fidelity: z
+    .record(z.string(), z.array(output))
+    .nullable()
+    .describe(
+      "By stage, as in top1: each output against the float model's, over the test samples; null where top1 was measured.",
+    ),
   sizeBytes: z.object({ float: count, quantized: count }),
   latencyMs: z.object({ float: latency, deployed: latency }),
   training: z.object({
@@ -76,8 +93,9 @@ export const reportSchema = z.object({
     .object({
       samples: count,
       foldingSqnrDb: decibels.describe("The folded graph's outputs against the trained graph's."),
-      sqnrDb: decibels.describe("The exported file's outputs against the folded graph's."),
-      argmaxAgreement: z.number().min(0).max(1),
+      sqnrDb: decibels.describe("The exported file's outputs against the folded graph's: the worst."),
+      argmaxAgreement: z.number().min(0).max(1).nullable().describe("Of the class scores; null: the model has none."),
+      outputs: z.array(output),
       maxSteps: z.number().min(0),
       thresholds: z.object({
         foldingSqnrDb: z.number(),
@@ -94,4 +112,5 @@ export const reportSchema = z.object({
 });
 
 export type Report = z.infer<typeof reportSchema>;
+export type OutputReport = z.infer<typeof output>;
 export type LayerReport = Report["layers"][number];

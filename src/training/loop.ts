@@ -9,7 +9,7 @@ import { type LinearLayer, layersByWeight } from "../quantizers/linear-layers.ts
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
 import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
-import { labelsInput } from "./loss.ts";
+import { labelsInput, targetInput } from "./loss.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { TrainingOptions } from "./options.ts";
 import { qparamOptionsOf, qparamRateOf } from "./qparam-training.ts";
@@ -32,7 +32,7 @@ export interface PlanSource {
 
 export interface TrainingJob {
   readonly model: Graph;
-  /** The float model, for `distill`. */
+  /** The float model, for "distill", and for "mse" without targets. */
   readonly teacher?: Graph;
   readonly options: TrainingOptions;
   readonly plan: PlanSource;
@@ -234,6 +234,7 @@ function inputsOf(run: Run, graph: Graph, batch: Batch, part: number): ReadonlyM
   const all = new Map<string, Tensor>();
   for (const [name, value] of batch.inputs) all.set(name, partOf(value, part, options.accumulate));
   if (batch.labels) all.set(labelsInput, partOf(batch.labels, part, options.accumulate));
+  if (batch.target) all.set(targetInput, partOf(batch.target, part, options.accumulate));
   const rate = (name: string, value: number): void =>
     void all.set(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
   rate(learningRateInput, options.lr);

@@ -1,23 +1,51 @@
 // Losses, as nodes added to the training graph.
 import type { Builder } from "../ir/builder.ts";
+import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 
-export type LossName = "cross-entropy" | "distill";
+export const lossNames = ["cross-entropy", "distill", "mse"] as const;
+export type LossName = (typeof lossNames)[number];
 
 export const labelsInput = "frostbit/labels";
+export const targetInput = "frostbit/target";
 
 /** The scores that a classifier's loss is taken of: its first output, or what the Softmax that gives it reads. */
 export function logitsOf(graph: Graph): string {
-  const output = graph.outputs[0];
-  const logits = softmaxInput(producers(graph), output) ?? output;
-  const shape = graph.values.get(logits)?.shape ?? [];
-  if (shape.length !== 2)
+  const logits = findLogits(graph);
+  const [output] = graph.outputs;
+  if (logits === undefined)
     throw new FrostbitError(
       "BAD_MODEL",
-      `The model's first output "${output}" has shape [${shape.join(", ")}]; a classifier's is [batch, classes]. Give a model whose first output is the class scores.`,
+      `The model's first output "${output}" has shape [${(graph.values.get(output)?.shape ?? []).join(", ")}]; a classifier's is [batch, classes]. Name the output that holds the class scores with --outputs, or use --loss mse, which any output can follow.`,
     );
   return logits;
+}
+
+/** The same; `undefined` where the first output is no class scores. */
+export function findLogits(graph: Graph): string | undefined {
+  const [output] = graph.outputs;
+  const logits = softmaxInput(producers(graph), output) ?? output;
+  const type = graph.values.get(logits);
+  return type?.shape.length === 2 && isFloat(type.dtype) ? logits : undefined;
+}
+
+/** The outputs that a difference can be taken of. */
+export const floatOutputs = (graph: Graph): readonly string[] =>
+  graph.outputs.filter((output) => isFloat(graph.values.get(output)?.dtype ?? "int64"));
+
+export interface LossOptions {
+  readonly loss: LossName;
+  /** The float model, which "distill" follows, and "mse" where the data has no targets. Of the graph's batch size. */
+  readonly teacher?: Graph;
+}
+
+/** Adds the loss of a graph whose nodes `build` holds. */
+export function addLoss(build: Builder, graph: Graph, { loss, teacher }: LossOptions): string {
+  if (loss === "cross-entropy") return addCrossEntropy(build, logitsOf(graph));
+  if (loss === "mse") return addMeanSquaredError(build, floatOutputs(graph), teacher);
+  if (!teacher) throw new FrostbitError("BAD_OPTION", 'loss "distill" needs the float model as teacher.');
+  return addDistillation(build, logitsOf(graph), teacher);
 }
 
 /** What a Softmax reads, also one written as exp(x) / Σ exp(x), as JAX exports it. */
@@ -51,6 +79,22 @@ export function addDistillation(build: Builder, logits: string, teacher: Graph):
   const logProbabilities = build.node("LogSoftmax", [logits], { axis: -1 });
   const total = build.node("ReduceSum", [build.node("Mul", [target, logProbabilities])], { keepdims: 0 });
   return build.node("Mul", [total, build.scalar(-1 / Number(build.type(logits).shape[0]), total)], {}, "loss");
+}
+
+/**
+ * The mean of (output − wanted)², over all elements. With a teacher the sum of this over all outputs, against the teacher's;
+ * without one that of the first output, against the targets, an input of the graph.
+ */
+export function addMeanSquaredError(build: Builder, outputs: readonly string[], teacher: Graph | undefined): string {
+  const taught = teacher && inlineGraph(build, teacher, "teacher/");
+  const pairs = taught
+    ? outputs.map((output) => [output, taught.get(output) ?? ""])
+    : [[outputs[0], build.input(targetInput, build.type(outputs[0]))]];
+  const errors = pairs.map(([output, wanted]) => {
+    const difference = build.node("Sub", [output, wanted]);
+    return build.node("ReduceMean", [build.node("Mul", [difference, difference])], { keepdims: 0 });
+  });
+  return build.node("Identity", [errors.reduce((sum, error) => build.node("Add", [sum, error]))], {}, "loss");
 }
 
 /** Adds another graph's nodes and constants under a prefix, on the same inputs; gives its values' new names. */

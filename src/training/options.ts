@@ -1,6 +1,7 @@
 // What every method that trains has in common.
 import { z } from "zod";
 import { augmentations } from "../data/augment.ts";
+import { lossNames } from "./loss.ts";
 import { qparamTrainings } from "./qparam-training.ts";
 import { schedules } from "./schedule.ts";
 
@@ -63,9 +64,11 @@ export const trainingOptions = z.object({
     .describe("Training samples from which batch normalization takes its statistics anew after training."),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z
-    .enum(["cross-entropy", "distill"])
+    .enum(lossNames)
     .default("cross-entropy")
-    .describe("cross-entropy needs labels; distill follows the float model's probabilities."),
+    .describe(
+      "cross-entropy needs labels; distill follows the float model's probabilities; mse the outputs that the data gives as labels, else the float model's.",
+    ),
   checkpointEvery: z.int().positive().default(50).describe("Steps between checkpoints."),
 });
 

@@ -2,7 +2,7 @@
 // the gradients of several parts of a batch are added up first.
 import { appendGradients } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
-import { assert, FrostbitError } from "../ir/errors.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
@@ -14,7 +14,7 @@ import { quantizersOf } from "../quantizers/quantizer.ts";
 import { accumulate, accumulators, takeAccumulated } from "./accumulation.ts";
 import { clipByNorm } from "./clip-by-norm.ts";
 import { addLevelUpdate, type ClippingLevel, clipActivations, levelVariables } from "./clipping-levels.ts";
-import { addCrossEntropy, addDistillation, type LossName, logitsOf } from "./loss.ts";
+import { addLoss, type LossName } from "./loss.ts";
 import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
 import { type Parameter, parametersOf } from "./parameters.ts";
 import {
@@ -38,7 +38,7 @@ export interface StepOptions {
   readonly optimizer: Optimizer;
   /** Absent: as EfQAT trains them. */
   readonly qparams?: QparamOptions;
-  /** The float model, for `distill`. */
+  /** The float model, for "distill", and for "mse" without targets. */
   readonly teacher?: Graph;
   readonly plan: PlanShape;
   /** The most that the norm of all gradients but those of qparams may be; absent: anything. */
@@ -82,7 +82,8 @@ export function buildStep(model: Graph, options: StepOptions): Step {
   const prepared = prepare(model, options);
   const { parts = 1 } = options;
   const build = buildOn(prepared.graph);
-  const loss = addLoss(build, prepared.graph, options);
+  const teacher = options.teacher && setBatchSize(options.teacher, options.batchSize);
+  const loss = addLoss(build, prepared.graph, { loss: options.loss, ...(teacher && { teacher }) });
   const rowInputs = addRowInputs(build, prepared);
   const wanted = wantedGradients(prepared, rowInputs);
   const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted);
@@ -138,13 +139,6 @@ function makeVariables(graph: Graph, names: readonly string[]): { graph: Graph; 
     constants.delete(name);
   }
   return { graph: { ...graph, constants, variables: [...graph.variables, ...initial.keys()] }, initial };
-}
-
-function addLoss(build: Builder, graph: Graph, options: StepOptions): string {
-  const logits = logitsOf(graph);
-  if (options.loss === "cross-entropy") return addCrossEntropy(build, logits);
-  if (!options.teacher) throw new FrostbitError("BAD_OPTION", 'loss "distill" needs the float model as teacher.');
-  return addDistillation(build, logits, setBatchSize(options.teacher, options.batchSize));
 }
 
 const parametersThatTrain = ({ parameters, qparams }: Prepared): readonly Parameter[] =>

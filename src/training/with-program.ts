@@ -19,3 +19,16 @@ export async function withProgram<T>(
     await executable.dispose();
   }
 }
+
+/** The same for several graphs, all compiled at once. */
+export function withPrograms<T>(
+  graphs: readonly Graph[],
+  context: Context,
+  use: (programs: readonly Program[]) => Promise<T>,
+): Promise<T> {
+  const [first, ...rest] = graphs;
+  if (!first) return use([]);
+  return withProgram(first, context, (program) =>
+    withPrograms(rest, context, (programs) => use([program, ...programs])),
+  );
+}

@@ -53,7 +53,7 @@ describe.each(tinyModels)("$name", (model) => {
     expect(typesOf(read.graph, read.graph.outputs)).toEqual(typesOf(graph, graph.outputs));
     expect(folded.layers.map(({ name }) => name)).toEqual(linearLayers(graph).map(({ name }) => name));
 
-    checkVerification(await verifyExport(folded, result, bytes, [inputsOf(model)], open, context));
+    checkVerification(await verifyExport(folded, result, bytes, [inputsOf(model)], open, context), graph.outputs[0]);
   });
 
   test.each(combinations.filter(({ storage }) => storage === "packed"))(
@@ -70,7 +70,10 @@ describe.each(tinyModels)("$name", (model) => {
       );
       const [expected, actual] = [before, after].map((outputs) => outputs.get(trained.outputs[0]) as Tensor);
       expect(sqnr(numbersOf(actual), numbersOf(expected)), "SQNR of folding, biases left in float").toBeGreaterThan(25);
-      checkVerification(await verifyExport(folded, result, bytes, [inputsOf(model)], open, context));
+      checkVerification(
+        await verifyExport(folded, result, bytes, [inputsOf(model)], open, context),
+        trained.outputs[0],
+      );
     },
   );
 });

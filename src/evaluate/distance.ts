@@ -1,0 +1,60 @@
+// How far a model's output is from another model's, over many samples.
+import { isFloat } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
+import { numbersOf, type Tensor, toNumbers } from "../ir/tensor.ts";
+import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
+import { argmax } from "./score.ts";
+
+/** Sums over the samples so far. */
+export interface Distance {
+  difference: Difference;
+  agreeing: number;
+  compared: number;
+}
+
+export interface OutputDistance {
+  readonly name: string;
+  /** Infinite where nothing differs, and for whole numbers. */
+  readonly sqnrDb: number;
+  /**
+   * Of class scores: the share of samples whose largest is the same. Of whole numbers: the share that is equal. Of other
+   * outputs: absent.
+   */
+  readonly agreement?: number;
+}
+
+export const noDistance = (): Distance => ({ difference: noDifference, agreeing: 0, compared: 0 });
+
+/** How many classes an output of shape [samples, classes] tells apart, whatever axes of size 1 it has besides; else `undefined`. */
+function classesOf({ shape }: Tensor): number | undefined {
+  const sizes = shape.slice(1).filter((size) => size !== 1);
+  return sizes.length === 1 ? sizes[0] : undefined;
+}
+
+/** Adds a batch's output, in both models of the same shape. */
+export function addDistance(total: Distance, expected: Tensor, actual: Tensor): void {
+  assert(String(expected.shape) === String(actual.shape), `outputs are [${expected.shape}] and [${actual.shape}]`);
+  if (isFloat(expected.dtype)) addFloats(total, expected, actual);
+  else addEqual(total, toNumbers(expected), toNumbers(actual));
+}
+
+function addFloats(total: Distance, expected: Tensor, actual: Tensor): void {
+  const [a, b] = [numbersOf(expected), numbersOf(actual)];
+  total.difference = joinDifferences(total.difference, difference(a, b));
+  const classes = classesOf(expected);
+  if (classes === undefined) return;
+  for (let start = 0; start < a.length; start += classes)
+    if (argmax(a, start, classes) === argmax(b, start, classes)) total.agreeing++;
+  total.compared += expected.shape[0];
+}
+
+function addEqual(total: Distance, a: readonly number[], b: readonly number[]): void {
+  for (const [i, value] of a.entries()) if (value === b[i]) total.agreeing++;
+  total.compared += a.length;
+}
+
+export const distanceOf = (name: string, { difference: sum, agreeing, compared }: Distance): OutputDistance => ({
+  name,
+  sqnrDb: sqnrDb(sum),
+  ...(compared > 0 && { agreement: agreeing / compared }),
+});

@@ -1,0 +1,85 @@
+// Real models that are no classifiers, W8A8, trained to follow the float model on pictures drawn here.
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { ImageOptions } from "../../src/data/image-size.ts";
+import { resolvePreprocess } from "../../src/data/preprocess.ts";
+import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
+import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
+import { measureFidelity, type RunModel } from "../../src/evaluate/fidelity.ts";
+import { datasetFor } from "../../src/evaluate/model-file.ts";
+import { openData } from "../../src/node/open-data.ts";
+import { readModel } from "../../src/node/read-model.ts";
+import { freeBatch } from "../../src/passes/free-batch.ts";
+import { writeModel } from "../../src/quantize/export-model.ts";
+import { runOptions } from "../../src/quantize/options.ts";
+import { quantizeFloat } from "../../src/quantize/quantize-float.ts";
+import { trainModel } from "../../src/quantize/train-model.ts";
+import type { ObserverName } from "../../src/quantizers/observers/observer.ts";
+import { drawPictures } from "../support/draw-pictures.ts";
+import { describeWithData } from "../support/frostbit-data.ts";
+
+const context = { engine: createOnnxRuntimeEngine(), seed: 0, threads: 2 };
+
+interface Case {
+  readonly file: string;
+  readonly images: ImageOptions;
+  readonly observer: ObserverName;
+  readonly preprocess: ReturnType<typeof resolvePreprocess>;
+  readonly outputs: readonly string[];
+}
+
+/** What each was trained on: UltraFace (x − 127)/128, super_resolution the luma from 0 to 1. */
+const cases: readonly Case[] = [
+  {
+    file: "version-RFB-320.onnx",
+    images: { crop: [240, 320] },
+    observer: "mse",
+    preprocess: resolvePreprocess("none", { scale: 1 / 128, mean: [127 / 128] }),
+    outputs: ["scores", "boxes"],
+  },
+  {
+    file: "super_resolution.onnx",
+    images: { crop: [224, 224], channels: 1 },
+    observer: "mse",
+    preprocess: resolvePreprocess("unit"),
+    outputs: ["output"],
+  },
+];
+
+let folder = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-follow-"));
+  await drawPictures(join(folder, "train"), { count: 16, seed: 1, height: 240, width: 320 });
+  await drawPictures(join(folder, "test"), { count: 4, seed: 2, height: 240, width: 320 });
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+describeWithData("models that are no classifiers", (data) => {
+  test.each(cases)("$file, deployed, is at least 25 dB SQNR to the float model", async (given) => {
+    const { file, images, observer, preprocess, outputs } = given;
+    const path = join(data, "onnx", file);
+    const model = readModel(path);
+    const float = freeBatch(model.graph).graph;
+    const options = runOptions.parse({
+      ...{ method: "qat", loss: "mse", observer, calibrationSamples: 16, batch: 2, steps: 4, lr: 1e-5 },
+    });
+    const source = await openData(`images:${folder}`, { images });
+    const job = { model, source, preprocess, options, openDeployed };
+    const original = await openDeployed(readFileSync(path));
+    const train = datasetFor(original, source.train, preprocess);
+    const start = await quantizeFloat(job, float, train, context);
+    const { model: trained } = await trainModel(job, "qat", start, float, train, context);
+    const deployed = await openDeployed(writeModel(model, trained, options).bytes);
+    const runs = new Map<string, RunModel>([["deployed", (inputs) => deployed.run(inputs)]]);
+    const dataset = datasetFor(original, source.test, preprocess);
+    const measured = { outputs, preprocess, batchSize: 1 };
+    const fidelity = await measureFidelity((inputs) => original.run(inputs), runs, dataset, measured, context);
+    await Promise.all([original.dispose(), deployed.dispose()]);
+    const distances = fidelity.get("deployed") ?? [];
+    expect(distances.map(({ name }) => name)).toEqual(outputs);
+    for (const { name, sqnrDb } of distances) expect(sqnrDb, `SQNR of ${name}, dB`).toBeGreaterThan(25);
+  });
+});
