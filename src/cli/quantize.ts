@@ -4,7 +4,8 @@ import { z } from "zod";
 import { engineNames, selectEngine } from "../engines/select.ts";
 import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
-import { runOptions } from "../quantize/options.ts";
+import { runSchema } from "../quantize/options.ts";
+import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
@@ -31,12 +32,12 @@ export function quantizeCommand(): Command {
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
   ).argument("<model>", "ONNX file");
-  for (const schema of [commandOptions, preprocessOptions, imageOptions, runOptions]) addSchemaOptions(command, schema);
+  for (const schema of [commandOptions, preprocessOptions, imageOptions, runSchema]) addSchemaOptions(command, schema);
   return command;
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
-  const options = parseSchemaOptions(runOptions, values);
+  const options = parseSchemaOptions(runSchema, withTarget(values));
   const { data, testData, out, engine, threads, resume } = parseSchemaOptions(commandOptions, values);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));

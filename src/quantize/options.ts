@@ -3,14 +3,22 @@ import { z } from "zod";
 import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingConflicts, trainingOptions } from "../training/options.ts";
+import { targetConflicts, targetNames, withTarget } from "./targets.ts";
 
-export const runOptions = z
+/** The fields, for flags and documents; `runOptions.parse` heeds the target too. */
+export const runSchema = z
   .object({
     method: z
       .enum(["ptq", "efqat", "qat", "float"])
       .default("efqat")
       .describe(
         "ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers.",
+      ),
+    target: z
+      .enum(targetNames)
+      .optional()
+      .describe(
+        "The runtime that the file is for: fills in placement, storage, symmetricActivations and, for avx2, 7-bit weights.",
       ),
     ...quantizeOptions.shape,
     ...efqatOptions.shape,
@@ -40,9 +48,14 @@ export const runOptions = z
       .describe("Use at most this many samples of the training and of the test data."),
   })
   .superRefine((options, context) => {
-    if (options.method === "ptq") return;
-    for (const { option, message } of trainingConflicts(options))
+    const training = options.method === "ptq" ? [] : trainingConflicts(options);
+    for (const { option, message } of [...targetConflicts(options), ...training])
       context.addIssue({ code: "custom", path: [option], message });
   });
 
-export type RunOptions = z.infer<typeof runOptions>;
+export type RunOptions = z.output<typeof runSchema>;
+
+/** Checks options, fills in what their target chooses and the defaults. Throws what zod throws, naming each option at fault. */
+export const runOptions = {
+  parse: (given: Readonly<Record<string, unknown>>): RunOptions => runSchema.parse(withTarget(given)),
+};

@@ -1,0 +1,41 @@
+// What each runtime does well, as options: a target fills in those that are not given.
+
+/** Why each is chosen is told in docs/guide/targets.md. */
+export const targets = {
+  onnxruntime: { placement: "runtime", storage: "int8", symmetricActivations: false },
+  tensorrt: { placement: "inputs", storage: "int8", symmetricActivations: true },
+  web: { placement: "runtime", storage: "int8", symmetricActivations: false },
+  avx2: { placement: "runtime", storage: "int8", symmetricActivations: false, weights: 7 },
+} as const;
+
+export type TargetName = keyof typeof targets;
+export const targetNames = Object.keys(targets) as [TargetName, ...TargetName[]];
+
+/** The options given, and those that their target, if they name a known one, chooses. */
+export function withTarget(given: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const target = targetNames.find((name) => name === given["target"]);
+  return target === undefined ? given : { ...targets[target], ...given };
+}
+
+interface TargetOptions {
+  readonly target?: TargetName | undefined;
+  readonly weights: number;
+  readonly activations: number;
+  readonly symmetricActivations: boolean;
+}
+
+/** What the target's runtime cannot do: the option at fault and why. */
+export function targetConflicts(options: TargetOptions): readonly { option: string; message: string }[] {
+  const { target, weights, activations, symmetricActivations } = options;
+  const found: { option: string; message: string }[] = [];
+  if (target === "tensorrt" && activations !== 8)
+    found.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
+  if (target === "tensorrt" && !symmetricActivations)
+    found.push({ option: "symmetricActivations", message: "is false; TensorRT takes zero point 0 alone" });
+  if (target === "avx2" && weights > 7)
+    found.push({
+      option: "weights",
+      message: `is ${weights}; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7 or less`,
+    });
+  return found;
+}
