@@ -33,26 +33,31 @@ interface Group {
 }
 
 const isMixed = precision === "mixed";
-const convolutionGroups: readonly Group[] = [
-  {
-    name: "forward convolutions",
-    kernels: /^(?!.*Gradient).*convolution/i,
-    kinds: [isMixed ? "forward u8s8s32" : "forward f32"],
-  },
-  {
-    name: "input gradients",
-    kernels: /convolution.*InputGradient/i,
-    kinds: isMixed ? ["dx bf16", "dx as forward bf16"] : ["dx f32", "dx as forward f32"],
-  },
-  {
-    name: "weight gradients",
-    kernels: /convolution.*Weight\w*Gradient/i,
-    kinds: [isMixed ? "dw bf16>f32" : "dw f32"],
-  },
-];
-const productGroups: readonly Group[] = [
-  { name: "products", kernels: /product/i, kinds: isMixed ? ["u8s8s32", "bf16", "bf16>f32"] : ["f32"] },
-];
+
+/** Forward products may be integers in float32 too, where both operands are quantized. */
+function groupsOf(usesIntegers: boolean): readonly Group[] {
+  if (model === "encoder")
+    return [
+      {
+        name: "products",
+        kernels: /product/i,
+        kinds: [...(usesIntegers ? ["u8s8s32"] : []), ...(isMixed ? ["bf16", "bf16>f32"] : ["f32"])],
+      },
+    ];
+  return [
+    {
+      name: "forward convolutions",
+      kernels: /^(?!.*Gradient).*convolution/i,
+      kinds: [usesIntegers ? "forward u8s8s32" : isMixed ? "forward bf16" : "forward f32"],
+    },
+    {
+      name: "input gradients",
+      kernels: /InputGradient/i,
+      kinds: isMixed ? ["dx bf16", "dx as forward bf16"] : ["dx f32", "dx as forward f32"],
+    },
+    { name: "weight gradients", kernels: /WeightGradient/i, kinds: [isMixed ? "dw bf16>f32" : "dw f32"] },
+  ];
+}
 
 function profile(): Profile {
   const worker = join(import.meta.dirname, "profile-worker.js");
@@ -79,7 +84,8 @@ const inside = (kernels: RegExp): number =>
       one.kernels.reduce((sum, { kernel, minMs }) => sum + (kernels.test(kernel) ? minMs : 0), 0),
     ),
   );
-const groups = (model === "resnet20" ? convolutionGroups : productGroups).map((group) => ({
+const usesIntegers = profiles[0].kernels.some(({ kernel }) => kernel.includes("integer"));
+const groups = groupsOf(usesIntegers).map((group) => ({
   ...group,
   insideMs: inside(group.kernels),
   aloneMs: sumOf(alone, group.kinds),

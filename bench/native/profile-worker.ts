@@ -1,11 +1,10 @@
 // Runs a QAT step on the native engine and gives each kernel's time. One argument: StepRequest as JSON. Prints
 // a Profile as JSON.
 
-import type { Precision } from "../../src/engines/engine.ts";
 import { loadAddon, type NativeAddon, type NativeProgram, type NativeStep } from "../../src/engines/native/addon.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { median } from "../../src/evaluate/latency.ts";
-import type { StepRequest } from "../steps/request.ts";
+import { compileOptions, type StepRequest } from "../steps/request.ts";
 import { benchModel, stepOf } from "../support/model-step.ts";
 
 export interface KernelTime {
@@ -63,11 +62,10 @@ function profileOf(
 
 const request = JSON.parse(process.argv[2]) as StepRequest;
 const latest = watchPrograms();
-const compile = {
-  threads: request.threads,
-  ...(request.precision === undefined ? {} : { precision: request.precision as Precision }),
-};
-const step = await stepOf(benchModel(request.model), selectEngine("native"), request, { ...request, compile });
+const step = await stepOf(benchModel(request.model), selectEngine("native"), request, {
+  ...request,
+  compile: compileOptions(request),
+});
 const runs: number[][] = [];
 const warmUp = 3;
 for (let i = 0; i < request.steps + warmUp; i++) {

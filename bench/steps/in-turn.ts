@@ -20,6 +20,7 @@ export function measureInTurn(
       if (result) known.push(result);
       else results.delete(name);
     }
+  if (results.size === 0) throw new Error("Nothing could be measured.");
   return results;
 }
 

@@ -7,7 +7,7 @@ import { engineChoice, ours, peer, peers, variants, type Work } from "./variants
 
 const { values } = parseArgs({
   options: {
-    engines: { type: "string", default: "native" },
+    engines: { type: "string", default: "native:float32,native:mixed" },
     rounds: { type: "string", default: "3" },
     threads: { type: "string", default: "2" },
   },

@@ -1,4 +1,5 @@
 // What a worker is asked to time, and what it gives back.
+import type { CompileOptions, Precision } from "../../src/engines/engine.ts";
 import type { EngineName } from "../../src/engines/select.ts";
 import type { ModelName, Variant } from "../support/model-step.ts";
 
@@ -6,7 +7,7 @@ export interface StepRequest extends Variant {
   readonly model: ModelName;
   readonly engine: EngineName;
   /** The engine's default where absent. */
-  readonly precision?: string;
+  readonly precision?: Precision;
   readonly batch: number;
   readonly threads: number;
   readonly steps: number;
@@ -14,6 +15,11 @@ export interface StepRequest extends Variant {
   readonly weights: number;
   readonly activations: number;
 }
+
+export const compileOptions = ({ threads, precision }: StepRequest): CompileOptions => ({
+  threads,
+  ...(precision === undefined ? {} : { precision }),
+});
 
 export interface Measured {
   readonly stepMs: readonly number[];

@@ -1,18 +1,16 @@
 // Times one variant of a training step in a process of its own. One argument: StepRequest as JSON. Prints a Measured as JSON.
-import type { Precision } from "../../src/engines/engine.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { benchModel, stepOf } from "../support/model-step.ts";
-import type { StepRequest } from "./request.ts";
+import { compileOptions, type StepRequest } from "./request.ts";
 
 const megabytes = (bytes: number): number => bytes / 2 ** 20;
 
 const request = JSON.parse(process.argv[2]) as StepRequest;
 const memoryBeforeModelMb = megabytes(process.memoryUsage.rss());
-const compile = {
-  threads: request.threads,
-  ...(request.precision === undefined ? {} : { precision: request.precision as Precision }),
-};
-const step = await stepOf(benchModel(request.model), selectEngine(request.engine), request, { ...request, compile });
+const step = await stepOf(benchModel(request.model), selectEngine(request.engine), request, {
+  ...request,
+  compile: compileOptions(request),
+});
 const warmUp = 3;
 const stepMs: number[] = [];
 for (let i = 0; i < request.steps + warmUp; i++) {

@@ -16,7 +16,7 @@ import { engineChoice, engineTitle, ours, peer, peers, variants, type Work } fro
 const { values } = parseArgs({
   options: {
     model: { type: "string", default: "resnet20" },
-    engines: { type: "string", default: "native" },
+    engines: { type: "string", default: "native:float32,native:mixed" },
     only: { type: "string", default: "" },
     steps: { type: "string", default: "8" },
     rounds: { type: "string", default: "3" },

@@ -1,5 +1,6 @@
 // What is timed of each engine: the forward pass, QAT, and EfQAT's modes and ratios.
-import type { EngineName } from "../../src/engines/select.ts";
+import { type Precision, precisions } from "../../src/engines/engine.ts";
+import { type EngineName, engineNames } from "../../src/engines/select.ts";
 import type { Variant } from "../support/model-step.ts";
 import type { Candidate } from "./in-turn.ts";
 import type { StepRequest } from "./request.ts";
@@ -9,13 +10,18 @@ export type Work = Pick<StepRequest, "model" | "batch" | "threads" | "steps" | "
 
 export interface EngineChoice {
   readonly engine: EngineName;
-  readonly precision?: string;
+  readonly precision?: Precision;
 }
 
 /** "native:mixed" or "onnxruntime". */
 export function engineChoice(text: string): EngineChoice {
-  const [engine, precision] = text.split(":");
-  return { engine: engine as EngineName, ...(precision === undefined ? {} : { precision }) };
+  const [name, width] = text.split(":");
+  const engine = engineNames.find((known) => known === name);
+  if (engine === undefined) throw new Error(`"${name}" is no engine; expected ${engineNames.join(", ")}.`);
+  if (width === undefined) return { engine };
+  const precision = precisions.find((known) => known === width);
+  if (precision === undefined) throw new Error(`"${width}" is no precision; expected ${precisions.join(", ")}.`);
+  return { engine, precision };
 }
 
 export const engineTitle = ({ engine, precision }: EngineChoice): string =>
