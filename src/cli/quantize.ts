@@ -1,9 +1,12 @@
 // frostbit quantize: model and data in; quantized model, report and checkpoints out.
 import type { Command } from "commander";
 import { z } from "zod";
-import { engineNames, selectEngine } from "../engines/select.ts";
+import { precisions } from "../engines/engine.ts";
+import { engineNames } from "../engines/select.ts";
 import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
+import { readModel } from "../node/read-model.ts";
+import { chooseEngine } from "../quantize/choose-engine.ts";
 import { runSchema } from "../quantize/options.ts";
 import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
@@ -22,6 +25,10 @@ const commandOptions = z.object({
     .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
   out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
   engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
+  precision: z
+    .enum(["auto", ...precisions])
+    .default("auto")
+    .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
   threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
   resume: z.boolean().default(false).describe("Go on from the checkpoint in --out."),
 });
@@ -38,7 +45,7 @@ export function quantizeCommand(): Command {
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
   const options = parseSchemaOptions(runSchema, withTarget(values));
-  const { data, testData, out, engine, threads, resume } = parseSchemaOptions(commandOptions, values);
+  const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(commandOptions, values);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
   const source = await openData(data, {
@@ -52,11 +59,12 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
     preprocess,
     options,
     out,
-    engine: selectEngine(engine),
+    engine: chooseEngine(engine, readModel(modelPath).graph, options),
     resume,
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
     onNote: session.note,
+    ...(precision === "auto" ? {} : { precision }),
     ...(threads === undefined ? {} : { threads }),
   });
   for (const note of result.report.notes) session.note(note);

@@ -31,7 +31,7 @@ export function runCommand(): Command {
       const given = parseSchemaOptions(options, values);
       const graph = withOutputs(readModel(path).graph, given.values);
       const inputs = await readInputs(graph, values["input"] as readonly string[]);
-      const engine = selectEngine(given.engine);
+      const engine = selectEngine(given.engine, [graph]);
       const executable = await engine.compile(graph, given.threads === undefined ? {} : { threads: given.threads });
       try {
         const program = executable.bind(await engine.variables(new Map()));

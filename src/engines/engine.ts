@@ -11,7 +11,7 @@ export const precisions = ["float32", "mixed"] as const;
 export type Precision = (typeof precisions)[number];
 
 export interface CompileOptions {
-  /** "float32" where absent. An engine that has no other computes in float32 always. */
+  /** One of the engine's `precisions`; "float32" where absent. */
   readonly precision?: Precision;
   /** CPU threads; the engine's own choice where absent. */
   readonly threads?: number;
@@ -25,6 +25,8 @@ export interface RunOptions {
 
 export interface Engine {
   readonly name: string;
+  /** How it can compute on this machine; "float32" always. */
+  readonly precisions: readonly Precision[];
   supports(node: Node, graph: Graph): boolean;
   /** Lowers once. Throws UNSUPPORTED_OP with all nodes that the engine cannot run. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;

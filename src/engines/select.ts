@@ -1,6 +1,8 @@
 // Engines by name.
 import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
 import type { Engine } from "./engine.ts";
+import { isNativeBuilt } from "./native/addon.ts";
 import { createNativeEngine } from "./native/native-engine.ts";
 import { createOnnxRuntimeEngine } from "./onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "./reference/reference-engine.ts";
@@ -8,10 +10,19 @@ import { createReferenceEngine } from "./reference/reference-engine.ts";
 export const engineNames = ["auto", "onnxruntime", "native", "reference"] as const;
 export type EngineName = (typeof engineNames)[number];
 
-/** "auto" is the one that runs every model; the native engine is asked for by name (docs/decisions/0013). */
-export function selectEngine(name: EngineName): Engine {
+const runsAll = (engine: Engine, graphs: readonly Graph[]): boolean =>
+  graphs.every((graph) => graph.nodes.every((node) => engine.supports(node, graph)));
+
+/**
+ * "auto" is the native engine where it is built and runs all that is asked of it, else onnxruntime (docs/decisions/0013).
+ * @param graphs - what it is to run; with none, "auto" is onnxruntime
+ */
+export function selectEngine(name: EngineName, graphs: readonly Graph[] = []): Engine {
   switch (name) {
     case "auto":
+      return graphs.length > 0 && isNativeBuilt() && runsAll(createNativeEngine(), graphs)
+        ? createNativeEngine()
+        : createOnnxRuntimeEngine();
     case "onnxruntime":
       return createOnnxRuntimeEngine();
     case "native":

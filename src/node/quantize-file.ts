@@ -4,8 +4,9 @@ import { arch, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { RunOptions } from "../quantize/options.ts";
 import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
@@ -25,6 +26,8 @@ export interface QuantizeFileJob {
   readonly out: string;
   readonly engine: Engine;
   readonly threads?: number;
+  /** How training steps are computed: one of the engine's precisions; the last of them where absent. */
+  readonly precision?: Precision;
   readonly resume?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
@@ -49,6 +52,7 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
   const context = {
     engine: job.engine,
     seed: job.options.seed,
+    precision: precisionOf(job),
     ...threads,
     ...(job.signal ? { signal: job.signal } : {}),
     ...(job.onProgress ? { onProgress: job.onProgress } : {}),
@@ -72,12 +76,25 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
   return writeResults(job, bytes, outcome, started);
 }
 
-/** A checkpoint serves only a run of the same versions, model, data, options, engine and threads. */
+function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
+  const { precisions } = engine;
+  if (precision === undefined) return precisions[precisions.length - 1];
+  if (precisions.includes(precision)) return precision;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `precision is ${precision}, but the ${engine.name} engine computes in ${precisions.join(", ")} on this machine. Mixed precision needs the native engine and a processor with bfloat16 instructions; "frostbit doctor" shows both.`,
+  );
+}
+
+/** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
 function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
   const { source, preprocess, engine, threads } = job;
+  const precision = precisionOf(job);
   const { checkpointEvery: _, ...options } = job.options;
   const data = [source.train.name, source.train.length, source.test.name, source.test.length];
-  return sha256(JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, threads ?? null]));
+  return sha256(
+    JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, precision, threads ?? null]),
+  );
 }
 
 async function writeResults(
@@ -95,6 +112,7 @@ async function writeResults(
     input: { path: job.modelPath, sha256: sha256(input), sizeBytes: input.length },
     output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
     engine: job.engine.name,
+    precision: precisionOf(job),
     versions: versions(),
     machine: {
       platform: `${platform()} ${arch()}`,

@@ -16,7 +16,16 @@ import type { QuantizeOutcome } from "./quantize-model.ts";
 /** What the report says of the surroundings, which the run itself does not know. */
 export type ReportFacts = Pick<
   Report,
-  "title" | "input" | "output" | "engine" | "versions" | "machine" | "peakMemoryMb" | "notes" | "createdAt"
+  | "title"
+  | "input"
+  | "output"
+  | "engine"
+  | "precision"
+  | "versions"
+  | "machine"
+  | "peakMemoryMb"
+  | "notes"
+  | "createdAt"
 > & {
   readonly data: { readonly name: string; readonly heldOut: boolean };
   readonly totalSeconds: number;

@@ -204,7 +204,7 @@ export function renderHtml(report: Report): string {
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>${report.title}</title><style>${trusted(style)}</style></head><body>
-<h1>${report.title}</h1><p class="muted">${report.method} on the ${report.engine} engine, seed ${report.seed}</p>
+<h1>${report.title}</h1><p class="muted">${report.method} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${report.notes.map((note) => html`<p class="note">${note}</p>`)}
 ${tiles(report)}${fidelity(report)}${charts(report)}${details(report)}
 </body></html>

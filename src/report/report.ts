@@ -62,6 +62,7 @@ export const reportSchema = z.object({
   output: file,
   method: z.string(),
   engine: z.string(),
+  precision: z.string().describe("How training steps were computed."),
   options: z.record(z.string(), z.unknown()).describe("All options, defaults filled in."),
   seed: z.int(),
   versions: z.record(z.string(), z.string()),

@@ -1,5 +1,5 @@
 // What every long call is given besides its model, data and options.
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, Precision } from "../engines/engine.ts";
 
 export interface Progress {
   readonly phase: string;
@@ -14,6 +14,8 @@ export interface Context {
   readonly engine: Engine;
   readonly seed: number;
   readonly threads?: number;
+  /** How training steps are computed; "float32" where absent. Everything that is measured is computed in float32. */
+  readonly precision?: Precision;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
   /** What the user should know, in a sentence. */

@@ -22,7 +22,7 @@ import {
   type Step,
   type StepOptions,
 } from "./step.ts";
-import { compileOptions } from "./with-program.ts";
+import { trainingOptions } from "./with-program.ts";
 
 /** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
 export interface PlanSource {
@@ -150,7 +150,7 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
   if (isFirst) await run.variables.add(step.initial);
   const executables: Executable[] = [];
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
-    executables.push(await context.engine.compile(graph, compileOptions(context)));
+    executables.push(await context.engine.compile(graph, trainingOptions(context)));
   const [program, apply] = executables.map((executable) => executable.bind(run.variables));
   run.compiled = { key, step, executables, program, apply };
 }

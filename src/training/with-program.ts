@@ -5,6 +5,12 @@ import type { Context } from "./context.ts";
 
 export const compileOptions = ({ threads }: Context): CompileOptions => (threads === undefined ? {} : { threads });
 
+/** What is trained may be computed in another precision than what is measured. */
+export const trainingOptions = (context: Context): CompileOptions => ({
+  ...compileOptions(context),
+  ...(context.precision === undefined ? {} : { precision: context.precision }),
+});
+
 export async function withProgram<T>(
   graph: Graph,
   context: Context,

@@ -27,6 +27,7 @@ export const sampleReport = (): Report => ({
   output: { path: "out/model.onnx", sha256: "b".repeat(64), sizeBytes: 183_000 },
   method: "efqat",
   engine: "onnxruntime",
+  precision: "float32",
   options: { mode: "cwpn", updateRatio: 0.05, layers: {}, augment: ["crop", "flip"] },
   seed: 0,
   versions: { frostbit: "0.1.0", node: "20.0.0", "onnxruntime-node": "1.30.0" },

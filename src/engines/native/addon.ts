@@ -63,6 +63,15 @@ const load = (): NonNullable<typeof loaded> => {
 
 export const loadAddon = (): NativeAddon => load().addon;
 
+/** Whether the addon was found and loads. */
+export function isNativeBuilt(): boolean {
+  try {
+    return loadAddon() !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 /** What `frostbit doctor` tells of it. */
 export const describeAddon = (): FoundAddon & ReturnType<NativeAddon["information"]> => ({
   ...load().found,

@@ -20,6 +20,9 @@ const mostPlans = 8;
 export function createNativeEngine(): Engine {
   return {
     name: "native",
+    get precisions(): readonly Precision[] {
+      return loadAddon().information().bfloat16 ? ["float32", "mixed"] : ["float32"];
+    },
     supports,
     compile: async (graph, options) => compile(loadAddon(), graph, options),
     variables: async (initial) => createVariables(loadAddon(), initial),

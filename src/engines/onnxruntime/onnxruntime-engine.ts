@@ -55,6 +55,7 @@ export function createOnnxRuntimeEngine(ort?: OrtModule): Engine {
   const load = (): Promise<OrtModule> => (ort ? Promise.resolve(ort) : loadOrt());
   return {
     name: "onnxruntime",
+    precisions: ["float32"],
     supports,
     compile: async (graph, options) => compile(await load(), graph, options),
     variables: async (initial) => createHeldVariables("onnxruntime", initial),

@@ -151,6 +151,7 @@ function createExecutable(graph: Graph): Executable {
 
 export const createReferenceEngine = (): Engine => ({
   name: "reference",
+  precisions: ["float32"],
   supports,
   compile: async (graph) => {
     refuseUnsupported(graph);
