@@ -1,14 +1,15 @@
 // Builds native/build/frostbit.node with one compiler call per file: no node-gyp, no download.
-// --if-possible: where something is missing, say so and succeed.
+// --if-possible: where something is missing, say so and succeed. FROSTBIT_SANITIZE=address: into native/build/address instead.
 import { execFile, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 
 const root = join(import.meta.dirname, "..");
 const source = join(root, "native", "src");
-const build = join(root, "native", "build");
+const sanitizer = process.env["FROSTBIT_SANITIZE"];
+const build = join(root, "native", "build", sanitizer ?? "");
 const require = createRequire(import.meta.url);
 const compiler = process.env["CXX"] ?? "g++";
 const installLine = "apt-get install -y g++ libdnnl-dev";
@@ -41,7 +42,7 @@ const flags = () => [
   ...["-Wall", "-Wextra", "-Werror", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
   // A worker thread may be terminated while a program runs: then there is nobody to throw at.
   "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
-  ...(process.env["FROSTBIT_SANITIZE"] ? ["-g", `-fsanitize=${process.env["FROSTBIT_SANITIZE"]}`] : []),
+  ...(sanitizer ? ["-g", `-fsanitize=${sanitizer}`] : []),
   ...headers(),
 ];
 
@@ -78,9 +79,7 @@ const newestHeader = () =>
 
 /** What is as new as its sources stays. */
 const isFresh = ({ file, object }, headersTime) =>
-  !process.env["FROSTBIT_SANITIZE"] &&
-  existsSync(object) &&
-  statSync(object).mtimeMs > Math.max(statSync(file).mtimeMs, headersTime);
+  existsSync(object) && statSync(object).mtimeMs > Math.max(statSync(file).mtimeMs, headersTime);
 
 const run = promisify(execFile);
 
@@ -95,6 +94,20 @@ async function compileAll(list) {
   await Promise.all([work(), work()]);
 }
 
+const isLinked = (target, all) =>
+  existsSync(target) && all.every(({ object }) => statSync(object).mtimeMs < statSync(target).mtimeMs);
+
+/** Libraries beside the addon come first, for it and for what they link themselves: that takes the older kind of run path. */
+const runPath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN";
+
+async function link(target, all) {
+  const options = ["-shared", ...(sanitizer ? [`-fsanitize=${sanitizer}`] : []), runPath];
+  const libraries = ["-ldnnl", "-fopenmp", "-lpthread"];
+  // Under another name first: a process may have the old one loaded.
+  await run(compiler, [...options, "-o", `${target}.new`, ...all.map(({ object }) => object), ...libraries]);
+  renameSync(`${target}.new`, target);
+}
+
 async function main() {
   const problem = missing();
   if (problem) {
@@ -107,11 +120,7 @@ async function main() {
   const headersTime = newestHeader();
   await compileAll(all.filter((object) => !isFresh(object, headersTime)));
   const target = join(build, "frostbit.node");
-  const sanitizer = process.env["FROSTBIT_SANITIZE"] ? [`-fsanitize=${process.env["FROSTBIT_SANITIZE"]}`] : [];
-  await run(compiler, [
-    ...["-shared", "-o", target, ...sanitizer, ...all.map(({ object }) => object)],
-    ...["-ldnnl", "-fopenmp", "-lpthread"],
-  ]);
+  if (!isLinked(target, all)) await link(target, all);
   console.log(`built ${relative(root, target)}`);
 }
 

@@ -69,20 +69,4 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
   test("the end of the process during a run", async () => {
     expect(await outcomeOf("exitDuringARun")).toBe("leaving");
   });
-
-  test("a system that gives it no more threads", async () => {
-    const script = join(import.meta.dirname, "misuse.js");
-    const command = `ulimit -v 8000000; exec "$0" "$@"`;
-    const { stdout } = await run("bash", ["-c", command, process.execPath, script, addonPath, "tooManyThreads"]);
-    expect(JSON.parse(stdout)).toBe("Resource temporarily unavailable");
-  });
-});
-
-describe.skipIf(!isNativeBuilt)(`memory${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
-  test("1,000 compilations and disposals leave the resident memory where it was", async () => {
-    const script = join(import.meta.dirname, "growth.js");
-    const { stdout } = await run(process.execPath, ["--expose-gc", script, "1000"]);
-    const { before, after } = JSON.parse(stdout) as { before: number; after: number };
-    expect(after - before, `${before} MB, then ${after} MB`).toBeLessThan(12);
-  }, 300_000);
 });

@@ -1,0 +1,25 @@
+// Memory and threads: what the addon takes it gives back, and what it does not get is an error. Apart from misuse.test.ts because
+// the address sanitizer has limits of its own.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { describe, expect, test } from "vitest";
+import { addonPath, isNativeBuilt, notBuilt } from "../support/native.ts";
+
+const run = promisify(execFile);
+
+describe.skipIf(!isNativeBuilt)(`the addon's resources${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("1,000 compilations and disposals leave the resident memory where it was", async () => {
+    const script = join(import.meta.dirname, "growth.js");
+    const { stdout } = await run(process.execPath, ["--expose-gc", script, "1000"]);
+    const { before, after } = JSON.parse(stdout) as { before: number; after: number };
+    expect(after - before, `${before} MB, then ${after} MB`).toBeLessThan(12);
+  }, 300_000);
+
+  test("a system that gives no more threads is an error", async () => {
+    const script = join(import.meta.dirname, "misuse.js");
+    const command = `ulimit -v 8000000; exec "$0" "$@"`;
+    const { stdout } = await run("bash", ["-c", command, process.execPath, script, addonPath, "tooManyThreads"]);
+    expect(JSON.parse(stdout)).toBe("Resource temporarily unavailable");
+  });
+});
