@@ -52,5 +52,5 @@ describe.skipIf(!isNativeBuilt)(`the addon${isNativeBuilt ? "" : ` (${notBuilt})
     } finally {
       rmSync(folder, { recursive: true });
     }
-  });
+  }, 600_000);
 });

@@ -87,7 +87,6 @@ const misuses = {
       ),
       await message(() => new Program(1, [memory], "steps", 0)),
       await message(() => new Program()),
-      await message(() => new Memory(1e14)),
       await message(() => new Memory(Number.NaN)),
       await message(() => program.run(none, [memory, 0])),
     ];
@@ -172,6 +171,9 @@ const misuses = {
     program.run(none, []);
     console.log(JSON.stringify("leaving"));
     process.exit(0);
+  },
+  async tooMuchMemory() {
+    return message(() => new Memory(1e14));
   },
   async tooManyThreads() {
     return message(() => longProgram(1, 1024).program.run(none, []));

@@ -39,7 +39,6 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
       "from a getter",
       "expected memories and steps",
       "expected a number",
-      "out of memory",
       "expected a number of bytes",
       "expected results of a memory, an offset and an array",
     ]);

@@ -16,6 +16,12 @@ describe.skipIf(!isNativeBuilt)(`the addon's resources${isNativeBuilt ? "" : ` (
     expect(after - before, `${before} MB, then ${after} MB`).toBeLessThan(12);
   }, 300_000);
 
+  test("memory that the system does not have is an error", async () => {
+    const script = join(import.meta.dirname, "misuse.js");
+    const { stdout } = await run(process.execPath, [script, addonPath, "tooMuchMemory"]);
+    expect(JSON.parse(stdout)).toBe("out of memory");
+  });
+
   test("a system that gives no more threads is an error", async () => {
     const script = join(import.meta.dirname, "misuse.js");
     const command = `ulimit -v 8000000; exec "$0" "$@"`;
