@@ -1,7 +1,7 @@
 // Builds native/build/frostbit.node with one compiler call per file: no node-gyp, no download.
 // --if-possible: where something is missing, say so and succeed. FROSTBIT_SANITIZE=address: into native/build/address instead.
 import { execFile, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
@@ -46,27 +46,30 @@ const flags = () => [
   ...headers(),
 ];
 
-/** Of files that are compiled for one instruction set alone. */
-const wider = { "weight-gradient.cpp": [...instructionSets.avx512, "-mavx512bf16"] };
+/** Of files that are compiled for one instruction set alone: its name, which their objects end with, and the options. */
+const wider = { "weight-gradient.cpp": ["avx512_bf16", [...instructionSets.avx512, "-mavx512bf16"]] };
 
 /** Object files with what makes them. */
 function objects() {
   const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".cpp"));
-  const sets = process.arch === "x64" ? Object.entries(instructionSets) : [["generic", []]];
+  const isX64 = process.arch === "x64";
   return files.flatMap((file) => {
     const name = file.replaceAll("/", "-").slice(0, -".cpp".length);
-    const plain = {
-      file: join(source, file),
-      object: join(build, `${name}.o`),
-      flags: sets.length > 1 ? (wider[file] ?? []) : [],
-    };
-    if (file !== "kernels.cpp") return [plain];
-    return sets.map(([set, options]) => ({
-      file: plain.file,
-      object: join(build, `${name}-${set}.o`),
-      flags: [...options, `-DFROSTBIT_KERNELS=kernels_${set}`, `-DFROSTBIT_ISA="${set}"`],
-    }));
+    const object = (suffix, flags) => ({ file: join(source, file), object: join(build, `${name}${suffix}.o`), flags });
+    if (isX64 && wider[file]) return [object(`-${wider[file][0]}`, wider[file][1])];
+    if (file !== "kernels.cpp") return [object("", [])];
+    const sets = isX64 ? Object.entries(instructionSets) : [["generic", []]];
+    return sets.map(([set, options]) =>
+      object(`-${set}`, [...options, `-DFROSTBIT_KERNELS=kernels_${set}`, `-DFROSTBIT_ISA="${set}"`]),
+    );
   });
+}
+
+/** Objects of sources that are gone or are compiled otherwise now. */
+function removeLeftovers(all) {
+  const current = new Set(all.map(({ object }) => object));
+  for (const file of readdirSync(build).filter((each) => each.endsWith(".o")))
+    if (!current.has(join(build, file))) rmSync(join(build, file));
 }
 
 const newestHeader = () =>
@@ -117,6 +120,7 @@ async function main() {
   }
   mkdirSync(build, { recursive: true });
   const all = objects();
+  removeLeftovers(all);
   const headersTime = newestHeader();
   await compileAll(all.filter((object) => !isFresh(object, headersTime)));
   const target = join(build, "frostbit.node");
