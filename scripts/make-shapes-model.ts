@@ -5,10 +5,10 @@ import { sizeOf, type Tensor, tensorOf } from "../src/ir/tensor.ts";
 import { writeOnnx } from "../src/onnx/write.ts";
 import { buildOn } from "../src/ops/infer.ts";
 
-const imageSize = 16;
+const imageSize = 32;
 const classes = 10;
-/** Channels of the residual blocks; each block but the first halves the image. */
-const widths = [8, 12, 16, 18];
+/** Channels of the residual blocks; where they grow, the image halves. */
+const widths = [8, 12, 12, 16, 16, 24, 24];
 
 /** Normally distributed numbers (Box and Muller's, from mulberry32's uniform ones). */
 function createNormal(seed: number): () => number {
