@@ -1,4 +1,4 @@
-// Frostbit as a library: a network that tells shapes apart, quantized to 4 bits and trained for two epochs.
+// Frostbit as a library: a network that tells shapes apart, quantized to 4 bits and trained for half an epoch.
 import { openData, quantizeFile, resolvePreprocess, runOptions, selectEngine } from "frostbit";
 
 const shapes = "node_modules/frostbit/examples/shapes";
@@ -8,8 +8,8 @@ const { report, modelPath } = await quantizeFile({
   source: await openData(`module:${shapes}/shapes.js`),
   preprocess: resolvePreprocess("unit"),
   options: runOptions.parse({
-    ...{ weights: 4, activations: 4, method: "efqat", updateRatio: 0.25 },
-    ...{ lr: 0.03, qparamLr: 2e-3, schedule: "cosine", batch: 32, epochs: 2, augment: ["flip"] },
+    ...{ weights: 4, activations: 4, calibrationSamples: 2048, method: "efqat", mode: "cwpl", updateRatio: 0.25 },
+    ...{ lr: 0.03, qparamLr: 2e-3, schedule: "cosine", batch: 64, epochs: 0.5, augment: ["flip"] },
   }),
   engine: selectEngine("auto"),
   out: "out",

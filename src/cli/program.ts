@@ -6,9 +6,18 @@ import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { quantizeCommand } from "./quantize.ts";
+import { quickstartCommand } from "./quickstart.ts";
 import { runCommand } from "./run.ts";
 
-const commands = [quantizeCommand, evaluateCommand, inspectCommand, runCommand, compareCommand, doctorCommand];
+const commands = [
+  quickstartCommand,
+  quantizeCommand,
+  evaluateCommand,
+  inspectCommand,
+  runCommand,
+  compareCommand,
+  doctorCommand,
+];
 
 export function createProgram(): Command {
   const program = new Command("frostbit")

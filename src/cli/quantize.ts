@@ -44,6 +44,12 @@ export function quantizeCommand(): Command {
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
+  const result = await quantizeWith(modelPath, values, session);
+  session.print(summaryOf(result), tableOf(result));
+}
+
+/** The run that `values`, the command's options, ask for; notes are printed. */
+export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const options = parseSchemaOptions(runSchema, withTarget(values));
   const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(commandOptions, values);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
@@ -68,11 +74,11 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
     ...(threads === undefined ? {} : { threads }),
   });
   for (const note of result.report.notes) session.note(note);
-  session.print(summaryOf(result), tableOf(result));
+  return result;
 }
 
 /** What --json prints. */
-function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
+export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
   const { engine, seconds, peakMemoryMb, sizeBytes, top1, fidelity, latencyMs, verification } = report;
   return {
     model: modelPath,

@@ -51,7 +51,7 @@ describe("runnable snippets", () => {
       await writeFile(file, code);
       const { stdout } = await promisify(execFile)(process.execPath, [file], { cwd: project });
       expect(stdout).not.toBe("");
-    });
+    }, 600_000);
   }
 
   test("the guide's code is the library example's", () => {
