@@ -26,7 +26,8 @@ const context = { engine: createOnnxRuntimeEngine(), seed: 0, threads: 2 };
 interface Case {
   readonly file: string;
   readonly images: ImageOptions;
-  readonly observer: ObserverName;
+  /** The better one after training, and learning rates: SGD's, and that of qparams. */
+  readonly options: { readonly observer: ObserverName; readonly lr: number; readonly qparamLr: number };
   readonly preprocess: ReturnType<typeof resolvePreprocess>;
   readonly outputs: readonly string[];
 }
@@ -36,14 +37,14 @@ const cases: readonly Case[] = [
   {
     file: "version-RFB-320.onnx",
     images: { crop: [240, 320] },
-    observer: "mse",
+    options: { observer: "percentile", lr: 1e-4, qparamLr: 1e-5 },
     preprocess: resolvePreprocess("none", { scale: 1 / 128, mean: [127 / 128] }),
     outputs: ["scores", "boxes"],
   },
   {
     file: "super_resolution.onnx",
     images: { crop: [224, 224], channels: 1 },
-    observer: "mse",
+    options: { observer: "mse", lr: 1e-2, qparamLr: 1e-4 },
     preprocess: resolvePreprocess("unit"),
     outputs: ["output"],
   },
@@ -59,12 +60,13 @@ afterAll(() => rm(folder, { recursive: true }));
 
 describeWithData("models that are no classifiers", (data) => {
   test.each(cases)("$file, deployed, is at least 25 dB SQNR to the float model", async (given) => {
-    const { file, images, observer, preprocess, outputs } = given;
+    const { file, images, preprocess, outputs } = given;
     const path = join(data, "onnx", file);
     const model = readModel(path);
     const float = freeBatch(model.graph).graph;
     const options = runOptions.parse({
-      ...{ method: "qat", loss: "mse", observer, calibrationSamples: 16, batch: 2, steps: 4, lr: 1e-5 },
+      ...{ method: "qat", loss: "mse", calibrationSamples: 16, batch: 2, steps: 6, freezeStatistics: 0 },
+      ...given.options,
     });
     const source = await openData(`images:${folder}`, { images });
     const job = { model, source, preprocess, options, openDeployed };
