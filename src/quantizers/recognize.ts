@@ -8,7 +8,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { rowAxisOf } from "./linear-layers.ts";
 import { forEachInRows } from "./qparams.ts";
-import { boundsOf } from "./quantizer.ts";
+import { type Bounds, boundsOf, boundsOfActivations } from "./quantizer.ts";
 
 interface State {
   readonly graph: Graph;
@@ -42,8 +42,9 @@ export function recognizeQuantizers(graph: Graph): Graph {
     const bias = biasOf(state, node);
     if (bias !== undefined) renamed.set(node.outputs[0], bias);
     if (bias !== undefined) return [];
-    const quantizer = weightQuantizer(state, node, rowAxes.get(node.outputs[0])) ?? activationQuantizer(state, node);
-    return [quantizer ?? node];
+    const weight = weightQuantizer(state, node, rowAxes.get(node.outputs[0]));
+    if (weight) renamed.set(node.outputs[0], weight.outputs[0]);
+    return [weight ?? activationQuantizer(state, node) ?? node];
   });
   const rename = (name: string): string => renamed.get(name) ?? name;
   const rewired = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename) }));
@@ -124,13 +125,19 @@ function weightQuantizer(state: State, node: Node, rowAxis: number | undefined):
   const perRow = state.add(`${node.inputs[1]} of ${node.inputs[0]}`, `${name}_scale`, () =>
     tensorOf(dtype, [rows], scales),
   );
-  return fakeQuantize(state, node, { value, scale: perRow, zeroPoint: "", bits, isSymmetric: true, axis: rowAxis });
+  // A name of its own: folding makes a value of the file's name again.
+  const outputs = [state.unique(`${name}_fake_quantized`)];
+  const bounds = boundsOf(bits, true);
+  return fakeQuantize(
+    state,
+    { ...node, outputs },
+    { value, scale: perRow, zeroPoint: "", bits, bounds, axis: rowAxis },
+  );
 }
 
 interface Pair {
   readonly quantize: Node;
-  /** The highest integer, counted from the lowest. */
-  readonly levels: number;
+  readonly bounds: Bounds;
 }
 
 /** The QuantizeLinear that a DequantizeLinear undoes, with a Clip between them where not all integers are used. */
@@ -139,12 +146,10 @@ function pairOf({ graph, made }: State, node: Node): Pair | undefined {
   const clip = before?.op === "Clip" ? before : undefined;
   const quantize = clip ? made.get(clip.inputs[0]) : before;
   if (quantize?.op !== "QuantizeLinear") return undefined;
-  const dtype = graph.values.get(node.inputs[0])?.dtype ?? "float32";
-  const lowest = dtype.startsWith("u") ? 0 : -(2 ** (dtypes[dtype].bits - 1));
-  if (!clip) return { quantize, levels: 2 ** dtypes[dtype].bits - 1 };
+  const dtype = graph.values.get(node.inputs[0])?.dtype ?? "uint8";
+  if (!clip) return { quantize, bounds: boundsOfActivations(dtypes[dtype].bits, !dtype.startsWith("u")) };
   const [low, high] = clip.inputs.slice(1).map((bound) => graph.constants.get(bound));
-  if (!low || !high || toNumbers(low)[0] !== lowest) return undefined;
-  return { quantize, levels: toNumbers(high)[0] - lowest };
+  return low && high ? { quantize, bounds: { low: toNumbers(low)[0], high: toNumbers(high)[0] } } : undefined;
 }
 
 const isSame = (a: Dequantizer, b: Dequantizer): boolean =>
@@ -155,19 +160,24 @@ function activationQuantizer(state: State, node: Node): Node | undefined {
   const qparams = qparamsOf(state, node);
   const other = pair && qparamsOf(state, pair.quantize);
   if (!pair || !qparams || !other || !isSame(qparams, other) || sizeOf(qparams.scale.shape) !== 1) return undefined;
-  const bits = Math.log2(pair.levels + 1);
-  const integers = state.graph.values.get(node.inputs[0])?.dtype ?? "uint8";
+  const { low, high } = pair.bounds;
+  const bits = Math.log2(high - low + 1);
   if (!Number.isInteger(bits) || bits > 8) return undefined;
-  const shift = integers.startsWith("u") ? 0 : 2 ** (dtypes[integers].bits - 1);
   const { scale, zeroPoints } = qparams;
   const [, scaleName] = node.inputs;
-  const zeroPoint = zeroPoints[0] + shift;
+  const isSymmetric = zeroPoints[0] === 0 && low === boundsOfActivations(bits, true).low;
+  const zeroPoint = zeroPoints[0] - low;
   return fakeQuantize(state, node, {
     value: pair.quantize.inputs[0],
-    scale: state.add(scaleName, scaleName, () => tensorOf(scale.dtype, [], numbersOf(scale))),
-    zeroPoint: state.add(`${scaleName} ${zeroPoint}`, `${scaleName}_zero_point`, () => scalar(scale.dtype, zeroPoint)),
+    scale:
+      scale.shape.length === 0
+        ? scaleName
+        : state.add(scaleName, scaleName, () => tensorOf(scale.dtype, [], numbersOf(scale))),
+    zeroPoint: isSymmetric
+      ? ""
+      : state.add(`${scaleName} ${zeroPoint}`, `${scaleName}_zero_point`, () => scalar(scale.dtype, zeroPoint)),
     bits,
-    isSymmetric: false,
+    bounds: boundsOfActivations(bits, isSymmetric),
   });
 }
 
@@ -176,23 +186,18 @@ interface Recognized {
   readonly scale: string;
   readonly zeroPoint: string;
   readonly bits: number;
-  readonly isSymmetric: boolean;
+  readonly bounds: Bounds;
   readonly axis?: number;
 }
 
-function fakeQuantize(
-  state: State,
-  node: Node,
-  { value, scale, zeroPoint, bits, isSymmetric, axis }: Recognized,
-): Node {
+function fakeQuantize(state: State, node: Node, { value, scale, zeroPoint, bits, bounds, axis }: Recognized): Node {
   const dtype = state.constants.get(scale)?.dtype ?? "float32";
-  const { low, high } = boundsOf(bits, isSymmetric);
   const bound = (number: number): string =>
     state.add(`${dtype}:${number}`, `${dtype}:${number}`, () => scalar(dtype, number));
   return {
     name: node.name,
     op: "FakeQuantize",
-    inputs: [value, scale, zeroPoint, bound(low), bound(high)],
+    inputs: [value, scale, zeroPoint, bound(bounds.low), bound(bounds.high)],
     outputs: node.outputs,
     attributes: { bits, ...(axis === undefined ? {} : { axis }) },
   };

@@ -1,8 +1,10 @@
 // Models that are quantized already: what we exported, and what other tools write, read back as quantizers that train.
 import { describe, expect, test } from "vitest";
+import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { exportQdq } from "../../src/export/qdq.ts";
+import { checkVerification, verifyExport } from "../../src/export/verify.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { dtypeCode } from "../../src/onnx/data-types.ts";
@@ -21,44 +23,59 @@ import { createRandom } from "../support/random.ts";
 import { runGraph } from "../support/run-graph.ts";
 import { runModel } from "../support/run-model.ts";
 import { quantized } from "./quantized.ts";
-import { batchFor, originOf, tinyModels } from "./tiny-models.ts";
-import { train } from "./train.ts";
+import { batchFor, originOf, type TinyModel, tinyModels } from "./tiny-models.ts";
+import { train, withTrained } from "./train.ts";
 
 const engine = createReferenceEngine();
 const count = (graph: Graph, op: string): number => graph.nodes.filter((each) => each.op === op).length;
 
+const forms = (["inputs", "runtime"] as const).flatMap((placement) =>
+  [false, true].map((symmetricActivations) => ({ placement, symmetricActivations })),
+);
+type Form = (typeof forms)[number];
+
+const open = (bytes: Uint8Array) => openDeployed(bytes, { threads: 1 });
+
+function write(model: TinyModel, graph: Graph, { placement }: Form) {
+  const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
+  const exported = exportQdq(folded, originOf(model), "packed");
+  return { folded, exported, bytes: writeOnnx(exported.model, { opset: exported.opset }) };
+}
+
+const bitsOf = (graph: Graph): readonly string[] =>
+  quantizersOf(graph)
+    .map(({ bits, zeroPoint }) => `${bits} ${zeroPoint === "" ? "symmetric" : "asymmetric"}`)
+    .sort();
+
 describe.each(tinyModels)("an exported $name", (model) => {
-  test.each(["inputs", "runtime"] as const)(
-    "of placement %s is read back as the same quantizers",
-    async (placement) => {
-      const before = await quantized(model, "float32", { placement, weights: placement === "inputs" ? 4 : 8 });
-      const folded = foldQuantizers(before, placement === "runtime" ? "int32" : "float");
-      const exported = exportQdq(folded, originOf(model), "packed");
-      const bytes = writeOnnx(exported.model, { opset: exported.opset });
-      const { graph: file } = readOnnx(bytes, { name: "quantized.onnx" });
-      const graph = recognizeQuantizers(file);
-      expect([count(graph, "QuantizeLinear"), count(graph, "DequantizeLinear")]).toEqual([0, 0]);
-      expect(quantizersOf(graph).length).toBe(quantizersOf(before).length);
-      expect(
-        quantizersOf(graph)
-          .map(({ bits }) => bits)
-          .sort(),
-      ).toEqual(
-        quantizersOf(before)
-          .map(({ bits }) => bits)
-          .sort(),
-      );
+  test.each(forms)("is read back as the same quantizers: %o", async (form) => {
+    const { placement } = form;
+    const bits = placement === "inputs" ? { weights: 4, activations: 4 } : { weights: 8, activations: 8 };
+    const before = await quantized(model, "float32", { ...form, ...bits });
+    const { graph: file } = readOnnx(write(model, before, form).bytes, { name: "quantized.onnx" });
+    const graph = recognizeQuantizers(file);
+    expect([count(graph, "QuantizeLinear"), count(graph, "DequantizeLinear")]).toEqual([0, 0]);
+    expect(bitsOf(graph)).toEqual(bitsOf(before));
 
-      const inputs = new Map([["input", batchFor(model, "float32", 4).images]]);
-      const [expected, actual] = [await runGraph(engine, file, inputs), await runGraph(engine, graph, inputs)];
-      for (const [name, wanted] of expected) expectClose(actual.get(name) as Tensor, wanted, { what: name });
+    const inputs = new Map([["input", batchFor(model, "float32", 4).images]]);
+    const [expected, actual] = [await runGraph(engine, file, inputs), await runGraph(engine, graph, inputs)];
+    for (const [name, wanted] of expected) expectClose(actual.get(name) as Tensor, wanted, { what: name });
 
-      const options = quantizeOptions.parse({ placement });
-      expect(withoutQuantized(graph, findSites(graph, options)).weights).toEqual([]);
-      const { losses } = await train(model, graph, { engine: createOnnxRuntimeEngine(), dtype: "float32", steps: 12 });
-      expect(losses[losses.length - 1]).toBeLessThan(losses[0]);
-    },
-  );
+    const options = quantizeOptions.parse({ placement });
+    expect(withoutQuantized(graph, findSites(graph, options)).weights).toEqual([]);
+  });
+});
+
+describe.each(tinyModels)("an exported $name, read back,", (model) => {
+  test.each([forms[0], forms[3]])("is trained further and exported again: %o", async (form) => {
+    const first = write(model, await quantized(model, "float32", form), form);
+    const graph = recognizeQuantizers(readOnnx(first.bytes, { name: "quantized.onnx" }).graph);
+    const run = await train(model, graph, { engine: createOnnxRuntimeEngine(), dtype: "float32", steps: 12 });
+    expect(run.losses[run.losses.length - 1]).toBeLessThan(run.losses[0]);
+    const { folded, exported, bytes } = write(model, withTrained(graph, run), form);
+    const samples = [new Map([["input", batchFor(model, "float32", 16).images]])];
+    checkVerification(await verifyExport(folded, exported, bytes, samples, open, { engine, seed: 0 }));
+  });
 });
 
 describe.each([
