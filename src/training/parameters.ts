@@ -21,6 +21,8 @@ const normalizations = new Set([
   "BatchNormalizationTraining",
   "LayerNormalization",
   "InstanceNormalization",
+  "GroupNormalization",
+  "RMSNormalization",
 ]);
 
 /** Every parameter once, in the order of the nodes that read them. Constants and variables count alike. */
