@@ -1,12 +1,12 @@
 // Resize: nearest, linear and cubic, in every coordinate mode.
 
-import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode } from "../ir/graph.ts";
-import { sizeOf, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { sizeOf, toNumbers } from "../ir/tensor.ts";
+import { transposedProduct } from "./axis-product.ts";
 import type { InferContext, OpDefinition } from "./definition.ts";
 import { isStatic } from "./dims.ts";
-import { checkResize, interpolate, type ResizeAxis, resizedAxes, resizePlan } from "./interpolation.ts";
+import { checkResize, interpolate, resizedAxes, resizePlan } from "./interpolation.ts";
 import { operand, unknownDim } from "./operands.ts";
 
 function scaledDim(context: InferContext, dim: Dim, axis: number, scale: number | undefined): Dim {
@@ -54,7 +54,9 @@ export const Resize: OpDefinition = {
     // A symbolic size is one that does not change; any number stands for it.
     const sizes = shape.map((dim) => (typeof dim === "string" ? 1 : dim));
     const plan = resizePlan(node, sizes, { roi: contents(1), scales: contents(2), sizes: contents(3) });
-    return [plan.reduce((dx, axis) => transposedProduct(build, dx, axis, interpolate(node, axis).matrix), dy)];
+    return [
+      plan.reduce((dx, axis) => transposedProduct(build, dx, { ...axis, matrix: interpolate(node, axis).matrix }), dy),
+    ];
   },
   cost: (inputs, [output], node) => ({
     multiplyAdds:
@@ -62,19 +64,3 @@ export const Resize: OpDefinition = {
       (tapsPerAxis[String(node.attributes["mode"])] ?? 1) ** Math.max(0, (inputs[0]?.length ?? 2) - 2),
   }),
 };
-
-/** dy, of outputSize along the axis, times the matrix: inputSize along the axis. */
-function transposedProduct(
-  build: Builder,
-  dy: string,
-  { axis, inputSize, outputSize }: ResizeAxis,
-  matrix: Float64Array,
-): string {
-  const { dtype, shape } = build.type(dy);
-  const weights = build.constant(tensorOf(dtype, [outputSize, inputSize], matrix), "interpolation");
-  const last = shape.length - 1;
-  if (axis === last) return build.node("MatMul", [dy, weights]);
-  const perm = shape.map((_, i) => (i === axis ? last : i === last ? axis : i));
-  const moved = build.node("Transpose", [dy], { perm });
-  return build.node("Transpose", [build.node("MatMul", [moved, weights])], { perm });
-}

@@ -84,7 +84,7 @@ describe("shape errors name the node and the shapes", () => {
     ["Concat", [x, build.ints([1])], { axis: 0 }, "cannot concatenate [2, 3], [1] along axis 0"],
     ["Squeeze", [x, build.ints([1])], {}, "axis 1 of [2, 3] is not 1"],
     ["Transpose", [x], { perm: [0, 0] }, "perm [0, 0] does not permute"],
-    ["Pad", [x, build.ints([1, 1, 1, 1])], { mode: "wrap" }, 'mode "wrap" is not supported'],
+    ["Pad", [x, build.ints([1, 1, 1, 1])], { mode: "mirror" }, 'mode "mirror" is not supported'],
     ["Softmax", [x], { axis: 2 }, "axis 2 lies outside a tensor of 2 axes"],
     ["Add", [x, build.ints([1])], {}, "dtypes float32, int64; expected one dtype"],
     [

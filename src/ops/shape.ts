@@ -19,6 +19,7 @@ import { constantValue } from "./constant-value.ts";
 import type { GradientContext, GradientRule, InferContext, OpDefinition } from "./definition.ts";
 import { isStatic, productOf, quotientOf, sumOf } from "./dims.ts";
 import { knownNumbers, operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
+import { padModes, repeatedPadGradient } from "./padding.ts";
 import { noCost } from "./pointwise.ts";
 import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
 import { resolveSlices, type SliceBounds, slicedShape } from "./slicing.ts";
@@ -247,9 +248,7 @@ export const Split: OpDefinition = {
   cost: noCost,
 };
 
-const padModes = ["constant", "reflect", "edge"];
-
-/** Mode constant: dx = dy padded by the negative amounts, dvalue = Σdy − Σdx */
+/** Mode constant: dx = dy padded by the negative amounts, dvalue = Σdy − Σdx; else dx sums what repeats each element */
 export const Pad: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
@@ -265,11 +264,11 @@ export const Pad: OpDefinition = {
       throw mismatch(context.node, `padding ${printShape(shape)} gives the negative size ${negative}.`);
     return [{ dtype, shape: padded }];
   },
-  gradient: ({ node, build, dys: [dy], wants }) => {
+  gradient: (context) => {
+    const { node, build, wants } = context;
+    const [dy] = context.dys;
     if (dy === undefined) return [];
-    const mode = stringAttribute(node, "mode", "constant");
-    if (mode !== "constant")
-      throw new FrostbitError("NO_GRADIENT", `${describeNode(node)}: mode "${mode}" has no gradient; "constant" has.`);
+    if (stringAttribute(node, "mode", "constant") !== "constant") return [repeatedPadGradient(context, dy)];
     const [, pads, value, axes] = node.inputs;
     const dx = build.node("Pad", [dy, build.node("Neg", [pads]), undefined, axes]);
     if (!value || wants(2) === "none") return [dx];

@@ -35,6 +35,12 @@ export const shapeExamples: readonly Example[] = [
   },
   { op: "Pad", name: "value", inputs: [normal(2, 3), int64(0, 2, 1, 1), normal()] },
   { op: "Pad", name: "axes", inputs: [normal(2, 3, 2), int64(1, 2), undefined, int64(-2)] },
+  { op: "Pad", inputs: [normal(1, 3, 4, 3), int64(0, 0, 2, 1, 0, 0, 3, 2)], attributes: { mode: "reflect" } },
+  ...["edge", "wrap"].map((mode) => ({
+    op: "Pad",
+    inputs: [normal(3, 4), int64(2, 3, 1, 4)],
+    attributes: { mode },
+  })),
   { op: "Pad", name: "negative pads", inputs: [normal(4, 5), int64(-1, 2, 0, -2)] },
   { op: "Slice", name: "negative step", inputs: [normal(5, 6), int64(1, -1), int64(4, -7), int64(0, 1), int64(1, -2)] },
   { op: "Slice", name: "defaults", inputs: [normal(5, 6), int64(-3), int64(1000)] },

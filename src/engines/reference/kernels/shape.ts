@@ -4,6 +4,7 @@ import { allocate, sizeOf, type Tensor, tensorOf, toNumbers, zeros } from "../..
 import { numberAttribute, numbersAttribute, stringAttribute, tensorAttribute } from "../../../ops/attributes.ts";
 import { constantValue } from "../../../ops/constant-value.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
+import { padSource } from "../../../ops/padding.ts";
 import { padAmounts, reshapedShape } from "../../../ops/reshaping.ts";
 import { type AxisSlice, resolveSlices } from "../../../ops/slicing.ts";
 import {
@@ -171,16 +172,6 @@ const sliceGradient: Kernel = (inputs, node) => {
   for (let i = 0; i < offsets.length; i++) dx.data[offsets[i]] = dy.data[i];
   return [dx];
 };
-
-/** The input coordinate of padded coordinate `i` − begin; −1 where there is none. */
-function padSource(mode: string, coordinate: number, dim: number): number {
-  if (coordinate >= 0 && coordinate < dim) return coordinate;
-  if (mode === "constant") return -1;
-  if (mode === "edge") return Math.min(Math.max(coordinate, 0), dim - 1);
-  const period = Math.max(1, 2 * (dim - 1));
-  const wrapped = ((coordinate % period) + period) % period;
-  return Math.min(wrapped, period - wrapped);
-}
 
 const pad: Kernel = (inputs, node) => {
   const x = given(inputs, 0);

@@ -1,0 +1,51 @@
+// Where Pad takes each element from, and the way back where it repeats elements.
+import { FrostbitError } from "../ir/errors.ts";
+import { describeNode } from "../ir/graph.ts";
+import { toNumbers } from "../ir/tensor.ts";
+import { stringAttribute } from "./attributes.ts";
+import { type AxisMatrix, transposedProduct } from "./axis-product.ts";
+import type { GradientContext } from "./definition.ts";
+import { isStatic } from "./dims.ts";
+import { padAmounts } from "./reshaping.ts";
+
+export const padModes = ["constant", "reflect", "edge", "wrap"];
+
+/** The coordinate that a padded one repeats; −1 for the constant. */
+export function padSource(mode: string, coordinate: number, size: number): number {
+  if (coordinate >= 0 && coordinate < size) return coordinate;
+  if (mode === "constant") return -1;
+  if (mode === "edge") return Math.min(Math.max(coordinate, 0), size - 1);
+  if (mode === "wrap") return ((coordinate % size) + size) % size;
+  const period = Math.max(1, 2 * (size - 1));
+  const wrapped = ((coordinate % period) + period) % period;
+  return Math.min(wrapped, period - wrapped);
+}
+
+function repeats(mode: string, axis: number, size: number, begin: number, end: number): AxisMatrix {
+  const outputSize = size + begin + end;
+  const matrix = new Float64Array(outputSize * size);
+  for (let i = 0; i < outputSize; i++) matrix[i * size + padSource(mode, i - begin, size)] = 1;
+  return { axis, inputSize: size, outputSize, matrix };
+}
+
+/** dx of a mode that repeats elements: dy times the matrix of what repeats what, axis by axis. */
+export function repeatedPadGradient({ node, build, type }: GradientContext, dy: string): string {
+  const { shape } = type(node.inputs[0]);
+  const amounts = padAmounts({
+    node,
+    inputs: node.inputs.map((input) => (input === "" ? undefined : type(input))),
+    elements: (i) => {
+      const constant = build.constantOf(node.inputs[i] ?? "");
+      return constant ? toNumbers(constant) : type(node.inputs[i]).elements;
+    },
+    constant: (i) => build.constantOf(node.inputs[i] ?? ""),
+  });
+  return shape.reduce<string>((dx, size, axis) => {
+    const [begin, end] = amounts?.[axis] ?? [];
+    if (begin === 0 && end === 0) return dx;
+    if (begin === undefined || end === undefined || !isStatic([size, begin, end]))
+      throw new FrostbitError("NO_GRADIENT", `${describeNode(node)}: its gradient needs fixed sizes and pads.`);
+    const mode = stringAttribute(node, "mode", "constant");
+    return transposedProduct(build, dx, repeats(mode, axis, Number(size), Number(begin), Number(end)));
+  }, dy);
+}
