@@ -74,7 +74,10 @@ describe.each(tinyModels)("an exported $name, read back,", (model) => {
     expect(run.losses[run.losses.length - 1]).toBeLessThan(run.losses[0]);
     const { folded, exported, bytes } = write(model, withTrained(graph, run), form);
     const samples = [new Map([["input", batchFor(model, "float32", 16).images]])];
-    checkVerification(await verifyExport(folded, exported, bytes, samples, open, { engine, seed: 0 }));
+    checkVerification(
+      await verifyExport(folded, exported, bytes, samples, open, { engine, seed: 0 }),
+      graph.outputs[0],
+    );
   });
 });
 
