@@ -39,7 +39,7 @@ const headers = () => [
 
 const flags = () => [
   ...["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"],
-  ...["-Wall", "-Wextra", "-Werror", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
+  ...["-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-DNAPI_VERSION=8", "-DNAPI_CPP_EXCEPTIONS"],
   // A worker thread may be terminated while a program runs: then there is nobody to throw at.
   "-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
   ...(sanitizer ? ["-g", `-fsanitize=${sanitizer}`] : []),

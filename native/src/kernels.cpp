@@ -14,6 +14,46 @@
 namespace frostbit {
 namespace {
 
+/** Sixteen floats at a time, in as many registers as the instruction set needs for them. */
+constexpr int kWide = 16;
+using Wide = float __attribute__((vector_size(kWide * sizeof(float))));
+using WideInt = int32_t __attribute__((vector_size(kWide * sizeof(int32_t))));
+using WideByte = uint8_t __attribute__((vector_size(kWide)));
+
+Wide load(const float* x) {
+  Wide wide;
+  __builtin_memcpy(&wide, x, sizeof wide);
+  return wide;
+}
+
+void store(float* x, Wide wide) { __builtin_memcpy(x, &wide, sizeof wide); }
+
+/** To the nearest whole number, ties to even. */
+Wide rounded(Wide wide) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_roundscale_ps(0xffff, wide, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  float lanes[kWide];
+  store(lanes, wide);
+  FROSTBIT_LOOP
+  for (int i = 0; i < kWide; i++) lanes[i] = rintf(lanes[i]);
+  return load(lanes);
+#endif
+}
+
+/**
+ * Rows of `width` columns: `strip(j, end)` for sixteen columns from j on of all whole rows, up to element `end`; `one(i, j)` for
+ * each other element i, in column j.
+ */
+template <class Strip, class One>
+void over_columns(int64_t count, int64_t width, Strip strip, One one) {
+  const int64_t whole = count / width * width, wide = width / kWide * kWide;
+  for (int64_t j = 0; j < wide; j += kWide) strip(j, whole);
+  for (int64_t i = 0; i < whole; i += width)
+    for (int64_t j = wide; j < width; j++) one(i + j, j);
+  for (int64_t i = whole; i < count; i++) one(i, i - whole);
+}
+
 template <class Operation>
 void map2(Repeat repeat, const float* a, const float* b, float* y, int64_t count,
           Operation operation) {
@@ -111,11 +151,21 @@ void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer)
 bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
   const auto [scale, zero_point, low, high] = quantizer;
   const float shift = zero_point - low, most = high - low;
+  int64_t i = 0;
+  WideInt odd = {};
+  for (; i + kWide <= count; i += kWide) {
+    const Wide value = load(x + i);
+    const Wide code = rounded(value / scale) + shift;
+    const Wide raised = code > 0.0f ? code : Wide{};
+    const WideByte bytes = __builtin_convertvector(__builtin_convertvector(raised > most ? most + Wide{} : raised, WideInt), WideByte);
+    __builtin_memcpy(y + i, &bytes, sizeof bytes);
+    odd |= value != value;
+  }
   int is_odd = 0;
-  FROSTBIT_LOOP
-  for (int64_t i = 0; i < count; i++) {
-    const float v = rintf(x[i] / scale) + shift;
-    const float raised = v > 0 ? v : 0.0f;
+  for (int j = 0; j < kWide; j++) is_odd |= odd[j];
+  for (; i < count; i++) {
+    const float code = rintf(x[i] / scale) + shift;
+    const float raised = code > 0 ? code : 0.0f;
     y[i] = static_cast<uint8_t>(static_cast<int32_t>(raised > most ? most : raised));
     is_odd |= x[i] != x[i];
   }
@@ -128,11 +178,17 @@ void dequantize(const uint8_t* x, float* y, int64_t count, float zero, float sca
 }
 
 void rescale(const int32_t* x, const float* factors, const float* bias, float* y, int64_t count, int64_t width) {
-  for (int64_t i = 0; i < count; i += width) {
-    const int64_t row = count - i < width ? count - i : width;
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < row; j++) y[i + j] = static_cast<float>(x[i + j]) * factors[j] + bias[j];
-  }
+  over_columns(
+      count, width,
+      [&](int64_t j, int64_t end) {
+        const Wide factor = load(factors + j), shift = load(bias + j);
+        for (int64_t i = j; i < end; i += width) {
+          WideInt sums;
+          __builtin_memcpy(&sums, x + i, sizeof sums);
+          store(y + i, __builtin_convertvector(sums, Wide) * factor + shift);
+        }
+      },
+      [&](int64_t i, int64_t j) { y[i] = static_cast<float>(x[i]) * factors[j] + bias[j]; });
 }
 
 uint32_t bits_of(float value) {
@@ -206,51 +262,63 @@ void narrow_float16(const float* x, uint16_t* y, int64_t count) {
   for (; i < count; i++) y[i] = narrowed_half(x[i]);
 }
 
-/** Lanes that sums are kept in, and how many elements a lane adds up before it is added to a double. */
-constexpr int kLanes = 64;
+/** What a lane of a sum adds up before it is added to a double. */
 constexpr int64_t kLaneElements = 64;
+
+/** The two terms of the gradient of scale and zero point; gives dx. */
+struct FakeQuantizeTerms {
+  float scale, zero_point, low, high;
+
+  Wide add(Wide g, Wide value, Wide& dscale, Wide& dzero) const {
+    const Wide quotient = value / scale;
+    const Wide whole = rounded(quotient);
+    const Wide code = whole + zero_point;
+    const WideInt is_low = code < low, is_high = code > high, is_outside = is_low | is_high;
+    const Wide inside = code - zero_point - quotient;
+    const Wide factor = is_low ? (low - zero_point) + Wide{} : is_high ? (high - zero_point) + Wide{} : inside;
+    dscale += g * factor;
+    dzero += is_outside ? g : Wide{};
+    return is_outside ? Wide{} : g;
+  }
+
+  float add(float g, float value, double* sums) const {
+    const float quotient = value / scale;
+    const float code = rintf(quotient) + zero_point;
+    const bool is_low = code < low, is_high = code > high;
+    const float factor = is_low ? low - zero_point : is_high ? high - zero_point : code - zero_point - quotient;
+    sums[0] += g * factor;
+    if (is_low || is_high) sums[1] -= g * scale;
+    return is_low || is_high ? 0.0f : g;
+  }
+};
 
 void fake_quantize_gradient_block(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
                                   double* sums) {
-  const auto [scale, zero_point, low, high] = quantizer;
-  float dscale[kLanes] = {}, dzero[kLanes] = {};
-  const int64_t whole = count / kLanes * kLanes;
-  const auto term = [=](float g, float value, float& ds, float& dz) {
-    const float quotient = value / scale;
-    const float v = rintf(quotient) + zero_point;
-    const bool is_low = v < low, is_high = v > high;
-    const float inside = v - zero_point - quotient;
-    const float factor = is_low ? low - zero_point : is_high ? high - zero_point : inside;
-    ds += g * factor;
-    dz += is_low || is_high ? g : 0.0f;
-    return is_low || is_high ? 0.0f : g;
-  };
-  if (dx) {
-    for (int64_t i = 0; i < whole; i += kLanes)
-      FROSTBIT_LOOP
-      for (int j = 0; j < kLanes; j++) dx[i + j] = term(dy[i + j], x[i + j], dscale[j], dzero[j]);
-    FROSTBIT_LOOP
-    for (int64_t i = whole; i < count; i++) dx[i] = term(dy[i], x[i], dscale[i - whole], dzero[i - whole]);
-  } else {
-    for (int64_t i = 0; i < whole; i += kLanes)
-      FROSTBIT_LOOP
-      for (int j = 0; j < kLanes; j++) term(dy[i + j], x[i + j], dscale[j], dzero[j]);
-    FROSTBIT_LOOP
-    for (int64_t i = whole; i < count; i++) term(dy[i], x[i], dscale[i - whole], dzero[i - whole]);
-  }
+  const FakeQuantizeTerms terms{quantizer.scale, quantizer.zero_point, quantizer.low, quantizer.high};
+  Wide dscale[2] = {}, dzero[2] = {};
+  int64_t i = 0;
+  for (; i + 2 * kWide <= count; i += 2 * kWide)
+    for (int half = 0; half < 2; half++) {
+      const int64_t at = i + half * kWide;
+      const Wide g = terms.add(load(dy + at), load(x + at), dscale[half], dzero[half]);
+      if (dx) store(dx + at, g);
+    }
   double total = 0, outside = 0;
-  FROSTBIT_LOOP
-  for (int j = 0; j < kLanes; j++) {
-    total += dscale[j];
-    outside += dzero[j];
+  for (int j = 0; j < kWide; j++) {
+    total += static_cast<double>(dscale[0][j]) + dscale[1][j];
+    outside += static_cast<double>(dzero[0][j]) + dzero[1][j];
   }
   sums[0] += total;
-  sums[1] -= outside * scale;
+  sums[1] -= outside * quantizer.scale;
+  for (; i < count; i++) {
+    const float g = terms.add(dy[i], x[i], sums);
+    if (dx) dx[i] = g;
+  }
 }
 
 void fake_quantize_gradient(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
                             double* sums) {
-  constexpr int64_t block = kLanes * kLaneElements;
+  constexpr int64_t block = 2 * kWide * kLaneElements;
   for (int64_t i = 0; i < count; i += block)
     fake_quantize_gradient_block(dy + i, x + i, dx ? dx + i : nullptr, count - i < block ? count - i : block,
                                  quantizer, sums);
@@ -266,45 +334,68 @@ void sum_columns(const float* x, int64_t count, int64_t width, float* __restrict
 
 void sum_moments(const float* x, const float* pivot, int64_t count, int64_t width, float* __restrict sums,
                  float* __restrict squares) {
-  for (int64_t i = 0; i < count; i += width) {
-    const int64_t row = count - i < width ? count - i : width;
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < row; j++) {
-      const float difference = x[i + j] - pivot[j];
-      sums[j] += difference;
-      squares[j] += difference * difference;
-    }
-  }
+  over_columns(
+      count, width,
+      [&](int64_t j, int64_t end) {
+        const Wide middle = load(pivot + j);
+        Wide sum = load(sums + j), square = load(squares + j);
+        for (int64_t i = j; i < end; i += width) {
+          const Wide difference = load(x + i) - middle;
+          sum += difference;
+          square += difference * difference;
+        }
+        store(sums + j, sum);
+        store(squares + j, square);
+      },
+      [&](int64_t i, int64_t j) {
+        const float difference = x[i] - pivot[j];
+        sums[j] += difference;
+        squares[j] += difference * difference;
+      });
 }
 
 void sum_products(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width,
                   float* __restrict sums, float* __restrict products) {
-  for (int64_t i = 0; i < count; i += width) {
-    const int64_t row = count - i < width ? count - i : width;
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < row; j++) {
-      sums[j] += dy[i + j];
-      products[j] += dy[i + j] * (x[i + j] - pivot[j]);
-    }
-  }
+  over_columns(
+      count, width,
+      [&](int64_t j, int64_t end) {
+        const Wide middle = load(pivot + j);
+        Wide sum = load(sums + j), product = load(products + j);
+        for (int64_t i = j; i < end; i += width) {
+          const Wide g = load(dy + i);
+          sum += g;
+          product += g * (load(x + i) - middle);
+        }
+        store(sums + j, sum);
+        store(products + j, product);
+      },
+      [&](int64_t i, int64_t j) {
+        sums[j] += dy[i];
+        products[j] += dy[i] * (x[i] - pivot[j]);
+      });
 }
 
 void scale_columns(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count,
                    int64_t width) {
-  for (int64_t i = 0; i < count; i += width) {
-    const int64_t row = count - i < width ? count - i : width;
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < row; j++) y[i + j] = a[j] * (x[i + j] - pivot[j]) + b[j];
-  }
+  over_columns(
+      count, width,
+      [&](int64_t j, int64_t end) {
+        const Wide factor = load(a + j), middle = load(pivot + j), shift = load(b + j);
+        for (int64_t i = j; i < end; i += width) store(y + i, factor * (load(x + i) - middle) + shift);
+      },
+      [&](int64_t i, int64_t j) { y[i] = a[j] * (x[i] - pivot[j]) + b[j]; });
 }
 
 void combine_columns(const float* dy, const float* x, const float* a, const float* b, const float* pivot,
                      const float* c, float* dx, int64_t count, int64_t width) {
-  for (int64_t i = 0; i < count; i += width) {
-    const int64_t row = count - i < width ? count - i : width;
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < row; j++) dx[i + j] = a[j] * dy[i + j] + b[j] * (x[i + j] - pivot[j]) + c[j];
-  }
+  over_columns(
+      count, width,
+      [&](int64_t j, int64_t end) {
+        const Wide of_dy = load(a + j), of_x = load(b + j), middle = load(pivot + j), shift = load(c + j);
+        for (int64_t i = j; i < end; i += width)
+          store(dx + i, of_dy * load(dy + i) + of_x * (load(x + i) - middle) + shift);
+      },
+      [&](int64_t i, int64_t j) { dx[i] = a[j] * dy[i] + b[j] * (x[i] - pivot[j]) + c[j]; });
 }
 
 void sgd(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
