@@ -108,6 +108,7 @@ describe("architecture", () => {
     const places: readonly (readonly [RegExp, RegExp])[] = [
       [/^commander$/, /^src\/cli\//],
       [/^cli-progress$/, /^src\/cli\//],
+      [/^yaml$/, /^src\/node\//],
       [/^echarts/, /^src\/report\//],
       [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
       [/^sharp$/, /^src\/node\//],

@@ -3,17 +3,20 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { precisions } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
+import { readRecipe } from "../node/recipe-file.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
 import { runSchema } from "../quantize/options.ts";
+import type { Run } from "../quantize/recipe.ts";
 import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { imageOptions, imagesFrom, modelInputs, preprocessFrom, preprocessOptions } from "./data-options.ts";
-import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
 
@@ -23,6 +26,10 @@ const commandOptions = z.object({
     .string()
     .optional()
     .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
+  recipe: z
+    .string()
+    .optional()
+    .describe("YAML file with the options of quantization and a list of methods, instead of their flags."),
   out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
   engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
   precision: z
@@ -50,7 +57,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
-  const options = parseSchemaOptions(runSchema, withTarget(values));
+  const { options, later } = await runOf(values);
   const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(commandOptions, values);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
@@ -64,6 +71,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     source,
     preprocess,
     options,
+    later,
     out,
     engine: chooseEngine(engine, readModel(modelPath).graph, options),
     resume,
@@ -75,6 +83,18 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   });
   for (const note of result.report.notes) session.note(note);
   return result;
+}
+
+/** From the recipe, or from the flags. */
+async function runOf(values: Values): Promise<Run> {
+  const recipe = values["recipe"];
+  if (typeof recipe !== "string") return { options: parseSchemaOptions(runSchema, withTarget(values)), later: [] };
+  const given = Object.keys(runSchema.shape).filter((name) => values[name] !== undefined);
+  if (given.length === 0) return readRecipe(recipe);
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `--recipe says how to quantize and train, and so does ${given.map(flagOf).join(", ")}. Give one or the other.`,
+  );
 }
 
 /** What --json prints. */

@@ -14,6 +14,7 @@ import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../training/context.ts";
 import { readModel } from "./read-model.ts";
+import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, readBytes, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
@@ -22,7 +23,9 @@ export interface QuantizeFileJob {
   readonly source: Source;
   readonly preprocess: Preprocess;
   readonly options: RunOptions;
-  /** Folder for `model.onnx`, `report.json`, `report.html` and `checkpoint/`; made where there is none. */
+  /** Methods that train after the one that `options` name, as a recipe has them. */
+  readonly later?: readonly RunOptions[];
+  /** Folder for `model.onnx`, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
   readonly out: string;
   readonly engine: Engine;
   readonly threads?: number;
@@ -64,6 +67,7 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
       source: job.source,
       preprocess: job.preprocess,
       options: job.options,
+      later: job.later ?? [],
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
       checkpoints: {
         storage: folderStorage(join(job.out, "checkpoint")),
@@ -90,7 +94,7 @@ function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
 function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
   const { source, preprocess, engine, threads } = job;
   const precision = precisionOf(job);
-  const { checkpointEvery: _, ...options } = job.options;
+  const options = [job.options, ...(job.later ?? [])].map(({ checkpointEvery: _, ...rest }) => rest);
   const data = [source.train.name, source.train.length, source.test.name, source.test.length];
   return sha256(
     JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, precision, threads ?? null]),
@@ -126,6 +130,7 @@ async function writeResults(
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
   await writeAtomic(reportPath, renderHtml(report));
+  await writeAtomic(join(job.out, "recipe.yaml"), recipeText({ options: job.options, later: job.later ?? [] }));
   return { modelPath, reportPath, report };
 }
 

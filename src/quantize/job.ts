@@ -11,6 +11,8 @@ export interface QuantizeJob {
   readonly source: Source;
   readonly preprocess: Preprocess;
   readonly options: RunOptions;
+  /** Methods that train after the one that `options` name; of their options only those of training count. */
+  readonly later?: readonly RunOptions[];
   readonly openDeployed: OpenDeployed;
   readonly checkpoints?: CheckpointOptions;
 }

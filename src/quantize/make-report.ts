@@ -8,7 +8,6 @@ import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { LayerReport, OutputReport, Report } from "../report/report.ts";
-import { scheduleFactor } from "../training/schedule.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { RunOptions } from "./options.ts";
 import type { QuantizeOutcome } from "./quantize-model.ts";
@@ -60,7 +59,7 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
         step,
         samples: (step + 1) * options.batch,
         loss,
-        learningRate: options.lr * scheduleFactor(options, step, losses.length),
+        learningRate: outcome.training?.learningRates[step] ?? 0,
       })),
       blocks: shareOf("blocks"),
       weights: shareOf("weights"),

@@ -21,14 +21,14 @@ import type { Folded } from "../quantizers/fold.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
 import type { Context } from "../training/context.ts";
-import type { TrainingResult } from "../training/loop.ts";
 import { classesOf, findLogits } from "../training/loss.ts";
 import { withPrograms } from "../training/with-program.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
 import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
-import { checkTraining, trainModel } from "./train-model.ts";
+import { checkTraining } from "./train-model.ts";
+import { type TrainedModel, trainModels } from "./train-models.ts";
 
 /** Per cent; null where it was not measured or there are no labels. */
 export interface Top1 {
@@ -55,7 +55,7 @@ export interface QuantizeOutcome {
   readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
   /** The output of class scores, if there is one. */
   readonly scores: string | undefined;
-  readonly training: TrainingResult | undefined;
+  readonly training: TrainedModel | undefined;
   readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */
   readonly layerSqnrDb: ReadonlyMap<string, number>;
@@ -95,9 +95,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   writeModel(job.model, start, job.options);
   const ptqTop1 = method === "float" ? null : await evaluate(start, "ptq");
   const training =
-    method === "ptq"
-      ? undefined
-      : await clock.time("training", () => trainModel(job, method, start, float, train, context));
+    method === "ptq" ? undefined : await clock.time("training", () => trainModels(job, start, float, train, context));
   const trained = training?.model ?? start;
   const trainedTop1 = training ? await evaluate(trained, "trained") : ptqTop1;
 
@@ -141,10 +139,14 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
 }
 
 /** What can be known to be wrong before anything is computed. */
-async function checkEarly({ options, checkpoints }: QuantizeJob, float: Graph, train: Dataset): Promise<void> {
+async function checkEarly(
+  { options, later = [], checkpoints }: QuantizeJob,
+  float: Graph,
+  train: Dataset,
+): Promise<void> {
   if (options.method !== "float") sitesOf(float, options);
   if (options.method === "ptq") return;
-  checkTraining({ options }, float, train);
+  for (const stage of [options, ...later]) checkTraining({ options: stage }, float, train);
   if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
 

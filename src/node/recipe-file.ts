@@ -1,0 +1,22 @@
+// Recipes as YAML files.
+import { parse, stringify, YAMLParseError } from "yaml";
+import { FrostbitError } from "../ir/errors.ts";
+import { type Run, recipeOf, runFromRecipe } from "../quantize/recipe.ts";
+import { readBytes } from "./storage.ts";
+
+/** Throws IO where there is no such file, BAD_OPTION where it is no recipe. */
+export async function readRecipe(path: string): Promise<Run> {
+  return runFromRecipe(parseYaml(new TextDecoder().decode(await readBytes(path)), path), path);
+}
+
+function parseYaml(text: string, path: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    if (!(cause instanceof YAMLParseError)) throw cause;
+    throw new FrostbitError("BAD_OPTION", `${path}: ${cause.message.split("\n")[0].replace(/:$/, "")}.`, { cause });
+  }
+}
+
+export const recipeText = (run: Run): string =>
+  `# frostbit quantize MODEL --data … --preprocess … --recipe recipe.yaml\n${stringify(recipeOf(run))}`;

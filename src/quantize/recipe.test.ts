@@ -1,0 +1,52 @@
+import { describe, expect, test } from "vitest";
+import { runOptions } from "./options.ts";
+import { recipeOf, runFromRecipe } from "./recipe.ts";
+
+const where = "recipe.yaml";
+const chain = {
+  quantize: { target: "avx2", weights: 4, observer: "mse", layers: { conv1: 8 } },
+  methods: [
+    "cross-layer-equalization",
+    { "bias-correction": null },
+    { efqat: { updateRatio: 0.25, lr: 0.03, batch: 32 } },
+    { qat: { lr: 0.001, batch: 32, qparamTraining: "log2" } },
+  ],
+  seed: 7,
+};
+
+describe("recipes", () => {
+  test("say what flags would", () => {
+    const { options, later } = runFromRecipe(chain, where);
+    const shared = { target: "avx2", weights: 4, observer: "mse", layers: { conv1: 8 }, seed: 7 };
+    const prepare = ["cross-layer-equalization", "bias-correction"];
+    expect(options).toEqual(
+      runOptions.parse({ ...shared, prepare, method: "efqat", updateRatio: 0.25, lr: 0.03, batch: 32 }),
+    );
+    expect(later).toEqual([
+      runOptions.parse({ ...shared, prepare, method: "qat", lr: 0.001, batch: 32, qparamTraining: "log2" }),
+    ]);
+  });
+
+  test("are written as they are read", () => {
+    const run = runFromRecipe(chain, where);
+    expect(runFromRecipe(JSON.parse(JSON.stringify(recipeOf(run))), where)).toEqual(run);
+    const ptq = runFromRecipe({ quantize: { activations: 4 }, limit: 9 }, where);
+    expect(ptq.options).toMatchObject({ method: "ptq", activations: 4, limit: 9 });
+    expect(runFromRecipe(recipeOf(ptq), where)).toEqual(ptq);
+  });
+
+  test.each([
+    [{ quantise: {} }, "recipe.yaml: quantise: no such option; expected quantize, methods, seed, limit."],
+    [{ quantize: { wheights: 4 } }, /^recipe\.yaml: quantize: wheights: no such option; expected target, weights, /],
+    [{ methods: [{ qat: { updateRatio: 1 } }] }, /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option/],
+    [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: expected one of cross-layer-equalization, /],
+    [{ methods: [{ qat: { lr: -1 } }] }, /^recipe\.yaml: methods\[0\]\.qat\.lr is -1: /],
+    [{ quantize: { weights: 1 } }, /^recipe\.yaml: quantize\.weights is 1: /],
+    [{ methods: ["qat", "bias-correction"] }, "recipe.yaml: methods[1].bias-correction: it cannot come after qat."],
+    [{ methods: ["float", "qat"] }, /methods\[0\]\.float: a float model is trained alone/],
+    [{ methods: [{ qat: { accumulate: 3 } }] }, /qat\.accumulate is 3: expected a number that divides the batch/],
+    [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, limit."],
+  ])("%j is refused", (content, message) => {
+    expect(() => runFromRecipe(content, where)).toThrow(message);
+  });
+});
