@@ -11,6 +11,8 @@
 /** Results may take the place of operands, element for element; otherwise nothing overlaps. */
 #define FROSTBIT_LOOP _Pragma("GCC ivdep")
 
+#include "row-loops.h"
+
 namespace frostbit {
 namespace {
 
@@ -81,6 +83,10 @@ void binary(Binary op, Repeat repeat, const float* a, const float* b, float* y, 
     case Binary::Min: return map2(repeat, a, b, y, count, [](float p, float q) { return p < q || p != p ? p : q; });
     case Binary::Pow: return map2(repeat, a, b, y, count, [](float p, float q) { return powf(p, q); });
     case Binary::ReluGradient: return map2(repeat, a, b, y, count, [](float p, float q) { return q > 0 ? p : 0.0f; });
+    case Binary::PRelu: return map2(repeat, a, b, y, count, [](float p, float q) { return p < 0 ? p * q : p; });
+    case Binary::FMod: return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(p, q); });
+    case Binary::Mod:
+      return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(fmodf(p, q) + q, q); });
     case Binary::Count: return;
   }
 }
@@ -96,13 +102,13 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Relu: return map(x, y, count, [](float v) { return v < 0 ? 0.0f : v; });
     case Unary::Neg: return map(x, y, count, [](float v) { return -v; });
     case Unary::Abs: return map(x, y, count, [](float v) { return fabsf(v); });
-    case Unary::Exp: return map(x, y, count, [](float v) { return expf(v); });
+    case Unary::Exp: return map(x, y, count, [](float v) { return exp_of(v); });
     case Unary::Log: return map(x, y, count, [](float v) { return logf(v); });
     case Unary::Sqrt: return map(x, y, count, [](float v) { return sqrtf(v); });
     case Unary::Reciprocal: return map(x, y, count, [](float v) { return 1 / v; });
-    case Unary::Sigmoid: return map(x, y, count, [](float v) { return 1 / (1 + expf(-v)); });
-    case Unary::Tanh: return map(x, y, count, [](float v) { return tanhf(v); });
-    case Unary::Erf: return map(x, y, count, [](float v) { return erff(v); });
+    case Unary::Sigmoid: return map(x, y, count, [](float v) { return sigmoid_of(v); });
+    case Unary::Tanh: return map(x, y, count, [](float v) { return tanh_of(v); });
+    case Unary::Erf: return map(x, y, count, [](float v) { return erf_of(v); });
     case Unary::Floor: return map(x, y, count, [](float v) { return floorf(v); });
     case Unary::Ceil: return map(x, y, count, [](float v) { return ceilf(v); });
     case Unary::Round: return map(x, y, count, [](float v) { return rintf(v); });
@@ -125,6 +131,12 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Sin: return map(x, y, count, [](float v) { return sinf(v); });
     case Unary::Cos: return map(x, y, count, [](float v) { return cosf(v); });
     case Unary::Copy: return map(x, y, count, [](float v) { return v; });
+    case Unary::Gelu: return map(x, y, count, [](float v) { return gelu_of(v); });
+    case Unary::GeluTanh: return map(x, y, count, [](float v) { return gelu_tanh_of(v); });
+    case Unary::Mish: return map(x, y, count, [](float v) { return mish_of(v); });
+    case Unary::Selu: return map(x, y, count, [=](float v) { return beta * (v > 0 ? v : alpha * expm1f(v)); });
+    case Unary::Celu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v / alpha) : v; });
+    case Unary::ThresholdedRelu: return map(x, y, count, [=](float v) { return v > alpha ? v : 0.0f; });
     case Unary::Count: return;
   }
 }
@@ -426,7 +438,8 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 
 const Kernels FROSTBIT_KERNELS = {
     FROSTBIT_ISA, binary, unary, clip, fake_quantize, fake_quantize_gradient, quantize, dequantize, rescale,
-    widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16, sum_columns, sum_moments, sum_products, scale_columns, combine_columns, sgd, adam,
+    widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16, sum_columns, sum_moments, sum_products,
+    scale_columns, combine_columns, sgd, adam, &row_kernels,
 };
 
 }  // namespace frostbit

@@ -2,13 +2,15 @@
 #pragma once
 #include <cstdint>
 
+#include "row-kernels.h"
+
 namespace frostbit {
 
 /** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
-enum class Binary : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, ReluGradient, Count };
+enum class Binary : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, ReluGradient, PRelu, Mod, FMod, Count };
 enum class Unary : int64_t {
   Relu, Neg, Abs, Exp, Log, Sqrt, Reciprocal, Sigmoid, Tanh, Erf, Floor, Ceil, Round, Sign, HardSigmoid, HardSwish,
-  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Count
+  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Gelu, GeluTanh, Mish, Selu, Celu, ThresholdedRelu, Count
 };
 
 /** Which operand of a binary loop is one element for all. */
@@ -58,6 +60,7 @@ struct Kernels {
   };
   void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m,
                float* new_v, int64_t count, Adam settings);
+  const RowKernels* rows;
 };
 
 /** For the best instruction set that the processor has and FROSTBIT_MAX_CPU_ISA (generic, avx2, avx512) allows. */

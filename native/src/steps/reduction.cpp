@@ -1,14 +1,12 @@
 // Reductions, softmax and its cross-entropy.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "steps.h"
 
 namespace frostbit {
 namespace {
-
-/** Numbered as src/engines/native/lowerings/reduction.ts numbers them. */
-enum class Reduction : int64_t { Sum, Mean, Max, Min, SumSquare, L1, L2, Prod, Count };
 
 double start(Reduction op) {
   if (op == Reduction::Max) return -INFINITY;
@@ -16,52 +14,190 @@ double start(Reduction op) {
   return op == Reduction::Prod ? 1 : 0;
 }
 
-double next(Reduction op, double total, double x) {
+template <class Total>
+Total next(Reduction op, Total total, Total x) {
   switch (op) {
     case Reduction::Max: return std::max(total, x);
     case Reduction::Min: return std::min(total, x);
     case Reduction::Prod: return total * x;
-    case Reduction::L1: return total + std::fabs(x);
+    case Reduction::L1: return total + (x < 0 ? -x : x);
     case Reduction::L2:
     case Reduction::SumSquare: return total + x * x;
     default: return total + x;
   }
 }
 
+double ended(Reduction op, double total, int64_t count) {
+  if (op == Reduction::Mean) return total / static_cast<double>(count);
+  return op == Reduction::L2 ? std::sqrt(total) : total;
+}
+
 /** Kept axes and reduced axes of x, each with strides; y is contiguous over the kept ones. */
+struct ReductionNest {
+  Reduction op;
+  std::vector<int64_t> kept, kept_strides[1], reduced, reduced_strides[1];
+
+  explicit ReductionNest(Arguments& arguments) : op(static_cast<Reduction>(arguments.size())) {
+    if (op >= Reduction::Count) arguments.fail("has an unknown operation");
+    kept = arguments.list(), kept_strides[0] = arguments.list();
+    reduced = arguments.list(), reduced_strides[0] = arguments.list();
+    if (kept.size() != kept_strides[0].size() || reduced.size() != reduced_strides[0].size())
+      arguments.fail("has uneven lists");
+    if (kept.empty() || reduced.empty()) arguments.fail("has empty lists");
+  }
+
+  int64_t extent_of_x(Arguments& arguments) const {
+    auto sizes = kept;
+    auto strides = kept_strides[0];
+    sizes.insert(sizes.end(), reduced.begin(), reduced.end());
+    strides.insert(strides.end(), reduced_strides[0].begin(), reduced_strides[0].end());
+    return extent(sizes, strides, 0, arguments);
+  }
+};
+
+/** How a reduction goes over memory: along rows, down columns that lie side by side, or element by element. */
+enum class Direction { Rows, Columns, Any };
+
+Direction direction_of(const ReductionNest& nest) {
+  if (!is_vectorized(nest.op)) return Direction::Any;
+  const int64_t row = nest.reduced_strides[0].back() == 1 ? nest.reduced.back() : 1;
+  const int64_t column = nest.kept_strides[0].back() == 1 ? nest.kept.back() : 1;
+  if (row == 1 && column == 1) return Direction::Any;
+  return row >= column ? Direction::Rows : Direction::Columns;
+}
+
+/**
+ * Rows and columns go through the kernels. Where there are fewer results than threads, each thread reduces its part of what
+ * makes each, and the first joins the parts.
+ */
 class ReduceStep : public Step {
  public:
-  ReduceStep(Arguments& arguments, CompileContext&) : op_(static_cast<Reduction>(arguments.size())) {
-    if (op_ >= Reduction::Count) arguments.fail("has an unknown operation");
-    kept_ = arguments.list(), kept_strides_[0] = arguments.list();
-    reduced_ = arguments.list(), reduced_strides_[0] = arguments.list();
-    if (kept_.size() != kept_strides_[0].size() || reduced_.size() != reduced_strides_[0].size())
-      arguments.fail("has uneven lists");
-    auto sizes = kept_;
-    auto strides = kept_strides_[0];
-    sizes.insert(sizes.end(), reduced_.begin(), reduced_.end());
-    strides.insert(strides.end(), reduced_strides_[0].begin(), reduced_strides_[0].end());
-    x_ = arguments.place<float>(extent(sizes, strides, 0, arguments));
-    y_ = arguments.place<float>(product(kept_));
-    length_ = product(reduced_);
+  ReduceStep(Arguments& arguments, CompileContext& context)
+      : rows_(context.kernels->rows), nest_(arguments), direction_(direction_of(nest_)) {
+    x_ = arguments.place<float>(nest_.extent_of_x(arguments));
+    results_ = product(nest_.kept), length_ = product(nest_.reduced);
+    y_ = arguments.place<float>(results_);
+    if (direction_ == Direction::Columns) {
+      width_ = nest_.kept.back();
+      nest_.kept.back() = (width_ + kColumns - 1) / kColumns;
+      nest_.kept_strides[0].back() = kColumns;
+    }
+    inner_ = direction_ == Direction::Any ? 1 : nest_.reduced.back();
+    step_ = nest_.reduced_strides[0].back();
+    if (direction_ != Direction::Any) nest_.reduced.pop_back(), nest_.reduced_strides[0].pop_back();
+    units_ = results_ == 0 ? 0 : product(nest_.kept);
+    is_divided_ = direction_ != Direction::Any && units_ < context.threads && length_ >= kLeast;
+    if (is_divided_) parts_.resize(context.threads * results_);
+  }
+
+  int phases() const override { return is_divided_ ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (direction_ == Direction::Any) return run_any(run);
+    if (phase == 1) return join(run);
+    const Range parts = is_divided_ ? share(run, inner_, kUnit) : Range{0, inner_};
+    const Range units = is_divided_ ? Range{0, units_} : share(run, units_);
+    for_each_row(nest_.kept, nest_.kept_strides, units,
+                 [&](int64_t unit, const int64_t* at) { reduce(run, unit, at[0], parts); });
+  }
+
+ private:
+  static constexpr int64_t kUnit = 64;
+  /** Elements per result that are worth dividing. */
+  static constexpr int64_t kLeast = 4096;
+
+  void reduce(const RunContext& run, int64_t unit, int64_t at, Range parts) {
+    const int64_t width = direction_ == Direction::Rows ? 1 : width_of(unit);
+    double totals[kColumns];
+    for (int64_t j = 0; j < width; j++) totals[j] = start(nest_.op);
+    const Range outer{0, product(nest_.reduced)};
+    const int64_t count = parts.end - parts.begin;
+    for_each_row(nest_.reduced, nest_.reduced_strides, outer, [&](int64_t, const int64_t* inner) {
+      const float* x = x_ + at + inner[0] + parts.begin * step_;
+      if (direction_ == Direction::Rows) totals[0] = rows_->reduce_row(nest_.op, x, count, totals[0]);
+      else rows_->reduce_columns(nest_.op, x, count, step_, width, totals);
+    });
+    const int64_t first = direction_ == Direction::Rows ? unit : first_result(unit);
+    for (int64_t j = 0; j < width; j++) {
+      if (is_divided_) parts_[run.thread * results_ + first + j] = totals[j];
+      else y_[first + j] = static_cast<float>(ended(nest_.op, totals[j], length_));
+    }
+  }
+
+  int64_t blocks() const { return nest_.kept.back(); }
+  int64_t width_of(int64_t unit) const { return std::min(kColumns, width_ - unit % blocks() * kColumns); }
+  int64_t first_result(int64_t unit) const { return unit / blocks() * width_ + unit % blocks() * kColumns; }
+
+  void join(const RunContext& run) {
+    if (run.thread > 0) return;
+    for (int64_t i = 0; i < results_; i++) {
+      double total = parts_[i];
+      for (int thread = 1; thread < run.threads; thread++) {
+        const double part = parts_[thread * results_ + i];
+        const bool is_extreme = nest_.op == Reduction::Max || nest_.op == Reduction::Min;
+        total = is_extreme ? next(nest_.op, total, part) : total + part;
+      }
+      y_[i] = static_cast<float>(ended(nest_.op, total, length_));
+    }
+  }
+
+  void run_any(const RunContext& run) {
+    for_each_row(nest_.kept, nest_.kept_strides, share(run, results_), [&](int64_t row, const int64_t* at) {
+      const float* x = x_ + at[0];
+      const bool is_log = nest_.op == Reduction::LogSumExp;
+      double largest = -INFINITY, total = start(nest_.op);
+      if (is_log) visit(x, [&](double value) { largest = std::max(largest, value); });
+      const double origin = std::isfinite(largest) ? largest : 0;
+      visit(x, [&](double value) { total = is_log ? total + std::exp(value - origin) : next(nest_.op, total, value); });
+      y_[row] = static_cast<float>(is_log ? origin + std::log(total) : ended(nest_.op, total, length_));
+    });
+  }
+
+  template <class Visit>
+  void visit(const float* x, Visit visit) const {
+    for_each_row(nest_.reduced, nest_.reduced_strides, {0, length_},
+                 [&](int64_t, const int64_t* inner) { visit(static_cast<double>(x[inner[0]])); });
+  }
+
+  const RowKernels* rows_;
+  ReductionNest nest_;
+  Direction direction_;
+  int64_t results_, length_, inner_, step_, units_, width_ = 1;
+  bool is_divided_;
+  std::vector<double> parts_;
+  float *x_, *y_;
+};
+
+/** Of whole numbers; a mean is cut towards zero. */
+template <class T>
+class ReduceIntegersStep : public Step {
+ public:
+  ReduceIntegersStep(Arguments& arguments, CompileContext&) : nest_(arguments) {
+    if (nest_.op == Reduction::L2 || nest_.op == Reduction::LogSumExp) arguments.fail("is no reduction of integers");
+    x_ = arguments.place<T>(nest_.extent_of_x(arguments));
+    y_ = arguments.place<T>(product(nest_.kept));
   }
 
   void run(int, const RunContext& run) override {
-    for_each_row(kept_, kept_strides_, share(run, product(kept_)), [&](int64_t row, const int64_t* at) {
-      double total = start(op_);
-      for_each_row(reduced_, reduced_strides_, {0, length_},
-                   [&](int64_t, const int64_t* inner) { total = next(op_, total, x_[at[0] + inner[0]]); });
-      if (op_ == Reduction::Mean) total /= static_cast<double>(length_);
-      if (op_ == Reduction::L2) total = std::sqrt(total);
-      y_[row] = static_cast<float>(total);
+    const int64_t length = product(nest_.reduced);
+    for_each_row(nest_.kept, nest_.kept_strides, share(run, product(nest_.kept)), [&](int64_t row, const int64_t* at) {
+      int64_t total = first();
+      for_each_row(nest_.reduced, nest_.reduced_strides, {0, length}, [&](int64_t, const int64_t* inner) {
+        total = next<int64_t>(nest_.op, total, x_[at[0] + inner[0]]);
+      });
+      y_[row] = static_cast<T>(nest_.op == Reduction::Mean && length > 0 ? total / length : total);
     });
   }
 
  private:
-  Reduction op_;
-  std::vector<int64_t> kept_, kept_strides_[1], reduced_, reduced_strides_[1];
-  int64_t length_;
-  float *x_, *y_;
+  int64_t first() const {
+    if (nest_.op == Reduction::Max) return std::numeric_limits<int64_t>::min();
+    if (nest_.op == Reduction::Min) return std::numeric_limits<int64_t>::max();
+    return nest_.op == Reduction::Prod ? 1 : 0;
+  }
+
+  ReductionNest nest_;
+  T *x_, *y_;
 };
 
 /** log Σ exp over `size` elements `step` apart, and their maximum. */
@@ -76,8 +212,8 @@ double log_sum(const float* x, int64_t size, int64_t step, double& highest) {
 template <bool is_log>
 class SoftmaxStep : public Step {
  public:
-  SoftmaxStep(Arguments& arguments, CompileContext&)
-      : outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()) {
+  SoftmaxStep(Arguments& arguments, CompileContext& context)
+      : rows_(context.kernels->rows), outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()) {
     x_ = arguments.place<float>(outer_, size_, inner_);
     y_ = arguments.place<float>(outer_, size_, inner_);
   }
@@ -86,6 +222,10 @@ class SoftmaxStep : public Step {
     const auto [begin, end] = share(run, outer_ * inner_);
     for (int64_t i = begin; i < end; i++) {
       const int64_t at = i / inner_ * size_ * inner_ + i % inner_;
+      if (inner_ == 1) {
+        rows_->softmax(x_ + at, y_ + at, size_, is_log);
+        continue;
+      }
       double highest;
       const double log = log_sum(x_ + at, size_, inner_, highest);
       for (int64_t j = 0; j < size_; j++) {
@@ -96,6 +236,7 @@ class SoftmaxStep : public Step {
   }
 
  private:
+  const RowKernels* rows_;
   int64_t outer_, size_, inner_;
   float *x_, *y_;
 };
@@ -151,6 +292,8 @@ class CrossEntropyStep : public Step {
 StepMakers reduction_steps() {
   return {
       {"reduce", make_step<ReduceStep>},
+      {"reduce:int64", make_step<ReduceIntegersStep<int64_t>>},
+      {"reduce:int32", make_step<ReduceIntegersStep<int32_t>>},
       {"softmax", make_step<SoftmaxStep<false>>},
       {"logSoftmax", make_step<SoftmaxStep<true>>},
       {"crossEntropy", make_step<CrossEntropyStep>},

@@ -1,0 +1,29 @@
+// Loops over whole rows and columns of float32, compiled once per instruction set as kernels.h's.
+#pragma once
+#include <cstdint>
+
+namespace frostbit {
+
+/** Numbered as src/engines/native/lowerings/reduction.ts numbers them. */
+enum class Reduction : int64_t { Sum, Mean, Max, Min, SumSquare, L1, L2, Prod, LogSumExp, Count };
+
+/** Whether `RowKernels` reduces by it: partial results may be added up, or the largest or smallest taken. */
+inline bool is_vectorized(Reduction op) { return op != Reduction::Prod && op != Reduction::LogSumExp; }
+
+struct RowKernels {
+  /** softmax x, or its logarithm; x and y may be the same. */
+  void (*softmax)(const float* x, float* y, int64_t count, bool is_log);
+  /** Mean and 1/√(biased variance + epsilon). */
+  void (*standardize)(const float* x, int64_t count, double epsilon, float* mean, float* inverse);
+  /** y = (x − mean) · inverse · scale[i] + bias[i]; bias may be null; x and y may be the same. */
+  void (*scale_row)(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y,
+                    int64_t count);
+  /** Reduces a row onto `total`, before what ends a mean or a norm. */
+  double (*reduce_row)(Reduction op, const float* x, int64_t count, double total);
+  /** Reduces each of `width` ≤ kColumns columns, `rows` rows `stride` apart, onto `totals`. */
+  void (*reduce_columns)(Reduction op, const float* x, int64_t rows, int64_t stride, int64_t width, double* totals);
+};
+
+constexpr int64_t kColumns = 64;
+
+}  // namespace frostbit

@@ -1,0 +1,122 @@
+// The loops of row-kernels.h. Included by kernels.cpp alone, which says what may be used here.
+#pragma once
+#include "row-kernels.h"
+#include "vector-math.h"
+
+namespace frostbit {
+namespace {
+
+/** Partial results per row, and how many elements each takes in before it joins a double. */
+constexpr int64_t kRowLanes = 64, kRowBlock = 64 * kRowLanes;
+
+/** Folds `term` of a row into lanes, and the lanes into a double, by `join`. */
+template <class Term, class Join>
+double fold_row(const float* x, int64_t count, float start, double total, Term term, Join join) {
+  for (int64_t block = 0; block < count; block += kRowBlock) {
+    const int64_t size = count - block < kRowBlock ? count - block : kRowBlock;
+    const int64_t whole = size / kRowLanes * kRowLanes;
+    const float* values = x + block;
+    float lanes[kRowLanes];
+    for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = start;
+    for (int64_t i = 0; i < whole; i += kRowLanes)
+      FROSTBIT_LOOP
+      for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = join(lanes[j], term(values[i + j]));
+    for (int64_t i = whole; i < size; i++) lanes[i - whole] = join(lanes[i - whole], term(values[i]));
+    for (int64_t j = 0; j < kRowLanes; j++) total = join(total, static_cast<double>(lanes[j]));
+  }
+  return total;
+}
+
+struct Plus {
+  template <class T> T operator()(T a, T b) const { return a + b; }
+};
+struct Larger {
+  template <class T> T operator()(T a, T b) const { return b > a ? b : a; }
+};
+struct Smaller {
+  template <class T> T operator()(T a, T b) const { return b < a ? b : a; }
+};
+
+double reduce_row(Reduction op, const float* x, int64_t count, double total) {
+  const auto same = [](float v) { return v; };
+  switch (op) {
+    case Reduction::Max: return fold_row(x, count, -__builtin_inff(), total, same, Larger());
+    case Reduction::Min: return fold_row(x, count, __builtin_inff(), total, same, Smaller());
+    case Reduction::L1: return fold_row(x, count, 0.0f, total, [](float v) { return fabsf(v); }, Plus());
+    case Reduction::L2:
+    case Reduction::SumSquare: return fold_row(x, count, 0.0f, total, [](float v) { return v * v; }, Plus());
+    default: return fold_row(x, count, 0.0f, total, same, Plus());
+  }
+}
+
+template <class Term, class Join>
+void fold_columns(const float* x, int64_t rows, int64_t stride, int64_t width, float start, double* totals, Term term,
+                  Join join) {
+  constexpr int64_t block = 64;
+  for (int64_t first = 0; first < rows; first += block) {
+    const int64_t last = rows - first < block ? rows : first + block;
+    float lanes[kColumns];
+    for (int64_t j = 0; j < kColumns; j++) lanes[j] = start;
+    for (int64_t i = first; i < last; i++) {
+      const float* values = x + i * stride;
+      FROSTBIT_LOOP
+      for (int64_t j = 0; j < width; j++) lanes[j] = join(lanes[j], term(values[j]));
+    }
+    for (int64_t j = 0; j < width; j++) totals[j] = join(totals[j], static_cast<double>(lanes[j]));
+  }
+}
+
+void reduce_columns(Reduction op, const float* x, int64_t rows, int64_t stride, int64_t width, double* totals) {
+  const auto same = [](float v) { return v; };
+  switch (op) {
+    case Reduction::Max: return fold_columns(x, rows, stride, width, -__builtin_inff(), totals, same, Larger());
+    case Reduction::Min: return fold_columns(x, rows, stride, width, __builtin_inff(), totals, same, Smaller());
+    case Reduction::L1:
+      return fold_columns(x, rows, stride, width, 0.0f, totals, [](float v) { return fabsf(v); }, Plus());
+    case Reduction::L2:
+    case Reduction::SumSquare:
+      return fold_columns(x, rows, stride, width, 0.0f, totals, [](float v) { return v * v; }, Plus());
+    default: return fold_columns(x, rows, stride, width, 0.0f, totals, same, Plus());
+  }
+}
+
+void softmax_row(const float* x, float* y, int64_t count, bool is_log) {
+  const float largest = static_cast<float>(reduce_row(Reduction::Max, x, count, -__builtin_inf()));
+  if (is_log) {
+    const double sum = fold_row(x, count, 0.0f, 0.0, [=](float v) { return exp_of(v - largest); }, Plus());
+    const float logarithm = static_cast<float>(log(sum));
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = (x[i] - largest) - logarithm;
+    return;
+  }
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = exp_of(x[i] - largest);
+  const float factor = static_cast<float>(1 / reduce_row(Reduction::Sum, y, count, 0.0));
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] *= factor;
+}
+
+void standardize(const float* x, int64_t count, double epsilon, float* mean, float* inverse) {
+  const double size = static_cast<double>(count);
+  const float centre = static_cast<float>(reduce_row(Reduction::Sum, x, count, 0.0) / size);
+  const double squares =
+      fold_row(x, count, 0.0f, 0.0, [=](float v) { return (v - centre) * (v - centre); }, Plus());
+  *mean = centre;
+  *inverse = static_cast<float>(1 / sqrt(squares / size + epsilon));
+}
+
+void scale_row(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y,
+               int64_t count) {
+  if (bias) {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
+    return;
+  }
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = (x[i] - mean) * inverse * scale[i];
+}
+
+const RowKernels row_kernels = {softmax_row, standardize, scale_row, reduce_row, reduce_columns};
+
+}  // namespace
+}  // namespace frostbit
