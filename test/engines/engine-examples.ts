@@ -2,6 +2,7 @@
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { type Example, int64 } from "../gradients/examples/example.ts";
 import { createRandom } from "../support/random.ts";
+import { operatorExamples } from "./operator-examples.ts";
 
 const random = createRandom(40);
 const normal = (...shape: number[]): Tensor => random.tensor("float32", shape);
@@ -117,6 +118,18 @@ const geometries: readonly Geometry[] = [
     group: 3,
     pads: [1, 1, 1, 0],
   },
+  { name: "one channel", batch: 1, channels: [1, 1], spatial: [5, 7], kernel: [3, 3], pads: [1, 1, 1, 1] },
+  { name: "one image", batch: 1, channels: [16, 32], spatial: [9, 8], kernel: [3, 3], pads: [1, 1, 1, 1] },
+  { name: "one image of one pixel", batch: 1, channels: [17, 13], spatial: [1, 1], kernel: [1, 1] },
+  {
+    name: "primes",
+    batch: 5,
+    channels: [13, 17],
+    spatial: [11, 7],
+    kernel: [5, 3],
+    strides: [3, 2],
+    pads: [2, 1, 2, 1],
+  },
   { name: "one axis", batch: 4, channels: [3, 5], spatial: [12], kernel: [3], strides: [2], pads: [1, 1] },
   { name: "three axes", batch: 2, channels: [2, 3], spatial: [4, 5, 3], kernel: [2, 3, 2], strides: [1, 2, 1] },
 ];
@@ -142,11 +155,12 @@ function convolutions(geometry: Geometry): Example[] {
   const x = normal(batch, channels[0], ...spatial);
   const w = normal(channels[1], channels[0] / group, ...kernel);
   const dy = normal(batch, channels[1], ...sizesAfter(geometry));
+  const rows = [...new Set([channels[1] - 1, 0, 2])].filter((row) => row < channels[1]);
   return [
     { op: "Conv", name, inputs: [x, w, normal(channels[1])], attributes },
     { op: "ConvGradientInput", name, inputs: [dy, w], attributes: { ...attributes, spatial } },
     { op: "ConvGradientWeight", name, inputs: [dy, x], attributes },
-    { op: "ConvGradientWeight", name: `${name}, rows`, inputs: [dy, x, int64(channels[1] - 1, 0, 2)], attributes },
+    { op: "ConvGradientWeight", name: `${name}, rows`, inputs: [dy, x, int64(...rows)], attributes },
     { op: "ConvGradientWeight", name: `${name}, no rows`, inputs: [dy, x, int64()], attributes },
   ];
 }
@@ -310,4 +324,5 @@ export const engineExamples: readonly Example[] = [
   ...pools,
   ...slices,
   { op: "ReluGradient", inputs: [normal(4, 16, 3, 3), normal(4, 16, 3, 3)] },
+  ...operatorExamples,
 ];

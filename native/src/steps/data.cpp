@@ -1,4 +1,4 @@
-// Moves data: strided copies, fills, gathers, casts, one-hot rows.
+// Moves data: strided copies, fills, gathers, one-hot rows.
 #include <cstring>
 
 #include "steps.h"
@@ -94,13 +94,14 @@ class GatherStep : public Step {
 };
 
 /** y[o, k, i] = values[indices[o, i] = k] */
+template <class T>
 class OneHotStep : public Step {
  public:
   OneHotStep(Arguments& arguments, CompileContext&)
       : outer_(arguments.size()), depth_(arguments.size()), inner_(arguments.size()) {
     indices_ = arguments.place<int64_t>(outer_, inner_);
-    values_ = arguments.place<float>(2);
-    y_ = arguments.place<float>(outer_, depth_, inner_);
+    values_ = arguments.place<T>(2);
+    y_ = arguments.place<T>(outer_, depth_, inner_);
   }
 
   void run(int, const RunContext& run) override {
@@ -116,26 +117,7 @@ class OneHotStep : public Step {
  private:
   int64_t outer_, depth_, inner_;
   int64_t* indices_;
-  float *values_, *y_;
-};
-
-template <class From, class To>
-class CastStep : public Step {
- public:
-  CastStep(Arguments& arguments, CompileContext&) : count_(arguments.size()) {
-    x_ = arguments.place<From>(count_);
-    y_ = arguments.place<To>(count_);
-  }
-
-  void run(int, const RunContext& run) override {
-    const auto [begin, end] = share(run, count_, 16);
-    for (int64_t i = begin; i < end; i++) y_[i] = static_cast<To>(x_[i]);
-  }
-
- private:
-  int64_t count_;
-  From* x_;
-  To* y_;
+  T *values_, *y_;
 };
 
 }  // namespace
@@ -143,23 +125,20 @@ class CastStep : public Step {
 StepMakers data_steps() {
   return {
       {"copy1", make_step<CopyStep<uint8_t>>},
+      {"copy2", make_step<CopyStep<uint16_t>>},
       {"copy4", make_step<CopyStep<uint32_t>>},
       {"copy8", make_step<CopyStep<uint64_t>>},
       {"fill1", make_step<FillStep<uint8_t>>},
+      {"fill2", make_step<FillStep<uint16_t>>},
       {"fill4", make_step<FillStep<uint32_t>>},
       {"fill8", make_step<FillStep<uint64_t>>},
       {"gather1", make_step<GatherStep<uint8_t>>},
+      {"gather2", make_step<GatherStep<uint16_t>>},
       {"gather4", make_step<GatherStep<uint32_t>>},
       {"gather8", make_step<GatherStep<uint64_t>>},
-      {"oneHot", make_step<OneHotStep>},
-      {"cast:float32:int64", make_step<CastStep<float, int64_t>>},
-      {"cast:int64:float32", make_step<CastStep<int64_t, float>>},
-      {"cast:int32:int64", make_step<CastStep<int32_t, int64_t>>},
-      {"cast:int64:int32", make_step<CastStep<int64_t, int32_t>>},
-      {"cast:int32:float32", make_step<CastStep<int32_t, float>>},
-      {"cast:float32:int32", make_step<CastStep<float, int32_t>>},
-      {"cast:bool:float32", make_step<CastStep<uint8_t, float>>},
-      {"cast:float32:bool", make_step<CastStep<float, bool>>},
+      {"oneHot1", make_step<OneHotStep<uint8_t>>},
+      {"oneHot4", make_step<OneHotStep<uint32_t>>},
+      {"oneHot8", make_step<OneHotStep<uint64_t>>},
   };
 }
 

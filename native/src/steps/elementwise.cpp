@@ -139,7 +139,7 @@ class ClipStep : public Step {
 };
 
 /** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
-enum class Comparison : int64_t { Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Count };
+enum class Comparison : int64_t { Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Count };
 
 /** y, contiguous, of one byte per element, from operands with strides. */
 template <class T>
@@ -168,7 +168,8 @@ class CompareStep : public Step {
       case Comparison::Less: return a < b;
       case Comparison::LessOrEqual: return a <= b;
       case Comparison::And: return a != 0 && b != 0;
-      default: return a != 0 || b != 0;
+      case Comparison::Or: return a != 0 || b != 0;
+      default: return (a != 0) != (b != 0);
     }
   }
 
@@ -179,6 +180,7 @@ class CompareStep : public Step {
 };
 
 /** a where the condition holds, else b; y is contiguous, the operands have strides. */
+template <class T>
 class WhereStep : public Step {
  public:
   WhereStep(Arguments& arguments, CompileContext&) : sizes_(arguments.list()) {
@@ -187,9 +189,9 @@ class WhereStep : public Step {
       if (strides.size() != sizes_.size()) arguments.fail("has uneven lists");
     }
     condition_ = arguments.place<uint8_t>(extent(sizes_, strides_[0], 0, arguments));
-    a_ = arguments.place<float>(extent(sizes_, strides_[1], 0, arguments));
-    b_ = arguments.place<float>(extent(sizes_, strides_[2], 0, arguments));
-    y_ = arguments.place<float>(product(sizes_));
+    a_ = arguments.place<T>(extent(sizes_, strides_[1], 0, arguments));
+    b_ = arguments.place<T>(extent(sizes_, strides_[2], 0, arguments));
+    y_ = arguments.place<T>(product(sizes_));
   }
 
   void run(int, const RunContext& run) override {
@@ -201,7 +203,7 @@ class WhereStep : public Step {
  private:
   std::vector<int64_t> sizes_, strides_[3];
   uint8_t* condition_;
-  float *a_, *b_, *y_;
+  T *a_, *b_, *y_;
 };
 
 }  // namespace
@@ -212,9 +214,16 @@ StepMakers elementwise_steps() {
       {"broadcast", make_step<BroadcastStep>},
       {"unary", make_step<UnaryStep>},
       {"clip", make_step<ClipStep>},
-      {"compare", make_step<CompareStep<float>>},
-      {"compareBool", make_step<CompareStep<uint8_t>>},
-      {"where", make_step<WhereStep>},
+      {"compare:float32", make_step<CompareStep<float>>},
+      {"compare:float64", make_step<CompareStep<double>>},
+      {"compare:int8", make_step<CompareStep<int8_t>>},
+      {"compare:uint8", make_step<CompareStep<uint8_t>>},
+      {"compare:int32", make_step<CompareStep<int32_t>>},
+      {"compare:int64", make_step<CompareStep<int64_t>>},
+      {"where1", make_step<WhereStep<uint8_t>>},
+      {"where2", make_step<WhereStep<uint16_t>>},
+      {"where4", make_step<WhereStep<uint32_t>>},
+      {"where8", make_step<WhereStep<uint64_t>>},
   };
 }
 

@@ -93,6 +93,35 @@ class MaxPoolStep : public Step {
 };
 
 /** To the first maximum of each window. */
+/** Where each window's first maximum lies in x as ONNX counts: row-major, images and channels before pixels; −1 for none. */
+class MaxPoolIndicesStep : public Step {
+ public:
+  MaxPoolIndicesStep(Arguments& arguments, CompileContext&)
+      : window_(arguments),
+        x_(arguments.place<float>(window_.inputs())),
+        y_(arguments.place<int64_t>(window_.outputs())) {}
+
+  void run(int, const RunContext& run) override {
+    const int64_t pixels = product(window_.out), size = product(window_.in), channels = window_.channels;
+    const auto [begin, end] = share(run, window_.batch * pixels);
+    for (int64_t i = begin; i < end; i++) {
+      const float* image = x_ + i / pixels * size * channels;
+      for (int64_t c = 0; c < channels; c++) {
+        int64_t best = -1;
+        window_.each(i % pixels, [&](int64_t at) {
+          if (best < 0 || image[at * channels + c] > image[best * channels + c]) best = at;
+        });
+        y_[i * channels + c] = best < 0 ? -1 : (i / pixels * channels + c) * size + best;
+      }
+    }
+  }
+
+ private:
+  PoolWindow window_;
+  float* x_;
+  int64_t* y_;
+};
+
 class MaxPoolGradientStep : public Step {
  public:
   MaxPoolGradientStep(Arguments& arguments, CompileContext&)
@@ -181,6 +210,7 @@ class AveragePoolGradientStep : public Step {
 StepMakers pooling_steps() {
   return {
       {"maxPool", make_step<MaxPoolStep>},
+      {"maxPoolIndices", make_step<MaxPoolIndicesStep>},
       {"maxPoolGradient", make_step<MaxPoolGradientStep>},
       {"averagePool", make_step<AveragePoolStep>},
       {"averagePoolGradient", make_step<AveragePoolGradientStep>},

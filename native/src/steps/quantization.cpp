@@ -166,36 +166,6 @@ class FakeQuantizeGradientStep : public Step {
   std::vector<double> sums_;
 };
 
-/** y = (x − zeroPoint) · scale of stored integers. */
-template <class T>
-class DequantizeStep : public Step {
- public:
-  DequantizeStep(Arguments& arguments, CompileContext&)
-      : outer_(arguments.size()),
-        size_(arguments.size()),
-        inner_(arguments.size()),
-        x_(arguments.place<T>(outer_, size_, inner_)),
-        scale_(arguments.place<float>(size_)),
-        zero_point_(arguments.optional<T>(size_)),
-        y_(arguments.place<float>(outer_, size_, inner_)) {}
-
-  void run(int, const RunContext& run) override {
-    const auto [begin, end] = share(run, outer_ * size_ * inner_, kUnit);
-    for (int64_t i = begin; i < end; i++) {
-      const int64_t row = i / inner_ % size_;
-      const int64_t zero = zero_point_ ? zero_point_[row] : 0;
-      y_[i] = static_cast<float>(x_[i] - zero) * scale_[row];
-    }
-  }
-
- private:
-  int64_t outer_, size_, inner_;
-  T* x_;
-  float* scale_;
-  T* zero_point_;
-  float* y_;
-};
-
 }  // namespace
 
 StepMakers quantization_steps() {
@@ -203,9 +173,6 @@ StepMakers quantization_steps() {
       {"fakeQuantize", make_step<FakeQuantizeStep>},
       {"quantizeRows", make_step<QuantizeRowsStep>},
       {"fakeQuantizeGradient", make_step<FakeQuantizeGradientStep>},
-      {"dequantize:int8", make_step<DequantizeStep<int8_t>>},
-      {"dequantize:uint8", make_step<DequantizeStep<uint8_t>>},
-      {"dequantize:int32", make_step<DequantizeStep<int32_t>>},
   };
 }
 

@@ -17,13 +17,13 @@ class NormalizeRowsStep : public Step {
         scales_(arguments),
         biases_(arguments),
         epsilon_(arguments.precise()) {
-    x_ = arguments.place<float>(rows_ * length_);
-    scale_ = arguments.place<float>(scales_.period * scales_.groups);
-    bias_ = arguments.optional<float>(biases_.period * biases_.groups);
-    y_ = arguments.optional<float>(rows_ * length_);
+    x_ = arguments.place<float>(rows_, length_);
+    scale_ = arguments.place<float>(scales_.period, scales_.groups);
+    bias_ = arguments.optional<float>(biases_.period, biases_.groups);
+    y_ = arguments.optional<float>(rows_, length_);
     mean_ = arguments.optional<float>(rows_);
     inverse_ = arguments.optional<float>(rows_);
-    if (!is_whole()) context.want_scratch(2 * length_ * sizeof(float));
+    if (rows_ > 0 && !is_whole()) context.want_scratch(2 * length_ * sizeof(float));
   }
 
   void run(int, const RunContext& run) override {
@@ -74,10 +74,10 @@ class InterpolateStep : public Step {
   InterpolateStep(Arguments& arguments, CompileContext&)
       : outer_(arguments.size()), from_(arguments.size()), to_(arguments.size()), inner_(arguments.size()),
         value_(arguments.number()) {
-    x_ = arguments.place<float>(outer_ * from_ * inner_);
-    indices_ = arguments.place<int64_t>(2 * to_);
-    weights_ = arguments.place<float>(2 * to_);
-    y_ = arguments.place<float>(outer_ * to_ * inner_);
+    x_ = arguments.place<float>(outer_, from_, inner_);
+    indices_ = arguments.place<int64_t>(int64_t{2}, to_);
+    weights_ = arguments.place<float>(int64_t{2}, to_);
+    y_ = arguments.place<float>(outer_, to_, inner_);
   }
 
   void run(int, const RunContext& run) override {

@@ -19,6 +19,12 @@ StepMakers product_steps();
 StepMakers reduction_steps();
 StepMakers pooling_steps();
 StepMakers update_steps();
+StepMakers typed_steps();
+StepMakers indexing_steps();
+StepMakers ordering_steps();
+StepMakers row_steps();
+StepMakers einsum_steps();
+StepMakers stored_steps();
 
 template <class T>
 std::unique_ptr<Step> make_step(Arguments& arguments, CompileContext& context) {

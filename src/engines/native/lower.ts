@@ -4,7 +4,16 @@ import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
 import { fuse } from "./fuse.ts";
-import { acceptsTypes, createLowering, type Draft, type Numerics, type Open, usesOf } from "./lowering.ts";
+import { knownResults } from "./known-results.ts";
+import {
+  acceptsTypes,
+  constantValue,
+  createLowering,
+  type Draft,
+  type Numerics,
+  type Open,
+  usesOf,
+} from "./lowering.ts";
 import { nativeOps } from "./lowerings/index.ts";
 import { bytesOf, fixed, type Plan, type Slot, type Step, type Value } from "./plan.ts";
 import { openCounts } from "./specialise.ts";
@@ -38,7 +47,7 @@ export function refuseUnsupported(graph: Graph): void {
   if (refused.length === 0) return;
   throw new FrostbitError(
     "UNSUPPORTED_OP",
-    `The native engine cannot run ${refused.map(describeNode).join(", ")}: it computes in float32 and has few operators yet. Use engine: "onnxruntime".`,
+    `The native engine cannot run ${refused.map(describeNode).join(", ")}: it computes in float32, with sizes that are known before a run. Use engine: "onnxruntime".`,
   );
 }
 
@@ -72,8 +81,8 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   // Late nodes come last, so that a run can stop before the first variable is written.
   for (const node of [false, true].flatMap((isLate) => graph.nodes.filter((each) => late.has(each) === isLate))) {
     const op = nativeOps.get(node.op);
-    if (!op) throw new Error(`internal: ${describeNode(node)} has no lowering`);
-    op.lower(createLowering(draft, graph, node));
+    if (op) op.lower(createLowering(draft, graph, node));
+    else defineKnown(draft, graph, node);
   }
   const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
   const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
@@ -84,6 +93,13 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
     written.some((slot) => slot?.home.kind === "variable");
   const first = draft.steps.findIndex(writesVariable);
   return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
+}
+
+/** The results of a node that is not run: what it gives is known. */
+function defineKnown(draft: Draft, graph: Graph, node: Node): void {
+  knownResults(graph, node).forEach((result, i) => {
+    if (result && node.outputs[i] !== "") draft.values.set(node.outputs[i], constantValue(result));
+  });
 }
 
 function startValue(graph: Graph, name: string, home: Slot["home"], counts: ReadonlyMap<string, number>): Value {

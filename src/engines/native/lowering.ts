@@ -113,7 +113,7 @@ export interface NativeOp {
   readonly takesRows?: true;
 }
 
-const movable: ReadonlySet<number> = new Set([1, 4, 8]);
+const movable: ReadonlySet<number> = new Set([1, 2, 4, 8]);
 
 /** Whether the types of a node's values are those that the operator computes with. */
 export function acceptsTypes(op: NativeOp, node: Node, graph: Graph): boolean {
@@ -319,7 +319,8 @@ export function fusedStep(fused: Fused): Step {
   return { kernel: "fused", inputs, outputs, ints: [fused.count, fused.width], floats: [], inPlace, fused };
 }
 
-const constantValue = (value: Tensor): Value => ({
+/** A tensor that the plan holds. */
+export const constantValue = (value: Tensor): Value => ({
   slot: { bytes: value.data.byteLength, home: { kind: "constant", value } },
   dtype: value.dtype,
   shape: value.shape,

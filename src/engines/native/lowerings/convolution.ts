@@ -10,7 +10,7 @@ import { fixed, list, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
 /** As native/src/steps/convolution.cpp reads it. */
-function geometry(node: Node, window: Window, x: readonly number[], y: readonly number[]): readonly number[] {
+export function geometry(node: Node, window: Window, x: readonly number[], y: readonly number[]): readonly number[] {
   const { kernel, strides, dilations, pads } = window;
   const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
   const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];

@@ -1,49 +1,37 @@
-// Operators that work element by element.
-import type { Dim, Graph, Node } from "../../../ir/graph.ts";
+// Operators that work element by element, in float32; typed.ts has the other types.
+import type { DType } from "../../../ir/dtype.ts";
+import type { Graph, Node } from "../../../ir/graph.ts";
+import { scalar, sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
 import { isStatic } from "../../../ops/dims.ts";
-import { isSettled, type Lowering, type NativeOp, type Open } from "../lowering.ts";
-import { collapsed, fixed, isEitherLayout, type Layout, list, memoryOrder, stridesOf, type Value } from "../plan.ts";
+import { constantValue, isSettled, type Lowering, type NativeOp, type Open } from "../lowering.ts";
+import { bytesOf, fixed, type Value } from "../plan.ts";
+import { broadcastNest, countOf, isSame, isScalar, sharedLayout } from "./broadcasting.ts";
+import { castTo } from "./cast.ts";
+import { acceptsArithmetic, acceptsTypedUnary, commonType, dtypeOf, emitArithmetic, emitTypedUnary } from "./typed.ts";
 
 /** Numbered as native/src/kernels.h numbers them. */
-const binaries = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "ReluGradient"] as const;
+const binaries = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "ReluGradient", "PRelu", "Mod", "FMod"];
 const unaries = [
   ..."Relu Neg Abs Exp Log Sqrt Reciprocal Sigmoid Tanh Erf Floor Ceil Round Sign HardSigmoid HardSwish".split(" "),
-  ..."LeakyRelu Elu Softplus Softsign Sin Cos Copy".split(" "),
+  ..."LeakyRelu Elu Softplus Softsign Sin Cos Copy Gelu GeluTanh Mish Selu Celu ThresholdedRelu".split(" "),
 ];
+const unaryOps = unaries.filter((op) => op !== "Copy" && op !== "GeluTanh");
 
-/** What alpha and beta are where a node does not say. */
+/** What alpha and beta (of Selu: gamma) are where a node does not say. */
 const defaults: Readonly<Record<string, readonly [number, number]>> = {
   HardSigmoid: [0.2, 0.5],
   LeakyRelu: [0.01, 0],
   Elu: [1, 0],
+  Selu: [1.6732632423543772, 1.0507009873554805],
+  Celu: [1, 0],
+  ThresholdedRelu: [1, 0],
 };
 
-const isScalar = ({ shape }: Value): boolean => shape.every((size) => size === 1);
-const isSame = (a: readonly Dim[], b: readonly Dim[]): boolean => a.length === b.length && String(a) === String(b);
-
-/** The layout in which an element's neighbours lie for most of the operands. */
-function sharedLayout(values: readonly Value[], shape: readonly Dim[]): Layout {
-  const deciding = values.filter((value) => isSame(value.shape, shape) && !isEitherLayout(value.shape));
-  return deciding.some(({ layout }) => layout === "channelsLast") ? "channelsLast" : "plain";
-}
-
-/** Sizes and their most, as the steps count elements. */
-function countOf({ size, most }: Lowering, shape: readonly Dim[]): readonly number[] {
-  const whole = shape.reduce<number>((product, dim) => product * most(dim), 1);
-  return isStatic(shape) ? [...list([whole]), whole] : [...list(shape.map(size)), whole];
-}
-
-/** Strides of `value` along the axes of the shape that it is broadcast to. */
-function broadcastStrides(value: Value, rank: number): readonly number[] {
-  const shape = fixed(value.shape);
-  const own = stridesOf(shape, value.layout);
-  const lead = rank - shape.length;
-  return Array.from({ length: rank }, (_, axis) => (axis < lead || shape[axis - lead] === 1 ? 0 : own[axis - lead]));
-}
-
-function combine(lowering: Lowering, op: number, a: Value, b: Value, y: Value): void {
+/** y = a op b, broadcast, in float32. */
+export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: Value): void {
   const { emit, emitPart, as } = lowering;
+  const index = binaries.indexOf(op);
   const [isRight, isLeft] = [isScalar(b) && !isSame(b.shape, y.shape), isScalar(a) && !isSame(a.shape, y.shape)];
   const [left, right] = [isLeft ? a : as(a, y.layout), isRight ? b : as(b, y.layout)];
   const fits = (value: Value, repeated: boolean): boolean => repeated || isSame(value.shape, y.shape);
@@ -51,46 +39,83 @@ function combine(lowering: Lowering, op: number, a: Value, b: Value, y: Value): 
     const repeat = isRight ? 1 : isLeft ? 2 : 0;
     if (isStatic(y.shape)) {
       const [streams, whole] = isRight ? [[left], [right]] : isLeft ? [[right], [left]] : [[left, right], []];
-      emitPart("binary", { streams, whole, results: [y], ints: [op, repeat] });
+      emitPart("binary", { streams, whole, results: [y], ints: [index, repeat] });
       return;
     }
-    const ints = [op, repeat, ...countOf(lowering, y.shape)];
+    const ints = [index, repeat, ...countOf(lowering, y.shape)];
     emit("binary", { inputs: [left, right], outputs: [y], ints, inPlace: isLeft ? [[0, 1]] : [[0, 0]] });
     return;
   }
-  emit("broadcast", { inputs: [a, b], outputs: [y], ints: [op, ...broadcastNest([a, b], y)] });
+  emit("broadcast", { inputs: [a, b], outputs: [y], ints: [index, ...broadcastNest([a, b], y)] });
 }
 
-/** The loops over y's elements in the order of its memory, with the operands' strides. */
-function broadcastNest(operands: readonly Value[], y: Value): readonly number[] {
-  const shape = fixed(y.shape);
-  const order = memoryOrder(shape.length, y.layout);
-  const strides = operands.map((value) => {
-    const all = broadcastStrides(value, shape.length);
-    return order.map((axis) => all[axis]);
-  });
-  const nest = collapsed({ sizes: order.map((axis) => shape[axis]), strides });
-  return [...list(nest.sizes), ...nest.strides.flatMap(list)];
+/** The operator as the kernels name it. */
+const kernelOf = (node: Node): string => {
+  if (node.op === "Sum" || node.op === "Mean") return "Add";
+  return node.op === "Mod" && numberAttribute(node, "fmod", 0) === 1 ? "FMod" : node.op;
+};
+
+function combineAs(lowering: Lowering, op: string, a: Value, b: Value, y: Value): void {
+  if (y.dtype === "float32") combine(lowering, op, a, b, y);
+  else emitArithmetic(lowering, op, a, b, y);
 }
 
-/** Of two or more inputs, one after the other. */
-const binary = (op: string): NativeOp => ({
+/** A number as a scalar of a value's type. */
+const scalarLike = (value: number, { dtype }: Value): Value => constantValue(scalar(dtype, value));
+
+/** Of two or more inputs, one after the other; `end` follows. */
+function lowerVariadic(lowering: Lowering, end?: (total: Value, y: Value) => void): void {
+  const { node, graph, input, output, scratch, define } = lowering;
+  const values = node.inputs.map((_, i) => input(i));
+  const shape = graph.values.get(node.outputs[0])?.shape ?? [];
+  const layout = sharedLayout(values, shape);
+  if (values.length === 1) define(0, values[0]);
+  if (values.length === 1) return;
+  const total = values.slice(1).reduce((left, right, i) => {
+    const isLast = i === values.length - 2 && !end;
+    const y = isLast ? output(0, layout) : scratch(left.dtype, shape, layout);
+    if (y) combineAs(lowering, kernelOf(node), left, right, y);
+    return y ?? left;
+  }, values[0]);
+  const y = end && output(0, layout);
+  if (y) end(total, y);
+}
+
+const acceptsBinary = (node: Node, graph: Graph, open: Open): boolean =>
+  commonType(node, graph) === "float32"
+    ? broadcastsKnownSizes(node, graph, open)
+    : acceptsArithmetic(kernelOf(node), node, graph, open);
+
+const binary: NativeOp = {
+  anyType: true,
   takesRows: true,
-  accepts: (node, graph, open) => broadcastsKnownSizes(node, graph, open),
+  accepts: acceptsBinary,
+  lower: (lowering) => lowerVariadic(lowering),
+};
+
+const Mean: NativeOp = {
+  ...binary,
   lower: (lowering) => {
-    const { node, graph, input, output, scratch, as, define } = lowering;
-    const values = node.inputs.map((_, i) => input(i));
-    const shape = graph.values.get(node.outputs[0])?.shape ?? [];
-    const layout = sharedLayout(values, shape);
-    const index = binaries.indexOf(op as (typeof binaries)[number]);
-    if (values.length === 1) return define(0, as(values[0], layout));
-    values.slice(1).reduce((left, right, i) => {
-      const y = i === values.length - 2 ? output(0, layout) : scratch("float32", shape, layout);
-      if (y) combine(lowering, index, left, right, y);
-      return y ?? left;
-    }, values[0]);
+    const count = lowering.node.inputs.length;
+    lowerVariadic(lowering, (total, y) => combineAs(lowering, "Div", total, scalarLike(count, total), y));
   },
-});
+};
+
+/** An exponent of another type is cast to the base's. */
+const Pow: NativeOp = {
+  anyType: true,
+  accepts: (node, graph, open) => {
+    const alike = { ...node, inputs: [node.inputs[0]] };
+    return acceptsBinary(alike, graph, open) && broadcastsKnownSizes(node, graph, open);
+  },
+  lower: (lowering) => {
+    const { graph, node, input, output } = lowering;
+    const a = input(0);
+    const b = castTo(lowering, input(1), a.dtype);
+    const y = output(0, sharedLayout([a, b], graph.values.get(node.outputs[0])?.shape ?? []));
+    if (y) combineAs(lowering, "Pow", a, b, y);
+  },
+};
 
 /** A size that is known only at the run is broadcast to scalars alone. */
 function broadcastsKnownSizes(node: Node, graph: Graph, open: Open): boolean {
@@ -102,15 +127,23 @@ function broadcastsKnownSizes(node: Node, graph: Graph, open: Open): boolean {
   });
 }
 
-const unary = (op: string): NativeOp => ({
+const unaryKernel = (node: Node): string =>
+  node.op === "Gelu" && stringAttribute(node, "approximate", "none") === "tanh" ? "GeluTanh" : node.op;
+
+const unary: NativeOp = {
+  anyType: true,
   takesRows: true,
+  accepts: (node, graph, open) =>
+    commonType(node, graph) === "float32" || acceptsTypedUnary(node.op, node, graph, open),
   lower: (lowering) => {
     const { node, input, output, emit, emitPart } = lowering;
     const x = input(0);
+    if (x.dtype !== "float32") return emitTypedUnary(lowering, node.op);
     const y = output(0, x.layout);
-    const [alpha, beta] = defaults[op] ?? [0, 0];
-    const floats = [numberAttribute(node, "alpha", alpha), numberAttribute(node, "beta", beta)];
-    const index = unaries.indexOf(op);
+    const [alpha, beta] = defaults[node.op] ?? [0, 0];
+    const second = node.op === "Selu" ? "gamma" : "beta";
+    const floats = [numberAttribute(node, "alpha", alpha), numberAttribute(node, second, beta)];
+    const index = unaries.indexOf(unaryKernel(node));
     if (isStatic(x.shape)) return emitPart("unary", { streams: [x], results: [y], ints: [index], floats });
     emit("unary", {
       inputs: [x],
@@ -120,13 +153,38 @@ const unary = (op: string): NativeOp => ({
       inPlace: [[0, 0]],
     });
   },
-});
+};
+
+const predicate: NativeOp = {
+  anyType: true,
+  accepts: (node, graph, open) => acceptsTypedUnary(node.op, node, graph, open),
+  lower: (lowering) => emitTypedUnary(lowering, lowering.node.op),
+};
+
+/** Integers go through a maximum and a minimum. */
+function clipIntegers(lowering: Lowering): void {
+  const { input, optional, output, scratch, define } = lowering;
+  const x = input(0);
+  const bounds = (["Max", "Min"] as const).flatMap((op, i) => {
+    const bound = optional(i + 1);
+    return bound ? [[op, bound] as const] : [];
+  });
+  if (bounds.length === 0) define(0, x);
+  bounds.reduce((value, [op, bound], i) => {
+    const y = i === bounds.length - 1 ? output(0, x.layout) : scratch(x.dtype, x.shape, x.layout);
+    if (y) emitArithmetic(lowering, op, value, bound, y);
+    return y ?? value;
+  }, x);
+}
 
 const Clip: NativeOp = {
+  anyType: true,
   takesRows: true,
+  accepts: (node, graph, open) => commonType(node, graph) === "float32" || acceptsArithmetic("Max", node, graph, open),
   lower: (lowering) => {
     const { input, optional, output, emit, emitPart } = lowering;
     const x = input(0);
+    if (x.dtype !== "float32") return clipIntegers(lowering);
     const [low, high] = [optional(1), optional(2)];
     if (isStatic(x.shape))
       return emitPart("clip", { streams: [x], whole: [low, high], results: [output(0, x.layout)] });
@@ -135,60 +193,67 @@ const Clip: NativeOp = {
   },
 };
 
-const casts: ReadonlySet<string> = new Set([
-  ..."float32:int64 int64:float32 int32:int64 int64:int32 int32:float32 float32:int32 bool:float32 float32:bool".split(
-    " ",
-  ),
+/** Numbered as native/src/steps/elementwise.cpp numbers them. */
+const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"];
+/** By type, the one that its comparisons are made in. */
+const compared: ReadonlyMap<DType, string> = new Map([
+  ...(["float32", "float64", "int8", "uint8", "int32", "int64"] as const).map((dtype) => [dtype, dtype] as const),
+  ["bool", "uint8"],
 ]);
 
-const Cast: NativeOp = {
+const comparison: NativeOp = {
   anyType: true,
   accepts: (node, graph) => {
-    const [from, to] = [graph.values.get(node.inputs[0])?.dtype, stringAttribute(node, "to", "")];
-    return from === to || casts.has(`${from}:${to}`);
+    const [a, b] = node.inputs.map((input) => dtypeOf(graph, input));
+    return a !== undefined && a === b && compared.has(a);
   },
-  lower: ({ node, input, output, define, emit }) => {
-    const x = input(0);
-    const to = stringAttribute(node, "to", "");
-    if (x.dtype === to) return define(0, x);
-    const ints = [fixed(x.shape).reduce((product, size) => product * size, 1)];
-    emit(`cast:${x.dtype}:${to}`, { inputs: [x], outputs: [output(0, x.layout)], ints });
-  },
-};
-
-/** Numbered as native/src/steps/elementwise.cpp numbers them. */
-const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or"];
-
-const comparison = (op: string): NativeOp => ({
-  ...(op === "And" || op === "Or" ? { conditions: [0, 1] } : {}),
-  decides: true,
   lower: ({ graph, node, input, output, emit }) => {
     const operands = [input(0), input(1)];
     const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
     if (!y) return;
-    const ints = [comparisons.indexOf(op), ...broadcastNest(operands, y)];
-    emit(operands[0].dtype === "bool" ? "compareBool" : "compare", { inputs: operands, outputs: [y], ints });
+    const ints = [comparisons.indexOf(node.op), ...broadcastNest(operands, y)];
+    emit(`compare:${compared.get(operands[0].dtype)}`, { inputs: operands, outputs: [y], ints });
   },
-});
+};
 
 const Where: NativeOp = {
-  conditions: [0],
+  anyType: true,
+  accepts: (node, graph) => {
+    const [condition, a, b] = node.inputs.map((input) => dtypeOf(graph, input));
+    return condition === "bool" && a === b;
+  },
   lower: ({ graph, node, input, output, emit }) => {
     const operands = [input(0), input(1), input(2)];
     const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
-    if (y) emit("where", { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
+    if (y) emit(`where${bytesOf(y.dtype)}`, { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
   },
 };
 
 const Identity: NativeOp = { anyType: true, takesRows: true, lower: ({ input, define }) => define(0, input(0)) };
 
+/** Nothing is dropped: the mask holds true alone. */
+const Dropout: NativeOp = {
+  anyType: true,
+  lower: ({ input, output, define, emit }) => {
+    const x = input(0);
+    define(0, x);
+    const mask = output(1);
+    const value = constantValue(scalar("bool", 1));
+    if (mask) emit("fill1", { inputs: [value], outputs: [mask], ints: [sizeOf(fixed(x.shape))] });
+  },
+};
+
 export const elementwiseOps: Readonly<Record<string, NativeOp>> = {
-  ...Object.fromEntries(binaries.map((op) => [op, binary(op)])),
-  ...Object.fromEntries(unaries.filter((op) => op !== "Copy").map((op) => [op, unary(op)])),
-  ...Object.fromEntries(comparisons.map((op) => [op, comparison(op)])),
-  Sum: binary("Add"),
+  ...Object.fromEntries(binaries.filter((op) => op !== "FMod").map((op) => [op, binary])),
+  ...Object.fromEntries(unaryOps.map((op) => [op, unary])),
+  ...Object.fromEntries(comparisons.map((op) => [op, comparison])),
+  Sum: binary,
+  Mean,
+  Pow,
+  IsNaN: predicate,
+  Not: predicate,
   Where,
   Clip,
-  Cast,
   Identity,
+  Dropout,
 };

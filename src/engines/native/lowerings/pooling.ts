@@ -28,13 +28,24 @@ function windowInts(node: Node, x: Value, y: Value): readonly number[] {
 }
 
 const pool = (kernel: string): NativeOp => ({
-  accepts: (node) => (node.outputs[1] ?? "") === "",
   lower: ({ node, input, output, emit }) => {
     const x = input(0, "channelsLast");
     const y = output(0, "channelsLast");
     if (y) emit(kernel, { inputs: [x], outputs: [y], ints: windowInts(node, x, y) });
   },
 });
+
+const MaxPool: NativeOp = {
+  anyType: true,
+  accepts: (node, graph) => graph.values.get(node.inputs[0])?.dtype === "float32",
+  lower: (lowering) => {
+    const { node, input, output, emit } = lowering;
+    pool("maxPool").lower(lowering);
+    const x = input(0, "channelsLast");
+    const indices = output(1, "channelsLast");
+    if (indices) emit("maxPoolIndices", { inputs: [x], outputs: [indices], ints: windowInts(node, x, indices) });
+  },
+};
 
 const MaxPoolGradient: NativeOp = {
   lower: ({ node, input, output, emit }) => {
@@ -53,7 +64,7 @@ const AveragePoolGradient: NativeOp = {
 };
 
 export const poolingOps: Readonly<Record<string, NativeOp>> = {
-  MaxPool: pool("maxPool"),
+  MaxPool,
   AveragePool: pool("averagePool"),
   MaxPoolGradient,
   AveragePoolGradient,

@@ -19,7 +19,7 @@ interface Product {
   readonly factors: readonly [alpha: number, beta: number];
 }
 
-function emitProduct({ emit, size, most }: Lowering, product: Product): void {
+export function emitProduct({ emit, size, most }: Lowering, product: Product): void {
   const { a, b, c, y, sizes, transposed, cStrides, batch, strides, factors } = product;
   emit("product", {
     inputs: [a, b, c],

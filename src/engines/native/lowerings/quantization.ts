@@ -101,36 +101,4 @@ const FakeQuantizeGradient: NativeOp = {
   },
 };
 
-/** What stored integers may be; narrower ones are held in a byte each. */
-const stored: Readonly<Record<string, string>> = {
-  int8: "int8",
-  uint8: "uint8",
-  int32: "int32",
-  int4: "int8",
-  uint4: "uint8",
-};
-
-const DequantizeLinear: NativeOp = {
-  anyType: true,
-  accepts: (node, graph) => {
-    const [x, scale] = node.inputs.map((input) => graph.values.get(input));
-    const isFloat = scale?.dtype === "float32" && graph.values.get(node.outputs[0])?.dtype === "float32";
-    return isFloat && scale.shape.length <= 1 && x !== undefined && x.dtype in stored;
-  },
-  lower: ({ node, input, optional, output, emit }) => {
-    const [x, scale] = [input(0, "plain"), input(1)];
-    const isOne = scale.shape.every((size) => size === 1);
-    const axis = isOne ? undefined : resolveAxis(node, numberAttribute(node, "axis", 1), x.shape.length);
-    emit(`dequantize:${stored[x.dtype]}`, {
-      inputs: [x, scale, optional(2)],
-      outputs: [output(0)],
-      ints: around(fixed(x.shape), axis, "plain"),
-    });
-  },
-};
-
-export const quantizationOps: Readonly<Record<string, NativeOp>> = {
-  FakeQuantize,
-  FakeQuantizeGradient,
-  DequantizeLinear,
-};
+export const quantizationOps: Readonly<Record<string, NativeOp>> = { FakeQuantize, FakeQuantizeGradient };

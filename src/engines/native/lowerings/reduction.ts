@@ -6,10 +6,12 @@ import { resolveAxis } from "../../../ops/operands.ts";
 import { reducedAxes } from "../../../ops/reducing.ts";
 import { isKnown, type Lowering, type NativeOp } from "../lowering.ts";
 import { collapsed, fixed, isEitherLayout, list, memoryOrder, stridesOf, type Value } from "../plan.ts";
+import { indicesOf } from "./cast.ts";
 import { around } from "./quantization.ts";
 
-/** Numbered as native/src/steps/reduction.cpp numbers them. */
-const reductions = ["Sum", "Mean", "Max", "Min", "SumSquare", "L1", "L2", "Prod"];
+/** Numbered as native/src/row-kernels.h numbers them. */
+const reductions = ["Sum", "Mean", "Max", "Min", "SumSquare", "L1", "L2", "Prod", "LogSumExp"];
+const ofReals: ReadonlySet<string> = new Set(["L2", "LogSumExp"]);
 
 /** Over `axes`; the kept axes stay in the order of x's layout where the output has images, else row-major. */
 function reduce({ emit, output }: Lowering, op: string, x: Value, axes: readonly number[], keeps: boolean): void {
@@ -27,7 +29,8 @@ function reduce({ emit, output }: Lowering, op: string, x: Value, axes: readonly
   };
   const kept = order.filter((axis) => !axes.includes(axis));
   const reduced = memoryOrder(shape.length, x.layout).filter((axis) => axes.includes(axis));
-  emit("reduce", { inputs: [x], outputs: [y], ints: [reductions.indexOf(op), ...nestOf(kept), ...nestOf(reduced)] });
+  const kernel = x.dtype === "float32" ? "reduce" : `reduce:${x.dtype}`;
+  emit(kernel, { inputs: [x], outputs: [y], ints: [reductions.indexOf(op), ...nestOf(kept), ...nestOf(reduced)] });
 }
 
 function givenAxes(node: Node, graph: Graph): readonly number[] | undefined {
@@ -36,8 +39,12 @@ function givenAxes(node: Node, graph: Graph): readonly number[] | undefined {
 }
 
 const reduction = (op: string): NativeOp => ({
-  integers: [1],
-  accepts: (node, graph) => isKnown(graph, node.inputs[1]),
+  anyType: true,
+  accepts: (node, graph) => {
+    const dtype = graph.values.get(node.inputs[0])?.dtype;
+    const isInteger = (dtype === "int64" || dtype === "int32") && !ofReals.has(op);
+    return (dtype === "float32" || isInteger) && isKnown(graph, node.inputs[1]);
+  },
   lower: (lowering) => {
     const { node, graph, input } = lowering;
     const x = input(0);
@@ -60,17 +67,22 @@ const softmax = (kernel: string): NativeOp => ({
     const axis = resolveAxis(node, numberAttribute(node, "axis", -1), x.shape.length);
     const layout = isEitherLayout(x.shape) ? "plain" : x.layout;
     const ints = around(fixed(x.shape), axis, layout);
-    emit(kernel, { inputs: [x], outputs: [output(0, x.layout)], ints });
+    emit(kernel, { inputs: [x], outputs: [output(0, x.layout)], ints, inPlace: [[0, 0]] });
   },
 });
 
 const SoftmaxCrossEntropyLoss: NativeOp = {
-  integers: [1],
-  lower: ({ input, output, scratch, emit }) => {
+  anyType: true,
+  accepts: (node, graph) => {
+    const [logits, labels] = node.inputs.map((input) => graph.values.get(input)?.dtype);
+    return logits === "float32" && (labels === "int64" || labels === "int32");
+  },
+  lower: (lowering) => {
+    const { input, output, scratch, emit } = lowering;
     const logits = input(0, "plain");
     const loss = output(0) ?? scratch("float32", []);
     const ints = around(fixed(logits.shape), 1, "plain");
-    emit("crossEntropy", { inputs: [logits, input(1)], outputs: [loss, output(1)], ints });
+    emit("crossEntropy", { inputs: [logits, indicesOf(lowering, 1)], outputs: [loss, output(1)], ints });
   },
 };
 

@@ -1,7 +1,7 @@
 // Operators that move elements or see them in another shape.
 import type { Dim, Graph, Node } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
-import { numberAttribute, numbersAttribute, stringAttribute } from "../../../ops/attributes.ts";
+import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
 import { type AxisSlice, resolveSlices, type SliceBounds } from "../../../ops/slicing.ts";
 import { copyNest, isKnown, isSettled, type Lowering, type NativeOp } from "../lowering.ts";
@@ -20,14 +20,15 @@ const view: NativeOp = {
   },
 };
 
-interface Part {
+/** Elements of a value, strides apart from `offset` on. */
+export interface Part {
   readonly value: Value;
   readonly strides: readonly number[];
   readonly offset: number;
 }
 
 /** Copies elements of these sizes from one place to another, in the order of the second's memory. */
-function copy({ emit }: Lowering, sizes: readonly number[], from: Part, to: Part): void {
+export function copy({ emit }: Lowering, sizes: readonly number[], from: Part, to: Part): void {
   if (sizeOf(sizes) === 0) return;
   const order = memoryOrder(sizes.length, to.value.layout);
   emit(`copy${bytesOf(to.value.dtype)}`, {
@@ -37,7 +38,7 @@ function copy({ emit }: Lowering, sizes: readonly number[], from: Part, to: Part
   });
 }
 
-const whole = (value: Value): Part => ({
+export const whole = (value: Value): Part => ({
   value,
   strides: stridesOf(fixed(value.shape), value.layout),
   offset: 0,
@@ -55,7 +56,7 @@ function sliced(value: Value, slices: readonly AxisSlice[]): Part {
   return { value, strides, offset };
 }
 
-function fill({ emit }: Lowering, y: Value, value?: Value): void {
+export function fill({ emit }: Lowering, y: Value, value?: Value): void {
   emit(`fill${bytesOf(y.dtype)}`, { inputs: [value], outputs: [y], ints: [sizeOf(fixed(y.shape))] });
 }
 
@@ -75,7 +76,7 @@ const Transpose: NativeOp = {
 };
 
 /** Layouts follow the input; what has one either way follows the output's. */
-const layoutLike = (x: Value): Layout => (x.shape.length >= 3 ? x.layout : "plain");
+export const layoutLike = (x: Value): Layout => (x.shape.length >= 3 ? x.layout : "plain");
 
 const Expand: NativeOp = {
   anyType: true,
@@ -99,7 +100,8 @@ function boundsOf({ held }: Lowering): SliceBounds {
   return { starts, ends, axes: held(3) ?? starts.map((_, i) => i), steps: held(4) ?? starts.map(() => 1) };
 }
 
-const areKnown = (node: Node, graph: Graph, inputs: readonly number[]): boolean =>
+/** Whether what these inputs hold is known when a plan is made. */
+export const areKnown = (node: Node, graph: Graph, inputs: readonly number[]): boolean =>
   inputs.every((i) => isKnown(graph, node.inputs[i]));
 
 const Slice: NativeOp = {
@@ -126,34 +128,6 @@ const SliceGradient: NativeOp = {
     const slices = resolveSlices(node, { starts, ends, axes, steps }, fixed(dx.shape));
     fill(lowering, dx);
     copy(lowering, fixed(dy.shape), whole(dy), sliced(dx, slices));
-  },
-};
-
-const Pad: NativeOp = {
-  anyType: true,
-  accepts: (node, graph) => stringAttribute(node, "mode", "constant") === "constant" && areKnown(node, graph, [1, 3]),
-  lower: (lowering) => {
-    const { node, input, output, optional, held } = lowering;
-    const x = input(0);
-    const y = output(0, layoutLike(x));
-    if (!y) return;
-    const shape = fixed(x.shape);
-    const axes = held(3) ?? shape.map((_, axis) => axis);
-    const begins = shape.map(() => 0);
-    const sizes = [...shape];
-    axes.forEach((given, i) => {
-      const axis = resolveAxis(node, given, shape.length);
-      const [begin, end] = [held(1)?.[i] ?? 0, held(1)?.[i + axes.length] ?? 0];
-      begins[axis] = begin;
-      sizes[axis] += Math.min(0, begin) + Math.min(0, end);
-    });
-    fill(lowering, y, optional(2));
-    const shifted = (value: Value, sign: number): Part => {
-      const part = whole(value);
-      const offset = part.strides.reduce((sum, step, axis) => sum + step * Math.max(0, sign * begins[axis]), 0);
-      return { ...part, offset };
-    };
-    copy(lowering, sizes, shifted(x, -1), shifted(y, 1));
   },
 };
 
@@ -203,7 +177,6 @@ export const shapeOps: Readonly<Record<string, NativeOp>> = {
   Expand,
   Slice,
   SliceGradient,
-  Pad,
   Concat,
   Split: { ...Split, accepts: (node) => node.outputs.every((output) => output !== "") },
 };

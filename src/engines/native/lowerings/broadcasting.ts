@@ -1,0 +1,41 @@
+// How values of different shapes and layouts are read together, element by element.
+import type { Dim } from "../../../ir/graph.ts";
+import { isStatic } from "../../../ops/dims.ts";
+import type { Lowering } from "../lowering.ts";
+import { collapsed, fixed, isEitherLayout, type Layout, list, memoryOrder, stridesOf, type Value } from "../plan.ts";
+
+export const isScalar = ({ shape }: Value): boolean => shape.every((size) => size === 1);
+export const isSame = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a.length === b.length && String(a) === String(b);
+
+/** The layout in which an element's neighbours lie for most of the operands. */
+export function sharedLayout(values: readonly Value[], shape: readonly Dim[]): Layout {
+  const deciding = values.filter((value) => isSame(value.shape, shape) && !isEitherLayout(value.shape));
+  return deciding.some(({ layout }) => layout === "channelsLast") ? "channelsLast" : "plain";
+}
+
+/** Sizes and their most, as the steps count elements. */
+export function countOf({ size, most }: Lowering, shape: readonly Dim[]): readonly number[] {
+  const whole = shape.reduce<number>((product, dim) => product * most(dim), 1);
+  return isStatic(shape) ? [...list([whole]), whole] : [...list(shape.map(size)), whole];
+}
+
+/** Strides of `value` along the axes of the shape that it is broadcast to. */
+function broadcastStrides(value: Value, rank: number): readonly number[] {
+  const shape = fixed(value.shape);
+  const own = stridesOf(shape, value.layout);
+  const lead = rank - shape.length;
+  return Array.from({ length: rank }, (_, axis) => (axis < lead || shape[axis - lead] === 1 ? 0 : own[axis - lead]));
+}
+
+/** The loops over y's elements in the order of its memory, with the operands' strides. */
+export function broadcastNest(operands: readonly Value[], y: Value): readonly number[] {
+  const shape = fixed(y.shape);
+  const order = memoryOrder(shape.length, y.layout);
+  const strides = operands.map((value) => {
+    const all = broadcastStrides(value, shape.length);
+    return order.map((axis) => all[axis]);
+  });
+  const nest = collapsed({ sizes: order.map((axis) => shape[axis]), strides });
+  return [...list(nest.sizes), ...nest.strides.flatMap(list)];
+}
