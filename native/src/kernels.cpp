@@ -137,6 +137,17 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Selu: return map(x, y, count, [=](float v) { return beta * (v > 0 ? v : alpha * expm1f(v)); });
     case Unary::Celu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v / alpha) : v; });
     case Unary::ThresholdedRelu: return map(x, y, count, [=](float v) { return v > alpha ? v : 0.0f; });
+    case Unary::Shrink:
+      return map(x, y, count, [=](float v) { return v < -alpha ? v + beta : v > alpha ? v - beta : 0.0f; });
+    case Unary::Tan: return map(x, y, count, [](float v) { return tanf(v); });
+    case Unary::Asin: return map(x, y, count, [](float v) { return asinf(v); });
+    case Unary::Acos: return map(x, y, count, [](float v) { return acosf(v); });
+    case Unary::Atan: return map(x, y, count, [](float v) { return atanf(v); });
+    case Unary::Sinh: return map(x, y, count, [](float v) { return sinhf(v); });
+    case Unary::Cosh: return map(x, y, count, [](float v) { return coshf(v); });
+    case Unary::Asinh: return map(x, y, count, [](float v) { return asinhf(v); });
+    case Unary::Acosh: return map(x, y, count, [](float v) { return acoshf(v); });
+    case Unary::Atanh: return map(x, y, count, [](float v) { return atanhf(v); });
     case Unary::Count: return;
   }
 }

@@ -10,7 +10,8 @@ namespace frostbit {
 enum class Binary : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, ReluGradient, PRelu, Mod, FMod, Count };
 enum class Unary : int64_t {
   Relu, Neg, Abs, Exp, Log, Sqrt, Reciprocal, Sigmoid, Tanh, Erf, Floor, Ceil, Round, Sign, HardSigmoid, HardSwish,
-  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Gelu, GeluTanh, Mish, Selu, Celu, ThresholdedRelu, Count
+  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Gelu, GeluTanh, Mish, Selu, Celu, ThresholdedRelu,
+  Shrink, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Count
 };
 
 /** Which operand of a binary loop is one element for all. */

@@ -13,8 +13,8 @@ inline bool is_vectorized(Reduction op) { return op != Reduction::Prod && op != 
 struct RowKernels {
   /** softmax x, or its logarithm; x and y may be the same. */
   void (*softmax)(const float* x, float* y, int64_t count, bool is_log);
-  /** Mean and 1/√(biased variance + epsilon). */
-  void (*standardize)(const float* x, int64_t count, double epsilon, float* mean, float* inverse);
+  /** Mean and 1/√(biased variance + epsilon); where it is not centred, 0 and 1/√(mean square + epsilon). */
+  void (*standardize)(const float* x, int64_t count, bool is_centred, double epsilon, float* mean, float* inverse);
   /** y = (x − mean) · inverse · scale[i] + bias[i]; bias may be null; x and y may be the same. */
   void (*scale_row)(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y,
                     int64_t count);

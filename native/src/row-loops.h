@@ -96,9 +96,9 @@ void softmax_row(const float* x, float* y, int64_t count, bool is_log) {
   for (int64_t i = 0; i < count; i++) y[i] *= factor;
 }
 
-void standardize(const float* x, int64_t count, double epsilon, float* mean, float* inverse) {
+void standardize(const float* x, int64_t count, bool is_centred, double epsilon, float* mean, float* inverse) {
   const double size = static_cast<double>(count);
-  const float centre = static_cast<float>(reduce_row(Reduction::Sum, x, count, 0.0) / size);
+  const float centre = is_centred ? static_cast<float>(reduce_row(Reduction::Sum, x, count, 0.0) / size) : 0.0f;
   const double squares =
       fold_row(x, count, 0.0f, 0.0, [=](float v) { return (v - centre) * (v - centre); }, Plus());
   *mean = centre;

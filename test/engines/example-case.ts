@@ -14,7 +14,7 @@ export interface Case {
 export const cast = (dtype: "float32" | "float64") => (input: Tensor | undefined) =>
   input && isFloat(input.dtype) ? castTensor(input, dtype) : input;
 
-/** Scalars that are floats stay constants, as quantizers' bounds are; integers other than rows too, so that shapes are known. */
+/** Scalars that are floats stay constants, as quantizers' bounds are; what gives shapes too: scales, and integers but rows. */
 export function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dtype: "float32" | "float64"): Case {
   const build = buildOn();
   const fed = new Map<string, Tensor>();
@@ -22,7 +22,9 @@ export function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dt
     if (!input) return undefined;
     const isRows = ownOps.some((own) => own === op) && input.dtype === "int64";
     const isBound = /^FakeQuantize/.test(op) && i >= inputs.length - 2 - Number(inputs.at(-1)?.dtype === "int64");
-    if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows)) return build.constant(input, `input${i}`);
+    const isScale = op === "Resize" && i > 0;
+    if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows) || isScale)
+      return build.constant(input, `input${i}`);
     fed.set(`input${i}`, input);
     return build.input(`input${i}`, { dtype: input.dtype, shape: isRows ? ["rows"] : input.shape });
   });

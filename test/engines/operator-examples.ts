@@ -146,6 +146,17 @@ const integerOps: readonly Example[] = [
   ...["ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd"].map((op) =>
     ofOp(op)([whole("int64", -3, 3, 3, 5, 2), int64(0, 2)], { keepdims: 0 }, "int64"),
   ),
+  ...["BitwiseAnd", "BitwiseOr", "BitwiseXor"].flatMap((op) => [
+    ofOp(op)([whole("int64", -99, 99, 5, 7), whole("int64", -99, 99, 7)], {}, "int64"),
+    ofOp(op)([whole("uint8", 0, 255, 11), whole("uint8", 0, 255, 11)], {}, "uint8"),
+  ]),
+  ofOp("BitwiseNot")([whole("int32", -99, 99, 11)]),
+  ofOp("BitShift")([whole("uint32", 0, 99, 11), whole("uint32", 0, 9, 11)], { direction: "LEFT" }),
+  ofOp("BitShift")([whole("uint8", 0, 255, 11), whole("uint8", 0, 7, 11)], { direction: "RIGHT" }),
+  ofOp("IsInf")([tensorOf("float32", [4], [0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])]),
+  ofOp("IsInf")([tensorOf("float32", [3], [1, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])], {
+    detect_negative: 0,
+  }),
   ofOp("OneHot")([whole("int64", -4, 4, 7), int64Scalar(5), int64(3, 9)], {}, "int64"),
   ofOp("Mean")([normal(3, 5), normal(5), normal(3, 1)]),
 ];
@@ -238,6 +249,7 @@ const equations: readonly (readonly [equation: string, ...shapes: number[][]])[]
   ["i,j,k->kij", [3], [5], [2]],
   ["bij,bj->i", [2, 3, 5], [2, 5]],
   ["ij->ji", [3, 5]],
+  ["bij,bjk->bik", [1, 3, 5], [2, 5, 7]],
 ];
 const einsums = equations.map(([equation, ...shapes]) =>
   ofOp("Einsum")(

@@ -1,19 +1,19 @@
 // Normalization of rows by their own statistics, and interpolation along an axis.
+#include <algorithm>
+
 #include "steps.h"
 
 namespace frostbit {
 namespace {
 
-/**
- * Rows of `length` elements. Scale and bias hold `period` elements, repeated along each row; where that is 1 and there are
- * `groups` > 1, row i takes the (i modulo groups)-th.
- */
+/** Rows of `length` elements, each of them less its mean where they are centred, over their deviation. */
 class NormalizeRowsStep : public Step {
  public:
   NormalizeRowsStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels->rows),
         rows_(arguments.size()),
         length_(arguments.size()),
+        is_centred_(arguments.integer() != 0),
         scales_(arguments),
         biases_(arguments),
         epsilon_(arguments.precise()) {
@@ -23,7 +23,7 @@ class NormalizeRowsStep : public Step {
     y_ = arguments.optional<float>(rows_, length_);
     mean_ = arguments.optional<float>(rows_);
     inverse_ = arguments.optional<float>(rows_);
-    if (rows_ > 0 && !is_whole()) context.want_scratch(2 * length_ * sizeof(float));
+    if (rows_ > 0 && (!is_whole(scales_) || !is_whole(biases_))) context.want_scratch(2 * length_ * sizeof(float));
   }
 
   void run(int, const RunContext& run) override {
@@ -32,7 +32,7 @@ class NormalizeRowsStep : public Step {
     for (int64_t row = begin; row < end; row++) {
       const float* x = x_ + row * length_;
       float mean, inverse;
-      kernels_->standardize(x, length_, epsilon_, &mean, &inverse);
+      kernels_->standardize(x, length_, is_centred_, epsilon_, &mean, &inverse);
       if (mean_) mean_[row] = mean;
       if (inverse_) inverse_[row] = inverse;
       if (!y_) continue;
@@ -43,40 +43,45 @@ class NormalizeRowsStep : public Step {
   }
 
  private:
+  /** `period` elements for a row, each `repeat` times, over and over; row i takes the (i modulo groups)-th of them. */
   struct Parameter {
-    int64_t period, groups;
+    int64_t period, repeat, groups;
 
-    explicit Parameter(Arguments& arguments) : period(arguments.size()), groups(arguments.size()) {
-      if (period < 1 || groups < 1) arguments.fail("has an empty parameter");
+    explicit Parameter(Arguments& arguments)
+        : period(arguments.size()), repeat(arguments.size()), groups(arguments.size()) {
+      if (period < 1 || repeat < 1 || groups < 1) arguments.fail("has an empty parameter");
     }
   };
 
-  bool is_whole() const { return scales_.period == length_ && (!bias_ || biases_.period == length_); }
+  bool is_whole(const Parameter& parameter) const { return parameter.period == length_ && parameter.repeat == 1; }
 
   /** The parameter as long as a row. */
   const float* repeated(const Parameter& parameter, const float* data, int64_t row, float* scratch) const {
     data += row % parameter.groups * parameter.period;
-    if (parameter.period == length_) return data;
-    for (int64_t i = 0; i < length_; i++) scratch[i] = data[i % parameter.period];
+    if (is_whole(parameter)) return data;
+    for (int64_t i = 0; i < length_;)
+      for (int64_t j = 0; j < parameter.period && i < length_; j++)
+        for (int64_t k = 0; k < parameter.repeat && i < length_; k++) scratch[i++] = data[j];
     return scratch;
   }
 
   const RowKernels* kernels_;
   int64_t rows_, length_;
+  bool is_centred_;
   Parameter scales_, biases_;
   double epsilon_;
   float *x_, *scale_, *bias_, *y_, *mean_, *inverse_;
 };
 
-/** y[o, k, i] = Σ of two elements of x[o, …, i] with weights; `value` where the first index is −1. */
+/** y[o, k, i] = Σ of `taps` elements of x[o, …, i] with weights; `value` where the first index is −1. */
 class InterpolateStep : public Step {
  public:
   InterpolateStep(Arguments& arguments, CompileContext&)
-      : outer_(arguments.size()), from_(arguments.size()), to_(arguments.size()), inner_(arguments.size()),
+      : outer_(arguments.size()), from_(arguments.size()), to_(arguments.size()), inner_(arguments.size()), taps_(arguments.size()),
         value_(arguments.number()) {
     x_ = arguments.place<float>(outer_, from_, inner_);
-    indices_ = arguments.place<int64_t>(int64_t{2}, to_);
-    weights_ = arguments.place<float>(int64_t{2}, to_);
+    indices_ = arguments.place<int64_t>(taps_, to_);
+    weights_ = arguments.place<float>(taps_, to_);
     y_ = arguments.place<float>(outer_, to_, inner_);
   }
 
@@ -85,20 +90,19 @@ class InterpolateStep : public Step {
     for (int64_t row = begin; row < end; row++) {
       const int64_t k = row % to_;
       float* y = y_ + row * inner_;
-      if (indices_[2 * k] == -1) {
-        for (int64_t i = 0; i < inner_; i++) y[i] = value_;
-        continue;
+      const bool is_outside = taps_ > 0 && indices_[taps_ * k] == -1;
+      std::fill(y, y + inner_, is_outside ? value_ : 0.0f);
+      for (int64_t tap = taps_ * k; tap < taps_ * (k + 1) && !is_outside; tap++) {
+        const float weight = weights_[tap];
+        if (weight == 0) continue;
+        const float* x = x_ + (row / to_ * from_ + checked_row(indices_[tap], from_)) * inner_;
+        for (int64_t i = 0; i < inner_; i++) y[i] += weight * x[i];
       }
-      const float* x = x_ + row / to_ * from_ * inner_;
-      const float* a = x + checked_row(indices_[2 * k], from_) * inner_;
-      const float* b = x + checked_row(indices_[2 * k + 1], from_) * inner_;
-      const float p = weights_[2 * k], q = weights_[2 * k + 1];
-      for (int64_t i = 0; i < inner_; i++) y[i] = q == 0 ? p * a[i] : p * a[i] + q * b[i];
     }
   }
 
  private:
-  int64_t outer_, from_, to_, inner_;
+  int64_t outer_, from_, to_, inner_, taps_;
   float value_;
   float *x_, *weights_, *y_;
   int64_t* indices_;

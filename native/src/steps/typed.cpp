@@ -13,7 +13,9 @@ namespace {
 constexpr int64_t kUnit = 16;
 
 /** Numbered as src/engines/native/lowerings/typed.ts numbers them. */
-enum class Arithmetic : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, Mod, FMod, Count };
+enum class Arithmetic : int64_t {
+  Add, Sub, Mul, Div, Max, Min, Pow, Mod, FMod, BitwiseAnd, BitwiseOr, BitwiseXor, ShiftLeft, ShiftRight, Count
+};
 
 template <class T>
 T remainder_of(T a, T b, bool takes_sign_of_a) {
@@ -38,6 +40,23 @@ T quotient_of(T a, T b) {
   }
 }
 
+/** Bits that are shifted beyond either end are lost. */
+template <class T>
+T with_bits(Arithmetic op, T a, T b) {
+  if constexpr (std::is_floating_point_v<T>) {
+    throw PlanError("reals have no bits to work on");
+  } else {
+    const bool is_beyond = b < T(0) || static_cast<uint64_t>(b) >= 8 * sizeof(T);
+    switch (op) {
+      case Arithmetic::BitwiseAnd: return static_cast<T>(a & b);
+      case Arithmetic::BitwiseOr: return static_cast<T>(a | b);
+      case Arithmetic::BitwiseXor: return static_cast<T>(a ^ b);
+      case Arithmetic::ShiftLeft: return is_beyond ? T(0) : static_cast<T>(static_cast<uint64_t>(a) << b);
+      default: return is_beyond ? T(a < T(0) ? -1 : 0) : static_cast<T>(a >> b);
+    }
+  }
+}
+
 /** Integers wrap around. */
 template <class T>
 T computed(Arithmetic op, T a, T b) {
@@ -52,7 +71,8 @@ T computed(Arithmetic op, T a, T b) {
     case Arithmetic::Min: return a < b || a != a ? a : b;
     case Arithmetic::Pow: return static_cast<T>(std::pow(static_cast<double>(a), static_cast<double>(b)));
     case Arithmetic::Mod: return remainder_of(a, b, false);
-    default: return remainder_of(a, b, true);
+    case Arithmetic::FMod: return remainder_of(a, b, true);
+    default: return with_bits(op, a, b);
   }
 }
 
@@ -100,6 +120,10 @@ struct SignOf {
 struct IsNotANumber {
   template <class T>
   uint8_t operator()(T x) const { return x != x; }
+};
+struct Complement {
+  template <class T>
+  T operator()(T x) const { return static_cast<T>(~x); }
 };
 struct Opposite {
   uint8_t operator()(uint8_t x) const { return x == 0; }
@@ -296,8 +320,20 @@ StepMakers typed_steps() {
       {"arithmetic:float64", make_step<ArithmeticStep<double>>},
       {"arithmetic:int8", make_step<ArithmeticStep<int8_t>>},
       {"arithmetic:uint8", make_step<ArithmeticStep<uint8_t>>},
+      {"arithmetic:int16", make_step<ArithmeticStep<int16_t>>},
+      {"arithmetic:uint16", make_step<ArithmeticStep<uint16_t>>},
       {"arithmetic:int32", make_step<ArithmeticStep<int32_t>>},
+      {"arithmetic:uint32", make_step<ArithmeticStep<uint32_t>>},
       {"arithmetic:int64", make_step<ArithmeticStep<int64_t>>},
+      {"arithmetic:uint64", make_step<ArithmeticStep<uint64_t>>},
+      {"BitwiseNot:int8", make_step<MapStep<int8_t, int8_t, Complement>>},
+      {"BitwiseNot:uint8", make_step<MapStep<uint8_t, uint8_t, Complement>>},
+      {"BitwiseNot:int16", make_step<MapStep<int16_t, int16_t, Complement>>},
+      {"BitwiseNot:uint16", make_step<MapStep<uint16_t, uint16_t, Complement>>},
+      {"BitwiseNot:int32", make_step<MapStep<int32_t, int32_t, Complement>>},
+      {"BitwiseNot:uint32", make_step<MapStep<uint32_t, uint32_t, Complement>>},
+      {"BitwiseNot:int64", make_step<MapStep<int64_t, int64_t, Complement>>},
+      {"BitwiseNot:uint64", make_step<MapStep<uint64_t, uint64_t, Complement>>},
       {"Neg:float64", make_step<MapStep<double, double, Negate>>},
       {"Neg:int8", make_step<MapStep<int8_t, int8_t, Negate>>},
       {"Neg:int32", make_step<MapStep<int32_t, int32_t, Negate>>},

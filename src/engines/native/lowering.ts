@@ -121,7 +121,8 @@ export function acceptsTypes(op: NativeOp, node: Node, graph: Graph): boolean {
   if (op.anyType)
     return [node.inputs[0], node.outputs[0]].every((value) => {
       const dtype = dtypeOf(value);
-      return dtype !== undefined && movable.has(bytesOf(dtype));
+      // What is stored as bfloat16 is taken for float32.
+      return dtype !== undefined && dtype !== "bfloat16" && movable.has(bytesOf(dtype));
     });
   const inputs = node.inputs.every((value, i) => {
     const dtype = dtypeOf(value);

@@ -5,7 +5,7 @@ import { numbersAttribute } from "../../../ops/attributes.ts";
 import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
 import { givenWindow, type Window } from "../../../ops/window.ts";
 import { multipliesIntegers } from "../integers.ts";
-import type { Lowering, NativeOp } from "../lowering.ts";
+import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
 import { fixed, list, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
@@ -68,6 +68,7 @@ const ConvGradientInput: NativeOp = {
 const ConvGradientWeight: NativeOp = {
   integers: [2],
   takesRows: true,
+  accepts: (node, graph, open) => [0, 1].every((i) => isSettled(graph, node.inputs[i], open)),
   lower: (lowering) => {
     const { node, numerics, input, stored, narrowed, optional, output, emit, size, most } = lowering;
     const isNarrow = numerics.bfloat16 && isImage(stored(0));

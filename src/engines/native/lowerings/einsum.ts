@@ -81,8 +81,12 @@ function lowerPlainly({ node, input, output, emit }: Lowering, equation: Equatio
   const operands = node.inputs.map((_, i) => input(i, "plain"));
   const strides = operands.map((value, i) => {
     const own = stridesOf(fixed(value.shape), "plain");
+    const isRepeated = (axis: number): boolean => value.shape[axis] === 1;
     const strideOf = (letter: string): number =>
-      [...equation.inputs[i]].reduce((total, each, axis) => total + (each === letter ? own[axis] : 0), 0);
+      [...equation.inputs[i]].reduce(
+        (total, each, axis) => total + (each === letter && !isRepeated(axis) ? own[axis] : 0),
+        0,
+      );
     return list(letters.map(strideOf));
   });
   const shapes = [sizesOf(equation.output, sizes), sizesOf(summed.join(""), sizes)];
@@ -102,7 +106,8 @@ const Einsum: NativeOp = {
     const equation = parseEquation(lowering.node);
     const shapes = lowering.node.inputs.map((_, i) => fixed(lowering.input(i).shape));
     const sizes = letterSizes(lowering.node, equation, shapes);
-    const form = formOf(equation);
+    const isBroadcast = shapes.some((shape, i) => String(shape) !== String(sizesOf(equation.inputs[i], sizes)));
+    const form = isBroadcast ? undefined : formOf(equation);
     if (form) lowerProduct(lowering, equation, form, sizes);
     else lowerPlainly(lowering, equation, sizes);
   },

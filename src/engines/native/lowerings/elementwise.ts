@@ -8,17 +8,26 @@ import { constantValue, isSettled, type Lowering, type NativeOp, type Open } fro
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { broadcastNest, countOf, isSame, isScalar, sharedLayout } from "./broadcasting.ts";
 import { castTo } from "./cast.ts";
-import { acceptsArithmetic, acceptsTypedUnary, commonType, dtypeOf, emitArithmetic, emitTypedUnary } from "./typed.ts";
+import {
+  acceptsArithmetic,
+  acceptsTypedUnary,
+  commonType,
+  dtypeOf,
+  emitArithmetic,
+  emitTypedUnary,
+  integerTypes,
+} from "./typed.ts";
 
 /** Numbered as native/src/kernels.h numbers them. */
 const binaries = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "ReluGradient", "PRelu", "Mod", "FMod"];
 const unaries = [
   ..."Relu Neg Abs Exp Log Sqrt Reciprocal Sigmoid Tanh Erf Floor Ceil Round Sign HardSigmoid HardSwish".split(" "),
   ..."LeakyRelu Elu Softplus Softsign Sin Cos Copy Gelu GeluTanh Mish Selu Celu ThresholdedRelu".split(" "),
+  ..."Shrink Tan Asin Acos Atan Sinh Cosh Asinh Acosh Atanh".split(" "),
 ];
 const unaryOps = unaries.filter((op) => op !== "Copy" && op !== "GeluTanh");
 
-/** What alpha and beta (of Selu: gamma) are where a node does not say. */
+/** What alpha and beta are where a node does not say. */
 const defaults: Readonly<Record<string, readonly [number, number]>> = {
   HardSigmoid: [0.2, 0.5],
   LeakyRelu: [0.01, 0],
@@ -26,6 +35,12 @@ const defaults: Readonly<Record<string, readonly [number, number]>> = {
   Selu: [1.6732632423543772, 1.0507009873554805],
   Celu: [1, 0],
   ThresholdedRelu: [1, 0],
+  Shrink: [0.5, 0],
+};
+/** What others call alpha and beta. */
+const parameters: Readonly<Record<string, readonly [string, string]>> = {
+  Selu: ["alpha", "gamma"],
+  Shrink: ["lambd", "bias"],
 };
 
 /** y = a op b, broadcast, in float32. */
@@ -52,6 +67,7 @@ export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: V
 /** The operator as the kernels name it. */
 const kernelOf = (node: Node): string => {
   if (node.op === "Sum" || node.op === "Mean") return "Add";
+  if (node.op === "BitShift") return stringAttribute(node, "direction", "LEFT") === "LEFT" ? "ShiftLeft" : "ShiftRight";
   return node.op === "Mod" && numberAttribute(node, "fmod", 0) === 1 ? "FMod" : node.op;
 };
 
@@ -141,8 +157,8 @@ const unary: NativeOp = {
     if (x.dtype !== "float32") return emitTypedUnary(lowering, node.op);
     const y = output(0, x.layout);
     const [alpha, beta] = defaults[node.op] ?? [0, 0];
-    const second = node.op === "Selu" ? "gamma" : "beta";
-    const floats = [numberAttribute(node, "alpha", alpha), numberAttribute(node, second, beta)];
+    const [first, second] = parameters[node.op] ?? ["alpha", "beta"];
+    const floats = [numberAttribute(node, first, alpha), numberAttribute(node, second, beta)];
     const index = unaries.indexOf(unaryKernel(node));
     if (isStatic(x.shape)) return emitPart("unary", { streams: [x], results: [y], ints: [index], floats });
     emit("unary", {
@@ -197,9 +213,14 @@ const Clip: NativeOp = {
 const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"];
 /** By type, the one that its comparisons are made in. */
 const compared: ReadonlyMap<DType, string> = new Map([
-  ...(["float32", "float64", "int8", "uint8", "int32", "int64"] as const).map((dtype) => [dtype, dtype] as const),
+  ...(["float32", "float64", ...integerTypes] as const).map((dtype) => [dtype, dtype] as const),
   ["bool", "uint8"],
 ]);
+
+function compare({ emit }: Lowering, op: string, operands: readonly Value[], y: Value): void {
+  const ints = [comparisons.indexOf(op), ...broadcastNest(operands, y)];
+  emit(`compare:${compared.get(operands[0].dtype)}`, { inputs: operands, outputs: [y], ints });
+}
 
 const comparison: NativeOp = {
   anyType: true,
@@ -207,12 +228,32 @@ const comparison: NativeOp = {
     const [a, b] = node.inputs.map((input) => dtypeOf(graph, input));
     return a !== undefined && a === b && compared.has(a);
   },
-  lower: ({ graph, node, input, output, emit }) => {
+  lower: (lowering) => {
+    const { graph, node, input, output } = lowering;
     const operands = [input(0), input(1)];
     const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
+    if (y) compare(lowering, node.op, operands, y);
+  },
+};
+
+/** Equal to one of the infinities that are looked for. */
+const IsInf: NativeOp = {
+  anyType: true,
+  accepts: (node, graph) => /^float(32|64)$/.test(dtypeOf(graph, node.inputs[0]) ?? ""),
+  lower: (lowering) => {
+    const { node, input, output, scratch } = lowering;
+    const x = input(0);
+    const y = output(0, x.layout);
     if (!y) return;
-    const ints = [comparisons.indexOf(node.op), ...broadcastNest(operands, y)];
-    emit(`compare:${compared.get(operands[0].dtype)}`, { inputs: operands, outputs: [y], ints });
+    const isEqual = (name: string, infinity: number): Value => {
+      const holds = scratch("bool", x.shape, x.layout);
+      // Nothing equals what is no number.
+      const sought = numberAttribute(node, name, 1) === 0 ? Number.NaN : infinity;
+      compare(lowering, "Equal", [x, scalarLike(sought, x)], holds);
+      return holds;
+    };
+    const isPositive = isEqual("detect_positive", Number.POSITIVE_INFINITY);
+    compare(lowering, "Or", [isPositive, isEqual("detect_negative", Number.NEGATIVE_INFINITY)], y);
   },
 };
 
@@ -251,7 +292,13 @@ export const elementwiseOps: Readonly<Record<string, NativeOp>> = {
   Mean,
   Pow,
   IsNaN: predicate,
+  IsInf,
   Not: predicate,
+  BitwiseNot: predicate,
+  BitwiseAnd: binary,
+  BitwiseOr: binary,
+  BitwiseXor: binary,
+  BitShift: binary,
   Where,
   Clip,
   Identity,

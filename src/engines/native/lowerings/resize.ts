@@ -1,4 +1,4 @@
-// Resize, one axis after the other: every element is made of at most two.
+// Resize, one axis after the other: every element is made of a few.
 import type { Graph, Node } from "../../../ir/graph.ts";
 import { tensorOf } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
@@ -6,26 +6,29 @@ import { type Interpolation, interpolate, type ResizeAxis, resizePlan } from "..
 import { constantValue, isKnown, type Lowering, type NativeOp } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 import { around } from "./quantization.ts";
-import { takeAll } from "./rearrange.ts";
+import { range, takeAll } from "./rearrange.ts";
 import { layoutLike } from "./shape.ts";
 import { dtypeOf } from "./typed.ts";
 
 interface Taps {
-  /** Two places per output coordinate, [−1, −1] outside the input. */
+  /** How many each output coordinate has. */
+  readonly count: number;
+  /** Indices into the axis, −1 outside the input. */
   readonly places: readonly number[];
   readonly weights: readonly number[];
 }
 
 function tapsOf({ matrix, isOutside }: Interpolation, { inputSize, outputSize }: ResizeAxis): Taps {
-  const [places, weights]: [number[], number[]] = [[], []];
-  for (let i = 0; i < outputSize; i++) {
+  const rows = range(outputSize).map((i) => {
     const row = matrix.subarray(i * inputSize, (i + 1) * inputSize);
-    const first = row.findIndex((weight) => weight !== 0);
-    const last = row.findLastIndex((weight) => weight !== 0);
-    places.push(...(isOutside[i] ? [-1, -1] : [first, last]));
-    weights.push(...(isOutside[i] ? [0, 0] : [row[first], first === last ? 0 : row[last]]));
-  }
-  return { places, weights };
+    return range(inputSize).flatMap((place) => (row[place] === 0 ? [] : [[place, row[place]] as const]));
+  });
+  const count = Math.max(1, ...rows.map((row) => row.length));
+  const filled = rows.flatMap((row, i) => {
+    const rest = isOutside[i] ? ([-1, 0] as const) : ([row[0]?.[0] ?? 0, 0] as const);
+    return range(count).map((tap) => row[tap] ?? rest);
+  });
+  return { count, places: filled.map(([place]) => place), weights: filled.map(([, weight]) => weight) };
 }
 
 function resizeAxis(lowering: Lowering, x: Value, axis: ResizeAxis, taps: Taps, y: Value | undefined): Value {
@@ -33,7 +36,7 @@ function resizeAxis(lowering: Lowering, x: Value, axis: ResizeAxis, taps: Taps, 
   const shape = fixed(x.shape);
   const result = y ?? scratch("float32", shape.with(axis.axis, axis.outputSize), x.layout);
   const [outer, , inner] = around(shape, axis.axis, x.layout);
-  const { places, weights } = taps;
+  const { count, places, weights } = taps;
   const table = [
     constantValue(tensorOf("int64", [places.length], places)),
     constantValue(tensorOf("float32", [weights.length], weights)),
@@ -41,7 +44,7 @@ function resizeAxis(lowering: Lowering, x: Value, axis: ResizeAxis, taps: Taps, 
   emit("interpolate", {
     inputs: [x, ...table],
     outputs: [result],
-    ints: [outer, axis.inputSize, axis.outputSize, inner],
+    ints: [outer, axis.inputSize, axis.outputSize, inner, count],
     floats: [numberAttribute(node, "extrapolation_value", 0)],
   });
   return result;
@@ -67,7 +70,7 @@ const Resize: NativeOp = {
     const taps = plan.map((axis) => tapsOf(interpolate(node, axis), axis));
     if (plan.length === 0) return define(0, x);
     if (x.dtype !== "float32") {
-      const axes = plan.map(({ axis }, i) => [axis, taps[i].places.filter((_, at) => at % 2 === 0)] as const);
+      const axes = plan.map(({ axis }, i) => [axis, taps[i].places] as const);
       return takeAll(lowering, input(0, "plain"), axes);
     }
     plan.reduce((value, axis, i) => {

@@ -7,14 +7,19 @@ import { fixed, type Value } from "../plan.ts";
 import { broadcastNest } from "./broadcasting.ts";
 
 /** Numbered as native/src/steps/typed.cpp numbers them. */
-const arithmetics = ["Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Mod", "FMod"];
-const arithmeticTypes: ReadonlySet<DType> = new Set(["float64", "int8", "uint8", "int32", "int64"]);
+const arithmetics = [
+  ..."Add Sub Mul Div Max Min Pow Mod FMod".split(" "),
+  ..."BitwiseAnd BitwiseOr BitwiseXor ShiftLeft ShiftRight".split(" "),
+];
+export const integerTypes = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"] as const;
+const integers: ReadonlySet<DType> = new Set(integerTypes);
 
 /** By operator, the types other than float32 that it takes. */
 const unaryTypes: ReadonlyMap<string, ReadonlySet<DType>> = new Map([
   ...["Neg", "Abs", "Sign"].map((op) => [op, new Set<DType>(["float64", "int8", "int32", "int64"])] as const),
   ["IsNaN", new Set<DType>(["float32", "float64"])],
   ["Not", new Set<DType>(["bool"])],
+  ["BitwiseNot", integers],
 ]);
 
 export const dtypeOf = (graph: Graph, value: string | undefined): DType | undefined =>
@@ -31,7 +36,8 @@ const areSettled = (node: Node, graph: Graph, open: Open): boolean =>
 
 export const acceptsArithmetic = (op: string, node: Node, graph: Graph, open: Open): boolean => {
   const dtype = commonType(node, graph);
-  return dtype !== undefined && arithmeticTypes.has(dtype) && arithmetics.includes(op) && areSettled(node, graph, open);
+  if (dtype === undefined || !arithmetics.includes(op) || !areSettled(node, graph, open)) return false;
+  return integers.has(dtype) || (dtype === "float64" && !/^(Bitwise|Shift)/.test(op));
 };
 
 /** y = a op b, broadcast. */
