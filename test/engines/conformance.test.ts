@@ -46,6 +46,7 @@ const widened = new Map<string, CloseOptions["widen"]>([
     (op) => [op, { factor: 4, because: "sums hundreds of float32 products" }] as const,
   ),
   ["FakeQuantizeGradient", { factor: 100, because: "dscale is a difference of two sums of thousands of products" }],
+  ["ReduceSum", { factor: 8, because: "some runtimes add thousands of float32 one after the other" }],
   ["BatchNormalizationTraining", { factor: 8, because: "the variance is a difference of float32 means" }],
   ["BatchNormalizationTrainingGradient", { factor: 8, because: "dgamma is a difference of float32 sums" }],
 ]);

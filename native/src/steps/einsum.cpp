@@ -9,6 +9,7 @@ class EinsumStep : public Step {
  public:
   EinsumStep(Arguments& arguments, CompileContext&) : kept_(arguments.list()), summed_(arguments.list()) {
     const int64_t operands = arguments.size();
+    int64_t most = 1;
     if (operands < 1 || operands > kMost) arguments.fail("has too many operands");
     auto sizes = kept_;
     sizes.insert(sizes.end(), summed_.begin(), summed_.end());
@@ -20,8 +21,12 @@ class EinsumStep : public Step {
       const auto middle = strides.begin() + static_cast<int64_t>(kept_.size());
       kept_strides_[i].assign(strides.begin(), middle);
       summed_strides_[i].assign(middle, strides.end());
-      x_.push_back(arguments.place<float>(extent(sizes, strides, 0, arguments)));
+      const int64_t reached = extent(sizes, strides, 0, arguments);
+      x_.push_back(arguments.place<float>(reached));
+      most = reached > 0 && most > kMostElements / reached ? kMostElements : most * reached;
     }
+    // Every axis is an operand's.
+    if (product(sizes) > most) arguments.fail("takes the same elements again and again");
     y_ = arguments.place<float>(product(kept_));
   }
 

@@ -99,6 +99,7 @@ class GatherSlicesStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (slices_.length() == 0) return;
     const auto [begin, end] = share(run, slices_.count());
     for (int64_t i = begin; i < end; i++)
       std::memcpy(y_ + i * slices_.length(), x_ + slices_.start(indices_, i), slices_.length() * sizeof(T));

@@ -61,6 +61,7 @@ class TopKStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (k_ == 0) return;
     const auto [begin, end] = share(run, around_.lines());
     int64_t* order = reinterpret_cast<int64_t*>(run.scratch);
     for (int64_t line = begin; line < end; line++) {
@@ -99,6 +100,7 @@ class CumulativeSumStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (around_.size == 0) return;
     const auto [begin, end] = share(run, around_.lines());
     for (int64_t line = begin; line < end; line++) {
       const int64_t first = around_.start(line, around_.size);
@@ -130,6 +132,7 @@ class TriangleStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (columns_ == 0) return;
     const auto [begin, end] = share(run, matrices_ * rows_);
     for (int64_t row = begin; row < end; row++)
       for (int64_t column = 0; column < columns_; column++) {

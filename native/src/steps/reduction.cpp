@@ -51,7 +51,9 @@ struct ReductionNest {
     auto strides = kept_strides[0];
     sizes.insert(sizes.end(), reduced.begin(), reduced.end());
     strides.insert(strides.end(), reduced_strides[0].begin(), reduced_strides[0].end());
-    return extent(sizes, strides, 0, arguments);
+    const int64_t reached = extent(sizes, strides, 0, arguments);
+    if (product(sizes) > reached) arguments.fail("takes elements twice");
+    return reached;
   }
 };
 
@@ -219,6 +221,7 @@ class SoftmaxStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (size_ == 0) return;
     const auto [begin, end] = share(run, outer_ * inner_);
     for (int64_t i = begin; i < end; i++) {
       const int64_t at = i / inner_ * size_ * inner_ + i % inner_;

@@ -17,6 +17,7 @@ class NormalizeRowsStep : public Step {
         scales_(arguments),
         biases_(arguments),
         epsilon_(arguments.precise()) {
+    if (length_ == 0 && rows_ > 0) arguments.fail("normalizes rows of nothing");
     x_ = arguments.place<float>(rows_, length_);
     scale_ = arguments.place<float>(scales_.period, scales_.groups);
     bias_ = arguments.optional<float>(biases_.period, biases_.groups);
@@ -86,6 +87,7 @@ class InterpolateStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
+    if (inner_ == 0) return;
     const auto [begin, end] = share(run, outer_ * to_);
     for (int64_t row = begin; row < end; row++) {
       const int64_t k = row % to_;
