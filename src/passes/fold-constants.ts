@@ -12,7 +12,7 @@ import { removeDeadNodes } from "./remove-dead-nodes.ts";
 const maxBytes = 64 * 1024 * 1024;
 
 /** A value whose contents inference knows as numbers. */
-function knownContents(graph: Graph, value: string): Tensor | undefined {
+export function knownContents(graph: Graph, value: string): Tensor | undefined {
   const type = graph.values.get(value);
   if (!type?.elements || !isStatic(type.shape) || !isStatic(type.elements)) return undefined;
   if (type.elements.length !== sizeOf(type.shape)) return undefined;

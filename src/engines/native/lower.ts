@@ -3,8 +3,8 @@ import { FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
+import { knownResults } from "../../passes/known-results.ts";
 import { fuse } from "./fuse.ts";
-import { knownResults } from "./known-results.ts";
 import {
   acceptsTypes,
   constantValue,

@@ -1,7 +1,7 @@
 // Operators that repeat, fold, mirror or fill elements.
 import { tensorOf, zeros } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute, tensorAttribute } from "../../../ops/attributes.ts";
-import { knownResults } from "../known-results.ts";
+import { knownResults } from "../../../passes/known-results.ts";
 import { constantValue, isKnown, type Lowering, type NativeOp } from "../lowering.ts";
 import { bytesOf, fixed, stridesOf, type Value } from "../plan.ts";
 import { around } from "./quantization.ts";
