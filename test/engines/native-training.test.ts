@@ -3,44 +3,15 @@ import { describe, expect, test } from "vitest";
 import type { Program, Variables } from "../../src/engines/engine.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
-import { numbersOf, scalar, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
-import { linearLayers } from "../../src/quantizers/linear-layers.ts";
-import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "../../src/training/step.ts";
+import { numbersOf, sizeOf, type Tensor } from "../../src/ir/tensor.ts";
 import { quantized } from "../models/quantized.ts";
-import { batchFor, type TinyModel, tinyModels } from "../models/tiny-models.ts";
+import { type TinyModel, tinyModels } from "../models/tiny-models.ts";
 import { train } from "../models/train.ts";
 import { isNativeBuilt, notBuilt } from "../support/native.ts";
 import { tinyClassifier } from "../support/tiny-classifier.ts";
+import { rowStep } from "./row-step.ts";
 
 const native = createNativeEngine();
-const batchSize = 7;
-const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
-
-/** A step of which every weight trains by rows, and its inputs with every third row. */
-async function rowStep(
-  model: TinyModel,
-): Promise<{ step: Step; inputs: ReadonlyMap<string, Tensor>; axes: ReadonlyMap<string, number> }> {
-  const graph = await quantized(model, "float32", { weights: 4, activations: 8 });
-  const layers = linearLayers(graph);
-  const plan = new Map(layers.map(({ weight }) => [weight, "rows"] as const));
-  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer, plan });
-  const { images, labels } = batchFor(model, "float32", batchSize);
-  const inputs = new Map([
-    ["input", images],
-    [labelsInput, labels],
-    [learningRateInput, scalar("float32", 0.02)],
-    [qparamLearningRateInput, scalar("float32", 1e-4)],
-  ]);
-  for (const { weight, rowAxis } of layers) {
-    const count = graph.constants.get(weight)?.shape[rowAxis] ?? 0;
-    const rows = Array.from({ length: count }, (_, row) => row).filter((row) => row % 3 === 1);
-    const input = step.rowInputs.get(weight);
-    if (input !== undefined) inputs.set(input, tensorOf("int64", [rows.length], rows));
-  }
-  return { step, inputs, axes: new Map(layers.map(({ weight, rowAxis }) => [weight, rowAxis])) };
-}
-
 async function readAll(variables: Variables): Promise<ReadonlyMap<string, Tensor>> {
   const values = new Map<string, Tensor>();
   for (const name of variables.names()) values.set(name, await variables.read(name));

@@ -5,13 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serialize } from "node:v8";
 import { describe, expect, test, vi } from "vitest";
+import type { Precision } from "../../src/engines/engine.ts";
 import type { NativeAddon } from "../../src/engines/native/addon.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
+import { rowStep } from "../engines/row-step.ts";
 import { titleOf } from "../gradients/examples/example.ts";
 import { examples } from "../gradients/examples/index.ts";
+import { tinyModels } from "../models/tiny-models.ts";
 import { addonPath, isNativeBuilt, notBuilt } from "../support/native.ts";
+import { tinyClassifier } from "../support/tiny-classifier.ts";
 import { createRecorder, type RecordedPlan } from "./recorded-plans.ts";
 
 const plans = vi.hoisted((): RecordedPlan[] => []);
@@ -21,8 +25,19 @@ vi.mock("../../src/engines/native/addon.ts", async (importActual) => {
   return { ...actual, loadAddon: () => createRecorder(plans, actual.loadAddon()) };
 });
 
+/** A whole step: what operators that stand together are fused into. */
+async function recordTraining(precision: Precision): Promise<void> {
+  const { step, inputs } = await rowStep({ ...tinyModels[0], name: "residual", build: tinyClassifier });
+  const engine = createNativeEngine();
+  const executable = await engine.compile(step.graph, { threads: 2, precision });
+  await executable.bind(await engine.variables(step.initial)).run(inputs);
+  const last = plans.at(-1);
+  for (let i = 0; last && i < 20; i++) plans.push({ ...last, title: `a training step in ${precision}` });
+}
+
 async function recordPlans(): Promise<void> {
   const engine = createNativeEngine();
+  for (const precision of engine.precisions ?? []) await recordTraining(precision);
   for (const example of [...examples, ...engineExamples]) {
     const { graph, inputs } = caseOf(example, "float32");
     if (graph.nodes.some((node) => !engine.supports(node, graph))) continue;
