@@ -139,6 +139,49 @@ describe("quantize", () => {
   });
 });
 
+describe("recipes", () => {
+  test("a chain of methods runs, and the recipe that it leaves gives the same bytes", async () => {
+    const recipe = [
+      "quantize: { weights: 4, activations: 4, calibrationSamples: 64, layers: { 'block.*': 4 } }",
+      "methods:",
+      "  - cross-layer-equalization",
+      "  - bias-correction",
+      "  - efqat: { updateRatio: 0.3, steps: 2, batch: 32 }",
+      "  - qat: { steps: 3, batch: 32, qparamTraining: lsq+, lr: 1e-4, accumulate: 2, clipNorm: 1 }",
+    ];
+    await writeFile(join(folder, "chain.yaml"), recipe.join("\n"));
+    const source = [
+      "quantize",
+      "residual.onnx",
+      "--data",
+      "cifar10:cifar",
+      "--preprocess",
+      "imagenet",
+      "--threads",
+      "1",
+    ];
+    const first = await run(...source, "--recipe", "chain.yaml", "--out", "chain");
+    expect(first.code, first.stderr).toBe(0);
+    const report = reportSchema.parse(JSON.parse(await readFile(join(folder, "chain/report.json"), "utf8")));
+    expect(report.training.steps).toBe(5);
+    const again = await run(...source, "--recipe", "chain/recipe.yaml", "--out", "again");
+    expect(again.code, again.stderr).toBe(0);
+    expect(await readFile(join(folder, "again/model.onnx"))).toEqual(await readFile(join(folder, "chain/model.onnx")));
+    const resumed = await run(...source, "--recipe", "chain.yaml", "--resume", "--out", "chain");
+    expect(resumed.stderr).toContain("Resumed at step 3 of 3.");
+    expect(await readFile(join(folder, "again/model.onnx"))).toEqual(await readFile(join(folder, "chain/model.onnx")));
+  });
+
+  test("a recipe beside flags, or one that is none, is refused", async () => {
+    await writeFile(join(folder, "broken.yaml"), "methods: [qat");
+    const source = ["quantize", "conv.onnx", ...data.slice(0, 4), "--recipe", "broken.yaml"];
+    expect((await run(...source, "--weights", "4")).stderr).toContain("and so does --weights. Give one or the other.");
+    const result = await run(...source);
+    expect(result.stderr).toMatch(/broken\.yaml: .* at line 1/);
+    expect(result.code).toBe(1);
+  });
+});
+
 describe("what is known early is said early", () => {
   test("a label that is no class names the label and the classes", async () => {
     await writeFile(join(folder, "four.onnx"), tinyConvNet({ classes: 4 }));
