@@ -9,6 +9,7 @@ import { areKnown, copy, fill, layoutLike, type Part, whole } from "./shape.ts";
 /** Where the padded coordinate lies in an axis. */
 function mirrored(mode: string, at: number, size: number): number {
   if (mode === "edge") return Math.min(Math.max(at, 0), size - 1);
+  if (mode === "wrap") return ((at % size) + size) % size;
   const period = Math.max(1, 2 * (size - 1));
   const wrapped = ((at % period) + period) % period;
   return Math.min(wrapped, period - wrapped);
