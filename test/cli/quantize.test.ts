@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { reportSchema } from "../../src/report/report.ts";
+import { isNativeBuilt } from "../support/native.ts";
 import { createRandom } from "../support/random.ts";
 import { type CliResult, cliPath, runCli } from "../support/run-cli.ts";
 import { tinyCifar10, tinyConvNet, tinyResidualNet } from "../support/tiny-models.ts";
@@ -81,7 +82,7 @@ describe("quantize", () => {
     expect(result.stderr + result.stdout).not.toContain("internal");
     expect(result.code, result.stderr).toBe(0);
     const summary = result.json() as Summary;
-    expect(summary.engine).toBe("onnxruntime");
+    expect(summary.engine).toBe(isNativeBuilt ? "native" : "onnxruntime");
     expect(summary.sizeBytes.quantized).toBeGreaterThan(0);
     expect(summary.top1.deployed).toBeCloseTo(summary.top1.quantized ?? Number.NaN, 0);
     for (const value of Object.values(summary.top1)) expect(value).toBeGreaterThanOrEqual(0);
