@@ -40,6 +40,12 @@ inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_w
   return {engine, dnnl::algorithm::convolution_direct, x, dw, dy, strides, dilations, begin, end, hint, attributes};
 }
 
+inline dnnl::matmul::primitive_desc matmul_of(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                             const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                             const dnnl::memory::desc& y) {
+  return {engine, a, b, y, attributes};
+}
+
 #else
 
 /** A zero point of x that is known only at the run. */
@@ -78,6 +84,12 @@ inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_w
   const dnnl::convolution_backward_weights::desc description(dnnl::algorithm::convolution_direct, x, dw, dy, strides,
                                                              dilations, begin, end);
   return {description, attributes, engine, hint};
+}
+
+inline dnnl::matmul::primitive_desc matmul_of(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
+                                             const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                             const dnnl::memory::desc& y) {
+  return {dnnl::matmul::desc(a, b, y), attributes, engine};
 }
 
 #endif

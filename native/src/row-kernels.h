@@ -10,6 +10,12 @@ enum class Reduction : int64_t { Sum, Mean, Max, Min, SumSquare, L1, L2, Prod, L
 /** Whether `RowKernels` reduces by it: partial results may be added up, or the largest or smallest taken. */
 inline bool is_vectorized(Reduction op) { return op != Reduction::Prod && op != Reduction::LogSumExp; }
 
+/** Quantizers in a row. */
+struct EachQuantizer {
+  const float *scale, *zero_point;
+  float low, high;
+};
+
 struct RowKernels {
   /** softmax x, or its logarithm; x and y may be the same. */
   void (*softmax)(const float* x, float* y, int64_t count, bool is_log);
@@ -22,6 +28,13 @@ struct RowKernels {
   double (*reduce_row)(Reduction op, const float* x, int64_t count, double total);
   /** Reduces each of `width` ≤ kColumns columns, `rows` rows `stride` apart, onto `totals`. */
   void (*reduce_columns)(Reduction op, const float* x, int64_t rows, int64_t stride, int64_t width, double* totals);
+  /** A row in which each element has a quantizer of its own. */
+  void (*fake_quantize_each)(const float* x, float* y, int64_t count, const EachQuantizer& quantizers);
+  /** Codes as 8 bits. Returns whether an x was not a number. */
+  bool (*quantize_each)(const float* x, int8_t* y, int64_t count, const EachQuantizer& quantizers);
+  /** dx may be null; adds to dscale and dzero. */
+  void (*fake_quantize_gradient_each)(const float* dy, const float* x, float* dx, int64_t count,
+                                      const EachQuantizer& quantizers, float* dscale, float* dzero);
 };
 
 constexpr int64_t kColumns = 64;

@@ -116,7 +116,53 @@ void scale_row(const float* x, float mean, float inverse, const float* scale, co
   for (int64_t i = 0; i < count; i++) y[i] = (x[i] - mean) * inverse * scale[i];
 }
 
-const RowKernels row_kernels = {softmax_row, standardize, scale_row, reduce_row, reduce_columns};
+void fake_quantize_each(const float* x, float* y, int64_t count, const EachQuantizer& quantizers) {
+  const auto [scale, zero_point, low, high] = quantizers;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = rintf(x[i] / scale[i]) + zero_point[i];
+    const float raised = v < low ? low : v;
+    const float q = raised > high ? high : raised;
+    y[i] = (q - zero_point[i]) * scale[i];
+  }
+}
+
+bool quantize_each(const float* x, int8_t* y, int64_t count, const EachQuantizer& quantizers) {
+  const auto [scale, zero_point, low, high] = quantizers;
+  int is_odd = 0;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float v = rintf(x[i] / scale[i]) + zero_point[i];
+    const float raised = v > low ? v : low;
+    y[i] = static_cast<int8_t>(static_cast<int32_t>(raised > high ? high : raised));
+    is_odd |= x[i] != x[i];
+  }
+  return is_odd != 0;
+}
+
+void fake_quantize_gradient_each(const float* dy, const float* x, float* dx, int64_t count,
+                                 const EachQuantizer& quantizers, float* __restrict dscale, float* __restrict dzero) {
+  const auto [scale, zero_point, low, high] = quantizers;
+  const auto term = [=](int64_t i, float& ds, float& dz) {
+    const float quotient = x[i] / scale[i];
+    const float v = rintf(quotient) + zero_point[i];
+    const bool is_low = v < low, is_high = v > high;
+    const float inside = v - zero_point[i] - quotient;
+    ds += dy[i] * (is_low ? low - zero_point[i] : is_high ? high - zero_point[i] : inside);
+    dz -= is_low || is_high ? dy[i] * scale[i] : 0.0f;
+    return is_low || is_high ? 0.0f : dy[i];
+  };
+  if (dx) {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) dx[i] = term(i, dscale[i], dzero[i]);
+    return;
+  }
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) term(i, dscale[i], dzero[i]);
+}
+
+const RowKernels row_kernels = {softmax_row,        standardize,   scale_row, reduce_row, reduce_columns,
+                                fake_quantize_each, quantize_each, fake_quantize_gradient_each};
 
 }  // namespace
 }  // namespace frostbit

@@ -1,14 +1,111 @@
-// Matrix products: y = α a' b' + β c, for a batch of matrices.
+// Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, or of 8-bit codes.
 #include <oneapi/dnnl/dnnl.h>
 
+#include <algorithm>
+#include <type_traits>
+
+#include "../dnnl-compat.h"
 #include "steps.h"
 
 namespace frostbit {
 namespace {
 
-/** Rows of y that one thread takes at a time. */
-constexpr int64_t kRows = 8;
+/** Rows or columns of y that one thread takes at a time. */
+constexpr int64_t kUnit = 16;
 
+/** A row-major matrix, or the transpose of one: elements of the memory's rows lie side by side, the rows `step` apart. */
+template <class T>
+struct Matrix {
+  T* data;
+  bool is_transposed;
+  int64_t step;
+
+  Matrix from_row(int64_t row) const { return {data + row * (is_transposed ? 1 : step), is_transposed, step}; }
+  Matrix from_column(int64_t column) const { return {data + column * (is_transposed ? step : 1), is_transposed, step}; }
+  char mark() const { return is_transposed ? 'T' : 'N'; }
+};
+
+struct Sizes {
+  int64_t m, n, k;
+};
+
+void check(dnnl_status_t status) {
+  if (status != dnnl_success) throw PlanError("oneDNN refused a matrix product: " + std::to_string(status));
+}
+
+/** What a product is besides its sizes. */
+struct Manner {
+  float alpha;
+  /** It is added to what y holds. */
+  bool adds;
+  int32_t zero;
+};
+
+/** y = alpha · a · b */
+void multiply(const Sizes& sizes, const Manner& manner, const Matrix<float>& a, const Matrix<float>& b,
+              const Matrix<float>& y) {
+  const auto& [m, n, k] = sizes;
+  check(dnnl_sgemm(a.mark(), b.mark(), m, n, k, manner.alpha, a.data, a.step, b.data, b.step, manner.adds ? 1.0f : 0.0f,
+                   y.data, y.step));
+}
+
+/** y = a · b of bfloat16; all sizes are known only at the run, so that eight primitives serve every product. */
+void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
+              const Matrix<float>& y) {
+  using dnnl::memory;
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  thread_local dnnl::stream stream(engine);
+  const auto desc = [](int64_t rows, int64_t columns, bool is_transposed, int64_t step, memory::data_type type) {
+    return memory::desc({rows, columns}, type, is_transposed ? memory::dims{1, step} : memory::dims{step, 1});
+  };
+  const auto make = [&](bool adds, bool is_a_transposed, bool is_b_transposed) {
+    const int64_t open = DNNL_RUNTIME_DIM_VAL;
+    dnnl::post_ops onto;
+    if (adds) onto.append_sum(1.0f);
+    dnnl::primitive_attr attributes;
+    attributes.set_post_ops(onto);
+    return dnnl::matmul(matmul_of(engine, attributes, desc(open, open, is_a_transposed, open, memory::data_type::bf16),
+                                  desc(open, open, is_b_transposed, open, memory::data_type::bf16),
+                                  desc(open, open, false, open, memory::data_type::f32)));
+  };
+  static const auto primitives = [&] {
+    std::vector<dnnl::matmul> all;
+    for (const int i : {0, 1, 2, 3, 4, 5, 6, 7}) all.push_back(make(i & 4, i & 2, i & 1));
+    return all;
+  }();
+  const auto& [m, n, k] = sizes;
+  const auto view = [&](const auto& matrix, int64_t rows, int64_t columns, memory::data_type type) {
+    return memory(desc(rows, columns, matrix.is_transposed, matrix.step, type), engine, matrix.data);
+  };
+  primitives[4 * manner.adds + 2 * a.is_transposed + b.is_transposed].execute(
+      stream, {{DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
+               {DNNL_ARG_WEIGHTS, view(b, k, n, memory::data_type::bf16)},
+               {DNNL_ARG_DST, view(y, m, n, memory::data_type::f32)}});
+}
+
+/** y = (a − zero) · b, exact. */
+void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint8_t>& a, const Matrix<int8_t>& b,
+              const Matrix<int32_t>& y) {
+  const auto& [m, n, k] = sizes;
+  const int32_t zero = manner.zero;
+  const uint8_t near = static_cast<uint8_t>(std::min(std::max(zero, 0), 255));
+  const int32_t offset = 0;
+  check(dnnl_gemm_u8s8s32(a.mark(), b.mark(), 'F', m, n, k, 1.0f, a.data, a.step, near, b.data, b.step, 0, 0.0f, y.data,
+                          y.step, &offset));
+  if (zero == near) return;
+  // A trained zero point may leave the codes' range: the rest of it comes off each column.
+  for (int64_t j = 0; j < n; j++) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < k; i++) sum += b.data[b.is_transposed ? j * b.step + i : i * b.step + j];
+    const uint32_t rest = static_cast<uint32_t>(sum * (zero - near));
+    for (int64_t i = 0; i < m; i++) {
+      int32_t& total = y.data[i * y.step + j];
+      total = static_cast<int32_t>(static_cast<uint32_t>(total) - rest);
+    }
+  }
+}
+
+template <class A, class B, class Y>
 class ProductStep : public Step {
  public:
   ProductStep(Arguments& arguments, CompileContext&) {
@@ -16,61 +113,91 @@ class ProductStep : public Step {
     const int64_t most_m = arguments.size(), most_n = arguments.size(), most_k = arguments.size();
     most_ = {most_m, most_n, most_k};
     is_a_transposed_ = arguments.integer() != 0, is_b_transposed_ = arguments.integer() != 0;
+    a_step_ = arguments.size(), b_step_ = arguments.size();
     c_row_ = arguments.size(), c_column_ = arguments.size();
     batch_ = arguments.list();
     strides_[0] = arguments.list(), strides_[1] = arguments.list();
     if (strides_[0].size() != batch_.size() || strides_[1].size() != batch_.size()) arguments.fail("has uneven lists");
     alpha_ = arguments.number(), beta_ = arguments.number();
-    const auto matrices = [&](const std::vector<int64_t>& strides, int64_t rows, int64_t columns) {
+    if (!std::is_same_v<A, float> && alpha_ != 1) arguments.fail("has a factor");
+    const auto extent_of = [&](const std::vector<int64_t>& strides, int64_t rows, int64_t columns, int64_t step) {
+      if (step != 0 && step < columns) arguments.fail("has rows that overlap");
       const int64_t elements = product({rows, columns});
-      return elements == 0 ? 0 : extent(batch_, strides, elements - 1, arguments);
+      if (elements == 0) return int64_t{0};
+      const int64_t last = step == 0 ? elements : checked_extent(rows, columns, step);
+      return extent(batch_, strides, last - 1, arguments);
     };
-    a_ = arguments.place<float>(matrices(strides_[0], most_m, most_k));
-    b_ = arguments.place<float>(matrices(strides_[1], most_k, most_n));
-    c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
-    y_ = arguments.place<float>(product(batch_), most_m, most_n);
+    const auto matrices = [&](int which, int64_t rows, int64_t columns, bool is_transposed, int64_t step) {
+      return is_transposed ? extent_of(strides_[which], columns, rows, step) : extent_of(strides_[which], rows, columns, step);
+    };
+    a_ = arguments.place<A>(matrices(0, most_m, most_k, is_a_transposed_, a_step_));
+    b_ = arguments.place<B>(matrices(1, most_k, most_n, is_b_transposed_, b_step_));
+    if constexpr (is_integer) zero_ = arguments.place<float>(1);
+    else c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
+    y_ = arguments.place<Y>(product(batch_), most_m, most_n);
   }
 
   void run(int, const RunContext& run) override {
-    const int64_t m = run.size(m_), n = run.size(n_), k = run.size(k_);
+    const Sizes sizes{run.size(m_), run.size(n_), run.size(k_)};
+    const auto& [m, n, k] = sizes;
     if (m > most_[0] || n > most_[1] || k > most_[2]) throw PlanError("more rows than there are");
     if (m == 0 || n == 0) return;
     const int64_t batches = product(batch_);
-    const bool is_by_batch = batches >= run.threads;
-    const Range all{0, batches};
-    for_each_row(batch_, strides_, is_by_batch ? share(run, batches) : all, [&](int64_t i, const int64_t* at) {
-      const Range rows = is_by_batch ? Range{0, m} : share(run, m, kRows);
-      multiply(a_ + at[0], b_ + at[1], y_ + i * m * n, rows, m, n, k);
+    const bool is_by_batch = batches % run.threads == 0 || batches >= 4 * run.threads;
+    const bool is_by_row = m >= run.threads * kUnit || m >= n;
+    const Range rows = is_by_batch || !is_by_row ? Range{0, m} : share(run, m, kUnit);
+    const Range columns = is_by_batch || is_by_row ? Range{0, n} : share(run, n, kUnit);
+    if (rows.begin == rows.end || columns.begin == columns.end) return;
+    const Matrix<A> a{a_, is_a_transposed_, a_step_ ? a_step_ : is_a_transposed_ ? m : k};
+    const Matrix<B> b{b_, is_b_transposed_, b_step_ ? b_step_ : is_b_transposed_ ? k : n};
+    for_each_row(batch_, strides_, is_by_batch ? share(run, batches) : Range{0, batches}, [&](int64_t i, const int64_t* at) {
+      const Matrix<Y> y{y_ + (i * m + rows.begin) * n + columns.begin, false, n};
+      Matrix<A> left = a.from_row(rows.begin);
+      Matrix<B> right = b.from_column(columns.begin);
+      left.data += at[0], right.data += at[1];
+      work({rows.end - rows.begin, columns.end - columns.begin, k}, left, right, y, rows.begin, columns.begin);
     });
   }
 
  private:
-  void multiply(const float* a, const float* b, float* y, Range rows, int64_t m, int64_t n, int64_t k) const {
-    const int64_t count = rows.end - rows.begin;
-    if (count == 0) return;
-    float* target = y + rows.begin * n;
-    for (int64_t i = 0; i < count; i++)
-      for (int64_t j = 0; j < n; j++)
-        target[i * n + j] = c_ ? beta_ * c_[(rows.begin + i) * c_row_ + j * c_column_] : 0.0f;
-    if (k == 0) return;
-    const float* left = a + rows.begin * (is_a_transposed_ ? 1 : k);
-    const auto status =
-        dnnl_sgemm(is_a_transposed_ ? 'T' : 'N', is_b_transposed_ ? 'T' : 'N', count, n, k, alpha_, left,
-                   is_a_transposed_ ? m : k, b, is_b_transposed_ ? k : n, 1.0f, target, n);
-    if (status != dnnl_success) throw PlanError("oneDNN refused a matrix product: " + std::to_string(status));
+  static constexpr bool is_integer = std::is_same_v<Y, int32_t>;
+
+  static int64_t checked_extent(int64_t rows, int64_t columns, int64_t step) {
+    const int64_t sizes[] = {rows - 1, step};
+    return checked_product(sizes, 2) + columns;
+  }
+
+  void work(const Sizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, int64_t row,
+            int64_t column) const {
+    const bool adds = c_ && beta_ != 0;
+    if (adds || sizes.k == 0)
+      for (int64_t i = 0; i < sizes.m; i++)
+        for (int64_t j = 0; j < sizes.n; j++)
+          y.data[i * y.step + j] =
+              static_cast<Y>(adds ? beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_] : 0.0f);
+    if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : 0}, a, b, y);
   }
 
   int64_t m_, n_, k_;
   std::vector<int64_t> most_;
   bool is_a_transposed_, is_b_transposed_;
-  int64_t c_row_, c_column_;
+  int64_t a_step_, b_step_, c_row_, c_column_;
   std::vector<int64_t> batch_, strides_[2];
   float alpha_, beta_;
-  float *a_, *b_, *c_, *y_;
+  A* a_;
+  B* b_;
+  float *c_ = nullptr, *zero_ = nullptr;
+  Y* y_;
 };
 
 }  // namespace
 
-StepMakers product_steps() { return {{"product", make_step<ProductStep>}}; }
+StepMakers product_steps() {
+  return {
+      {"product", make_step<ProductStep<float, float, float>>},
+      {"product:bfloat16", make_step<ProductStep<uint16_t, uint16_t, float>>},
+      {"product:integer", make_step<ProductStep<uint8_t, int8_t, int32_t>>},
+  };
+}
 
 }  // namespace frostbit

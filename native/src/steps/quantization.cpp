@@ -22,6 +22,27 @@ struct Qparams {
   }
 };
 
+/** How many columns a thread takes at a time, and the fewest that are worth a row's loops. */
+constexpr int64_t kFewColumns = 16;
+
+/** The columns' quantizers in a row, zero points as they are used. */
+struct ColumnQuantizers {
+  std::vector<float> scale, zero_point;
+  float low, high;
+
+  /** Of the columns that `row(i)` gives for i in the range. */
+  template <class Row>
+  ColumnQuantizers(const Qparams& qparams, Range range, Row row) : low(*qparams.low), high(*qparams.high) {
+    for (int64_t i = range.begin; i < range.end; i++) {
+      const Quantizer quantizer = qparams.of(row(i));
+      scale.push_back(quantizer.scale);
+      zero_point.push_back(quantizer.zero_point);
+    }
+  }
+
+  EachQuantizer each() const { return {scale.data(), zero_point.data(), low, high}; }
+};
+
 class FakeQuantizeStep : public Step {
  public:
   FakeQuantizeStep(Arguments& arguments, CompileContext& context)
@@ -39,12 +60,21 @@ class FakeQuantizeStep : public Step {
       kernels_->fake_quantize(x_ + begin, y_ + begin, end - begin, qparams_.of(0));
       return;
     }
+    if (inner_ == 1) return run_columns(share(run, size_, kFewColumns));
     const auto [begin, end] = share(run, outer_ * size_);
     for (int64_t i = begin; i < end; i++)
       kernels_->fake_quantize(x_ + i * inner_, y_ + i * inner_, inner_, qparams_.of(i % size_));
   }
 
  private:
+  void run_columns(Range columns) const {
+    const ColumnQuantizers quantizers(qparams_, columns, [](int64_t i) { return i; });
+    for (int64_t o = 0; o < outer_; o++) {
+      const int64_t at = o * size_ + columns.begin;
+      kernels_->rows->fake_quantize_each(x_ + at, y_ + at, columns.end - columns.begin, quantizers.each());
+    }
+  }
+
   const Kernels* kernels_;
   int64_t outer_, size_, inner_;
   float* x_;
@@ -60,16 +90,17 @@ class QuantizeRowsStep : public Step {
  public:
   QuantizeRowsStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels), outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()) {
-    if (outer_ != 1) arguments.fail("has rows that do not lie together");
-    x_ = arguments.place<float>(size_ * inner_);
+    if (outer_ != 1 && inner_ != 1) arguments.fail("has rows that do not lie together");
+    x_ = arguments.place<float>(outer_, size_, inner_);
     scale_ = arguments.place<float>(size_);
     low_ = arguments.place<float>(1);
     high_ = arguments.place<float>(1);
-    y_ = arguments.place<int8_t>(size_ * inner_);
+    y_ = arguments.place<int8_t>(outer_, size_, inner_);
     read_scale_ = arguments.place<float>(size_);
   }
 
   void run(int, const RunContext& run) override {
+    if (outer_ != 1) return run_columns(share(run, size_, kFewColumns));
     const auto [begin, end] = share(run, size_);
     for (int64_t row = begin; row < end; row++) {
       int8_t* y = y_ + row * inner_;
@@ -82,6 +113,20 @@ class QuantizeRowsStep : public Step {
   }
 
  private:
+  void run_columns(Range columns) const {
+    const std::vector<float> zeros(columns.end - columns.begin, 0.0f);
+    const EachQuantizer quantizers{scale_ + columns.begin, zeros.data(), *low_, *high_};
+    for (int64_t i = columns.begin; i < columns.end; i++) read_scale_[i] = scale_[i];
+    for (int64_t o = 0; o < outer_; o++) {
+      const float* x = x_ + o * size_;
+      if (!kernels_->rows->quantize_each(x + columns.begin, y_ + o * size_ + columns.begin, columns.end - columns.begin,
+                                         quantizers))
+        continue;
+      for (int64_t i = columns.begin; i < columns.end; i++)
+        if (x[i] != x[i]) read_scale_[i] = std::nanf("");
+    }
+  }
+
   const Kernels* kernels_;
   int64_t outer_, size_, inner_;
   float *x_, *scale_, *low_, *high_;
@@ -143,6 +188,7 @@ class FakeQuantizeGradientStep : public Step {
   void run_rows(const RunContext& run) {
     const int64_t count = run.size(count_);
     if (count > most_) throw PlanError("more rows than there are");
+    if (inner_ == 1) return run_columns(share(run, count, kFewColumns), count);
     const auto [begin, end] = share(run, count);
     for (int64_t r = begin; r < end; r++) {
       const int64_t row = rows_ ? checked_row(rows_[r], size_) : r;
@@ -156,6 +202,32 @@ class FakeQuantizeGradientStep : public Step {
       give(r, sums);
     }
   }
+
+  /** Row by row of memory; sums are float32 over some rows, then double. */
+  void run_columns(Range columns, int64_t count) {
+    const int64_t width = columns.end - columns.begin;
+    const auto column = [&](int64_t i) { return rows_ ? checked_row(rows_[i], size_) : i; };
+    const ColumnQuantizers quantizers(qparams_, columns, column);
+    std::vector<float> sums(2 * width), gathered(rows_ ? width : 0);
+    std::vector<double> totals(2 * width);
+    std::vector<int64_t> chosen;
+    for (int64_t i = columns.begin; rows_ && i < columns.end; i++) chosen.push_back(column(i));
+    for (int64_t o = 0; o < outer_; o++) {
+      const float* x = x_ + o * size_ + (rows_ ? 0 : columns.begin);
+      for (int64_t i = 0; rows_ && i < width; i++) gathered[i] = x[chosen[i]];
+      const int64_t to = o * count + columns.begin;
+      kernels_->rows->fake_quantize_gradient_each(dy_ + to, rows_ ? gathered.data() : x, dx_ ? dx_ + to : nullptr, width,
+                                                  quantizers.each(), sums.data(), sums.data() + width);
+      if (o % kSumRows != kSumRows - 1 && o != outer_ - 1) continue;
+      for (int64_t i = 0; i < 2 * width; i++) totals[i] += sums[i], sums[i] = 0;
+    }
+    for (int64_t i = 0; i < width; i++) {
+      const double both[] = {totals[i], totals[width + i]};
+      give(columns.begin + i, both);
+    }
+  }
+
+  static constexpr int64_t kSumRows = 64;
 
   const Kernels* kernels_;
   int64_t outer_, size_, inner_, count_, most_;

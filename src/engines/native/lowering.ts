@@ -61,6 +61,10 @@ export interface Lowering {
   readonly stored: (i: number) => Value;
   /** Any value that is there already, row-major. */
   readonly named: (name: string) => Value;
+  /** The same as it is stored. */
+  readonly storedAs: (name: string) => Value;
+  /** The float32 that a stored value stands for. */
+  readonly widened: (value: Value) => Value;
   /** A value of floats or codes in bfloat16. */
   readonly narrowed: (value: Value) => Value;
   /** The same value in another layout. */
@@ -167,7 +171,7 @@ export interface Draft {
   readonly steps: Step[];
   readonly counts: ReadonlyMap<string, number>;
   readonly copies: Map<Value, Value>;
-  readonly narrowed: Map<Value, Value>;
+  readonly narrowed: Map<Slot, Value>;
   readonly uses: Uses;
   readonly numerics: Numerics;
   /** Nodes that serve the updates alone. */
@@ -207,7 +211,6 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const fused = { count, width, parts: [part], isLoad: loads.has(kernel), isLate: draft.late.has(node) };
     draft.steps.push(fusedStep(fused));
   };
-  /** The float32 that a stored value stands for. */
   const widened = (value: Value): Value => {
     if (value.dtype !== "bfloat16" && !value.codes) return value;
     const wide = scratch("float32", value.shape, value.layout);
@@ -218,11 +221,11 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
   };
   const narrowed = (value: Value): Value => {
     if (value.dtype === "bfloat16") return value;
-    const known = draft.narrowed.get(value);
-    if (known) return known;
+    const known = draft.narrowed.get(value.slot);
+    if (known) return { ...known, shape: value.shape, layout: value.layout };
     const narrow = scratch("bfloat16", value.shape, value.layout);
     emitPart("narrow:bfloat16", { streams: [widened(value)], results: [narrow, undefined] });
-    draft.narrowed.set(value, narrow);
+    draft.narrowed.set(value.slot, narrow);
     return narrow;
   };
   const as = (value: Value, layout: Layout): Value => {
@@ -271,6 +274,8 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
       assert(value, `${node.op} without input ${i}`);
       return value;
     },
+    storedAs: (name) => findValue(draft, graph, name),
+    widened,
     named: (name) => as(widened(findValue(draft, graph, name)), "plain"),
     narrowed,
     as,

@@ -1,9 +1,25 @@
-// Matrix products.
+// Matrix products: of 8-bit codes, of bfloat16, of float32.
 import type { Dim } from "../../../ir/graph.ts";
+import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
 import { isTransposed } from "../../../ops/matrix-shape.ts";
+import { multipliesIntegers } from "../integers.ts";
 import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
-import { fixed, list, stridesOf, type Value } from "../plan.ts";
+import { collapsed, fixed, list, stridesOf, type Value } from "../plan.ts";
+import { matrixView } from "../transposes.ts";
+import { weightCodes } from "./quantization.ts";
+
+/** A batch of matrices in memory. */
+interface Operand {
+  readonly value: Value;
+  /** As the product sees it, two axes or more. */
+  readonly shape: readonly Dim[];
+  readonly isTransposed: boolean;
+  /** Elements between the memory's rows; 0: as many as a row has. */
+  readonly step: number;
+  /** Of the axes before the last two. */
+  readonly strides: readonly number[];
+}
 
 interface Product {
   readonly a: Value;
@@ -13,27 +29,72 @@ interface Product {
   /** m, n and k. */
   readonly sizes: readonly Dim[];
   readonly transposed: readonly [a: boolean, b: boolean];
+  /** As `Operand` has them; 0 where left out. */
+  readonly steps?: readonly [a: number, b: number];
   readonly cStrides: readonly [row: number, column: number];
   readonly batch: readonly number[];
   readonly strides: readonly (readonly number[])[];
   readonly factors: readonly [alpha: number, beta: number];
 }
 
-export function emitProduct({ emit, size, most }: Lowering, product: Product): void {
-  const { a, b, c, y, sizes, transposed, cStrides, batch, strides, factors } = product;
-  emit("product", {
+/** What is multiplied sooner than rounded. */
+const fewestBytes = 1 << 16;
+
+/** Operands as they are stored are rounded to bfloat16 or widened to float32. */
+export function emitProduct(lowering: Lowering, product: Product): void {
+  const { numerics, narrowed, widened, most } = lowering;
+  const { sizes, batch, factors } = product;
+  const [m, n, k] = sizes.map(most);
+  const isLarge = 4 * sizeOf(batch) * (m * k + k * n + m * n) >= fewestBytes;
+  const isNarrow = numerics.bfloat16 && isLarge && factors[0] === 1;
+  const load = isNarrow ? narrowed : widened;
+  const [a, b] = [load(product.a), load(product.b)];
+  emitAs(lowering, isNarrow ? "product:bfloat16" : "product", { ...product, a, b });
+}
+
+function emitAs({ emit, size, most }: Lowering, kernel: string, product: Product): void {
+  const { a, b, c, y, sizes, transposed, steps = [0, 0], cStrides, batch, strides, factors } = product;
+  emit(kernel, {
     inputs: [a, b, c],
     outputs: [y],
     ints: [
-      ...sizes.map(size),
-      ...sizes.map(most),
-      ...transposed.map(Number),
-      ...cStrides,
-      ...list(batch),
-      ...strides.flatMap(list),
+      ...[...sizes.map(size), ...sizes.map(most), ...transposed.map(Number)],
+      ...[...steps, ...cStrides, ...list(batch), ...strides.flatMap(list)],
     ],
     floats: factors,
   });
+}
+
+/** Sums of products of codes, and then their scale: exact until then. */
+function lowerIntegers(lowering: Lowering): void {
+  const { node, stored, optional, output, scratch, emitPart } = lowering;
+  const x = stored(0);
+  const y = output(0);
+  if (!y || !x.codes) return;
+  const { codes, scale } = weightCodes(lowering, 1);
+  const isWTransposed = node.op === "Gemm" && isTransposed(node, "transB");
+  const shape = fixed(x.shape);
+  const [k, n] = isWTransposed ? fixed(codes.shape).toReversed() : fixed(codes.shape);
+  const sums = scratch("int32", y.shape);
+  emitAs(lowering, "product:integer", {
+    ...{ a: x, b: codes, c: x.codes.zero, y: sums },
+    sizes: [sizeOf(shape.slice(0, -1)), n, k],
+    transposed: [false, isWTransposed],
+    ...{ cStrides: [0, 0], batch: [], strides: [[], []], factors: [1, 0] },
+  });
+  const whole = [x.codes.scale, scale, node.op === "Gemm" ? optional(2) : undefined];
+  emitPart("rescale", { streams: [sums], whole, results: [y], ints: [sizeOf(fixed(scale.shape))], width: n });
+}
+
+/** An input where it lies, before Transposes where that can be. */
+function operandOf({ graph, uses, node, stored, storedAs, as }: Lowering, i: number): Operand {
+  const view = matrixView(node.inputs[i], graph, uses);
+  const shape = graph.values.get(node.inputs[i])?.shape ?? [];
+  if (view) return { ...view, value: as(storedAs(view.name), "plain"), shape };
+  const value = as(stored(i), "plain");
+  const matrix = shape.length > 1 ? shape : i === 0 ? [1, ...shape] : [...shape, 1];
+  const strides = matrix.length > 2 ? stridesOf(fixed(matrix), "plain").slice(0, -2) : [];
+  return { value, shape: matrix, isTransposed: false, step: 0, strides };
 }
 
 /** How far apart the rows and columns of c are when it is broadcast to a matrix. */
@@ -47,20 +108,18 @@ const Gemm: NativeOp = {
   takesRows: true,
   accepts: (node, graph, open) => isSettled(graph, node.inputs[2], open),
   lower: (lowering) => {
-    const { node, input, optional, output } = lowering;
-    const [a, b] = [input(0, "plain"), input(1, "plain")];
+    const { graph, node, uses, numerics, optional, output } = lowering;
+    if (multipliesIntegers(node, graph, uses, numerics)) return lowerIntegers(lowering);
+    const [a, b] = [operandOf(lowering, 0), operandOf(lowering, 1)];
     const [transA, transB] = [isTransposed(node, "transA"), isTransposed(node, "transB")];
     const c = optional(2);
     emitProduct(lowering, {
-      a,
-      b,
-      c,
-      y: output(0),
+      ...{ a: a.value, b: b.value, c, y: output(0) },
       sizes: [a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1], a.shape[transA ? 0 : 1]],
-      transposed: [transA, transB],
+      transposed: [a.isTransposed !== transA, b.isTransposed !== transB],
+      steps: [a.step, b.step],
       cStrides: broadcastSteps(c),
-      batch: [],
-      strides: [[], []],
+      ...{ batch: [], strides: [[], []] },
       factors: [numberAttribute(node, "alpha", 1), numberAttribute(node, "beta", 1)],
     });
   },
@@ -71,36 +130,44 @@ const MatMul: NativeOp = {
   accepts: (node, graph, open) =>
     node.inputs.every((input) => isSettled(graph, input, open) || graph.values.get(input)?.shape.length === 2),
   lower: (lowering) => {
-    const [a, b] = [lowering.input(0, "plain"), lowering.input(1, "plain")];
+    const { graph, node, uses, numerics } = lowering;
+    if (multipliesIntegers(node, graph, uses, numerics)) return lowerIntegers(lowering);
+    const operands = [operandOf(lowering, 0), operandOf(lowering, 1)];
+    const [a, b] = operands;
     const y = lowering.output(0);
-    const left = a.shape.length === 1 ? [1, ...a.shape] : a.shape;
-    const right = b.shape.length === 1 ? [...b.shape, 1] : b.shape;
-    const leads = [left, right].map((shape) => fixed(shape.slice(0, -2)));
+    const leads = operands.map(({ shape }) => fixed(shape.slice(0, -2)));
     const rank = Math.max(...leads.map((lead) => lead.length));
     const padded = leads.map((lead) => [...Array.from({ length: rank - lead.length }, () => 1), ...lead]);
     const batch = padded[0].map((size, axis) => (size === 1 ? padded[1][axis] : size));
-    const matrix = (shape: readonly Dim[]): number =>
-      rank === 0 ? 0 : fixed(shape.slice(-2)).reduce((product, size) => product * size, 1);
-    const strides = [left, right].map((shape, i) => {
-      const steps = stridesOf(padded[i], "plain");
-      return steps.map((step, axis) => (padded[i][axis] === 1 ? 0 : step * matrix(shape)));
-    });
-    // A batch of matrices against one matrix is one tall product.
-    const isTall = rank > 0 && strides[1].every((step) => step === 0) && strides[0].every((step) => step !== 0);
-    const rows = (): number => fixed(left.slice(0, -1)).reduce((product, size) => product * size, 1);
+    const strides = operands.map(({ strides: own }, i) =>
+      padded[i].map((size, axis) => (size === 1 ? 0 : own[axis - rank + own.length])),
+    );
+    const tall = tallOf(a, batch, strides);
     emitProduct(lowering, {
-      a,
-      b,
-      c: undefined,
-      y,
-      sizes: [isTall ? rows() : left[left.length - 2], right[right.length - 1], left[left.length - 1]],
-      transposed: [false, false],
+      ...{ a: a.value, b: b.value, c: undefined, y },
+      sizes: [tall?.rows ?? a.shape[a.shape.length - 2], b.shape[b.shape.length - 1], a.shape[a.shape.length - 1]],
+      transposed: [a.isTransposed, b.isTransposed],
+      steps: [tall?.step ?? a.step, b.step],
       cStrides: [0, 0],
-      batch: isTall ? [] : batch,
-      strides: isTall ? [[], []] : strides,
+      batch: tall ? [] : batch,
+      strides: tall ? [[], []] : strides,
       factors: [1, 0],
     });
   },
 };
+
+/** A batch of matrices against one matrix is one tall product, where its rows lie evenly. */
+function tallOf(
+  a: Operand,
+  batch: readonly number[],
+  [own, others]: readonly (readonly number[])[],
+): { readonly rows: number; readonly step: number } | undefined {
+  if (batch.length === 0 || a.isTransposed || others.some((step) => step !== 0)) return undefined;
+  const rows = fixed(a.shape).at(-2) ?? 1;
+  if (own.some((step, axis) => step === 0 && batch[axis] !== 1)) return undefined;
+  const { sizes, strides } = collapsed({ sizes: [...batch, rows], strides: [[...own, a.step]] });
+  const columns = fixed(a.shape).at(-1) ?? 1;
+  return sizes.length === 1 ? { rows: sizes[0], step: Math.max(strides[0][0], columns) } : undefined;
+}
 
 export const productOps: Readonly<Record<string, NativeOp>> = { Gemm, MatMul };

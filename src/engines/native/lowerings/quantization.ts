@@ -44,7 +44,8 @@ const FakeQuantize: NativeOp = {
 function lowerToCodes({ node, graph, uses, numerics, input, optional, define, scratch, emitPart }: Lowering): boolean {
   const readers = uses.readers.get(node.outputs[0]) ?? [];
   if (!readers.some((reader) => multipliesIntegers(reader, graph, uses, numerics))) return false;
-  const x = input(0, "channelsLast");
+  const isImage = readers.some(({ op }) => op === "Conv");
+  const x = input(0, isImage ? "channelsLast" : "plain");
   const codes: Codes = { scale: scratch("float32", []), zero: scratch("float32", []) };
   const value: Value = { ...scratch("uint8", x.shape, x.layout), codes };
   const whole = [input(1), optional(2), input(3), input(4)];
@@ -60,13 +61,14 @@ export function weightCodes(
 ): { codes: Value; scale: Value } {
   const quantizer = uses.producers.get(node.inputs[input]);
   assert(quantizer, `${node.op}'s weights have no quantizer`);
-  const [w, given, , low, high] = quantizer.inputs.map((name) => (name === "" ? undefined : named(name)));
-  assert(w && given, "a quantizer has an input and a scale");
+  const [w, step, , low, high] = quantizer.inputs.map((name) => (name === "" ? undefined : named(name)));
+  assert(w && step, "a quantizer has an input and a scale");
   const codes = scratch("int8", w.shape);
-  const scale = scratch("float32", given.shape);
-  const axis = numberAttribute(quantizer, "axis") === undefined ? undefined : 0;
+  const scale = scratch("float32", step.shape);
+  const given = numberAttribute(quantizer, "axis");
+  const axis = given === undefined ? undefined : resolveAxis(quantizer, given, w.shape.length);
   emit("quantizeRows", {
-    inputs: [w, given, low, high],
+    inputs: [w, step, low, high],
     outputs: [codes, scale],
     ints: around(fixed(w.shape), axis, "plain"),
   });

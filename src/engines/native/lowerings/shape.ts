@@ -6,6 +6,7 @@ import { resolveAxis } from "../../../ops/operands.ts";
 import { type AxisSlice, resolveSlices, type SliceBounds } from "../../../ops/slicing.ts";
 import { copyNest, isKnown, isSettled, type Lowering, type NativeOp } from "../lowering.ts";
 import { bytesOf, fixed, type Layout, memoryOrder, stridesOf, type Value } from "../plan.ts";
+import { isReadInPlace } from "../transposes.ts";
 
 /** The same elements in another shape. */
 const view: NativeOp = {
@@ -63,6 +64,7 @@ export function fill({ emit }: Lowering, y: Value, value?: Value): void {
 const Transpose: NativeOp = {
   anyType: true,
   lower: (lowering) => {
+    if (isReadInPlace(lowering.node, lowering.graph, lowering.uses)) return;
     const x = lowering.input(0);
     const y = lowering.output(0);
     if (!y) return;

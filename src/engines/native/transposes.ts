@@ -1,0 +1,61 @@
+// Matrix products read transposed operands where they lie: a Transpose that nothing else reads is not carried out.
+import type { Graph, Node } from "../../ir/graph.ts";
+import { numbersAttribute } from "../../ops/attributes.ts";
+import { isStatic } from "../../ops/dims.ts";
+import type { Uses } from "./lowering.ts";
+import { fixed, stridesOf } from "./plan.ts";
+
+/** A value's memory seen as matrices: row-major ones or, transposed, column-major ones, with `step` elements from one to the next. */
+export interface MatrixView {
+  /** The value that lies there, row-major. */
+  readonly name: string;
+  readonly isTransposed: boolean;
+  readonly step: number;
+  /** Of the axes before the last two. */
+  readonly strides: readonly number[];
+}
+
+/** The value that a chain of Transposes begins with, and which of its axes each axis is. */
+function untransposed(name: string, graph: Graph, uses: Uses): { name: string; perm: readonly number[] } {
+  const node = uses.producers.get(name);
+  const shape = graph.values.get(name)?.shape ?? [];
+  const axes = shape.map((_, axis) => axis);
+  if (node?.op !== "Transpose" || !isStatic(shape)) return { name, perm: axes };
+  const from = untransposed(node.inputs[0], graph, uses);
+  return { name: from.name, perm: numbersAttribute(node, "perm", axes.toReversed()).map((axis) => from.perm[axis]) };
+}
+
+/** An operand with two axes or more as products can read it without a copy. */
+export function matrixView(operand: string, graph: Graph, uses: Uses): MatrixView | undefined {
+  const { name, perm } = untransposed(operand, graph, uses);
+  const base = graph.values.get(name)?.shape ?? [];
+  if (base.length < 2 || !isStatic(base)) return undefined;
+  const all = stridesOf(fixed(base), "plain");
+  const sizes = perm.map((axis) => fixed(base)[axis]);
+  const strides = perm.map((axis, i) => (sizes[i] === 1 ? 0 : all[axis]));
+  const [rows, columns] = sizes.slice(-2);
+  const [down, right] = strides.slice(-2);
+  const view = { name, strides: strides.slice(0, -2) };
+  if (columns === 1 || right === 1) {
+    const step = rows === 1 ? columns : down;
+    if (step >= columns) return { ...view, isTransposed: false, step };
+  }
+  const step = columns === 1 ? rows : right;
+  return (rows === 1 || down === 1) && step >= rows ? { ...view, isTransposed: true, step } : undefined;
+}
+
+/** Whether a product reads an operand as `matrixView` has it. */
+const readsView = (node: Node, operand: string, graph: Graph, uses: Uses): boolean =>
+  (node.op === "MatMul" || node.op === "Gemm") &&
+  node.inputs.slice(0, 2).includes(operand) &&
+  node.inputs[2] !== operand &&
+  graph.values.get(operand)?.dtype === "float32" &&
+  matrixView(operand, graph, uses) !== undefined;
+
+/** Whether nobody wants what a Transpose gives but products that read it where it comes from. */
+export function isReadInPlace(node: Node, graph: Graph, uses: Uses): boolean {
+  const [y] = node.outputs;
+  if (node.op !== "Transpose" || graph.outputs.includes(y) || [...graph.updates.values()].includes(y)) return false;
+  const readers = uses.readers.get(y) ?? [];
+  return readers.every((reader) => isReadInPlace(reader, graph, uses) || readsView(reader, y, graph, uses));
+}
