@@ -5,8 +5,8 @@ import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { numbersOf, sizeOf, type Tensor } from "../../src/ir/tensor.ts";
 import { quantized } from "../models/quantized.ts";
-import { type TinyModel, tinyModels } from "../models/tiny-models.ts";
-import { train } from "../models/train.ts";
+import { batchFor, type TinyModel, tinyModels } from "../models/tiny-models.ts";
+import { train, trainOn } from "../models/train.ts";
 import { isNativeBuilt, notBuilt } from "../support/native.ts";
 import { tinyClassifier } from "../support/tiny-classifier.ts";
 import { rowStep } from "./row-step.ts";
@@ -76,6 +76,24 @@ describe.skipIf(!isNativeBuilt).each(tinyModels.filter(({ name }) => supported.i
         const all = Array.from({ length: start.shape[axis] }, (_, row) => row);
         expect(all.filter(isKept)).toEqual(all.filter((row) => !rows.has(row)));
       }
+    });
+  },
+);
+
+const hasMixed = isNativeBuilt && native.precisions.includes("mixed");
+const whyNot = hasMixed ? "" : ` (${isNativeBuilt ? "the processor has no bfloat16" : notBuilt})`;
+
+describe.skipIf(!hasMixed).each(tinyModels.filter(({ name }) => name.startsWith("vision transformer")))(
+  `$name in mixed precision${whyNot}`,
+  (model) => {
+    test("the first loss is the reference engine's within 2 %, and losses fall", async () => {
+      const graph = await quantized(model, "float32", { weights: 8, activations: 8 });
+      const batch = batchFor(model, "float32", 64);
+      const options = { dtype: "float32", steps: 6 } as const;
+      const { losses } = await trainOn(batch, graph, { engine: native, precision: "mixed", ...options });
+      const slow = await trainOn(batch, graph, { engine: createReferenceEngine(), ...options, steps: 1 });
+      expect(Math.abs(losses[0] / slow.losses[0] - 1)).toBeLessThan(0.02);
+      expect(losses[5], losses.join(", ")).toBeLessThan(0.97 * losses[0]);
     });
   },
 );

@@ -1,5 +1,5 @@
 // Training steps of tiny models.
-import type { Engine } from "../../src/engines/engine.ts";
+import type { Engine, Precision } from "../../src/engines/engine.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { labelsInput } from "../../src/training/loss.ts";
@@ -23,6 +23,7 @@ export interface Training {
   readonly plan?: PlanShape;
   readonly rows?: Rows;
   readonly steps?: number;
+  readonly precision?: Precision;
 }
 
 /** Steps on one batch again and again. */
@@ -31,7 +32,7 @@ export const train = (model: TinyModel, graph: Graph, training: Training): Promi
 
 /** Steps on this batch of the input "input" again and again. */
 export async function trainOn({ images, labels }: TinyBatch, graph: Graph, training: Training): Promise<Run> {
-  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1 } = training;
+  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1, precision = "float32" } = training;
   const step = buildStep(graph, { batchSize: images.shape[0], loss: "cross-entropy", optimizer: sgd, plan });
   const inputs = new Map([
     ["input", images],
@@ -44,7 +45,7 @@ export async function trainOn({ images, labels }: TinyBatch, graph: Graph, train
     inputs.set(input, tensorOf("int64", [list.length], list));
   }
   const variables = await engine.variables(step.initial);
-  const executable = await engine.compile(step.graph, { threads: 1 });
+  const executable = await engine.compile(step.graph, { threads: 1, precision });
   try {
     const program = executable.bind(variables);
     const losses: number[] = [];

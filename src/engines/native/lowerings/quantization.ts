@@ -42,7 +42,8 @@ const FakeQuantize: NativeOp = {
 
 /** Where integer products read them, quantized activations are held as codes; whether they are. */
 function lowerToCodes({ node, graph, uses, numerics, input, optional, define, scratch, emitPart }: Lowering): boolean {
-  const readers = uses.readers.get(node.outputs[0]) ?? [];
+  const [y] = node.outputs;
+  const readers = (uses.readers.get(y) ?? []).filter(({ inputs }) => inputs[0] === y);
   if (!readers.some((reader) => multipliesIntegers(reader, graph, uses, numerics))) return false;
   const isImage = readers.some(({ op }) => op === "Conv");
   const x = input(0, isImage ? "channelsLast" : "plain");
