@@ -1,64 +1,103 @@
-// Which products run in integers: the very codes that are exported, with exact sums.
+// Which products run in integers: the very codes that are exported, with exact sums; and why others do not.
 import type { Graph, Node } from "../../ir/graph.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
+import { convolutionWindow } from "../../ops/convolution-shape.ts";
+import { isStatic } from "../../ops/dims.ts";
 import { isTransposed } from "../../ops/matrix-shape.ts";
 import { resolveAxis } from "../../ops/operands.ts";
+import { geometryOf, isFast } from "./convolution-geometry.ts";
 import type { Numerics, Uses } from "./lowering.ts";
+import { fixed } from "./plan.ts";
 
 /** The bounds of a quantizer that is constant in them. */
-function boundsOf(node: Node | undefined, graph: Graph): readonly [low: number, high: number] | undefined {
-  if (node?.op !== "FakeQuantize") return undefined;
+function boundsOf(node: Node, graph: Graph): readonly [low: number, high: number] | undefined {
   const [low, high] = [3, 4].map((i) => graph.constants.get(node.inputs[i])?.data[0]);
   return low === undefined || high === undefined ? undefined : [Number(low), Number(high)];
 }
 
 const isPerTensor = (node: Node): boolean => numberAttribute(node, "axis") === undefined;
 
-/** Activations with one quantizer and at most 8 bits. */
-function hasCodes(node: Node | undefined, graph: Graph): boolean {
+/** Activations have one quantizer and at most 8 bits. */
+function whyNoCodes(node: Node | undefined, graph: Graph): string | undefined {
+  if (node?.op !== "FakeQuantize") return "its input has no quantizer";
   const bounds = boundsOf(node, graph);
-  return node !== undefined && bounds !== undefined && isPerTensor(node) && bounds[1] - bounds[0] <= 255;
+  if (!bounds) return "the bounds of its input's quantizer are no constants";
+  if (!isPerTensor(node)) return "its input's quantizer has a scale per channel";
+  const span = bounds[1] - bounds[0];
+  return span <= 255 ? undefined : `its input has ${span + 1} codes, more than 8 bits hold`;
 }
 
 const rankOf = (node: Node, graph: Graph): number => graph.values.get(node.inputs[0])?.shape.length ?? 0;
 
-/** Weights around zero, with a scale for all or for each output channel, whose codes the processor multiplies exactly. */
-function hasWeightCodes(node: Node | undefined, outputs: number, graph: Graph, { integers }: Numerics): boolean {
+/** Weights lie around zero, with a scale for all or for each output channel, and the processor multiplies their codes exactly. */
+function whyNoWeightCodes(
+  node: Node | undefined,
+  outputs: number,
+  graph: Graph,
+  { integers }: Numerics,
+): string | undefined {
+  if (node?.op !== "FakeQuantize") return "its weight has no quantizer";
   const bounds = boundsOf(node, graph);
-  if (!node || !bounds || (node.inputs[2] ?? "") !== "") return false;
-  const isByOutput =
-    isPerTensor(node) || resolveAxis(node, numberAttribute(node, "axis", 0), rankOf(node, graph)) === outputs;
+  if (!bounds) return "the bounds of its weight's quantizer are no constants";
+  if ((node.inputs[2] ?? "") !== "") return "its weight's quantizer has a zero point";
+  if (!isPerTensor(node) && resolveAxis(node, numberAttribute(node, "axis", 0), rankOf(node, graph)) !== outputs)
+    return "its weight's scales do not belong to output channels";
+  if (bounds[0] < -128 || bounds[1] > 127) return `its weight's codes ${bounds.join(" to ")} do not fit 8 bits`;
   const largest = Math.max(...bounds.map(Math.abs));
-  return isByOutput && largest <= integers && bounds[0] >= -128 && bounds[1] <= 127;
+  if (largest <= integers) return undefined;
+  return `its weight's codes go to ${largest}; without VNNI instructions the processor multiplies only those up to ${integers} exactly`;
 }
 
 /** So many products of codes fit 32 bits. */
 const mostTerms = 1 << 16;
 
-/** A product of whatever by a matrix, with nothing but one number per column added. */
-function isPlainProduct(node: Node, graph: Graph): boolean {
+/** A matrix product is one of whatever by a matrix, with nothing but one number per column added. */
+function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
   const [x, w, bias] = node.inputs.map((name) => graph.values.get(name)?.shape);
-  if (!x || !w || x.length < 2 || w.length !== 2 || ![...x, ...w].every((size) => typeof size === "number"))
-    return false;
-  if (Number(x.at(-1)) > mostTerms || [...x, ...w].includes(0)) return false;
-  if (node.op === "MatMul") return true;
-  const isScaled = numberAttribute(node, "alpha", 1) !== 1 || numberAttribute(node, "beta", 1) !== 1;
-  const [columns] = isTransposed(node, "transB") ? w : [w[1]];
+  if (!x || !w || x.length < 2 || w.length !== 2) return "it is no product by one matrix";
+  if (!isStatic(x) || !isStatic(w)) return "its sizes are known only when it runs";
+  if ([...x, ...w].includes(0)) return "it is empty";
+  const terms = x[x.length - 1];
+  if (terms > mostTerms) return `sums of ${terms} products of codes do not fit 32 bits`;
+  if (node.op === "MatMul") return undefined;
+  if (numberAttribute(node, "alpha", 1) !== 1 || numberAttribute(node, "beta", 1) !== 1)
+    return "its alpha or beta is not 1";
+  if (isTransposed(node, "transA")) return "its input is transposed";
+  const columns = w[isTransposed(node, "transB") ? 0 : 1];
   const addsColumns = !bias || (bias.at(-1) === columns && bias.slice(0, -1).every((size) => size === 1));
-  return node.op === "Gemm" && !isScaled && !isTransposed(node, "transA") && addsColumns;
+  return addsColumns ? undefined : "what it adds is not one number per column";
 }
 
-/** The axis of a node's weights that counts its outputs; `undefined` where it multiplies no codes. */
-function outputAxis(node: Node, graph: Graph): number | undefined {
-  if (node.op === "Conv") return graph.values.get(node.inputs[0])?.shape.length === 4 ? 0 : undefined;
-  if (!isPlainProduct(node, graph)) return undefined;
-  return node.op === "Gemm" && isTransposed(node, "transB") ? 0 : 1;
+function whyNoProduct(node: Node, graph: Graph): string | undefined {
+  if (node.op === "Gemm" || node.op === "MatMul") return whyNoMatrixProduct(node, graph);
+  if (node.op !== "Conv") return "only convolutions and matrix products are multiplied in integers";
+  const rank = rankOf(node, graph);
+  return rank === 4 ? undefined : `it has ${rank - 2} spatial axes, not 2`;
+}
+
+/** oneDNN has all matrix products, and most shapes of convolutions. */
+function whyNoImplementation(node: Node, graph: Graph, numerics: Numerics): string | undefined {
+  if (node.op !== "Conv") return undefined;
+  const [x, w, y] = [node.inputs[0], node.inputs[1], node.outputs[0]].map((name) =>
+    fixed(graph.values.get(name)?.shape ?? []),
+  );
+  return isFast(numerics, "convolution:integer", geometryOf(node, convolutionWindow(node, x, w), x, y))
+    ? undefined
+    : "oneDNN has only plain loops for its shape in integers on this processor";
+}
+
+/** Why a node does not multiply the codes of its first two inputs; `undefined` where it does. */
+export function whyNotIntegers(node: Node, graph: Graph, { producers }: Uses, numerics: Numerics): string | undefined {
+  const outputs = node.op === "Conv" || (node.op === "Gemm" && isTransposed(node, "transB")) ? 0 : 1;
+  const [x, w] = node.inputs.map((name) => producers.get(name));
+  return (
+    whyNoProduct(node, graph) ??
+    whyNoCodes(x, graph) ??
+    whyNoWeightCodes(w, outputs, graph, numerics) ??
+    whyNoImplementation(node, graph, numerics)
+  );
 }
 
 /** Whether a node multiplies the codes of its first two inputs. */
-export function multipliesIntegers(node: Node, graph: Graph, { producers }: Uses, numerics: Numerics): boolean {
-  const outputs = outputAxis(node, graph);
-  if (outputs === undefined) return false;
-  const [x, w] = node.inputs.map((name) => producers.get(name));
-  return hasCodes(x, graph) && hasWeightCodes(w, outputs, graph, numerics);
-}
+export const multipliesIntegers = (node: Node, graph: Graph, uses: Uses, numerics: Numerics): boolean =>
+  whyNotIntegers(node, graph, uses, numerics) === undefined;

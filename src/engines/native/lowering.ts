@@ -46,6 +46,8 @@ export interface Numerics {
   readonly ownWeightGradient: boolean;
   /** The other products are bfloat16 ones, and what is kept between fused steps takes 16 bits. */
   readonly bfloat16: boolean;
+  /** What would implement a step whose operands have these sizes in bytes. */
+  readonly implementation: (kernel: string, bytes: readonly number[], ints: readonly number[]) => string;
 }
 
 export interface Lowering {
@@ -193,7 +195,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
   const emit = (kernel: string, options: EmitOptions): void => {
     const { inputs = [], outputs = [], ints = [], floats = [], inPlace = [] } = options;
     const slots = (values: readonly (Value | undefined)[]): (Slot | undefined)[] => values.map((value) => value?.slot);
-    draft.steps.push({ kernel, inputs: slots(inputs), outputs: slots(outputs), ints, floats, inPlace });
+    draft.steps.push({ kernel, inputs: slots(inputs), outputs: slots(outputs), ints, floats, inPlace, node });
   };
   const emitPart = (kernel: string, options: PartOptions): void => {
     const slots = (values: readonly (Value | undefined)[] = []): (Slot | undefined)[] =>
@@ -205,7 +207,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
       kernel,
       ...{ streams: slots(streams), whole: slots(options.whole) },
       ...{ results: slots(results), ends: slots(options.ends) },
-      ...{ ints, floats },
+      ...{ ints, floats, node },
     };
     const count = sizeOf(fixed(measured.shape));
     const fused = { count, width, parts: [part], isLoad: loads.has(kernel), isLate: draft.late.has(node) };

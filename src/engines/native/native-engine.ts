@@ -10,6 +10,7 @@ import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
 import { lower, refuseUnsupported, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf } from "./memory.ts";
+import { createNumerics } from "./numerics.ts";
 import { givenSizes, openCounts, sizesToFix, specialise } from "./specialise.ts";
 import { createTurns, type Turns } from "./turns.ts";
 import { createVariables, isNativeVariables, type NativeVariables } from "./variables.ts";
@@ -50,7 +51,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   const counts = openCounts(graph);
   const open = sizesToFix(graph, counts);
   const compiled: Compiled = {
-    ...{ addon, graph, threads, counts, open, numerics: numericsOf(addon, precision) },
+    ...{ addon, graph, threads, counts, open, numerics: createNumerics(addon, precision, threads) },
     ...{ plans: new Map(), turns: createTurns(), isDisposed: false },
   };
   if (open.length === 0) planFor(compiled, new Map());
@@ -61,17 +62,6 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
       await compiled.turns.take(async () => compiled.plans.clear());
     },
   };
-}
-
-/** Below VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. */
-function numericsOf(addon: NativeAddon, precision: Precision): Numerics {
-  const { vnni, bfloat16, hasBfloat16 } = addon.information();
-  if (precision === "mixed" && !bfloat16)
-    throw new FrostbitError(
-      "BAD_OPTION",
-      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or DNNL_MAX_CPU_ISA forbids them. Use float32.",
-    );
-  return { integers: vnni ? 128 : 64, bfloat16: precision === "mixed", ownWeightGradient: hasBfloat16 };
 }
 
 /** The plan for these sizes, made where there is none yet. */

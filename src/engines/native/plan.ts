@@ -1,7 +1,7 @@
 // What a graph is lowered to: steps over slots of memory, with sizes that are numbers but for counts of rows.
 import { type DType, dtypes } from "../../ir/dtype.ts";
 import { assert } from "../../ir/errors.ts";
-import type { Dim } from "../../ir/graph.ts";
+import type { Dim, Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 
 /** Row-major, or with the channels (axis 1) innermost. */
@@ -45,6 +45,8 @@ export interface Step {
   readonly inPlace: readonly (readonly [number, number])[];
   /** Of a fused step: what it does to each chunk of its elements. */
   readonly fused?: Fused;
+  /** What it was lowered from; absent where it is of several nodes, or of none. */
+  readonly node?: Node;
 }
 
 export interface Fused {
@@ -67,6 +69,7 @@ export interface Part {
   readonly ends: readonly (Slot | undefined)[];
   readonly ints: readonly number[];
   readonly floats: readonly number[];
+  readonly node?: Node;
 }
 
 export interface Plan {

@@ -3,19 +3,12 @@ import type { Node } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
-import { givenWindow, type Window } from "../../../ops/window.ts";
+import { givenWindow } from "../../../ops/window.ts";
+import { type Geometry, geometryOf, isFast } from "../convolution-geometry.ts";
 import { multipliesIntegers } from "../integers.ts";
 import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
-import { fixed, list, type Value } from "../plan.ts";
+import { fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
-
-/** As native/src/steps/convolution.cpp reads it. */
-export function geometry(node: Node, window: Window, x: readonly number[], y: readonly number[]): readonly number[] {
-  const { kernel, strides, dilations, pads } = window;
-  const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
-  const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];
-  return [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)];
-}
 
 const Conv: NativeOp = {
   lower: (lowering) => {
@@ -26,10 +19,10 @@ const Conv: NativeOp = {
     const y = output(0, "channelsLast");
     if (!y) return;
     const window = convolutionWindow(node, x.shape, fixed(w.shape));
-    const ints = geometry(node, window, fixed(x.shape), fixed(y.shape));
-    const isNarrow = numerics.bfloat16 && isImage(x);
+    const geometry = geometryOf(node, window, fixed(x.shape), fixed(y.shape));
+    const isNarrow = numerics.bfloat16 && isImage(x) && isFast(numerics, "convolution:bfloat16", geometry);
     const kernel = isNarrow ? "convolution:bfloat16" : "convolution";
-    emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints });
+    emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints: geometry.ints });
   },
 };
 
@@ -41,7 +34,7 @@ function lowerIntegers(lowering: Lowering): void {
   if (!y || !x.codes) return;
   const { codes, scale } = weightCodes(lowering, 1);
   const window = convolutionWindow(node, x.shape, fixed(codes.shape));
-  const ints = geometry(node, window, fixed(x.shape), fixed(y.shape));
+  const { ints } = geometryOf(node, window, fixed(x.shape), fixed(y.shape));
   const sums = scratch("int32", y.shape, "channelsLast");
   emit("convolution:integer", { inputs: [x, codes, x.codes.zero], outputs: [sums], ints });
   const width = fixed(y.shape)[1];
@@ -56,8 +49,9 @@ const ConvGradientInput: NativeOp = {
     if (!dx) return;
     const dy = as(stored(0), "channelsLast");
     const window = convolutionWindow(node, dx.shape, fixed(w.shape));
-    const ints = geometry(node, window, fixed(dx.shape), fixed(dy.shape));
-    if (!numerics.bfloat16 || !isImage(dy))
+    const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
+    const { ints } = geometry;
+    if (!numerics.bfloat16 || !isImage(dy) || !isFast(numerics, "convolutionInputGradient:bfloat16", geometry))
       return emit("convolutionInputGradient", { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");
     emit("convolutionInputGradient:bfloat16", { inputs: [narrowed(dy), w], outputs: [narrow], ints });
@@ -71,11 +65,13 @@ const ConvGradientWeight: NativeOp = {
   accepts: (node, graph, open) => [0, 1].every((i) => isSettled(graph, node.inputs[i], open)),
   lower: (lowering) => {
     const { node, numerics, input, stored, narrowed, optional, output, emit, size, most } = lowering;
-    const isNarrow = numerics.bfloat16 && isImage(stored(0));
-    if (isNarrow && numerics.ownWeightGradient && groupOf(node) === 1) return lowerOwnWeightGradient(lowering);
+    const mayNarrow = numerics.bfloat16 && isImage(stored(0));
+    if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1) return lowerOwnWeightGradient(lowering);
+    const geometry = weightGradientGeometry(node, stored(1), stored(0));
+    const isNarrow = mayNarrow && isFast(numerics, "convolutionWeightGradient:bfloat16", geometry);
     const [dy, x] = [0, 1].map((i) => (isNarrow ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
     const rows = optional(2);
-    const ints = weightGradientGeometry(node, x, dy);
+    const { ints } = geometry;
     const type = isNarrow ? ":bfloat16" : "";
     const dw = output(0);
     if (!rows) return emit(`convolutionWeightGradient${type}`, { inputs: [dy, x], outputs: [dw], ints });
@@ -96,13 +92,13 @@ function lowerOwnWeightGradient(lowering: Lowering): void {
   const x = given.codes ? given : narrowed(given);
   const rows = optional(2);
   const count = rows?.shape[0] ?? dy.shape[1];
-  const ints = [...weightGradientGeometry(node, x, dy), x.codes ? 1 : 0, size(count), most(count)];
+  const ints = [...weightGradientGeometry(node, x, dy).ints, x.codes ? 1 : 0, size(count), most(count)];
   const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
   emit("weightGradientBfloat16", { inputs, outputs: [output(0)], ints });
 }
 
-const weightGradientGeometry = (node: Node, x: Value, dy: Value): readonly number[] =>
-  geometry(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
+const weightGradientGeometry = (node: Node, x: Value, dy: Value): Geometry =>
+  geometryOf(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
 
 /** An input as it is stored, channels last. */
 const imagesOf = ({ stored, as }: Lowering, i: number): Value => as(stored(i), "channelsLast");

@@ -2,7 +2,7 @@
 import { transposedConvolution } from "../../../ops/convolution-shape.ts";
 import type { NativeOp } from "../lowering.ts";
 import { fixed } from "../plan.ts";
-import { geometry } from "./convolution.ts";
+import { geometryOf } from "../convolution-geometry.ts";
 import { combine } from "./elementwise.ts";
 
 const ConvTranspose: NativeOp = {
@@ -15,7 +15,7 @@ const ConvTranspose: NativeOp = {
     if (!y) return;
     const { window } = transposedConvolution(node, x.shape, fixed(w.shape));
     const product = bias ? scratch("float32", y.shape, "channelsLast") : y;
-    const ints = geometry(node, window, fixed(y.shape), fixed(x.shape));
+    const { ints } = geometryOf(node, window, fixed(y.shape), fixed(x.shape));
     emit("convolutionInputGradient", { inputs: [x, w], outputs: [product], ints });
     if (!bias) return;
     const perChannel = { ...bias, shape: [...bias.shape, ...window.kernel.map(() => 1)] };

@@ -1,0 +1,41 @@
+// A convolution's numbers as native/src/steps/convolution.cpp reads them, and what would implement it.
+import type { Node } from "../../ir/graph.ts";
+import { sizeOf } from "../../ir/tensor.ts";
+import { groupOf } from "../../ops/convolution-shape.ts";
+import type { Window } from "../../ops/window.ts";
+import type { Numerics } from "./lowering.ts";
+import { list } from "./plan.ts";
+
+export interface Geometry {
+  readonly ints: readonly number[];
+  /** Elements of x, w and y, gradients in their places. */
+  readonly elements: { readonly x: number; readonly w: number; readonly y: number };
+}
+
+export function geometryOf(node: Node, window: Window, x: readonly number[], y: readonly number[]): Geometry {
+  const { kernel, strides, dilations, pads } = window;
+  const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
+  const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];
+  const w = (y[1] * x[1] * sizeOf(kernel)) / groupOf(node);
+  return {
+    ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
+    elements: { x: sizeOf(x), w, y: sizeOf(y) },
+  };
+}
+
+/** By kernel: the bytes of an element of each operand, the bias or zero point included. */
+const operands = {
+  "convolution:integer": ({ x, w, y }: Geometry["elements"]) => [x, w, 4, 4 * y],
+  "convolution:bfloat16": ({ x, w, y }: Geometry["elements"]) => [2 * x, 4 * w, 0, 4 * y],
+  "convolutionInputGradient:bfloat16": ({ x, w, y }: Geometry["elements"]) => [2 * y, 4 * w, 2 * x],
+  "convolutionWeightGradient:bfloat16": ({ x, w, y }: Geometry["elements"]) => [2 * y, 2 * x, 4 * w],
+} as const;
+
+/** oneDNN's plain loops, a hundred times slower than its kernels. */
+export const isReference = (implementation: string): boolean => implementation.startsWith("ref");
+
+/** Whether there is more than oneDNN's plain loops for it. */
+export function isFast(numerics: Numerics, kernel: keyof typeof operands, { ints, elements }: Geometry): boolean {
+  const isEmpty = Object.values(elements).includes(0);
+  return isEmpty || !isReference(numerics.implementation(kernel, operands[kernel](elements), ints));
+}

@@ -1,0 +1,37 @@
+// What the processor computes exactly or fast, as this machine's addon tells it.
+import { FrostbitError } from "../../ir/errors.ts";
+import type { Precision } from "../engine.ts";
+import type { NativeAddon } from "./addon.ts";
+import type { Numerics } from "./lowering.ts";
+
+/** Below VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. */
+export function createNumerics(addon: NativeAddon, precision: Precision, threads: number): Numerics {
+  const { vnni, bfloat16, hasBfloat16 } = addon.information();
+  if (precision === "mixed" && !bfloat16)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or DNNL_MAX_CPU_ISA forbids them. Use float32.",
+    );
+  return {
+    ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed", ownWeightGradient: hasBfloat16 },
+    implementation: createProbe(addon, threads),
+  };
+}
+
+/** Makes a program of the one step over memory that nobody touches; oneDNN keeps the primitive for the plan's own. */
+function createProbe(addon: NativeAddon, threads: number): Numerics["implementation"] {
+  const known = new Map<string, string>();
+  return (kernel, bytes, ints) => {
+    const key = [kernel, ...ints].join();
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const step = {
+      kernel,
+      places: Float64Array.from(bytes.flatMap((each) => (each === 0 ? [-1, 0, 0] : [0, 0, each]))),
+      ...{ ints: Float64Array.from(ints), floats: new Float64Array() },
+    };
+    const [name] = new addon.Program(threads, [new addon.Memory(Math.max(...bytes))], [step], 0).describe();
+    known.set(key, name);
+    return name;
+  };
+}
