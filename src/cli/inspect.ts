@@ -7,22 +7,38 @@ import {
   type QuantizedLayer,
   type Refusal,
 } from "../inspect/inspect-model.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
-import { createCommand } from "./command.ts";
+import { createCommand, type Values } from "./command.ts";
+import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
+import { addSchemaOptions } from "./options-from-schema.ts";
 import { formatCount, formatTable } from "./table.ts";
 
-export const inspectCommand = (): Command =>
-  createCommand(
+export function inspectCommand(): Command {
+  const command = createCommand(
     "inspect",
-    "Show a model's layers, sizes, operations and importance, and what can be quantized and trained.",
-    async ([path], _values, { print }) => {
+    "Show a model's layers, sizes, operations and importance, and what can be quantized and trained; or the native engine's plan of a training step.",
+    async ([path], values, { print }) => {
       const { graph, origin } = readModel(path);
+      if (values["plan"] === true) {
+        const plan = planOf(graph, values);
+        return print({ model: path, ...plan }, formatPlan(path, plan));
+      }
+      refuseWithoutPlan(values);
       const inspection = inspectModel(graph);
       print({ model: path, opset: origin.opset, ...inspection }, describe(path, origin.opset, inspection));
     },
   ).argument("<model>", "An ONNX file.");
+  return addSchemaOptions(command, planOptions);
+}
+
+function refuseWithoutPlan(values: Values): void {
+  const [flag] = givenPlanOptions(values);
+  if (flag === undefined) return;
+  throw new FrostbitError("BAD_OPTION", `${flag} belongs to --plan. Give --plan too, or leave it out.`);
+}
 
 function describe(path: string, opset: number, inspection: Inspection): string {
   const { inputs, outputs, parameters, sizeBytes, multiplyAdds } = inspection;

@@ -155,7 +155,11 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
   run.compiled = { key, step, executables, program, apply };
 }
 
-function stepOptionsOf({ options, teacher }: TrainingJob, plan: PlanShape, freezesStatistics: boolean): StepOptions {
+export function stepOptionsOf(
+  { options, teacher }: Pick<TrainingJob, "options" | "teacher">,
+  plan: PlanShape,
+  freezesStatistics: boolean,
+): StepOptions {
   const optimizer: Optimizer =
     options.optimizer === "sgd"
       ? { kind: "sgd", momentum: options.momentum, weightDecay: options.weightDecay }
@@ -265,7 +269,7 @@ async function finishStep(run: Run, loss: number): Promise<void> {
   if (!Number.isFinite(loss))
     throw new FrostbitError(
       "DIVERGED",
-      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${run.saved === undefined ? "" : `The last checkpoint is of step ${run.saved}. `}Try a lower --lr.`,
+      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${run.saved === undefined ? "" : `The last checkpoint is of step ${run.saved}. `}Try a lower --lr${context.precision === "mixed" ? ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504" : ""}.`,
     );
   run.losses.push(loss);
   run.step++;

@@ -9,6 +9,7 @@ import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "../support/close.ts";
+import { isNativeBuilt } from "../support/native.ts";
 import { createRandom } from "../support/random.ts";
 import { type CliResult, runCli } from "../support/run-cli.ts";
 import { tinyCifar10, tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
@@ -140,6 +141,35 @@ describe("inspect", () => {
     const { stdout } = await run("inspect", "residual.onnx");
     expect(stdout).toContain("block.conv1");
     expect(stdout).toContain("BatchNormalization");
+  });
+
+  test.skipIf(isNativeBuilt)("--plan says how to get the native engine", async () => {
+    const result = await run("inspect", "residual.onnx", "--plan");
+    expect([result.code, result.stderr]).toEqual([1, expect.stringMatching(/not installed: .* Install it: /)]);
+  });
+
+  test.skipIf(!isNativeBuilt)("--plan shows steps, what implements them, and what stays in floats", async () => {
+    const plan = (await run("inspect", "residual.onnx", "--plan", "--batch", "4", "--json")).json() as {
+      steps: { kernel: string; node?: string; implementation: string; operations: number; parts: unknown[] }[];
+      integerProducts: string[];
+      floatProducts: { op: string; reason: string }[];
+      totals: { operations: number };
+      variableBytes: number;
+    };
+    const named = plan.steps.filter(({ kernel }) => kernel.startsWith("convolution"));
+    expect(named.length).toBeGreaterThanOrEqual(plan.integerProducts.length);
+    expect(named.every(({ implementation }) => implementation !== "")).toBe(true);
+    expect(plan.steps.some(({ kernel, parts }) => kernel === "fused" && parts.length > 1)).toBe(true);
+    expect(plan.totals.operations).toBe(plan.steps.reduce((sum, { operations }) => sum + operations, 0));
+    expect(plan.variableBytes).toBeGreaterThan(0);
+    const forward = await run("inspect", "residual.onnx", "--plan", "--forward", "--batch", "4", "--method", "float");
+    expect(forward.stdout).toMatch(/in floats: its input has no quantizer/);
+    expect(forward.stdout).toMatch(/ variables 0 B\n/);
+  });
+
+  test("options of --plan are refused without it", async () => {
+    const result = await run("inspect", "residual.onnx", "--batch", "4");
+    expect([result.code, result.stderr]).toEqual([1, expect.stringContaining("--batch belongs to --plan")]);
   });
 });
 

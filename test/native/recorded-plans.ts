@@ -56,7 +56,7 @@ export function createRecorder(plans: RecordedPlan[], addon: NativeAddon): Nativ
     }
     abort(): void {}
     describe(): readonly string[] {
-      return [];
+      return this.#given[2].map(({ kernel }) => kernel);
     }
     times(): readonly number[] {
       return [];

@@ -52,7 +52,7 @@ export function refuseUnsupported(graph: Graph): void {
 }
 
 /** Nodes that serve the updates alone. */
-function lateNodes(graph: Graph): ReadonlySet<Node> {
+export function lateNodes(graph: Graph): ReadonlySet<Node> {
   const early = new Set(graph.outputs);
   const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
   const updates = new Set(graph.updates.values());

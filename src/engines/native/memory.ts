@@ -10,6 +10,7 @@ export interface Assembled {
   readonly arena: Arena;
   readonly arenaMemory: NativeMemory;
   readonly constants: ReadonlyMap<Tensor, number>;
+  readonly constantBytes: number;
   readonly constantMemory: NativeMemory;
 }
 
@@ -40,7 +41,7 @@ export function assemble(addon: NativeAddon, plan: Plan): Assembled {
   const { constants, bytes } = layConstants(plan);
   const constantMemory = new addon.Memory(bytes);
   for (const [value, offset] of constants) constantMemory.write(offset, value.data);
-  return { plan, arena, arenaMemory: new addon.Memory(arena.bytes), constants, constantMemory };
+  return { plan, arena, arenaMemory: new addon.Memory(arena.bytes), constants, constantBytes: bytes, constantMemory };
 }
 
 /** Where a slot lies. */

@@ -1,8 +1,8 @@
 // ConvTranspose: the input gradient of a convolution, and a bias.
 import { transposedConvolution } from "../../../ops/convolution-shape.ts";
+import { geometryOf } from "../convolution-geometry.ts";
 import type { NativeOp } from "../lowering.ts";
 import { fixed } from "../plan.ts";
-import { geometryOf } from "../convolution-geometry.ts";
 import { combine } from "./elementwise.ts";
 
 const ConvTranspose: NativeOp = {

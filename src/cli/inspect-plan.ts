@@ -1,0 +1,99 @@
+// frostbit inspect --plan: what the native engine would do in a training step.
+import { z } from "zod";
+import { precisions } from "../engines/engine.ts";
+import { describePlan, type PlanDescription, type PlannedStep } from "../engines/native/describe-plan.ts";
+import { createNativeEngine } from "../engines/native/native-engine.ts";
+import type { Graph } from "../ir/graph.ts";
+import { runSchema } from "../quantize/options.ts";
+import { plannedGraph } from "../quantize/planned-graph.ts";
+import { withTarget } from "../quantize/targets.ts";
+import { formatBytes } from "../report/format-bytes.ts";
+import type { Values } from "./command.ts";
+import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { threadsOption } from "./shared-options.ts";
+import { formatCount, formatTable } from "./table.ts";
+
+/** Those of `quantize` that decide what a step consists of. */
+const stepOptions = z.object(runSchema.shape).pick({
+  ...{ method: true, weights: true, activations: true, symmetricActivations: true, placement: true, layers: true },
+  ...{ mode: true, updateRatio: true, optimizer: true, qparamTraining: true, batch: true, accumulate: true },
+  ...{ loss: true, outputs: true },
+});
+
+export const planOptions = z.object({
+  plan: z.boolean().default(false).describe("Show the native engine's plan of a training step instead."),
+  forward: z.boolean().default(false).describe("With --plan: of the forward pass alone."),
+  precision: z
+    .enum(precisions)
+    .optional()
+    .describe("With --plan: by default mixed where the processor has it, of a forward pass float32."),
+  ...threadsOption.shape,
+  ...stepOptions.shape,
+  method: stepOptions.shape.method.removeDefault().default("qat").describe("With --plan: whose step, as `quantize`."),
+});
+
+export interface PlanResult extends PlanDescription {
+  readonly method: string;
+  readonly part: "step" | "forward";
+  readonly totals: {
+    readonly steps: number;
+    readonly bytesRead: number;
+    readonly bytesWritten: number;
+    readonly operations: number;
+  };
+}
+
+export function planOf(model: Graph, values: Values): PlanResult {
+  const { forward, method, precision, threads } = parseSchemaOptions(planOptions, values);
+  const part = forward || method === "ptq" ? "forward" : "step";
+  const fastest = createNativeEngine().precisions.at(-1);
+  const options = parseSchemaOptions(runSchema, withTarget({ ...values, method }));
+  const description = describePlan(plannedGraph(model, options, part), {
+    // What is measured is float32, whatever trains it.
+    precision: precision ?? (part === "step" ? fastest : undefined) ?? "float32",
+    ...(threads === undefined ? {} : { threads }),
+  });
+  const total = (key: "bytesRead" | "bytesWritten" | "operations"): number =>
+    description.steps.reduce((sum, step) => sum + step[key], 0);
+  const totals = {
+    steps: description.steps.length,
+    bytesRead: total("bytesRead"),
+    bytesWritten: total("bytesWritten"),
+    operations: total("operations"),
+  };
+  return { method, part, ...description, totals };
+}
+
+export function formatPlan(path: string, plan: PlanResult): string {
+  const { precision, threads, part, method, totals, steps, integerProducts, floatProducts } = plan;
+  const what = part === "step" ? `a training step of ${method}` : "a forward pass";
+  const slow = steps.filter(({ isSlow }) => isSlow).length;
+  const rows = steps.flatMap(stepRows);
+  const header = ["", "step", "implemented by", "of", "read", "written", "operations"];
+  return [
+    `${path}: ${what} on the native engine, ${precision}, ${threads} threads`,
+    "",
+    formatTable(header, rows, ["right", "left", "left", "left", "right", "right", "right"]),
+    "",
+    `${totals.steps} steps, ${formatCount(totals.operations)} operations, ${formatBytes(totals.bytesRead)} read, ${formatBytes(totals.bytesWritten)} written`,
+    `intermediate values ${formatBytes(plan.arenaBytes)}, constants ${formatBytes(plan.constantBytes)}, variables ${formatBytes(plan.variableBytes)}`,
+    ...(slow === 0 ? [] : [`${slow} steps have no fast kernel; they are marked with "slow".`]),
+    `${integerProducts.length} of ${integerProducts.length + floatProducts.length} forward products in integers`,
+    ...floatProducts.map(({ op, node, reason }) => `  ${op} "${node}" in floats: ${reason}`),
+  ].join("\n");
+}
+
+function stepRows(step: PlannedStep, i: number): readonly (readonly string[])[] {
+  const { kernel, node = "", parts, implementation, isSlow, bytesRead, bytesWritten, operations } = step;
+  const first = [
+    ...[String(i), kernel, isSlow ? `${implementation} (slow)` : implementation, node],
+    ...[formatBytes(bytesRead), formatBytes(bytesWritten), formatCount(operations)],
+  ];
+  return [first, ...parts.map((part) => ["", `  ${part.kernel}`, "", part.node ?? "", "", "", ""])];
+}
+
+/** What was typed of the options that only --plan has. */
+export const givenPlanOptions = (values: Values): readonly string[] =>
+  Object.keys(planOptions.shape)
+    .filter((name) => name !== "plan" && values[name] !== undefined)
+    .map(flagOf);

@@ -1,0 +1,150 @@
+// What a graph's plan consists of and what implements it, for people.
+import { availableParallelism } from "node:os";
+import type { Dim, Graph, Node } from "../../ir/graph.ts";
+import { sizeOf } from "../../ir/tensor.ts";
+import { opDefinition } from "../../ops/index.ts";
+import type { Precision } from "../engine.ts";
+import { loadAddon, type NativeMemory } from "./addon.ts";
+import { isReference } from "./convolution-geometry.ts";
+import { whyNotIntegers } from "./integers.ts";
+import { lateNodes, lower, refuseUnsupported } from "./lower.ts";
+import { usesOf } from "./lowering.ts";
+import { assemble, bindProgram } from "./memory.ts";
+import { createNumerics } from "./numerics.ts";
+import { bytesOf, type Part, type Slot, type Step } from "./plan.ts";
+import { openCounts, specialise } from "./specialise.ts";
+
+export interface PlannedPart {
+  readonly kernel: string;
+  /** Absent where it only converts what is stored. */
+  readonly node?: string;
+}
+
+export interface PlannedStep {
+  readonly kernel: string;
+  /** The node that it computes; absent where it is of several or only copies. */
+  readonly node?: string;
+  /** What a fused step does to each chunk of its elements; empty for other steps. */
+  readonly parts: readonly PlannedPart[];
+  /** What implements it; "" where that is the one kernel of its name. */
+  readonly implementation: string;
+  /** Whether it is one of oneDNN's plain loops, or a convolution by matrix products. */
+  readonly isSlow: boolean;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Multiply-adds of products; elements, once per part, of all else. Rows that are chosen at the run count as all. */
+  readonly operations: number;
+}
+
+/** A convolution or matrix product of the forward pass that a plan computes in floats. */
+export interface FloatProduct {
+  readonly node: string;
+  readonly op: string;
+  readonly reason: string;
+}
+
+export interface PlanDescription {
+  readonly precision: Precision;
+  readonly threads: number;
+  readonly steps: readonly PlannedStep[];
+  /** Nodes of the forward pass. */
+  readonly integerProducts: readonly string[];
+  readonly floatProducts: readonly FloatProduct[];
+  /** All intermediate values, which share bytes where they do not live at once. */
+  readonly arenaBytes: number;
+  readonly constantBytes: number;
+  readonly variableBytes: number;
+}
+
+export interface DescribeOptions {
+  /** By default as many as there are cores. */
+  readonly threads?: number;
+  readonly precision?: Precision;
+}
+
+/**
+ * The plan that the native engine makes of a graph whose sizes are numbers, but for counts of rows.
+ * Throws ENGINE where the engine is not built, UNSUPPORTED_OP where it does not run the graph, BAD_OPTION where the
+ * processor does not have the precision.
+ */
+export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanDescription {
+  const { threads = availableParallelism(), precision = "float32" } = options;
+  const addon = loadAddon();
+  const numerics = createNumerics(addon, precision, threads);
+  refuseUnsupported(graph);
+  const counts = openCounts(graph);
+  const specialised = specialise(graph, new Map(), counts);
+  refuseUnsupported(specialised);
+  const plan = lower(specialised, counts, numerics);
+  const assembled = assemble(addon, plan);
+  const variables = new Map<string, NativeMemory>();
+  let variableBytes = 0;
+  for (const name of graph.variables) {
+    const type = graph.values.get(name);
+    const bytes = type ? bytesOf(type.dtype) * sizeOf(numbersIn(type.shape, counts)) : 0;
+    variables.set(name, new addon.Memory(bytes));
+    variableBytes += bytes;
+  }
+  const implementations = bindProgram(addon, assembled, threads, variables).program.describe();
+  const uses = usesOf(specialised);
+  const late = lateNodes(specialised);
+  const products = specialised.nodes
+    .filter((node) => productOps.has(node.op) && !late.has(node))
+    .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, specialised, uses, numerics) }));
+  return {
+    ...{ precision, threads },
+    steps: plan.steps.map((step, i) => describeStep(step, implementations[i], specialised, counts)),
+    integerProducts: products.flatMap(({ node, reason }) => (reason === undefined ? [node] : [])),
+    floatProducts: products.flatMap(({ node, op, reason }) => (reason === undefined ? [] : [{ node, op, reason }])),
+    ...{ arenaBytes: assembled.arena.bytes, constantBytes: assembled.constantBytes, variableBytes },
+  };
+}
+
+const productOps: ReadonlySet<string> = new Set(["Conv", "Gemm", "MatMul"]);
+
+/** Steps that do all of their node's multiply-adds. */
+const productKernel = /^(convolution|weightGradient|product|matrix)/;
+
+const numbersIn = (shape: readonly Dim[], counts: ReadonlyMap<string, number>): readonly number[] =>
+  shape.map((size) => (typeof size === "number" ? size : (counts.get(size) ?? 1)));
+
+function describeStep(
+  step: Step,
+  implementation: string,
+  graph: Graph,
+  counts: ReadonlyMap<string, number>,
+): PlannedStep {
+  const { kernel, node, fused, inputs, outputs } = step;
+  const isConvolution = kernel.startsWith("convolution");
+  return {
+    kernel,
+    ...(node ? { node: node.name } : {}),
+    parts: fused?.parts.map(describePart) ?? [],
+    implementation,
+    isSlow: isReference(implementation) || (isConvolution && implementation.includes("gemm")),
+    bytesRead: bytesIn(inputs),
+    bytesWritten: bytesIn(outputs),
+    operations: node && productKernel.test(kernel) ? multiplyAdds(node, graph, counts) : elementsOf(step),
+  };
+}
+
+const describePart = ({ kernel, node }: Part): PlannedPart => ({ kernel, ...(node ? { node: node.name } : {}) });
+
+const bytesIn = (slots: readonly (Slot | undefined)[]): number =>
+  slots.reduce((sum, slot) => sum + (slot?.bytes ?? 0), 0);
+
+/** Four bytes each. */
+function elementsOf({ fused, inputs, outputs }: Step): number {
+  if (fused) return fused.count * fused.parts.length;
+  return Math.max(0, ...[...inputs, ...outputs].map((slot) => (slot?.bytes ?? 0) / 4));
+}
+
+function multiplyAdds(node: Node, graph: Graph, counts: ReadonlyMap<string, number>): number {
+  const shapesOf = (names: readonly string[]): (readonly number[] | undefined)[] =>
+    names.map((name) => {
+      const type = graph.values.get(name);
+      return type && numbersIn(type.shape, counts);
+    });
+  const outputs = shapesOf(node.outputs).map((shape) => shape ?? []);
+  return opDefinition(node.op)?.cost(shapesOf(node.inputs), outputs, node).multiplyAdds ?? 0;
+}
