@@ -30,6 +30,34 @@ class BinaryPart : public Part {
   Stream<float> a_, b_, y_;
 };
 
+/** One operand is a row that every row of the stream meets. */
+class BinaryRowPart : public Part {
+ public:
+  BinaryRowPart(Arguments& arguments, const PartContext& context) : kernels_(context.kernels), width_(context.width) {
+    const int64_t op = arguments.size(), repeat = arguments.size();
+    if (op >= static_cast<int64_t>(Binary::Count) || repeat < 1 || repeat > 2) arguments.fail("has an unknown operation");
+    op_ = static_cast<Binary>(op), is_right_ = repeat == 1;
+    x_ = arguments.stream<float>(context.count);
+    row_ = arguments.place<float>(width_);
+    y_ = arguments.stream<float>(context.count);
+  }
+
+  void run(const Chunk& chunk) override {
+    const float* x = chunk.at(x_);
+    float* y = chunk.at(y_);
+    for (int64_t i = 0; i < chunk.count; i += width_)
+      kernels_->binary(op_, Repeat::None, is_right_ ? x + i : row_, is_right_ ? row_ : x + i, y + i, width_);
+  }
+
+ private:
+  const Kernels* kernels_;
+  int64_t width_;
+  Binary op_;
+  bool is_right_;
+  float* row_;
+  Stream<float> x_, y_;
+};
+
 class UnaryPart : public Part {
  public:
   UnaryPart(Arguments& arguments, const PartContext& context)
@@ -76,7 +104,7 @@ class ClipPart : public Part {
 }  // namespace
 
 PartMakers elementwise_parts() {
-  return {{"binary", make_part<BinaryPart>}, {"unary", make_part<UnaryPart>}, {"clip", make_part<ClipPart>}};
+  return {{"binary", make_part<BinaryPart>}, {"binaryRow", make_part<BinaryRowPart>}, {"unary", make_part<UnaryPart>}, {"clip", make_part<ClipPart>}};
 }
 
 }  // namespace frostbit

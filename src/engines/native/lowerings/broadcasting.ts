@@ -39,3 +39,15 @@ export function broadcastNest(operands: readonly Value[], y: Value): readonly nu
   const nest = collapsed({ sizes: order.map((axis) => shape[axis]), strides });
   return [...list(nest.sizes), ...nest.strides.flatMap(list)];
 }
+
+/** How many elements a value has that y's memory repeats row after row; `undefined` where it does not. */
+export function rowWidth(value: Value, y: Value): number | undefined {
+  const shape = fixed(y.shape);
+  const all = broadcastStrides(value, shape.length);
+  const order = memoryOrder(shape.length, y.layout);
+  const { sizes, strides } = collapsed({
+    sizes: order.map((axis) => shape[axis]),
+    strides: [order.map((axis) => all[axis])],
+  });
+  return sizes.length === 2 && strides[0][0] === 0 && strides[0][1] === 1 ? sizes[1] : undefined;
+}
