@@ -90,6 +90,8 @@ function findGroup(
   const at = Math.max(-1, ...streams.map((slot) => order.get(slot) ?? -1));
   const candidate = units[at];
   if (!candidate || !isGroup(candidate) || candidate.count !== fused.count) return undefined;
+  // What only gradients want is computed when they are: done early it would be kept all the time between.
+  if (candidate.isLate !== fused.isLate) return undefined;
   if (candidate.width !== fused.width && candidate.width !== 1 && fused.width !== 1) return undefined;
   const made = new Set(resultsOf(candidate));
   const isBefore = (slot: Slot): boolean => (order.get(slot) ?? -1) < at;
