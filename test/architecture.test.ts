@@ -50,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 /** These put the others together and may import anything. */
 const entries = ["node", "cli", "browser", "quantize", "index.ts"];
 
-const mayUseNode = /^src\/(node|cli|engines\/(onnxruntime|native))\//;
+const mayUseNode = /^src\/(node|cli|engines\/native)\//;
 
 const files = readdirSync(source, { recursive: true, encoding: "utf8" })
   .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts"))
@@ -90,7 +90,7 @@ describe("architecture", () => {
     expect(wrong).toEqual([]);
   });
 
-  test("node:* is imported only by node, cli and the onnxruntime and native engines", () => {
+  test("node:* is imported only by node, cli and the native engine", () => {
     const wrong = files.filter(
       (file) => !mayUseNode.test(file) && importsOf(file).some((path) => path.startsWith("node:")),
     );

@@ -3,8 +3,8 @@ import type { Graph } from "../../ir/graph.ts";
 import { tensorOf } from "../../ir/tensor.ts";
 import { encodeGraph } from "./encode-graph.ts";
 import { blockedDomain } from "./lowering.ts";
+import { openSession } from "./open-session.ts";
 import type { OrtModule } from "./ort-module.ts";
-import { createSession } from "./session.ts";
 
 const detected = new WeakMap<OrtModule, Promise<number>>();
 
@@ -47,10 +47,10 @@ async function reorderRamp(ort: OrtModule): Promise<number> {
 async function runOrNothing(
   ort: OrtModule,
   bytes: Uint8Array,
-  inputs: Parameters<Awaited<ReturnType<typeof createSession>>["run"]>[0],
+  inputs: Parameters<Awaited<ReturnType<typeof openSession>>["run"]>[0],
 ): Promise<number[] | undefined> {
   try {
-    const session = await createSession(bytes, { threads: 1 }, ort);
+    const session = await openSession(ort, bytes, { threads: 1 });
     const y = (await session.run(inputs)).get("y");
     await session.dispose();
     return y && Array.from(y.data, Number);
