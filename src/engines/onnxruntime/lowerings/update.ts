@@ -35,11 +35,12 @@ function rowsOf({ node, emit, input, has, type }: LoweringContext, rowsInput: nu
   if (!has(rowsInput)) return { take: (i) => input(i), put: (_, rows) => rows, spread: (value) => value };
   const rows = input(rowsInput);
   const weightAxis = numberAttribute(node, "axis", 0);
-  const rank = type(0).shape.length;
+  const others = otherAxes(type(0).shape.length, weightAxis);
   return {
     take: (i, axis = weightAxis) => emit.node("Gather", [input(i), rows], { axis }),
     put: (i, values, axis = weightAxis) => scatterRows(emit, input(i), rows, values, axis, type(i).shape.length),
-    spread: (perRow) => emit.node("Unsqueeze", [perRow, emit.ints(otherAxes(rank, weightAxis))]),
+    // ONNX Runtime's WebGPU kernel refuses an empty list of axes.
+    spread: (perRow) => (others.length === 0 ? perRow : emit.node("Unsqueeze", [perRow, emit.ints(others)])),
   };
 }
 
