@@ -6,6 +6,8 @@ export interface Progress {
   /** Samples done and to do in this phase. */
   readonly done: number;
   readonly total: number;
+  /** Of the training step just done. */
+  readonly loss?: number;
   /** Loss or accuracy so far, where the phase has one. */
   readonly note?: string;
 }

@@ -283,6 +283,7 @@ async function finishStep(run: Run, loss: number): Promise<void> {
     phase: "train",
     done: run.step * job.options.batch,
     total: job.steps * job.options.batch,
+    loss,
     note: `loss ${recentLoss(run.losses).toFixed(4)}`,
   });
   const stopped = context.signal?.aborted === true;
