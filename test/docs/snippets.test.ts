@@ -54,6 +54,14 @@ describe("runnable snippets", () => {
     }, 600_000);
   }
 
+  test("the code of the guide to browsers is the example's", () => {
+    const guide = readFileSync(join(root, "docs/guide/in-the-browser.md"), "utf8");
+    const blocks = [...guide.matchAll(/^```js\n(.*?)^```/gms)].map(([, code]) => code.trimEnd());
+    const example = readFileSync(join(root, "examples/browser/worker.js"), "utf8");
+    expect(blocks.length).toBeGreaterThan(0);
+    for (const code of blocks) expect(example).toContain(code);
+  });
+
   test("the guide's code is the library example's", () => {
     const [guide] = snippetsOf("docs/guide/quantize-a-cnn.md");
     const example = readFileSync(join(root, "examples/library/quantize.js"), "utf8");

@@ -40,10 +40,31 @@ test("the library exports these names", async () => {
   ]);
 });
 
+test("frostbit/browser exports these names", async () => {
+  const names = await evaluate(`console.log(JSON.stringify(Object.keys(await import("frostbit/browser"))))`);
+  expect(names).toEqual([
+    "FrostbitError",
+    "evaluateGraph",
+    "evaluateModel",
+    "inspectModel",
+    "memoryDataset",
+    "parseDatasetModule",
+    "quantizeModel",
+    "readOnnx",
+    "resolvePreprocess",
+    "runOptions",
+    "runtimeOf",
+    "tensor",
+    "tensorOf",
+    "writeOnnx",
+  ]);
+});
+
 test("importing the library does not load ONNX Runtime", async () => {
   const loaded = `process.report.getReport().sharedObjects.filter((file) => file.includes("onnxruntime"))`;
   const [before, after] = (await evaluate(`
     await import("frostbit");
+    await import("frostbit/browser");
     const before = ${loaded};
     await import("onnxruntime-node");
     console.log(JSON.stringify([before, ${loaded}]));
