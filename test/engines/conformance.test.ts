@@ -1,5 +1,7 @@
 // Every operator on every engine, against the reference engine in float64.
+import * as web from "onnxruntime-web";
 import { describe, expect, test } from "vitest";
+import { runtimeOf } from "../../src/browser/runtime.ts";
 import type { Engine } from "../../src/engines/engine.ts";
 import { nativeOps } from "../../src/engines/native/lowerings/index.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
@@ -45,7 +47,7 @@ const widened = new Map<string, CloseOptions["widen"]>([
   ...["Conv", "ConvGradientInput", "ConvGradientWeight"].map(
     (op) => [op, { factor: 4, because: "sums hundreds of float32 products" }] as const,
   ),
-  ["FakeQuantizeGradient", { factor: 100, because: "dscale is a difference of two sums of thousands of products" }],
+  ["FakeQuantizeGradient", { factor: 200, because: "dscale is a difference of two sums of thousands of products" }],
   ["ReduceSum", { factor: 8, because: "some runtimes add thousands of float32 one after the other" }],
   ["BatchNormalizationTraining", { factor: 8, because: "the variance is a difference of float32 means" }],
   ["BatchNormalizationTrainingGradient", { factor: 8, because: "dgamma is a difference of float32 sums" }],
@@ -82,6 +84,14 @@ function testEngine(name: string, run: Run, skip: Skip = () => undefined): void 
 testEngine("the reference engine in float32", reference);
 testEngine("the onnxruntime engine", runOn(createOnnxRuntimeEngine()));
 testEngine("the onnxruntime engine without blocks", runWithoutBlocks);
+
+const whyNotOnWebAssembly: Skip = ({ op, inputs, attributes }) =>
+  op === "Einsum" && attributes?.["equation"] === "bij,bjk->bik" && inputs[0]?.shape[0] === 1
+    ? "onnxruntime-web 1.30 takes the size of a repeated letter from its first operand, though 1 repeats"
+    : undefined;
+
+web.env.wasm.numThreads = 1;
+testEngine("the onnxruntime engine on WebAssembly", runOn(runtimeOf(web).engine), whyNotOnWebAssembly);
 
 const native = createNativeEngine();
 const isRefused = ({ graph }: Case): boolean => graph.nodes.some((node) => !native.supports(node, graph));
