@@ -1,6 +1,6 @@
 // The addon, loaded when it is first used.
 import type { TypedArray } from "../../ir/dtype.ts";
-import { type FoundAddon, requireAddon } from "./find-addon.ts";
+import { type FoundAddon, refusedPlan, requireAddon } from "./find-addon.ts";
 
 /** Bytes that live outside JavaScript; plans refer to them. */
 export interface NativeMemory {
@@ -62,6 +62,11 @@ const load = (): NonNullable<typeof loaded> => {
 };
 
 export const loadAddon = (): NativeAddon => load().addon;
+
+/** Throws what an error of the addon's means while a plan was made. */
+export function refuse(cause: unknown): never {
+  throw refusedPlan(load().found, cause);
+}
 
 /** Whether the addon was found and loads. */
 export function isNativeBuilt(): boolean {

@@ -1,5 +1,5 @@
 // Where the addon lies: what this clone built, else the optional package that brings it ready-made.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, platform } from "node:os";
 import { dirname, join } from "node:path";
@@ -76,4 +76,26 @@ export function requireAddon(): { readonly addon: unknown; readonly found: Found
       { cause },
     );
   }
+}
+
+/** Whether the addon was built here, from sources that have changed since. */
+function isOlderThanSources({ path, origin }: FoundAddon): boolean {
+  const sources = join(ownFolder(), "native", "src");
+  if (origin !== "built here" || !existsSync(sources)) return false;
+  const builtAt = statSync(path).mtimeMs;
+  return readdirSync(sources, { recursive: true, encoding: "utf8" }).some(
+    (file) => statSync(join(sources, file)).mtimeMs > builtAt,
+  );
+}
+
+/** What a refused plan means: the addon is of another version than what planned, or the fault is ours. */
+export function refusedPlan(found: FoundAddon, cause: unknown): Error {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  if (!reason.startsWith("there is no kernel") && !isOlderThanSources(found))
+    return cause instanceof Error ? cause : new Error(reason);
+  return new FrostbitError(
+    "ENGINE",
+    `The native engine's addon ${found.path} was built from another version of its sources: ${reason}. Build or install it again: ${howToInstall()}`,
+    { cause },
+  );
 }

@@ -1,7 +1,7 @@
 // A plan's memory in the addon, and the program that runs over it.
 import { assert } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import type { NativeAddon, NativeMemory, NativeProgram, NativeStep } from "./addon.ts";
+import { type NativeAddon, type NativeMemory, type NativeProgram, type NativeStep, refuse } from "./addon.ts";
 import { type Arena, placeSlots } from "./place.ts";
 import type { Part, Plan, Slot } from "./plan.ts";
 
@@ -89,6 +89,9 @@ export function bindProgram(
       ...(fused ? { parts: fused.parts.map(part) } : {}),
     }),
   );
-  const program = new addon.Program(threads, all, steps, plan.firstCommit);
-  return { program, memories };
+  try {
+    return { program: new addon.Program(threads, all, steps, plan.firstCommit), memories };
+  } catch (cause) {
+    return refuse(cause);
+  }
 }
