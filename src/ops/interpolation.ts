@@ -153,6 +153,8 @@ export interface ResizeArguments {
 const nonEmpty = (list: readonly number[] | undefined): readonly number[] | undefined =>
   list && list.length > 0 ? list : undefined;
 
+const maxSize = 2 ** 31;
+
 /** The axes that change, each with its size and scale. */
 export function resizePlan(node: Node, shape: readonly number[], given: ResizeArguments): readonly ResizeAxis[] {
   const axes = resizedAxes(node, shape.length);
@@ -166,6 +168,12 @@ export function resizePlan(node: Node, shape: readonly number[], given: ResizeAr
       `${describeNode(node)}: expected scales or sizes, one for each of ${axes.length} axes.`,
     );
   const plan = axes.map((axis, i): ResizeAxis => {
+    const asked = (scales ?? sizes)?.[i] ?? Number.NaN;
+    if (!(asked >= 0 && asked * (scales ? shape[axis] : 1) <= maxSize))
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `${describeNode(node)}: axis ${axis} of size ${shape[axis]} has the ${scales ? "scale" : "new size"} ${asked}; expected a number from 0, and a size of 2^31 at most.`,
+      );
     const inputSize = shape[axis];
     const scale = scales ? scales[i] : (sizes as readonly number[])[i] / inputSize;
     const outputSize = scales ? Math.floor(inputSize * scale + 1e-9) : (sizes as readonly number[])[i];

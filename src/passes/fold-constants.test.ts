@@ -56,4 +56,16 @@ describe("foldConstants", () => {
     const folded = foldConstants(build.graph([build.node("Add", [x, large]), small]));
     expect(folded.nodes.map(({ op }) => op)).toEqual(["ConstantOfShape", "ConstantOfShape", "Add"]);
   });
+
+  test("leaves what is large beside the graph's constants to the run", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [1] });
+    const large = build.node("ConstantOfShape", [build.ints([3000, 3000])], {}, "large");
+    const slow = build.node("ConstantOfShape", [build.ints([800, 800])], {}, "slow");
+    const product = build.node("MatMul", [slow, slow], {}, "product");
+    const sum = build.node("ReduceMax", [large, build.ints([0, 1])], { keepdims: 0 });
+    const folded = foldConstants(build.graph([build.node("Add", [build.node("Add", [x, sum]), product], {}, "y")]));
+    expect([...folded.constants.keys()]).toContain("slow");
+    expect(folded.nodes.map(({ outputs }) => outputs[0])).toEqual(expect.arrayContaining(["large", "product"]));
+  });
 });

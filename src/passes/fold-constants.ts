@@ -5,11 +5,25 @@ import { packedBytes } from "../ir/dtype.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { isStatic } from "../ops/dims.ts";
-import { isOpType } from "../ops/index.ts";
+import { isOpType, opDefinition } from "../ops/index.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";
 
-/** Larger results are left to the run: they would only make the file larger. */
-const maxBytes = 64 * 1024 * 1024;
+/** What one pass may still compute: a small file may describe much. */
+interface Budget {
+  bytes: number;
+  /** Multiply-adds, or elements. */
+  work: number;
+}
+
+/** Much for what exporters leave to compute, in a moment and in memory of the order of the file's. */
+function budgetOf(graph: Graph): Budget {
+  let [bytes, elements] = [0, 0];
+  for (const { dtype, data } of graph.constants.values()) {
+    bytes += packedBytes(dtype, data.length);
+    elements += data.length;
+  }
+  return { bytes: Math.max(16 * 1024 * 1024, 2 * bytes), work: 3e7 + 16 * elements };
+}
 
 /** A value whose contents inference knows as numbers. */
 export function knownContents(graph: Graph, value: string): Tensor | undefined {
@@ -19,10 +33,31 @@ export function knownContents(graph: Graph, value: string): Tensor | undefined {
   return tensorOf(type.dtype, type.shape, type.elements);
 }
 
-const isSmall = (graph: Graph, value: string): boolean => {
-  const type = graph.values.get(value);
-  return type !== undefined && isStatic(type.shape) && packedBytes(type.dtype, sizeOf(type.shape)) <= maxBytes;
-};
+/** Takes from the budget what the outputs' memory and the node's work are; what is beyond it is left to the run. */
+function afford(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[], budget: Budget): boolean {
+  let [bytes, elements] = [0, 0];
+  const shapes: (readonly number[])[] = [];
+  for (const output of node.outputs) {
+    const type = output === "" ? undefined : graph.values.get(output);
+    if (output !== "" && (type === undefined || !isStatic(type.shape))) return false;
+    const shape = type && isStatic(type.shape) ? type.shape : [];
+    shapes.push(shape);
+    if (!type) continue;
+    bytes += packedBytes(type.dtype, sizeOf(shape));
+    elements += sizeOf(shape);
+  }
+  for (const input of inputs) elements += input?.data.length ?? 0;
+  const cost = opDefinition(node.op)?.cost(
+    inputs.map((input) => input?.shape),
+    shapes,
+    node,
+  );
+  const work = Math.max(elements, cost?.multiplyAdds ?? 0);
+  if (!(bytes <= budget.bytes && work <= budget.work)) return false;
+  budget.bytes -= bytes;
+  budget.work -= work;
+  return true;
+}
 
 /** They say how a constant is stored, which folding would lose. */
 const quantizers: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLinear", "FakeQuantize"]);
@@ -34,24 +69,24 @@ function evaluate(
   graph: Graph,
   node: Node,
   constants: ReadonlyMap<string, Tensor>,
+  budget: Budget,
 ): readonly (Tensor | undefined)[] | undefined {
   const inputs = node.inputs.map((input) => constants.get(input));
   const isConstant = node.inputs.every((input) => input === "" || constants.has(input));
   const isHalfPrecision =
     inputs.some((input) => input && isHalf(input)) || /^b?float16$/.test(String(node.attributes["to"]));
-  const outputs = node.outputs.filter((output) => output !== "");
   if (!isConstant || isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
-  if (!outputs.every((output) => isSmall(graph, output))) return undefined;
+  if (!afford(graph, node, inputs, budget)) return undefined;
   return kernels[node.op](inputs, node);
 }
 
 /** A graph output stays a node's output, as files and engines expect. */
-function fold(graph: Graph, node: Node, constants: Map<string, Tensor>): boolean {
+function fold(graph: Graph, node: Node, constants: Map<string, Tensor>, budget: Budget): boolean {
   const outputs = node.outputs.filter((output) => output !== "");
   const known = outputs.map((output) => knownContents(graph, output));
   const results = known.every((value) => value !== undefined)
     ? known
-    : evaluate(graph, node, constants)?.filter((_, i) => node.outputs[i] !== "");
+    : evaluate(graph, node, constants, budget)?.filter((_, i) => node.outputs[i] !== "");
   if (!results) return false;
   outputs.forEach((output, i) => {
     const result = results[i];
@@ -64,10 +99,11 @@ function fold(graph: Graph, node: Node, constants: Map<string, Tensor>): boolean
 export function foldConstants(graph: Graph): Graph {
   const constants = new Map(graph.constants);
   const named = new Set([...graph.outputs, ...graph.updates.values()]);
+  const budget = budgetOf(graph);
   const nodes: Node[] = [];
   for (const node of graph.nodes) {
     const isNamed = node.outputs.some((output) => named.has(output));
-    if (isNamed || !fold(graph, node, constants)) nodes.push(node);
+    if (isNamed || !fold(graph, node, constants, budget)) nodes.push(node);
   }
   const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });

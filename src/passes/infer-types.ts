@@ -15,6 +15,19 @@ function startingTypes(graph: Graph): Map<string, ValueType> {
   return types;
 }
 
+const maxElements = 2 ** 31;
+
+/** Sizes come from numbers in the file, which may be anything. */
+function checkSizes(node: Node, output: string, { shape }: ValueType): void {
+  const sizes = shape.filter((size) => typeof size === "number");
+  const isSound = sizes.every((size) => Number.isSafeInteger(size) && size >= 0);
+  if (isSound && sizes.reduce((product, size) => product * size, 1) <= maxElements) return;
+  throw new FrostbitError(
+    "SHAPE_MISMATCH",
+    `${describeNode(node)}: its output "${output}" would have the shape [${shape.join(", ")}]; expected sizes from 0, and 2^31 elements at most.`,
+  );
+}
+
 /** Throws one error that names all nodes whose types cannot be inferred. */
 export function inferTypes(graph: Graph): Graph {
   const types = startingTypes(graph);
@@ -37,6 +50,12 @@ export function inferTypes(graph: Graph): Graph {
     );
     node.outputs.forEach((output, i) => {
       if (output === "") return;
+      if (!inferred[i])
+        throw new FrostbitError(
+          "BAD_MODEL",
+          `${describeNode(node)} has ${node.outputs.length} outputs; expected ${inferred.length} at most.`,
+        );
+      checkSizes(node, output, inferred[i]);
       types.set(output, inferred[i]);
       failed.delete(output);
     });

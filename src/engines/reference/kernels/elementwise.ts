@@ -42,21 +42,26 @@ const mean: Kernel = (inputs) => {
   ];
 };
 
+function divisor(b: bigint): bigint {
+  if (b === 0n) throw new FrostbitError("BAD_DATA", "An integer was divided by zero (Div or Mod). Check the inputs.");
+  return b;
+}
+
 const divide: Kernel = (inputs, node) => {
   const isInteger = !isFloat(given(inputs, 0).dtype);
   const f: NumberFunction = isInteger ? (a, b) => Math.trunc(a / b) : (a, b) => a / b;
-  return binary(f, (a, b) => a / b)(inputs, node);
+  return binary(f, (a, b) => a / divisor(b))(inputs, node);
 };
 
 const mod: Kernel = (inputs, node) => {
   if (numberAttribute(node, "fmod", 0) === 1)
     return binary(
       (a, b) => a % b,
-      (a, b) => a % b,
+      (a, b) => a % divisor(b),
     )(inputs, node);
   return binary(
     (a, b) => ((a % b) + b) % b,
-    (a, b) => ((a % b) + b) % b,
+    (a, b) => ((a % divisor(b)) + b) % b,
   )(inputs, node);
 };
 
