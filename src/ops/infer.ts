@@ -3,7 +3,7 @@
 import { type Builder, createBuilder, type InferNode } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { type Dim, describeNode } from "../ir/graph.ts";
+import { type Dim, describeNode, type Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { opDefinition } from "./index.ts";
@@ -16,9 +16,28 @@ function elementsOf(constant: Tensor | undefined): readonly Dim[] | undefined {
   return toNumbers(constant);
 }
 
+const pairs =
+  "Add Sub Mul Div Pow Mod PRelu Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor BitwiseAnd BitwiseOr BitwiseXor BitShift";
+
+/** How many inputs a node must have, where the shape rule does not ask for each. */
+const requiredInputs: ReadonlyMap<string, number> = new Map([
+  ...pairs.split(" ").map((op) => [op, 2] as const),
+  ...["CumSum", "Unsqueeze", "Tile", "Pad", "TopK"].map((op) => [op, 2] as const),
+  ...["Where", "Slice", "OneHot", "Range", "GroupNormalization", "InstanceNormalization"].map((op) => [op, 3] as const),
+  ["BatchNormalization", 5],
+]);
+
+function checkRequired(node: Node): void {
+  const required = requiredInputs.get(node.op) ?? 0;
+  for (let i = 0; i < required; i++)
+    if (!node.inputs[i])
+      throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: input ${i} is missing; it is required.`);
+}
+
 export const inferNode: InferNode = (node, type, constant) => {
   const definition = opDefinition(node.op);
   if (!definition) throw new FrostbitError("UNSUPPORTED_OP", `${describeNode(node)}: no such operator is known.`);
+  checkRequired(node);
   return definition.infer({
     node,
     inputs: node.inputs.map((input) => (input === "" ? undefined : type(input))),

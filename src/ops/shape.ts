@@ -421,7 +421,7 @@ export const DepthToSpace: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const block = blockSize(context.node);
-    const channels = quotientOf([shape[1]], [block * block]);
+    const channels = shape.length === 4 ? quotientOf([shape[1]], [block * block]) : undefined;
     if (shape.length !== 4 || channels === undefined)
       throw mismatch(
         context.node,
@@ -446,7 +446,7 @@ export const SpaceToDepth: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const block = blockSize(context.node);
-    const [height, width] = [shape[2], shape[3]].map((dim) => quotientOf([dim], [block]));
+    const [height, width] = shape.slice(2).map((dim) => quotientOf([dim], [block]));
     if (shape.length !== 4 || height === undefined || width === undefined)
       throw mismatch(
         context.node,

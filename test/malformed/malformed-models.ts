@@ -1,0 +1,132 @@
+// Malformed models, read in a process of their own: what became of them.
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { serialize } from "node:v8";
+import type { Graph } from "../../src/ir/graph.ts";
+import { writeOnnx } from "../../src/onnx/write.ts";
+import { engineExamples } from "../engines/engine-examples.ts";
+import { caseOf } from "../engines/example-case.ts";
+import { titleOf } from "../gradients/examples/example.ts";
+import { examples } from "../gradients/examples/index.ts";
+import { isInstalled, loadNodeTest, nodeTests } from "../onnx-node/node-tests.ts";
+import { tinyOrigin } from "../support/tiny-classifier.ts";
+import { tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
+
+export interface Base {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface Outcome {
+  readonly outcomes: Readonly<Record<string, number>>;
+  /** What was neither a clear error nor a run, or took too long or too much memory. */
+  readonly wrong: readonly { readonly seed: number; readonly what: string }[];
+}
+
+const root = join(import.meta.dirname, "../..");
+
+const fixture = (path: string): Base => ({ name: path, bytes: readFileSync(join(root, path)) });
+
+/** One operator each; our own have no form in ONNX. */
+function operatorModels(): readonly Base[] {
+  const seen = new Set<string>();
+  return [...examples, ...engineExamples].flatMap((example) => {
+    if (/Gradient|Update$|^FakeQuantize|^BatchNormalizationTraining/.test(example.op)) return [];
+    const name = titleOf(example);
+    if (seen.has(name)) return [];
+    seen.add(name);
+    const { graph } = caseOf(example, "float32");
+    return [{ name, bytes: writeOnnx({ graph: named(graph), origin: tinyOrigin }, { opset: 24 }) }];
+  });
+}
+
+const named = (graph: Graph): Graph => ({ ...graph, name: "example" });
+
+export function baseModels(): readonly Base[] {
+  const torch = ["bert", "vit", "mobilenetv2", "mobilenetv2-folded", "efficientnet"];
+  const nets = torch.map((name) => fixture(`test/oracles/torch-models/${name}.onnx`));
+  const whole = [
+    ...nets,
+    fixture("examples/shapes/shapes.onnx"),
+    { name: "conv net", bytes: tinyConvNet({ size: 8 }) },
+    { name: "residual net", bytes: tinyResidualNet({ size: 8, batch: 2 }) },
+    { name: "mlp", bytes: tinyMlp() },
+  ];
+  const operators = operatorModels();
+  const node = isInstalled ? nodeTests.map((name) => ({ name, bytes: loadNodeTest(name).bytes })) : [];
+  const small = [...operators, ...node];
+  // Whole networks are a third of all.
+  const times = Math.ceil(small.length / whole.length / 2);
+  return [...small, ...Array.from({ length: times }, () => whole).flat()];
+}
+
+const quietMs = 30_000;
+const maxResidentBytes = 2e9;
+
+function residentBytes(pid: number | undefined): number {
+  try {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+/** Reads the malformed models of the seeds from `first`; rejects, naming the model, where the process ended or hung. */
+export async function readMalformed(bases: readonly Base[], first: number, count: number): Promise<Outcome> {
+  const folder = mkdtempSync(join(tmpdir(), "frostbit-malformed-"));
+  const [models, last] = [join(folder, "models"), join(folder, "last")];
+  writeFileSync(models, serialize(bases));
+  try {
+    const script = join(import.meta.dirname, "read-models.js");
+    const words = ["--expose-gc", script, join(root, "dist"), models, String(first), String(count), last];
+    const child = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "pipe"] });
+    const { code, stdout, stderr, why } = await watched(child, last);
+    if (code !== 0) throw new Error(`${why}: model ${lastOf(last)}\n${stderr.slice(-3000)}`);
+    return JSON.parse(stdout) as Outcome;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function lastOf(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch {
+    return "";
+  }
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly why: string;
+}
+
+/** Ends the process where it is at one model for too long, or takes the machine's memory. */
+function watched(child: ReturnType<typeof spawn>, last: string): Promise<Ended> {
+  let [stdout, stderr, why, at, since] = ["", "", "the process ended", "", Date.now()];
+  const look = setInterval(() => {
+    const now = lastOf(last);
+    if (now !== at) [at, since] = [now, Date.now()];
+    if (Date.now() - since > quietMs) why = `nothing for ${quietMs / 1000} s`;
+    else if (residentBytes(child.pid) > maxResidentBytes) why = `more than ${maxResidentBytes} bytes of memory`;
+    else return;
+    child.kill("SIGKILL");
+  }, 200);
+  child.stdout?.on("data", (part) => {
+    stdout += String(part);
+  });
+  child.stderr?.on("data", (part) => {
+    stderr += String(part);
+  });
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code, signal) => {
+      clearInterval(look);
+      resolve({ code, stdout, stderr, why: signal ? `${why} (${signal})` : why });
+    });
+  });
+}

@@ -1,0 +1,42 @@
+// Nodes without an input that their operator must have.
+import { describe, expect, test } from "vitest";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { FrostbitError } from "../../src/ir/errors.ts";
+import type { Node } from "../../src/ir/graph.ts";
+import { inferTypes } from "../../src/passes/infer-types.ts";
+import { engineExamples } from "../engines/engine-examples.ts";
+import { caseOf } from "../engines/example-case.ts";
+import type { Example } from "../gradients/examples/example.ts";
+import { examples } from "../gradients/examples/index.ts";
+
+const isOurs = /Gradient|Update$|^FakeQuantize|^BatchNormalizationTraining/;
+
+const byOperator = new Map<string, Example[]>();
+for (const example of [...examples, ...engineExamples])
+  byOperator.set(example.op, [...(byOperator.get(example.op) ?? []), example]);
+
+/** The node with each input left out, and with all from it on. */
+const without = (node: Node): readonly Node[] =>
+  node.inputs.flatMap((_, i) => [
+    { ...node, inputs: node.inputs.with(i, "") },
+    { ...node, inputs: node.inputs.slice(0, i) },
+  ]);
+
+async function runWithout(example: Example): Promise<void> {
+  const { graph, inputs } = caseOf(example, "float32");
+  const engine = createReferenceEngine();
+  for (const node of without(graph.nodes[0])) {
+    try {
+      const executable = await engine.compile(inferTypes({ ...graph, nodes: [node] }));
+      await executable.bind(await engine.variables(new Map())).run(inputs);
+    } catch (error) {
+      expect(error, `inputs ${JSON.stringify(node.inputs)}`).toBeInstanceOf(FrostbitError);
+    }
+  }
+}
+
+describe("an input that is missing is refused by its name, or can be left out", () => {
+  test.each([...byOperator].filter(([op]) => !isOurs.test(op)))("%s", async (_, cases) => {
+    for (const example of cases) await runWithout(example);
+  });
+});
