@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { arch, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
-import type { Source } from "../data/dataset.ts";
+import type { Dataset, Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
@@ -71,7 +71,7 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
       checkpoints: {
         storage: folderStorage(join(job.out, "checkpoint")),
-        fingerprint: fingerprintOf(job, bytes),
+        fingerprint: await fingerprintOf(job, bytes),
         resume: job.resume ?? false,
       },
     },
@@ -90,12 +90,27 @@ function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
   );
 }
 
+const fingerprintSamples = 128;
+
+/** Of samples spread over all, since all may take long to read. */
+async function digestOf(dataset: Dataset): Promise<string> {
+  const { name, length } = dataset;
+  const count = Math.min(length, fingerprintSamples);
+  const indices = Int32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
+  const { inputs, labels, target } = await dataset.read(indices);
+  const hash = createHash("sha256");
+  for (const tensor of [...inputs.values(), labels, target]) {
+    if (tensor) hash.update(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
+  }
+  return `${name} ${length} ${hash.digest("hex")}`;
+}
+
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
-function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): string {
+async function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): Promise<string> {
   const { source, preprocess, engine, threads } = job;
   const precision = precisionOf(job);
   const options = [job.options, ...(job.later ?? [])].map(({ checkpointEvery: _, ...rest }) => rest);
-  const data = [source.train.name, source.train.length, source.test.name, source.test.length];
+  const data = [await digestOf(source.train), await digestOf(source.test)];
   return sha256(
     JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, precision, threads ?? null]),
   );

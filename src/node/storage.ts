@@ -73,12 +73,19 @@ export async function writeAtomic(path: string, bytes: Uint8Array | string): Pro
   }
 }
 
+/** Why a folder cannot be made: with `recursive`, Node says ENOENT for a read-only file system too. */
+async function reasonAgainst(path: string, cause: unknown): Promise<unknown> {
+  if (codeOf(cause) !== "ENOENT" || dirname(path) === path) return cause;
+  const reason = await mkdir(path).catch((other: unknown) => other);
+  return codeOf(reason) === "ENOENT" ? reasonAgainst(dirname(path), cause) : (reason ?? cause);
+}
+
 /** The folder, made if it is not there. */
 export async function ensureFolder(path: string): Promise<void> {
   try {
     await mkdir(path, { recursive: true });
   } catch (cause) {
-    throw ioError("write", path, cause);
+    throw ioError("write", path, await reasonAgainst(path, cause));
   }
 }
 

@@ -40,7 +40,7 @@ const strangeNames = [
   "x".repeat(5000),
   "\0",
   "../x",
-  "\ud800",
+  "\u202e",
 ];
 
 /** mulberry32 */
