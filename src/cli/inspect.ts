@@ -1,5 +1,7 @@
 // frostbit inspect: what a model consists of, and what can be quantized and trained.
+import { basename } from "node:path";
 import type { Command } from "commander";
+import { z } from "zod";
 import {
   type InspectedLayer,
   type Inspection,
@@ -9,29 +11,49 @@ import {
 } from "../inspect/inspect-model.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
+import { writeAtomic } from "../node/storage.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
-import { createCommand, type Values } from "./command.ts";
+import { renderInspection } from "../report/render-inspection.ts";
+import { createCommand, type Session, type Values } from "./command.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
-import { addSchemaOptions } from "./options-from-schema.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatCount, formatTable } from "./table.ts";
+
+const pageOptions = z.object({
+  html: z
+    .string()
+    .optional()
+    .describe("Also write a page to look at: layers, histograms of weights, what would be quantized."),
+});
 
 export function inspectCommand(): Command {
   const command = createCommand(
     "inspect",
     "Show a model's layers, sizes, operations and importance, and what can be quantized and trained; or the native engine's plan of a training step.",
-    async ([path], values, { print }) => {
-      const { graph, origin } = readModel(path);
-      if (values["plan"] === true) {
-        const plan = planOf(graph, values);
-        return print({ model: path, ...plan }, formatPlan(path, plan));
-      }
-      refuseWithoutPlan(values);
-      const inspection = inspectModel(graph);
-      print({ model: path, opset: origin.opset, ...inspection }, describe(path, origin.opset, inspection));
-    },
+    run,
   ).argument("<model>", "An ONNX file.");
-  return addSchemaOptions(command, planOptions);
+  return addSchemaOptions(addSchemaOptions(command, pageOptions), planOptions);
+}
+
+async function run([path]: readonly string[], values: Values, { print }: Session): Promise<void> {
+  const { html } = parseSchemaOptions(pageOptions, values);
+  const { graph, origin } = readModel(path);
+  if (values["plan"] === true) {
+    if (html !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
+    const plan = planOf(graph, values);
+    return print({ model: path, ...plan }, formatPlan(path, plan));
+  }
+  refuseWithoutPlan(values);
+  const inspection = inspectModel(graph);
+  if (html !== undefined)
+    await writeAtomic(html, renderInspection({ title: basename(path), opset: origin.opset, ...inspection }));
+  const written = html === undefined ? {} : { html };
+  const more = html === undefined ? "" : `\n\n${html} shows the same with histograms of the weights.`;
+  print(
+    { model: path, opset: origin.opset, ...written, ...inspection },
+    describe(path, origin.opset, inspection) + more,
+  );
 }
 
 function refuseWithoutPlan(values: Values): void {

@@ -34,9 +34,23 @@ describe("inspectModel", () => {
         sizeBytes: 96,
         multiplyAdds: 24,
         importance: [1, 3, 1, 3, 1, 3],
+        weights: { min: -3, max: 1, counts: [12, ...new Array<number>(46).fill(0), 12] },
+        rounding: [8, 4, 2].map((bits) => ({ bits, sqnrDb: null })),
         canTrain: true,
       },
     ]);
+  });
+
+  test("says what rounding to few bits leaves of the weights, one scale per channel", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+    // The first channel's levels are −1, 0 and 1 in 2 bits, and sevenths in 4: 0.25 becomes 0 and 2/7.
+    const w = build.constant(tensorOf("float32", [2, 2], [1, 8, 0.25, 8]), "w");
+    const { layers } = inspectModel(build.graph([build.node("MatMul", [x, w], {}, "y")]));
+    const found = new Map(layers[0].rounding.map(({ bits, sqnrDb }) => [bits, sqnrDb]));
+    const signal = 1 + 0.25 ** 2 + 2 * 64;
+    expect(found.get(2)).toBeCloseTo(10 * Math.log10(signal / 0.25 ** 2), 9);
+    expect(found.get(4)).toBeCloseTo(10 * Math.log10(signal / (2 / 7 - 0.25) ** 2), 9);
   });
 
   test("weights that are integers behind DequantizeLinear are parameters, and their layers already quantized", () => {

@@ -5,7 +5,10 @@ import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { opDefinition } from "../ops/index.ts";
 import { freeBatch } from "../passes/free-batch.ts";
+import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
+import { boundsOf } from "../quantizers/quantizer.ts";
 
 export interface InspectedLayer {
   readonly name: string;
@@ -18,6 +21,9 @@ export interface InspectedLayer {
   readonly multiplyAdds: number;
   /** Mean |w| of each output channel (EfQAT eq. 6). */
   readonly importance: readonly number[];
+  readonly weights: Histogram;
+  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs. */
+  readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
   readonly canTrain: boolean;
 }
 
@@ -160,9 +166,24 @@ function inspectLayer(
       sizeBytes: bytesOf(weight),
       multiplyAdds: costs.get(layer.node.name) ?? 0,
       importance: [...importanceOfRows(weight, layer.rowAxis)],
+      weights: histogramOf(weight),
+      rounding: [8, 4, 2].map((bits) => ({ bits, sqnrDb: roundingSqnrDb(weight, layer.rowAxis, bits) })),
       canTrain: reached.has(layer.node.name),
     },
   ];
+}
+
+/** Σ w² / Σ (w − ŵ)² in dB, ŵ rounded symmetrically with max|w| of its row as the highest. */
+function roundingSqnrDb(weight: Tensor, rowAxis: number, bits: number): number | null {
+  const { high } = boundsOf(bits, true);
+  const scales = largestOfRows(weight, rowAxis).map((largest) => (largest > 0 ? largest / high : 1));
+  let signal = 0;
+  let noise = 0;
+  forEachInRows(weight, rowAxis, (row, value) => {
+    signal += value * value;
+    noise += (value - Math.round(value / scales[row]) * scales[row]) ** 2;
+  });
+  return noise === 0 ? null : 10 * Math.log10(signal / noise);
 }
 
 /** With symbolic sizes, the batch among them, as 1. */
@@ -175,6 +196,10 @@ function multiplyAddsOf(graph: Graph, node: Node): number {
   const outputs = node.outputs.map((output) => shapeOf(graph, output) ?? []);
   return opDefinition(node.op)?.cost(inputs, outputs, node).multiplyAdds ?? 0;
 }
+
+/** Of one sample; sizes that are known only when the model runs count as 1. */
+export const totalMultiplyAdds = (graph: Graph): number =>
+  graph.nodes.reduce((sum, node) => sum + multiplyAddsOf(graph, node), 0);
 
 function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspection["operators"] {
   const counts = new Map<string, { count: number; multiplyAdds: number }>();

@@ -3,11 +3,12 @@
 import type { OutputDistance } from "../evaluate/distance.ts";
 import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
-import { sizeOf } from "../ir/tensor.ts";
+import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
+import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
-import type { LayerReport, OutputReport, Report } from "../report/report.ts";
+import type { HistogramReport, LayerReport, OutputReport, Report } from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { RunOptions } from "./options.ts";
 import type { QuantizeOutcome } from "./quantize-model.ts";
@@ -65,6 +66,7 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
       weights: shareOf("weights"),
     },
     layers,
+    sensitivitySamples: outcome.layerMeasures.samples,
     verification: verificationReport(outcome, options),
     seconds: { total: totalSeconds, ...outcome.seconds },
   };
@@ -113,12 +115,23 @@ function layerReport(outcome: QuantizeOutcome, layer: LinearLayer): LayerReport 
     weightBits: bits.weight,
     activationBits: bits.activation,
     sqnrDb: finite(outcome.layerSqnrDb.get(layer.name)),
+    sensitivityDb: finite(outcome.layerMeasures.sensitivityDb.get(layer.name)),
     maxSteps: outcome.verification?.layers.find(({ name }) => name === layer.name)?.maxSteps ?? null,
     importance: Array.from(importanceOfRows(weight, layer.rowAxis)),
+    weightHistogram: histogramReport(weightHistogram(outcome.trained, layer, weight)),
+    inputHistogram: histogramReport(outcome.layerMeasures.inputs.get(layer.name)),
     channelsTrained: trainedSteps.map((count) => (steps === 0 ? 0 : count / steps)),
     blocks: { trained, all: rows },
     weights: { trained: trained * perRow, all: rows * perRow },
   };
+}
+
+const histogramReport = (histogram: Histogram | undefined): HistogramReport | null =>
+  histogram ? { ...histogram, counts: [...histogram.counts], range: histogram.range ?? null } : null;
+
+function weightHistogram(graph: Graph, { node }: LinearLayer, weight: Tensor): Histogram {
+  const quantize = producers(graph).get(node.inputs[1]);
+  return histogramOf(weight, quantize?.op === "FakeQuantize" ? rangesOf(graph, quantizerOf(quantize)) : undefined);
 }
 
 function bitsOf(graph: Graph, layer: LinearLayer): { weight: number | null; activation: number | null } {

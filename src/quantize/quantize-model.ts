@@ -26,6 +26,7 @@ import { withPrograms } from "../training/with-program.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
+import { type LayerMeasures, measureLayers } from "./measure-layers.ts";
 import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
 import { checkTraining } from "./train-model.ts";
 import { type TrainedModel, trainModels } from "./train-models.ts";
@@ -59,6 +60,7 @@ export interface QuantizeOutcome {
   readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */
   readonly layerSqnrDb: ReadonlyMap<string, number>;
+  readonly layerMeasures: LayerMeasures;
   readonly latencyMs: { readonly float: Latency; readonly deployed: Latency };
   readonly seconds: { readonly calibration: number; readonly training: number; readonly evaluation: number };
   readonly trainSamples: number;
@@ -114,6 +116,9 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
         layerSqnr(prepared === quantizable ? float : prepared, folded.graph, layerOutputs(folded), samples, context),
       )
     : new Map<string, number>();
+  const layerMeasures = await clock.time("evaluation", () =>
+    measureLayers(focusOn(trained, outputs), samples[0], context),
+  );
   const stages: Stages = {
     ...(method !== "float" && { ptq: start }),
     ...(training && { trained }),
@@ -131,6 +136,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
     training,
     verification,
     layerSqnrDb,
+    layerMeasures,
     latencyMs: measured.latencyMs,
     seconds: clock.seconds,
     trainSamples: train.length,

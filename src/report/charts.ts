@@ -1,6 +1,6 @@
 // Charts as inline SVG, drawn by ECharts on the server side; colours are the page's CSS variables.
 
-import { BarChart, LineChart } from "echarts/charts";
+import { BarChart, LineChart, ScatterChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
@@ -9,15 +9,24 @@ import { formatDigits } from "./format-digits.ts";
 import { type Html, trusted } from "./html.ts";
 import type { Report } from "./report.ts";
 
-use([BarChart, LineChart, DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent, SVGRenderer]);
+use([
+  BarChart,
+  LineChart,
+  ScatterChart,
+  DataZoomComponent,
+  GridComponent,
+  LegendComponent,
+  MarkLineComponent,
+  SVGRenderer,
+]);
 
 const text = "var(--text)";
 const muted = "var(--muted)";
 const line = "var(--line)";
 export const seriesColors = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"] as const;
 
-/** Narrow, so that the letters stay readable on a phone; the page scales it up. */
-const width = 460;
+/** A phone's, so that the letters stay readable there; three of them side by side fill the page. */
+const width = 360;
 
 /**
  * Without what serves only a live chart (hover styles, data for events), and with ids that do not count through the life
@@ -64,13 +73,21 @@ const categoryAxis = (data: readonly string[], more: object = {}): object => ({
   ...axisStyle,
   ...more,
 });
-const legend = { top: 0, left: "center", itemGap: 36, textStyle: { color: text }, inactiveColor: muted };
+const legend = {
+  top: 0,
+  left: "center",
+  itemGap: 24,
+  itemWidth: 14,
+  itemHeight: 10,
+  textStyle: { color: text },
+  inactiveColor: muted,
+};
 
-const shortened = (name: string): string => (name.length > 26 ? `…${name.slice(-25)}` : name);
+const shortened = (name: string): string => (name.length > 22 ? `…${name.slice(-21)}` : name);
 /** Layers read from top to bottom. */
 const layerAxis = (names: readonly string[]): object =>
   categoryAxis(names.map(shortened), { inverse: true, axisLabel: { color: muted, interval: 0, fontSize: 11 } });
-const layerHeight = (layers: number): number => 60 + 18 * layers;
+const layerHeight = (layers: number): number => 16 + 20 * layers;
 
 /** A mean over each of at most `most` stretches of the curve. */
 export function smooth(points: readonly (readonly [number, number])[], most: number): (readonly [number, number])[] {
@@ -83,12 +100,18 @@ export function smooth(points: readonly (readonly [number, number])[], most: num
   return result;
 }
 
+/** `20k` */
+const compact = (value: number): string => (value >= 1000 ? `${value / 1000}k` : String(value));
+
 export function lossChart(report: Report): Html {
   const points = report.training.lossCurve.map(({ samples, loss }) => [samples, loss] as const);
-  return draw("loss", "Training loss", 260, {
+  return draw("loss", "Training loss", 360, {
     legend,
     grid,
-    xAxis: valueAxis("", { splitLine: { show: false } }),
+    xAxis: valueAxis("", {
+      splitLine: { show: false },
+      axisLabel: { color: muted, hideOverlap: true, formatter: compact },
+    }),
     yAxis: valueAxis("loss", { scale: true }),
     series: [
       {
@@ -111,48 +134,91 @@ export function lossChart(report: Report): Html {
 }
 
 const accuracyNames = ["float", "ptq", "trained", "quantized", "deployed"] as const;
+const accuracyColors = { float: muted, ptq: seriesColors[1] } as Readonly<Record<string, string>>;
 
-/** From somewhat below the lowest value to above the highest, in whole steps. */
+/** Whole steps from below the lowest value to above the highest. */
 function percentAxis(values: readonly number[]): { min: number; max: number; interval: number } {
   const lowest = Math.min(...values);
-  const start = Math.max(0, lowest - (100 - lowest) / 2);
-  const interval = [1, 2, 5, 10].find((step) => (100 - start) / step <= 8) ?? 20;
-  const max = interval * Math.ceil(Math.max(...values) / interval);
-  return { min: interval * Math.floor(start / interval), max, interval };
+  const highest = Math.max(...values);
+  const interval = [0.5, 1, 2, 5, 10].find((step) => (highest - lowest) / step <= 4) ?? 20;
+  const min = Math.max(0, interval * (Math.ceil(lowest / interval) - 1));
+  return { min, max: Math.min(100, interval * (Math.floor(highest / interval) + 1)), interval };
 }
 
+/** Points, since the axis need not start at 0; a line marks the float model. */
 export function accuracyChart({ top1 }: Report): Html {
   const names = accuracyNames.filter((name) => top1[name] !== null);
   const values = names.map((name) => top1[name] as number);
-  return draw("accuracy", "Top-1 accuracy", 260, {
-    grid,
-    xAxis: categoryAxis(names),
-    yAxis: valueAxis("%", percentAxis(values)),
-    series: [bar("", values, (value) => value.toFixed(2), "top")],
+  const reference = top1.float === null ? {} : { markLine: verticalAt(top1.float) };
+  return draw("accuracy", "Top-1 accuracy", 44 + 56 * names.length, {
+    grid: { ...grid, top: 12, right: 52 },
+    xAxis: valueAxis("", { ...percentAxis(values), axisLabel: { color: muted, formatter: "{value} %" } }),
+    yAxis: categoryAxis(names, {
+      inverse: true,
+      axisLine: { show: false },
+      splitLine: { show: true, lineStyle: { color: line, type: "dotted" } },
+    }),
+    series: [
+      {
+        type: "scatter",
+        symbolSize: 12,
+        z: 6,
+        data: names.map((name, i) => ({
+          value: [values[i], i],
+          itemStyle: { color: accuracyColors[name] ?? seriesColors[0] },
+        })),
+        label: {
+          show: true,
+          position: "right",
+          color: text,
+          fontWeight: "bold",
+          backgroundColor: "var(--card)",
+          padding: 2,
+          formatter: (item: { value: readonly number[] }) => item.value[0].toFixed(2),
+        },
+        ...reference,
+      },
+    ],
   });
 }
 
-const bar = (
-  name: string,
-  data: readonly number[],
-  format: (value: number) => string,
-  position: "top" | "right",
-  more: object = {},
-): object => ({
-  name,
+const verticalAt = (xAxis: number): object => ({
+  symbol: "none",
+  silent: true,
+  label: { show: false },
+  lineStyle: { color: muted, type: "dashed" },
+  data: [{ xAxis }],
+});
+
+type BarValue = number | { readonly value: number; readonly itemStyle: object };
+
+const bar = (data: readonly BarValue[], format: (value: number) => string, more: object = {}): object => ({
   type: "bar",
   data,
-  barMaxWidth: 48,
-  label: { show: true, position, color: text, formatter: (item: { value: number }) => format(item.value) },
+  barMaxWidth: 22,
+  label: {
+    show: true,
+    position: "right",
+    color: text,
+    formatter: (item: { value: number }) => format(item.value),
+  },
   ...more,
 });
 
+const colored = (value: number, color: string): BarValue => ({ value, itemStyle: { color } });
+
+/** The float model's figure in the colour of what is left behind. */
+const beforeAfter = ([before, after]: readonly number[]): BarValue[] => [
+  colored(before, muted),
+  colored(after, seriesColors[0]),
+];
+
 export function sizeChart({ sizeBytes }: Report): Html {
-  return draw("size", "File size", 130, {
-    grid: { ...grid, top: 8, right: 64 },
+  return draw("size", "File size", 84, {
+    grid: { ...grid, top: 0, right: 72 },
     xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
     yAxis: categoryAxis(["float", "quantized"], { inverse: true }),
-    series: [bar("", [sizeBytes.float, sizeBytes.quantized], formatBytes, "right")],
+    series: [bar(beforeAfter([sizeBytes.float, sizeBytes.quantized]), formatBytes)],
   });
 }
 
@@ -160,29 +226,31 @@ export function sizeChart({ sizeBytes }: Report): Html {
 export function latencyChart({ latencyMs }: Report, batch: "batch1" | "batch256"): Html {
   const models = ["float", "deployed"] as const;
   const values = models.map((model) => latencyMs[model][batch]);
-  return draw(batch, `Latency in ONNX Runtime, batch of ${batch.slice(5)}`, 100, {
-    grid: { ...grid, top: 8, right: 72 },
+  return draw(batch, `Latency in ONNX Runtime, batch of ${batch.slice(5)}`, 84, {
+    grid: { ...grid, top: 0, right: 72 },
     xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
     yAxis: categoryAxis(models, { inverse: true }),
-    series: [bar("", values, (value) => `${formatDigits(value)} ms`, "right")],
+    series: [bar(beforeAfter(values), (value) => `${formatDigits(value)} ms`)],
   });
 }
 
-export function sqnrChart({ layers }: Report): Html {
-  const measured = layers.filter((layer) => layer.sqnrDb !== null);
-  return draw("sqnr", "Signal to quantization noise per layer", layerHeight(measured.length), {
-    grid: { ...grid, top: 20, right: 40 },
-    xAxis: valueAxis("dB"),
-    yAxis: layerAxis(measured.map((layer) => layer.name)),
-    series: [
-      bar(
-        "",
-        measured.map((layer) => layer.sqnrDb as number),
-        (value) => value.toFixed(1),
-        "right",
-        { barMaxWidth: 10 },
-      ),
-    ],
+export interface LayerBars {
+  readonly id: string;
+  readonly label: string;
+  readonly layers: readonly { readonly name: string; readonly value: number }[];
+  readonly format: (value: number) => string;
+  /** Names of the layers to look at first. */
+  readonly marked?: readonly string[];
+}
+
+/** One bar per layer, its figure beside it; no axis is needed. */
+export function layerBars({ id, label, layers, format, marked = [] }: LayerBars): Html {
+  const data = layers.map(({ name, value }) => colored(value, seriesColors[marked.includes(name) ? 1 : 0]));
+  return draw(id, label, layerHeight(layers.length), {
+    grid: { ...grid, top: 4, right: 56 },
+    xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
+    yAxis: layerAxis(layers.map(({ name }) => name)),
+    series: [bar(data, format, { barMaxWidth: 10 })],
   });
 }
 
@@ -200,7 +268,7 @@ const mean = (values: readonly number[]): number =>
 export function trainedChart({ layers, training }: Report): Html {
   const importance = layers.map((layer) => mean(layer.importance));
   const most = Math.max(...importance, Number.MIN_VALUE);
-  return draw("trained", "Importance and share trained per layer", layerHeight(layers.length) + 20, {
+  return draw("trained", "Importance and share trained per layer", layerHeight(layers.length) + 48, {
     legend,
     grid,
     xAxis: valueAxis("", { min: 0, max: 1 }),

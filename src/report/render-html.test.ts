@@ -17,7 +17,9 @@ describe("the report page", () => {
   test("has a chart of each thing measured", () => {
     const page = renderHtml(report);
     const labels = [...page.matchAll(/role="img" aria-label="([^"]*)"/g)].map((match) => match[1]);
-    expect(new Set(labels)).toEqual(
+    const perLayer = labels.filter((label) => /^(Histogram|Importance) of the/.test(label));
+    expect(perLayer.length).toBe(3 * report.layers.length);
+    expect(new Set(labels.filter((label) => !perLayer.includes(label)))).toEqual(
       new Set([
         "Top-1 accuracy",
         "Training loss",
@@ -26,11 +28,38 @@ describe("the report page", () => {
         "Latency in ONNX Runtime, batch of 256",
         "Signal to quantization noise per layer",
         "Importance and share trained per layer",
-        "channels",
+        "Sensitivity per layer",
       ]),
     );
     expect(page).toContain("90.98");
     expect(page).toContain("prefers-color-scheme: dark");
+  });
+
+  test("stays below 1 MB for a model of 150 layers with 2048 channels", () => {
+    const channels = Array.from({ length: 2048 }, (_, i) => Math.abs(Math.sin(i)));
+    const layers = Array.from({ length: 150 }, (_, i) => ({
+      ...report.layers[0],
+      name: `layer${i}`,
+      importance: channels,
+      channelsTrained: channels,
+    }));
+    expect(renderHtml({ ...report, layers }).length).toBeLessThan(1_000_000);
+  });
+
+  test("says in words what came of it, and which layers to look at", () => {
+    const page = renderHtml(report);
+    expect(page).toContain("0.75 points below the float model: training won back 55 % of the 1.66 points");
+    const worst = [...report.layers].sort((a, b) => (a.sensitivityDb ?? 0) - (b.sensitivityDb ?? 0))[0];
+    expect(page).toContain(`Most sensitive: ${worst.name} (${worst.sensitivityDb?.toFixed(1)} dB)`);
+  });
+
+  test("marks the channels that trained, the most important first", () => {
+    const one = { ...report.layers[0], importance: [1, 4, 2], channelsTrained: [0, 1, 0] };
+    const [svg] = /<svg class="small"[^>]*Importance.*?<\/svg>/s.exec(renderHtml({ ...report, layers: [one] })) ?? [""];
+    expect([...svg.matchAll(/<path d="([^"]*)" fill="([^"]*)"/g)].map((match) => match.slice(1, 3))).toEqual([
+      ["M4 48v-24h3v24zM8 48v-12h3v12z", "var(--frozen)"],
+      ["M0 48v-48h3v48z", "var(--series-2)"],
+    ]);
   });
 
   test("is the same bytes for the same report, however often it is made", () => {

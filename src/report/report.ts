@@ -17,6 +17,22 @@ const latency = z.object({
 
 const share = z.object({ trained: count.describe("That trained at least once."), all: count });
 
+const bounds = z.object({ low: z.number(), high: z.number() });
+
+export const histogramSchema = z.object({
+  min: z.number(),
+  max: z.number(),
+  counts: z.array(count).describe("In bins of the same width from min to max."),
+  range: z
+    .object({
+      widest: bounds.describe("Of the channel whose range is the widest."),
+      narrowest: bounds,
+      clipped: z.number().min(0).max(1).describe("Share of the values outside their channel's range."),
+    })
+    .nullable()
+    .describe("What the quantizer can represent; null: float."),
+});
+
 const layer = z.object({
   name: z.string(),
   op: z.string(),
@@ -24,12 +40,17 @@ const layer = z.object({
   weightBits: z.number().nullable().describe("null: float"),
   activationBits: z.number().nullable().describe("null: float"),
   sqnrDb: decibels.describe("The layer's output in the quantized model against the float model."),
+  sensitivityDb: decibels.describe(
+    "The model's first output, or its logits, where this layer alone is quantized, against where none is.",
+  ),
   maxSteps: z
     .number()
     .nullable()
     .describe(
       "Largest difference to the folded graph given the same input, in steps of the quantizer; null: not compared.",
     ),
+  weightHistogram: histogramSchema.nullable().describe("As trained."),
+  inputHistogram: histogramSchema.nullable().describe("What enters the layer, before it is quantized."),
   importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
   channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the steps in which each channel trained."),
   blocks: share,
@@ -90,6 +111,7 @@ export const reportSchema = z.object({
     weights: share,
   }),
   layers: z.array(layer),
+  sensitivitySamples: count.describe("Test samples that sensitivities and histograms of inputs were measured on."),
   verification: z
     .object({
       samples: count,
@@ -114,4 +136,5 @@ export const reportSchema = z.object({
 
 export type Report = z.infer<typeof reportSchema>;
 export type OutputReport = z.infer<typeof output>;
+export type HistogramReport = z.infer<typeof histogramSchema>;
 export type LayerReport = Report["layers"][number];

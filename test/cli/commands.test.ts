@@ -171,6 +171,15 @@ describe("inspect", () => {
     const result = await run("inspect", "residual.onnx", "--batch", "4");
     expect([result.code, result.stderr]).toEqual([1, expect.stringContaining("--batch belongs to --plan")]);
   });
+
+  test("--html writes a page with a histogram of each layer's weights", async () => {
+    const result = await run("inspect", "conv.onnx", "--html", "conv.html", "--json");
+    expect(result.json()).toMatchObject({ model: "conv.onnx", html: "conv.html" });
+    const page = await readFile(join(folder, "conv.html"), "utf8");
+    const labels = [...page.matchAll(/aria-label="Histogram of the weights of ([^"]*)"/g)].map((match) => match[1]);
+    expect(labels).toEqual(["conv1", "conv2", "fc"]);
+    expect(page).not.toMatch(/<script|<link|<img|@import|url\((?!#)/);
+  });
 });
 
 describe("run", () => {

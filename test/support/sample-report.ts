@@ -1,5 +1,14 @@
 // A made-up report, as large as one of ResNet-20.
-import type { LayerReport, Report } from "../../src/report/report.ts";
+import type { HistogramReport, LayerReport, Report } from "../../src/report/report.ts";
+
+type Bounds = Readonly<Record<"low" | "high", number>>;
+
+const sampleHistogram = (min: number, max: number, widest: Bounds, narrowest: Bounds): HistogramReport => ({
+  min,
+  max,
+  counts: Array.from({ length: 48 }, (_, bin) => Math.round(5000 * Math.exp(-(((bin - 20) / 8) ** 2)))),
+  range: { widest, narrowest, clipped: 0.0123 },
+});
 
 const sampleLayer = (i: number): LayerReport => {
   const channels = 16 * 2 ** Math.floor(i / 7);
@@ -11,7 +20,10 @@ const sampleLayer = (i: number): LayerReport => {
     weightBits: 4,
     activationBits: 8,
     sqnrDb: 28 - i / 2,
+    sensitivityDb: 40 - 8 * Math.abs(Math.sin(i)),
     maxSteps: i % 2,
+    weightHistogram: sampleHistogram(-0.4, 0.5, { low: -0.5, high: 0.5 }, { low: -0.1, high: 0.1 }),
+    inputHistogram: sampleHistogram(0, 3 + i, { low: 0, high: 2.5 + i }, { low: 0, high: 2.5 + i }),
     importance: Array.from({ length: channels }, (_, channel) => 0.02 + 0.01 * Math.abs(Math.sin(channel * (i + 1)))),
     channelsTrained: Array.from({ length: channels }, (_, channel) => (channel < trained ? 0.75 : 0)),
     blocks: { trained, all: channels },
@@ -49,6 +61,7 @@ export const sampleReport = (): Report => ({
     blocks: { trained: 34, all: 688 },
     weights: { trained: 2_600, all: 268_336 },
   },
+  sensitivitySamples: 64,
   layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
   verification: {
     samples: 256,

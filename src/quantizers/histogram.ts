@@ -1,0 +1,79 @@
+// How a tensor's values lie, and the range in which a quantizer tells them apart.
+import type { Graph } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { forEachInRows } from "./qparams.ts";
+import type { Bounds, Quantizer } from "./quantizer.ts";
+
+export interface Histogram {
+  readonly min: number;
+  readonly max: number;
+  /** In bins of the same width, from `min` to `max`. */
+  readonly counts: readonly number[];
+  /** What the quantizer can represent; absent where there is none. */
+  readonly range?: QuantizerRange;
+}
+
+export interface QuantizerRange {
+  /** Of the channel with the widest range, and with the narrowest; the same where all channels share one. */
+  readonly widest: Bounds;
+  readonly narrowest: Bounds;
+  /** Share of the values that are clipped, 0 to 1. */
+  readonly clipped: number;
+}
+
+const bins = 48;
+
+/** Without what is not finite. */
+export function histogramOf(values: Tensor, ranges?: QuantizerRanges): Histogram {
+  const data = numbersOf(values);
+  let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let i = 0; i < data.length; i++) {
+    if (!Number.isFinite(data[i])) continue;
+    if (data[i] < min) min = data[i];
+    if (data[i] > max) max = data[i];
+  }
+  const counts = new Array<number>(bins).fill(0);
+  const perUnit = max > min ? bins / (max - min) : 0;
+  for (let i = 0; i < data.length; i++)
+    if (Number.isFinite(data[i])) counts[Math.min(bins - 1, Math.floor((data[i] - min) * perUnit))]++;
+  const found = min <= max ? { min, max, counts } : { min: 0, max: 0, counts };
+  return ranges ? { ...found, range: summaryOf(values, ranges) } : found;
+}
+
+/** One range per channel along `axis`, or one of the whole tensor. */
+export interface QuantizerRanges {
+  readonly axis: number | undefined;
+  readonly rows: readonly (Bounds & { readonly scale: number })[];
+}
+
+/** Real values at the ends of a quantizer's integers: (low − zeroPoint)·scale and (high − zeroPoint)·scale. */
+export function rangesOf(graph: Graph, { node, scale, zeroPoint, axis }: Quantizer): QuantizerRanges | undefined {
+  const [scales, low, high] = [scale, node.inputs[3], node.inputs[4]].map((name) => graph.constants.get(name));
+  const zeroPoints = zeroPoint === "" ? undefined : graph.constants.get(zeroPoint);
+  if (!scales || !low || !high || (zeroPoint !== "" && !zeroPoints)) return undefined;
+  const [{ 0: lowest }, { 0: highest }] = [numbersOf(low), numbersOf(high)];
+  const rows = Array.from(numbersOf(scales), (step, row) => {
+    const offsets = zeroPoints && numbersOf(zeroPoints);
+    const offset = offsets ? roundHalfToEven(offsets[row % offsets.length]) : 0;
+    return { low: (lowest - offset) * step, high: (highest - offset) * step, scale: step };
+  });
+  return { axis, rows };
+}
+
+const widthOf = ({ low, high }: Bounds): number => high - low;
+
+function summaryOf(values: Tensor, { axis, rows }: QuantizerRanges): QuantizerRange {
+  const sorted = [...rows].sort((a, b) => widthOf(a) - widthOf(b));
+  const [narrowest, widest] = [sorted[0], sorted[sorted.length - 1]];
+  let clipped = 0;
+  let count = 0;
+  forEachInRows(values, axis ?? 0, (index, value) => {
+    const { low, high, scale } = rows[axis === undefined ? 0 : index];
+    // Half a step beyond the ends still rounds to them.
+    if (value < low - scale / 2 || value > high + scale / 2) clipped++;
+    count++;
+  });
+  const bounds = ({ low, high }: Bounds): Bounds => ({ low, high });
+  return { widest: bounds(widest), narrowest: bounds(narrowest), clipped: count === 0 ? 0 : clipped / count };
+}
