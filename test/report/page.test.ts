@@ -29,7 +29,9 @@ async function inkOf(png: Buffer, { x, y, width, height }: Box): Promise<number>
 const brightness = async (png: Buffer, left: number): Promise<number> =>
   (await sharp(png).extract({ left, top: 0, width: 4, height: 4 }).greyscale().raw().toBuffer())[0];
 
-describe.skipIf(chromium === undefined)("in Chromium (skipped where there is none)", () => {
+if (chromium === undefined) console.warn("Chromium is missing: the test of what the pages look like is skipped.");
+
+describe.skipIf(chromium === undefined)("in Chromium", () => {
   test.each(["report", "inspection"] as const)(
     "the %s fits a desk and a phone, light and dark",
     async (name) => {
