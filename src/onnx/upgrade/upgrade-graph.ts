@@ -40,13 +40,25 @@ function createState(graph: Graph, opset: number): State {
   ]);
   const used = new Set([...graph.outputs, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
   const current = (outputs: readonly string[]): Graph => ({ ...graph, nodes: [...nodes], constants, values, outputs });
-  let inferred = { count: -1, values: graph.values };
+  const types = new Map<string, ValueType>();
+  const known = (value: string): ValueType | undefined => types.get(value) ?? values.get(value);
+  let typed = 0;
+  /** Each node once: a rule may ask after every node. */
+  const inferNew = (): void => {
+    const fresh = nodes.slice(typed);
+    typed = nodes.length;
+    const read = new Set(fresh.flatMap(({ inputs }) => inputs));
+    const inputs = [...read].filter((value) => !constants.has(value) && known(value));
+    const given = new Map(inputs.map((value) => [value, known(value) as ValueType]));
+    const inferred = inferTypes({ ...current([]), nodes: fresh, inputs, variables: [], values: given }).values;
+    for (const output of fresh.flatMap(({ outputs }) => outputs)) {
+      const type = inferred.get(output);
+      if (type) types.set(output, type);
+    }
+  };
   const type = (value: string): ValueType => {
-    const known = inferred.values.get(value) ?? values.get(value);
-    if (known) return known;
-    if (inferred.count !== nodes.length)
-      inferred = { count: nodes.length, values: inferTypes(current([value])).values };
-    const found = inferred.values.get(value);
+    if (!known(value)) inferNew();
+    const found = known(value);
     assert(found, `value "${value}" has no type`);
     return found;
   };
