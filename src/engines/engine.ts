@@ -45,6 +45,8 @@ export interface Variables {
 
 /** A compiled graph, not yet tied to variables: one executable serves all blocks of the same shape. */
 export interface Executable {
+  /** What a run plans to hold: intermediate values and constants, in bytes; absent where an engine does not know. */
+  readonly memoryBytes?: number;
   bind(variables: Variables): Program;
   dispose(): Promise<void>;
 }

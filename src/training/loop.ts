@@ -10,6 +10,7 @@ import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
 import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
 import { labelsInput, targetInput } from "./loss.ts";
+import { partsThatFit } from "./memory-limit.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { TrainingOptions } from "./options.ts";
 import { qparamOptionsOf, qparamRateOf } from "./qparam-training.ts";
@@ -97,6 +98,13 @@ interface Run {
   compiled: Compiled | undefined;
 }
 
+/** The job, its batches in as many parts as its limit of memory takes with these weights. */
+async function withinMemory(job: TrainingJob, plan: FreezingPlan, context: Context): Promise<TrainingJob> {
+  const withParts = (accumulate: number): TrainingJob => ({ ...job, options: { ...job.options, accumulate } });
+  const optionsOf = (parts: number): StepOptions => stepOptionsOf(withParts(parts), shapeOfPlan(plan), false);
+  return withParts(await partsThatFit(job.model, job.options, optionsOf, context));
+}
+
 async function startRun(job: TrainingJob, context: Context): Promise<Run> {
   const saved = job.checkpoints?.resume
     ? await loadCheckpoint(job.checkpoints.storage, job.checkpoints.fingerprint)
@@ -123,8 +131,9 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
   if (!saved) {
     run.plan = job.plan.select(new Map(run.layers.map(({ weight }) => [weight, constantOf(job.model, weight)])), 0);
   }
-  await compilePlan(run, saved === undefined);
-  return run;
+  const fitted = { ...run, job: await withinMemory(job, run.plan, context) };
+  await compilePlan(fitted, saved === undefined);
+  return fitted;
 }
 
 function constantOf(graph: Graph, name: string): Tensor {

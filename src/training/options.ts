@@ -46,6 +46,13 @@ export const trainingOptions = z.object({
     .describe(
       "Parts that a batch is computed in, one after the other, to save memory; batch normalization sees the parts.",
     ),
+  memoryLimit: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      "Megabytes that a training step may plan for; a batch is accumulated in as many parts as that takes. Native engine.",
+    ),
   clipNorm: z
     .number()
     .positive()

@@ -56,6 +56,10 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   };
   if (open.length === 0) planFor(compiled, new Map());
   return {
+    get memoryBytes(): number {
+      const planned = [...compiled.plans.values()].map(({ arena, constantBytes }) => arena.bytes + constantBytes);
+      return Math.max(0, ...planned);
+    },
     bind: (variables) => bind(compiled, variables),
     dispose: async () => {
       compiled.isDisposed = true;
