@@ -135,6 +135,29 @@ struct Convolution {
 
 memory view(const memory::desc& desc, void* data) { return {desc, cpu(), data}; }
 
+/** Another layout of the same weights; what it works in is the calling thread's own, as all scratch is. */
+class Reorder {
+ public:
+  Reorder() = default;
+  Reorder(const memory::desc& from, const memory::desc& to) : from_(from), to_(to) {
+    const dnnl::reorder::primitive_desc descriptor(cpu(), from_, cpu(), to_, with_own_scratchpad());
+    scratchpad_ = descriptor.scratchpad_desc();
+    primitive_ = dnnl::reorder(descriptor);
+  }
+
+  size_t scratchpad() const { return scratchpad_.get_size(); }
+
+  void run(char* from, char* to, char* scratchpad) {
+    primitive_.execute(stream(), {{DNNL_ARG_FROM, view(from_, from)},
+                                  {DNNL_ARG_TO, view(to_, to)},
+                                  {DNNL_ARG_SCRATCHPAD, view(scratchpad_, scratchpad)}});
+  }
+
+ private:
+  memory::desc from_, to_, scratchpad_;
+  dnnl::reorder primitive_;
+};
+
 /** Runs `make(images)` once for each number of images that threads have, and gives each thread its own. */
 template <class Descriptor, class Make>
 std::vector<Descriptor> per_thread(const Convolution& convolution, int threads, Make make) {
@@ -158,10 +181,12 @@ class PackedWeights {
  public:
   PackedWeights(const memory::desc& plain, const memory::desc& packed, char* data, size_t scratchpad,
                 CompileContext& context)
-      : plain_(plain), packed_(packed), data_(data), own_offset_(aligned(scratchpad)) {
-    context.want_scratch(scratchpad);
+      : plain_(plain), packed_(packed), data_(data) {
+    if (is_packed()) reorder_ = Reorder(plain_, packed_);
+    // The reorder has done its work when the convolution needs the place.
+    own_offset_ = aligned(is_packed() ? std::max(scratchpad, reorder_.scratchpad()) : scratchpad);
+    context.want_scratch(own_offset_);
     if (!is_packed()) return;
-    reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(cpu(), plain_, cpu(), packed_));
     if (is_own()) context.want_scratch(own_offset_ + packed_.get_size());
     else context.want_shared(packed_.get_size());
   }
@@ -171,27 +196,25 @@ class PackedWeights {
   /** Whether this phase was for packing alone. */
   bool prepare(int phase, const RunContext& run) {
     const bool is_packing = phases() == 2 && phase == 0;
-    if ((is_packing && run.thread == 0) || (is_packed() && is_own())) {
-      memory from = view(plain_, data_), to = get(run);
-      reorder_.execute(stream(), from, to);
-    }
+    if ((is_packing && run.thread == 0) || (is_packed() && is_own())) reorder_.run(data_, packed_data(run), run.scratch);
     return is_packing;
   }
 
   memory get(const RunContext& run) const {
-    return view(packed_, !is_packed() ? data_ : is_own() ? run.scratch + own_offset_ : run.shared);
+    return view(packed_, is_packed() ? packed_data(run) : data_);
   }
 
  private:
   static constexpr size_t kMostOwnBytes = 1 << 20;
 
+  char* packed_data(const RunContext& run) const { return is_own() ? run.scratch + own_offset_ : run.shared; }
   bool is_packed() const { return plain_ != packed_; }
   bool is_own() const { return packed_.get_size() <= kMostOwnBytes; }
 
   memory::desc plain_, packed_;
   char* data_;
   size_t own_offset_;
-  dnnl::reorder reorder_;
+  Reorder reorder_;
 };
 
 template <class Descriptor>
@@ -333,7 +356,8 @@ class WeightGradient {
                                        : dnnl::convolution_backward_weights());
       if (descriptor) scratchpad_ = std::max(scratchpad_, descriptor.scratchpad_desc().get_size());
     }
-    reorder_ = dnnl::reorder(dnnl::reorder::primitive_desc(cpu(), packed_, cpu(), shape.plain_w()));
+    reorder_ = Reorder(packed_, shape.plain_w());
+    scratchpad_ = std::max(scratchpad_, reorder_.scratchpad());
     context.want_scratch(scratchpad_);
     context.want_shared(shared_bytes(context.threads));
   }
@@ -368,8 +392,7 @@ class WeightGradient {
   }
 
   void give(const RunContext& run, float* dw) {
-    memory from = view(packed_, run.shared + (run.threads - 1) * packed_bytes()), to = view(shape_.plain_w(), dw);
-    reorder_.execute(stream(), from, to);
+    reorder_.run(run.shared + (run.threads - 1) * packed_bytes(), reinterpret_cast<char*>(dw), run.scratch);
   }
 
   std::string describe() const { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
@@ -379,7 +402,7 @@ class WeightGradient {
   memory::desc packed_;
   std::vector<dnnl::convolution_backward_weights::primitive_desc> descriptors_;
   std::vector<dnnl::convolution_backward_weights> primitives_;
-  dnnl::reorder reorder_;
+  Reorder reorder_;
   size_t scratchpad_ = 0;
 };
 

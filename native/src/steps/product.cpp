@@ -58,27 +58,40 @@ void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& 
   const auto desc = [](int64_t rows, int64_t columns, bool is_transposed, int64_t step, memory::data_type type) {
     return memory::desc({rows, columns}, type, is_transposed ? memory::dims{1, step} : memory::dims{step, 1});
   };
+  struct Product {
+    dnnl::matmul primitive;
+    memory::desc scratchpad;
+  };
   const auto make = [&](bool adds, bool is_a_transposed, bool is_b_transposed) {
     const int64_t open = DNNL_RUNTIME_DIM_VAL;
     dnnl::post_ops onto;
     if (adds) onto.append_sum(1.0f);
     dnnl::primitive_attr attributes;
     attributes.set_post_ops(onto);
-    return dnnl::matmul(matmul_of(engine, attributes, desc(open, open, is_a_transposed, open, memory::data_type::bf16),
+    // Threads run the same primitives at once: what those work in is each thread's own.
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return matmul_of(engine, attributes, desc(open, open, is_a_transposed, open, memory::data_type::bf16),
                                   desc(open, open, is_b_transposed, open, memory::data_type::bf16),
-                                  desc(open, open, false, open, memory::data_type::f32)));
+                                  desc(open, open, false, open, memory::data_type::f32));
   };
   static const auto primitives = [&] {
-    std::vector<dnnl::matmul> all;
-    for (const int i : {0, 1, 2, 3, 4, 5, 6, 7}) all.push_back(make(i & 4, i & 2, i & 1));
+    std::vector<Product> all;
+    for (const int i : {0, 1, 2, 3, 4, 5, 6, 7}) {
+      const auto descriptor = make(i & 4, i & 2, i & 1);
+      all.push_back({dnnl::matmul(descriptor), descriptor.scratchpad_desc()});
+    }
     return all;
   }();
   const auto& [m, n, k] = sizes;
   const auto view = [&](const auto& matrix, int64_t rows, int64_t columns, memory::data_type type) {
     return memory(desc(rows, columns, matrix.is_transposed, matrix.step, type), engine, matrix.data);
   };
-  primitives[4 * manner.adds + 2 * a.is_transposed + b.is_transposed].execute(
-      stream, {{DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
+  const Product& product = primitives[4 * manner.adds + 2 * a.is_transposed + b.is_transposed];
+  thread_local std::vector<char> scratch;
+  if (scratch.size() < product.scratchpad.get_size()) scratch.resize(product.scratchpad.get_size());
+  product.primitive.execute(
+      stream, {{DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())},
+               {DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
                {DNNL_ARG_WEIGHTS, view(b, k, n, memory::data_type::bf16)},
                {DNNL_ARG_DST, view(y, m, n, memory::data_type::f32)}});
 }
