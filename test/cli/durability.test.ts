@@ -95,12 +95,12 @@ describe("folders and data that change", () => {
   }, 300_000);
 
   test("--resume on data that have changed is refused, and says what to do", async () => {
-    const killed = await runOnce(folder, [...shortRun, "--out", "changed"], wholeMs * 0.75);
+    const finished = await runOnce(folder, [...shortRun, "--out", "changed"]);
     const before = readFileSync(join(folder, "cifar/train_1.bin"));
     try {
       writeFileSync(join(folder, "cifar/train_1.bin"), tinyCifar10(400, 9));
       const resumed = await runOnce(folder, [...shortRun, "--out", "changed", "--resume"]);
-      expect([killed.code, killed.signal]).not.toEqual([1, null]);
+      expect(finished.code, finished.stderr).toBe(0);
       expect(resumed.code, resumed.stderr).toBe(1);
       expect(resumed.stderr).toContain("other data");
     } finally {
