@@ -57,16 +57,15 @@ export function lateNodes(graph: Graph): ReadonlySet<Node> {
   const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
   const updates = new Set(graph.updates.values());
   const late = new Set<Node>();
+  const readLate = new Set<string>();
   for (const node of graph.nodes.toReversed()) {
-    const feedsUpdates = node.outputs.some((output) => updates.has(output)) || isReadBy(node, late);
-    if (feedsUpdates && !isEarly(node)) late.add(node);
-    else for (const input of node.inputs) early.add(input);
+    const feedsUpdates = node.outputs.some((output) => output !== "" && (updates.has(output) || readLate.has(output)));
+    const isLate = feedsUpdates && !isEarly(node);
+    if (isLate) late.add(node);
+    for (const input of node.inputs) (isLate ? readLate : early).add(input);
   }
   return late;
 }
-
-const isReadBy = (node: Node, readers: ReadonlySet<Node>): boolean =>
-  [...readers].some(({ inputs }) => node.outputs.some((output) => output !== "" && inputs.includes(output)));
 
 export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numerics: Numerics): Plan {
   const late = lateNodes(graph);
