@@ -1,9 +1,10 @@
 // Builds native/build/frostbit.node with one compiler call per file: no node-gyp, no download.
-// --if-possible: where something is missing, say so and succeed. FROSTBIT_SANITIZE=address: into native/build/address instead.
+// --if-possible: where something is missing, say so and succeed. FROSTBIT_SANITIZE=address|thread: into native/build/address or
+// thread instead. FROSTBIT_ONEDNN=FOLDER: oneDNN from FOLDER/include and FOLDER/lib or lib64, not from the system.
 import { execFile, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import { promisify } from "node:util";
 
 const root = join(import.meta.dirname, "..");
@@ -13,6 +14,7 @@ const build = join(root, "native", "build", sanitizer ?? "");
 const require = createRequire(import.meta.url);
 const compiler = process.env["CXX"] ?? "g++";
 const installLine = "apt-get install -y g++ libdnnl-dev";
+const onednn = process.env["FROSTBIT_ONEDNN"] && resolve(process.env["FROSTBIT_ONEDNN"]);
 
 /** Kernels are compiled once per instruction set; what ships never uses -march=native. */
 const instructionSets = {
@@ -25,12 +27,25 @@ function missing() {
   if (process.platform !== "linux") return `the native engine is built on Linux only, not on ${process.platform}`;
   const version = spawnSync(compiler, ["--version"]);
   if (version.status !== 0) return `there is no C++ compiler (${compiler}); install it: ${installLine}`;
+  if (onednn) {
+    const lacking = ["include/oneapi/dnnl/dnnl.hpp", libraryIn(onednn) ?? "lib/libdnnl.so"].find(
+      (file) => !existsSync(join(onednn, file)),
+    );
+    return lacking && `FROSTBIT_ONEDNN is ${onednn}, where there is no ${lacking}`;
+  }
   const probe = spawnSync(compiler, ["-x", "c++", "-M", "-"], { input: "#include <oneapi/dnnl/dnnl.hpp>\n" });
   if (probe.status !== 0) return `there is no oneDNN (oneapi/dnnl/dnnl.hpp); install it: ${installLine}`;
   return undefined;
 }
 
+/** Where distributions put it, relative to the folder. */
+const libraryIn = (folder) =>
+  ["lib", "lib64", `lib/${process.arch === "x64" ? "x86_64" : "aarch64"}-linux-gnu`]
+    .map((each) => join(each, "libdnnl.so"))
+    .find((file) => existsSync(join(folder, file)));
+
 const headers = () => [
+  ...(onednn ? ["-isystem", join(onednn, "include")] : []),
   "-isystem",
   join(dirname(require.resolve("node-api-headers/package.json")), "include"),
   "-isystem",
@@ -48,6 +63,15 @@ const flags = () => [
 
 /** Of files that are compiled for one instruction set alone: its name, which their objects end with, and the options. */
 const wider = { "weight-gradient.cpp": ["avx512_bf16", [...instructionSets.avx512, "-mavx512bf16"]] };
+
+/** What objects were made with, if not with what would make them now, goes. */
+function removeOthers() {
+  const note = join(build, "made-with.json");
+  const wanted = `${JSON.stringify({ compiler, flags: flags() })}\n`;
+  if (existsSync(note) && readFileSync(note, "utf8") === wanted) return;
+  for (const file of readdirSync(build).filter((each) => each.endsWith(".o"))) rmSync(join(build, file));
+  writeFileSync(note, wanted);
+}
 
 /** Object files with what makes them. */
 function objects() {
@@ -101,10 +125,12 @@ const isLinked = (target, all) =>
   existsSync(target) && all.every(({ object }) => statSync(object).mtimeMs < statSync(target).mtimeMs);
 
 /** Libraries beside the addon come first, for it and for what they link themselves: that takes the older kind of run path. */
-const runPath = "-Wl,--disable-new-dtags,-rpath,$ORIGIN";
+const runPath = (folders) => `-Wl,--disable-new-dtags,-rpath,${["$ORIGIN", ...folders].join(":")}`;
 
 async function link(target, all) {
-  const options = ["-shared", ...(sanitizer ? [`-fsanitize=${sanitizer}`] : []), runPath];
+  const folders = onednn ? [dirname(join(onednn, libraryIn(onednn)))] : [];
+  const search = folders.map((folder) => `-L${folder}`);
+  const options = ["-shared", ...(sanitizer ? [`-fsanitize=${sanitizer}`] : []), runPath(folders), ...search];
   const libraries = ["-ldnnl", "-fopenmp", "-lpthread"];
   // Under another name first: a process may have the old one loaded.
   await run(compiler, [...options, "-o", `${target}.new`, ...all.map(({ object }) => object), ...libraries]);
@@ -119,6 +145,7 @@ async function main() {
     return;
   }
   mkdirSync(build, { recursive: true });
+  removeOthers();
   const all = objects();
   removeLeftovers(all);
   const headersTime = newestHeader();

@@ -301,8 +301,13 @@ describe.skipIf(!isNativeBuilt)(`what runs in integers${label}`, () => {
   const inIntegers = (each: Case): boolean => describePlan(build(each, "float32").graph).integerProducts.length === 1;
 
   test("convolutions of all shapes, and no others", () => {
-    const vnni = loadAddon().information().vnni;
-    expect(Object.values(cases).every((each) => each.bits === 8 || each.group === 3 || inIntegers(each))).toBe(true);
+    const { vnni, oneDnn } = loadAddon().information();
+    // oneDNN 3 has only plain loops for depthwise convolutions of codes whose zero point is known at the run.
+    const others = oneDnn.startsWith("2.") ? [] : ["depthwise"];
+    const inFloats = Object.keys(cases).filter(
+      (name) => !["8-bit weights", "groups"].includes(name) && !inIntegers(cases[name]),
+    );
+    expect(inFloats).toEqual(others);
     expect(inIntegers(cases["8-bit weights"])).toBe(vnni);
     const wide = describePlan(build({ ...large, activations: [0, 1023, 3] }, "float32").graph);
     expect(wide.floatProducts.map(({ reason }) => reason)).toEqual(["its input has 1024 codes, more than 8 bits hold"]);

@@ -10,7 +10,7 @@ export function createNumerics(addon: NativeAddon, precision: Precision, threads
   if (precision === "mixed" && !bfloat16)
     throw new FrostbitError(
       "BAD_OPTION",
-      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or DNNL_MAX_CPU_ISA forbids them. Use float32.",
+      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or ONEDNN_MAX_CPU_ISA (oneDNN 2: DNNL_MAX_CPU_ISA) forbids them. Use float32.",
     );
   return {
     ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed", ownWeightGradient: hasBfloat16 },
