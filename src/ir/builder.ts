@@ -139,6 +139,7 @@ export function createBuilder(infer: InferNode, start?: Graph): Builder {
       nodes: [...nodes],
       values: new Map(values),
       constants: new Map(constants),
+      ...(start?.literals ? { literals: start.literals } : {}),
       variables: [...variables],
       updates: new Map(updates),
     }),

@@ -37,6 +37,8 @@ export interface Graph {
   readonly values: ReadonlyMap<string, ValueType>;
   /** ONNX's initializers: parameters and constants. */
   readonly constants: ReadonlyMap<string, Tensor>;
+  /** Constants that are part of the computation: Constant nodes of the file, and what follows from them alone. */
+  readonly literals?: ReadonlySet<string>;
   /** Named tensors that live in an engine between runs; they have a type but no value here. */
   readonly variables: readonly string[];
   /** After a run, variable `key` takes the value named. */

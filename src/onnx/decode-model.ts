@@ -112,14 +112,17 @@ function decodeGraph(
   report: Report,
 ): { readonly graph: Graph; readonly declared: ReadonlyMap<string, ValueType> } {
   const constants = decodeInitializers(proto, external, report);
+  const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
   for (const node of proto.node) {
     const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
     const attributes = decodeAttributes(node, name, external, report);
     const value = isConstant(node) ? constantValue(attributes) : undefined;
-    if (value) addConstant(constants, node.output[0] ?? "", value);
-    else
+    if (value) {
+      addConstant(constants, node.output[0] ?? "", value);
+      literals.add(node.output[0]);
+    } else
       nodes.push({
         name,
         op: operatorName(node),
@@ -147,6 +150,7 @@ function decodeGraph(
     nodes,
     values,
     constants,
+    literals,
     variables: [],
     updates: new Map(),
   };

@@ -32,6 +32,7 @@ export function extract(graph: Graph, inputs: readonly string[], outputs: readon
     nodes,
     values: new Map([...graph.values].filter(([name]) => names.has(name))),
     constants: new Map([...graph.constants].filter(([name]) => read.has(name))),
+    ...(graph.literals ? { literals: graph.literals } : {}),
     variables: [],
     updates: new Map(),
   };

@@ -98,14 +98,17 @@ function fold(graph: Graph, node: Node, constants: Map<string, Tensor>, budget: 
 /** The graph must have types. Constant outputs of the graph keep the node that makes them. */
 export function foldConstants(graph: Graph): Graph {
   const constants = new Map(graph.constants);
+  const literals = new Set(graph.literals);
   const named = new Set([...graph.outputs, ...graph.updates.values()]);
   const budget = budgetOf(graph);
   const nodes: Node[] = [];
   for (const node of graph.nodes) {
     const isNamed = node.outputs.some((output) => named.has(output));
     if (isNamed || !fold(graph, node, constants, budget)) nodes.push(node);
+    else if (node.inputs.every((input) => literals.has(input) || !constants.has(input)))
+      for (const output of node.outputs) literals.add(output);
   }
   const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
-  return removeDeadNodes({ ...graph, nodes, constants, values });
+  return removeDeadNodes({ ...graph, nodes, constants, literals, values });
 }

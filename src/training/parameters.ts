@@ -2,12 +2,20 @@
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
+import { type LearnedForm, learnedConstants } from "./learned-constants.ts";
 
 /**
- * weight: rows that EfQAT freezes. weight-scale: frozen with its weight's rows. The others always train.
- * input-scale, input-zero-point: qparams of activations.
+ * weight: rows that EfQAT freezes. weight-scale: frozen with its weight's rows. table: frozen by EfQAT whole. The others always
+ * train. input-scale, input-zero-point: qparams of activations. vector, table: constants that are learned in other places.
  */
-export type ParameterRole = "weight" | "weight-scale" | "input-scale" | "input-zero-point" | "bias" | "norm";
+export type ParameterRole =
+  | "weight"
+  | "weight-scale"
+  | "input-scale"
+  | "input-zero-point"
+  | "bias"
+  | "norm"
+  | LearnedForm;
 
 export interface Parameter {
   readonly name: string;
@@ -48,8 +56,13 @@ export function parametersOf(graph: Graph): readonly Parameter[] {
     if (normalizations.has(node.op)) for (const input of node.inputs.slice(1, 3)) add(input, "norm");
     if (node.op === "Add") for (const name of biasesOfAddition(graph, node, made, layers)) add(name, "bias");
   }
+  for (const [name, form] of learnedConstants(graph, new Set(found.keys()))) add(name, form);
   return [...found.values()];
 }
+
+/** Parameters that a plan may freeze whole, besides the weights of layers. */
+export const tablesOf = (graph: Graph): readonly string[] =>
+  parametersOf(graph).flatMap(({ name, role }) => (role === "table" ? [name] : []));
 
 /** A vector added to what a linear layer gives, quantized or not, is its bias. */
 function biasesOfAddition(

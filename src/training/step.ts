@@ -27,7 +27,7 @@ import {
 } from "./qparam-training.ts";
 import { keepAboveSmallest } from "./smallest-scale.ts";
 
-/** What trains of each weight, by its name: all of it, nothing, or rows chosen at each run. Weights left out train whole. */
+/** What trains of each weight or table, by its name: all of it, nothing, or rows chosen at each run. What is left out trains whole. */
 export type PlanShape = ReadonlyMap<string, "all" | "none" | "rows">;
 
 export interface StepOptions {
@@ -144,9 +144,9 @@ function makeVariables(graph: Graph, names: readonly string[]): { graph: Graph; 
 const parametersThatTrain = ({ parameters, qparams }: Prepared): readonly Parameter[] =>
   parameters.filter((parameter) => !isQparam(parameter) || trainsQparam(qparams.training, parameter));
 
-/** What the plan says of a parameter: weights and their scales follow it; everything else always trains. */
-const plannedOf = ({ layer }: Parameter, { plan }: StepOptions): "all" | "none" | "rows" =>
-  layer ? (plan.get(layer.weight) ?? "all") : "all";
+/** What the plan says of a parameter: weights, their scales and tables follow it; everything else always trains. */
+const plannedOf = ({ name, role, layer }: Parameter, { plan }: StepOptions): "all" | "none" | "rows" =>
+  layer || role === "table" ? (plan.get(layer?.weight ?? name) ?? "all") : "all";
 
 function addRowInputs(build: Builder, prepared: Prepared): ReadonlyMap<string, string> {
   const rowInputs = new Map<string, string>();

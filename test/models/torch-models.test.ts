@@ -12,6 +12,8 @@ import { exportQdq } from "../../src/export/qdq.ts";
 import { checkVerification, verifyExport } from "../../src/export/verify.ts";
 import type { Graph, OnnxModel } from "../../src/ir/graph.ts";
 import { castTensor, numbersOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { efqat } from "../../src/methods/efqat/efqat.ts";
+import { efqatOptions } from "../../src/methods/efqat/options.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
@@ -23,7 +25,9 @@ import { insertQuantizers } from "../../src/quantizers/insert.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
+import { shapeOfPlan } from "../../src/training/freezing-plan.ts";
 import { addCrossEntropy, labelsInput } from "../../src/training/loss.ts";
+import { parametersOf } from "../../src/training/parameters.ts";
 import { expectClose } from "../support/close.ts";
 import { createRandom } from "../support/random.ts";
 import { runGraph } from "../support/run-graph.ts";
@@ -198,5 +202,55 @@ describe.each(models)("$name", ({ name, fixture: fixtureName, layers, parameters
     const bytes = writeOnnx(exported.model, { opset: exported.opset });
     const open = (file: Uint8Array) => openDeployed(file, { threads: 1 });
     checkVerification(await verifyExport(folded, exported, bytes, samples, open, context), trained.outputs[0]);
+  });
+});
+
+const isSameData = (a: Tensor, b: Tensor): boolean =>
+  a.data.length === b.data.length && a.data.every((value: number | bigint, i: number) => value === b.data[i]);
+
+/** The parameter that a constant holds, and its slope; one that is folded may have lost axes of size 1. */
+function slopeOf(fixture: ReadonlyMap<string, Tensor>, value: Tensor): Tensor | undefined {
+  for (const [name, parameter] of fixture) {
+    if (!name.startsWith("parameter/")) continue;
+    const slope = tensorIn(fixture, name.replace("parameter/", "gradient/"));
+    if (isSameData(value, parameter)) return slope;
+    if (parameter.shape.length === 2 && isEqual(value, transposed(parameter))) return transposed(slope);
+  }
+  return undefined;
+}
+
+describe.each(["vit", "bert"])("one step of %s", (name) => {
+  const fixture = fixtureOf(name);
+  const model = castFloats(freeBatch(read(name).graph).graph, "float64");
+  const [images, labels] = ["input", "labels"].map((each) => tensorIn(fixture, each));
+  const batch = { images: float64(images), labels };
+  const training = { engine, dtype: "float64" } as const;
+
+  test("changes every parameter of PyTorch's, by its gradient", async () => {
+    const parameters = parametersOf(model).map((parameter) => parameter.name);
+    expect(parameters.length).toBe([...fixture.keys()].filter((each) => each.startsWith("parameter/")).length);
+    const { variables } = await trainOn(batch, model, training);
+    for (const parameter of parameters) {
+      const before = tensorIn(model.constants, parameter);
+      const slope = slopeOf(fixture, castTensor(before, "float32"));
+      const change = Array.from(
+        numbersOf(tensorIn(variables, parameter)),
+        (value, i) => value - Number(before.data[i]),
+      );
+      const expected = Array.from(numbersOf(slope as Tensor), (g, i) => -0.02 * (g + 1e-4 * Number(before.data[i])));
+      expectClose(change, expected, { as: "float32", what: `change of "${parameter}"` });
+    }
+  });
+
+  test("leaves tables as they are with EfQAT", async () => {
+    const options = { ...efqatOptions.parse({ updateRatio: 0 }), seed: 0 };
+    const plan = shapeOfPlan(efqat(model, options).select(model.constants, 0));
+    const { variables } = await trainOn(batch, model, { ...training, plan });
+    const changed = parametersOf(model).filter(
+      (parameter) => !isEqual(tensorIn(variables, parameter.name), tensorIn(model.constants, parameter.name)),
+    );
+    expect(new Set(changed.map(({ role }) => role))).toEqual(
+      new Set(name === "vit" ? ["bias", "norm", "vector"] : ["bias", "vector"]),
+    );
   });
 });

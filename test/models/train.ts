@@ -48,9 +48,10 @@ export async function trainOn({ images, labels }: TinyBatch, graph: Graph, train
   const executable = await engine.compile(step.graph, { threads: 1, precision });
   try {
     const program = executable.bind(variables);
+    const given = new Map([...inputs].filter(([name]) => step.graph.inputs.includes(name)));
     const losses: number[] = [];
     for (let index = 0; index < steps; index++)
-      losses.push(numbersOf((await program.run(inputs)).get(step.loss) ?? scalar(dtype, Number.NaN))[0]);
+      losses.push(numbersOf((await program.run(given)).get(step.loss) ?? scalar(dtype, Number.NaN))[0]);
     const after = new Map<string, Tensor>();
     for (const name of variables.names()) after.set(name, await variables.read(name));
     return { losses, variables: after };

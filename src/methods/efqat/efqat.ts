@@ -1,27 +1,26 @@
-// EfQAT (arXiv:2411.11038): train qparams, biases and norms always, and of the weights only the most important blocks.
+// EfQAT (arXiv:2411.11038): train qparams, biases, norms and vectors always, and of the weights only the most important blocks.
 
 import { assert } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { layersByWeight } from "../../quantizers/linear-layers.ts";
 import type { PlanSource } from "../../training/loop.ts";
+import { tablesOf } from "../../training/parameters.ts";
 import type { EfqatOptions } from "./options.ts";
 import { selectBlocks } from "./select.ts";
 
 /** Algorithm 1: every `refreshEvery` samples, extract the unfrozen blocks; the step graph does the rest. */
 export function efqat(graph: Graph, options: EfqatOptions & { readonly seed: number }): PlanSource {
   const layers = layersByWeight(graph);
+  const tables = tablesOf(graph).map((name) => [name, "none" as const] as const);
   return {
     refreshEvery: options.refreshEvery,
-    select: (weights, draw) =>
-      selectBlocks(
-        layers.map(({ weight, rowAxis }) => {
-          const value = weights.get(weight);
-          assert(value, `no value for weight "${weight}"`);
-          return { name: weight, value, rowAxis };
-        }),
-        options,
-        options.seed,
-        draw,
-      ),
+    select: (weights, draw) => {
+      const candidates = layers.map(({ weight, rowAxis }) => {
+        const value = weights.get(weight);
+        assert(value, `no value for weight "${weight}"`);
+        return { name: weight, value, rowAxis };
+      });
+      return new Map([...selectBlocks(candidates, options, options.seed, draw), ...tables]);
+    },
   };
 }
