@@ -3,6 +3,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode } from "../ir/graph.ts";
 import { sizeOf, toNumbers } from "../ir/tensor.ts";
+import { mismatch, printShape } from "./attributes.ts";
 import { transposedProduct } from "./axis-product.ts";
 import type { InferContext, OpDefinition } from "./definition.ts";
 import { isStatic } from "./dims.ts";
@@ -16,6 +17,24 @@ function scaledDim(context: InferContext, dim: Dim, axis: number, scale: number 
 
 const tapsPerAxis: Readonly<Record<string, number>> = { linear: 2, cubic: 4 };
 
+/** One number for each axis; ONNX Runtime writes past its stack's end where there are more. */
+function checkLengths({ node, inputs }: InferContext, axes: number): void {
+  const roi = node.attributes["coordinate_transformation_mode"] === "tf_crop_and_resize";
+  for (const [i, name, expected] of [
+    ...(roi ? [[1, "roi", 2 * axes] as const] : []),
+    [2, "scales", axes],
+    [3, "sizes", axes],
+  ] as const) {
+    const [length, ...rest] = inputs[i]?.shape ?? [0];
+    const fits = rest.length === 0 && (length === 0 || length === expected || typeof length === "string");
+    if (!fits)
+      throw mismatch(
+        node,
+        `its ${name} (input "${node.inputs[i]}") are ${printShape(inputs[i]?.shape ?? [])}; expected [${expected}] for ${axes} axes.`,
+      );
+  }
+}
+
 /** dx = dy times the interpolation matrix, axis by axis */
 export const Resize: OpDefinition = {
   infer: (context) => {
@@ -23,6 +42,7 @@ export const Resize: OpDefinition = {
     checkResize(node);
     const { dtype, shape } = operand(context, 0);
     const axes = resizedAxes(node, shape.length);
+    checkLengths(context, axes.length);
     const scales = context.constant(2) && toNumbers(context.constant(2)!);
     const sizes = context.elements(3);
     const resized = [...shape];

@@ -5,7 +5,7 @@ import { baseModels, readMalformed } from "./malformed-models.ts";
 const first = Number(process.env["FROSTBIT_FUZZ_SEED"] ?? "1");
 
 test("2,000 malformed models are refused clearly or run", async () => {
-  const { outcomes, wrong } = await readMalformed(baseModels(), first, 2000);
+  const { outcomes, wrong } = await readMalformed(baseModels(), { first, count: 2000 });
   expect(wrong).toEqual([]);
   const ran = Object.entries(outcomes).filter(([outcome]) => outcome.startsWith("ran"));
   expect(ran.length, JSON.stringify(outcomes)).toBeGreaterThan(1);

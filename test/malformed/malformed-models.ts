@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serialize } from "node:v8";
+import type { EngineName } from "../../src/engines/select.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
@@ -73,14 +74,26 @@ function residentBytes(pid: number | undefined): number {
   }
 }
 
-/** Reads the malformed models of the seeds from `first`; rejects, naming the model, where the process ended or hung. */
-export async function readMalformed(bases: readonly Base[], first: number, count: number): Promise<Outcome> {
+export interface Reading {
+  /** The first seed; the others follow it. */
+  readonly first: number;
+  readonly count: number;
+  /** What runs those that can be run; "any": drawn per model. */
+  readonly engine?: EngineName | "any";
+  /** A file that gets a line for each model that was refused. */
+  readonly messages?: string;
+}
+
+/** Reads the malformed models of some seeds; rejects, naming the model, where the process ended or hung. */
+export async function readMalformed(bases: readonly Base[], reading: Reading): Promise<Outcome> {
+  const { first, count, engine = "any", messages = "" } = reading;
   const folder = mkdtempSync(join(tmpdir(), "frostbit-malformed-"));
   const [models, last] = [join(folder, "models"), join(folder, "last")];
   writeFileSync(models, serialize(bases));
   try {
     const script = join(import.meta.dirname, "read-models.js");
-    const words = ["--expose-gc", script, join(root, "dist"), models, String(first), String(count), last];
+    const what = [join(root, "dist"), models, String(first), String(count), engine, last, messages];
+    const words = ["--expose-gc", script, ...what];
     const child = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "pipe"] });
     const { code, stdout, stderr, why } = await watched(child, last);
     if (code !== 0) throw new Error(`${why}: model ${lastOf(last)}\n${stderr.slice(-3000)}`);

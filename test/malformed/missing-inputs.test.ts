@@ -3,11 +3,14 @@ import { describe, expect, test } from "vitest";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { FrostbitError } from "../../src/ir/errors.ts";
 import type { Node } from "../../src/ir/graph.ts";
+import { readOnnx } from "../../src/onnx/read.ts";
+import { upgrades } from "../../src/onnx/upgrade/index.ts";
 import { inferTypes } from "../../src/passes/infer-types.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
 import type { Example } from "../gradients/examples/example.ts";
 import { examples } from "../gradients/examples/index.ts";
+import { modelBytes, node as nodeOf } from "../support/onnx-model.ts";
 
 const isOurs = /Gradient|Update$|^FakeQuantize|^BatchNormalizationTraining/;
 
@@ -38,5 +41,20 @@ async function runWithout(example: Example): Promise<void> {
 describe("an input that is missing is refused by its name, or can be left out", () => {
   test.each([...byOperator].filter(([op]) => !isOurs.test(op)))("%s", async (_, cases) => {
     for (const example of cases) await runWithout(example);
+  });
+});
+
+/** Inputs that no operator has all of. */
+const fewInputs = [[], [""], ["x"], ["", "x"], ["x", ""], ["x", "x"], ["x", "", "x"], ["x", "x", "", "x"]];
+
+describe("operators of older opsets without inputs are refused, and never crash what upgrades them", () => {
+  test.each(Object.keys(upgrades))("%s", (op) => {
+    for (const opset of [7, 10, 12, 17, 20, 23])
+      for (const inputs of fewInputs)
+        try {
+          readOnnx(modelBytes({ opset, nodes: [nodeOf(op, inputs, ["y"])] }), { name: "few.onnx" });
+        } catch (error) {
+          expect(error, `opset ${opset}, inputs ${JSON.stringify(inputs)}`).toBeInstanceOf(FrostbitError);
+        }
   });
 });

@@ -1,21 +1,20 @@
-// Run as a process of its own: node --expose-gc read-models.js DIST BASES FIRST COUNT LAST. Reads malformed models, and compiles
-// and runs the small ones. What it is at is in the file LAST; what it prints at the end is one line of JSON.
+// Run as a process of its own: node --expose-gc read-models.js DIST BASES FIRST COUNT ENGINE LAST MESSAGES. Reads malformed models,
+// and compiles and runs the small ones, on ENGINE or on "any", drawn per model. What it is at is in the file LAST; what was refused
+// and how goes into the file MESSAGES, unless that is ""; what it prints at the end is one line of JSON.
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { deserialize } from "node:v8";
 import { createRandom, malformed } from "./mutations.js";
 
-const [dist, basesPath, first, count, lastPath] = process.argv.slice(2);
+const [dist, basesPath, first, count, engineName, lastPath, messagesPath] = process.argv.slice(2);
 const load = (path) => import(pathToFileURL(join(dist, path)).href);
 const { FrostbitError, inspectModel, readOnnx, selectEngine, tensorOf } = await load("index.js");
 const { isNativeBuilt } = await load("engines/native/addon.js");
 // Plain arrays: what a Buffer slices, it shares.
 const bases = deserialize(readFileSync(basesPath)).map(({ name, bytes }) => ({ name, bytes: new Uint8Array(bytes) }));
 const contents = bases.map(({ bytes }) => bytes);
-const engines = [...["reference", "onnxruntime"], ...(isNativeBuilt() ? ["native"] : [])].map((name) =>
-  selectEngine(name),
-);
+const engineNames = ["reference", "onnxruntime", ...(isNativeBuilt() ? ["native"] : [])];
 
 /** Of the processor. */
 const maxMs = 10_000;
@@ -59,7 +58,8 @@ function inputsOf(graph, random) {
 }
 
 async function run({ graph }, random) {
-  const engine = random.choose(engines);
+  const drawn = random.choose(engineNames);
+  const engine = selectEngine(engineName === "any" ? drawn : engineName, [graph]);
   if (graph.nodes.some((node) => !engine.supports(node, graph))) return `not for ${engine.name}`;
   const executable = await engine.compile(graph, { threads: 1 });
   try {
@@ -70,16 +70,17 @@ async function run({ graph }, random) {
   }
 }
 
-async function attempt(bytes, random) {
+async function attempt(bytes, random, refused) {
   try {
     const model = readOnnx(bytes, { name: "model.onnx" });
     const inspection = inspectModel(model.graph);
     if (!isSmall(model, inspection)) return "read";
     return await run(model, random);
   } catch (error) {
-    if (error instanceof FrostbitError && error.message.length > 10 && !error.message.includes("internal:"))
-      return error.code;
-    throw error;
+    if (!(error instanceof FrostbitError) || error.message.length <= 10 || error.message.includes("internal:"))
+      throw error;
+    refused(error.message);
+    return error.code;
   }
 }
 
@@ -95,6 +96,7 @@ function resetPeak() {
 }
 
 const log = openSync(lastPath, "w");
+const messages = messagesPath ? openSync(messagesPath, "a") : undefined;
 const outcomes = {};
 const wrong = [];
 for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
@@ -106,7 +108,9 @@ for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
   const start = process.cpuUsage();
   let outcome;
   try {
-    outcome = await attempt(bytes, createRandom(seed + 1));
+    outcome = await attempt(bytes, createRandom(seed + 1), (message) => {
+      if (messages !== undefined) writeSync(messages, `${seed} ${done.join(",")} of ${bases[at].name}: ${message}\n`);
+    });
   } catch (error) {
     outcome = "wrong";
     const what = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -330,6 +330,12 @@ describe("operators that contradict their inputs", () => {
   test("Reshape to another number of elements", () => wrong(reshape([5, 5]), /Reshape \(node "reshape"\)/));
   test("Reshape to two unknown sizes", () => wrong(reshape([-1, -1]), /Reshape \(node "reshape"\)/));
   test("Reshape to a size of -7", () => wrong(reshape([-7, 2]), /Reshape \(node "reshape"\)/));
+  test.each([[[60]], [[3, 4, 5]], [[]]])("Resize with scales of shape %j", (dims) =>
+    wrong(
+      modelBytes({ nodes: [node("Resize", ["x", "", "s"], ["y"])], initializers: [weights("s", dims)] }),
+      /Resize \(node "resize"\): its scales \(input "s"\) are \[.*\]; expected \[4\] for 4 axes/,
+    ),
+  );
   test("Concat along an axis that is not there", () =>
     wrong(oneNode("Concat", ["x", "x"], ["y"], { axis: int(9) }), /Concat \(node "concat"\).*9/));
   test("Transpose by what is no permutation", () =>

@@ -113,13 +113,19 @@ const cases: readonly VersionCase[] = [
     initializers: [weights("w", [3, 4])],
     lowest: 7,
   },
-  ...["Softmax", "LogSoftmax"].flatMap((op) => [
-    { name: `${op} 7 over the last axis`, opset: 7, nodes: one(op, { axis: int(3) }) },
-    { name: `${op} 7 over all but the first axis`, opset: 7, nodes: one(op) },
-    { name: `${op} 11 from a negative axis on`, opset: 11, nodes: one(op, { axis: int(-2) }), lowest: 7 },
-    { name: `${op} 7 over everything`, opset: 7, nodes: one(op, { axis: int(0) }) },
-    { name: `${op} 7 with sizes of 1 after the axis`, opset: 7, nodes: one(op, { axis: int(1) }), shape: [2, 5, 1, 1] },
-    { name: `${op} 13 over a middle axis`, opset: 13, nodes: one(op, { axis: int(1) }), lowest: 7 },
+  ...[["Softmax", 7] as const, ["LogSoftmax", 7] as const, ["Hardmax", 9] as const].flatMap(([op, lowest]) => [
+    { name: `${op} 7 over the last axis`, opset: 7, nodes: one(op, { axis: int(3) }), lowest },
+    { name: `${op} 7 over all but the first axis`, opset: 7, nodes: one(op), lowest },
+    { name: `${op} 11 from a negative axis on`, opset: 11, nodes: one(op, { axis: int(-2) }), lowest },
+    { name: `${op} 7 over everything`, opset: 7, nodes: one(op, { axis: int(0) }), lowest },
+    {
+      name: `${op} 7 with sizes of 1 after the axis`,
+      opset: 7,
+      nodes: one(op, { axis: int(1) }),
+      shape: [2, 5, 1, 1],
+      lowest,
+    },
+    { name: `${op} 13 over a middle axis`, opset: 13, nodes: one(op, { axis: int(1) }), lowest },
   ]),
   {
     name: "OneHot 9",

@@ -1,6 +1,6 @@
 // Brings a graph of an older opset to the newest one's operators.
-import { assert } from "../../ir/errors.ts";
-import type { Graph, Node, ValueType } from "../../ir/graph.ts";
+import { assert, FrostbitError } from "../../ir/errors.ts";
+import { describeNode, type Graph, type Node, type ValueType } from "../../ir/graph.ts";
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { uniqueNames } from "../../ir/unique-names.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
@@ -10,18 +10,27 @@ import type { Upgrade, UpgradeContext } from "./upgrade.ts";
 /** Takes nodes in topological order; values keep their names. */
 export function upgradeGraph(graph: Graph, opset: number): Graph {
   const state = createState(graph, opset);
-  for (const node of graph.nodes)
-    for (const upgraded of upgradeNode(node, opset, state.contextOf)) {
-      state.nodes.push(upgraded);
-    }
+  for (const node of graph.nodes) {
+    const rules = (upgrades[node.op] ?? []).filter(({ before }) => opset < before);
+    upgradeNode(node, rules, state);
+  }
   return state.current(graph.outputs);
 }
 
-function upgradeNode(node: Node, opset: number, contextOf: (node: Node) => UpgradeContext): readonly Node[] {
-  const rules = (upgrades[node.op] ?? []).filter(({ before }) => opset < before);
-  const apply = (nodes: readonly Node[], rule: Upgrade): readonly Node[] =>
-    nodes.flatMap((each) => (each.op === node.op ? rule.upgrade(contextOf(each)) : [each]));
-  return rules.reduce(apply, [node]);
+/** What a rule made is there before the next rule, which may ask for its types. */
+function upgradeNode(node: Node, [rule, ...rest]: readonly Upgrade[], state: State): void {
+  if (!rule) {
+    state.nodes.push(node);
+    return;
+  }
+  for (const each of rule.upgrade(state.contextOf(node))) upgradeNode(each, each.op === node.op ? rest : [], state);
+}
+
+/** Rules ask for the inputs that an operator must have; a node may lack them. */
+function given(node: Node, value: string | undefined): string {
+  if (value) return value;
+  const at = value === undefined ? node.inputs.length : node.inputs.indexOf(value);
+  throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: input ${at} is missing; it is required.`);
 }
 
 interface State {
@@ -71,7 +80,7 @@ function createState(graph: Graph, opset: number): State {
   const contextOf = (node: Node): UpgradeContext => ({
     node,
     opset,
-    type,
+    type: (value) => type(given(node, value)),
     constantOf: (value) => constants.get(value),
     constant: (hint, value) => constant(`${node.name}/${hint}`, value),
     ints: (hint, list) => constant(`${node.name}/${hint}`, tensorOf("int64", [list.length], list)),
