@@ -17,6 +17,7 @@ import { codeName, dtypeOfCode } from "./data-types.ts";
 import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
+import { describeOtherFormat } from "./other-formats.ts";
 import { findUnsupportedNodes } from "./unsupported.ts";
 
 export const oldestOpset = 7;
@@ -37,7 +38,10 @@ const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", m
 export function decodeModel(bytes: Uint8Array, external: ExternalSource | undefined): DecodedModel {
   const model = parse(bytes);
   if (!model.graph)
-    throw bad("the file holds no graph. It is not an ONNX model, or it was cut off while being written.");
+    throw bad(
+      describeOtherFormat(bytes) ??
+        "the file holds no graph. It is not an ONNX model, or it was cut off while being written.",
+    );
   const origin = decodeOrigin(model);
   const unsupported: string[] = findUnsupportedNodes(model.graph);
   const report: Report = (what) => unsupported.push(what);
@@ -67,7 +71,8 @@ function parse(bytes: Uint8Array): ModelProto {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FrostbitError(
       "BAD_MODEL",
-      `the file's ${bytes.length} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
+      describeOtherFormat(bytes) ??
+        `the file's ${bytes.length} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
       { cause },
     );
   }

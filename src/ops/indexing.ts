@@ -67,14 +67,24 @@ const zerosOf = (build: Builder, shape: string, like: string): string =>
 const addAt = (build: Builder, shape: string, indices: string, updates: string): string =>
   build.node("ScatterND", [zerosOf(build, shape, updates), indices, updates], { reduction: "add" });
 
+const isLarger = (a: Dim | undefined, b: Dim | undefined): boolean =>
+  typeof a === "number" && typeof b === "number" && a > b;
+
+/** Beside its axis, an index stands for its own place in the data, which must have it. */
+function checkWithin(node: Node, data: readonly Dim[], indices: readonly Dim[]): void {
+  const axis = axisOf(node, data.length);
+  if (indices.some((size, i) => i !== axis && isLarger(size, data[i])))
+    throw mismatch(node, `indices ${printShape(indices)} reach outside data ${printShape(data)} beside axis ${axis}.`);
+}
+
 /** dx = dy added onto zeros at the indices */
 export const GatherElements: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const indices = operand(context, 1).shape;
-    axisOf(context.node, shape.length);
     if (indices.length !== shape.length)
       throw mismatch(context.node, `indices ${printShape(indices)} and data ${printShape(shape)} differ in rank.`);
+    checkWithin(context.node, shape, indices);
     return [{ dtype, shape: indices }];
   },
   gradient: ({ node, build, dys: [dy] }) => {
@@ -155,11 +165,16 @@ const scatterGradient =
 export const ScatterElements: OpDefinition = {
   infer: (context) => {
     const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i));
-    axisOf(context.node, shape.length);
     if (indices.shape.length !== shape.length || updates.shape.length !== shape.length)
       throw mismatch(
         context.node,
         `data ${printShape(shape)}, indices ${printShape(indices.shape)} and updates ${printShape(updates.shape)} differ in rank.`,
+      );
+    checkWithin(context.node, shape, indices.shape);
+    if (indices.shape.some((size, i) => isLarger(size, updates.shape[i])))
+      throw mismatch(
+        context.node,
+        `updates ${printShape(updates.shape)} are fewer than indices ${printShape(indices.shape)}.`,
       );
     return inferScatter(context);
   },

@@ -6,6 +6,7 @@ import type { Graph } from "../ir/graph.ts";
 import { type Dim, describeNode, type Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { toNumbers } from "../ir/tensor.ts";
+import { checkElementTypes } from "./element-types.ts";
 import { opDefinition } from "./index.ts";
 
 const maxElements = 1024;
@@ -38,9 +39,11 @@ export const inferNode: InferNode = (node, type, constant) => {
   const definition = opDefinition(node.op);
   if (!definition) throw new FrostbitError("UNSUPPORTED_OP", `${describeNode(node)}: no such operator is known.`);
   checkRequired(node);
+  const inputs = node.inputs.map((input) => (input === "" ? undefined : type(input)));
+  checkElementTypes(node, inputs);
   return definition.infer({
     node,
-    inputs: node.inputs.map((input) => (input === "" ? undefined : type(input))),
+    inputs,
     elements: (i) => {
       const name = node.inputs[i];
       if (name === undefined || name === "") return undefined;

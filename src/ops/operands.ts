@@ -34,6 +34,15 @@ export function knownNumbers(context: InferContext, i: number, what: string): re
 /** Sizes that inference cannot know, named after the node's output. */
 export const unknownDim = (node: Node, axis: number, output = 0): Dim => `${node.outputs[output]}.${axis}`;
 
+/** More than any runtime has; how many there are may come from a number in a file. */
+const maxRank = 64;
+
+/** A shape of which only the number of axes is known. */
+export function unknownShape(node: Node, rank: number): readonly Dim[] {
+  if (rank > maxRank) throw mismatch(node, `its output would have ${rank} axes; expected ${maxRank} at most.`);
+  return Array.from({ length: rank }, (_, axis) => unknownDim(node, axis));
+}
+
 const maxElements = 1024;
 
 /** A type with its contents where these are few and known. */

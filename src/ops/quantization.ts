@@ -1,6 +1,6 @@
 // Fake quantization with its straight-through gradient, and ONNX's integer quantization.
 import { type DType, dtypes } from "../ir/dtype.ts";
-import type { Node, ValueType } from "../ir/graph.ts";
+import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
 import type { GradientRule, InferContext, OpDefinition, Rows, Want } from "./definition.ts";
 import { operand, resolveAxis } from "./operands.ts";
@@ -71,11 +71,40 @@ function dtypeAttribute(node: Node): DType | undefined {
   throw mismatch(node, `output_dtype is "${name}"; expected one of ${Object.keys(dtypes).join(", ")}.`);
 }
 
+const isOne = (shape: readonly Dim[]): boolean => shape.length === 0 || (shape.length === 1 && shape[0] === 1);
+
+/** Throws unless scale and zero point are one for all, 1-D along the axis, or one for each block along it. */
+function checkScales(context: InferContext, x: readonly Dim[]): void {
+  const { node, inputs } = context;
+  const scale = operand(context, 1).shape;
+  const zeroPoint = inputs[2]?.shape;
+  if (!isOne(scale) && !fitsScale(node, x, scale))
+    throw mismatch(
+      node,
+      `its scale "${node.inputs[1]}" is ${printShape(scale)}; expected one number, or one for each of its axis (or block along it) of x ${printShape(x)}.`,
+    );
+  if (zeroPoint && !(isOne(zeroPoint) && isOne(scale)) && !isSameShape(zeroPoint, scale))
+    throw mismatch(node, `its zero point is ${printShape(zeroPoint)}; expected ${printShape(scale)}, as its scale is.`);
+}
+
+const isSame = (a: Dim | undefined, b: Dim): boolean => typeof a === "string" || typeof b === "string" || a === b;
+const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a.length === b.length && a.every((dim, i) => isSame(dim, b[i]));
+
+function fitsScale(node: Node, x: readonly Dim[], scale: readonly Dim[]): boolean {
+  const axis = resolveAxis(node, numberAttribute(node, "axis", 1), x.length);
+  const block = numberAttribute(node, "block_size", 0);
+  if (block === 0) return scale.length === 1 && isSame(scale[0], x[axis]);
+  const size = x[axis];
+  const blocks = typeof size === "number" ? Math.ceil(size / block) : size;
+  return block > 0 && isSameShape(scale, x.with(axis, blocks));
+}
+
 /** y = saturate(round(x / scale) + zeroPoint) */
 export const QuantizeLinear: OpDefinition = {
   infer: (context) => {
     const { shape } = operand(context, 0);
-    operand(context, 1);
+    checkScales(context, shape);
     return [{ dtype: context.inputs[2]?.dtype ?? dtypeAttribute(context.node) ?? "uint8", shape }];
   },
   gradient: "none",
@@ -86,6 +115,7 @@ export const QuantizeLinear: OpDefinition = {
 export const DequantizeLinear: OpDefinition = {
   infer: (context) => {
     const { shape } = operand(context, 0);
+    checkScales(context, shape);
     return [{ dtype: dtypeAttribute(context.node) ?? operand(context, 1).dtype, shape }];
   },
   gradient: "none",

@@ -113,8 +113,8 @@ export const GroupNormalization: OpDefinition = {
     const { dtype, shape } = operand(context, 0);
     const channels = checkChannels(context, { dtype, shape });
     const groups = groupsOf(context.node);
-    if (typeof channels === "number" && channels % groups !== 0)
-      throw mismatch(context.node, `num_groups is ${groups}; it must divide the ${channels} channels.`);
+    if (groups < 1 || (typeof channels === "number" && channels % groups !== 0))
+      throw mismatch(context.node, `num_groups is ${groups}; it must be positive and divide the ${channels} channels.`);
     return [{ dtype, shape }];
   },
   gradient: ({ node, build, dys: [dy], wants, type }) => {

@@ -18,7 +18,7 @@ import { broadcastShapes } from "./broadcast.ts";
 import { constantValue } from "./constant-value.ts";
 import type { GradientContext, GradientRule, InferContext, OpDefinition } from "./definition.ts";
 import { isStatic, productOf, quotientOf, sumOf } from "./dims.ts";
-import { knownNumbers, operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
+import { knownNumbers, operand, resolveAxis, unknownDim, unknownShape, withElements } from "./operands.ts";
 import { padModes, repeatedPadGradient } from "./padding.ts";
 import { noCost } from "./pointwise.ts";
 import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
@@ -54,7 +54,7 @@ export const Reshape: OpDefinition = {
     const [rank] = operand(context, 1).shape;
     if (typeof rank !== "number")
       throw unsupported(context.node, `its target "${context.node.inputs[1]}" has an unknown number of sizes.`);
-    return [{ dtype, shape: Array.from({ length: rank }, (_, axis) => unknownDim(context.node, axis)) }];
+    return [{ dtype, shape: unknownShape(context.node, rank) }];
   },
   gradient: reshapeBack,
   cost: noCost,
@@ -134,7 +134,7 @@ export const Expand: OpDefinition = {
     const [rank] = operand(context, 1).shape;
     if (typeof rank !== "number")
       throw unsupported(context.node, `its target "${context.node.inputs[1]}" has an unknown number of sizes.`);
-    const target = context.elements(1) ?? Array.from({ length: rank }, (_, axis) => unknownDim(context.node, axis));
+    const target = context.elements(1) ?? unknownShape(context.node, rank);
     const expanded = broadcastShapes(context.node, [shape, target]);
     const elements = context.elements(0);
     const isRepeated = elements?.length === 1 && expanded.length <= 1 && isStatic(expanded);
@@ -285,7 +285,7 @@ export const ConstantOfShape: OpDefinition = {
     const [rank] = operand(context, 0).shape;
     if (typeof rank !== "number")
       throw unsupported(node, `its shape "${node.inputs[0]}" has an unknown number of sizes.`);
-    const shape = context.elements(0) ?? Array.from({ length: rank }, (_, axis) => unknownDim(node, axis));
+    const shape = context.elements(0) ?? unknownShape(node, rank);
     const isSmall = shape.length <= 1 && isStatic(shape) && sizeOf(shape) <= 1024;
     const elements = value && isSmall ? Array<Dim>(sizeOf(shape)).fill(toNumbers(value)[0]) : undefined;
     return [withElements(value?.dtype ?? "float32", shape, elements)];

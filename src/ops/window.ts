@@ -20,19 +20,19 @@ function listOf(node: Node, name: string, length: number, fallback: number): rea
   throw mismatch(node, `${name} is ${printShape(list)}; expected ${length} numbers.`);
 }
 
-function positive(node: Node, name: string, list: readonly number[]): readonly number[] {
-  if (list.every((value) => Number.isInteger(value) && value >= 1)) return list;
-  throw mismatch(node, `${name} is ${printShape(list)}; expected numbers of at least 1.`);
+function atLeast(least: 0 | 1, node: Node, name: string, list: readonly number[]): readonly number[] {
+  if (list.every((value) => Number.isInteger(value) && value >= least)) return list;
+  throw mismatch(node, `${name} is ${printShape(list)}; expected numbers of at least ${least}.`);
 }
 
 /** Strides, dilations and pads as the attributes give them, `auto_pad` not yet applied. */
 export function givenWindow(node: Node, kernel: readonly number[]): Window {
   const axes = kernel.length;
   return {
-    kernel: positive(node, "kernel_shape", kernel),
-    strides: positive(node, "strides", listOf(node, "strides", axes, 1)),
-    dilations: positive(node, "dilations", listOf(node, "dilations", axes, 1)),
-    pads: listOf(node, "pads", 2 * axes, 0),
+    kernel: atLeast(1, node, "kernel_shape", kernel),
+    strides: atLeast(1, node, "strides", listOf(node, "strides", axes, 1)),
+    dilations: atLeast(1, node, "dilations", listOf(node, "dilations", axes, 1)),
+    pads: atLeast(0, node, "pads", listOf(node, "pads", 2 * axes, 0)),
   };
 }
 

@@ -21,7 +21,8 @@ const maxElements = 2 ** 31;
 function checkSizes(node: Node, output: string, { shape }: ValueType): void {
   const sizes = shape.filter((size) => typeof size === "number");
   const isSound = sizes.every((size) => Number.isSafeInteger(size) && size >= 0);
-  if (isSound && sizes.reduce((product, size) => product * size, 1) <= maxElements) return;
+  // No axis is long, not even beside an empty one: rules and kernels may walk along it.
+  if (isSound && sizes.reduce((product, size) => product * Math.max(1, size), 1) <= maxElements) return;
   throw new FrostbitError(
     "SHAPE_MISMATCH",
     `${describeNode(node)}: its output "${output}" would have the shape [${shape.join(", ")}]; expected sizes from 0, and 2^31 elements at most.`,

@@ -73,7 +73,26 @@ describe("files that are no model", () => {
   test("an empty file", () => expectError(new Uint8Array(), /the file is empty/));
   test("a text file", () => expectError(new TextEncoder().encode("This is not a model.\n"), /cannot be read|no graph/));
   test("an HTML page, as a failed download leaves", () =>
-    expectError(new TextEncoder().encode("<!DOCTYPE html><html></html>"), /cannot be read|no graph/));
+    expectError(new TextEncoder().encode("<!DOCTYPE html><html></html>"), /a page of HTML .*Download the model again/));
+  test.each([
+    ["a PyTorch file", "PK\x03\x04archive/data.pkl", /zip archive, such as PyTorch's .* torch\.onnx\.export/],
+    ["an old PyTorch file", "\x80\x02\x8a\nl\xfc\x9cF", /pickle, such as PyTorch's .* torch\.onnx\.export/],
+    [
+      "TensorFlow Lite",
+      "\x1c\0\0\0TFL3\x14\0 \0",
+      /TensorFlow Lite model, and no ONNX model\. .*tf2onnx\.convert --tflite/,
+    ],
+    ["safetensors", '\x40\0\0\0\0\0\0\0{"w":{"dtype":"F32"', /safetensors file, which holds weights but no network/],
+    ["Keras", "\x89HDF\r\n\x1a\n", /HDF5 file, such as Keras's \.h5/],
+    ["ONNX Runtime's format", "\x18\0\0\0ORTM\0\0", /ONNX Runtime's own format \(\.ort\)/],
+    ["GGUF", "GGUF\x03\0\0\0", /GGUF file/],
+    ["gzip", "\x1f\x8b\x08\0", /compressed with gzip.*gunzip/],
+    ["a pointer of Git LFS", "version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", /git lfs pull/],
+    ["NumPy", "\x93NUMPY\x01\0", /array of NumPy/],
+    ["JSON", '{"a": 1}', /is JSON/],
+  ])("%s is named, with what to do", (_, start, message) =>
+    expectError(Buffer.concat([Buffer.from(start, "latin1"), Buffer.alloc(100)]), message),
+  );
   test("zeros", () => expectError(new Uint8Array(1000), /cannot be read as an ONNX model/));
   test.each([1, 2, 3, 4, 5])("random bytes (seed %i)", (seed) => {
     const random = createRandom(seed);
@@ -336,6 +355,65 @@ describe("operators that contradict their inputs", () => {
       /Resize \(node "resize"\): its scales \(input "s"\) are \[.*\]; expected \[4\] for 4 axes/,
     ),
   );
+  test.each([
+    [
+      "Concat of floats and indices",
+      node("Concat", ["x", "s"], ["y"], { axis: int(0) }),
+      /\(float32\) and "s" \(int64\) differ in type/,
+    ],
+    ["BitwiseOr of floats", node("BitwiseOr", ["x", "x"], ["y"]), /"x" is float32; expected whole numbers/],
+    ["Gather at floats", node("Gather", ["x", "x"], ["y"]), /"x" is float32; expected int32 or int64/],
+    ["Where by floats", node("Where", ["x", "x", "x"], ["y"]), /"x" is float32; expected bool/],
+    ["LogSoftmax of indices", node("LogSoftmax", ["s"], ["y"]), /"s" is int64; expected a float/],
+    ["And of floats", node("And", ["x", "x"], ["y"]), /"x" is float32; expected bool/],
+    [
+      "GatherElements beyond its data",
+      node("GatherElements", ["x", "wide"], ["y"]),
+      /\[1, 3, 1, 1\] reach outside data \[1, 2, 4, 4\] beside axis 0/,
+    ],
+    [
+      "ScatterElements with too few updates",
+      node("ScatterElements", ["x", "two", "one"], ["y"]),
+      /updates \[1, 1, 1, 1\] are fewer than indices \[1, 2, 1, 1\]/,
+    ],
+    [
+      "MaxPool with a negative pad",
+      node("MaxPool", ["x"], ["y"], { kernel_shape: ints([1, 1]), pads: ints([0, 0, -2, 0]) }),
+      /pads is \[0, 0, -2, 0\]; expected numbers of at least 0/,
+    ],
+    [
+      "QuantizeLinear with scales for no axis",
+      node("QuantizeLinear", ["x", "three"], ["y"]),
+      /scale "three" is \[3\]; expected one number/,
+    ],
+    [
+      "GroupNormalization in -1 groups",
+      node("GroupNormalization", ["x", "pair", "pair"], ["y"], { num_groups: int(-1) }),
+      /num_groups is -1; it must be positive/,
+    ],
+  ])("%s", (_, each, message) => {
+    const indices = (name: string, dims: readonly number[]): TensorProto => {
+      const int64Data = new Array<bigint>(dims.reduce((product, size) => product * size)).fill(0n);
+      return tensorProto({ name, dims: dims.map(BigInt), dataType: DataType.INT64, int64Data });
+    };
+    const initializers = [int64s("s", [0]), indices("wide", [1, 3, 1, 1]), indices("two", [1, 2, 1, 1])];
+    const floats = [weights("one", [1, 1, 1, 1]), weights("three", [3]), weights("pair", [2])];
+    wrong(modelBytes({ opset: 21, nodes: [each], initializers: [...initializers, ...floats] }), message);
+  });
+  test("ConstantOfShape of a million axes", () =>
+    wrong(
+      modelBytes({ nodes: [node("ConstantOfShape", ["i"], ["y"])], inputs: [value("i", [1_000_000], DataType.INT64)] }),
+      /its output would have 1000000 axes; expected 64 at most/,
+    ));
+  test("an axis without end beside an empty one", () => {
+    const nodes = Array.from({ length: 40 }, (_, i) =>
+      node("Resize", [i === 0 ? "x" : `r${i}`, "", "f"], [`r${i + 1}`], {}, { name: `r${i}` }),
+    );
+    wrong(
+      modelBytes({ nodes, outputs: [untyped("r40")], initializers: [weights("f", [4], [1, 1, 2, 0.4])] }),
+      /expected sizes from 0, and 2\^31 elements at most/,
+    );
+  });
   test("Concat along an axis that is not there", () =>
     wrong(oneNode("Concat", ["x", "x"], ["y"], { axis: int(9) }), /Concat \(node "concat"\).*9/));
   test("Transpose by what is no permutation", () =>
