@@ -16,10 +16,12 @@ export function boundsOf(bits: number, symmetric: boolean): Bounds {
   return { low: symmetric ? -high : 0, high };
 }
 
-/** Of activations: symmetric ones use the whole signed range, −2^(b-1) to 2^(b-1) − 1, as runtimes clip them. */
-export function boundsOfActivations(bits: number, symmetric: boolean): Bounds {
-  return symmetric ? { low: -(2 ** (bits - 1)), high: 2 ** (bits - 1) - 1 } : boundsOf(bits, false);
-}
+/** The whole signed range, −2^(b-1) to 2^(b-1) − 1. */
+export const wideBoundsOf = (bits: number): Bounds => ({ low: -(2 ** (bits - 1)), high: 2 ** (bits - 1) - 1 });
+
+/** Of activations: symmetric ones use the whole signed range, as runtimes clip them. */
+export const boundsOfActivations = (bits: number, symmetric: boolean): Bounds =>
+  symmetric ? wideBoundsOf(bits) : boundsOf(bits, false);
 
 /** A FakeQuantize node read back: which value it quantizes and the names of its qparams. */
 export interface Quantizer {

@@ -8,7 +8,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { rowAxisOf } from "./linear-layers.ts";
 import { forEachInRows } from "./qparams.ts";
-import { type Bounds, boundsOf, boundsOfActivations } from "./quantizer.ts";
+import { type Bounds, boundsOf, boundsOfActivations, wideBoundsOf } from "./quantizer.ts";
 
 interface State {
   readonly graph: Graph;
@@ -21,8 +21,7 @@ interface State {
 
 /**
  * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, quantized
- * symmetrically, become float weights behind FakeQuantize (a weight of −128, outside the restricted range, becomes −127);
- * int32 biases become float. Everything else stays as it is, and stays frozen.
+ * symmetrically, become float weights behind FakeQuantize; int32 biases become float. Everything else stays as it is, and stays frozen.
  */
 export function recognizeQuantizers(graph: Graph): Graph {
   const constants = new Map(graph.constants);
@@ -105,13 +104,13 @@ function weightQuantizer(state: State, node: Node, rowAxis: number | undefined):
   const integers = state.graph.constants.get(node.inputs[0]);
   const qparams = qparamsOf(state, node);
   if (!integers || !qparams || rowAxis === undefined || integers.shape.length < 2) return undefined;
-  const { bits } = dtypes[integers.dtype];
+  const width = dtypes[integers.dtype].bits;
   const { scale, zeroPoints } = qparams;
   const rank = integers.shape.length;
   const axis = (numberAttribute(node, "axis", 1) + rank) % rank;
-  const middle = integers.dtype.startsWith("u") ? 2 ** (bits - 1) : 0;
+  const middle = integers.dtype.startsWith("u") ? 2 ** (width - 1) : 0;
   const isPerRow = sizeOf(scale.shape) === 1 || axis === rowAxis;
-  if (bits > 8 || !isPerRow || zeroPoints.some((zeroPoint) => zeroPoint !== middle)) return undefined;
+  if (width > 8 || !isPerRow || zeroPoints.some((zeroPoint) => zeroPoint !== middle)) return undefined;
   const rows = integers.shape[rowAxis];
   const given = numbersOf(scale);
   const scales = Array.from({ length: rows }, (_, row) => (given.length === 1 ? given[0] : given[row]));
@@ -127,12 +126,20 @@ function weightQuantizer(state: State, node: Node, rowAxis: number | undefined):
   );
   // A name of its own: folding makes a value of the file's name again.
   const outputs = [state.unique(`${name}_fake_quantized`)];
-  const bounds = boundsOf(bits, true);
-  return fakeQuantize(
-    state,
-    { ...node, outputs },
-    { value, scale: perRow, zeroPoint: "", bits, bounds, axis: rowAxis },
-  );
+  const range = rangeOf(toNumbers(integers).map((value) => value - middle));
+  return fakeQuantize(state, { ...node, outputs }, { value, scale: perRow, zeroPoint: "", ...range, axis: rowAxis });
+}
+
+/** The fewest bits that hold these integers, whatever type stores them: in the restricted range, or in the whole one if they use its lowest. */
+function rangeOf(integers: readonly number[]): { readonly bits: number; readonly bounds: Bounds } {
+  let [low, high] = [0, 0];
+  for (const value of integers) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  const bits = Math.max(2, Math.ceil(Math.log2(Math.max(high + 1, -low))) + 1);
+  const wide = wideBoundsOf(bits);
+  return { bits, bounds: low === wide.low ? wide : boundsOf(bits, true) };
 }
 
 interface Pair {

@@ -6,7 +6,7 @@ import { createReferenceEngine } from "../../src/engines/reference/reference-eng
 import { exportQdq } from "../../src/export/qdq.ts";
 import { checkVerification, verifyExport } from "../../src/export/verify.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import { dtypeCode } from "../../src/onnx/data-types.ts";
 import { encodeTensor } from "../../src/onnx/encode-tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
@@ -97,22 +97,25 @@ describe.each([
     ["y_zero", tensorOf(dtype, [], [middle + 11])],
     ["b_quantized", random.integerTensor("int32", [3], -900, 900)],
   ]);
-  const bytes = modelBytes({
-    opset: 13,
-    inputs: [value("x", [2, 2, 5, 5])],
-    outputs: [value("y", [2, 3, 5, 5])],
-    initializers: [...constants].map(([name, tensor]) => encodeTensor(name, tensor)),
-    nodes: [
-      node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_int"], {}, { name: "qx" }),
-      node(
-        "QLinearConv",
-        ["x_int", "x_scale", "x_zero", "w_quantized", "w_scale", "w_zero", "y_scale", "y_zero", "b_quantized"],
-        ["y_int"],
-        { pads: ints([1, 1, 1, 1]), group: int(1) },
-      ),
-      node("DequantizeLinear", ["y_int", "y_scale", "y_zero"], ["y"], {}, { name: "dy" }),
-    ],
-  });
+  const bytesWith = (tensors: ReadonlyMap<string, Tensor>) =>
+    modelBytes({
+      opset: 13,
+      inputs: [value("x", [2, 2, 5, 5])],
+      outputs: [value("y", [2, 3, 5, 5])],
+      initializers: [...tensors].map(([name, tensor]) => encodeTensor(name, tensor)),
+      nodes: [
+        node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x_int"], {}, { name: "qx" }),
+        node(
+          "QLinearConv",
+          ["x_int", "x_scale", "x_zero", "w_quantized", "w_scale", "w_zero", "y_scale", "y_zero", "b_quantized"],
+          ["y_int"],
+          { pads: ints([1, 1, 1, 1]), group: int(1) },
+        ),
+        node("DequantizeLinear", ["y_int", "y_scale", "y_zero"], ["y"], {}, { name: "dy" }),
+      ],
+    });
+
+  const bytes = bytesWith(constants);
 
   test("with integer operators and one scale for the weight is read as trainable quantizers", async () => {
     const { graph: file } = readOnnx(bytes, { name: "qlinear.onnx" });
@@ -127,6 +130,28 @@ describe.each([
     const expected = await runModel(bytes, inputs);
     for (const each of [file, graph])
       expectClose((await runGraph(engine, each, inputs)).get("y") as Tensor, expected.get("y") as Tensor);
+  });
+
+  test("is exported again with the same integers, the lowest included", () => {
+    const given = Array.from(toNumbers(constants.get("w_quantized") as Tensor), (q) => q - middle);
+    const forms = [
+      { bits: 8, integers: given },
+      { bits: 8, integers: given.with(5, -128) },
+      { bits: 4, integers: given.map((q) => (q % 8) + 0) },
+      { bits: 3, integers: given.map((q) => (q % 4) + 0).with(5, -4) },
+    ];
+    for (const { bits, integers } of forms) {
+      const weight = tensorOf(
+        dtype,
+        [3, 2, 3, 3],
+        integers.map((q) => q + middle),
+      );
+      const file = bytesWith(new Map([...constants, ["w_quantized", weight]]));
+      const graph = recognizeQuantizers(readOnnx(file, { name: "qlinear.onnx" }).graph);
+      const folded = foldQuantizers(graph, "int32");
+      expect(toNumbers(folded.graph.constants.get(folded.layers[0].integers) as Tensor)).toEqual(integers);
+      expect(folded.layers[0].bits).toBe(bits);
+    }
   });
 
   test("keeps what is computed or in blocks as it is", () => {
