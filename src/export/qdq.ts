@@ -1,8 +1,9 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
 import { assert } from "../ir/errors.ts";
-import type { Node, OnnxModel, Origin } from "../ir/graph.ts";
+import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
@@ -27,36 +28,65 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     assert(value, `integers "${integers}" are no constant`);
     if (storage === "packed" && bits <= 4) constants.set(integers, { ...value, dtype: "int4" });
   }
+  const names = namesIn(folded.graph, constants);
   const nodes = folded.graph.nodes.flatMap((node) =>
-    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), constants) : [node],
+    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), constants, names) : [node],
   );
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
   const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4");
   return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked ? 21 : 0) };
 }
 
+interface Names {
+  /** A name of its own. */
+  readonly unique: (hint: string) => string;
+  /** A constant; the same hint gives the same one. */
+  readonly constant: (hint: string, value: Tensor) => string;
+}
+
+/** New names beside those of a graph: a model may have an "int8:-8" already. */
+function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
+  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const given = new Map<string, string>();
+  const constant = (hint: string, value: Tensor): string => {
+    const name = given.get(hint) ?? unique(hint);
+    given.set(hint, name);
+    constants.set(name, value);
+    return name;
+  };
+  return { unique, constant };
+}
+
 /** QuantizeLinear, a Clip where the bits do not fill the type, DequantizeLinear; the output keeps its name. */
-function quantizeNodes(quantizer: Quantizer, constants: Map<string, Tensor>): Node[] {
+function quantizeNodes(
+  quantizer: Quantizer,
+  constants: ReadonlyMap<string, Tensor>,
+  { unique, constant }: Names,
+): Node[] {
   const { bits, scale, value, output } = quantizer;
   const symmetric = quantizer.zeroPoint === "";
   const bounds = boundsOfActivations(bits, symmetric);
   const type = symmetric ? "int8" : "uint8";
-  const zeroPoint = `${symmetric ? "symmetric_zero_point" : quantizer.zeroPoint}:${type}`;
-  constants.set(zeroPoint, tensorOf(type, [], [symmetric ? 0 : roundedZeroPoint(quantizer, constants)]));
-  const integers = `${output}:integers`;
+  const integer = (hint: string, value: number): string => constant(hint, tensorOf(type, [], [value]));
+  const zeroPoint = symmetric
+    ? integer(`symmetric_zero_point:${type}`, 0)
+    : integer(`${quantizer.zeroPoint}:${type}`, roundedZeroPoint(quantizer, constants));
+  const integers = unique(`${output}:integers`);
   const name = quantizer.node.name;
   const node = (op: string, inputs: readonly string[], to: string): Node => ({
-    name: `${name}:${op}`,
+    name: unique(`${name}:${op}`),
     op,
     inputs,
     outputs: [to],
     attributes: {},
   });
   const isNarrow = bits < 8;
-  const quantized = isNarrow ? `${integers}:wide` : integers;
+  const quantized = isNarrow ? unique(`${integers}:wide`) : integers;
   const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
-  const [low, high] = [bounds.low, bounds.high].map((end) => () => bound(constants, type, end));
-  if (isNarrow) result.push(node("Clip", [quantized, low(), high()], integers));
+  if (isNarrow) {
+    const ends = [bounds.low, bounds.high].map((end) => integer(`${type}:${end}`, end));
+    result.push(node("Clip", [quantized, ...ends], integers));
+  }
   return [...result, node("DequantizeLinear", [integers, scale, zeroPoint], output)];
 }
 
@@ -64,10 +94,4 @@ function roundedZeroPoint({ bits, zeroPoint }: Quantizer, constants: ReadonlyMap
   const trained = constants.get(zeroPoint);
   assert(trained, `zero point "${zeroPoint}" is no constant`);
   return Math.min(boundsOfActivations(bits, false).high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])));
-}
-
-function bound(constants: Map<string, Tensor>, type: "int8" | "uint8", value: number): string {
-  const name = `${type}:${value}`;
-  constants.set(name, tensorOf(type, [], [value]));
-  return name;
 }

@@ -228,13 +228,9 @@ async function takeBatches(
   return result;
 }
 
-/** What each layer gives, bias and normalization included, by layer. */
-function layerOutputs({ graph, layers }: Folded): ReadonlyMap<string, string> {
-  const made = new Map(graph.nodes.map((node) => [node.name, node]));
-  return new Map(
-    layers.map(({ name, node }) => [name, (made.get(`${name}.bias_add`) ?? made.get(node))?.outputs[0] ?? ""]),
-  );
-}
+/** What each layer gives, by layer. */
+const layerOutputs = ({ layers }: Folded): ReadonlyMap<string, string> =>
+  new Map(layers.map(({ name, output }) => [name, output]));
 
 type Stages = Readonly<Record<string, Graph>>;
 

@@ -3,12 +3,13 @@ import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { allocate, numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
 import { forEachInRows } from "./qparams.ts";
-import { boundsOf, type Quantizer, quantizersOf } from "./quantizer.ts";
+import { type Quantizer, quantizersOf } from "./quantizer.ts";
 
 /** float: a separate addition, exact. int32: inside the layer at scale input·weight, as integer kernels want. */
 export type BiasForm = "float" | "int32";
@@ -20,6 +21,8 @@ export interface FoldedLayer {
   readonly integers: string;
   /** The layer's node in the folded graph. */
   readonly node: string;
+  /** What the layer gives, bias and normalization included. */
+  readonly output: string;
 }
 
 export interface Folded {
@@ -44,12 +47,15 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   const constants = new Map(graph.constants);
   const replacement = new Map<string, readonly Node[]>();
   const layers: FoldedLayer[] = [];
+  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
   for (const layer of linearLayers(graph)) {
     const quantizer = weightQuantizers.get(layer.node.inputs[1]);
     if (!quantizer) continue;
     const input = weightQuantizers.get(layer.node.inputs[0]);
-    const folded = foldLayer(graph, layer, quantizer, affineOf(graph, readers, layer), biases, input, constants);
-    layers.push({ name: layer.name, bits: quantizer.bits, integers: folded.integers, node: layer.node.name });
+    const affine = affineOf(graph, readers, layer);
+    const folded = foldLayer(graph, layer, quantizer, affine, biases, input, { constants, unique });
+    const { name, node } = layer;
+    layers.push({ name, bits: quantizer.bits, integers: folded.integers, node: node.name, output: affine.output });
     for (const node of folded.affine.replaced) replacement.set(node.name, []);
     replacement.set(folded.affine.replaced[folded.affine.replaced.length - 1].name, folded.nodes);
   }
@@ -102,20 +108,25 @@ interface Integers {
   readonly scales: number[];
 }
 
-/** The integers that the fake quantizer gives, with the factor in their scales and its sign in theirs. */
+/** The integers that the fake quantizer gives, with the factor in their scales and its sign in theirs; −low may not be one. */
 function integersOf(graph: Graph, layer: LinearLayer, quantizer: Quantizer, factor: readonly number[]): Integers {
   const weight = graph.constants.get(layer.weight);
   assert(weight, `weight "${layer.weight}" is no constant`);
-  const { low, high } = boundsOf(quantizer.bits, true);
+  const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOfConstant(graph, bound)[0]);
   const scales = numbersOfConstant(graph, quantizer.scale);
   const divide =
     weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
   const values = allocate("int8", weight.data.length) as Int8Array;
   forEachInRows(weight, layer.rowAxis, (row, w, i) => {
     const q = Math.min(high, Math.max(low, roundHalfToEven(divide(w, scales[row]))));
-    values[i] = q * Math.sign(factor[row]);
+    values[i] = Math.min(high, q * Math.sign(factor[row]));
   });
   return { values, scales: scales.map((scale, row) => (factor[row] === 0 ? 1 : scale * Math.abs(factor[row]))) };
+}
+
+interface Additions {
+  readonly constants: Map<string, Tensor>;
+  readonly unique: (name: string) => string;
 }
 
 interface FoldedNodes {
@@ -131,7 +142,7 @@ function foldLayer(
   affine: Affine,
   biases: BiasForm,
   input: Quantizer | undefined,
-  constants: Map<string, Tensor>,
+  { constants, unique }: Additions,
 ): FoldedNodes {
   const weight = graph.constants.get(layer.weight);
   assert(weight, `weight "${layer.weight}" is no constant`);
@@ -141,18 +152,15 @@ function foldLayer(
       ? numbersOfConstant(graph, input.scale)[0]
       : undefined;
   if (inputScale !== undefined) suitScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
-  const names = {
-    integers: `${layer.name}.weight_integers`,
-    scale: `${layer.name}.weight_folded_scale`,
-    bias: `${layer.name}.bias_folded`,
-  };
+  const nameOf = (suffix: string): string => unique(`${layer.name}.${suffix}`);
+  const names = { integers: nameOf("weight_integers"), scale: nameOf("weight_folded_scale") };
   constants.set(names.integers, { dtype: "int8", shape: weight.shape, data: integers.values });
   constants.set(names.scale, tensorOf(weight.dtype, [integers.scales.length], integers.scales));
   const dequantize: Node = {
-    name: `${layer.name}.weight_dequantize`,
+    name: nameOf("weight_dequantize"),
     op: "DequantizeLinear",
     inputs: [names.integers, names.scale],
-    outputs: [`${layer.name}.weight_dequantized`],
+    outputs: [nameOf("weight_dequantized")],
     attributes: { axis: layer.rowAxis },
   };
   const product = [layer.node.inputs[0], dequantize.outputs[0]];
@@ -168,17 +176,18 @@ function foldLayer(
     const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
     const rowAxis = rowAxisOfOutput(graph, layer);
     const shape = Array.from({ length: rank }, (__, axis) => (axis === rowAxis ? affine.offset.length : 1));
-    constants.set(names.bias, tensorOf(weight.dtype, shape, affine.offset));
+    const [bias, sum] = [nameOf("bias_folded"), nameOf("product")];
+    constants.set(bias, tensorOf(weight.dtype, shape, affine.offset));
     const add: Node = {
-      name: `${layer.name}.bias_add`,
+      name: nameOf("bias_add"),
       op: "Add",
-      inputs: [`${layer.name}.product`, names.bias],
+      inputs: [sum, bias],
       outputs: [affine.output],
       attributes: {},
     };
-    return { nodes: [dequantize, linear(product, `${layer.name}.product`), add], integers: names.integers, affine };
+    return { nodes: [dequantize, linear(product, sum), add], integers: names.integers, affine };
   }
-  const biasNode = integerBias(layer.name, weight, integers.scales, affine.offset, inputScale, constants);
+  const biasNode = integerBias(nameOf, weight, integers.scales, affine.offset, inputScale, constants);
   return {
     nodes: [dequantize, biasNode, linear([...product, biasNode.outputs[0]], affine.output)],
     integers: names.integers,
@@ -221,7 +230,7 @@ function suitScales(
 }
 
 function integerBias(
-  layer: string,
+  nameOf: (suffix: string) => string,
   weight: Tensor,
   weightScales: readonly number[],
   offset: readonly number[],
@@ -235,20 +244,21 @@ function integerBias(
       weightScales.map((scale) => scale * inputScale),
     ),
   );
+  const [integers, scale] = [nameOf("bias_integers"), nameOf("bias_scale")];
   constants.set(
-    `${layer}.bias_integers`,
+    integers,
     tensorOf(
       "int32",
       [offset.length],
       offset.map((value, row) => roundHalfToEven(value / scales[row])),
     ),
   );
-  constants.set(`${layer}.bias_scale`, tensorOf(weight.dtype, [offset.length], scales));
+  constants.set(scale, tensorOf(weight.dtype, [offset.length], scales));
   return {
-    name: `${layer}.bias_dequantize`,
+    name: nameOf("bias_dequantize"),
     op: "DequantizeLinear",
-    inputs: [`${layer}.bias_integers`, `${layer}.bias_scale`],
-    outputs: [`${layer}.bias_dequantized`],
+    inputs: [integers, scale],
+    outputs: [nameOf("bias_dequantized")],
     attributes: { axis: 0 },
   };
 }

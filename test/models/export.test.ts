@@ -78,6 +78,52 @@ describe.each(tinyModels)("$name", (model) => {
   );
 });
 
+test.each(["inputs", "runtime"] as const)(
+  "a model that has the names which exporting gives is exported to the same, placement %s",
+  async (placement) => {
+    const [model] = tinyModels;
+    const combination = { placement, bits: 4, storage: "packed" } as const;
+    const graph = await quantize(model, combination);
+    const first = exported(model, graph, combination);
+    const own = new Set(namesIn(graph));
+    const added = [...new Set(namesIn(first.result.model.graph))].filter((name) => !own.has(name));
+    for (const names of [added, added.toReversed()]) {
+      const taken = withNames(graph, names);
+      const again = exported(model, taken, combination);
+      checkVerification(
+        await verifyExport(again.folded, again.result, again.bytes, [inputsOf(model)], open, context),
+        taken.outputs[0],
+      );
+      const [expected, actual] = await Promise.all(
+        [first, again].map(({ result }) => runGraph(context.engine, result.model.graph, inputsOf(model))),
+      );
+      expect([...actual]).toEqual([...expected]);
+    }
+  },
+);
+
+const namesIn = ({ values, nodes }: Graph): string[] => [...values.keys(), ...nodes.map(({ name }) => name)];
+
+/** The graph with its nodes, constants and the values between under these names, as far as they go. */
+function withNames(graph: Graph, names: readonly string[]): Graph {
+  const inner = [...graph.values.keys()].filter(
+    (name) => !graph.inputs.includes(name) && !graph.outputs.includes(name),
+  );
+  const renamed = new Map(inner.map((name, i) => [name, names[i] ?? name]));
+  const rename = (name: string): string => renamed.get(name) ?? name;
+  return {
+    ...graph,
+    nodes: graph.nodes.map((node, i) => ({
+      ...node,
+      name: names[i] ?? node.name,
+      inputs: node.inputs.map(rename),
+      outputs: node.outputs.map(rename),
+    })),
+    values: new Map([...graph.values].map(([name, type]) => [rename(name), type])),
+    constants: new Map([...graph.constants].map(([name, value]) => [rename(name), value])),
+  };
+}
+
 /** Zero points between integers; every normalization's first factor negative, its second zero. */
 function unsettled(graph: Graph): Graph {
   const constants = new Map(graph.constants);
