@@ -6,12 +6,12 @@ import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from
 import { quantized } from "../models/quantized.ts";
 import { batchFor, type TinyModel } from "../models/tiny-models.ts";
 
-const batchSize = 7;
 const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
 
 /** A step of which every weight trains by rows, and its inputs with every third row. */
 export async function rowStep(
   model: TinyModel,
+  batchSize = 7,
 ): Promise<{ step: Step; inputs: ReadonlyMap<string, Tensor>; axes: ReadonlyMap<string, number> }> {
   const graph = await quantized(model, "float32", { weights: 4, activations: 8 });
   const layers = linearLayers(graph);

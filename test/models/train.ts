@@ -24,6 +24,7 @@ export interface Training {
   readonly rows?: Rows;
   readonly steps?: number;
   readonly precision?: Precision;
+  readonly threads?: number;
 }
 
 /** Steps on one batch again and again. */
@@ -32,7 +33,7 @@ export const train = (model: TinyModel, graph: Graph, training: Training): Promi
 
 /** Steps on this batch of the input "input" again and again. */
 export async function trainOn({ images, labels }: TinyBatch, graph: Graph, training: Training): Promise<Run> {
-  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1, precision = "float32" } = training;
+  const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1, precision = "float32", threads = 1 } = training;
   const step = buildStep(graph, { batchSize: images.shape[0], loss: "cross-entropy", optimizer: sgd, plan });
   const inputs = new Map([
     ["input", images],
@@ -45,7 +46,7 @@ export async function trainOn({ images, labels }: TinyBatch, graph: Graph, train
     inputs.set(input, tensorOf("int64", [list.length], list));
   }
   const variables = await engine.variables(step.initial);
-  const executable = await engine.compile(step.graph, { threads: 1, precision });
+  const executable = await engine.compile(step.graph, { threads, precision });
   try {
     const program = executable.bind(variables);
     const given = new Map([...inputs].filter(([name]) => step.graph.inputs.includes(name)));

@@ -1,38 +1,137 @@
-// What threads share while they run must not depend on who comes first.
+// What threads share while they run must not depend on who comes first: the same bytes again and again, while another program
+// takes the cores away now and then.
+import { createHash } from "node:crypto";
 import { describe, expect, test } from "vitest";
+import type { Executable, Precision } from "../../src/engines/engine.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
+import { rowStep } from "../engines/row-step.ts";
+import { quantized } from "../models/quantized.ts";
+import { batchFor, type TinyModel, tinyModels } from "../models/tiny-models.ts";
 import { isNativeBuilt, notBuilt } from "../support/native.ts";
+import { tinyClassifier } from "../support/tiny-classifier.ts";
 
+interface Work {
+  readonly graph: Graph;
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  /** What its variables are at the start. */
+  readonly initial: ReadonlyMap<string, Tensor>;
+}
+
+const engine = createNativeEngine();
 const wave = (length: number): number[] => Array.from({ length }, (_, i) => Math.sin(i * 0.7) * 2);
 
 /** A convolution of 8-bit codes with 4-bit weights, packed anew by each thread at each run. */
-function integerConvolution() {
+function integerConvolution(): Work {
   const build = buildOn();
   const one = (value: number): string => build.constant(tensorOf("float32", [], [value]));
   const x = build.input("x", { dtype: "float32", shape: [16, 16, 16, 16] });
   const codes = build.node("FakeQuantize", [x, one(0.02), one(120), one(0), one(255)]);
   const w = build.constant(tensorOf("float32", [32, 16, 3, 3], wave(32 * 16 * 9)));
   const weights = build.node("FakeQuantize", [w, one(0.3), undefined, one(-7), one(7)]);
-  return build.graph([build.node("Conv", [codes, weights], { pads: [1, 1, 1, 1] })]);
+  return {
+    graph: build.graph([build.node("Conv", [codes, weights], { pads: [1, 1, 1, 1] })]),
+    inputs: new Map([["x", tensorOf("float32", [16, 16, 16, 16], wave(16 ** 4))]]),
+    initial: new Map(),
+  };
 }
 
-describe.skipIf(!isNativeBuilt)(`native programs${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
-  test("give the same bytes on 2 threads, compiled again and again", async () => {
-    const engine = createNativeEngine();
-    const graph = integerConvolution();
-    const inputs = new Map([["x", tensorOf("float32", [16, 16, 16, 16], wave(16 ** 4))]]);
-    const seen = new Set<string>();
-    for (let i = 0; i < 60; i++) {
-      const executable = await engine.compile(graph, { threads: 2 });
-      const program = executable.bind(await engine.variables(new Map()));
-      for (let run = 0; run < 4; run++) {
-        const y = (await program.run(inputs)).get(graph.outputs[0]) as Tensor;
-        seen.add(String(y.data));
-      }
-      await executable.dispose();
+/** Channels and batches so large that the threads divide the steps. */
+const residual: TinyModel = {
+  ...tinyModels[0],
+  name: "residual network",
+  build: (dtype) => tinyClassifier(dtype, 1, 16),
+};
+const transformer = tinyModels[2];
+
+async function training(model: TinyModel, batch: number): Promise<Work> {
+  const { step, inputs } = await rowStep(model, batch);
+  return { graph: step.graph, inputs, initial: step.initial };
+}
+
+async function evaluation(model: TinyModel, batch: number): Promise<Work> {
+  const graph = await quantized(model, "float32", { weights: 4, activations: 8 });
+  return { graph, inputs: new Map([["input", batchFor(model, "float32", batch).images]]), initial: new Map() };
+}
+
+const cases: readonly (readonly [name: string, precision: Precision, make: () => Promise<Work>])[] = [
+  ["an integer convolution", "float32", async () => integerConvolution()],
+  ...(["float32", "mixed"] as const).flatMap((precision) => [
+    [`training of a residual network, ${precision}`, precision, () => training(residual, 48)] as const,
+    [`evaluation of a residual network, ${precision}`, precision, () => evaluation(residual, 48)] as const,
+    [`training of a transformer, ${precision}`, precision, () => training(transformer, 640)] as const,
+    [`evaluation of a transformer, ${precision}`, precision, () => evaluation(transformer, 640)] as const,
+  ]),
+];
+
+/** A digest of all that some runs in a row give and leave in the variables. */
+async function bytesOf({ graph, inputs, initial }: Work, executable: Executable, runs: number): Promise<string> {
+  const hash = createHash("sha256");
+  const add = ({ data }: Tensor): void =>
+    void hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  const variables = await engine.variables(initial);
+  const program = executable.bind(variables);
+  for (let run = 0; run < runs; run++) {
+    const results = await program.run(inputs);
+    for (const name of graph.outputs) add(results.get(name) as Tensor);
+  }
+  for (const name of variables.names()) add(await variables.read(name));
+  variables.dispose();
+  return hash.digest("hex");
+}
+
+/** Compiles and runs the work over and over on `threads` threads; as many as were seen. */
+async function seenOf(work: Work, precision: Precision, threads: number, times: number): Promise<ReadonlySet<string>> {
+  const seen = new Set<string>();
+  for (let i = 0; i < times; i++) {
+    const executable = await engine.compile(work.graph, { threads, precision });
+    seen.add(await bytesOf(work, executable, 3));
+    await executable.dispose();
+  }
+  return seen;
+}
+
+/** Keeps a pool of its own busy, by fits and starts, until it is told to stop. */
+function disturb(): () => Promise<void> {
+  const noise = integerConvolution();
+  let isOver = false;
+  const run = async (): Promise<void> => {
+    const executable = await engine.compile(noise.graph, { threads: 3 });
+    const program = executable.bind(await engine.variables(new Map()));
+    for (let i = 0; !isOver; i++) {
+      await program.run(noise.inputs);
+      await new Promise((resolve) => setTimeout(resolve, i % 3));
     }
-    expect(seen.size).toBe(1);
+    await executable.dispose();
+  };
+  const running = run();
+  return async () => {
+    isOver = true;
+    await running;
+  };
+}
+
+const times = Number(process.env["FROSTBIT_SAME_BYTES"] ?? 3);
+
+describe.skipIf(!isNativeBuilt)(`native programs${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test("of an integer convolution give the same bytes on 2 threads, compiled again and again", async () => {
+    expect((await seenOf(integerConvolution(), "float32", 2, 30)).size).toBe(1);
   });
+
+  const runnable = cases.filter(([, precision]) => !isNativeBuilt || engine.precisions?.includes(precision));
+  test.each(runnable)(
+    "of %s give the same bytes whenever their threads are interrupted",
+    async (_, precision, make) => {
+      const work = await make();
+      const stop = disturb();
+      try {
+        for (const threads of [2, 3])
+          expect((await seenOf(work, precision, threads, times)).size, `${threads} threads`).toBe(1);
+      } finally {
+        await stop();
+      }
+    },
+  );
 });

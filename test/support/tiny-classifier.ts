@@ -12,10 +12,8 @@ import { createRandom } from "./random.ts";
 export const tinyClasses = 4;
 export const tinySize = 8;
 
-/** Channels of the convolutions. */
-const channels = 6;
-
-export function tinyClassifier(dtype: DType = "float64", seed = 1): Graph {
+/** `channels` are the convolutions'. */
+export function tinyClassifier(dtype: DType = "float64", seed = 1, channels = 6): Graph {
   const random = createRandom(seed);
   const build = buildOn();
   const normal = (shape: readonly number[], deviation: number, mean = 0): Tensor =>

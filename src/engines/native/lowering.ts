@@ -36,6 +36,8 @@ export interface PartOptions {
   readonly floats?: readonly number[];
   /** Elements of a row; 1 where the part does not care. */
   readonly width?: number;
+  /** Sizes that only a run knows count as the most they may be: what lies beyond them is never read. */
+  readonly isOpen?: boolean;
 }
 
 /** What the processor computes exactly or fast, and the plan may use. */
@@ -200,7 +202,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
   const emitPart = (kernel: string, options: PartOptions): void => {
     const slots = (values: readonly (Value | undefined)[] = []): (Slot | undefined)[] =>
       values.map((value) => value?.slot);
-    const { streams, results = [], ints = [], floats = [], width = 1 } = options;
+    const { streams, results = [], ints = [], floats = [], width = 1, isOpen = false } = options;
     const measured = streams.find((value) => value !== undefined) ?? results.find((value) => value !== undefined);
     assert(measured, `part ${kernel} has no elements`);
     const part: Part = {
@@ -209,7 +211,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
       ...{ results: slots(results), ends: slots(options.ends) },
       ...{ ints, floats, node },
     };
-    const count = sizeOf(fixed(measured.shape));
+    const count = sizeOf(isOpen ? measured.shape.map(most) : fixed(measured.shape));
     const fused = { count, width, parts: [part], isLoad: loads.has(kernel), isLate: draft.late.has(node) };
     draft.steps.push(fusedStep(fused));
   };
@@ -218,7 +220,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const wide = scratch("float32", value.shape, value.layout);
     const { codes } = value;
     if (codes) emitPart("dequantize", { streams: [value], whole: [codes.scale, codes.zero], results: [wide] });
-    else emitPart("widen:bfloat16", { streams: [value], results: [wide] });
+    else emitPart("widen:bfloat16", { streams: [value], results: [wide], isOpen: true });
     return wide;
   };
   const narrowed = (value: Value): Value => {
@@ -226,7 +228,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const known = draft.narrowed.get(value.slot);
     if (known) return { ...known, shape: value.shape, layout: value.layout };
     const narrow = scratch("bfloat16", value.shape, value.layout);
-    emitPart("narrow:bfloat16", { streams: [widened(value)], results: [narrow, undefined] });
+    emitPart("narrow:bfloat16", { streams: [widened(value)], results: [narrow, undefined], isOpen: true });
     draft.narrowed.set(value.slot, narrow);
     return narrow;
   };
