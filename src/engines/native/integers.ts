@@ -1,5 +1,6 @@
 // Which products run in integers: the very codes that are exported, with exact sums; and why others do not.
 import type { Graph, Node } from "../../ir/graph.ts";
+import { numbersOf } from "../../ir/tensor.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { convolutionWindow } from "../../ops/convolution-shape.ts";
 import { isStatic } from "../../ops/dims.ts";
@@ -36,6 +37,7 @@ function whyNoWeightCodes(
   graph: Graph,
   { integers }: Numerics,
 ): string | undefined {
+  if (node?.op === "DequantizeLinear") return whyNoStoredCodes(node, outputs, graph, integers);
   if (node?.op !== "FakeQuantize") return "its weight has no quantizer";
   const bounds = boundsOf(node, graph);
   if (!bounds) return "the bounds of its weight's quantizer are no constants";
@@ -43,9 +45,38 @@ function whyNoWeightCodes(
   if (!isPerTensor(node) && resolveAxis(node, numberAttribute(node, "axis", 0), rankOf(node, graph)) !== outputs)
     return "its weight's scales do not belong to output channels";
   if (bounds[0] < -128 || bounds[1] > 127) return `its weight's codes ${bounds.join(" to ")} do not fit 8 bits`;
-  const largest = Math.max(...bounds.map(Math.abs));
-  if (largest <= integers) return undefined;
-  return `its weight's codes go to ${largest}; without VNNI instructions the processor multiplies only those up to ${integers} exactly`;
+  return whyInexact(Math.max(...bounds.map(Math.abs)), integers);
+}
+
+const whyInexact = (largest: number, integers: number): string | undefined =>
+  largest <= integers
+    ? undefined
+    : `its weight's codes go to ${largest}; without VNNI instructions the processor multiplies only those up to ${integers} exactly`;
+
+const storedCodes: ReadonlySet<string | undefined> = new Set(["int8", "int4"]);
+
+/** Weights that are stored as integers are codes already. */
+function whyNoStoredCodes(node: Node, outputs: number, graph: Graph, integers: number): string | undefined {
+  const [codes, scale, zero = ""] = node.inputs;
+  const dtype = graph.values.get(codes)?.dtype;
+  if (!storedCodes.has(dtype)) return `its weight is stored as ${dtype}, not in 8 signed bits or fewer`;
+  const zeros = graph.constants.get(zero);
+  if (zero !== "" && !(zeros && numbersOf(zeros).every((value) => value === 0))) return "its weight has a zero point";
+  const scales = graph.values.get(scale)?.shape ?? [];
+  const isOne = scales.every((size) => size === 1);
+  if (!isOne && numberAttribute(node, "block_size", 0) !== 0) return "its weight has a scale per block";
+  if (!isOne && resolveAxis(node, numberAttribute(node, "axis", 1), rankOf(node, graph)) !== outputs)
+    return "its weight's scales do not belong to output channels";
+  return whyInexact(largestOf(codes, graph, integers), integers);
+}
+
+/** The largest magnitude that stored codes have or, where it makes no difference, may have. */
+function largestOf(codes: string, graph: Graph, integers: number): number {
+  const held = graph.constants.get(codes);
+  if (!held || integers >= 128) return 128;
+  let largest = 0;
+  for (const code of numbersOf(held)) largest = Math.max(largest, Math.abs(code));
+  return largest;
 }
 
 /** So many products of codes fit 32 bits. */

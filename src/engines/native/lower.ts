@@ -86,12 +86,23 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
   const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
   const kept = new Set([...outputs.values(), ...updates.map(([, value]) => value)].map(({ slot }) => slot));
-  draft.steps.splice(0, draft.steps.length, ...fuse(draft.steps, kept, numerics.bfloat16));
+  draft.steps.splice(0, draft.steps.length, ...fuse(withoutDead(draft.steps, kept), kept, numerics.bfloat16));
   writeUpdates(draft, graph, updates, outputs);
   const writesVariable = ({ outputs: written }: Step): boolean =>
     written.some((slot) => slot?.home.kind === "variable");
   const first = draft.steps.findIndex(writesVariable);
   return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
+}
+
+/** The steps without those of which nothing is read: the weights, say, of products that read their codes. */
+function withoutDead(steps: readonly Step[], kept: ReadonlySet<Slot>): readonly Step[] {
+  const read = new Set<Slot | undefined>(kept);
+  const live = steps.toReversed().filter(({ inputs, outputs }) => {
+    const isLive = outputs.some((slot) => slot?.home.kind === "variable" || read.has(slot));
+    if (isLive) for (const slot of inputs) read.add(slot);
+    return isLive;
+  });
+  return live.toReversed();
 }
 
 /** The results of a node that is not run: what it gives is known. */

@@ -136,15 +136,17 @@ interface Quantized {
   readonly zero: number;
   readonly op: "MatMul" | "Gemm" | "Gemm transB";
   readonly isPerTensor?: boolean;
+  /** The weights are constants of this type and not rounded when they are read. */
+  readonly stored?: "int8" | "int4";
 }
 
 /** Scales are powers of two, so that products of codes and their scale are exact but for the rounding of the sum. */
-async function checkCodes({ rows, inputs, outputs, zero, op, isPerTensor = false }: Quantized) {
+async function checkCodes({ rows, inputs, outputs, zero, op, isPerTensor = false, stored }: Quantized) {
   const isTransposed = op === "Gemm transB";
   const integers = (count: number, low: number, high: number) =>
     Array.from({ length: count }, () => random.integer(low, high + 1));
   const codes = integers(rows * inputs, 0, 255).map((code) => code - zero);
-  const limit = 60;
+  const limit = stored === "int4" ? 7 : 60;
   const weights = integers(inputs * outputs, -limit, limit);
   const steps = Array.from({ length: isPerTensor ? 1 : outputs }, (_, j) => 2 ** -((j % 5) + 3));
   const stepOf = (j: number) => steps[isPerTensor ? 0 : j];
@@ -155,11 +157,14 @@ async function checkCodes({ rows, inputs, outputs, zero, op, isPerTensor = false
     [rows, inputs],
     codes.map((code) => code * 2 ** -4),
   );
-  const w = tensorOf(
-    "float32",
-    isTransposed ? [outputs, inputs] : [inputs, outputs],
-    weights.map((weight, i) => weight * stepOf(columnOf(i))),
-  );
+  const shape = isTransposed ? [outputs, inputs] : [inputs, outputs];
+  const w = stored
+    ? tensorOf(stored, shape, weights)
+    : tensorOf(
+        "float32",
+        shape,
+        weights.map((weight, i) => weight * stepOf(columnOf(i))),
+      );
   const constant = (value: number) => build.constant(scalar("float32", value));
   const low = constant(0);
   const input = build.input("x", { dtype: "float32", shape: [rows, inputs] });
@@ -167,7 +172,9 @@ async function checkCodes({ rows, inputs, outputs, zero, op, isPerTensor = false
   const scale = build.constant(isPerTensor ? scalar("float32", steps[0]) : tensorOf("float32", [outputs], steps));
   const attributes = isPerTensor ? {} : { axis: isTransposed ? 0 : 1 };
   const bounds = [constant(-limit), constant(limit)];
-  const quantizedW = build.node("FakeQuantize", [build.constant(w), scale, "", ...bounds], attributes);
+  const quantizedW = stored
+    ? build.node("DequantizeLinear", [build.constant(w), scale], attributes)
+    : build.node("FakeQuantize", [build.constant(w), scale, "", ...bounds], attributes);
   const bias = Array.from({ length: outputs }, (_, j) => j - 3);
   const operands = [quantizedX, quantizedW];
   const y =
@@ -178,6 +185,8 @@ async function checkCodes({ rows, inputs, outputs, zero, op, isPerTensor = false
         });
   const result = await run(build.graph([y]), new Map([["x", x]]));
   expect(result.kernels).toContain("product:integer");
+  // Nobody reads the weights but as codes.
+  expect(result.kernels).not.toContain("fakeQuantize");
   const matrix = { data: weights, rows: isTransposed ? outputs : inputs, columns: isTransposed ? inputs : outputs };
   const { sums } = plainProduct({ data: codes, rows, columns: inputs }, isTransposed ? flipped(matrix) : matrix);
   const expected = sums.map((sum, i) =>
@@ -195,6 +204,12 @@ describe.skipIf(!isNativeBuilt)(`products of codes are exact${isNativeBuilt ? ""
     { rows: 3, inputs: 40, outputs: 130, zero: 17, op: "Gemm" },
     { rows: 1, inputs: 1, outputs: 1, zero: 9, op: "Gemm", isPerTensor: true },
   ] satisfies Quantized[])("$op of $rows×$inputs by $inputs×$outputs, zero point $zero", (each) => checkCodes(each));
+
+  test.each([
+    { rows: 37, inputs: 1031, outputs: 19, zero: 3, op: "MatMul", stored: "int8" },
+    { rows: 3, inputs: 40, outputs: 130, zero: 17, op: "Gemm", stored: "int8", isPerTensor: true },
+    { rows: 37, inputs: 1031, outputs: 19, zero: 128, op: "Gemm transB", stored: "int4" },
+  ] satisfies Quantized[])("$op of weights stored as $stored", (each) => checkCodes(each));
 
   test.each([300, -30])("a zero point of %i, beyond the codes", (zero) =>
     checkCodes({ rows: 21, inputs: 33, outputs: 35, zero, op: "MatMul" }),

@@ -55,7 +55,7 @@ function lowerToCodes({ node, graph, uses, numerics, input, optional, define, sc
   return true;
 }
 
-/** The codes of a product's fake-quantized weights, and the scales to read them with. */
+/** The codes of a product's quantized weights, and the scales to read them with. */
 export function weightCodes(
   { node, uses, named, scratch, emit }: Lowering,
   input: number,
@@ -64,6 +64,7 @@ export function weightCodes(
   assert(quantizer, `${node.op}'s weights have no quantizer`);
   const [w, step, , low, high] = quantizer.inputs.map((name) => (name === "" ? undefined : named(name)));
   assert(w && step, "a quantizer has an input and a scale");
+  if (quantizer.op === "DequantizeLinear") return { codes: w, scale: step };
   const codes = scratch("int8", w.shape);
   const scale = scratch("float32", step.shape);
   const given = numberAttribute(quantizer, "axis");

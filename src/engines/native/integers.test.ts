@@ -1,0 +1,101 @@
+// Convolutions and products of weights that are stored as integers: which multiply codes, and what comes out.
+import { describe, expect, test } from "vitest";
+import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { buildOn } from "../../ops/infer.ts";
+import { describePlan } from "./describe-plan.ts";
+import { createNativeEngine } from "./native-engine.ts";
+
+interface Weights {
+  readonly dtype: "int8" | "int4" | "uint8";
+  readonly scale: Tensor;
+  readonly zero?: number;
+  readonly attributes?: Readonly<Record<string, number>>;
+}
+
+const [batch, channels, outputs, size] = [2, 4, 8, 5];
+const codeAt = (i: number): number => ((i * 7) % 15) - 7;
+const pixelAt = (i: number): number => (i * 31) % 256;
+const scales = tensorOf(
+  "float32",
+  [outputs],
+  Array.from({ length: outputs }, (_, m) => 2 ** -(m % 3)),
+);
+
+/** A convolution of 1×1 of codes with zero point 3, with a bias. */
+function convolutionOf({ dtype, scale, zero, attributes = { axis: 0 } }: Weights): Graph {
+  const build = buildOn();
+  const constant = (value: number): string => build.constant(scalar("float32", value));
+  const x = build.input("x", { dtype: "float32", shape: [batch, channels, size, size] });
+  const quantized = build.node("FakeQuantize", [x, constant(1), constant(3), constant(0), constant(255)]);
+  const codes = tensorOf(
+    dtype,
+    [outputs, channels, 1, 1],
+    Array.from({ length: outputs * channels }, (_, i) => codeAt(i) + (zero ?? 0)),
+  );
+  const zeros =
+    zero === undefined
+      ? ""
+      : build.constant(
+          tensorOf(dtype, scale.shape, scale.data.length === 1 ? [zero] : new Array<number>(outputs).fill(zero)),
+        );
+  const w = build.node("DequantizeLinear", [build.constant(codes), build.constant(scale), zeros], attributes);
+  const bias = build.constant(
+    tensorOf(
+      "float32",
+      [outputs],
+      Array.from({ length: outputs }, (_, m) => m - 4),
+    ),
+  );
+  return build.graph([build.node("Conv", [quantized, w, bias], { kernel_shape: [1, 1] })]);
+}
+
+const pixels = tensorOf(
+  "float32",
+  [batch, channels, size, size],
+  Array.from({ length: batch * channels * size ** 2 }, (_, i) => pixelAt(i) - 3),
+);
+
+/** What powers of two and small integers give exactly. */
+const expected = (scaleOf: (m: number) => number): number[] =>
+  Array.from({ length: batch * outputs * size ** 2 }, (_, i) => {
+    const [pixel, m, n] = [i % size ** 2, Math.floor(i / size ** 2) % outputs, Math.floor(i / (outputs * size ** 2))];
+    let sum = 0;
+    for (let c = 0; c < channels; c++)
+      sum += (pixelAt((n * channels + c) * size ** 2 + pixel) - 3) * codeAt(m * channels + c);
+    return sum * scaleOf(m) + m - 4;
+  });
+
+async function run(graph: Graph, threads: number): Promise<number[]> {
+  const engine = createNativeEngine();
+  const executable = await engine.compile(graph, { threads });
+  const result = await executable.bind(await engine.variables(new Map())).run(new Map([["x", pixels]]));
+  await executable.dispose();
+  return Array.from(numbersOf(result.get(graph.outputs[0]) ?? scalar("float32", Number.NaN)));
+}
+
+const perChannel = (m: number): number => 2 ** -(m % 3);
+const one = scalar("float32", 0.5);
+
+describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
+  test.each<[string, Weights, (m: number) => number]>([
+    ["int8, a scale per channel", { dtype: "int8", scale: scales }, perChannel],
+    ["int4, a scale per channel", { dtype: "int4", scale: scales }, perChannel],
+    ["int8, one scale", { dtype: "int8", scale: one }, () => 0.5],
+    ["int8, a zero point of 0", { dtype: "int8", scale: scales, zero: 0 }, perChannel],
+  ])("are multiplied as they are: %s", async (_, weights, scaleOf) => {
+    const graph = convolutionOf(weights);
+    expect(describePlan(graph).integerProducts).toHaveLength(1);
+    for (const threads of [1, 3]) expect(await run(graph, threads)).toEqual(expected(scaleOf));
+  });
+
+  test.each<[string, Weights, (m: number) => number]>([
+    ["it has a zero point", { dtype: "int8", scale: scales, zero: 5 }, perChannel],
+    ["is stored as uint8", { dtype: "uint8", scale: scales, zero: 9 }, perChannel],
+  ])("are multiplied as floats where %s", async (reason, weights, scaleOf) => {
+    const graph = convolutionOf(weights);
+    expect(describePlan(graph).floatProducts[0].reason).toContain(reason.replace("it has", "has"));
+    expect(await run(graph, 2)).toEqual(expected(scaleOf));
+  });
+});
