@@ -62,7 +62,10 @@ const flags = () => [
 ];
 
 /** Of files that are compiled for one instruction set alone: its name, which their objects end with, and the options. */
-const wider = { "weight-gradient.cpp": ["avx512_bf16", [...instructionSets.avx512, "-mavx512bf16"]] };
+const wider = {
+  "weight-gradient.cpp": ["avx512_bf16", [...instructionSets.avx512, "-mavx512bf16"]],
+  "winograd.cpp": ["avx512", instructionSets.avx512],
+};
 
 /** What objects were made with, if not with what would make them now, goes. */
 function removeOthers() {

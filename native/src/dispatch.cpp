@@ -3,6 +3,7 @@
 
 #include "kernels.h"
 #include "weight-gradient.h"
+#include "winograd.h"
 
 namespace frostbit {
 
@@ -37,10 +38,28 @@ const Kernels& best_kernels() {
   return chosen;
 }
 
-const WeightGradientKernels* weight_gradient_kernels() {
+template <>
+const WeightGradientKernels<uint16_t>* weight_gradient_kernels() {
 #if defined(__x86_64__)
   static const bool has_bfloat16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
   if (has_bfloat16) return &weight_gradient_avx512_bf16;
+#endif
+  return nullptr;
+}
+
+template <>
+const WeightGradientKernels<float>* weight_gradient_kernels() {
+#if defined(__x86_64__)
+  static const bool is_there = has_avx512();
+  if (is_there) return &weight_gradient_winograd;
+#endif
+  return nullptr;
+}
+
+const InputGradientKernels* input_gradient_kernels() {
+#if defined(__x86_64__)
+  static const bool is_there = has_avx512();
+  if (is_there) return &input_gradient_winograd;
 #endif
   return nullptr;
 }

@@ -69,14 +69,14 @@ struct Layout {
 };
 
 /** x's column of kernel column kw for output column 0. */
-int64_t column_of(const WeightGradientShape& shape, int64_t kw) {
+int64_t column_of(const PlaneConvolution& shape, int64_t kw) {
   return kw * shape.dilations[1] - shape.begin[1];
 }
-int64_t phase_of(const WeightGradientShape& shape, int64_t kw) {
+int64_t phase_of(const PlaneConvolution& shape, int64_t kw) {
   return remainder_of(column_of(shape, kw), shape.strides[1]);
 }
 /** Columns of a phase by which x runs ahead of dy. */
-int64_t shift_of(const WeightGradientShape& shape, int64_t kw) {
+int64_t shift_of(const PlaneConvolution& shape, int64_t kw) {
   return (column_of(shape, kw) - phase_of(shape, kw)) / shape.strides[1];
 }
 
@@ -84,7 +84,7 @@ int64_t b_rows(const Layout& layout, int64_t out_rows) {
   return (out_rows - 1) * layout.row_step + (layout.taps - 1) * layout.tap_step + 1;
 }
 
-void choose_strip(const WeightGradientShape& shape, int64_t images, int64_t rows, Layout* layout) {
+void choose_strip(const PlaneConvolution& shape, int64_t images, int64_t rows, Layout* layout) {
   const auto bytes_of = [&](int64_t out_rows) {
     return 2 * rows * out_rows * layout->pitch + 2 * b_rows(*layout, out_rows) * layout->b_stride;
   };
@@ -99,7 +99,7 @@ void choose_strip(const WeightGradientShape& shape, int64_t images, int64_t rows
   layout->in_rows = b_rows(*layout, layout->out_rows);
 }
 
-Layout layout_of(const WeightGradientShape& shape, int64_t images, int64_t rows) {
+Layout layout_of(const PlaneConvolution& shape, int64_t images, int64_t rows) {
   Layout layout;
   layout.is_packed = shape.inputs < kLanes && ceiling(shape.inputs * shape.kernel[0], kLanes) < shape.kernel[0];
   layout.lanes = layout.is_packed ? shape.inputs * shape.kernel[0] : shape.inputs;
@@ -132,19 +132,19 @@ Layout layout_of(const WeightGradientShape& shape, int64_t images, int64_t rows)
   return layout;
 }
 
-int64_t scratch_bytes(const WeightGradientShape& shape, int64_t images, int64_t most_rows) {
+int64_t scratch_bytes(const PlaneConvolution& shape, int64_t images, int64_t most_rows) {
   // Fewer rows make longer strips, so that fewer rows may want more.
   int64_t bytes = 0;
   for (int64_t rows = 1; rows <= most_rows; rows++) bytes = most(bytes, layout_of(shape, images, rows).bytes());
   return bytes;
 }
 
-int64_t sums_elements(const WeightGradientShape& shape, int64_t rows) {
+int64_t sums_elements(const PlaneConvolution& shape, int64_t rows) {
   return layout_of(shape, 1, rows).columns * rows * shape.kernel[1] * kLanes;
 }
 
 /** Where the sums of a column of the product, a row and a kernel column lie: [column][row][kernel column][16]. */
-int64_t sums_at(const WeightGradientShape& shape, int64_t count, int64_t column, int64_t row, int64_t kw) {
+int64_t sums_at(const PlaneConvolution& shape, int64_t count, int64_t column, int64_t row, int64_t kw) {
   return ((column * count + row) * shape.kernel[1] + kw) * kLanes;
 }
 
@@ -187,7 +187,7 @@ struct Order {
 
 int64_t channel_of(const int64_t* rows, int64_t r) { return rows ? rows[r] : r; }
 
-Order order_rows(const WeightGradientShape& shape, const int64_t* rows, int64_t count, char* memory) {
+Order order_rows(const PlaneConvolution& shape, const int64_t* rows, int64_t count, char* memory) {
   const int64_t blocks = ceiling(shape.outputs, kLanes);
   const Order order{reinterpret_cast<int64_t*>(memory), reinterpret_cast<int64_t*>(memory) + count};
   memset(order.begins, 0, static_cast<size_t>(blocks + 1) * sizeof(int64_t));
@@ -238,7 +238,7 @@ inline void store_lanes(uint16_t* place, const uint16_t* lanes, int64_t from, in
 }
 
 /** One block of 16 output channels of one image's rows. */
-void place_block(const WeightGradientShape& shape, const Layout& layout, const uint16_t* dy, int64_t pixels,
+void place_block(const PlaneConvolution& shape, const Layout& layout, const uint16_t* dy, int64_t pixels,
                  const int64_t* rows, const int64_t* chosen, int64_t count, int64_t block, uint16_t* planes) {
   const int64_t channels = shape.outputs, width = shape.out[1];
   const int64_t lanes = least(kLanes, channels - block * kLanes);
@@ -261,7 +261,7 @@ void place_block(const WeightGradientShape& shape, const Layout& layout, const u
 }
 
 /** The channels of one image's rows, one by one. */
-void place_channels(const WeightGradientShape& shape, const Layout& layout, const uint16_t* dy, int64_t out_rows,
+void place_channels(const PlaneConvolution& shape, const Layout& layout, const uint16_t* dy, int64_t out_rows,
                     const int64_t* rows, const int64_t* chosen, int64_t count, uint16_t* planes) {
   const int64_t channels = shape.outputs, width = shape.out[1];
   for (int64_t row = 0; row < out_rows; row++)
@@ -273,7 +273,7 @@ void place_channels(const WeightGradientShape& shape, const Layout& layout, cons
     }
 }
 
-void place_dy(const WeightGradientShape& shape, const Layout& layout, const Strip& strip, const uint16_t* dy,
+void place_dy(const PlaneConvolution& shape, const Layout& layout, const Strip& strip, const uint16_t* dy,
               const int64_t* rows, const Order& order, uint16_t* a) {
   const int64_t blocks = ceiling(shape.outputs, kLanes);
   for (int64_t image = 0; image < strip.images; image++) {
@@ -346,8 +346,8 @@ void place_row(const Layout& layout, const Pixels& row, __m512i zero, uint16_t* 
 }
 
 struct Source {
-  const WeightGradientShape* shape;
-  const WeightGradientInput* x;
+  const PlaneConvolution* shape;
+  const WeightGradientInput<uint16_t>* x;
   /** Of the columns. */
   int64_t phase;
   __m512i zero;
@@ -359,7 +359,7 @@ int64_t columns_of(const Source& source) {
   return source.phase < width ? ceiling(width - source.phase, stride) : 0;
 }
 
-bool has_row(const WeightGradientShape& shape, int64_t row) { return row >= 0 && row < shape.in[0]; }
+bool has_row(const PlaneConvolution& shape, int64_t row) { return row >= 0 && row < shape.in[0]; }
 
 /** One of x's rows as it is. */
 void place_plain_row(const Layout& layout, const Source& source, int64_t image, int64_t row, uint16_t* to) {
@@ -387,7 +387,7 @@ void stage_row(const T* from, int64_t step, int64_t size, int64_t columns, int64
 
 /** The rows that meet one row of dy, side by side: [column][kernel row][input channel], and room to write beyond the last. */
 template <class T>
-void stage(const WeightGradientShape& shape, const T* x, int64_t phase, int64_t columns, int64_t image, int64_t first,
+void stage(const PlaneConvolution& shape, const T* x, int64_t phase, int64_t columns, int64_t image, int64_t first,
            int64_t between, T zero, T* staging) {
   const int64_t size = shape.inputs, step = shape.strides[1] * size, last = (shape.in[1] - phase) * size;
   for (int64_t kh = 0; kh < shape.kernel[0]; kh++) {
@@ -497,7 +497,7 @@ constexpr Multiply kMultiply[kTileB][kTileA] = {FROSTBIT_ROWS(1), FROSTBIT_ROWS(
 int64_t part_begin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
 
 struct Product {
-  const WeightGradientShape* shape;
+  const PlaneConvolution* shape;
   const Layout* layout;
   const uint16_t *a, *b;
   /** Those of one phase. */
@@ -506,7 +506,7 @@ struct Product {
   float* sums;
 };
 
-int64_t list_kernel(const WeightGradientShape& shape, const Layout& layout, int64_t phase, KernelColumn* kernel) {
+int64_t list_kernel(const PlaneConvolution& shape, const Layout& layout, int64_t phase, KernelColumn* kernel) {
   int64_t count = 0;
   for (int64_t kw = 0; kw < shape.kernel[1]; kw++)
     if (phase_of(shape, kw) == phase) kernel[count++] = {kw, layout.left - shift_of(shape, kw)};
@@ -564,7 +564,7 @@ void multiply_strip(const Product& product, const Segment* segments, int64_t cou
   }
 }
 
-void add_up(const WeightGradientShape& shape, int64_t images, const WeightGradientInput& x, const uint16_t* dy,
+void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientInput<uint16_t>& x, const uint16_t* dy,
             const int64_t* rows, int64_t count, float* sums, char* scratch) {
   if (images == 0 || count == 0 || shape.out[0] * shape.out[1] == 0 || shape.in[0] * shape.in[1] * shape.inputs == 0)
     return;
@@ -590,7 +590,7 @@ void add_up(const WeightGradientShape& shape, int64_t images, const WeightGradie
     }
 }
 
-void give(const WeightGradientShape& shape, int64_t count, const float* sums, int64_t parts, int64_t stride, float factor,
+void give(const PlaneConvolution& shape, int64_t count, const float* sums, int64_t parts, int64_t stride, float factor,
           int64_t first, int64_t last, float* dw) {
   const Layout layout = layout_of(shape, 1, count);
   const int64_t height = shape.kernel[0], width = shape.kernel[1], taps = height * width;
@@ -614,7 +614,8 @@ void give(const WeightGradientShape& shape, int64_t count, const float* sums, in
 
 }  // namespace
 
-const WeightGradientKernels weight_gradient_avx512_bf16 = {scratch_bytes, sums_elements, add_up, give};
+const WeightGradientKernels<uint16_t> weight_gradient_avx512_bf16 = {
+    "frostbit avx512_bf16", [](const PlaneConvolution&) { return true; }, scratch_bytes, sums_elements, add_up, give};
 
 }  // namespace frostbit
 #endif

@@ -39,6 +39,8 @@ export interface NativeInformation {
   readonly bfloat16: boolean;
   /** Whether there are bfloat16 kernels of our own (`weightGradientBfloat16`). */
   readonly hasBfloat16: boolean;
+  /** Whether there are gradients of our own by Winograd's algorithm, in float32. */
+  readonly hasWinograd: boolean;
   readonly oneDnnKernels: string;
 }
 

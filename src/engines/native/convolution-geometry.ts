@@ -8,6 +8,8 @@ import { list } from "./plan.ts";
 
 export interface Geometry {
   readonly ints: readonly number[];
+  /** Whether its gradients can be taken by Winograd's algorithm, and have enough tiles to be worth transforming the weights. */
+  readonly suitsWinograd: boolean;
   /** Elements of x, w and y, gradients in their places. */
   readonly elements: { readonly x: number; readonly w: number; readonly y: number };
 }
@@ -19,8 +21,20 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   const w = (y[1] * x[1] * sizeOf(kernel)) / groupOf(node);
   return {
     ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
+    suitsWinograd: groupOf(node) === 1 && suitsWinograd(window, x, y),
     elements: { x: sizeOf(x), w, y: sizeOf(y) },
   };
+}
+
+/** Transforming a weight takes about as long as multiplying it with 30 tiles. */
+const fewestTiles = 128;
+
+/** 3 × 3 windows side by side, and whole vectors of channels. */
+function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {
+  const isPlain = [...strides, ...dilations].every((each) => each === 1);
+  if (kernel.join() !== "3,3" || !isPlain || x[1] % 16 !== 0 || y[1] % 16 !== 0) return false;
+  const tiles = [x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2));
+  return Math.min(...tiles) >= fewestTiles;
 }
 
 /** By kernel: the bytes of an element of each operand, the bias or zero point included. */

@@ -44,8 +44,10 @@ export interface PartOptions {
 export interface Numerics {
   /** Weights' codes up to this magnitude are multiplied as integers; 0: none. */
   readonly integers: number;
-  /** There is a weight gradient of our own for them. */
+  /** There is a weight gradient of our own for bfloat16. */
   readonly ownWeightGradient: boolean;
+  /** There are float32 gradients of 3 × 3 convolutions by Winograd's algorithm. */
+  readonly winograd: boolean;
   /** The other products are bfloat16 ones, and what is kept between fused steps takes 16 bits. */
   readonly bfloat16: boolean;
   /** What would implement a step whose operands have these sizes in bytes. */

@@ -6,14 +6,15 @@ import type { Numerics } from "./lowering.ts";
 
 /** Below VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. */
 export function createNumerics(addon: NativeAddon, precision: Precision, threads: number): Numerics {
-  const { vnni, bfloat16, hasBfloat16 } = addon.information();
+  const { vnni, bfloat16, hasBfloat16, hasWinograd } = addon.information();
   if (precision === "mixed" && !bfloat16)
     throw new FrostbitError(
       "BAD_OPTION",
       "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or ONEDNN_MAX_CPU_ISA (oneDNN 2: DNNL_MAX_CPU_ISA) forbids them. Use float32.",
     );
   return {
-    ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed", ownWeightGradient: hasBfloat16 },
+    ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed" },
+    ...{ ownWeightGradient: hasBfloat16, winograd: hasWinograd },
     implementation: createProbe(addon, threads),
   };
 }

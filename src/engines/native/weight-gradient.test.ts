@@ -1,28 +1,19 @@
 // The bfloat16 weight gradient's step against a plain loop in float64.
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
+import {
+  type ConvolutionCase,
+  geometry,
+  outputSize,
+  plainWeightGradient,
+  runGradientStep,
+} from "../../../test/support/convolution-gradients.ts";
 import { bfloat16ToNumber } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
-import type { TypedArray } from "../../ir/dtype.ts";
 import { loadAddon } from "./addon.ts";
 
-interface Case {
-  readonly images: number;
-  readonly inputs: number;
-  readonly outputs: number;
-  readonly in: readonly [number, number];
-  readonly kernel: readonly [number, number];
-  readonly strides?: readonly [number, number];
-  readonly dilations?: readonly [number, number];
-  /** Top, left, bottom, right. */
-  readonly pads?: readonly [number, number, number, number];
-  readonly rows?: readonly number[];
-  readonly zero?: number;
-  readonly threads?: number;
-}
-
-const cases: Readonly<Record<string, Case>> = {
+const cases: Readonly<Record<string, ConvolutionCase>> = {
   "3×3 over 16 channels": { images: 3, inputs: 16, outputs: 16, in: [8, 8], kernel: [3, 3], pads: [1, 1, 1, 1] },
   "one channel": { images: 2, inputs: 1, outputs: 1, in: [5, 7], kernel: [3, 3], pads: [1, 1, 1, 1] },
   "one pixel": { images: 1, inputs: 5, outputs: 3, in: [1, 1], kernel: [1, 1] },
@@ -94,89 +85,26 @@ const cases: Readonly<Record<string, Case>> = {
   "no rows": { images: 3, inputs: 16, outputs: 16, in: [8, 8], kernel: [3, 3], pads: [1, 1, 1, 1], rows: [] },
 };
 
-const pair = (value: readonly [number, number] | undefined): readonly [number, number] => value ?? [1, 1];
-
-function outputSize(each: Case): [number, number] {
-  const [strides, dilations, pads] = [pair(each.strides), pair(each.dilations), each.pads ?? [0, 0, 0, 0]];
-  const size = (axis: 0 | 1) => {
-    const free = each.in[axis] + pads[axis] + pads[axis + 2] - (each.kernel[axis] - 1) * dilations[axis] - 1;
-    return Math.floor(free / strides[axis]) + 1;
-  };
-  return [size(0), size(1)];
-}
-
-/** Σ dy[p][row] · x[p · stride + k · dilation − pad][ci], as [row][ci][kh][kw]. */
-function plainGradient(each: Case, x: ArrayLike<number>, dy: ArrayLike<number>, rows: readonly number[]) {
-  const { images, inputs, outputs, kernel } = each;
-  const [strides, dilations, pads, out] = [
-    pair(each.strides),
-    pair(each.dilations),
-    each.pads ?? [0, 0],
-    outputSize(each),
-  ];
-  const dw = new Float64Array(rows.length * inputs * kernel[0] * kernel[1]);
-  const add = (at: number, row: number, ci: number, kh: number, kw: number) => {
-    for (let image = 0; image < images; image++)
-      for (let h = 0; h < out[0]; h++)
-        for (let w = 0; w < out[1]; w++) {
-          const [y, z] = [h * strides[0] + kh * dilations[0] - pads[0], w * strides[1] + kw * dilations[1] - pads[1]];
-          if (y < 0 || y >= each.in[0] || z < 0 || z >= each.in[1]) continue;
-          const pixel = (image * out[0] + h) * out[1] + w;
-          dw[at] += dy[pixel * outputs + row] * x[((image * each.in[0] + y) * each.in[1] + z) * inputs + ci];
-        }
-  };
-  let at = 0;
-  for (const row of rows)
-    for (let ci = 0; ci < inputs; ci++)
-      for (let kh = 0; kh < kernel[0]; kh++)
-        for (let kw = 0; kw < kernel[1]; kw++) add(at++, (row + outputs) % outputs, ci, kh, kw);
-  return dw;
-}
-
-const list = (...values: readonly number[]): readonly number[] => [values.length, ...values];
-
-function geometry(each: Case): readonly number[] {
-  const [top, left, bottom, right] = each.pads ?? [0, 0, 0, 0];
-  return [
-    ...[each.images, 1, each.inputs, each.outputs, ...list(...each.in), ...list(...outputSize(each))],
-    ...[...list(...each.kernel), ...list(...pair(each.strides)), ...list(...pair(each.dilations))],
-    ...[...list(top, left), ...list(bottom, right)],
-  ];
-}
-
 /** Runs the step once over operands of its own. */
 async function runStep(
-  each: Case,
+  each: ConvolutionCase,
   x: Uint8Array | Uint16Array,
   dy: Uint16Array,
   scalars: readonly (number | undefined)[],
 ) {
-  const addon = loadAddon();
   const count = each.rows?.length ?? each.outputs;
   const dw = new Float32Array(count * each.inputs * each.kernel[0] * each.kernel[1]);
-  const floats = scalars.map((value) => value !== undefined && Float32Array.of(value));
+  const floats = scalars.map((value) => (value === undefined ? undefined : Float32Array.of(value)));
   const rows = each.rows && BigInt64Array.from(each.rows.concat(0), BigInt);
-  const operands: readonly (TypedArray | false | undefined)[] = [dy, x, ...floats, rows, dw];
-  const memories = operands.map((data) => new addon.Memory(data ? data.byteLength : 0));
-  operands.forEach((data, i) => {
-    if (data) memories[i].write(0, data);
-  });
-  const places = operands.flatMap((data, i) => (data ? [i, 0, data.byteLength] : [-1, 0, 0]));
-  const isCodes = x instanceof Uint8Array ? 1 : 0;
-  const step = {
-    kernel: "weightGradientBfloat16",
-    places: Float64Array.from(places),
-    ints: Float64Array.from([...geometry(each), isCodes, -1, count]),
-    floats: new Float64Array(0),
-  };
-  const program = new addon.Program(each.threads ?? 2, memories, [step], 0);
-  for (let run = 0; run < 2; run++) await program.run(Float64Array.of(count), [memories[5], 0, dw]);
+  const ints = [...geometry(each), x instanceof Uint8Array ? 1 : 0, -1, count];
+  const step = { kernel: "weightGradientBfloat16", ints, threads: each.threads ?? 2 };
+  await runGradientStep(step, [dy, x, ...floats, rows, dw], count);
   return dw;
 }
 
 const bfloat16Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] >>> 16;
 
-function operands(each: Case) {
+function operands(each: ConvolutionCase) {
   const random = createRandom(7);
   const out = outputSize(each);
   const dy = Uint16Array.from({ length: each.images * out[0] * out[1] * each.outputs }, () =>
@@ -189,7 +117,7 @@ function operands(each: Case) {
   return { dy, codes, values };
 }
 
-const allRows = (each: Case) => each.rows ?? Array.from({ length: each.outputs }, (_, i) => i);
+const allRows = (each: ConvolutionCase) => each.rows ?? Array.from({ length: each.outputs }, (_, i) => i);
 const widen = { factor: 8, because: "sums of thousands of products in float32" };
 const isReady = isNativeBuilt && loadAddon().information().hasBfloat16;
 const why = isReady ? "" : ` (${isNativeBuilt ? "the processor has no AVX-512-BF16" : notBuilt})`;
@@ -201,7 +129,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
       const zero = each.zero ?? 77;
       const actual = await runStep(each, codes, dy, [zero + 0.3, 0.125]);
       const x = Float64Array.from(codes, (code) => (code - zero) * 0.125);
-      expectClose(actual, plainGradient(each, x, Float64Array.from(dy, bfloat16ToNumber), allRows(each)), {
+      expectClose(actual, plainWeightGradient(each, x, Float64Array.from(dy, bfloat16ToNumber), allRows(each)), {
         as: "float32",
         widen,
       });
@@ -211,7 +139,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
       const { dy, values } = operands(each);
       const actual = await runStep(each, values, dy, [undefined, undefined]);
       const x = Float64Array.from(values, bfloat16ToNumber);
-      expectClose(actual, plainGradient(each, x, Float64Array.from(dy, bfloat16ToNumber), allRows(each)), {
+      expectClose(actual, plainWeightGradient(each, x, Float64Array.from(dy, bfloat16ToNumber), allRows(each)), {
         as: "float32",
         widen,
       });
@@ -223,7 +151,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
     const { codes } = operands(each);
     const dy = Uint16Array.from({ length: 7 * 64 * 16 }, (_, i) => bfloat16Bits((i % 5) - 2));
     const actual = await runStep(each, codes, dy, [128, undefined]);
-    const expected = plainGradient(
+    const expected = plainWeightGradient(
       each,
       Float64Array.from(codes, (code) => code - 128),
       Float64Array.from(dy, bfloat16ToNumber),
@@ -235,7 +163,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
   test("refuses what its window does not give, groups, wrong rows and zero points beyond 8 bits", async () => {
     const each = cases["3×3 over 16 channels"];
     const { dy, codes } = operands(each);
-    const run = (changed: Partial<Case>, zero = 0) => runStep({ ...each, ...changed }, codes, dy, [zero, 1]);
+    const run = (changed: Partial<ConvolutionCase>, zero = 0) => runStep({ ...each, ...changed }, codes, dy, [zero, 1]);
     await expect(run({ rows: [16] })).rejects.toThrow("index 16 is outside an axis of 16");
     await expect(run({}, 256)).rejects.toThrow("a zero point of 256");
     await expect(run({ images: 4 })).rejects.toThrow("wants 4096 elements at place 0");

@@ -51,8 +51,11 @@ const ConvGradientInput: NativeOp = {
     const window = convolutionWindow(node, dx.shape, fixed(w.shape));
     const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
     const { ints } = geometry;
-    if (!numerics.bfloat16 || !isImage(dy) || !isFast(numerics, "convolutionInputGradient:bfloat16", geometry))
-      return emit("convolutionInputGradient", { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
+    if (!numerics.bfloat16 || !isImage(dy) || !isFast(numerics, "convolutionInputGradient:bfloat16", geometry)) {
+      const isWinograd = numerics.winograd && geometry.suitsWinograd;
+      const kernel = isWinograd ? "convolutionInputGradientWinograd" : "convolutionInputGradient";
+      return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
+    }
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");
     emit("convolutionInputGradient:bfloat16", { inputs: [narrowed(dy), w], outputs: [narrow], ints });
     define(0, narrow);
@@ -64,11 +67,14 @@ const ConvGradientWeight: NativeOp = {
   takesRows: true,
   accepts: (node, graph, open) => [0, 1].every((i) => isSettled(graph, node.inputs[i], open)),
   lower: (lowering) => {
-    const { node, numerics, input, stored, narrowed, optional, output, emit, size, most } = lowering;
+    const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, most } = lowering;
     const mayNarrow = numerics.bfloat16 && isImage(stored(0));
-    if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1) return lowerOwnWeightGradient(lowering);
+    if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1)
+      return lowerOwnWeightGradient(lowering, "weightGradientBfloat16", narrowed);
     const geometry = weightGradientGeometry(node, stored(1), stored(0));
     const isNarrow = mayNarrow && isFast(numerics, "convolutionWeightGradient:bfloat16", geometry);
+    if (!isNarrow && numerics.winograd && geometry.suitsWinograd)
+      return lowerOwnWeightGradient(lowering, "weightGradientWinograd", widened);
     const [dy, x] = [0, 1].map((i) => (isNarrow ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
     const rows = optional(2);
     const { ints } = geometry;
@@ -84,17 +90,17 @@ const ConvGradientWeight: NativeOp = {
   },
 };
 
-/** From codes as they are stored, or from bfloat16. */
-function lowerOwnWeightGradient(lowering: Lowering): void {
-  const { node, narrowed, optional, output, emit, size, most } = lowering;
-  const dy = narrowed(imagesOf(lowering, 0));
+/** From codes as they are stored, or from what dy is loaded as. */
+function lowerOwnWeightGradient(lowering: Lowering, kernel: string, load: (value: Value) => Value): void {
+  const { node, optional, output, emit, size, most } = lowering;
+  const dy = load(imagesOf(lowering, 0));
   const given = imagesOf(lowering, 1);
-  const x = given.codes ? given : narrowed(given);
+  const x = given.codes ? given : load(given);
   const rows = optional(2);
   const count = rows?.shape[0] ?? dy.shape[1];
   const ints = [...weightGradientGeometry(node, x, dy).ints, x.codes ? 1 : 0, size(count), most(count)];
   const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
-  emit("weightGradientBfloat16", { inputs, outputs: [output(0)], ints });
+  emit(kernel, { inputs, outputs: [output(0)], ints });
 }
 
 const weightGradientGeometry = (node: Node, x: Value, dy: Value): Geometry =>

@@ -1,0 +1,491 @@
+// The loops behind winograd.h and the float32 ones of weight-gradient.h, compiled for AVX-512; the rule at the top of
+// kernels.cpp holds here too.
+//
+// Of each tile there are 16 transformed values per channel. A block of tiles is transformed into 16 planes [tile][channel], and
+// each plane is multiplied as a matrix: for the input gradient by a plane of transformed weights, for the weight gradient by a
+// plane of transformed x, summed over tiles. The transforms (matrices B and G, A of the paper) are
+//   inputs:  d0 − d2, d1 + d2, d2 − d1, d1 − d3, down the rows and along the columns;
+//   weights: g0, (g0 + g1 + g2) / 2, (g0 − g1 + g2) / 2, g2, and of two of them: g0, (g0 + g1) / 2, (g0 − g1) / 2, g1;
+//   results: m0 + m1 + m2, m1 − m2 − m3, and of three: m0 + m1 + m2, m1 − m2, m1 + m2 − m3.
+#include "winograd.h"
+
+#include "weight-gradient.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#if !defined(__clang__)
+// GCC's own intrinsics are what it complains about.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+namespace frostbit {
+namespace {
+
+constexpr int64_t kLanes = 16;
+/** Transformed values of a tile: four rows of four. */
+constexpr int64_t kSide = 4, kPlanes = kSide * kSide;
+/** Vectors of a tile of sums in registers at most, and of its width. */
+constexpr int64_t kTileVectors = 16, kTileB = 2;
+/** Of a block's planes, and its tiles. */
+constexpr int64_t kBlockBytes = 256 * 1024, kFewestTiles = 16, kMostTiles = 64;
+
+int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t aligned(int64_t bytes) { return ceiling(bytes, 64) * 64; }
+/** The i-th of so many parts of `size` things that are as even as they can be. */
+int64_t part_begin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
+
+bool serves(const PlaneConvolution& shape) {
+  for (int axis = 0; axis < 2; axis++)
+    if (shape.kernel[axis] != 3 || shape.strides[axis] != 1 || shape.dilations[axis] != 1) return false;
+  return shape.inputs > 0 && shape.outputs > 0 && shape.inputs % kLanes == 0 && shape.outputs % kLanes == 0;
+}
+
+/** Images whose tiles are transformed: channels last. */
+struct Images {
+  int64_t size[2], channels;
+
+  int64_t offset(int64_t image, int64_t row) const { return (image * size[0] + row) * size[1] * channels; }
+  bool has_row(int64_t row) const { return row >= 0 && row < size[0]; }
+  bool has_column(int64_t column) const { return column >= 0 && column < size[1]; }
+};
+
+/** Tiles of 2 × 2 pixels that cover images. */
+struct Grid {
+  int64_t rows, columns;
+
+  explicit Grid(const int64_t (&size)[2]) : rows(ceiling(size[0], 2)), columns(ceiling(size[1], 2)) {}
+};
+
+/** Rows of tiles in a block. */
+int64_t block_rows(const Grid& grid, int64_t channels) {
+  const int64_t fitting = kBlockBytes / (kPlanes * channels * static_cast<int64_t>(sizeof(float)));
+  return most(1, least(kMostTiles, most(kFewestTiles, fitting)) / grid.columns);
+}
+
+/** Floats from a plane to the next: an odd number of cache lines, so that a tile's values do not share a set. */
+int64_t plane_stride(int64_t tiles, int64_t channels) { return (ceiling(tiles * channels, kLanes) | 1) * kLanes; }
+
+// --------------------------------------------------------------------------------------------------------- transforms
+
+struct Floats {
+  using Element = float;
+  const float* data;
+
+  __m512 load(int64_t at) const { return _mm512_loadu_ps(data + at); }
+};
+
+struct Codes {
+  using Element = uint8_t;
+  const uint8_t* data;
+  __m512i zero;
+
+  __m512 load(int64_t at) const {
+    const __m512i code = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(data + at)));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(code, zero));
+  }
+};
+
+struct Column {
+  __m512 rows[kSide];
+};
+
+/** Four rows of images around a tile, and 16 of their channels. */
+template <class Source>
+struct Window {
+  const Source& source;
+  const Images& images;
+  /** Where the rows begin; −1 where there is none. */
+  int64_t rows[kSide];
+
+  __m512 pixel(int row, int64_t column) const {
+    return rows[row] < 0 ? _mm512_setzero_ps() : source.load(rows[row] + column * images.channels);
+  }
+
+  Column column(int64_t at) const {
+    if (!images.has_column(at))
+      return {{_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()}};
+    const __m512 d0 = pixel(0, at), d1 = pixel(1, at), d2 = pixel(2, at), d3 = pixel(3, at);
+    return {{_mm512_sub_ps(d0, d2), _mm512_add_ps(d1, d2), _mm512_sub_ps(d2, d1), _mm512_sub_ps(d1, d3)}};
+  }
+};
+
+/** The tiles of one row whose first pixel is the image's at (top, left). */
+template <class Source>
+void place_inputs(const Source& source, const Images& images, int64_t image, int64_t top, int64_t left, int64_t tiles,
+                  int64_t stride, float* to) {
+  for (int64_t channel = 0; channel < images.channels; channel += kLanes) {
+    Window<Source> window{source, images, {}};
+    for (int row = 0; row < kSide; row++)
+      window.rows[row] = images.has_row(top + row) ? images.offset(image, top + row) + channel : -1;
+    Column a = window.column(left), b = window.column(left + 1);
+    for (int64_t tile = 0; tile < tiles; tile++) {
+      const Column c = window.column(left + 2 * tile + 2), d = window.column(left + 2 * tile + 3);
+      float* place = to + tile * images.channels + channel;
+#pragma GCC unroll 4
+      for (int row = 0; row < kSide; row++, place += kSide * stride) {
+        _mm512_store_ps(place, _mm512_sub_ps(a.rows[row], c.rows[row]));
+        _mm512_store_ps(place + stride, _mm512_add_ps(b.rows[row], c.rows[row]));
+        _mm512_store_ps(place + 2 * stride, _mm512_sub_ps(c.rows[row], b.rows[row]));
+        _mm512_store_ps(place + 3 * stride, _mm512_sub_ps(b.rows[row], d.rows[row]));
+      }
+      a = c, b = d;
+    }
+  }
+}
+
+/** Tiles' results [row][column] of 16 channels, from their planes. */
+inline void results_of(const float* from, int64_t stride, __m512 (&results)[2][2]) {
+  __m512 rows[2][kSide];
+#pragma GCC unroll 4
+  for (int column = 0; column < kSide; column++) {
+    const auto plane = [&](int row) { return _mm512_load_ps(from + (row * kSide + column) * stride); };
+    const __m512 m0 = plane(0), m1 = plane(1), m2 = plane(2), m3 = plane(3);
+    rows[0][column] = _mm512_add_ps(m0, _mm512_add_ps(m1, m2));
+    rows[1][column] = _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3);
+  }
+#pragma GCC unroll 2
+  for (int row = 0; row < 2; row++) {
+    const __m512* m = rows[row];
+    results[row][0] = _mm512_add_ps(m[0], _mm512_add_ps(m[1], m[2]));
+    results[row][1] = _mm512_sub_ps(_mm512_sub_ps(m[1], m[2]), m[3]);
+  }
+}
+
+/** One row of tiles into the image's pixels that they cover. */
+void give_results(const float* from, int64_t stride, const Images& images, int64_t image, int64_t tile_row, int64_t tiles,
+                  float* dx) {
+  for (int64_t tile = 0; tile < tiles; tile++)
+    for (int64_t channel = 0; channel < images.channels; channel += kLanes) {
+      __m512 results[2][2];
+      results_of(from + tile * images.channels + channel, stride, results);
+      for (int row = 0; row < 2; row++) {
+        if (!images.has_row(2 * tile_row + row)) break;
+        float* place = dx + images.offset(image, 2 * tile_row + row) + 2 * tile * images.channels + channel;
+        _mm512_storeu_ps(place, results[row][0]);
+        if (images.has_column(2 * tile + 1)) _mm512_storeu_ps(place + images.channels, results[row][1]);
+      }
+    }
+}
+
+// ----------------------------------------------------------------------------------------------------- input gradient
+
+/** Transformed weights are [plane][panel of input channels][output channel][input channel of the panel]. */
+int64_t filter_elements(const PlaneConvolution& shape) { return kPlanes * shape.inputs * shape.outputs; }
+
+inline void weights_of_three(__m512 g0, __m512 g1, __m512 g2, __m512 (&to)[kSide]) {
+  const __m512 half = _mm512_set1_ps(0.5f), ends = _mm512_add_ps(g0, g2);
+  to[0] = g0;
+  to[1] = _mm512_mul_ps(half, _mm512_add_ps(ends, g1));
+  to[2] = _mm512_mul_ps(half, _mm512_sub_ps(ends, g1));
+  to[3] = g2;
+}
+
+void transform(const PlaneConvolution& shape, const float* w, int64_t first, int64_t last, float* filter) {
+  const __m512i taps = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(9));
+  const int64_t inputs = shape.inputs, panel = kTileB * kLanes;
+  for (int64_t output = first; output < last; output++)
+    for (int64_t input = 0; input < inputs; input += kLanes) {
+      const float* from = w + (output * inputs + input) * 9;
+      __m512 rows[3][kSide];
+      for (int row = 0; row < 3; row++) {
+        // The gradient meets the kernel from its end.
+        const auto tap = [&](int column) { return _mm512_i32gather_ps(taps, from + (2 - row) * 3 + 2 - column, 4); };
+        weights_of_three(tap(0), tap(1), tap(2), rows[row]);
+      }
+      const int64_t begin = input / panel * panel, width = least(panel, inputs - begin);
+      float* place = filter + begin * shape.outputs + output * width + input - begin;
+      for (int column = 0; column < kSide; column++) {
+        __m512 values[kSide];
+        weights_of_three(rows[0][column], rows[1][column], rows[2][column], values);
+        for (int row = 0; row < kSide; row++)
+          _mm512_storeu_ps(place + (row * kSide + column) * inputs * shape.outputs, values[row]);
+      }
+    }
+}
+
+/** y[row][lane] = Σ a[row][k] · b[k][lane] */
+template <int rows, int columns>
+void multiply(const float* a, int64_t a_step, const float* b, int64_t terms, float* y, int64_t y_step) {
+  __m512 sums[rows][columns];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) sums[i][j] = _mm512_setzero_ps();
+  for (int64_t k = 0; k < terms; k++, b += columns * kLanes) {
+    __m512 right[columns];
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) right[j] = _mm512_loadu_ps(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+      const __m512 left = _mm512_set1_ps(a[i * a_step + k]);
+#pragma GCC unroll 2
+      for (int j = 0; j < columns; j++) sums[i][j] = _mm512_fmadd_ps(left, right[j], sums[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) _mm512_store_ps(y + i * y_step + j * kLanes, sums[i][j]);
+}
+
+using Multiply = void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t);
+
+#define FROSTBIT_EIGHT(kernel, columns)                                                                       \
+  kernel<1, columns>, kernel<2, columns>, kernel<3, columns>, kernel<4, columns>, kernel<5, columns>,         \
+      kernel<6, columns>, kernel<7, columns>, kernel<8, columns>
+#define FROSTBIT_TILES(kernel)                                                                                \
+  {{FROSTBIT_EIGHT(kernel, 1), kernel<9, 1>, kernel<10, 1>, kernel<11, 1>, kernel<12, 1>, kernel<13, 1>,      \
+    kernel<14, 1>, kernel<15, 1>, kernel<16, 1>},                                                             \
+   {FROSTBIT_EIGHT(kernel, 2)}}
+constexpr Multiply kMultiply[kTileB][kTileVectors] = FROSTBIT_TILES(multiply);
+
+void multiply_plane(const PlaneConvolution& shape, const float* a, const float* filter, int64_t tiles, float* y) {
+  for (int64_t input = 0; input < shape.inputs; input += kTileB * kLanes) {
+    const int64_t columns = least(kTileB, (shape.inputs - input) / kLanes);
+    const int64_t parts = ceiling(tiles, kTileVectors / columns);
+    for (int64_t i = 0; i < parts; i++) {
+      const int64_t tile = part_begin(tiles, parts, i), rows = part_begin(tiles, parts, i + 1) - tile;
+      kMultiply[columns - 1][rows - 1](a + tile * shape.outputs, shape.outputs, filter + input * shape.outputs,
+                                       shape.outputs, y + tile * shape.inputs + input, shape.inputs);
+    }
+  }
+}
+
+struct InputGradientLayout {
+  Grid grid;
+  int64_t rows, a_stride, y_stride;
+
+  InputGradientLayout(const PlaneConvolution& shape, int64_t images) : grid(shape.in) {
+    rows = least(images * grid.rows, block_rows(grid, shape.inputs + shape.outputs));
+    a_stride = plane_stride(rows * grid.columns, shape.outputs);
+    y_stride = plane_stride(rows * grid.columns, shape.inputs);
+  }
+  int64_t a_bytes() const { return aligned(kPlanes * a_stride * 4); }
+  int64_t bytes() const { return a_bytes() + aligned(kPlanes * y_stride * 4); }
+};
+
+int64_t input_gradient_bytes(const PlaneConvolution& shape, int64_t images) {
+  return InputGradientLayout(shape, images).bytes();
+}
+
+void input_gradient(const PlaneConvolution& shape, int64_t images, const float* dy, const float* filter, float* dx,
+                    char* scratch) {
+  const InputGradientLayout layout(shape, images);
+  const Grid& grid = layout.grid;
+  const Images from{{shape.out[0], shape.out[1]}, shape.outputs}, to{{shape.in[0], shape.in[1]}, shape.inputs};
+  float *a = reinterpret_cast<float*>(scratch), *y = reinterpret_cast<float*>(scratch + layout.a_bytes());
+  for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
+    const int64_t rows = least(layout.rows, images * grid.rows - first);
+    for (int64_t i = 0; i < rows; i++)
+      place_inputs(Floats{dy}, from, (first + i) / grid.rows, (first + i) % grid.rows * 2 + shape.begin[0] - 2,
+                   shape.begin[1] - 2, grid.columns, layout.a_stride, a + i * grid.columns * shape.outputs);
+    for (int64_t plane = 0; plane < kPlanes; plane++)
+      multiply_plane(shape, a + plane * layout.a_stride, filter + plane * shape.inputs * shape.outputs,
+                     rows * grid.columns, y + plane * layout.y_stride);
+    for (int64_t i = 0; i < rows; i++)
+      give_results(y + i * grid.columns * shape.inputs, layout.y_stride, to, (first + i) / grid.rows,
+                   (first + i) % grid.rows, grid.columns, dx);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------- weight gradient
+
+/** Neighbouring rows of the result that come from one block of 16 output channels. */
+struct Run {
+  int64_t first, count, channel;
+  __m512i lanes;
+};
+
+int64_t list_runs(const int64_t* rows, int64_t count, Run* runs) {
+  int64_t total = 0;
+  for (int64_t first = 0, end; first < count; first = end) {
+    const auto channel = [&](int64_t i) { return rows ? rows[i] : i; };
+    const int64_t block = channel(first) / kLanes;
+    alignas(64) int32_t lanes[kLanes] = {};
+    for (end = first; end < count && end - first < kLanes && channel(end) / kLanes == block; end++)
+      lanes[end - first] = static_cast<int32_t>(channel(end) % kLanes);
+    runs[total++] = {first, end - first, block * kLanes, _mm512_load_si512(lanes)};
+  }
+  return total;
+}
+
+inline void weights_of_two(__m512 g0, __m512 g1, __m512 (&to)[kSide]) {
+  // Halved when all is summed up.
+  to[0] = g0, to[1] = _mm512_add_ps(g0, g1), to[2] = _mm512_sub_ps(g0, g1), to[3] = g1;
+}
+
+/** One row of tiles of dy; `to` is [tile][row of the result]. */
+void place_gradient(const float* dy, const Images& images, int64_t image, int64_t tile_row, int64_t tiles, const Run& run,
+                    int64_t pitch, int64_t stride, float* to) {
+  const bool has_next = images.has_row(2 * tile_row + 1);
+  const float* top = dy + images.offset(image, 2 * tile_row) + run.channel;
+  const float* bottom = top + images.size[1] * images.channels;
+  const __mmask16 mask = static_cast<__mmask16>((1u << run.count) - 1);
+  for (int64_t tile = 0; tile < tiles; tile++) {
+    __m512 columns[2][kSide];
+    for (int64_t i = 0; i < 2; i++) {
+      const int64_t at = (2 * tile + i) * images.channels;
+      const bool is_there = images.has_column(2 * tile + i);
+      weights_of_two(is_there ? _mm512_loadu_ps(top + at) : _mm512_setzero_ps(),
+                     is_there && has_next ? _mm512_loadu_ps(bottom + at) : _mm512_setzero_ps(), columns[i]);
+    }
+    float* place = to + tile * pitch + run.first;
+#pragma GCC unroll 4
+    for (int row = 0; row < kSide; row++) {
+      __m512 values[kSide];
+      weights_of_two(columns[0][row], columns[1][row], values);
+#pragma GCC unroll 4
+      for (int column = 0; column < kSide; column++, place += stride)
+        _mm512_mask_storeu_ps(place, mask, _mm512_permutexvar_ps(run.lanes, values[column]));
+    }
+  }
+}
+
+/** sums[row][lane] += Σ a[k][row] · b[k][lane] */
+template <int rows, int columns>
+void accumulate(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t terms, float* y, int64_t y_step) {
+  __m512 sums[rows][columns];
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) sums[i][j] = _mm512_setzero_ps();
+  for (int64_t k = 0; k < terms; k++, a += a_step, b += b_step) {
+    __m512 right[columns];
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) right[j] = _mm512_load_ps(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++) {
+      const __m512 left = _mm512_set1_ps(a[i]);
+#pragma GCC unroll 2
+      for (int j = 0; j < columns; j++) sums[i][j] = _mm512_fmadd_ps(left, right[j], sums[i][j]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+    for (int j = 0; j < columns; j++) {
+      float* place = y + i * y_step + j * kLanes;
+      _mm512_store_ps(place, _mm512_add_ps(_mm512_load_ps(place), sums[i][j]));
+    }
+}
+
+using Accumulate = void (*)(const float*, int64_t, const float*, int64_t, int64_t, float*, int64_t);
+constexpr Accumulate kAccumulate[kTileB][kTileVectors] = FROSTBIT_TILES(accumulate);
+
+/** Sums are [plane][row][input channel]. */
+int64_t sums_elements(const PlaneConvolution& shape, int64_t rows) { return kPlanes * rows * shape.inputs; }
+
+struct WeightGradientLayout {
+  Grid grid;
+  int64_t rows, pitch, a_stride, b_stride, runs;
+
+  WeightGradientLayout(const PlaneConvolution& shape, int64_t images, int64_t count) : grid(shape.out) {
+    pitch = ceiling(count, kLanes) * kLanes;
+    rows = least(images * grid.rows, block_rows(grid, shape.inputs + pitch));
+    a_stride = plane_stride(rows * grid.columns, pitch);
+    b_stride = plane_stride(rows * grid.columns, shape.inputs);
+    runs = count;
+  }
+  int64_t a_bytes() const { return aligned(kPlanes * a_stride * 4); }
+  int64_t b_bytes() const { return aligned(kPlanes * b_stride * 4); }
+  int64_t bytes() const { return a_bytes() + b_bytes() + aligned(runs * static_cast<int64_t>(sizeof(Run))); }
+};
+
+int64_t weight_gradient_bytes(const PlaneConvolution& shape, int64_t images, int64_t most_rows) {
+  // Fewer rows make larger blocks, so that fewer rows may want more.
+  int64_t bytes = 0;
+  for (int64_t rows = 1; rows <= most_rows; rows++) bytes = most(bytes, WeightGradientLayout(shape, images, rows).bytes());
+  return bytes;
+}
+
+void accumulate_plane(const PlaneConvolution& shape, const float* a, int64_t pitch, const float* b, int64_t count,
+                      int64_t tiles, float* sums) {
+  for (int64_t input = 0; input < shape.inputs; input += kTileB * kLanes) {
+    const int64_t columns = least(kTileB, (shape.inputs - input) / kLanes);
+    const int64_t parts = ceiling(count, kTileVectors / columns);
+    for (int64_t i = 0; i < parts; i++) {
+      const int64_t row = part_begin(count, parts, i), rows = part_begin(count, parts, i + 1) - row;
+      kAccumulate[columns - 1][rows - 1](a + row, pitch, b + input, shape.inputs, tiles, sums + row * shape.inputs + input,
+                                         shape.inputs);
+    }
+  }
+}
+
+void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientInput<float>& x, const float* dy,
+            const int64_t* rows, int64_t count, float* sums, char* scratch) {
+  if (count == 0) return;
+  const WeightGradientLayout layout(shape, images, count);
+  const Grid& grid = layout.grid;
+  const Images of_x{{shape.in[0], shape.in[1]}, shape.inputs}, of_dy{{shape.out[0], shape.out[1]}, shape.outputs};
+  auto* a = reinterpret_cast<float*>(scratch);
+  auto* b = reinterpret_cast<float*>(scratch += layout.a_bytes());
+  auto* runs = reinterpret_cast<Run*>(scratch += layout.b_bytes());
+  const int64_t run_count = list_runs(rows, count, runs);
+  for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
+    const int64_t block = least(layout.rows, images * grid.rows - first);
+    for (int64_t i = 0; i < block; i++) {
+      const int64_t image = (first + i) / grid.rows, row = (first + i) % grid.rows, tile = i * grid.columns;
+      for (int64_t run = 0; run < run_count; run++)
+        place_gradient(dy, of_dy, image, row, grid.columns, runs[run], layout.pitch, layout.a_stride, a + tile * layout.pitch);
+      const auto place = [&](const auto& source) {
+        place_inputs(source, of_x, image, 2 * row - shape.begin[0], -shape.begin[1], grid.columns, layout.b_stride,
+                     b + tile * shape.inputs);
+      };
+      if (x.codes) place(Codes{x.codes, _mm512_set1_epi32(x.zero)});
+      else place(Floats{x.values});
+    }
+    for (int64_t plane = 0; plane < kPlanes; plane++)
+      accumulate_plane(shape, a + plane * layout.a_stride, layout.pitch, b + plane * layout.b_stride, count,
+                       block * grid.columns, sums + plane * count * shape.inputs);
+  }
+}
+
+inline void results_of_three(const __m512 (&m)[kSide], __m512 (&to)[3]) {
+  const __m512 half = _mm512_set1_ps(0.5f), both = _mm512_mul_ps(half, _mm512_add_ps(m[1], m[2]));
+  to[0] = _mm512_add_ps(m[0], both);
+  to[1] = _mm512_mul_ps(half, _mm512_sub_ps(m[1], m[2]));
+  to[2] = _mm512_sub_ps(both, m[3]);
+}
+
+void give(const PlaneConvolution& shape, int64_t count, const float* sums, int64_t parts, int64_t stride, float factor,
+          int64_t first, int64_t last, float* dw) {
+  const int64_t inputs = shape.inputs;
+  for (int64_t row = first; row < last; row++)
+    for (int64_t input = 0; input < inputs; input += kLanes) {
+      __m512 rows[kSide][3];
+      for (int i = 0; i < kSide; i++) {
+        __m512 totals[kSide];
+        for (int j = 0; j < kSide; j++) {
+          const float* from = sums + ((i * kSide + j) * count + row) * inputs + input;
+          totals[j] = _mm512_load_ps(from);
+          for (int64_t part = 1; part < parts; part++) totals[j] = _mm512_add_ps(totals[j], _mm512_load_ps(from + part * stride));
+        }
+        results_of_three(totals, rows[i]);
+      }
+      alignas(64) float taps[9][kLanes];
+      for (int column = 0; column < 3; column++) {
+        const __m512 down[kSide] = {rows[0][column], rows[1][column], rows[2][column], rows[3][column]};
+        __m512 results[3];
+        results_of_three(down, results);
+        for (int i = 0; i < 3; i++) _mm512_store_ps(taps[i * 3 + column], _mm512_mul_ps(results[i], _mm512_set1_ps(factor)));
+      }
+      float* place = dw + (row * inputs + input) * 9;
+      for (int64_t lane = 0; lane < kLanes; lane++)
+        for (int tap = 0; tap < 9; tap++) place[lane * 9 + tap] = taps[tap][lane];
+    }
+}
+
+constexpr char kName[] = "frostbit winograd:avx512";
+
+}  // namespace
+
+const InputGradientKernels input_gradient_winograd = {kName, serves, filter_elements, input_gradient_bytes, transform, input_gradient};
+const WeightGradientKernels<float> weight_gradient_winograd = {kName, serves, weight_gradient_bytes, sums_elements, add_up, give};
+
+}  // namespace frostbit
+#endif

@@ -1,0 +1,129 @@
+// The float32 gradients by Winograd's algorithm against plain loops in float64.
+import { describe, expect, test } from "vitest";
+import { expectClose } from "../../../test/support/close.ts";
+import {
+  type ConvolutionCase,
+  geometry,
+  outputSize,
+  plainInputGradient,
+  plainWeightGradient,
+  runGradientStep,
+} from "../../../test/support/convolution-gradients.ts";
+import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
+import { createRandom } from "../../../test/support/random.ts";
+import { loadAddon } from "./addon.ts";
+
+const shape = { images: 3, inputs: 16, outputs: 16, in: [8, 8], kernel: [3, 3], pads: [1, 1, 1, 1] } as const;
+
+const cases: Readonly<Record<string, ConvolutionCase>> = {
+  "16 channels": shape,
+  "an odd number of vectors of channels": { ...shape, inputs: 48, outputs: 80, in: [6, 4] },
+  "more inputs than outputs": { ...shape, inputs: 64, outputs: 16, in: [5, 12], threads: 3 },
+  "odd sizes": { ...shape, images: 5, inputs: 32, in: [13, 11], threads: 3 },
+  "no pads": { ...shape, in: [9, 6], pads: [0, 0, 0, 0] },
+  "uneven pads": { ...shape, in: [6, 9], pads: [0, 3, 1, 2] },
+  "pads wider than the image": { ...shape, images: 1, in: [2, 3], pads: [4, 5, 6, 4] },
+  "one pixel of output": { ...shape, in: [3, 3], pads: [0, 0, 0, 0] },
+  "negative pads at the end": { ...shape, in: [9, 9], pads: [1, 1, -2, -1] },
+  "a row wider than a block of tiles": { ...shape, images: 2, in: [3, 150] },
+  "more threads than images": { ...shape, images: 2, threads: 3 },
+};
+
+const rowCases: Readonly<Record<string, ConvolutionCase>> = {
+  "some rows": { ...shape, outputs: 64, rows: [2, 3, 5, 7, 40, 63] },
+  "rows in no order": { ...shape, outputs: 64, rows: [63, 2, 3, 40, 5] },
+  "one row": { ...shape, inputs: 64, outputs: 64, rows: [-3] },
+  "a row twice": { ...shape, rows: [4, 4, 0] },
+  "no rows": { ...shape, rows: [] },
+  "17 rows": { ...shape, inputs: 32, outputs: 32, rows: Array.from({ length: 17 }, (_, i) => i + 9) },
+};
+
+const normals = (seed: number, count: number): Float32Array => {
+  const random = createRandom(seed);
+  return Float32Array.from({ length: count }, () => random.normal());
+};
+
+function operands(each: ConvolutionCase) {
+  const [height, width] = outputSize(each);
+  const pixels = each.images * each.in[0] * each.in[1] * each.inputs;
+  const random = createRandom(7);
+  return {
+    dy: normals(1, each.images * height * width * each.outputs),
+    w: normals(2, each.outputs * each.inputs * 9),
+    x: normals(3, pixels),
+    codes: Uint8Array.from({ length: pixels }, () => random.integer(0, 256)),
+  };
+}
+
+async function inputGradient(each: ConvolutionCase, dy: Float32Array, w: Float32Array): Promise<Float32Array> {
+  const dx = new Float32Array(each.images * each.in[0] * each.in[1] * each.inputs);
+  const step = { kernel: "convolutionInputGradientWinograd", ints: geometry(each), threads: each.threads ?? 2 };
+  await runGradientStep(step, [dy, w, dx]);
+  return dx;
+}
+
+async function weightGradient(
+  each: ConvolutionCase,
+  x: Uint8Array | Float32Array,
+  dy: Float32Array,
+  quantizer: readonly [zero: number, scale: number] | undefined,
+): Promise<Float32Array> {
+  const count = each.rows?.length ?? each.outputs;
+  const dw = new Float32Array(count * each.inputs * 9);
+  const rows = each.rows && BigInt64Array.from(each.rows.concat(0), BigInt);
+  const ints = [...geometry(each), x instanceof Uint8Array ? 1 : 0, -1, count];
+  const floats = quantizer ? quantizer.map((value) => Float32Array.of(value)) : [undefined, undefined];
+  const step = { kernel: "weightGradientWinograd", ints, threads: each.threads ?? 2 };
+  await runGradientStep(step, [dy, x, ...floats, rows, dw], count);
+  return dw;
+}
+
+const allRows = (each: ConvolutionCase) => each.rows ?? Array.from({ length: each.outputs }, (_, i) => i);
+const isReady = isNativeBuilt && loadAddon().information().hasWinograd;
+const why = isReady ? "" : ` (${isNativeBuilt ? "the processor has no AVX-512" : notBuilt})`;
+
+describe.skipIf(!isReady)(`gradients by Winograd's algorithm${why}`, () => {
+  for (const [name, each] of Object.entries(cases))
+    test(`${name}: the input gradient`, async () => {
+      const { dy, w } = operands(each);
+      expectClose(await inputGradient(each, dy, w), plainInputGradient(each, dy, w), { as: "float32" });
+    });
+
+  for (const [name, each] of Object.entries({ ...cases, ...rowCases })) {
+    test(`${name}: the weight gradient of floats`, async () => {
+      const { dy, x } = operands(each);
+      const expected = plainWeightGradient(each, x, dy, allRows(each));
+      expectClose(await weightGradient(each, x, dy, undefined), expected, { as: "float32" });
+    });
+
+    for (const zero of [77, 300, -4])
+      test(`${name}: the weight gradient of 8-bit codes above ${zero}`, async () => {
+        const { dy, codes } = operands(each);
+        const x = Float64Array.from(codes, (code) => (code - zero) * 0.125);
+        const expected = plainWeightGradient(each, x, dy, allRows(each));
+        expectClose(await weightGradient(each, codes, dy, [zero + 0.3, 0.125]), expected, { as: "float32" });
+      });
+  }
+
+  test("sums of small integers are exact, and the same again", async () => {
+    const each = { ...shape, images: 7, threads: 3 };
+    const { codes } = operands(each);
+    const dy = Float32Array.from({ length: 7 * 64 * 16 }, (_, i) => (i % 5) - 2);
+    const w = Float32Array.from({ length: 16 * 16 * 9 }, (_, i) => (i % 7) - 3);
+    const x = Float64Array.from(codes, (code) => code - 128);
+    const expected = plainWeightGradient(each, x, dy, allRows(each));
+    const plain = (values: ArrayLike<number>) => Array.from(values, (value) => value + 0);
+    expect(plain(await weightGradient(each, codes, dy, [128, 1]))).toEqual(plain(expected));
+    expect(plain(await inputGradient(each, dy, w))).toEqual(plain(plainInputGradient(each, dy, w)));
+  });
+
+  test("refuses other windows and channels", async () => {
+    const run = (changed: Partial<ConvolutionCase>) => {
+      const each = { ...shape, ...changed };
+      const { dy, w } = operands(each);
+      return inputGradient(each, dy, w);
+    };
+    for (const changed of [{ strides: [2, 2] }, { kernel: [1, 3] }, { dilations: [2, 1] }, { inputs: 17 }] as const)
+      await expect(run(changed)).rejects.toThrow("is of a shape that frostbit winograd:avx512 does not serve");
+  });
+});
