@@ -59,9 +59,7 @@ async function open(ort: OrtModule, model: Uint8Array | string, options: Session
     ...(profile === undefined ? {} : { enableProfiling: true, profileFilePrefix: profile }),
   };
   try {
-    return typeof model === "string"
-      ? await ort.InferenceSession.create(model, settings)
-      : await ort.InferenceSession.create(model, settings);
+    return await ort.InferenceSession.create(model, settings);
   } catch (cause) {
     throw new FrostbitError("ENGINE", `ONNX Runtime cannot load the model: ${reasonOf(cause)}`, { cause });
   }

@@ -34,7 +34,7 @@ test.each(values.map((value) => [value.dtype, value] as const))(
 test.each(["int4", "uint4"] as const)("%s is packed for ONNX Runtime and unpacked again", async (dtype) => {
   const x = castTensor(tensorOf("int8", [5], dtype === "int4" ? [-8, -1, 0, 3, 7] : [0, 15, 8, 3, 1]), dtype);
   const given = toOrt(await loadOrt(), "x", x);
-  expect(given.data.length).toBe(3);
+  expect(given.data).toHaveLength(3);
   expect(fromOrt("x", given)).toEqual(x);
 });
 
