@@ -44,7 +44,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   export: [...core, "quantizers", "onnx", "engines", "data", "training", "evaluate"],
   inspect: [...core, "quantizers", "methods/efqat"],
   compare: ["ir", "onnx", "data", "evaluate"],
-  report: [],
+  report: ["inspect"],
 };
 
 /** These put the others together and may import anything. */

@@ -1,4 +1,5 @@
 // The page of `frostbit inspect`: a model before anything is done to it.
+import type { InspectedLayer, InspectedValue, Inspection, QuantizedLayer, Refusal } from "../inspect/inspect-model.ts";
 import { layerBars } from "./charts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
@@ -6,51 +7,10 @@ import { type Html, html } from "./html.ts";
 import { channelCards, histogramCards, leftOut } from "./layer-cards.ts";
 import { chart, decimals, details, grouped, page, ratio, section, table, tile } from "./page.ts";
 
-interface Value {
-  readonly name: string;
-  readonly dtype: string;
-  readonly shape: readonly (number | string)[];
-}
-
-interface Layer {
-  readonly name: string;
-  readonly op: string;
-  readonly weightShape: readonly number[];
-  readonly parameters: number;
-  readonly sizeBytes: number;
-  readonly multiplyAdds: number;
-  readonly importance: readonly number[];
-  readonly weights: { readonly min: number; readonly max: number; readonly counts: readonly number[] };
-  readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
-  readonly canTrain: boolean;
-}
-
-interface QuantizedLayer
-  extends Pick<Layer, "name" | "op" | "weightShape" | "parameters" | "sizeBytes" | "multiplyAdds"> {
-  readonly dtype: string;
-  readonly bits: number;
-}
-
-interface Refusal {
-  readonly node: string;
-  readonly op: string;
-  readonly reason: string;
-}
-
-/** What the page is made of; an `Inspection` with a title. */
-export interface InspectionPage {
+/** What the page is made of. */
+export interface InspectionPage extends Inspection {
   readonly title: string;
   readonly opset: number;
-  readonly inputs: readonly Value[];
-  readonly outputs: readonly Value[];
-  readonly parameters: number;
-  readonly sizeBytes: number;
-  readonly multiplyAdds: number;
-  readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number }[];
-  readonly layers: readonly Layer[];
-  readonly alreadyQuantized: readonly QuantizedLayer[];
-  readonly notQuantizable: readonly Refusal[];
-  readonly notDifferentiable: readonly Refusal[];
 }
 
 const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
@@ -75,7 +35,7 @@ const sizeIn = ({ sizeBytes, layers }: InspectionPage, bits: number): number =>
       (total(layers.map((layer) => layer.parameters)) * bits) / 8,
   );
 
-const valueText = ({ name, dtype, shape }: Value): string => `${name}: ${dtype} [${shape.join(", ")}]`;
+const valueText = ({ name, dtype, shape }: InspectedValue): string => `${name}: ${dtype} [${shape.join(", ")}]`;
 
 function lead({ layers, parameters, alreadyQuantized }: InspectionPage): string {
   if (layers.length === 0)
@@ -152,11 +112,11 @@ ${section(
 )}`;
 }
 
-const roundedTo = ({ rounding }: Layer, bits: number): string =>
+const roundedTo = ({ rounding }: InspectedLayer, bits: number): string =>
   decimals(rounding.find((entry) => entry.bits === bits)?.sqnrDb ?? null, 1);
 
-const layerTable = (layers: readonly Layer[]): Html =>
-  table<Layer>(
+const layerTable = (layers: readonly InspectedLayer[]): Html =>
+  table<InspectedLayer>(
     [
       { title: "layer", kind: "name", of: ({ name }) => name },
       { title: "operator", kind: "name", of: ({ op }) => op },
