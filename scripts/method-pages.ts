@@ -1,45 +1,58 @@
-// The pages of docs/methods/, from the methods' READMEs and the schemas of their options.
+// The pages of docs/methods/, from the READMEs beside the code and the schemas of their options.
 import type { z } from "zod";
-import { describeOptions } from "../src/cli/options-from-schema.ts";
 import { efqatOptions } from "../src/methods/efqat/options.ts";
 import { quantizeOptions } from "../src/quantizers/quantize-options.ts";
 import { trainingOptions } from "../src/training/options.ts";
+import { optionTable } from "./markdown.ts";
 
-const schemas: Readonly<Record<string, Readonly<Record<string, z.ZodObject>>>> = {
+interface Page {
+  readonly readme: string;
+  readonly options: Readonly<Record<string, z.ZodObject>>;
+}
+
+const quantization = { "Options of quantization": quantizeOptions };
+const training = { "Options of training": trainingOptions };
+
+const pages: Readonly<Record<string, Page>> = {
+  ptq: { readme: "src/calibration/README.md", options: quantization },
   efqat: {
-    "Options of EfQAT": efqatOptions,
-    "Options of training": trainingOptions,
-    "Options of quantization": quantizeOptions,
+    readme: "src/methods/efqat/README.md",
+    options: { "Options of EfQAT": efqatOptions, ...training, ...quantization },
   },
-  equalization: { "Options of quantization": quantizeOptions },
-  "bias-correction": { "Options of quantization": quantizeOptions },
-  qat: { "Options of training": trainingOptions, "Options of quantization": quantizeOptions },
+  qat: { readme: "src/methods/qat/README.md", options: { ...training, ...quantization } },
+  "float-training": { readme: "src/training/README.md", options: training },
+  losses: { readme: "src/training/losses.md", options: { Options: trainingOptions.pick({ loss: true }) } },
+  "range-training": {
+    readme: "src/training/range-training.md",
+    options: {
+      Options: trainingOptions.pick({
+        qparamTraining: true,
+        qparamLr: true,
+        optimizer: true,
+        lr: true,
+        schedule: true,
+      }),
+    },
+  },
+  "batch-statistics": {
+    readme: "src/training/batch-statistics.md",
+    options: {
+      Options: trainingOptions.pick({ freezeStatistics: true, reestimateStatistics: true, accumulate: true }),
+    },
+  },
+  equalization: { readme: "src/methods/equalization/README.md", options: quantization },
+  "bias-correction": { readme: "src/methods/bias-correction/README.md", options: quantization },
 };
-
-const cell = (text: string): string => text.replaceAll("|", "\\|");
-
-const table = (schema: z.ZodObject): string =>
-  [
-    "| option | default | meaning |",
-    "|---|---|---|",
-    ...describeOptions(schema).map(
-      ({ flag, values, fallback, description }) =>
-        `| \`${flag}${cell(values)}\` | ${fallback || "–"} | ${cell(description)} |`,
-    ),
-  ].join("\n");
 
 /** File names and their texts; `read` gives a file of the repository. */
 export const methodPages = (read: (path: string) => string): ReadonlyMap<string, string> =>
   new Map(
-    Object.entries(schemas).map(([method, parts]) => [
-      `${method}.md`,
-      [
-        `<!-- Written by scripts/write-docs.ts from src/methods/${method}/README.md and the options' schemas. -->`,
-        read(`src/methods/${method}/README.md`).trimEnd(),
-        ...Object.entries(parts).map(([title, schema]) => `## ${title}\n\n${table(schema)}`),
-        "",
-      ]
-        .join("\n\n")
-        .replace(/\n+$/, "\n"),
+    Object.entries(pages).map(([name, { readme, options }]) => [
+      `methods/${name}.md`,
+      `${[
+        `<!-- Written by scripts/write-docs.ts from ${readme} and the options' schemas. -->`,
+        read(readme).trimEnd(),
+        ...Object.entries(options).map(([title, schema]) => `## ${title}\n\n${optionTable(schema)}`),
+      ].join("\n\n")}\n`,
     ]),
   );

@@ -1,10 +1,11 @@
-// Writes docs/methods/*.md: each method's README, and the table of its options from their schemas.
-// Run: npx tsc -p tsconfig.bench.json && node build/scripts/write-docs.js
+// Writes the pages of docs/ that come from the code: methods, commands, options and the report. Run: npm run docs
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { methodPages } from "./method-pages.ts";
+import { dirname, join } from "node:path";
+import { writtenPages } from "./written-pages.ts";
 
 const root = join(import.meta.dirname, "..", "..");
-mkdirSync(join(root, "docs", "methods"), { recursive: true });
-for (const [name, page] of methodPages((path) => readFileSync(join(root, path), "utf8")))
-  writeFileSync(join(root, "docs", "methods", name), page);
+for (const [name, page] of writtenPages((path) => readFileSync(join(root, path), "utf8"))) {
+  const file = join(root, "docs", name);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, page);
+}

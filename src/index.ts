@@ -1,44 +1,77 @@
-// Everything that Frostbit offers as a library. Importing it loads no engine; ONNX Runtime is loaded when it is used.
+/**
+ * Everything that Frostbit offers as a library, for Node. Importing it loads no engine; ONNX Runtime is loaded when it is used.
+ *
+ * @module frostbit
+ */
 
 // Files
 
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
-export { readOnnx } from "./onnx/read.ts";
+export type { ExternalTarget } from "./onnx/encode-tensor.ts";
+export type { ExternalFile, ExternalSource } from "./onnx/external-data.ts";
+export { type ReadOptions, readOnnx } from "./onnx/read.ts";
 export { type WriteOptions, writeOnnx } from "./onnx/write.ts";
 
 // Data
 
-export type { Dataset, InputType, Samples, Source } from "./data/dataset.ts";
+export type { Dataset, InputType, Layout, Samples, Source } from "./data/dataset.ts";
+export type { ImageOptions, Size } from "./data/image-size.ts";
 export { memoryDataset } from "./data/memory-dataset.ts";
 export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "./data/preprocess.ts";
 export { type OpenDataOptions, openData, openTestData } from "./node/open-data.ts";
 
 // Quantizing and training
 
+export type { Storage } from "./data/storage.ts";
+export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
+export type { ModelVerification } from "./quantize/export-model.ts";
 export type { QuantizeJob } from "./quantize/job.ts";
+export type { LayerMeasures } from "./quantize/measure-layers.ts";
 export { type RunOptions, runOptions } from "./quantize/options.ts";
-export { type QuantizeOutcome, quantizeModel } from "./quantize/quantize-model.ts";
+export { type Latency, type QuantizeOutcome, quantizeModel, type Top1 } from "./quantize/quantize-model.ts";
+export type { TrainedModel } from "./quantize/train-models.ts";
+export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";
+export type { Bounds } from "./quantizers/quantizer.ts";
 export { type Report, reportSchema } from "./report/report.ts";
 export type { Context, Progress } from "./training/context.ts";
+export type { CheckpointOptions, TrainingResult } from "./training/loop.ts";
 
 // Looking at models
 
-export { type Comparison, compareModels } from "./compare/compare-models.ts";
+export { type ComparedValue, type CompareOptions, type Comparison, compareModels } from "./compare/compare-models.ts";
 export { openDeployed } from "./engines/onnxruntime/deployed.ts";
+export type { Session } from "./engines/onnxruntime/open-session.ts";
+export type { OutputDistance } from "./evaluate/distance.ts";
 export { evaluateGraph } from "./evaluate/evaluate-graph.ts";
-export { evaluateModel } from "./evaluate/evaluate-model.ts";
+export { type EvaluateOptions, type Evaluation, evaluateModel } from "./evaluate/evaluate-model.ts";
 export type { ModelFile } from "./evaluate/model-file.ts";
 export type { Accuracy } from "./evaluate/score.ts";
-export { type Inspection, inspectModel } from "./inspect/inspect-model.ts";
+export {
+  type InspectedLayer,
+  type InspectedValue,
+  type Inspection,
+  inspectModel,
+  type QuantizedLayer,
+  type Refusal,
+} from "./inspect/inspect-model.ts";
 
 // Graphs, and the engines that run them
 
-export type { CompileOptions, Engine, Executable, Program, Variables } from "./engines/engine.ts";
+export type {
+  CompileOptions,
+  Engine,
+  Executable,
+  Precision,
+  Program,
+  RunOptions as ProgramRunOptions,
+  Variables,
+} from "./engines/engine.ts";
 export { type EngineName, selectEngine } from "./engines/select.ts";
 export type { Builder } from "./ir/builder.ts";
-export type { DType } from "./ir/dtype.ts";
+export type { DType, NumberArray, TypedArray } from "./ir/dtype.ts";
 export { type ErrorCode, FrostbitError } from "./ir/errors.ts";
 export type { Attribute, Dim, Graph, Node, OnnxModel, Origin, ValueType } from "./ir/graph.ts";
+export type { HalfType } from "./ir/half.ts";
 export { type Tensor, tensor, tensorOf } from "./ir/tensor.ts";
 export { buildOn } from "./ops/infer.ts";

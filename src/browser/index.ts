@@ -1,5 +1,9 @@
-// What Frostbit offers in a browser: the same core without files. The program brings ONNX Runtime's module, so that it chooses
-// which build of onnxruntime-web is loaded, and when.
+/**
+ * What Frostbit offers in a browser: the same core without files. The program brings ONNX Runtime's module, so that it chooses
+ * which build of onnxruntime-web is loaded, and when.
+ *
+ * @module frostbit/browser
+ */
 
 // Models
 
@@ -15,6 +19,13 @@ export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "../da
 
 // Quantizing and training
 
+export type {
+  OrtModule,
+  OrtSession,
+  OrtSessionOptions,
+  OrtTensor,
+  OrtValue,
+} from "../engines/onnxruntime/ort-module.ts";
 export type { QuantizeJob } from "../quantize/job.ts";
 export { type RunOptions, runOptions } from "../quantize/options.ts";
 export { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";

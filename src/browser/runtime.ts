@@ -5,11 +5,13 @@ import type { OrtModule } from "../engines/onnxruntime/ort-module.ts";
 import { createSessionEngine } from "../engines/onnxruntime/session-engine.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 
+/** How ONNX Runtime is to run graphs. */
 export interface RuntimeOptions {
   /** Where graphs are trained and evaluated; "webgpu" wants the module "onnxruntime-web/webgpu". The default is "wasm". */
   readonly provider?: "wasm" | "webgpu";
 }
 
+/** ONNX Runtime's module in the two parts that a run wants. */
 export interface Runtime {
   /** For `Context.engine`. */
   readonly engine: Engine;
@@ -19,6 +21,11 @@ export interface Runtime {
 
 /**
  * What `quantizeModel` needs of onnxruntime-web.
+ *
+ * @example
+ * import * as ort from "onnxruntime-web/wasm";
+ * const { engine, openDeployed } = runtimeOf(ort);
+ *
  * @param ort - the module, as `import * as ort from "onnxruntime-web/wasm"` gives it
  */
 export function runtimeOf(ort: OrtModule, { provider = "wasm" }: RuntimeOptions = {}): Runtime {

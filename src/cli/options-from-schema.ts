@@ -60,8 +60,8 @@ function printDefault(value: unknown): string {
 
 export interface OptionDescription {
   readonly flag: string;
-  /** ` <number>`, or the choices; "" for a flag without a value. */
-  readonly values: string;
+  /** What a value may be, in words; "" for a flag without a value. */
+  readonly expected: string;
   readonly fallback: string;
   readonly description: string;
 }
@@ -70,9 +70,9 @@ export interface OptionDescription {
 export const describeOptions = (schema: z.ZodObject): readonly OptionDescription[] =>
   Object.entries(schema.shape).map(([name, value]) => {
     const { core, description, fallback } = fieldOf(value as z.ZodType);
-    const { type, entries } = definitionOf(core);
-    const values = entries ? ` ${Object.values(entries).join("|")}` : (placeholders[type] ?? " <value>");
-    return { flag: flagOf(name), values, fallback: printDefault(fallback), description };
+    const { type } = definitionOf(core);
+    const expected = type === "boolean" || type === "string" ? "" : (wordsOf(core) ?? "");
+    return { flag: flagOf(name), expected, fallback: printDefault(fallback), description };
   });
 
 /** Adds one option per field; defaults stay with the schema, so that what the user typed can be told from them. */
@@ -157,7 +157,10 @@ function wordsOf(core: z.core.$ZodType): string | undefined {
   if (type === "enum" && entries) return orList(Object.values(entries).map(quoted));
   if (type === "literal" && values) return orList(values.map(quoted));
   if (type === "union" && options) return all(options);
-  if (type === "array" && element) return `values separated by commas, each ${all([element])}`;
+  if (type === "array" && element) {
+    const each = wordsOf(element);
+    return `values separated by commas${each === undefined ? "" : `, each ${each}`}`;
+  }
   if (type === "record" && valueType) return `name=value,… with each value ${all([valueType])}`;
   return type === "object" && shape ? `JSON with ${Object.keys(shape).map(quoted).join(", ")}` : undefined;
 }

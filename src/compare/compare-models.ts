@@ -8,29 +8,37 @@ import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { computedValues, watchValues } from "../onnx/watch-values.ts";
 
+/** How two files are compared. */
 export interface CompareOptions {
   readonly preprocess: Preprocess;
   /** Opens the first (0) or the second (1) model, whose bytes have more outputs than the file's. */
   readonly open: (bytes: Uint8Array, which: 0 | 1) => Promise<ModelFile>;
-  /** Below this SQNR, in dB, a value counts as diverged: quantization to 8 bits mostly stays above 20, float32 rounding above 80. */
+  /** Below this SQNR, in dB, a value counts as diverged, 20 where absent: quantization to 8 bits mostly stays above 20, float32 rounding above 80. */
   readonly thresholdDb?: number;
+  /** Called after each batch. */
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
 }
 
+/** One value of the same name in both models. */
 export interface ComparedValue {
   readonly name: string;
   /** Of the second model's value against the first's; `null`: they are equal. */
   readonly sqnrDb: number | null;
+  /** The largest absolute difference of two elements. */
   readonly largest: number;
+  /** With the batch axis of the last batch. */
   readonly shape: readonly number[];
 }
 
+/** What `compareModels` found. */
 export interface Comparison {
+  /** How many were run through both. */
   readonly samples: number;
   /** In the first model's topological order. */
   readonly values: readonly ComparedValue[];
   /** The first value whose SQNR is below the threshold. */
   readonly firstDiverged: string | null;
+  /** What counted as diverged, in dB. */
   readonly thresholdDb: number;
   /** Values that have the same name but another type or shape. */
   readonly incomparable: readonly string[];
@@ -45,7 +53,10 @@ interface Totals {
   readonly incomparable: Set<string>;
 }
 
-/** Runs both files on the whole dataset, with all values of the same name as outputs. */
+/**
+ * Runs two files, given as bytes, on the whole dataset, with all values of the same name as outputs, and says where they part.
+ * Throws BAD_MODEL where no value has the same name in both, BAD_DATA where the samples are not what the models take.
+ */
 export async function compareModels(
   first: Uint8Array,
   second: Uint8Array,

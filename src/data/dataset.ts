@@ -5,8 +5,10 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
+/** How the axes of one image are ordered, after the batch axis: [channels, height, width] or [height, width, channels]. */
 export type Layout = "nchw" | "nhwc";
 
+/** What one sample has for one of the model's inputs. */
 export interface InputType {
   readonly dtype: DType;
   /** Of one sample, without the batch axis. */
@@ -15,6 +17,7 @@ export interface InputType {
   readonly layout?: Layout;
 }
 
+/** Some samples of a dataset, by input name. */
 export interface Samples {
   /** Each of shape [samples, ...shape]. */
   readonly inputs: ReadonlyMap<string, Tensor>;
@@ -24,9 +27,16 @@ export interface Samples {
   readonly target?: Tensor;
 }
 
+/**
+ * What gives samples by index. `memoryDataset` makes one of tensors; anything else that has these fields will do, such as what
+ * reads a file as it goes. The same index must always give the same sample, or a resumed run is another run.
+ */
 export interface Dataset {
+  /** What messages and the report call it. */
   readonly name: string;
+  /** How many samples there are, 1 or more. */
   readonly length: number;
+  /** By the name of the model's input; where both have only one, any name does. */
   readonly inputs: ReadonlyMap<string, InputType>;
   /** Whether samples have class indices. */
   readonly hasLabels: boolean;
@@ -34,7 +44,7 @@ export interface Dataset {
   readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
   /** Names of the classes, in the order of their indices. */
   readonly classes?: readonly string[];
-  /** The samples at these indices, in this order, in memory of their own. */
+  /** The samples at these indices, 0 to `length` − 1, in this order, in memory of their own. */
   read(indices: Int32Array): Samples | Promise<Samples>;
 }
 
@@ -45,9 +55,13 @@ export interface Splits {
   readonly classes?: readonly string[];
 }
 
+/** What a run is given: `openData` makes it, or a program by hand. */
 export interface Source {
+  /** What ranges are taken from and what is trained on. */
   readonly train: Dataset;
+  /** What is measured on, and never trained on. */
   readonly test: Dataset;
+  /** Names of the classes, in the order of their indices. */
   readonly classes?: readonly string[];
   /** Whether `test` is a share taken from the training data because there was no test split. */
   readonly heldOut: boolean;

@@ -33,7 +33,12 @@ function inputType({ dtype, shape }: Tensor): InputType {
 
 /**
  * A dataset of tensors whose first axis counts the samples. Labels: whole numbers of shape [samples] are class indices;
- * floats of any shape are what the model's output should be.
+ * floats of any shape are what the model's output should be. Samples of rank 3 in bytes or floats are taken as images. Throws
+ * BAD_DATA where first axes differ, or labels are neither.
+ *
+ * @example
+ * const pixels = tensor("uint8", [500, 3, 32, 32], bytes);
+ * const dataset = memoryDataset("mine", new Map([["image", pixels]]), tensor("int64", [500], labels));
  */
 export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>, labels?: Tensor): Dataset {
   const all = [...inputs, ...(labels ? [["labels", labels] as const] : [])];

@@ -72,7 +72,10 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
   };
 }
 
-/** What a module exported, checked. */
+/**
+ * What a data module exported, `train` and perhaps `test` and `classes`, checked; `file` is what messages call the module. Throws
+ * BAD_DATA naming the export and field that is missing or of another form.
+ */
 export function parseDatasetModule(
   exported: unknown,
   file: string,

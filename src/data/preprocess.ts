@@ -2,11 +2,13 @@
 import { FrostbitError } from "../ir/errors.ts";
 import type { Layout } from "./dataset.ts";
 
+/** From stored images to what the model was trained on: (x · scale − mean) / std per channel. Only images are preprocessed. */
 export interface Preprocess {
   /** Multiplies the stored value, 0 to 255 in images of bytes. */
   readonly scale: number;
   /** One value per channel, or one for all; subtracted after scaling. */
   readonly mean: readonly number[];
+  /** One value per channel, or one for all; divides last. Not 0. */
   readonly std: readonly number[];
   /** The layout that the model wants. */
   readonly layout: Layout;
@@ -21,9 +23,18 @@ export const preprocessPresets = {
   mnist: { scale: 1 / 255, mean: [0.1307], std: [0.3081], layout: "nchw" },
 } as const satisfies Record<string, Preprocess>;
 
+/**
+ * Usual choices by name: "none" x, "unit" x/255, "symmetric" −1 to 1, the others with their data set's mean and deviation.
+ * @useDeclaredType
+ */
 export type PreprocessPreset = keyof typeof preprocessPresets;
 
-/** A preset with some of its values replaced. */
+/**
+ * A preset with some of its values replaced. Throws BAD_OPTION where `std` holds a 0.
+ *
+ * @example
+ * const preprocess = resolvePreprocess("unit", { mean: [0.5], std: [0.25] });
+ */
 export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Partial<Preprocess> = {}): Preprocess {
   const result = { ...preprocessPresets[preset], ...changes };
   const bad = result.std.find((value) => !(Math.abs(value) > 0));

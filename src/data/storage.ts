@@ -1,5 +1,6 @@
 // Where checkpoints and caches go: named bytes, whatever holds them.
 
+/** Named bytes, wherever they are kept: what checkpoints are written to. */
 export interface Storage {
   /** `undefined` where there is nothing of that name. */
   read(name: string): Promise<Uint8Array | undefined>;

@@ -7,9 +7,11 @@ export const precisions = ["float32", "mixed"] as const;
  * How an engine may compute. "float32": products and what is kept in float32 (products of quantized values may be exact
  * integers). "mixed": the products that are not integers in bfloat16 with float32 sums, and what is kept for the backward pass
  * in 16 bits.
+ * @useDeclaredType
  */
 export type Precision = (typeof precisions)[number];
 
+/** How an engine compiles. */
 export interface CompileOptions {
   /** One of the engine's `precisions`; "float32" where absent. */
   readonly precision?: Precision;
@@ -17,29 +19,38 @@ export interface CompileOptions {
   readonly threads?: number;
 }
 
+/** What one run of a program gives back, and what stops it. */
 export interface RunOptions {
   /** Names of the outputs (any of `graph.outputs`) to give back; all of them where absent. */
   readonly fetch?: readonly string[];
+  /** Checked before the run, which then throws ABORTED. */
   readonly signal?: AbortSignal;
 }
 
+/** What runs graphs. All engines pass the same tests against the reference engine, and list what they leave out. */
 export interface Engine {
   readonly name: string;
   /** How it can compute on this machine; "float32" always. */
   readonly precisions: readonly Precision[];
+  /** Whether it can run the node with the types that it has in `graph`. */
   supports(node: Node, graph: Graph): boolean;
-  /** Lowers once. Throws UNSUPPORTED_OP with all nodes that the engine cannot run. */
+  /** Lowers once, for any number of runs. Throws UNSUPPORTED_OP with all nodes that the engine cannot run. */
   compile(graph: Graph, options?: CompileOptions): Promise<Executable>;
   /** Tensors that stay with the engine between runs. */
   variables(initial: ReadonlyMap<string, Tensor>): Promise<Variables>;
 }
 
+/** Named tensors that live in an engine between runs, until `dispose()`. */
 export interface Variables {
+  /** What they are called. */
   readonly names: () => readonly string[];
-  /** A copy of the current value. */
+  /** A copy of the current value. Throws where there is none of that name. */
   read(name: string): Promise<Tensor>;
+  /** Sets one to a copy of `value`, of the same type and shape. */
   write(name: string, value: Tensor): Promise<void>;
+  /** Makes more of them. */
   add(initial: ReadonlyMap<string, Tensor>): Promise<void>;
+  /** Gives their memory back. */
   dispose(): void;
 }
 
@@ -47,10 +58,13 @@ export interface Variables {
 export interface Executable {
   /** What a run plans to hold: intermediate values and constants, in bytes; absent where an engine does not know. */
   readonly memoryBytes?: number;
+  /** Ties it to variables of the same engine, which must have all of `graph.variables`. */
   bind(variables: Variables): Program;
+  /** Gives its memory back; programs bound to it can no longer run. */
   dispose(): Promise<void>;
 }
 
+/** A compiled graph tied to variables. */
 export interface Program {
   /** Runs once; afterwards every variable in `graph.updates` has its new value. */
   run(inputs: ReadonlyMap<string, Tensor>, options?: RunOptions): Promise<ReadonlyMap<string, Tensor>>;

@@ -12,9 +12,10 @@ export interface Distance {
   compared: number;
 }
 
+/** How far one output of a model is from another model's. */
 export interface OutputDistance {
   readonly name: string;
-  /** Infinite where nothing differs, and for whole numbers. */
+  /** 10 log₁₀ of the reference's energy over the difference's, in dB. Infinite where nothing differs, and for whole numbers. */
   readonly sqnrDb: number;
   /**
    * Of class scores: the share of samples whose largest is the same. Of whole numbers: the share that is equal. Of other

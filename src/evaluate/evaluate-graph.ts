@@ -13,7 +13,10 @@ import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from ".
 
 export const evaluationBatch = 250;
 
-/** `phase` names the accuracy in the progress shown. */
+/**
+ * Top-1 accuracy and cross-entropy of a graph whose first output is class scores, on an engine, over the whole dataset. `phase`
+ * names the accuracy in the progress shown. Throws BAD_DATA where the dataset has no labels or labels that are no class.
+ */
 export async function evaluateGraph(
   graph: Graph,
   dataset: Dataset,

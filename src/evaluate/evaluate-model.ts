@@ -7,24 +7,34 @@ import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "./model-file.ts";
 import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
+/** How a file is evaluated. */
 export interface EvaluateOptions {
   readonly preprocess: Preprocess;
   /** The output that holds class scores or probabilities; by default the first. */
   readonly output?: string;
   /** What the progress shown is called. */
   readonly phase?: string;
+  /** Stops between two batches: the call then throws ABORTED. */
   readonly signal?: AbortSignal;
+  /** Called after each batch. */
   readonly onProgress?: (progress: { phase: string; done: number; total: number; note: string }) => void;
 }
 
+/** What `evaluateModel` measured. */
 export interface Evaluation extends Accuracy {
-  /** Of the model's output. */
+  /** How many the model's output tells apart. */
   readonly classes: number;
 }
 
 const defaultBatch = 256;
 
-/** Runs the whole dataset through a file and holds its class scores or probabilities against the labels. */
+/**
+ * Runs the whole dataset through a file and holds its class scores or probabilities against the labels. Throws BAD_DATA where the
+ * samples have no labels or are not what the model takes, BAD_MODEL where the output holds no class scores.
+ *
+ * @example
+ * const { top1 } = await evaluateModel(await openDeployed("out/model.onnx"), dataset, { preprocess });
+ */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
   const { preprocess, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels) throw noLabels(dataset, "there is nothing to measure against.");

@@ -6,12 +6,14 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Dim, ValueType } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
 
+/** A model file opened in the runtime that will run it, until `dispose()`: `openDeployed` gives one. */
 export interface ModelFile {
   /** As the file declares them. */
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
   /** `fetch`: names of the outputs wanted; all of them where absent. */
   run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  /** Gives the model's memory back. */
   dispose(): Promise<void>;
 }
 

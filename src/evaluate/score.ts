@@ -51,10 +51,13 @@ function crossEntropy(values: ArrayLike<number>, start: number, classes: number,
   return Math.log(sum) + largest - values[start + label];
 }
 
+/** What class scores are worth. */
 export interface Accuracy {
+  /** How many were measured. */
   readonly samples: number;
   /** Per cent. */
   readonly top1: number;
+  /** Cross-entropy, the mean over the samples of −ln p(label). */
   readonly loss: number;
 }
 

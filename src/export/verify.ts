@@ -29,16 +29,20 @@ export const thresholds = {
   argmaxAgreement: 0.95,
 } as const;
 
+/** One layer of the exported file, given the same input as in the folded graph. */
 export interface LayerVerification {
   readonly name: string;
   /** Largest difference of the layer's output, in steps of the quantizer that it ends in, or that its own range and bits give. */
   readonly maxSteps: number;
 }
 
+/** How near the exported file in its runtime comes to the folded graph. */
 export interface Verification {
+  /** How many were run through both. */
   readonly samples: number;
   /** End to end, in the model's order. */
   readonly outputs: readonly OutputDistance[];
+  /** In the model's order. */
   readonly layers: readonly LayerVerification[];
 }
 

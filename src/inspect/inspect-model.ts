@@ -10,6 +10,7 @@ import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
 
+/** A layer that can be quantized: a product with a constant weight. */
 export interface InspectedLayer {
   readonly name: string;
   readonly node: string;
@@ -24,6 +25,7 @@ export interface InspectedLayer {
   readonly weights: Histogram;
   /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs. */
   readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
+  /** Whether a gradient reaches it. */
   readonly canTrain: boolean;
 }
 
@@ -42,34 +44,47 @@ export interface QuantizedLayer {
   readonly multiplyAdds: number;
 }
 
+/** A node, and why it stays as it is. */
 export interface Refusal {
   readonly node: string;
   readonly op: string;
   readonly reason: string;
 }
 
+/** What a model consists of, what of it can be quantized and trained, and what cannot and why. */
 export interface Inspection {
   readonly inputs: readonly InspectedValue[];
   readonly outputs: readonly InspectedValue[];
   /** Floats, and integers behind DequantizeLinear; scales and zero points are none. */
   readonly parameters: number;
+  /** Of all constants, as a file holds them. */
   readonly sizeBytes: number;
+  /** For one sample; sizes that are known only when the model runs count as 1. */
   readonly multiplyAdds: number;
+  /** By operator, those with the most multiply-adds first. */
   readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number }[];
   /** What can be quantized. */
   readonly layers: readonly InspectedLayer[];
   readonly alreadyQuantized: readonly QuantizedLayer[];
+  /** Products that stay in float. */
   readonly notQuantizable: readonly Refusal[];
   /** Operators without a gradient behind layers that cannot train because of them. */
   readonly notDifferentiable: readonly Refusal[];
 }
 
+/** An input or output; symbolic sizes by their names. */
 export interface InspectedValue {
   readonly name: string;
   readonly dtype: string;
   readonly shape: readonly Dim[];
 }
 
+/**
+ * Looks at a model without running it: nothing is computed but small constants and the statistics of its weights.
+ *
+ * @example
+ * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
+ */
 export function inspectModel(model: Graph): Inspection {
   const { graph } = freeBatch(model);
   const costs = new Map(graph.nodes.map((node) => [node.name, multiplyAddsOf(graph, node)]));

@@ -12,6 +12,10 @@ export type InferNode = (
   constant: (value: string) => Tensor | undefined,
 ) => readonly ValueType[];
 
+/**
+ * Adds nodes to a graph; each new value gets its type at once, from the shape rules of its operator. Values are named by strings.
+ * What does not fit throws SHAPE_MISMATCH, BAD_MODEL or UNSUPPORTED_OP, naming the node.
+ */
 export interface Builder {
   /** Adds a node with one output and returns that output's name. `name` is a hint; names are made unique. */
   readonly node: (
@@ -28,18 +32,25 @@ export interface Builder {
     attributes?: Readonly<Record<string, Attribute>>,
     name?: string,
   ) => readonly string[];
+  /** A constant of any type, shared with nobody. */
   readonly constant: (value: Tensor, name?: string) => string;
   /** A float constant of the dtype of `like`, by default float32. */
   readonly scalar: (value: number, like?: string) => string;
+  /** An int64 constant of shape [values]. */
   readonly ints: (values: readonly number[]) => string;
+  /** What type a value has. */
   readonly type: (value: string) => ValueType;
+  /** What a constant holds; `undefined` for values that are computed. */
   readonly constantOf: (value: string) => Tensor | undefined;
+  /** A new input of the graph; its name. */
   readonly input: (name: string, type: ValueType) => string;
+  /** A named tensor that lives in the engine between runs; its name. */
   readonly variable: (name: string, type: ValueType) => string;
   /** After a run, `variable` takes `value`. */
   readonly update: (variable: string, value: string) => void;
   /** A name not yet taken that starts with `hint`. */
   readonly unique: (hint: string) => string;
+  /** The graph as it is now, with these outputs. */
   readonly graph: (outputs: readonly string[], name?: string) => Graph;
 }
 

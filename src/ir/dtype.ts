@@ -19,8 +19,13 @@ export const dtypes = {
   uint4: { bits: 4, array: Uint8Array },
 } as const;
 
+/**
+ * An element type, as ONNX names it. float16 and bfloat16 are held as their bits, int4 and uint4 one to a byte.
+ * @useDeclaredType
+ */
 export type DType = keyof typeof dtypes;
 
+/** The arrays whose elements are plain numbers. */
 export type NumberArray =
   | Float32Array
   | Float64Array
@@ -30,6 +35,7 @@ export type NumberArray =
   | Uint16Array
   | Int32Array
   | Uint32Array;
+/** What holds a tensor's elements. */
 export type TypedArray = NumberArray | BigInt64Array | BigUint64Array;
 
 export const isFloat = (dtype: DType): boolean =>

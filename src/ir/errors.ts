@@ -1,5 +1,13 @@
 // The one base class of every error thrown on purpose, and the assertion for our own bugs.
 
+/**
+ * What kind of error it is; codes are stable, messages are not. BAD_MODEL: the file is no valid model, or not of the kind that is
+ * wanted. BAD_OPTION: an option or argument. BAD_DATA: samples or labels. UNSUPPORTED_OP: operators that nothing here knows, or
+ * the engine cannot run. NO_GRADIENT: something between the loss and what trains cannot be differentiated. SHAPE_MISMATCH: types
+ * or shapes of a node do not fit. ENGINE: what runs graphs is missing or failed. DIVERGED: the loss is no number any more.
+ * VERIFICATION: the exported file does not compute what was trained. IO: a file cannot be read or written. ABORTED: the signal
+ * stopped the call.
+ */
 export type ErrorCode =
   | "BAD_MODEL"
   | "BAD_OPTION"
@@ -15,6 +23,7 @@ export type ErrorCode =
 
 /** An error that is the input's, not ours: the message says what is wrong, where, with the values, and what to do. */
 export class FrostbitError extends Error {
+  /** What programs go by. */
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {

@@ -6,6 +6,7 @@ import type { Tensor } from "./tensor.ts";
 /** A size: a number, or the name of a size that is known only when the graph runs. */
 export type Dim = number | string;
 
+/** What is known of a value before the graph runs. */
 export interface ValueType {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
@@ -13,8 +14,10 @@ export interface ValueType {
   readonly elements?: readonly Dim[];
 }
 
+/** What a node can be told besides its inputs. */
 export type Attribute = number | string | readonly number[] | readonly string[] | Tensor;
 
+/** One operator at work: what it reads, what it makes, by the names of values. */
 export interface Node {
   /** Unique in its graph. */
   readonly name: string;
@@ -27,6 +30,7 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
+/** A model, or a whole training step, as plain read-only data. Operators are those of opset 24, and some of our own. */
 export interface Graph {
   readonly name: string;
   readonly inputs: readonly string[];
@@ -59,6 +63,7 @@ export interface Origin {
   readonly half?: ReadonlyMap<string, HalfType>;
 }
 
+/** What an ONNX file holds: its graph, and what goes back into an export. */
 export interface OnnxModel {
   readonly graph: Graph;
   readonly origin: Origin;

@@ -4,6 +4,7 @@ import { assert } from "./errors.ts";
 import { roundHalfToEven } from "./round.ts";
 import { type Tensor, toNumbers } from "./tensor.ts";
 
+/** The element types of 16 bits. */
 export type HalfType = "float16" | "bfloat16";
 
 export const isHalf = (dtype: unknown): dtype is HalfType => dtype === "float16" || dtype === "bfloat16";

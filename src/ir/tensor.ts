@@ -3,14 +3,17 @@
 import { type DType, dtypes, type NumberArray, type TypedArray } from "./dtype.ts";
 import { assert } from "./errors.ts";
 
+/** A dense array of numbers or booleans; a scalar has shape []. */
 export interface Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** Row-major, of the array that belongs to `dtype`: float32 in a Float32Array, int64 in a BigInt64Array, bool in a Uint8Array. */
   readonly data: TypedArray;
 }
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
+/** A tensor around an array, which is not copied. Throws where the array has another number of elements than the shape. */
 export function tensor(dtype: DType, shape: readonly number[], data: TypedArray): Tensor {
   assert(data.length === sizeOf(shape), `tensor of shape [${shape}] given ${data.length} elements`);
   return { dtype, shape, data };

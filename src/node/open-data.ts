@@ -15,10 +15,11 @@ import { openImages } from "./open-images.ts";
 import { readUnpacked } from "./read-unpacked.ts";
 import { ioError, readBytes } from "./storage.ts";
 
+/** How `openData` opens what is named. */
 export interface OpenDataOptions {
   /** What to test with, named the same way, where the data has no test split or another is wanted. */
   readonly testData?: string;
-  /** Decides which samples are held out where there is no test split. */
+  /** Decides which samples are held out where there is no test split; 0 where absent. */
   readonly seed?: number;
   /** What becomes of the pictures of "images:DIR". */
   readonly images?: ImageOptions;
@@ -52,7 +53,8 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
  * - "npy:INPUTS,LABELS": labels are class indices, or floats that the model's output should be.
  * - "module:./file.js": what a module exports as `train`, and perhaps `test` and `classes`.
  *
- * Files of "cifar10", "mnist" and "npy" may be compressed with gzip.
+ * Files of "cifar10", "mnist" and "npy" may be compressed with gzip. Throws BAD_OPTION for a name of none of these forms, IO
+ * where files are missing, BAD_DATA where they hold something else.
  */
 export async function openData(text: string, options: OpenDataOptions = {}): Promise<Source> {
   const { train, test, classes } = await openSplits(text, options.images ?? {});
@@ -77,7 +79,7 @@ function checkClasses(text: string, { classes }: Dataset, testText: string, test
   );
 }
 
-/** Data to test with: the test split where there is one, else all samples. */
+/** Data to test with, named as for `openData`: the test split where there is one, else all samples. */
 export async function openTestData(
   text: string,
   { images = {} }: Pick<OpenDataOptions, "images"> = {},

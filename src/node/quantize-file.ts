@@ -18,34 +18,65 @@ import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, readBytes, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
+/** What `quantizeFile` is given. */
 export interface QuantizeFileJob {
+  /** An ONNX file of opset 7 to 24; external data lies beside it. */
   readonly modelPath: string;
+  /** What is calibrated and trained on, and what is tested with: `openData` opens it. */
   readonly source: Source;
+  /** What the model was trained on: `resolvePreprocess`. */
   readonly preprocess: Preprocess;
+  /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
   /** Methods that train after the one that `options` name, as a recipe has them. */
   readonly later?: readonly RunOptions[];
   /** Folder for `model.onnx`, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
   readonly out: string;
+  /** What calibrates, trains and evaluates: `selectEngine`. */
   readonly engine: Engine;
+  /** CPU threads, 1 or more; the engine's own choice where absent. */
   readonly threads?: number;
   /** How training steps are computed: one of the engine's precisions; the last of them where absent. */
   readonly precision?: Precision;
+  /** Whether to go on from the checkpoint in `out`, if there is one of the same run. */
   readonly resume?: boolean;
+  /** Stops after the step in hand, with a checkpoint written: the call then throws ABORTED. */
   readonly signal?: AbortSignal;
+  /** Called after each step and batch. */
   readonly onProgress?: (progress: Progress) => void;
+  /** What the user should know, in a sentence. */
   readonly onNote?: (note: string) => void;
 }
 
+/** What `quantizeFile` left. */
 export interface QuantizeFileResult {
+  /** The verified ONNX file, `model.onnx` in `out`. */
   readonly modelPath: string;
+  /** The page, `report.html` in `out`. */
   readonly reportPath: string;
+  /** What `report.json` holds. */
   readonly report: Report;
 }
 
 const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
 
-/** Nothing is written to `out` but checkpoints until the exported model has been verified. */
+/**
+ * A whole run from file to files: calibrates, quantizes, trains, exports, verifies in ONNX Runtime, measures, and writes the
+ * model, its report, its recipe and checkpoints to `out`. Nothing else is written there until the exported model is verified.
+ *
+ * Throws BAD_MODEL, BAD_DATA or BAD_OPTION for what it was given, NO_GRADIENT where what should train cannot, DIVERGED at a
+ * loss that is no number, VERIFICATION where the file does not compute what was trained, IO, and ABORTED after `signal`.
+ *
+ * @example
+ * const { report } = await quantizeFile({
+ *   modelPath: "resnet20.onnx",
+ *   source: await openData("cifar10:cifar-10-batches-bin"),
+ *   preprocess: resolvePreprocess("imagenet"),
+ *   options: runOptions.parse({ weights: 4, activations: 8, method: "efqat" }),
+ *   engine: selectEngine("auto", [readModel("resnet20.onnx").graph]),
+ *   out: "out",
+ * });
+ */
 export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
   const started = performance.now();
   const bytes = await readBytes(job.modelPath);

@@ -8,7 +8,9 @@ import { readOnnx } from "../onnx/read.ts";
 import { ioError } from "./storage.ts";
 
 /**
- * Reads an ONNX file of opset 7 to 24 and the external data beside it.
+ * Reads an ONNX file of opset 7 to 24 and the external data beside it, which must lie in its folder or below. The graph has the
+ * operators of opset 24, whatever the file has. Throws IO where a file cannot be read, BAD_MODEL where it is no ONNX model,
+ * UNSUPPORTED_OP with all nodes that cannot be handled.
  *
  * @example
  * const { graph, origin } = readModel("resnet20.onnx");

@@ -9,6 +9,7 @@ import { dtypeCode } from "./data-types.ts";
 export interface ExternalTarget {
   /** The file's name, relative to the model. */
   readonly location: string;
+  /** Takes the next bytes of the file. */
   readonly append: (bytes: Uint8Array) => void;
 }
 

@@ -5,6 +5,7 @@ import { FrostbitError } from "../ir/errors.ts";
 /** A file of tensor data, read in parts so that it may be larger than memory. */
 export interface ExternalFile {
   readonly sizeBytes: number;
+  /** `length` bytes from `offset` on, both within the file. */
   read(offset: number, length: number): Uint8Array;
 }
 

@@ -11,6 +11,7 @@ import { decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { upgradeGraph } from "./upgrade/upgrade-graph.ts";
 
+/** What `readOnnx` is told besides the bytes. */
 export interface ReadOptions {
   /** What messages call the model, usually its file name. */
   readonly name: string;
@@ -19,7 +20,8 @@ export interface ReadOptions {
 }
 
 /**
- * Reads a model of opset 7 to 24. Throws one FrostbitError that lists everything that cannot be handled.
+ * Reads a model of opset 7 to 24. The graph has the operators of opset 24, half precision is float32, and what constants alone
+ * determine is computed. Throws BAD_MODEL, or UNSUPPORTED_OP with all nodes that cannot be handled.
  *
  * @example
  * const { graph } = readOnnx(bytes, { name: "model.onnx" });

@@ -27,6 +27,7 @@ import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
 import { encodeAttribute } from "./encode-attribute.ts";
 import { type ExternalTarget, encodeTensor, externalEncoder } from "./encode-tensor.ts";
 
+/** How `writeOnnx` writes. */
 export interface WriteOptions {
   /** 7 to 24; nodes take the form that this opset has. */
   readonly opset: number;

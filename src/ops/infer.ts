@@ -53,5 +53,12 @@ export const inferNode: InferNode = (node, type, constant) => {
   });
 };
 
-/** A builder that starts from `start` and knows all operators. */
+/**
+ * A builder that knows all operators, and goes on from `start` where it is given.
+ *
+ * @example
+ * const build = buildOn();
+ * const x = build.input("x", { dtype: "float32", shape: ["batch", 4] });
+ * const graph = build.graph([build.node("Relu", [x])]);
+ */
 export const buildOn = (start?: Graph): Builder => createBuilder(inferNode, start);

@@ -33,6 +33,7 @@ export function writeModel(
   return { bytes: writeOnnx(exported.model, { opset: exported.opset }), quantized: { folded, exported } };
 }
 
+/** How near the exported file comes to what was trained. */
 export interface ModelVerification extends Verification {
   /** The folded graph's outputs against the trained graph's: the worst output's SQNR, dB. */
   readonly foldingSqnrDb: number;

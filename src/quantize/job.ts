@@ -6,13 +6,18 @@ import type { OnnxModel } from "../ir/graph.ts";
 import type { CheckpointOptions } from "../training/loop.ts";
 import type { RunOptions } from "./options.ts";
 
+/** What `quantizeModel` is given: what `quantizeFile` makes of its own job, without files. */
 export interface QuantizeJob {
+  /** What `readOnnx` or `readModel` gave. */
   readonly model: OnnxModel;
   readonly source: Source;
   readonly preprocess: Preprocess;
+  /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
   /** Methods that train after the one that `options` name; of their options only those of training count. */
   readonly later?: readonly RunOptions[];
+  /** Opens the exported file for its verification: `openDeployed`, in a browser that of `runtimeOf`. */
   readonly openDeployed: OpenDeployed;
+  /** Where checkpoints go; without, none are written. */
   readonly checkpoints?: CheckpointOptions;
 }

@@ -16,6 +16,7 @@ import { withProgram } from "../training/with-program.ts";
 
 type Inputs = ReadonlyMap<string, Tensor>;
 
+/** What each quantized layer costs, and what enters it. */
 export interface LayerMeasures {
   /** By layer, dB: the first output where this layer alone is quantized, against where none is. Infinite: no difference. */
   readonly sensitivityDb: ReadonlyMap<string, number>;

@@ -7,7 +7,7 @@ import { targetConflicts, targetNames, withTarget } from "./targets.ts";
 
 /** The fields, for flags and documents; `runOptions.parse` heeds the target too. */
 export const runSchema = z
-  .object({
+  .strictObject({
     method: z
       .enum(["ptq", "efqat", "qat", "float"])
       .default("efqat")
@@ -53,9 +53,20 @@ export const runSchema = z
       context.addIssue({ code: "custom", path: [option], message });
   });
 
+/**
+ * Everything that one run can be told, each option with a value. `docs/options.md` has their ranges, defaults and meanings.
+ */
 export type RunOptions = z.output<typeof runSchema>;
 
-/** Checks options, fills in what their target chooses and the defaults. Throws what zod throws, naming each option at fault. */
-export const runOptions = {
-  parse: (given: Readonly<Record<string, unknown>>): RunOptions => runSchema.parse(withTarget(given)),
+/**
+ * Checks options and fills in what their target chooses and the defaults. Throws what zod throws, naming each option at fault.
+ *
+ * @example
+ * const options = runOptions.parse({ weights: 4, activations: 8, method: "efqat", updateRatio: 0.25 });
+ */
+export const runOptions: {
+  /** `given`: the options that are not to have their defaults. */
+  readonly parse: (given: Readonly<Record<string, unknown>>) => RunOptions;
+} = {
+  parse: (given) => runSchema.parse(withTarget(given)),
 };

@@ -31,7 +31,7 @@ import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
 import { checkTraining } from "./train-model.ts";
 import { type TrainedModel, trainModels } from "./train-models.ts";
 
-/** Per cent; null where it was not measured or there are no labels. */
+/** Top-1 accuracies by stage of the run, in per cent; null where it was not measured or there are no labels. */
 export interface Top1 {
   readonly float: number | null;
   readonly ptq: number | null;
@@ -40,12 +40,15 @@ export interface Top1 {
   readonly deployed: number | null;
 }
 
-/** Milliseconds. */
+/** How long ONNX Runtime takes, in milliseconds: medians. */
 export interface Latency {
+  /** For one sample. */
   readonly batch1: number;
+  /** For a batch of 256. */
   readonly batch256: number;
 }
 
+/** What `quantizeModel` gives: the verified file, and all that its report is made of. */
 export interface QuantizeOutcome {
   /** The exported file, verified. */
   readonly bytes: Uint8Array;
@@ -56,20 +59,27 @@ export interface QuantizeOutcome {
   readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
   /** The output of class scores, if there is one. */
   readonly scores: string | undefined;
+  /** Absent where nothing was trained. */
   readonly training: TrainedModel | undefined;
+  /** How near the file comes to what was trained; absent where nothing was quantized. */
   readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */
   readonly layerSqnrDb: ReadonlyMap<string, number>;
+  /** Each layer's sensitivity and the histogram of its input. */
   readonly layerMeasures: LayerMeasures;
   readonly latencyMs: { readonly float: Latency; readonly deployed: Latency };
   readonly seconds: { readonly calibration: number; readonly training: number; readonly evaluation: number };
+  /** How many samples were used of each split, after `limit`. */
   readonly trainSamples: number;
   readonly testSamples: number;
 }
 
 const verificationSamples = 256;
 
-/** Throws VERIFICATION if the exported file does not do in the runtime what was trained; writes no file. */
+/**
+ * A whole run in memory: calibrates, quantizes, trains, exports and verifies. It writes no file but the checkpoints that the job
+ * asks for. Throws as `quantizeFile` does: VERIFICATION if the exported file does not do in the runtime what was trained.
+ */
 export async function quantizeModel(job: QuantizeJob, context: Context): Promise<QuantizeOutcome> {
   const { method, outputs } = job.options;
   const clock = createClock();

@@ -19,6 +19,7 @@ describe("targets", () => {
     [{ target: "avx2", weights: 8 }, /is 8; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7/],
     [{ method: "qat", schedule: "one-cycle", warmup: 0.1 }, /one-cycle has a warm-up of its own/],
     [{ method: "qat", accumulate: 3 }, /is 3; expected a number that divides the batch of 128/],
+    [{ weigths: 4 }, /Unrecognized key: \\"weigths\\"/],
     [{ method: "qat", schedule: "step", milestones: [0.7, 0.3] }, /is 0.7,0.3; expected numbers that rise/],
   ])("%j is refused", (given, message) => {
     expect(() => runOptions.parse(given)).toThrow(message);

@@ -5,6 +5,7 @@ import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { forEachInRows } from "./qparams.ts";
 import type { Bounds, Quantizer } from "./quantizer.ts";
 
+/** How the values of a tensor lie. */
 export interface Histogram {
   readonly min: number;
   readonly max: number;
@@ -14,6 +15,7 @@ export interface Histogram {
   readonly range?: QuantizerRange;
 }
 
+/** What a quantizer can represent. */
 export interface QuantizerRange {
   /** Of the channel with the widest range, and with the narrowest; the same where all channels share one. */
   readonly widest: Bounds;

@@ -3,12 +3,16 @@ import { z } from "zod";
 
 const seconds = z.number().min(0);
 const count = z.int().min(0);
-/** Per cent of the whole test split, `null` where it was not measured or there are no labels. */
+/** Per cent of the whole test split. */
 const percent = z.number().min(0).max(100).nullable();
 /** Decibels; `null` where nothing differs, an infinite ratio. */
 const decibels = z.number().nullable();
 
-const file = z.object({ path: z.string(), sha256: z.string(), sizeBytes: count });
+const file = z.object({
+  path: z.string(),
+  sha256: z.string().describe("Of the file's bytes, in hexadecimal digits."),
+  sizeBytes: count,
+});
 
 const latency = z.object({
   batch1: z.number().min(0).describe("Milliseconds for one sample, median."),
@@ -17,11 +21,15 @@ const latency = z.object({
 
 const share = z.object({ trained: count.describe("That trained at least once."), all: count });
 
+const accuracy = percent.describe(
+  "Per cent of the test samples; null: not measured, or there are no labels. The glossary tells the stages apart.",
+);
+
 const bounds = z.object({ low: z.number(), high: z.number() });
 
 export const histogramSchema = z.object({
-  min: z.number(),
-  max: z.number(),
+  min: z.number().describe("The least of the values."),
+  max: z.number().describe("The largest."),
   counts: z.array(count).describe("In bins of the same width from min to max."),
   range: z
     .object({
@@ -34,14 +42,14 @@ export const histogramSchema = z.object({
 });
 
 const layer = z.object({
-  name: z.string(),
-  op: z.string(),
+  name: z.string().describe("What `--layers` calls it."),
+  op: z.string().describe("ONNX's operator type."),
   weightShape: z.array(count),
   weightBits: z.number().nullable().describe("null: float"),
   activationBits: z.number().nullable().describe("null: float"),
-  sqnrDb: decibels.describe("The layer's output in the quantized model against the float model."),
+  sqnrDb: decibels.describe("dB; null: equal. The layer's output in the quantized model against the float model."),
   sensitivityDb: decibels.describe(
-    "The model's first output, or its logits, where this layer alone is quantized, against where none is.",
+    "dB; null: equal. The model's first output, or its logits, where this layer alone is quantized, against where none is.",
   ),
   maxSteps: z
     .number()
@@ -53,13 +61,13 @@ const layer = z.object({
   inputHistogram: histogramSchema.nullable().describe("What enters the layer, before it is quantized."),
   importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
   channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the steps in which each channel trained."),
-  blocks: share,
-  weights: share,
+  blocks: share.describe("What competes as one: channels, or layers in lwpn."),
+  weights: share.describe("Single weights."),
 });
 
 const output = z.object({
   name: z.string(),
-  sqnrDb: decibels,
+  sqnrDb: decibels.describe("dB; null: equal."),
   agreement: z
     .number()
     .min(0)
@@ -70,62 +78,64 @@ const output = z.object({
 
 const lossPoint = z.object({
   step: count,
-  samples: count,
-  loss: z.number(),
-  learningRate: z.number(),
+  samples: count.describe("Seen until then."),
+  loss: z.number().describe("Of this step."),
+  learningRate: z.number().describe("Of weights, biases and norms, in this step."),
 });
 
-export const reportSchema = z.object({
+const schema = z.object({
   format: z.literal("frostbit-report-1"),
   title: z.string(),
-  createdAt: z.iso.datetime(),
-  input: file,
-  output: file,
+  createdAt: z.iso.datetime().describe("UTC, ISO 8601."),
+  input: file.describe("The model as given."),
+  output: file.describe("The model written."),
   method: z.string(),
-  engine: z.string(),
+  engine: z.string().describe("What calibrated, trained and evaluated."),
   precision: z.string().describe("How training steps were computed."),
   options: z.record(z.string(), z.unknown()).describe("All options, defaults filled in."),
   seed: z.int(),
-  versions: z.record(z.string(), z.string()),
-  machine: z.object({ platform: z.string(), processor: z.string(), threads: count }),
+  versions: z.record(z.string(), z.string()).describe("Of Frostbit, Node and ONNX Runtime."),
+  machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),
   data: z.object({
     name: z.string(),
-    trainSamples: count,
-    testSamples: count,
+    trainSamples: count.describe("Used, after `limit`."),
+    testSamples: count.describe("Used, after `limit`."),
     heldOut: z.boolean().describe("Whether the test samples were taken from the training data."),
   }),
-  top1: z.object({ float: percent, ptq: percent, trained: percent, quantized: percent, deployed: percent }),
+  top1: z.object({ float: accuracy, ptq: accuracy, trained: accuracy, quantized: accuracy, deployed: accuracy }),
   fidelity: z
     .record(z.string(), z.array(output))
     .nullable()
     .describe(
       "By stage, as in top1: each output against the float model's, over the test samples; null where top1 was measured.",
     ),
-  sizeBytes: z.object({ float: count, quantized: count }),
-  latencyMs: z.object({ float: latency, deployed: latency }),
+  sizeBytes: z.object({ float: count, quantized: count }).describe("Of the files."),
+  latencyMs: z.object({ float: latency, deployed: latency }).describe("In ONNX Runtime, one after the other."),
   training: z.object({
     steps: count,
     samples: count,
-    lossCurve: z.array(lossPoint),
-    blocks: share,
-    weights: share,
+    lossCurve: z.array(lossPoint).describe("Every step."),
+    blocks: share.describe("Over all layers."),
+    weights: share.describe("Over all layers."),
   }),
-  layers: z.array(layer),
+  layers: z.array(layer).describe("Conv, ConvTranspose, Gemm and MatMul with a constant weight, in the model's order."),
   sensitivitySamples: count.describe("Test samples that sensitivities and histograms of inputs were measured on."),
   verification: z
     .object({
       samples: count,
-      foldingSqnrDb: decibels.describe("The folded graph's outputs against the trained graph's."),
-      sqnrDb: decibels.describe("The exported file's outputs against the folded graph's: the worst."),
+      foldingSqnrDb: decibels.describe("dB; null: equal. The folded graph's outputs against the trained graph's."),
+      sqnrDb: decibels.describe("dB; null: equal. The exported file's outputs against the folded graph's: the worst."),
       argmaxAgreement: z.number().min(0).max(1).nullable().describe("Of the class scores; null: the model has none."),
-      outputs: z.array(output),
-      maxSteps: z.number().min(0),
-      thresholds: z.object({
-        foldingSqnrDb: z.number(),
-        sqnrDb: z.number(),
-        argmaxAgreement: z.number(),
-        maxSteps: z.number(),
-      }),
+      outputs: z.array(output).describe("Each output of the exported file."),
+      maxSteps: z.number().min(0).describe("The largest of all layers'."),
+      thresholds: z
+        .object({
+          foldingSqnrDb: z.number(),
+          sqnrDb: z.number(),
+          argmaxAgreement: z.number(),
+          maxSteps: z.number(),
+        })
+        .describe("What must be reached, or the run fails."),
     })
     .nullable()
     .describe("null: nothing was quantized."),
@@ -134,7 +144,12 @@ export const reportSchema = z.object({
   notes: z.array(z.string()).describe("What a reader must know, in sentences."),
 });
 
-export type Report = z.infer<typeof reportSchema>;
+/** What a run leaves in `report.json`; `docs/report.md` explains each field. */
+export type Report = z.infer<typeof schema>;
+
+/** The zod schema of `report.json`; `docs/report.md` explains each field. `reportSchema.parse(JSON.parse(text))` reads one. */
+export const reportSchema: z.ZodType<Report> = schema;
+
 export type OutputReport = z.infer<typeof output>;
 export type HistogramReport = z.infer<typeof histogramSchema>;
 export type LayerReport = Report["layers"][number];

@@ -43,16 +43,21 @@ export interface TrainingJob {
   readonly checkpoints?: CheckpointOptions;
 }
 
+/** Where a run's checkpoints go, and whether it goes on from one. */
 export interface CheckpointOptions {
+  /** Takes named bytes; a folder, memory, or a browser's private files. */
   readonly storage: Storage;
   /** What the run is of; a checkpoint of another is refused. */
   readonly fingerprint: string;
+  /** Whether to go on from the newest checkpoint there, if there is one. */
   readonly resume: boolean;
 }
 
+/** What training gives. */
 export interface TrainingResult {
   /** The model with the trained values as its constants. */
   readonly model: Graph;
+  /** Of each step. */
   readonly losses: readonly number[];
   /** By weight: the steps in which each row trained. */
   readonly trainedSteps: ReadonlyMap<string, readonly number[]>;

@@ -19,7 +19,9 @@ export interface SessionOptions {
   readonly profile?: string;
 }
 
+/** A model opened in ONNX Runtime, until `dispose()`. */
 export interface Session {
+  /** As the file declares them. */
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
   /** `fetch`: names of the outputs wanted; all of them where absent. */

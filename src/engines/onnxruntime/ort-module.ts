@@ -15,11 +15,14 @@ export interface OrtSession {
   readonly outputNames: readonly string[];
   readonly inputMetadata: readonly OrtValue[];
   readonly outputMetadata: readonly OrtValue[];
+  /** The outputs named, of these inputs. */
   run(
     feeds: Readonly<Record<string, OrtTensor>>,
     fetches: readonly string[],
   ): Promise<Readonly<Record<string, OrtTensor>>>;
+  /** Ends the trace that `enableProfiling` began. */
   endProfiling(): void;
+  /** Gives the model's memory back. */
   release(): Promise<void>;
 }
 
