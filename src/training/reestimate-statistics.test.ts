@@ -3,7 +3,8 @@ import { expectClose } from "../../test/support/close.ts";
 import { tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
 import { reestimateStatistics } from "./reestimate-statistics.ts";
 
 const context = { engine: createReferenceEngine(), seed: 0 };
@@ -56,6 +57,17 @@ test("the statistics are the means of those of the batches", async () => {
   );
   expect(values(result, "bn1.weight")).toEqual(values(graph, "bn1.weight"));
   expect(values(result, "bn2.running_mean")).not.toEqual(values(graph, "bn2.running_mean"));
+});
+
+test("statistics that no output depends on stay as they are", async () => {
+  const build = buildOn(tinyClassifier());
+  const parameters = ["factor", "offset", "mean", "variance"].map((name) =>
+    build.constant(tensorOf("float64", [4], [1, 2, 3, 4]), `other.${name}`),
+  );
+  build.node("BatchNormalization", ["logits", ...parameters], {}, "other");
+  const result = await reestimated(build.graph(["logits"]), [1]);
+  for (const name of ["other.mean", "other.variance"]) expect(values(result, name)).toEqual([1, 2, 3, 4]);
+  expect(values(result, "bn1.running_mean")).not.toEqual(values(tinyClassifier(), "bn1.running_mean"));
 });
 
 test("without batches the statistics stay", async () => {

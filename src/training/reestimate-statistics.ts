@@ -8,8 +8,8 @@ import type { Context } from "./context.ts";
 import { withProgram } from "./with-program.ts";
 
 /**
- * Running means and variances become the means of those of the batches, as PyTorch's update_bn does. Batches are of
- * `batchSize`; without batches or normalizations the graph comes back as it is.
+ * Running means and variances become the means of those of the batches, as PyTorch's update_bn does; those that no output
+ * depends on stay. Batches are of `batchSize`; without batches or normalizations the graph comes back as it is.
  */
 export async function reestimateStatistics(
   graph: Graph,
@@ -18,10 +18,11 @@ export async function reestimateStatistics(
   total: number,
   context: Context,
 ): Promise<Graph> {
-  const names = [...new Set(runningStatistics(graph))];
+  const sized = setBatchSize(graph, batchSize);
+  const names = [...new Set(runningStatistics(sized))];
   if (names.length === 0) return graph;
   const sums = new Map(names.map((name) => [name, new Float64Array(graph.constants.get(name)?.data.length ?? 0)]));
-  const { statistics, outputs } = statisticsGraph(setBatchSize(graph, batchSize), names);
+  const { statistics, outputs } = statisticsGraph(sized, names);
   let count = 0;
   await withProgram(statistics, context, async (program) => {
     for await (const inputs of batches) {
