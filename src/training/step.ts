@@ -96,7 +96,7 @@ export function buildStep(model: Graph, options: StepOptions): Step {
   for (const [name, gradient] of gradients) accumulate(build, name, gradient, rowsOf(wanted, name), sums);
   return {
     graph: removeDeadNodes(build.graph([loss], "part of a step")),
-    apply: buildApply(prepared, wanted, sums, parts),
+    apply: buildApply(prepared, new Map([...wanted].filter(([name]) => gradients.has(name))), sums, parts),
     loss,
     initial: new Map([...initial, ...sums]),
     rowInputs,

@@ -6,6 +6,7 @@ import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxrunti
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import type { DType } from "../../src/ir/dtype.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { buildOn } from "../../src/ops/infer.ts";
 import { labelsInput } from "../../src/training/loss.ts";
 import { buildStep, learningRateInput, qparamLearningRateInput, type StepOptions } from "../../src/training/step.ts";
 import { expectClose } from "../support/close.ts";
@@ -85,6 +86,18 @@ describe("gradient accumulation", () => {
             name,
           ).toBe(true);
     }
+  });
+
+  test("what the loss does not depend on stays as it is, decay or not", () => {
+    const build = buildOn(tinyClassifier());
+    const weight = build.constant(tensorOf("float64", [2, 4], [1, 2, 3, 4, 5, 6, 7, 8]), "other.weight");
+    build.node("Gemm", ["logits", weight], { transB: 1 }, "other");
+    const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 0.5 } as const;
+    const options = { batchSize: 4, loss: "cross-entropy", optimizer, plan: new Map() } as const;
+    const step = buildStep(build.graph(["logits"]), options);
+    const { apply } = buildStep(build.graph(["logits"]), { ...options, parts: 2 });
+    for (const graph of [step.graph, apply])
+      expect([graph?.updates.has("linear.weight"), graph?.updates.has("other.weight")]).toEqual([true, false]);
   });
 
   const engines = [createOnnxRuntimeEngine(), ...(isNativeBuilt ? [createNativeEngine()] : [])];
