@@ -16,6 +16,9 @@ export interface Range {
   readonly max: number;
 }
 
+/** What would have a smaller scale counts as 0: trained down from there, it would lose its digits, and quotients overflow. */
+const leastScale = 2 ** -110;
+
 /** EfQAT eq. 2, with 0 inside the range: scale = (max − min)/(2^b − 1), zeroPoint = round(−min/scale). */
 export function asymmetricQparams(range: Range, bits: number, dtype: DType, where: string): Qparams {
   const { min, max } = checkedRange(range, where);
@@ -39,7 +42,7 @@ function checkedRange(range: Range, where: string): Range {
       "BAD_DATA",
       `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`,
     );
-  if (min === max)
+  if (max - min < 2 ** 8 * leastScale)
     throw new FrostbitError(
       "BAD_DATA",
       `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`,
@@ -47,10 +50,10 @@ function checkedRange(range: Range, where: string): Range {
   return { min, max };
 }
 
-/** EfQAT eq. 4 per row: scale = max|w| / (2^(b−1) − 1); a row of zeros gets scale 1. */
+/** EfQAT eq. 4 per row: scale = max|w| / (2^(b−1) − 1); a row of zeros, or of numbers as good as 0, gets scale 1. */
 export function symmetricQparams(largest: readonly number[], bits: number, dtype: DType): Qparams {
   const { high } = boundsOf(bits, true);
-  const scales = largest.map((value) => (value > 0 ? value / high : 1));
+  const scales = largest.map((value) => (value / high >= leastScale ? value / high : 1));
   return { scale: tensorOf(dtype, [scales.length], scales), zeroPoint: tensorOf(dtype, [], [0]) };
 }
 
