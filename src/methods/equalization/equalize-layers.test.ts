@@ -66,6 +66,15 @@ describe("cross-layer equalization", () => {
     });
   });
 
+  test("leaves channels alone that give their offset and nothing else", () => {
+    const graph = separable("Relu");
+    const dead = tensorOf("float64", [4], [1, 1e-12, 1, 1]);
+    const constants = new Map(graph.constants).set("gamma", dead).set("beta", tensorOf("float64", [4], [1, 1, 1, 1]));
+    const { graph: equalized } = equalizeLayers({ ...graph, constants });
+    expect(constantOf(equalized, "beta").data[1]).toBe(1);
+    expect(constantOf(equalized, "beta").data[0]).not.toBe(1);
+  });
+
   test("leaves layers alone between which something does not scale", () => {
     const graph = separable("Sigmoid");
     const { graph: equalized, pairs } = equalizeLayers(graph);

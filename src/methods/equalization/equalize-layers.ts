@@ -20,6 +20,9 @@ const homogeneous = new Set(["Relu", "LeakyRelu", "PRelu", "Identity", "MaxPool"
 /** Rounds over all pairs; what one pair changes, its neighbours see in the next. */
 const rounds = 20;
 
+/** Channels whose weights are below this share of their offset give little else, and dividing would blow it up. */
+const faint = 1e-3;
+
 /** The graph with equalized weights, and how many pairs of layers it has: 0 leaves it as it is. */
 export function equalizeLayers(graph: Graph): { graph: Graph; pairs: number } {
   const pairs = findPairs(graph);
@@ -71,7 +74,7 @@ function inputAxis(graph: Graph, first: LinearLayer, second: LinearLayer): numbe
   return second.node.op === "ConvTranspose" && group === 1 && shape[0] === channels ? 0 : undefined;
 }
 
-/** Eq. 11: sᵢ = √(r₁ᵢ r₂ᵢ) / r₂ᵢ; channels without any weight keep theirs. */
+/** Eq. 11: sᵢ = √(r₁ᵢ r₂ᵢ) / r₂ᵢ; channels with hardly any weight keep theirs. */
 function equalizePair(constants: Map<string, Tensor>, { first, second, norm }: Pair): void {
   const read = (name: string): Tensor => {
     const value = constants.get(name);
@@ -84,7 +87,11 @@ function equalizePair(constants: Map<string, Tensor>, { first, second, norm }: P
   const factors = norm ? factorsOf(norm, read) : undefined;
   const before = largestOfRows(read(first.weight), first.rowAxis).map((value, row) => value * (factors?.[row] ?? 1));
   const after = largestOfRows(read(second.weight), axis);
-  const scales = before.map((value, i) => (value > 0 && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
+  const divided = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
+  const offset = divided.at(-1);
+  const offsets = offset === undefined ? [] : numbersOf(read(offset));
+  const least = (i: number): number => faint * Math.abs(offsets[i] ?? 0);
+  const scales = before.map((value, i) => (value > least(i) && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
   const scale = (name: string, along: number, by: (row: number) => number): void => {
     const value = read(name);
     const numbers = new Float64Array(value.data.length);
@@ -93,7 +100,6 @@ function equalizePair(constants: Map<string, Tensor>, { first, second, norm }: P
     });
     constants.set(name, tensorOf(value.dtype, value.shape, numbers));
   };
-  const divided = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
   for (const name of divided) scale(name, 0, (row) => 1 / scales[row]);
   if (!norm) scale(first.weight, first.rowAxis, (row) => 1 / scales[row]);
   scale(second.weight, axis, (row) => scales[row]);
