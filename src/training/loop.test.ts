@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import type { Batch } from "../data/batches.ts";
 import type { Storage } from "../data/storage.ts";
+import type { Engine } from "../engines/engine.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { efqat } from "../methods/efqat/efqat.ts";
@@ -29,12 +30,14 @@ interface Trial {
   readonly lr?: number;
   readonly mode?: "cwpn" | "lwpn";
   readonly optimizer?: "sgd" | "adam";
+  readonly memoryLimit?: number;
+  readonly seed?: number;
   readonly onEnd?: () => void;
 }
 
 /** Six steps, a selection every two. */
 function jobOf({ storage = memoryStorage(), resume = false, lr = 0.01, onEnd, ...trial }: Trial = {}): TrainingJob {
-  const { mode = "cwpn", optimizer = "sgd" } = trial;
+  const { mode = "cwpn", optimizer = "sgd", memoryLimit, seed = 3 } = trial;
   const efqatRun = efqatOptions.parse({ mode, updateRatio: 0.4, refreshEvery: 2 * batch, importance: "random" });
   async function* batches(start: number): AsyncGenerator<Batch> {
     try {
@@ -48,8 +51,10 @@ function jobOf({ storage = memoryStorage(), resume = false, lr = 0.01, onEnd, ..
   }
   return {
     model,
-    options: trainingOptions.parse({ batch, lr, optimizer, qparamLr: 1e-3, schedule: "cosine", checkpointEvery: 4 }),
-    plan: efqat(model, { ...efqatRun, seed: 3 }),
+    options: trainingOptions.parse({
+      ...{ batch, lr, optimizer, memoryLimit, qparamLr: 1e-3, schedule: "cosine", checkpointEvery: 4 },
+    }),
+    plan: efqat(model, { ...efqatRun, seed }),
     steps: 6,
     batches,
     checkpoints: { storage, fingerprint: "this run", resume },
@@ -64,6 +69,17 @@ function stoppingIn(step: number): Context {
   };
   return { engine: createReferenceEngine(), seed: 0, signal: controller.signal, onProgress };
 }
+
+/** Plans for a megabyte a sample, and another for each convolution that trains. */
+const planningEngine: Engine = {
+  ...createReferenceEngine(),
+  compile: async (graph) => {
+    const executable = await createReferenceEngine().compile(graph);
+    const samples = Number(graph.values.get("input")?.shape[0] ?? 0);
+    const trained = graph.nodes.filter(({ op }) => op === "ConvGradientWeight").length;
+    return { ...executable, memoryBytes: samples * (1 + trained) * 1e6 };
+  },
+};
 
 const throughout: Context = { engine: createReferenceEngine(), seed: 0 };
 const valuesOf = (constants: ReadonlyMap<string, Tensor>) => [...constants].map(([name, { data }]) => [name, data]);
@@ -85,6 +101,29 @@ describe("training", () => {
     expect(resumed.losses).toEqual(whole.losses);
     expect(Object.fromEntries(resumed.trainedSteps)).toEqual(Object.fromEntries(whole.trainedSteps));
     expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
+  });
+
+  test("a limit of memory splits the batches of a resumed run as before, whatever trains by then", async () => {
+    // Selects a convolution, the Gemm, a convolution.
+    const trial = { mode: "lwpn", memoryLimit: 5, seed: 5 } as const;
+    const whole = await train(jobOf(trial), { ...throughout, engine: planningEngine });
+    const storage = memoryStorage();
+    const stopping = { ...stoppingIn(3), engine: planningEngine };
+    await expect(train(jobOf({ ...trial, storage }), stopping)).rejects.toMatchObject({ code: "ABORTED" });
+    const resumed = await train(jobOf({ ...trial, storage, resume: true }), { ...throughout, engine: planningEngine });
+    expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
+  });
+
+  test("variables that are no numbers are not kept as a checkpoint, nor given as the model", async () => {
+    const storage = memoryStorage();
+    await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
+    const job = jobOf({ storage, lr: 1e39, resume: true });
+    await expect(train({ ...job, steps: 2 }, throughout)).rejects.toThrow(
+      /^".+" became (NaN|-?Infinity) by step 2 of 2 \(learning rate 1e\+39\)\. The last checkpoint is of step 1\. Try/,
+    );
+    const { checkpoints: _, ...kept } = job;
+    await expect(train({ ...kept, steps: 1 }, throughout)).rejects.toMatchObject({ code: "DIVERGED" });
+    expect(await storage.list()).toContain("variables-1.safetensors");
   });
 
   test("a run that is stopped lets go of its data", async () => {

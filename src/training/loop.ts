@@ -69,8 +69,9 @@ export interface TrainingResult {
 export async function train(job: TrainingJob, context: Context): Promise<TrainingResult> {
   const run = await startRun(job, context);
   try {
+    await compilePlan(run, run.saved === undefined);
     await runSteps(run);
-    const model = await withTrainedValues(job.model, run.variables);
+    const model = await withTrainedValues(run);
     return { model, losses: run.losses, trainedSteps: run.trainedSteps, stepSeconds: run.stepSeconds };
   } finally {
     await release(run);
@@ -120,25 +121,22 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
         ? `Resumed at step ${saved.state.step} of ${job.steps}.`
         : "There is no checkpoint to resume: training starts at step 0.",
     );
-  const run: Run = {
-    job,
+  const layers = layersByWeight(job.model);
+  const first = job.plan.select(new Map(layers.map(({ weight }) => [weight, constantOf(job.model, weight)])), 0);
+  return {
+    // By the first plan, in a resumed run too, so that it has the parts of the run that it goes on with.
+    job: await withinMemory(job, first, context),
     context,
-    layers: layersByWeight(job.model),
+    layers,
     variables: await context.engine.variables(saved?.variables ?? new Map()),
     losses: saved ? [...saved.state.losses] : [],
     trainedSteps: new Map(Object.entries(saved?.state.trainedSteps ?? {})),
     stepSeconds: [],
     step: saved?.state.step ?? 0,
     saved: saved?.state.step,
-    plan: saved ? planFromJson(saved.state.plan) : new Map(),
+    plan: saved ? planFromJson(saved.state.plan) : first,
     compiled: undefined,
   };
-  if (!saved) {
-    run.plan = job.plan.select(new Map(run.layers.map(({ weight }) => [weight, constantOf(job.model, weight)])), 0);
-  }
-  const fitted = { ...run, job: await withinMemory(job, run.plan, context) };
-  await compilePlan(fitted, saved === undefined);
-  return fitted;
 }
 
 function constantOf(graph: Graph, name: string): Tensor {
@@ -280,11 +278,7 @@ function indicesOf(rows: "all" | "none" | Int32Array | undefined): Tensor {
 
 async function finishStep(run: Run, loss: number): Promise<void> {
   const { job, context } = run;
-  if (!Number.isFinite(loss))
-    throw new FrostbitError(
-      "DIVERGED",
-      `Loss became ${loss} at step ${run.step} of ${job.steps} (learning rate ${job.options.lr}). ${run.saved === undefined ? "" : `The last checkpoint is of step ${run.saved}. `}Try a lower --lr${context.precision === "mixed" ? ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504" : ""}.`,
-    );
+  if (!Number.isFinite(loss)) throw diverged(run, `Loss became ${loss} at`);
   run.losses.push(loss);
   run.step++;
   for (const { weight, rowAxis } of run.layers) {
@@ -309,6 +303,21 @@ async function finishStep(run: Run, loss: number): Promise<void> {
     );
 }
 
+function diverged({ job, context, step, saved }: Run, what: string): FrostbitError {
+  return new FrostbitError(
+    "DIVERGED",
+    `${what} step ${step} of ${job.steps} (learning rate ${job.options.lr}). ${saved === undefined ? "" : `The last checkpoint is of step ${saved}. `}Try a lower --lr${context.precision === "mixed" ? ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504" : ""}.`,
+  );
+}
+
+/** Throws DIVERGED where one holds what is no number: the loss, computed before the update, does not tell. */
+async function readVariable(run: Run, name: string): Promise<Tensor> {
+  const value = await run.variables.read(name);
+  const broken = numbersOf(value).find((each) => !Number.isFinite(each));
+  if (broken === undefined) return value;
+  throw diverged(run, `"${name}" became ${broken} by`);
+}
+
 function recentLoss(losses: readonly number[]): number {
   const last = losses.slice(-20);
   return last.reduce((sum, loss) => sum + loss, 0) / last.length;
@@ -318,7 +327,7 @@ async function checkpoint(run: Run): Promise<void> {
   const { checkpoints } = run.job;
   if (!checkpoints) return;
   const variables = new Map<string, Tensor>();
-  for (const name of run.variables.names()) variables.set(name, await run.variables.read(name));
+  for (const name of run.variables.names()) variables.set(name, await readVariable(run, name));
   await saveCheckpoint(checkpoints.storage, {
     variables,
     state: {
@@ -333,8 +342,9 @@ async function checkpoint(run: Run): Promise<void> {
 }
 
 /** The model with each constant that trained replaced by its variable's value. */
-async function withTrainedValues(model: Graph, variables: Variables): Promise<Graph> {
+async function withTrainedValues(run: Run): Promise<Graph> {
+  const { model } = run.job;
   const constants = new Map(model.constants);
-  for (const name of variables.names()) if (constants.has(name)) constants.set(name, await variables.read(name));
+  for (const name of run.variables.names()) if (constants.has(name)) constants.set(name, await readVariable(run, name));
   return { ...model, constants };
 }
