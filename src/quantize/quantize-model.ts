@@ -17,6 +17,7 @@ import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { separateStatistics } from "../passes/separate-statistics.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
@@ -83,7 +84,7 @@ const verificationSamples = 256;
 export async function quantizeModel(job: QuantizeJob, context: Context): Promise<QuantizeOutcome> {
   const { method, outputs } = job.options;
   const clock = createClock();
-  const float = withFreeBatch(job.model.graph);
+  const float = separateStatistics(withFreeBatch(job.model.graph));
   const original = writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) });
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
