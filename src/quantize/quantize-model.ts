@@ -24,6 +24,7 @@ import { loadCheckpoint } from "../training/checkpoint.ts";
 import type { Context } from "../training/context.ts";
 import { classesOf, findLogits } from "../training/loss.ts";
 import { withPrograms } from "../training/with-program.ts";
+import { checkChain } from "./check-chain.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
 import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
@@ -163,6 +164,7 @@ async function checkEarly(
 ): Promise<void> {
   if (options.method !== "float") sitesOf(float, options);
   if (options.method === "ptq") return;
+  checkChain([options, ...later]);
   for (const stage of [options, ...later]) checkTraining({ options: stage }, float, train);
   if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
