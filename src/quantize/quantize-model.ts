@@ -285,11 +285,16 @@ async function measureDeployed(
   scores: string | undefined,
   context: Context,
 ): Promise<Pick<QuantizeOutcome, "latencyMs"> & { top1: number | null }> {
-  const original = await job.openDeployed(float);
-  const deployed = await job.openDeployed(bytes);
+  const opened: ModelFile[] = [];
+  const open = async (file: Uint8Array): Promise<ModelFile> => {
+    const model = await job.openDeployed(file);
+    opened.push(model);
+    return model;
+  };
   const { onProgress, signal } = context;
   const part = batchThatFits(graph, 256);
   try {
+    const [original, deployed] = [await open(float), await open(bytes)];
     const options = {
       preprocess: job.preprocess,
       phase: "evaluate deployed",
@@ -300,7 +305,7 @@ async function measureDeployed(
       scores === undefined ? null : (await evaluateModel(deployed, dataset, { ...options, output: scores })).top1;
     return { top1, latencyMs: await latencies(original, deployed, dataset, job.preprocess, part) };
   } finally {
-    await Promise.all([deployed.dispose(), original.dispose()]);
+    await Promise.all(opened.map((model) => model.dispose()));
   }
 }
 
