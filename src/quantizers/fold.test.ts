@@ -76,6 +76,32 @@ describe("folding", () => {
     expectClose(folded.get("logits") as Tensor, expected.get("logits") as Tensor);
   });
 
+  test.each(["float", "int32"] as const)(
+    "a weight that several layers share is stored once, biases %s, where their normalizations are alike",
+    (biases) => {
+      const build = buildOn();
+      const vector = (name: string, values: readonly number[]): string =>
+        build.constant(tensorOf("float64", [values.length], values), name);
+      const x = build.input("input", { dtype: "float64", shape: ["N", 2] });
+      const weight = build.constant(tensorOf("float64", [2, 2], [1, -0.5, 0.3, 0.8]), "shared.weight");
+      const layer = (value: string, name: string): string => build.node("Gemm", [value, weight], {}, name);
+      const norm = [vector("g", [2, -1]), vector("b", [0.5, 0]), vector("m", [0.1, -0.3]), vector("v", [1, 4])];
+      const normalized = build.node("BatchNormalization", [layer(layer(x, "first"), "second"), ...norm], {}, "logits");
+      const { graph, layers } = foldQuantizers(quantizeTiny(build.graph([normalized, layer(x, "third")])), biases);
+      expect(layers.map(({ node, integers }) => [node, integers])).toEqual([
+        ["first", "shared.weight_integers"],
+        ["second", "second.weight_integers"],
+        ["third", "shared.weight_integers"],
+      ]);
+      expect(
+        graph.nodes.filter(({ op }) => op === "DequantizeLinear" || op === "Gemm").map(({ name }) => name),
+      ).toEqual(
+        expect.arrayContaining(["shared.weight_dequantize", "first", "second.weight_dequantize", "second", "third"]),
+      );
+      expect([...graph.constants].filter(([, { dtype }]) => dtype === "int8")).toHaveLength(2);
+    },
+  );
+
   test("int32 biases lie within half a step of input·weight", async () => {
     const model = quantizeTiny(tinyClassifier(), { placement: "runtime" });
     const { graph } = foldQuantizers(model, "int32");

@@ -2,6 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
+import { sortNodes } from "../ir/sort-nodes.ts";
 import { allocate, numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
@@ -48,19 +49,21 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   const replacement = new Map<string, readonly Node[]>();
   const layers: FoldedLayer[] = [];
   const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const made: StoredWeight[] = [];
   for (const layer of linearLayers(graph)) {
     const quantizer = weightQuantizers.get(layer.node.inputs[1]);
     if (!quantizer) continue;
     const input = weightQuantizers.get(layer.node.inputs[0]);
     const affine = affineOf(graph, readers, layer);
-    const folded = foldLayer(graph, layer, quantizer, affine, biases, input, { constants, unique });
+    const folded = foldLayer(graph, layer, quantizer, affine, biases, input, { constants, unique, made });
     const { name, node } = layer;
     layers.push({ name, bits: quantizer.bits, integers: folded.integers, node: node.name, output: affine.output });
     for (const node of folded.affine.replaced) replacement.set(node.name, []);
     replacement.set(folded.affine.replaced[folded.affine.replaced.length - 1].name, folded.nodes);
   }
-  const nodes = graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]);
-  return { graph: removeDeadNodes(inferTypes({ ...graph, nodes, constants })), layers };
+  const replaced = { ...graph, constants, nodes: graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]) };
+  // A layer stands where its normalization stood, which may be behind another that reads the same weight.
+  return { graph: removeDeadNodes(inferTypes({ ...replaced, nodes: sortNodes(replaced) })), layers };
 }
 
 const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
@@ -124,9 +127,49 @@ function integersOf(graph: Graph, layer: LinearLayer, quantizer: Quantizer, fact
   return { values, scales: scales.map((scale, row) => (factor[row] === 0 ? 1 : scale * Math.abs(factor[row]))) };
 }
 
+/** A weight's integers and scales behind DequantizeLinear. */
+interface StoredWeight extends Integers {
+  readonly weight: string;
+  /** The constant that holds the integers. */
+  readonly integers: string;
+  /** The value that DequantizeLinear gives. */
+  readonly output: string;
+}
+
 interface Additions {
   readonly constants: Map<string, Tensor>;
   readonly unique: (name: string) => string;
+  readonly made: StoredWeight[];
+}
+
+/** The weight in the file, and the node that brings it there: none where another layer has the same weight in the same form. */
+function storeWeight(
+  layer: LinearLayer,
+  weight: Tensor,
+  { values, scales }: Integers,
+  { constants, unique, made }: Additions,
+): { readonly stored: StoredWeight; readonly nodes: readonly Node[] } {
+  const known = made.find(
+    (other) =>
+      other.weight === layer.weight &&
+      other.scales.every((scale, row) => scale === scales[row]) &&
+      other.values.every((value, i) => value === values[i]),
+  );
+  if (known) return { stored: known, nodes: [] };
+  const nameOf = (suffix: string): string => unique(`${layer.name}.weight_${suffix}`);
+  const [integers, scale] = [nameOf("integers"), nameOf("folded_scale")];
+  constants.set(integers, { dtype: "int8", shape: weight.shape, data: values });
+  constants.set(scale, tensorOf(weight.dtype, [scales.length], scales));
+  const node: Node = {
+    name: nameOf("dequantize"),
+    op: "DequantizeLinear",
+    inputs: [integers, scale],
+    outputs: [nameOf("dequantized")],
+    attributes: { axis: layer.rowAxis },
+  };
+  const stored = { weight: layer.weight, integers, output: node.outputs[0], values, scales };
+  made.push(stored);
+  return { stored, nodes: [node] };
 }
 
 interface FoldedNodes {
@@ -142,8 +185,9 @@ function foldLayer(
   affine: Affine,
   biases: BiasForm,
   input: Quantizer | undefined,
-  { constants, unique }: Additions,
+  additions: Additions,
 ): FoldedNodes {
+  const { constants, unique } = additions;
   const weight = graph.constants.get(layer.weight);
   assert(weight, `weight "${layer.weight}" is no constant`);
   const integers = integersOf(graph, layer, quantizer, affine.factor);
@@ -153,17 +197,8 @@ function foldLayer(
       : undefined;
   if (inputScale !== undefined) suitScales(integers, weight, layer.rowAxis, affine.offset, inputScale);
   const nameOf = (suffix: string): string => unique(`${layer.name}.${suffix}`);
-  const names = { integers: nameOf("weight_integers"), scale: nameOf("weight_folded_scale") };
-  constants.set(names.integers, { dtype: "int8", shape: weight.shape, data: integers.values });
-  constants.set(names.scale, tensorOf(weight.dtype, [integers.scales.length], integers.scales));
-  const dequantize: Node = {
-    name: nameOf("weight_dequantize"),
-    op: "DequantizeLinear",
-    inputs: [names.integers, names.scale],
-    outputs: [nameOf("weight_dequantized")],
-    attributes: { axis: layer.rowAxis },
-  };
-  const product = [layer.node.inputs[0], dequantize.outputs[0]];
+  const { stored, nodes } = storeWeight(layer, weight, integers, additions);
+  const product = [layer.node.inputs[0], stored.output];
   const { beta: _, ...attributes } = layer.node.attributes;
   const linear = (inputs: readonly string[], output: string): Node => ({
     ...layer.node,
@@ -171,7 +206,8 @@ function foldLayer(
     inputs,
     outputs: [output],
   });
-  if (!affine.hasBias) return { nodes: [dequantize, linear(product, affine.output)], integers: names.integers, affine };
+  const folded = { integers: stored.integers, affine };
+  if (!affine.hasBias) return { ...folded, nodes: [...nodes, linear(product, affine.output)] };
   if (inputScale === undefined) {
     const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
     const rowAxis = rowAxisOfOutput(graph, layer);
@@ -185,14 +221,10 @@ function foldLayer(
       outputs: [affine.output],
       attributes: {},
     };
-    return { nodes: [dequantize, linear(product, sum), add], integers: names.integers, affine };
+    return { ...folded, nodes: [...nodes, linear(product, sum), add] };
   }
   const biasNode = integerBias(nameOf, weight, integers.scales, affine.offset, inputScale, constants);
-  return {
-    nodes: [dequantize, biasNode, linear([...product, biasNode.outputs[0]], affine.output)],
-    integers: names.integers,
-    affine,
-  };
+  return { ...folded, nodes: [...nodes, biasNode, linear([...product, biasNode.outputs[0]], affine.output)] };
 }
 
 /** Biases are kept below it. */
