@@ -1,11 +1,11 @@
 // The graph of a training step, or of a forward pass, as quantizing with these options would run it, without data.
 import type { Graph } from "../ir/graph.ts";
-import { scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { scalar, tensorOf } from "../ir/tensor.ts";
 import { methods } from "../methods/index.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
-import { layersByWeight } from "../quantizers/linear-layers.ts";
+import { weightsOf } from "../quantizers/linear-layers.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import type { Site } from "../quantizers/sites.ts";
@@ -22,12 +22,7 @@ export function plannedGraph(model: Graph, options: RunOptions, part: "step" | "
   const quantized = options.method === "float" ? graph : withQuantizers(recognizeQuantizers(graph), options);
   const attended = focusOn(quantized, options.outputs);
   if (part === "forward" || options.method === "ptq") return setBatchSize(attended, options.batch);
-  const weights = new Map<string, Tensor>();
-  for (const { weight } of layersByWeight(attended)) {
-    const value = attended.constants.get(weight);
-    if (value) weights.set(weight, value);
-  }
-  const plan = shapeOfPlan(methods[options.method](attended, options).select(weights, 0));
+  const plan = shapeOfPlan(methods[options.method](attended, options).select(weightsOf(attended), 0));
   const teacher = options.loss === "cross-entropy" ? {} : { teacher: focusOn(graph, options.outputs) };
   return buildStep(attended, stepOptionsOf({ options, ...teacher }, plan, false)).graph;
 }

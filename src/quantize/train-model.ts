@@ -6,9 +6,12 @@ import { shuffledOrder } from "../data/sampler.ts";
 import { checkLabels } from "../evaluate/score.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { noteOfIdlePlan } from "../methods/efqat/efqat.ts";
+import type { EfqatOptions } from "../methods/efqat/options.ts";
 import { methods } from "../methods/index.ts";
+import { weightsOf } from "../quantizers/linear-layers.ts";
 import type { Context } from "../training/context.ts";
-import { type TrainingResult, train } from "../training/loop.ts";
+import { type PlanSource, type TrainingResult, train } from "../training/loop.ts";
 import { classesOf, floatOutputs, logitsOf } from "../training/loss.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { focusOn } from "./focus-on.ts";
@@ -80,6 +83,8 @@ export async function trainModel(
   const perEpoch = stepsPerEpoch(job, dataset);
   const classes =
     options.loss === "cross-entropy" ? classesOf(focusOn(start, options.outputs)) : Number.POSITIVE_INFINITY;
+  const plan = methods[method](start, options);
+  if (method === "efqat") noteIdlePlan(plan, start, options, context);
   const result = await train(
     {
       model: focusOn(start, options.outputs),
@@ -87,7 +92,7 @@ export async function trainModel(
         ? { teacher: focusOn(float, options.outputs) }
         : {}),
       options,
-      plan: methods[method](start, options),
+      plan,
       steps: options.steps ?? Math.max(1, Math.round(options.epochs * perEpoch)),
       batches: (from) => trainingBatches(job, dataset, classes, perEpoch, from),
       ...(job.checkpoints ? { checkpoints: job.checkpoints } : {}),
@@ -96,6 +101,11 @@ export async function trainModel(
   );
   const model = await withStatisticsAnew(job, result.model, dataset, perEpoch, context);
   return { ...result, model: { ...model, outputs: start.outputs } };
+}
+
+function noteIdlePlan(plan: PlanSource, start: Graph, options: EfqatOptions, context: Context): void {
+  const note = noteOfIdlePlan(plan.select(weightsOf(start), 0), options);
+  if (note !== undefined) context.onNote?.(note);
 }
 
 /** With `reestimateStatistics`, statistics of unchanged training samples in a seeded order of their own. */

@@ -1,5 +1,6 @@
 // The layers that can be quantized and whose rows EfQAT freezes: products with a constant weight.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 
@@ -66,6 +67,16 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
 export function layersByWeight(graph: Graph): readonly LinearLayer[] {
   const seen = new Set<string>();
   return linearLayers(graph).filter(({ weight }) => !seen.has(weight) && seen.add(weight));
+}
+
+/** The values of the layers' weights that are constants. */
+export function weightsOf(graph: Graph): ReadonlyMap<string, Tensor> {
+  const weights = new Map<string, Tensor>();
+  for (const { weight } of layersByWeight(graph)) {
+    const value = graph.constants.get(weight);
+    if (value) weights.set(weight, value);
+  }
+  return weights;
 }
 
 /** The node that alone reads a value, if there is just one and the value is no output of the graph. */

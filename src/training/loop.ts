@@ -5,7 +5,7 @@ import type { Executable, Program, Variables } from "../engines/engine.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
-import { type LinearLayer, layersByWeight } from "../quantizers/linear-layers.ts";
+import { type LinearLayer, layersByWeight, weightsOf } from "../quantizers/linear-layers.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
 import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
@@ -121,13 +121,12 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
         ? `Resumed at step ${saved.state.step} of ${job.steps}.`
         : "There is no checkpoint to resume: training starts at step 0.",
     );
-  const layers = layersByWeight(job.model);
-  const first = job.plan.select(new Map(layers.map(({ weight }) => [weight, constantOf(job.model, weight)])), 0);
+  const first = job.plan.select(weightsOf(job.model), 0);
   return {
     // By the first plan, in a resumed run too, so that it has the parts of the run that it goes on with.
     job: await withinMemory(job, first, context),
     context,
-    layers,
+    layers: layersByWeight(job.model),
     variables: await context.engine.variables(saved?.variables ?? new Map()),
     losses: saved ? [...saved.state.losses] : [],
     trainedSteps: new Map(Object.entries(saved?.state.trainedSteps ?? {})),

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
+import { quantizeTiny, tinyClassifier } from "../../../test/support/tiny-classifier.ts";
 import { tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
-import { efqat } from "./efqat.ts";
+import { weightsOf } from "../../quantizers/linear-layers.ts";
+import { efqat, noteOfIdlePlan } from "./efqat.ts";
 import { efqatOptions } from "./options.ts";
 
 test("a weight that two layers share is one set of blocks", () => {
@@ -19,4 +21,19 @@ test("a weight that two layers share is one set of blocks", () => {
     ["shared", Int32Array.of(0, 1, 2, 3)],
     ["w", Int32Array.of(0, 1)],
   ]);
+});
+
+test.each([
+  ["lwpn", 0.3, "less than one layer: no weights train"],
+  ["cwpl", 0.1, "less than one channel of any layer: no weights train"],
+  ["cwpn", 0.05, "less than one channel: no weights train"],
+] as const)("%s of a ratio that no block is as small as says that nothing trains", (mode, updateRatio, message) => {
+  const graph = quantizeTiny(tinyClassifier());
+  const noteFor = (ratio: number): string | undefined => {
+    const options = efqatOptions.parse({ mode, updateRatio: ratio });
+    return noteOfIdlePlan(efqat(graph, { ...options, seed: 0 }).select(weightsOf(graph), 0), options);
+  };
+  expect(noteFor(updateRatio)).toContain(message);
+  expect(noteFor(0)).toBeUndefined();
+  expect(noteFor(0.5)).toBeUndefined();
 });

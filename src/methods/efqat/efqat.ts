@@ -3,6 +3,7 @@
 import { assert } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { layersByWeight } from "../../quantizers/linear-layers.ts";
+import type { FreezingPlan } from "../../training/freezing-plan.ts";
 import type { PlanSource } from "../../training/loop.ts";
 import { tablesOf } from "../../training/parameters.ts";
 import type { EfqatOptions } from "./options.ts";
@@ -23,4 +24,11 @@ export function efqat(graph: Graph, options: EfqatOptions & { readonly seed: num
       return new Map([...selectBlocks(candidates, options, options.seed, draw), ...tables]);
     },
   };
+}
+
+/** What the user should know of a plan that trains no weights although the update ratio is not 0; `undefined` where it trains some. */
+export function noteOfIdlePlan(plan: FreezingPlan, { updateRatio, mode }: EfqatOptions): string | undefined {
+  const isIdle = [...plan.values()].every((rows) => rows === "none" || rows.length === 0);
+  if (updateRatio === 0 || !isIdle) return undefined;
+  return `updateRatio is ${updateRatio}, which is less than one ${mode === "lwpn" ? "layer" : "channel"}${mode === "cwpl" ? " of any layer" : ""}: no weights train, only qparams, biases and norms. Give a larger one.`;
 }
