@@ -12,6 +12,7 @@ import { equalizeLayers } from "../methods/equalization/equalize-layers.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import { quantizersOf } from "../quantizers/quantizer.ts";
 import { findSites, type Sites, withoutQuantized } from "../quantizers/sites.ts";
 import type { Context } from "../training/context.ts";
 import type { QuantizeJob } from "./job.ts";
@@ -40,6 +41,7 @@ export async function quantizeFloat(
   context: Context,
 ): Promise<Graph> {
   const sites = sitesOf(float, options);
+  noteQuantized(float, context);
   if (sites.weights.length + sites.activations.length === 0) return float;
   const count = Math.min(options.calibrationSamples, dataset.length);
   const order = shuffledOrder(dataset.length, options.seed, calibrationEpoch).slice(0, count);
@@ -54,6 +56,16 @@ export async function quantizeFloat(
   const quantized = insertQuantizers(float, sites, chosen);
   if (!options.prepare.includes("bias-correction")) return quantized;
   return correctBiases(quantized, float, calibrationBatches, context);
+}
+
+/** What options say of bits and ranges is not for layers whose quantizers the file brings. */
+function noteQuantized(float: Graph, context: Context): void {
+  const weights = quantizersOf(float).filter(({ axis }) => axis !== undefined);
+  const bits = [...new Set(weights.map((quantizer) => quantizer.bits))].sort();
+  if (weights.length > 0)
+    context.onNote?.(
+      `The weights of ${weights.length} layer${weights.length === 1 ? " are" : "s are"} quantized already: they keep their ${bits.join(" and ")} bits and their ranges, whatever --weights and --layers say.`,
+    );
 }
 
 /** The float model as it is quantized: the same function, its layers' outputs scaled where `prepare` says so. */

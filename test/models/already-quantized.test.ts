@@ -1,5 +1,6 @@
 // Models that are quantized already: what we exported, and what other tools write, read back as quantizers that train.
 import { describe, expect, test } from "vitest";
+import type { Dataset } from "../../src/data/dataset.ts";
 import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
@@ -11,6 +12,9 @@ import { dtypeCode } from "../../src/onnx/data-types.ts";
 import { encodeTensor } from "../../src/onnx/encode-tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
+import type { QuantizeJob } from "../../src/quantize/job.ts";
+import { runOptions } from "../../src/quantize/options.ts";
+import { quantizeFloat } from "../../src/quantize/quantize-float.ts";
 import { foldQuantizers } from "../../src/quantizers/fold.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { quantizersOf } from "../../src/quantizers/quantizer.ts";
@@ -79,6 +83,17 @@ describe.each(tinyModels)("an exported $name, read back,", (model) => {
       graph.outputs[0],
     );
   });
+});
+
+test("other bits than the file's are not what becomes of them, and that is said", async () => {
+  const [model] = tinyModels;
+  const first = write(model, await quantized(model, "float32", { ...forms[0], weights: 4 }), forms[0]);
+  const graph = recognizeQuantizers(readOnnx(first.bytes, { name: "quantized.onnx" }).graph);
+  const notes: string[] = [];
+  const job = { options: runOptions.parse({ method: "ptq", weights: 2 }) } as QuantizeJob;
+  const context = { engine, seed: 0, onNote: (note: string) => void notes.push(note) };
+  expect(await quantizeFloat(job, graph, {} as Dataset, context)).toBe(graph);
+  expect(notes).toEqual([expect.stringContaining("are quantized already: they keep their 4 bits")]);
 });
 
 describe.each([
