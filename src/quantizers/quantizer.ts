@@ -2,8 +2,6 @@
 import type { Graph, Node } from "../ir/graph.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 
-export type Granularity = "tensor" | { readonly axis: number } | { readonly axis: number; readonly groupSize: number };
-
 /** Half-open choices are none: every quantizer has its integer bounds. */
 /** The lowest and the highest of a range. */
 export interface Bounds {
