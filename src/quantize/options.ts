@@ -5,6 +5,12 @@ import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingConflicts, trainingOptions } from "../training/options.ts";
 import { targetConflicts, targetNames, withTarget } from "./targets.ts";
 
+/** What prepares for quantizing, or follows it, has no place where nothing is quantized. */
+const methodConflicts = ({ method, prepare }: { readonly method: string; readonly prepare: readonly string[] }) =>
+  method === "float" && prepare.length > 0
+    ? [{ option: "prepare", message: `is ${prepare.join(",")}; method float trains the model as it is. Leave it out` }]
+    : [];
+
 /** The fields, for flags and documents; `runOptions.parse` heeds the target too. */
 export const runSchema = z
   .strictObject({
@@ -49,7 +55,7 @@ export const runSchema = z
   })
   .superRefine((options, context) => {
     const training = options.method === "ptq" ? [] : trainingConflicts(options);
-    for (const { option, message } of [...targetConflicts(options), ...training])
+    for (const { option, message } of [...targetConflicts(options), ...methodConflicts(options), ...training])
       context.addIssue({ code: "custom", path: [option], message });
   });
 
