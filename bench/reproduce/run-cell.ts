@@ -40,6 +40,7 @@ function optionsOf(cell: Cell, { choice, threads, limit }: RunSettings): string[
   return [
     ...methodOptions(cell),
     ...["--calibration-samples", "512", "--preprocess", "imagenet", "--seed", String(cell.seed)],
+    ...["--accuracies", "deployed"],
     ...["--engine", choice.engine, "--threads", String(threads)],
     ...(choice.precision === undefined ? [] : ["--precision", choice.precision]),
     ...(limit === undefined ? [] : ["--limit", String(limit)]),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { toNumbers } from "../ir/tensor.ts";
-import { type Batch, batchCount, batches } from "./batches.ts";
+import { type Batch, batchCount, batches, runAhead } from "./batches.ts";
 import { type Dataset, limit, matchInputs } from "./dataset.ts";
 import { memoryDataset } from "./memory-dataset.ts";
 import { preprocessPresets, resolvePreprocess } from "./preprocess.ts";
@@ -202,5 +202,59 @@ describe("matching inputs", () => {
     expect(() => matchInputs(bytes(2), { inputs: ["a", "b"] })).toThrow(
       'Dataset "bytes" has no input "a", "b", which the model wants; it has "image". Name the dataset\'s inputs as the model\'s.',
     );
+  });
+});
+
+describe("running ahead", () => {
+  async function* counting(log: string[], upTo: number): AsyncGenerator<number, void, undefined> {
+    try {
+      for (let i = 0; i < upTo; i++) {
+        log.push(`prepared ${i}`);
+        yield i;
+      }
+    } finally {
+      log.push("closed");
+    }
+  }
+
+  const slowly =
+    (log: string[]) =>
+    async (batch: number): Promise<number> => {
+      log.push(`began ${batch}`);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      log.push(`ended ${batch}`);
+      return batch * 10;
+    };
+
+  test("prepares a batch while the last one runs, and gives results in order", async () => {
+    const log: string[] = [];
+    const seen: (readonly [number, number])[] = [];
+    for await (const pair of runAhead(counting(log, 3), slowly(log))) seen.push(pair);
+    expect(seen).toEqual([
+      [0, 0],
+      [1, 10],
+      [2, 20],
+    ]);
+    const lines = ["prepared 0", "began 0", "prepared 1", "ended 0", "began 1", "prepared 2", "ended 1", "began 2"];
+    expect(log).toEqual([...lines, "closed", "ended 2"]);
+  });
+
+  test("closes the batches when a run fails or nobody wants more", async () => {
+    const log: string[] = [];
+    const failing = runAhead(counting(log, 3), () => Promise.reject(new Error("no")));
+    await expect(failing.next()).rejects.toThrow("no");
+    expect(log.at(-1)).toBe("closed");
+    for await (const _ of runAhead(counting(log, 9), slowly(log))) break;
+    expect(log.at(-1)).toBe("closed");
+  });
+
+  test("a batch that cannot be prepared is an error after the results before it", async () => {
+    async function* bad(): AsyncGenerator<number, void, undefined> {
+      yield 1;
+      throw new Error("unreadable");
+    }
+    const results = runAhead(bad(), async (batch) => batch);
+    expect((await results.next()).value).toEqual([1, 1]);
+    await expect(results.next()).rejects.toThrow("unreadable");
   });
 });

@@ -89,6 +89,24 @@ async function readChecked(dataset: Dataset, indices: Int32Array): Promise<Sampl
   return samples;
 }
 
+/** What `run` gives for each batch; the next one is prepared while it works. */
+export async function* runAhead<B, Result>(
+  all: AsyncGenerator<B, void, undefined>,
+  run: (batch: B) => Promise<Result>,
+): AsyncGenerator<readonly [B, Result], void, undefined> {
+  try {
+    let next = all.next();
+    for (let step = await next; !step.done; step = await next) {
+      const running = run(step.value);
+      next = all.next();
+      next.catch(() => undefined);
+      yield [step.value, await running];
+    }
+  } finally {
+    await all.return();
+  }
+}
+
 /** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
   const { batchSize, preprocess, order = naturalOrder(dataset.length), augment, dropLast, start = 0 } = options;

@@ -11,15 +11,15 @@ export const median = (values: readonly number[]): number => {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 
-/** Median milliseconds of each model for all `parts` one after another: the models in turn, once and then for about `budgetMs`. */
+/** Median milliseconds of each model for all `parts` one after another: the models in turn, once to warm up and then for about `budgetMs`. */
 export async function measureLatency(
   models: readonly Timed[],
   parts: readonly ReadonlyMap<string, Tensor>[],
-  { budgetMs = 2000, most = 50 }: { budgetMs?: number; most?: number } = {},
+  { budgetMs = 1000, most = 50 }: { budgetMs?: number; most?: number } = {},
 ): Promise<readonly number[]> {
   const times: number[][] = models.map(() => []);
-  const start = performance.now();
   for (const model of models) await model.run(parts[0]);
+  const start = performance.now();
   for (let round = 0; round === 0 || (round < most && performance.now() - start < budgetMs); round++) {
     for (const [i, model] of models.entries()) {
       const before = performance.now();

@@ -140,7 +140,7 @@ async function digestOf(dataset: Dataset): Promise<string> {
 async function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): Promise<string> {
   const { source, preprocess, engine, threads } = job;
   const precision = precisionOf(job);
-  const options = [job.options, ...(job.later ?? [])].map(({ checkpointEvery: _, ...rest }) => rest);
+  const options = [job.options, ...(job.later ?? [])].map(({ checkpointEvery: _, accuracies: __, ...rest }) => rest);
   const data = [await digestOf(source.train), await digestOf(source.test)];
   return sha256(
     JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, precision, threads ?? null]),

@@ -47,6 +47,12 @@ export const runSchema = z
       .describe(
         "Outputs that the loss and the figures are of, a classifier's scores first; else all, in the model's order.",
       ),
+    accuracies: z
+      .enum(["all", "deployed"])
+      .default("all")
+      .describe(
+        "What is measured on the test data: every stage, or the float model and the exported file alone, which is sooner done with much test data.",
+      ),
     limit: z
       .int()
       .positive()

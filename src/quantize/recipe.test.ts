@@ -36,7 +36,7 @@ describe("recipes", () => {
   });
 
   test.each([
-    [{ quantise: {} }, "recipe.yaml: quantise: no such option; expected quantize, methods, seed, limit."],
+    [{ quantise: {} }, "recipe.yaml: quantise: no such option; expected quantize, methods, seed, accuracies, limit."],
     [{ quantize: { wheights: 4 } }, /^recipe\.yaml: quantize: wheights: no such option; expected target, weights, /],
     [{ methods: [{ qat: { updateRatio: 1 } }] }, /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option/],
     [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: expected one of cross-layer-equalization, /],
@@ -45,7 +45,7 @@ describe("recipes", () => {
     [{ methods: ["qat", "bias-correction"] }, "recipe.yaml: methods[1].bias-correction: it cannot come after qat."],
     [{ methods: ["float", "qat"] }, /methods\[0\]\.float: a float model is trained alone/],
     [{ methods: [{ qat: { accumulate: 3 } }] }, /qat\.accumulate is 3: expected a number that divides the batch/],
-    [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, limit."],
+    [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, accuracies, limit."],
   ])("%j is refused", (content, message) => {
     expect(() => runFromRecipe(content, where)).toThrow(message);
   });

@@ -31,7 +31,8 @@ const methodKeys: Readonly<Record<string, readonly string[]>> = {
   qat: trainingKeys,
   float: trainingKeys,
 };
-const recipeKeys = ["quantize", "methods", "seed", "limit"];
+const runKeys = ["seed", "accuracies", "limit"];
+const recipeKeys = ["quantize", "methods", ...runKeys];
 
 const bad = (where: string, message: string): FrostbitError => new FrostbitError("BAD_OPTION", `${where}: ${message}`);
 const isFields = (value: unknown): value is Fields =>
@@ -70,13 +71,7 @@ export function runFromRecipe(content: unknown, where: string): Run {
   checkOrder(steps);
   const prepare = steps.map(({ method }) => method).filter((method) => preparing.some((name) => name === method));
   const trained = steps.filter(({ method }) => !prepare.includes(method));
-  const { seed, limit } = recipe;
-  const base = {
-    ...shared,
-    prepare,
-    ...(seed === undefined ? {} : { seed }),
-    ...(limit === undefined ? {} : { limit }),
-  };
+  const base = { ...shared, prepare, ...take(recipe, runKeys) };
   const [options, ...later] = (trained.length > 0 ? trained : [{ method: "ptq", where, fields: {} }]).map((step) =>
     parse({ ...base, ...step.fields, method: step.method }, step, where),
   );
@@ -107,11 +102,13 @@ function checkOrder(steps: readonly Step[]): void {
   });
 }
 
+/** The fields of these names that have a value. */
+const take = (from: Fields, keys: readonly string[]): Fields =>
+  Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
+
 /** The recipe that gives this run again, every option written out. */
 export function recipeOf({ options, later }: Run): Fields {
-  const { method, prepare, seed, limit } = options;
-  const take = (from: RunOptions, keys: readonly string[]): Fields =>
-    Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
+  const { method, prepare } = options;
   const training = method === "ptq" ? [] : [options, ...later];
   return {
     quantize: take(options, quantizeKeys),
@@ -119,7 +116,6 @@ export function recipeOf({ options, later }: Run): Fields {
       ...preparing.filter((name) => prepare.includes(name)),
       ...training.map((stage) => ({ [stage.method]: take(stage, methodKeys[stage.method]) })),
     ],
-    seed,
-    ...(limit === undefined ? {} : { limit }),
+    ...take(options, runKeys),
   };
 }

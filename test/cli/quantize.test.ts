@@ -125,6 +125,17 @@ describe("quantize", () => {
     expect((result.json() as Summary).top1.ptq).toBeNull();
   });
 
+  test("--accuracies deployed measures the float model and the file alone", async () => {
+    const options = ["--method", "ptq", "--accuracies", "deployed", "--out", "ends"];
+    const result = await run("quantize", "conv.onnx", ...data, ...options);
+    expect(result.code, result.stderr).toBe(0);
+    expect(result.stdout).toMatch(/top-1 +\d+\.\d+ % +– +– +– +\d+\.\d+ %/);
+    const { top1 } = reportSchema.parse(JSON.parse(await readFile(join(folder, "ends/report.json"), "utf8")));
+    const number = expect.any(Number);
+    expect(top1).toEqual({ float: number, ptq: null, trained: null, quantized: null, deployed: number });
+    expect(await readFile(join(folder, "ends/recipe.yaml"), "utf8")).toContain("accuracies: deployed");
+  });
+
   test("a wrong layer pattern, bits, batch or folder is refused with what to do", async () => {
     const cases: [string[], RegExp][] = [
       [["--layers", "nothing=8"], /"nothing" matches no layer. The layers are /],
