@@ -612,10 +612,12 @@ void give(const PlaneConvolution& shape, int64_t count, const float* sums, int64
       }
 }
 
+bool serves(const PlaneConvolution&) { return true; }
+
 }  // namespace
 
-const WeightGradientKernels<uint16_t> weight_gradient_avx512_bf16 = {
-    "frostbit avx512_bf16", [](const PlaneConvolution&) { return true; }, scratch_bytes, sums_elements, add_up, give};
+const WeightGradientKernels<uint16_t> weight_gradient_avx512_bf16 = {"frostbit avx512_bf16", serves, scratch_bytes,
+                                                                    sums_elements,          add_up, give};
 
 }  // namespace frostbit
 #endif
