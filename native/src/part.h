@@ -22,6 +22,12 @@ struct Chunk {
     if (stream.local < 0) return stream.data ? stream.data + begin : nullptr;
     return reinterpret_cast<T*>(locals + stream.local * capacity);
   }
+
+  /** The same of a stream with one element for each row of `width`. */
+  template <class T>
+  T* rows_at(const Stream<T>& stream, int64_t width) const {
+    return stream.local < 0 ? stream.data + begin / width : at(stream);
+  }
 };
 
 /** What compiling a part may ask for. */
@@ -60,6 +66,7 @@ PartMakers conversion_parts();
 PartMakers elementwise_parts();
 PartMakers normalization_parts();
 PartMakers quantization_parts();
+PartMakers row_parts();
 
 /** A few rows of numbers for each thread, a cache line apart. */
 template <class T>

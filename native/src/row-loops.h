@@ -9,6 +9,21 @@ namespace {
 /** Partial results per row, and how many elements each takes in before it joins a double. */
 constexpr int64_t kRowLanes = 64, kRowBlock = 64 * kRowLanes;
 
+/** Joins lanes two by two: 16 of them in double. */
+template <class Join>
+double join_lanes(float (&lanes)[kRowLanes], double total, Join join) {
+  constexpr int64_t wide = 16;
+  for (int64_t half = kRowLanes / 2; half >= wide; half /= 2)
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < half; j++) lanes[j] = join(lanes[j], lanes[j + half]);
+  double parts[wide];
+  for (int64_t j = 0; j < wide; j++) parts[j] = static_cast<double>(lanes[j]);
+  for (int64_t half = wide / 2; half > 0; half /= 2)
+    FROSTBIT_LOOP
+    for (int64_t j = 0; j < half; j++) parts[j] = join(parts[j], parts[j + half]);
+  return join(total, parts[0]);
+}
+
 /** Folds `term` of a row into lanes, and the lanes into a double, by `join`. */
 template <class Term, class Join>
 double fold_row(const float* x, int64_t count, float start, double total, Term term, Join join) {
@@ -22,7 +37,7 @@ double fold_row(const float* x, int64_t count, float start, double total, Term t
       FROSTBIT_LOOP
       for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = join(lanes[j], term(values[i + j]));
     for (int64_t i = whole; i < size; i++) lanes[i - whole] = join(lanes[i - whole], term(values[i]));
-    for (int64_t j = 0; j < kRowLanes; j++) total = join(total, static_cast<double>(lanes[j]));
+    total = join_lanes(lanes, total, join);
   }
   return total;
 }

@@ -7,8 +7,9 @@ export async function runGraph(
   engine: Engine,
   graph: Graph,
   inputs: ReadonlyMap<string, Tensor>,
+  threads = 1,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const executable = await engine.compile(graph, { threads: 1 });
+  const executable = await engine.compile(graph, { threads });
   try {
     return await executable.bind(await engine.variables(new Map())).run(inputs);
   } finally {

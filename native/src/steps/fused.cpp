@@ -7,15 +7,16 @@
 namespace frostbit {
 namespace {
 
-/** Floats of a buffer: a handful of buffers fit the first-level cache and a half. */
-constexpr int64_t kChunk = 2048;
+/** Floats of a buffer: sixteen buffers fit the first-level cache. */
+constexpr int64_t kChunk = 512;
 constexpr int kMostLocals = 256;
 constexpr int64_t kUnit = 16;
 
 const PartMakers& part_makers() {
   static const PartMakers all = [] {
     PartMakers makers;
-    for (const auto& family : {conversion_parts(), elementwise_parts(), normalization_parts(), quantization_parts()})
+    for (const auto& family : {conversion_parts(), elementwise_parts(), normalization_parts(), quantization_parts(),
+                               row_parts()})
       makers.insert(family.begin(), family.end());
     return makers;
   }();

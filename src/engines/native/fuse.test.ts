@@ -1,12 +1,14 @@
 // Which steps become one, and that random graphs give fused what they give one operator at a time.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { expectClose } from "../../../test/support/close.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
+import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { fuse } from "./fuse.ts";
 import { fusedStep } from "./lowering.ts";
 import { createNativeEngine } from "./native-engine.ts";
@@ -64,6 +66,36 @@ describe("fuse", () => {
     expect(a.home.kind).toBe("arena");
   });
 
+  test("a part joins a step just before that reads what it reads, if nothing later makes the rest", () => {
+    const [x, a, b, c, y, z] = [slot(), slot(), slot(), slot(), slot(), slot()];
+    const beside = [elementwise([x], [a]), opaque([a], [c]), elementwise([x], [b]), elementwise([b, c], [y])];
+    expect(kernels(fuse(beside, new Set([y]), false))).toEqual([["unary", "unary"], ["convolution"], ["unary"]]);
+    const late = [elementwise([x], [a]), opaque([a], [c]), elementwise([x], [z], { whole: [c] })];
+    expect(kernels(fuse(late, new Set([a, z]), false))).toEqual([["unary"], ["convolution"], ["unary"]]);
+  });
+
+  test("a number for each row is a buffer that the rows it meets do not write over, and is not narrowed", () => {
+    const [x, y] = [slot(), slot()];
+    const numbers = slot(64);
+    const rows = [
+      elementwise([x], [numbers], { kernel: "reduceRow", width: 16 }),
+      elementwise([x, numbers], [y], { kernel: "binaryColumn", width: 16 }),
+      elementwise([y], [slot()], { width: 1 }),
+    ];
+    fuse(rows, new Set(), false);
+    expect([numbers.home, y.home]).toEqual([
+      { kind: "local", index: 0 },
+      { kind: "local", index: 1 },
+    ]);
+    const wide = slot(1 << 20);
+    const [many, z] = [slot(1 << 16), slot(1 << 16)];
+    const apart = [
+      elementwise([wide], [many], { kernel: "reduceRow", width: 16, count: 1 << 20 }),
+      elementwise([many], [z], { count: 1 << 16 }),
+    ];
+    expect(kernels(fuse(apart, new Set([z]), true))).toEqual([["reduceRow"], ["unary"]]);
+  });
+
   test("steps over other numbers of elements, and of rows of other widths, stay apart", () => {
     const [x, a, y, z] = [slot(), slot(), slot(), slot()];
     const rows = elementwise([x], [a], { width: 16 });
@@ -112,6 +144,53 @@ describe("fuse", () => {
     expect(make(false, false, true)).toEqual([]);
   });
 });
+
+/** Rows, numbers of each, and columns of a matrix, by how often each axis is there. */
+type Kind = "whole" | "rows" | "columns";
+const [rowCount, width] = [80, 24];
+const shapes: Readonly<Record<Kind, readonly number[]>> = {
+  whole: [4, rowCount / 4, width],
+  rows: [4, rowCount / 4, 1],
+  columns: [width],
+};
+
+/** By node: what it makes of which earlier values. */
+const rowGraphs = fc.array(
+  fc.record({
+    op: fc.constantFrom("Add", "Sub", "Max", "Softmax", "LogSoftmax", "along", "down"),
+    reduction: fc.constantFrom("ReduceSum", "ReduceMean", "ReduceMax", "ReduceL2"),
+    ...{ a: fc.nat(), b: fc.nat(), isOutput: fc.boolean() },
+  }),
+  { minLength: 1, maxLength: 16 },
+);
+
+/** The same graph with some values, or all, as outputs; `wanted` are those that some callers get. */
+function rowGraphOf(
+  nodes: Parameters<Parameters<typeof rowGraphs.map>[0]>[0],
+  isWhole: boolean,
+): { graph: Graph; wanted: string[] } {
+  const build = buildOn();
+  const values = (["whole", "rows", "columns"] as const).map((kind) => ({
+    ...{ kind: kind as Kind, name: build.input(kind, { dtype: "float32", shape: shapes[kind] }) },
+  }));
+  const given = values.length;
+  const wanted: string[] = [];
+  for (const { op, reduction, a, b, isOutput } of nodes) {
+    const whole = values.filter(({ kind }) => kind === "whole");
+    const [left, right] = [whole[a % whole.length], values[b % values.length]];
+    const reduced = (op: string, axes: readonly number[], keepdims: number): string =>
+      build.node(op, [left.name, build.ints(axes)], { keepdims });
+    if (op === "along") values.push({ kind: "rows", name: reduced(reduction, [-1], 1) });
+    else if (op === "down")
+      values.push({ kind: "columns", name: reduced(b % 2 ? "ReduceSum" : "ReduceMean", [0, 1], 0) });
+    else if (op.endsWith("max") && op !== "Max") values.push({ kind: "whole", name: build.node(op, [left.name]) });
+    else
+      values.push({ kind: "whole", name: build.node(op, b % 3 ? [left.name, right.name] : [right.name, left.name]) });
+    const made = values.at(-1);
+    if (made && (isOutput || values.length === given + nodes.length)) wanted.push(made.name);
+  }
+  return { graph: build.graph(isWhole ? values.slice(given).map(({ name }) => name) : wanted), wanted };
+}
 
 const unaries = ["Neg", "Abs", "Relu"] as const;
 const binaries = ["Add", "Sub", "Max", "Min", "Mul"] as const;
@@ -167,5 +246,26 @@ describe.skipIf(!isNativeBuilt)(`fused graphs${isNativeBuilt ? "" : ` (${notBuil
       });
     });
     await fc.assert(property, { numRuns: 150, seed: 5 });
+  });
+
+  test("of rows and their sums give to the bit what they give with every value kept, and what the reference gives", async () => {
+    const [engine, reference] = [createNativeEngine(), createReferenceEngine()];
+    const random = createRandom(9);
+    const inputs = new Map(Object.entries(shapes).map(([name, each]) => [name, random.tensor("float32", each)]));
+    const property = fc.asyncProperty(rowGraphs, fc.constantFrom(1, 3), async (nodes, threads) => {
+      const [fused, whole] = [rowGraphOf(nodes, false), rowGraphOf(nodes, true)];
+      const actual = await runGraph(engine, fused.graph, inputs, threads);
+      const [kept, expected] = [
+        await runGraph(engine, whole.graph, inputs, threads),
+        await runGraph(reference, fused.graph, inputs),
+      ];
+      fused.wanted.forEach((name, i) => {
+        const values = actual.get(name) as Tensor;
+        expect(toNumbers(values)).toEqual(toNumbers(kept.get(whole.wanted[i]) as Tensor));
+        const widen = { factor: 8, because: "up to 16 operators follow each other" };
+        expectClose(values, expected.get(name) as Tensor, { widen });
+      });
+    });
+    await fc.assert(property, { numRuns: 60, seed: 5 });
   });
 });

@@ -2,7 +2,7 @@
 // passes between its parts stays in the cache, and what passes between groups may be kept in 16 bits.
 import { assert } from "../../ir/errors.ts";
 import { fusedStep } from "./lowering.ts";
-import type { Part, Slot, Step } from "./plan.ts";
+import type { Fused, Part, Slot, Step } from "./plan.ts";
 
 interface Group {
   readonly count: number;
@@ -68,7 +68,7 @@ function group(steps: readonly Step[], kept: ReadonlySet<Slot>): Unit[] {
       for (const slot of present(part.results)) if (kept.has(slot)) makeLoad(slot);
       continue;
     }
-    const found = findGroup(step, units, order, loads);
+    const found = findGroup(step, units, order, loads) ?? findBeside(fused, units, order, loads);
     const target = found ?? startGroup(step);
     join(target, part, fused.width, loads);
     const made = present([...part.results, ...part.ends]);
@@ -77,6 +77,10 @@ function group(steps: readonly Step[], kept: ReadonlySet<Slot>): Unit[] {
   }
   return units;
 }
+
+/** What only gradients want is computed when they are: done early it would be kept all the time between. */
+const fits = (group: Group, { count, width, isLate }: Fused): boolean =>
+  group.count === count && group.isLate === isLate && (group.width === width || group.width === 1 || width === 1);
 
 function findGroup(
   { fused }: Step,
@@ -89,10 +93,7 @@ function findGroup(
   const streams = present(part.streams);
   const at = Math.max(-1, ...streams.map((slot) => order.get(slot) ?? -1));
   const candidate = units[at];
-  if (!candidate || !isGroup(candidate) || candidate.count !== fused.count) return undefined;
-  // What only gradients want is computed when they are: done early it would be kept all the time between.
-  if (candidate.isLate !== fused.isLate) return undefined;
-  if (candidate.width !== fused.width && candidate.width !== 1 && fused.width !== 1) return undefined;
+  if (!candidate || !isGroup(candidate) || !fits(candidate, fused)) return undefined;
   const made = new Set(resultsOf(candidate));
   const isBefore = (slot: Slot): boolean => (order.get(slot) ?? -1) < at;
   const isThere = (slot: Slot): boolean => {
@@ -102,6 +103,30 @@ function findGroup(
       : made.has(slot) || isBefore(slot);
   };
   return streams.every(isThere) && present(part.whole).every(isBefore) ? candidate : undefined;
+}
+
+/** How far back a step looks for a group that reads what it reads: what it makes is kept from there on. */
+const mostBetween = 3;
+
+/** A group that reads a stream of the step's anyway, if nothing between makes what the step reads. */
+function findBeside(
+  fused: Fused,
+  units: readonly Unit[],
+  order: ReadonlyMap<Slot, number>,
+  loads: ReadonlyMap<Slot, Step>,
+): Group | undefined {
+  const [part] = fused.parts;
+  const streams = present(part.streams);
+  const reads = (unit: Group): boolean =>
+    streams.some((slot) => unit.loaded.has(slot) || unit.parts.some((each) => each.streams.includes(slot)));
+  for (let at = units.length - 1; at >= Math.max(0, units.length - mostBetween); at--) {
+    const unit = units[at];
+    const isBefore = (slot: Slot): boolean =>
+      present(loads.get(slot)?.inputs ?? [slot]).every((each) => (order.get(each) ?? -1) < at);
+    if (isGroup(unit) && fits(unit, fused) && reads(unit) && [...streams, ...present(part.whole)].every(isBefore))
+      return unit;
+  }
+  return undefined;
 }
 
 /** Adds a part, and before it the loads of what it reads. */
@@ -141,7 +166,12 @@ function settleResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean)
       if (kept.has(slot)) continue;
       const others = (readers.get(slot) ?? []).filter((unit) => unit !== maker);
       if (others.length === 0) slot.home = unplaced;
-      else if (narrows && slot.bytes >= fewestBytes && others.every((unit) => readsByElement(unit, slot)))
+      else if (
+        narrows &&
+        slot.bytes >= fewestBytes &&
+        slot.bytes === 4 * maker.count &&
+        others.every((unit) => readsByElement(unit, slot))
+      )
         narrow(maker, slot, others.filter(isGroup));
     }
 }
@@ -176,8 +206,11 @@ function narrow(maker: Group, slot: Slot, others: readonly Group[]): void {
   }
 }
 
-/** A buffer serves the next slot when its own is read for the last time; a part may write where it reads. */
-function placeLocals({ parts, loaded }: Group): void {
+/**
+ * A buffer serves the next slot when its own is read for the last time; a part may write where it reads, but not where it reads
+ * one number for each row.
+ */
+function placeLocals({ count, parts, loaded }: Group): void {
   for (const own of loaded.values()) own.home = unplaced;
   const isLocal = (slot: Slot): boolean => slot.home.kind === "local";
   const touched = parts.map(
@@ -188,14 +221,19 @@ function placeLocals({ parts, loaded }: Group): void {
   let buffers = 0;
   const placed = new Set<Slot>();
   parts.forEach(({ streams, results }, at) => {
-    for (const slot of new Set(present(streams).filter(isLocal)))
-      if (last(slot) === at && slot.home.kind === "local" && !results.includes(slot)) free.push(slot.home.index);
+    const ended = [...new Set(present(streams).filter(isLocal))].filter(
+      (slot) => last(slot) === at && !results.includes(slot),
+    );
+    const release = (slots: readonly Slot[]): void => {
+      for (const { home } of slots) if (home.kind === "local") free.push(home.index);
+    };
+    release(ended.filter(({ bytes }) => bytes === 4 * count));
     for (const slot of present(results).filter(isLocal)) {
       if (placed.has(slot)) continue;
       placed.add(slot);
       slot.home = { kind: "local", index: free.pop() ?? buffers++ };
     }
-    for (const slot of new Set(present(results).filter(isLocal)))
-      if (last(slot) === at && slot.home.kind === "local") free.push(slot.home.index);
+    release(ended.filter(({ bytes }) => bytes !== 4 * count));
+    release([...new Set(present(results).filter(isLocal))].filter((slot) => last(slot) === at));
   });
 }

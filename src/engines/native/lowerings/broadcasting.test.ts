@@ -5,7 +5,7 @@ import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../../ir/tensor.ts"
 import { buildOn } from "../../../ops/infer.ts";
 import { createNativeEngine } from "../native-engine.ts";
 import type { Value } from "../plan.ts";
-import { rowWidth } from "./broadcasting.ts";
+import { repeatOf } from "./broadcasting.ts";
 
 const shaped = (shape: readonly number[], layout: Value["layout"] = "plain"): Value => ({
   slot: { bytes: 4 * sizeOf(shape), home: { kind: "arena" } },
@@ -14,12 +14,14 @@ const shaped = (shape: readonly number[], layout: Value["layout"] = "plain"): Va
   layout,
 });
 
-test("a row is what y's memory repeats", () => {
-  expect(rowWidth(shaped([5]), shaped([2, 3, 5]))).toBe(5);
-  expect(rowWidth(shaped([1, 3, 5]), shaped([2, 3, 5]))).toBe(15);
-  expect(rowWidth(shaped([3, 1]), shaped([2, 3, 5]))).toBeUndefined();
-  expect(rowWidth(shaped([3, 1, 1]), shaped([2, 3, 4, 4], "channelsLast"))).toBe(3);
-  expect(rowWidth(shaped([3, 1, 1]), shaped([2, 3, 4, 4]))).toBeUndefined();
+test("a row is what y's memory repeats, a column what it repeats element by element", () => {
+  const row = (width: number) => ({ kind: "row", width });
+  expect(repeatOf(shaped([5]), shaped([2, 3, 5]))).toEqual(row(5));
+  expect(repeatOf(shaped([1, 3, 5]), shaped([2, 3, 5]))).toEqual(row(15));
+  expect(repeatOf(shaped([3, 1, 1]), shaped([2, 3, 4, 4], "channelsLast"))).toEqual(row(3));
+  expect(repeatOf(shaped([2, 3, 1]), shaped([2, 3, 5]))).toEqual({ kind: "column", width: 5 });
+  expect(repeatOf(shaped([3, 1]), shaped([2, 3, 5]))).toBeUndefined();
+  expect(repeatOf(shaped([3, 1, 1]), shaped([2, 3, 4, 4]))).toBeUndefined();
 });
 
 describe.skipIf(!isNativeBuilt)(`rows meet rows on the native engine${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {

@@ -40,8 +40,16 @@ export function broadcastNest(operands: readonly Value[], y: Value): readonly nu
   return [...list(nest.sizes), ...nest.strides.flatMap(list)];
 }
 
-/** How many elements a value has that y's memory repeats row after row; `undefined` where it does not. */
-export function rowWidth(value: Value, y: Value): number | undefined {
+/** Rows that are worth a loop of their own, and that still fit the cache. */
+const [fewestColumns, mostColumns] = [16, 1 << 12];
+
+export const isRowWidth = (width: number): boolean => width >= fewestColumns && width <= mostColumns;
+
+/** How y's memory repeats a value: as a row after row of so many elements, or each of its elements so many times. */
+export function repeatOf(
+  value: Value,
+  y: Value,
+): { readonly kind: "row" | "column"; readonly width: number } | undefined {
   const shape = fixed(y.shape);
   const all = broadcastStrides(value, shape.length);
   const order = memoryOrder(shape.length, y.layout);
@@ -49,5 +57,8 @@ export function rowWidth(value: Value, y: Value): number | undefined {
     sizes: order.map((axis) => shape[axis]),
     strides: [order.map((axis) => all[axis])],
   });
-  return sizes.length === 2 && strides[0][0] === 0 && strides[0][1] === 1 ? sizes[1] : undefined;
+  if (sizes.length !== 2) return undefined;
+  const [outer, inner] = strides[0];
+  if (outer === 0 && inner === 1) return { kind: "row", width: sizes[1] };
+  return outer === 1 && inner === 0 ? { kind: "column", width: sizes[1] } : undefined;
 }

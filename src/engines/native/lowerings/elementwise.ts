@@ -6,7 +6,7 @@ import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
 import { isStatic } from "../../../ops/dims.ts";
 import { constantValue, isSettled, type Lowering, type NativeOp, type Open } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
-import { broadcastNest, countOf, isSame, isScalar, rowWidth, sharedLayout } from "./broadcasting.ts";
+import { broadcastNest, countOf, isRowWidth, isSame, isScalar, repeatOf, sharedLayout } from "./broadcasting.ts";
 import { castTo } from "./cast.ts";
 import {
   acceptsArithmetic,
@@ -65,17 +65,17 @@ export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: V
   emit("broadcast", { inputs: [a, b], outputs: [y], ints: [index, ...broadcastNest([a, b], y)] });
 }
 
-/** Rows that are worth a loop of their own, and that still fit the cache. */
-const [fewestColumns, mostColumns] = [16, 1 << 12];
-
-/** Where one operand is a row that each row of the other meets; whether it is. */
+/** Where one operand is a row that each row of the other meets, or a number for each of its rows; whether it is. */
 function combineRows({ emitPart, as }: Lowering, index: number, a: Value, b: Value, y: Value): boolean {
-  const [row, other] = isSame(a.shape, y.shape) ? [b, a] : [a, b];
+  const [repeated, other] = isSame(a.shape, y.shape) ? [b, a] : [a, b];
   if (!isStatic(y.shape) || sizeOf(fixed(y.shape)) === 0 || !isSame(other.shape, y.shape)) return false;
-  const width = rowWidth(row, y);
-  if (width === undefined || width < fewestColumns || width > mostColumns) return false;
-  const streams = [as(other, y.layout)];
-  emitPart("binaryRow", { streams, whole: [row], results: [y], ints: [index, row === b ? 1 : 2], width });
+  const repeat = repeatOf(repeated, y);
+  if (!repeat || !isRowWidth(repeat.width)) return false;
+  const { kind, width } = repeat;
+  const options = { results: [y], ints: [index, repeated === b ? 1 : 2], width };
+  const stream = as(other, y.layout);
+  if (kind === "row") emitPart("binaryRow", { ...options, streams: [stream], whole: [repeated] });
+  else emitPart("binaryColumn", { ...options, streams: [stream, repeated] });
   return true;
 }
 
