@@ -1,4 +1,5 @@
 // The pages of docs/methods/, from the READMEs beside the code and the schemas of their options.
+import { posix } from "node:path";
 import type { z } from "zod";
 import { efqatOptions } from "../src/methods/efqat/options.ts";
 import { quantizeOptions } from "../src/quantizers/quantize-options.ts";
@@ -44,6 +45,15 @@ const pages: Readonly<Record<string, Page>> = {
   "bias-correction": { readme: "src/methods/bias-correction/README.md", options: quantization },
 };
 
+const pageOf = new Map(Object.entries(pages).map(([name, { readme }]) => [readme, `${name}.md`]));
+
+/** Links relative to the README lead to the same from docs/methods/; those to other READMEs, to their pages. */
+const relinked = (text: string, readme: string): string =>
+  text.replaceAll(/\]\((?!https?:|#)([^)#\s]+)/g, (_, link: string) => {
+    const target = posix.join(posix.dirname(readme), link);
+    return `](${pageOf.get(target) ?? posix.relative("docs/methods", target)}`;
+  });
+
 /** File names and their texts; `read` gives a file of the repository. */
 export const methodPages = (read: (path: string) => string): ReadonlyMap<string, string> =>
   new Map(
@@ -51,7 +61,7 @@ export const methodPages = (read: (path: string) => string): ReadonlyMap<string,
       `methods/${name}.md`,
       `${[
         `<!-- Written by scripts/write-docs.ts from ${readme} and the options' schemas. -->`,
-        read(readme).trimEnd(),
+        relinked(read(readme).trimEnd(), readme),
         ...Object.entries(options).map(([title, schema]) => `## ${title}\n\n${optionTable(schema)}`),
       ].join("\n\n")}\n`,
     ]),

@@ -20,7 +20,7 @@ import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-sch
 import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
 
-const commandOptions = z.object({
+export const quantizeCommandOptions = z.object({
   data: z.string().describe(`Training data, with its test split: ${dataKinds}.`),
   testData: z
     .string()
@@ -46,7 +46,8 @@ export function quantizeCommand(): Command {
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
   ).argument("<model>", "ONNX file");
-  for (const schema of [commandOptions, preprocessOptions, imageOptions, runSchema]) addSchemaOptions(command, schema);
+  for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runSchema])
+    addSchemaOptions(command, schema);
   return command;
 }
 
@@ -58,7 +59,10 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const { options, later } = await runOf(values);
-  const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(commandOptions, values);
+  const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(
+    quantizeCommandOptions,
+    values,
+  );
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
   const source = await openData(data, {
