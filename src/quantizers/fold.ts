@@ -8,6 +8,7 @@ import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { dropRepeatedClips } from "./drop-clips.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
 import { forEachInRows } from "./qparams.ts";
 import { type Quantizer, quantizersOf } from "./quantizer.ts";
@@ -63,7 +64,8 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   }
   const replaced = { ...graph, constants, nodes: graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]) };
   // A layer stands where its normalization stood, which may be behind another that reads the same weight.
-  return { graph: removeDeadNodes(inferTypes({ ...replaced, nodes: sortNodes(replaced) })), layers };
+  const sorted = removeDeadNodes(inferTypes({ ...replaced, nodes: sortNodes(replaced) }));
+  return { graph: dropRepeatedClips(sorted), layers };
 }
 
 const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {

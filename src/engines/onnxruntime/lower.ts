@@ -40,7 +40,9 @@ export function lower(graph: Graph, { block }: LowerOptions): LoweredGraph {
   }
   emitted.scope = "output";
   const outputs = new Map<string, string>();
-  for (const name of [...graph.outputs, ...graph.updates.values()]) outputs.set(name, outputOf(state, name));
+  const dequantized = new Set(emitted.nodes.flatMap(({ op, outputs }) => (op === "DequantizeLinear" ? outputs : [])));
+  for (const name of [...graph.outputs, ...graph.updates.values()])
+    outputs.set(name, outputOf(state, name, dequantized));
   const constants = new Map([...graph.constants, ...emitted.constants]);
   return { graph: finish(graph, emitted.nodes, constants, outputs), outputs };
 }
@@ -68,10 +70,13 @@ function valueIn(state: State, value: string, layout: Layout): string {
   return made;
 }
 
-/** A graph output must be made by a node. */
-function outputOf(state: State, name: string): string {
+/**
+ * A graph output must be made by a node, and not by DequantizeLinear: where a Transpose reads it too, ONNX Runtime 1.30's
+ * optimizer moves the Transpose before it and loses the output, which ends the process.
+ */
+function outputOf(state: State, name: string, dequantized: ReadonlySet<string>): string {
   const value = valueIn(state, name, "plain");
-  const isMade = !state.graph.values.has(value);
+  const isMade = !state.graph.values.has(value) && !dequantized.has(value);
   return isMade ? value : state.emit.node("Identity", [value]);
 }
 
