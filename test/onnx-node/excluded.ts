@@ -15,7 +15,6 @@ export const excludedOperators: ReadonlyMap<string, string> = new Map([
   ...because("strings", "StringNormalizer", "TfIdfVectorizer"),
   ...because("random numbers", "Bernoulli", "RandomUniformLike"),
   ...because("signals", "BlackmanWindow", "DFT", "HammingWindow", "HannWindow", "MelWeightMatrix", "STFT"),
-  ...because("quantization at run time", "ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"),
   ...because("detection", "NonMaxSuppression", "RoiAlign"),
   ...because("sizes that depend on data", "Compress", "Unique"),
   ...because("a loss in the model", "NegativeLogLikelihoodLoss"),

@@ -18,7 +18,13 @@ import {
   swish,
 } from "./functions.ts";
 import { padsToInputs } from "./pad.ts";
-import { qLinearConv, qLinearMatMul } from "./quantized-operators.ts";
+import {
+  convInteger,
+  dynamicQuantizeLinear,
+  matMulInteger,
+  qLinearConv,
+  qLinearMatMul,
+} from "./quantized-operators.ts";
 import { asymmetric, emptyInputs } from "./resize.ts";
 import { rotaryEmbedding } from "./rotary-embedding.ts";
 import { toScatterElements } from "./scatter.ts";
@@ -35,7 +41,9 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   BatchNormalization: [spatial, inferenceOnly],
   CastLike: [castLike],
   Clip: [boundsToInputs],
+  ConvInteger: [convInteger],
   Dropout: [toIdentity],
+  DynamicQuantizeLinear: [dynamicQuantizeLinear],
   Einsum: [toLetters, toMatMul],
   GlobalLpPool: [globalLpPool],
   GroupNormalization: [perGroup],
@@ -44,6 +52,7 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   LogSoftmax: [flattened],
   LpNormalization: [lpNormalization],
   LpPool: [lpPool],
+  MatMulInteger: [matMulInteger],
   MeanVarianceNormalization: [meanVarianceNormalization],
   Pad: [padsToInputs],
   QLinearConv: [qLinearConv],
@@ -75,5 +84,5 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
 export const upgradedOps: ReadonlySet<string> = new Set([
   ...["Attention", "CastLike", "Dropout", "GlobalLpPool", "Hardmax", "LRN", "LpNormalization", "LpPool"],
   ...["MeanVarianceNormalization", "QLinearConv", "QLinearMatMul", "ReduceLogSum", "RotaryEmbedding", "Scatter"],
-  ...["Swish", "Upsample"],
+  ...["ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "Swish", "Upsample"],
 ]);
