@@ -1,4 +1,4 @@
-// Opens what `--data` names: "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS" or "module:./file.js".
+// Opens what `--data` names: "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js".
 import { access, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -12,6 +12,7 @@ import { readNpy } from "../data/npy.ts";
 import { holdOut } from "../data/split.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { openImages } from "./open-images.ts";
+import { openNpz } from "./open-npz.ts";
 import { readUnpacked } from "./read-unpacked.ts";
 import { ioError, readBytes } from "./storage.ts";
 
@@ -30,11 +31,12 @@ const kinds: Readonly<Record<string, (where: string, images: ImageOptions) => Pr
   cifar10: openCifar10,
   mnist: openMnist,
   npy: openNpy,
+  npz: openNpz,
   module: openModule,
 };
 
 /** What `--data` may be, for help and messages. */
-export const dataKinds = `"images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS" or "module:./file.js"`;
+export const dataKinds = `"images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js"`;
 
 async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
   const colon = text.indexOf(":");
@@ -51,6 +53,8 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
  *   numbered in the order of their names, or pictures alone, without labels; both perhaps within train/ and test/ or val/.
  * - "cifar10:DIR": the binary version. "mnist:DIR": idx files, also of the sets made after MNIST.
  * - "npy:INPUTS,LABELS": labels are class indices, or floats that the model's output should be.
+ * - "npz:FILE": arrays by name. "x_train", "test_images" and the like belong to a split; "y", "labels" and "targets" are
+ *   labels, all others inputs, under the names that the model's inputs have if there are several.
  * - "module:./file.js": what a module exports as `train`, and perhaps `test` and `classes`.
  *
  * Files of "cifar10", "mnist" and "npy" may be compressed with gzip. Throws BAD_OPTION for a name of none of these forms, IO
