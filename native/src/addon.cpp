@@ -39,7 +39,8 @@ class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Memory",
-                       {InstanceMethod<&MemoryObject::write>("write"), InstanceMethod<&MemoryObject::read>("read")});
+                       {InstanceMethod<&MemoryObject::write>("write"), InstanceMethod<&MemoryObject::read>("read"),
+                        InstanceMethod<&MemoryObject::dispose>("dispose")});
   }
 
   explicit MemoryObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -55,32 +56,48 @@ class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
   /** The memory of an object that JavaScript gave. */
   static std::shared_ptr<Memory> of(Napi::Env env, const Napi::Value& value) {
     if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kMemoryTag)) throw problem(env, "expected a Memory");
-    return Unwrap(value.As<Napi::Object>())->memory_;
+    const MemoryObject& object = *Unwrap(value.As<Napi::Object>());
+    object.held(env);
+    return object.memory_;
   }
 
-  void Finalize(Napi::Env env) override {
-    if (memory_) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory_->bytes()));
-  }
+  void Finalize(Napi::Env env) override { release(env); }
 
  private:
+  /** Its bytes go when no program that uses them is left. */
+  void release(Napi::Env env) {
+    if (!memory_) return;
+    Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(memory_->bytes()));
+    memory_.reset();
+  }
+
+  void dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+
+  Memory& held(Napi::Env env) const {
+    if (!memory_) throw problem(env, "the memory was disposed of");
+    return *memory_;
+  }
+
   void write(const Napi::CallbackInfo& info) {
     const size_t offset = number_of(info, 0);
     const Place from = bytes_of(info.Env(), info[1]);
-    check(info.Env(), offset, from.bytes);
-    if (from.bytes > 0) std::memcpy(memory_->data() + offset, from.data, from.bytes);
+    const Memory& memory = checked(info.Env(), offset, from.bytes);
+    if (from.bytes > 0) std::memcpy(memory.data() + offset, from.data, from.bytes);
   }
 
   void read(const Napi::CallbackInfo& info) {
     const size_t offset = number_of(info, 0);
     const Place to = bytes_of(info.Env(), info[1]);
-    check(info.Env(), offset, to.bytes);
-    if (to.bytes > 0) std::memcpy(to.data, memory_->data() + offset, to.bytes);
+    const Memory& memory = checked(info.Env(), offset, to.bytes);
+    if (to.bytes > 0) std::memcpy(to.data, memory.data() + offset, to.bytes);
   }
 
-  void check(Napi::Env env, size_t offset, size_t bytes) const {
-    if (offset > memory_->bytes() || bytes > memory_->bytes() - offset)
+  const Memory& checked(Napi::Env env, size_t offset, size_t bytes) const {
+    const Memory& memory = held(env);
+    if (offset > memory.bytes() || bytes > memory.bytes() - offset)
       throw problem(env, "bytes " + std::to_string(offset) + " to " + std::to_string(offset + bytes) + " of a memory of " +
-                             std::to_string(memory_->bytes()));
+                             std::to_string(memory.bytes()));
+    return memory;
   }
 
   std::shared_ptr<Memory> memory_;
@@ -169,7 +186,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return DefineClass(env, "Program",
                        {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::abort>("abort"),
                         InstanceMethod<&ProgramObject::describe>("describe"),
-                        InstanceMethod<&ProgramObject::times>("times")});
+                        InstanceMethod<&ProgramObject::times>("times"),
+                        InstanceMethod<&ProgramObject::dispose>("dispose")});
   }
 
   explicit ProgramObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -188,11 +206,23 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     Napi::MemoryManagement::AdjustExternalMemory(env, static_cast<int64_t>(program_->scratch_bytes()));
   }
 
-  void Finalize(Napi::Env env) override {
-    if (program_) Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(program_->scratch_bytes()));
-  }
+  void Finalize(Napi::Env env) override { release(env); }
 
  private:
+  /** Its scratch, and memories that only it holds, go when it does not run any more. */
+  void release(Napi::Env env) {
+    if (!program_) return;
+    Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(program_->scratch_bytes()));
+    program_.reset();
+  }
+
+  void dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+
+  Program& held(Napi::Env env) const {
+    if (!program_) throw problem(env, "the program was disposed of");
+    return *program_;
+  }
+
   static std::vector<std::shared_ptr<Memory>> memories_of(Napi::Env env, const Napi::Array& list) {
     std::vector<std::shared_ptr<Memory>> memories;
     for (uint32_t i = 0; i < list.Length(); i++) {
@@ -251,6 +281,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       run.counts.push_back(static_cast<int64_t>(count));
     }
     auto results = results_of(env, info[1].As<Napi::Array>());
+    held(env);
     if (state_->is_running) throw problem(env, "the program is running");
     run.aborted = state_->aborted = std::make_shared<std::atomic<bool>>(false);
     auto* worker = new Worker(env, program_, state_, std::move(run), std::move(results));
@@ -284,14 +315,14 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   Napi::Value describe(const Napi::CallbackInfo& info) {
     auto lines = Napi::Array::New(info.Env());
     uint32_t at = 0;
-    for (const auto& line : program_->describe()) lines[at++] = Napi::String::New(info.Env(), line);
+    for (const auto& line : held(info.Env()).describe()) lines[at++] = Napi::String::New(info.Env(), line);
     return lines;
   }
 
   Napi::Value times(const Napi::CallbackInfo& info) {
     auto list = Napi::Array::New(info.Env());
     uint32_t at = 0;
-    for (const double time : program_->times()) list[at++] = Napi::Number::New(info.Env(), time);
+    for (const double time : held(info.Env()).times()) list[at++] = Napi::Number::New(info.Env(), time);
     return list;
   }
 

@@ -119,7 +119,7 @@ describe("training", () => {
     await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
     const job = jobOf({ storage, lr: 1e39, resume: true });
     await expect(train({ ...job, steps: 2 }, throughout)).rejects.toThrow(
-      /^".+" became (NaN|-?Infinity) by step 2 of 2 \(learning rate 1e\+39\)\. The last checkpoint is of step 1\. Try/,
+      /^".+" became (NaN|-?Infinity) by step 2 of 2 \(learning rate 1e\+39\)\. Start again with a lower --lr\. The checkpoint, of step 1,/,
     );
     const { checkpoints: _, ...kept } = job;
     await expect(train({ ...kept, steps: 1 }, throughout)).rejects.toMatchObject({ code: "DIVERGED" });
@@ -135,15 +135,15 @@ describe("training", () => {
     expect(ended).toBe(1);
   });
 
-  test("a loss that is no number names the newest checkpoint, if there is one", async () => {
+  test("a loss that is no number names the step, the way out and the newest checkpoint, if there is one", async () => {
     const storage = memoryStorage();
     const lr = 1e38;
     await expect(train(jobOf({ storage, lr }), throughout)).rejects.toThrow(
-      /^Loss became NaN at step \d of 6 \(learning rate 1e\+38\)\. Try a lower --lr\.$/,
+      /^Loss became NaN at step \d of 6 \(learning rate 1e\+38\)\. Start again with a lower --lr\.$/,
     );
     await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
     await expect(train(jobOf({ storage, lr, resume: true }), throughout)).rejects.toThrow(
-      /The last checkpoint is of step 1\. Try/,
+      /lower --lr\. The checkpoint, of step 1, goes on with these options alone\.$/,
     );
   });
 });

@@ -302,10 +302,16 @@ async function finishStep(run: Run, loss: number): Promise<void> {
     );
 }
 
+/** A run that is resumed has the same learning rate: a checkpoint is no way out. */
 function diverged({ job, context, step, saved }: Run, what: string): FrostbitError {
+  const kept = saved === undefined ? "" : ` The checkpoint, of step ${saved}, goes on with these options alone.`;
+  const narrow =
+    context.precision === "mixed"
+      ? ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504"
+      : "";
   return new FrostbitError(
     "DIVERGED",
-    `${what} step ${step} of ${job.steps} (learning rate ${job.options.lr}). ${saved === undefined ? "" : `The last checkpoint is of step ${saved}. `}Try a lower --lr${context.precision === "mixed" ? ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504" : ""}.`,
+    `${what} step ${step} of ${job.steps} (learning rate ${job.options.lr}). Start again with a lower --lr${narrow}.${kept}`,
   );
 }
 

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { loadAddon } from "../../src/engines/native/addon.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { reportSchema } from "../../src/report/report.ts";
 import { isNativeBuilt } from "../support/native.ts";
@@ -310,6 +311,22 @@ describe("stopping", () => {
       await readFile(join(folder, "whole/model.onnx")),
     );
   });
+
+  const hasMixed = isNativeBuilt && loadAddon().information().bfloat16;
+  test.each(hasMixed ? ["float32", "mixed"] : ["float32"])(
+    "a loss that diverges in %s ends with what to do, exit code 1 and no model",
+    async (precision) => {
+      const out = `diverged-${precision}`;
+      const engine = precision === "mixed" ? ["--engine", "native", "--precision", "mixed"] : [];
+      const rates = ["--lr", "1e37", "--steps", "20"];
+      const result = await run("quantize", "conv.onnx", ...data, ...engine, "--method", "qat", ...rates, "--out", out);
+      expect(result.stderr).toMatch(
+        /(Loss|"[^"]+") became (NaN|-?Infinity) (at|by) step \d+ of 20 \(learning rate 1e\+37\)\. Start again with a lower --lr/,
+      );
+      expect(result.code).toBe(1);
+      expect((await readdir(join(folder, out))).filter((file) => file.startsWith("model"))).toEqual([]);
+    },
+  );
 
   test("a checkpoint of other options is refused", async () => {
     const result = await run(...long, "--lr", "0.5", "--out", "whole", "--resume");

@@ -289,11 +289,11 @@ describe.skipIf(!isNativeBuilt)(`values beyond a precision's range${label}`, () 
   );
 });
 
-/** Runs this in a process in which oneDNN has AVX2 alone. */
+/** Runs this in a process in which oneDNN and our own kernels have AVX2 alone. */
 const withAvx2 = (script: string): string =>
   execFileSync(process.execPath, ["--input-type=module", "-e", script], {
     cwd: `${import.meta.dirname}/../..`,
-    env: { ...process.env, DNNL_MAX_CPU_ISA: "AVX2", ONEDNN_MAX_CPU_ISA: "AVX2" },
+    env: { ...process.env, FROSTBIT_MAX_CPU_ISA: "avx2", DNNL_MAX_CPU_ISA: "AVX2", ONEDNN_MAX_CPU_ISA: "AVX2" },
     encoding: "utf8",
   });
 
@@ -334,5 +334,42 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
     const { precisions, refusal } = JSON.parse(withAvx2(script)) as { precisions: string[]; refusal: string };
     expect(precisions).toEqual(["float32"]);
     expect(refusal).toMatch(/mixed needs a processor with bfloat16 instructions .* Use float32\.$/);
+  });
+
+  test("weights of 8 bits are multiplied in floats, those of up to 64 either way in integers", () => {
+    const script = `
+      const { buildOn, tensorOf } = await import("frostbit");
+      const { describePlan } = await import("./dist/engines/native/describe-plan.js");
+      const { loadAddon } = await import("./dist/engines/native/addon.js");
+      const planned = [127, 65, 64, 7].map((most) => {
+        const build = buildOn();
+        const one = (value) => build.constant(tensorOf("float32", [], [value]));
+        const codes = (x, low, high) => build.node("FakeQuantize", [x, one(0.5), undefined, one(low), one(high)]);
+        const x = build.input("x", { dtype: "float32", shape: [2, 16, 9, 9] });
+        const w = build.constant(tensorOf("float32", [16, 16, 3, 3], new Float32Array(2304)));
+        const matrix = build.constant(tensorOf("float32", [9, 9], new Float32Array(81)));
+        const conv = build.node("Conv", [codes(x, 0, 255), codes(w, -most, most)], { kernel_shape: [3, 3] }, "conv");
+        const product = build.node("MatMul", [codes(x, 0, 255), codes(matrix, -most, most)], {}, "product");
+        const { steps, integerProducts, floatProducts } = describePlan(build.graph([conv, product]));
+        const kernels = steps.filter(({ node }) => ["conv", "product"].includes(node)).map(({ kernel }) => kernel);
+        return { most, kernels: kernels.filter((kernel) => /^(convolution|product)/.test(kernel)), integerProducts,
+          reasons: floatProducts.map(({ reason }) => reason) };
+      });
+      const { kernels, vnni } = loadAddon().information();
+      console.log(JSON.stringify({ kernels, vnni, planned }));`;
+    const why = (most: number): string =>
+      `its weight's codes go to ${most}; without VNNI instructions the processor multiplies only those up to 64 exactly`;
+    const inFloats = (most: number): object => ({
+      ...{ most, kernels: ["convolution", "product"], integerProducts: [] },
+      reasons: [why(most), why(most)],
+    });
+    const inIntegers = (most: number): object => ({
+      ...{ most, kernels: ["convolution:integer", "product:integer"], integerProducts: ["conv", "product"] },
+      reasons: [],
+    });
+    expect(JSON.parse(withAvx2(script))).toEqual({
+      ...{ kernels: "avx2", vnni: false },
+      planned: [inFloats(127), inFloats(65), inIntegers(64), inIntegers(7)],
+    });
   });
 });

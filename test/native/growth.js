@@ -1,12 +1,11 @@
 // Run as a process of its own: node --expose-gc growth.js COUNT. Compiles, runs and disposes of a training step 200 times, then COUNT times, and
-// prints the resident megabytes after each.
+// prints the resident megabytes after each; then those with one of a large batch, and as soon as it is disposed of.
 import { buildOn, selectEngine, tensorOf } from "frostbit";
 
-const batch = 4;
 const zeros = (...shape) => tensorOf("float32", shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));
 
 /** One convolution, its weights' gradient and their update: arena, scratch, packed weights, oneDNN's primitives. */
-function trainingGraph() {
+function trainingGraph(batch) {
   const build = buildOn();
   const x = build.input("x", { dtype: "float32", shape: [batch, 16, 32, 32] });
   const w = build.variable("w", { dtype: "float32", shape: [32, 16, 3, 3] });
@@ -22,8 +21,8 @@ function trainingGraph() {
 }
 
 const engine = selectEngine("native");
-const graph = trainingGraph();
-const inputs = new Map([["x", zeros(batch, 16, 32, 32)]]);
+const graph = trainingGraph(4);
+const inputs = new Map([["x", zeros(4, 16, 32, 32)]]);
 const initial = new Map([
   ["w", zeros(32, 16, 3, 3)],
   ["velocity", zeros(32, 16, 3, 3)],
@@ -39,15 +38,32 @@ async function compileAndDispose(count) {
   }
 }
 
+const residentNowMb = () => process.memoryUsage().rss / 2 ** 20;
+
+/** Nothing is collected between. */
+async function compileLarge() {
+  const large = trainingGraph(512);
+  const images = new Map([["x", zeros(512, 16, 32, 32)]]);
+  const executable = await engine.compile(large, { threads: 2 });
+  const variables = await engine.variables(initial);
+  const program = executable.bind(variables);
+  await program.run(images);
+  const [held, planned] = [residentNowMb(), executable.memoryBytes / 2 ** 20];
+  await executable.dispose();
+  return { planned, given: held - residentNowMb(), program };
+}
+
 async function residentMb() {
   for (let i = 0; i < 4; i++) {
     globalThis.gc();
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  return process.memoryUsage().rss / 2 ** 20;
+  return residentNowMb();
 }
 
 await compileAndDispose(200);
 const before = await residentMb();
 await compileAndDispose(Number(process.argv[2]));
-console.log(JSON.stringify({ before, after: await residentMb() }));
+const after = await residentMb();
+const { planned, given } = await compileLarge();
+console.log(JSON.stringify({ before, after, planned, given }));

@@ -103,6 +103,24 @@ const misuses = {
     }
     return running;
   },
+  async disposedOf() {
+    const { memory, program } = longProgram(100);
+    const result = new Float32Array(1).fill(7);
+    memory.write(0, new Float32Array(elements).fill(1.5));
+    const running = program.run(none, [memory, 4 * elements, result]);
+    for (const object of [program, memory, program, memory]) object.dispose();
+    const ran = await running;
+    return [
+      ...[ran, result[0]],
+      await message(() => program.run(none, [])),
+      await message(() => program.describe()),
+      await message(() => program.times()),
+      await message(() => program.abort() ?? "nothing is aborted"),
+      await message(() => memory.read(0, result)),
+      await message(() => memory.write(0, result)),
+      await message(() => new Program(1, [memory], [], 0)),
+    ];
+  },
   async twiceAtOnce() {
     const { memory, program } = longProgram(50);
     const running = program.run(none, []);

@@ -48,6 +48,15 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
     expect(await outcomeOf("droppedDuringARun")).toBe(true);
   });
 
+  test("a program and a memory that are disposed of during a run, and used after it", async () => {
+    const [program, memory] = ["the program was disposed of", "the memory was disposed of"];
+    expect(await outcomeOf("disposedOf")).toEqual([
+      ...[true, 3],
+      ...[program, program, program, "nothing is aborted"],
+      ...[memory, memory, memory],
+    ]);
+  });
+
   test("a second run of a program that runs, and programs that share a memory", async () => {
     expect(await outcomeOf("twiceAtOnce")).toEqual(["the program is running", true, true]);
     expect(await outcomeOf("twoProgramsAtOnce")).toEqual([true, true, true, true]);

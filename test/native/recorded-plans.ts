@@ -24,6 +24,7 @@ class RecordedMemory implements NativeMemory {
     this.bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
   }
   read(): void {}
+  dispose(): void {}
 }
 
 /** An addon that runs nothing and keeps what it was told in `plans`; for the rest it is `addon`. */
@@ -61,6 +62,7 @@ export function createRecorder(plans: RecordedPlan[], addon: NativeAddon): Nativ
     times(): readonly number[] {
       return [];
     }
+    dispose(): void {}
   }
   return { ...addon, Memory: RecordedMemory, Program: RecordedProgram };
 }

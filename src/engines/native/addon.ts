@@ -6,6 +6,8 @@ import { type FoundAddon, refusedPlan, requireAddon } from "./find-addon.ts";
 export interface NativeMemory {
   write(offset: number, data: TypedArray): void;
   read(offset: number, data: TypedArray): void;
+  /** Its bytes go back to the system once no program uses them. */
+  dispose(): void;
 }
 
 export interface NativeStep {
@@ -27,6 +29,8 @@ export interface NativeProgram {
   describe(): readonly string[];
   /** By step: milliseconds that it took in the last run. */
   times(): readonly number[];
+  /** Lets go of its memories and its scratch, when the run in progress has ended. */
+  dispose(): void;
 }
 
 export interface NativeInformation {

@@ -9,7 +9,7 @@ import { isReference } from "./convolution-geometry.ts";
 import { whyNotIntegers } from "./integers.ts";
 import { lateNodes, lower, refuseUnsupported } from "./lower.ts";
 import { usesOf } from "./lowering.ts";
-import { assemble, bindProgram } from "./memory.ts";
+import { assemble, bindProgram, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { bytesOf, type Part, type Slot, type Step } from "./plan.ts";
 import { openCounts, specialise } from "./specialise.ts";
@@ -86,6 +86,8 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
     variableBytes += bytes;
   }
   const implementations = bindProgram(addon, assembled, threads, variables).program.describe();
+  release(assembled);
+  for (const memory of variables.values()) memory.dispose();
   const uses = usesOf(specialised);
   const late = lateNodes(specialised);
   const products = specialised.nodes

@@ -12,6 +12,8 @@ export interface Assembled {
   readonly constants: ReadonlyMap<Tensor, number>;
   readonly constantBytes: number;
   readonly constantMemory: NativeMemory;
+  /** Those made over it, as long as somebody may run them. */
+  readonly programs: Set<WeakRef<NativeProgram>>;
 }
 
 export interface Bound {
@@ -41,7 +43,15 @@ export function assemble(addon: NativeAddon, plan: Plan): Assembled {
   const { constants, bytes } = layConstants(plan);
   const constantMemory = new addon.Memory(bytes);
   for (const [value, offset] of constants) constantMemory.write(offset, value.data);
-  return { plan, arena, arenaMemory: new addon.Memory(arena.bytes), constants, constantBytes: bytes, constantMemory };
+  const arenaMemory = new addon.Memory(arena.bytes);
+  return { plan, arena, arenaMemory, constants, constantBytes: bytes, constantMemory, programs: new Set() };
+}
+
+/** Gives back a plan's memory now, not when it is collected. */
+export function release({ arenaMemory, constantMemory, programs }: Assembled): void {
+  for (const program of programs) program.deref()?.dispose();
+  programs.clear();
+  for (const memory of [arenaMemory, constantMemory]) memory.dispose();
 }
 
 /** Where a slot lies. */
@@ -90,7 +100,9 @@ export function bindProgram(
     }),
   );
   try {
-    return { program: new addon.Program(threads, all, steps, plan.firstCommit), memories };
+    const program = new addon.Program(threads, all, steps, plan.firstCommit);
+    assembled.programs.add(new WeakRef(program));
+    return { program, memories };
   } catch (cause) {
     return refuse(cause);
   }

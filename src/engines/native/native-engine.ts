@@ -9,7 +9,7 @@ import type { CompileOptions, Engine, Executable, Precision, Program, RunOptions
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
 import { lower, refuseUnsupported, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
-import { type Assembled, assemble, type Bound, bindProgram, placeOf } from "./memory.ts";
+import { type Assembled, assemble, type Bound, bindProgram, placeOf, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { givenSizes, openCounts, sizesToFix, specialise } from "./specialise.ts";
 import { createTurns, type Turns } from "./turns.ts";
@@ -63,7 +63,10 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
     bind: (variables) => bind(compiled, variables),
     dispose: async () => {
       compiled.isDisposed = true;
-      await compiled.turns.take(async () => compiled.plans.clear());
+      await compiled.turns.take(async () => {
+        for (const plan of compiled.plans.values()) release(plan);
+        compiled.plans.clear();
+      });
     },
   };
 }
@@ -77,7 +80,11 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   const specialised = specialise(graph, sizes, counts);
   refuseUnsupported(specialised);
   const plan = assemble(addon, lower(specialised, counts, compiled.numerics));
-  if (plans.size >= mostPlans) for (const oldest of [...plans.keys()].slice(0, 1)) plans.delete(oldest);
+  if (plans.size >= mostPlans)
+    for (const [oldest, old] of [...plans].slice(0, 1)) {
+      release(old);
+      plans.delete(oldest);
+    }
   plans.set(key, plan);
   return plan;
 }
@@ -152,6 +159,7 @@ function programFor(
   }
   const known = bound.get(plan);
   if (known && [...memories].every(([name, memory]) => known.memories.get(name) === memory)) return known;
+  known?.program.dispose();
   const fresh = bindProgram(compiled.addon, plan, compiled.threads, memories);
   bound.set(plan, fresh);
   return fresh;

@@ -31,7 +31,11 @@ function createProbe(addon: NativeAddon, threads: number): Numerics["implementat
       places: Float64Array.from(bytes.flatMap((each) => (each === 0 ? [-1, 0, 0] : [0, 0, each]))),
       ...{ ints: Float64Array.from(ints), floats: new Float64Array() },
     };
-    const [name] = new addon.Program(threads, [new addon.Memory(Math.max(...bytes))], [step], 0).describe();
+    const memory = new addon.Memory(Math.max(...bytes));
+    const program = new addon.Program(threads, [memory], [step], 0);
+    const [name] = program.describe();
+    program.dispose();
+    memory.dispose();
     known.set(key, name);
     return name;
   };

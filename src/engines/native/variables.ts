@@ -28,6 +28,7 @@ export function createVariables(addon: NativeAddon, initial: ReadonlyMap<string,
   const set = (name: string, { dtype, shape, data }: Tensor): void => {
     const memory = new addon.Memory(data.byteLength);
     memory.write(0, data);
+    held.get(name)?.memory.dispose();
     held.set(name, { dtype, shape: [...shape], memory });
   };
   const find = (name: string): HeldVariable => {
@@ -57,6 +58,9 @@ export function createVariables(addon: NativeAddon, initial: ReadonlyMap<string,
       turns.take(async () => {
         for (const [name, value] of values) set(name, value);
       }),
-    dispose: () => held.clear(),
+    dispose: () => {
+      for (const { memory } of held.values()) memory.dispose();
+      held.clear();
+    },
   };
 }
