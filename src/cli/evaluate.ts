@@ -4,6 +4,7 @@ import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { checkModelFile } from "../node/read-model.ts";
 import { createCommand } from "./command.ts";
 import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -21,6 +22,7 @@ export function evaluateCommand(): Command {
     "Measure a model file's accuracy and loss in ONNX Runtime, with its default optimizations.",
     async ([path], values, { progress, interrupt, print, note }) => {
       const given = parseSchemaOptions(options, values);
+      checkModelFile(path);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {
         const result = await evaluateModel(file, await openDataset(given, file.inputs), {

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 // The command: parses, runs one subcommand, and turns errors into messages and exit codes.
-import { failureOf } from "./errors.ts";
+import { exitCodes, failureOf } from "./errors.ts";
 import { createProgram } from "./program.ts";
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
+  if (error.code === "EPIPE") return;
+  const reason = error.code === "ENOSPC" ? "the disk is full. Free some space, or send it elsewhere." : error.message;
+  process.stderr.write(`error: Cannot write to standard output: ${reason}\n`);
+  process.exitCode = exitCodes.user;
 });
 
 try {

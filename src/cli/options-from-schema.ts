@@ -2,6 +2,7 @@
 import { type Command, Option } from "commander";
 import type { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
+import { definitionOf, expectedOf, wordsOf } from "../quantize/expected-values.ts";
 
 /** What a field looks like beneath its default, optionality and description. */
 interface Field {
@@ -9,19 +10,6 @@ interface Field {
   readonly description: string;
   readonly fallback: unknown;
 }
-
-type Definition = z.core.$ZodType["_zod"]["def"] & {
-  readonly innerType?: z.core.$ZodType;
-  readonly defaultValue?: unknown;
-  readonly element?: z.core.$ZodType;
-  readonly entries?: Readonly<Record<string, string>>;
-  readonly options?: readonly z.core.$ZodType[];
-  readonly values?: readonly unknown[];
-  readonly valueType?: z.core.$ZodType;
-  readonly shape?: Readonly<Record<string, z.core.$ZodType>>;
-};
-
-const definitionOf = (schema: z.core.$ZodType): Definition => schema._zod.def as Definition;
 
 function fieldOf(schema: z.ZodType): Field {
   let core: z.core.$ZodType = schema;
@@ -132,55 +120,10 @@ function parseValue(core: z.core.$ZodType, given: unknown, flag: string): unknow
   return parseList(given).map((part) => parseValue(element, part, flag));
 }
 
-interface Bound {
-  readonly value: number;
-  readonly inclusive: boolean;
-}
-
-/** The tightest bound of one side; the safe integers that every whole number has are none. */
-function boundOf(core: z.core.$ZodType, check: "greater_than" | "less_than"): Bound | undefined {
-  const checks = (definitionOf(core).checks ?? []).map((item) => item._zod.def as { check: string } & Partial<Bound>);
-  const found = checks.find((item) => item.check === check && Math.abs(Number(item.value)) < Number.MAX_SAFE_INTEGER);
-  return found && { value: Number(found.value), inclusive: found.inclusive === true };
-}
-
-const orList = (words: readonly string[]): string =>
-  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
-
-const quoted = (value: unknown): string => JSON.stringify(value);
-
-/** What a value may be, in words; `undefined` for types that no option has. */
-function wordsOf(core: z.core.$ZodType): string | undefined {
-  const { type, entries, options, values, element, valueType, shape } = definitionOf(core);
-  const all = (list: readonly z.core.$ZodType[]): string => orList(list.map((item) => wordsOf(item) ?? "a value"));
-  if (type === "number") return numberWords(core);
-  if (type === "enum" && entries) return orList(Object.values(entries).map(quoted));
-  if (type === "literal" && values) return orList(values.map(quoted));
-  if (type === "union" && options) return all(options);
-  if (type === "array" && element) {
-    const each = wordsOf(element);
-    return `values separated by commas${each === undefined ? "" : `, each ${each}`}`;
-  }
-  if (type === "record" && valueType) return `name=value,… with each value ${all([valueType])}`;
-  return type === "object" && shape ? `JSON with ${Object.keys(shape).map(quoted).join(", ")}` : undefined;
-}
-
-/** What a field takes, in words. */
-function expectedOf(core: z.core.$ZodType, message: string): string {
-  const words = wordsOf(core);
-  return words === undefined ? message.replace(/^Invalid [^:]*: /, "") : `expected ${words}`;
-}
-
-function numberWords(core: z.core.$ZodType): string {
-  const what = (core as z.ZodNumber).isInt ? "a whole number" : "a number";
-  const [low, high] = [boundOf(core, "greater_than"), boundOf(core, "less_than")];
-  if (low && high) return `${what} from ${low.value} to ${high.value}`;
-  if (low) return `${what} ${low.inclusive ? "of at least" : "above"} ${low.value}`;
-  return `${what}${high ? ` of at most ${high.value}` : ""}`;
-}
-
 const purposeOf = ({ description }: Field): string =>
-  description === "" ? "" : `; it takes ${description.replace(/\.$/, "")}`;
+  description === ""
+    ? ""
+    : `; it takes ${description.charAt(0).toLowerCase()}${description.slice(1).replace(/\.$/, "")}`;
 
 /** The validated object. `given` is what commander collected; options that belong to other schemas are ignored. */
 export function parseSchemaOptions<Schema extends z.ZodObject>(

@@ -24,6 +24,7 @@ export function createProgram(): Command {
     .description("Quantizes trained networks and trains what is quantized: ONNX in, verified ONNX out.")
     .version(frostbitVersion())
     .showSuggestionAfterError()
+    .showHelpAfterError("--help shows arguments and options.")
     .exitOverride();
   for (const make of commands) program.addCommand(make().copyInheritedSettings(program));
   return program;

@@ -23,7 +23,7 @@ describe("progress", () => {
     }
     progress.stop();
     expect(text().trim().split("\n")).toEqual([
-      "train 0 %, 0 of 1000, –, – left, loss 0.5",
+      "train 0 %, 0 of 1000, loss 0.5",
       "train 50 %, 500 of 1000, 100/s, 5 s left, loss 0.5",
       "train 100 %, 1000 of 1000, 100/s, 0 s left, loss 0.5",
     ]);

@@ -37,10 +37,12 @@ interface Pace {
   readonly left: string;
 }
 
+const unknown = "–";
+
 /** Rate and time left, from where the phase started: a resumed run does not start at 0. */
 function paceOf({ done, total }: Progress, from: number, elapsedMs: number): Pace {
   const rate = elapsedMs > 0 ? ((done - from) * 1000) / elapsedMs : 0;
-  if (rate <= 0) return { rate: "–", left: "–" };
+  if (rate <= 0) return { rate: unknown, left: unknown };
   return { rate: `${formatDigits(rate)}/s`, left: formatSeconds((total - done) / rate) };
 }
 
@@ -100,9 +102,8 @@ function lineDisplay(stream: NodeJS.WriteStream, now: () => number): Drawing {
       if (now() - last < lineEveryMs) return;
       last = now();
       const percent = total > 0 ? Math.floor((100 * done) / total) : 100;
-      stream.write(
-        `${phase} ${percent} %, ${done} of ${total}, ${rate}, ${left} left${note === undefined ? "" : `, ${note}`}\n`,
-      );
+      const pace = rate === unknown ? "" : `, ${rate}, ${left} left`;
+      stream.write(`${phase} ${percent} %, ${done} of ${total}${pace}${note === undefined ? "" : `, ${note}`}\n`);
     },
     stop: () => {},
   };

@@ -37,8 +37,21 @@ export const quantizeCommandOptions = z.object({
     .default("auto")
     .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
   threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
-  resume: z.boolean().default(false).describe("Go on from the checkpoint in --out."),
+  resume: z
+    .boolean()
+    .default(false)
+    .describe("Go on from the checkpoint in --out, to the bytes of a run never stopped."),
+  overwrite: z.boolean().default(false).describe("Replace what another run trained in --out, which is else refused."),
 });
+
+const examples = `
+Examples:
+  8 bits without training, for speed:
+    frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --method ptq --placement runtime
+  4-bit weights, the most important 5 % of the channels trained:
+    frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --weights 4 --out out4/
+  After Ctrl-C or a crash, the same command again with
+    --resume`;
 
 export function quantizeCommand(): Command {
   const command = createCommand(
@@ -48,7 +61,7 @@ export function quantizeCommand(): Command {
   ).argument("<model>", "ONNX file");
   for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runSchema])
     addSchemaOptions(command, schema);
-  return command;
+  return command.addHelpText("after", examples);
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
@@ -59,7 +72,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const { options, later } = await runOf(values);
-  const { data, testData, out, engine, precision, threads, resume } = parseSchemaOptions(
+  const { data, testData, out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
   );
@@ -79,6 +92,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     out,
     engine: chooseEngine(engine, readModel(modelPath).graph, options),
     resume,
+    overwrite,
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
     onNote: session.note,

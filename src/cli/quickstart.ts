@@ -51,7 +51,9 @@ async function run(_: readonly string[], values: Values, session: Session): Prom
   const model = join(shapes, "shapes.onnx");
   const options = { data: `module:${join(shapes, "shapes.js")}`, ...settings, out };
   session.note(`${commandOf(model, options)}\n`);
-  const result = await quantizeWith(model, options, session);
+  // Its own folder holds nothing that a second run would not give again.
+  const overwrite = values["out"] === undefined;
+  const result = await quantizeWith(model, { ...options, overwrite }, session);
   const wonBackPercent = wonBackOf(result);
   session.print({ ...summaryOf(result), wonBackPercent, next }, describe(result, wonBackPercent));
 }

@@ -31,6 +31,23 @@ async function collect(iterable: AsyncIterable<Batch>): Promise<Batch[]> {
 const image = (batch: Batch): number[] => toNumbers(batch.inputs.get("image")!);
 const labels = (list: readonly Batch[]): number[] => list.flatMap((batch) => toNumbers(batch.labels!));
 
+describe("a sample that holds NaN", () => {
+  const data = new Float32Array(30 * 2).fill(1);
+  data[2 * 17 + 1] = Number.NaN;
+  const spoiled = memoryDataset("spoiled", new Map([["x", { dtype: "float32", shape: [30, 2], data }]]));
+
+  test("is named by its place in the data that were opened, whatever was held out of them", async () => {
+    const options = { batchSize: 8, preprocess: preprocessPresets.none };
+    const message = '"x" is NaN in sample 17 of "spoiled" (element 1 of 2). Repair the data, or take the sample out.';
+    await expect(collect(batches(spoiled, options))).rejects.toThrow(message);
+    const { train, test: tested } = holdOut(spoiled, 3);
+    const reads = [train, tested].map((part) => collect(batches(part, options)));
+    const results = await Promise.allSettled(reads);
+    const reasons = results.flatMap((result) => (result.status === "rejected" ? [String(result.reason)] : []));
+    expect(reasons).toEqual([expect.stringContaining(message)]);
+  });
+});
+
 describe("batches", () => {
   test("cover the dataset in order, the last one smaller", async () => {
     const list = await collect(batches(bytes(10), { batchSize: 4, preprocess: preprocessPresets.none }));

@@ -5,7 +5,7 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { castTensor } from "../ir/tensor.ts";
 import { type Augment, shiftOf } from "./augment.ts";
-import type { Dataset, InputType, Samples } from "./dataset.ts";
+import { type Dataset, type InputType, type Samples, sampleOf } from "./dataset.ts";
 import { imagePreparer, preparedShape, unshifted } from "./images.ts";
 import type { Preprocess } from "./preprocess.ts";
 import { naturalOrder } from "./sampler.ts";
@@ -79,6 +79,25 @@ function checkSamples(dataset: Dataset, samples: Samples, count: number): void {
     throw new FrostbitError("BAD_DATA", `Dataset "${dataset.name}", asked for ${count} samples: ${fault}`);
 }
 
+function firstNaN({ data }: Tensor): number | undefined {
+  if (!(data instanceof Float32Array || data instanceof Float64Array)) return undefined;
+  for (let i = 0; i < data.length; i++) if (Number.isNaN(data[i])) return i;
+  return undefined;
+}
+
+/** NaN spreads to every weight in a step; infinities may be meant, as in masks. */
+function checkNumbers(dataset: Dataset, { inputs, target }: Samples, indices: Int32Array): void {
+  for (const [name, tensor] of [...inputs, ["labels", target] as const]) {
+    const at = tensor ? firstNaN(tensor) : undefined;
+    if (tensor === undefined || at === undefined) continue;
+    const size = tensor.data.length / indices.length;
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${name}" is NaN in sample ${sampleOf(dataset, indices[Math.floor(at / size)])} of "${dataset.name}" (element ${at % size} of ${size}). Repair the data, or take the sample out.`,
+    );
+  }
+}
+
 /** How many batches there are. */
 export const batchCount = (length: number, batchSize: number, dropLast = false): number =>
   dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
@@ -86,6 +105,7 @@ export const batchCount = (length: number, batchSize: number, dropLast = false):
 async function readChecked(dataset: Dataset, indices: Int32Array): Promise<Samples> {
   const samples = await dataset.read(indices);
   checkSamples(dataset, samples, indices.length);
+  checkNumbers(dataset, samples, indices);
   return samples;
 }
 

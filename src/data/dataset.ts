@@ -44,6 +44,8 @@ export interface Dataset {
   readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
   /** Names of the classes, in the order of their indices. */
   readonly classes?: readonly string[];
+  /** Where this is a part of other data: which sample there one of these is, for messages. */
+  readonly originOf?: (index: number) => number;
   /** The samples at these indices, 0 to `length` − 1, in this order, in memory of their own. */
   read(indices: Int32Array): Samples | Promise<Samples>;
 }
@@ -67,12 +69,16 @@ export interface Source {
   readonly heldOut: boolean;
 }
 
+/** What a user calls the sample: its place in the data that were opened. */
+export const sampleOf = (dataset: Dataset, index: number): number => dataset.originOf?.(index) ?? index;
+
 /** The samples of `dataset` at `indices`, numbered anew. */
 export function subset(dataset: Dataset, indices: Int32Array, name = dataset.name): Dataset {
   return {
     ...dataset,
     name,
     length: indices.length,
+    originOf: (index) => sampleOf(dataset, indices[index]),
     read: (wanted) => dataset.read(wanted.map((index) => indices[index])),
   };
 }

@@ -34,7 +34,7 @@ export async function evaluateGraph(
     for await (const [batch, outputs] of runAhead(all, run)) {
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");
-      checkLabels(batch, dataset.name, scores.shape[1]);
+      checkLabels(batch, dataset, scores.shape[1]);
       addScores(score, scores, batch.labels, false);
       const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
       context.onProgress?.({ phase, done: score.samples, total: dataset.length, note });

@@ -52,7 +52,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
     classes = scores.shape[1];
     areProbabilities ??= rowsSumToOne(scores);
     assert(batch.labels, "batch without labels");
-    checkLabels(batch, dataset.name, classes);
+    checkLabels(batch, dataset, classes);
     addScores(score, scores, batch.labels, areProbabilities);
     const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
     onProgress?.({ phase, done: score.samples, total: dataset.length, note });

@@ -1,5 +1,6 @@
 // Top-1 accuracy and loss of class scores.
 import type { Batch } from "../data/batches.ts";
+import { type Dataset, sampleOf } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 
@@ -21,12 +22,12 @@ export function argmax(values: ArrayLike<number>, start: number, count: number):
 }
 
 /** Throws BAD_DATA naming the first label of a dataset's batch that is no class of a model with so many. */
-export function checkLabels({ labels, indices }: Batch, dataset: string, classes: number): void {
+export function checkLabels({ labels, indices }: Batch, dataset: Dataset, classes: number): void {
   const bad = labels?.data.findIndex((label) => !(Number(label) >= 0 && Number(label) < classes)) ?? -1;
   if (bad >= 0)
     throw new FrostbitError(
       "BAD_DATA",
-      `Label ${labels?.data[bad]} (sample ${indices[bad]} of "${dataset}") is no class of the model, which has ${classes}: expected 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
+      `Label ${labels?.data[bad]} (sample ${sampleOf(dataset, indices[bad])} of "${dataset.name}") is no class of the model, which has ${classes}: expected 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
     );
 }
 

@@ -7,12 +7,14 @@ import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { RunOptions } from "../quantize/options.ts";
 import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../training/context.ts";
+import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, readBytes, writeAtomic } from "./storage.ts";
@@ -40,6 +42,8 @@ export interface QuantizeFileJob {
   readonly precision?: Precision;
   /** Whether to go on from the checkpoint in `out`, if there is one of the same run. */
   readonly resume?: boolean;
+  /** Replaces what another run trained in `out`, which is else refused. */
+  readonly overwrite?: boolean;
   /** Stops after the step in hand, with a checkpoint written: the call then throws ABORTED. */
   readonly signal?: AbortSignal;
   /** Called after each step and batch. */
@@ -66,6 +70,7 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  *
  * Throws BAD_MODEL, BAD_DATA or BAD_OPTION for what it was given, NO_GRADIENT where what should train cannot, DIVERGED at a
  * loss that is no number, VERIFICATION where the file does not compute what was trained, IO, and ABORTED after `signal`.
+ * BAD_OPTION too where another run writes to `out`, or would lose what it trained there.
  *
  * @example
  * const { report } = await quantizeFile({
@@ -78,10 +83,23 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * });
  */
 export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+  await ensureWritable(job.out);
+  const unlock = await lockFolder(job.out);
+  try {
+    return await quantizeInto(job);
+  } finally {
+    await unlock();
+  }
+}
+
+async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
   const started = performance.now();
   const bytes = await readBytes(job.modelPath);
   const model = readModel(job.modelPath);
-  await ensureWritable(job.out);
+  const parts = await partsOf(job, bytes, model.graph);
+  const { out, resume = false, overwrite = false } = job;
+  const storage = folderStorage(join(out, "checkpoint"));
+  await claimOut({ out, storage, parts, resume, overwrite });
   const threads = job.threads === undefined ? {} : { threads: job.threads };
   const context = {
     engine: job.engine,
@@ -100,11 +118,7 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
       options: job.options,
       later: job.later ?? [],
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
-      checkpoints: {
-        storage: folderStorage(join(job.out, "checkpoint")),
-        fingerprint: await fingerprintOf(job, bytes),
-        resume: job.resume ?? false,
-      },
+      checkpoints: { storage, fingerprint: fingerprintOf(parts), resume },
     },
     context,
   );
@@ -136,15 +150,34 @@ async function digestOf(dataset: Dataset): Promise<string> {
   return `${name} ${length} ${hash.digest("hex")}`;
 }
 
+/** With external data, the file is not the whole model. */
+function digestOfWeights({ constants }: Graph): string {
+  const hash = createHash("sha256");
+  for (const [name, { data }] of constants)
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return hash.digest("hex");
+}
+
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
-async function fingerprintOf(job: QuantizeFileJob, model: Uint8Array): Promise<string> {
+async function partsOf(job: QuantizeFileJob, model: Uint8Array, graph: Graph): Promise<RunParts> {
   const { source, preprocess, engine, threads } = job;
-  const precision = precisionOf(job);
-  const options = [job.options, ...(job.later ?? [])].map(({ checkpointEvery: _, accuracies: __, ...rest }) => rest);
-  const data = [await digestOf(source.train), await digestOf(source.test)];
-  return sha256(
-    JSON.stringify([versions(), sha256(model), options, data, preprocess, engine.name, precision, threads ?? null]),
+  const options = [job.options, ...(job.later ?? [])].flatMap(({ checkpointEvery: _, accuracies: __, ...rest }, i) =>
+    Object.entries(rest).map(([name, value]) => [i === 0 ? name : `methods[${i}].${name}`, value] as const),
   );
+  const fields = {
+    ...versions(),
+    model: sha256(model),
+    weights: digestOfWeights(graph),
+    ...Object.fromEntries(options.filter(([, value]) => value !== undefined)),
+    data: await digestOf(source.train),
+    "test data": await digestOf(source.test),
+    preprocess,
+    engine: engine.name,
+    precision: precisionOf(job),
+    threads: threads ?? "all",
+  };
+  const printed = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printed(value)]));
 }
 
 async function writeResults(

@@ -4,6 +4,7 @@ import { basename, dirname, join, relative, sep } from "node:path";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { ExternalFile, ExternalSource } from "../onnx/external-data.ts";
+import { describeOtherFormat } from "../onnx/other-formats.ts";
 import { readOnnx } from "../onnx/read.ts";
 import { ioError } from "./storage.ts";
 
@@ -17,6 +18,21 @@ import { ioError } from "./storage.ts";
  */
 export function readModel(path: string): OnnxModel {
   return readOnnx(readBytes(path), { name: basename(path), external: filesBeside(path) });
+}
+
+const headBytes = 64;
+
+/** For files that ONNX Runtime opens itself: throws where there is none, or where it begins as another format does. */
+export function checkModelFile(path: string): void {
+  const head = new Uint8Array(headBytes);
+  let length = 0;
+  try {
+    length = inFile(path, (handle) => readSync(handle, head));
+  } catch (cause) {
+    throw ioError("read", path, cause);
+  }
+  const other = length === 0 ? "the file is empty." : describeOtherFormat(head.subarray(0, length));
+  if (other !== undefined) throw new FrostbitError("BAD_MODEL", `${basename(path)}: ${other}`);
 }
 
 function readBytes(path: string): Uint8Array {

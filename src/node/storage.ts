@@ -17,7 +17,8 @@ const hints: Readonly<Record<string, string>> = {
   ENAMETOOLONG: "the name is too long.",
 };
 
-const codeOf = (error: unknown): string | undefined =>
+/** Of an error of the file system. */
+export const codeOf = (error: unknown): string | undefined =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 
 /** An IO error that says what could not be done to which file, and why. */
@@ -101,7 +102,8 @@ export async function ensureWritable(path: string): Promise<void> {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of this machine exists. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

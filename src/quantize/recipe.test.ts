@@ -36,15 +36,19 @@ describe("recipes", () => {
   });
 
   test.each([
-    [{ quantise: {} }, "recipe.yaml: quantise: no such option; expected quantize, methods, seed, accuracies, limit."],
-    [{ quantize: { wheights: 4 } }, /^recipe\.yaml: quantize: wheights: no such option; expected target, weights, /],
+    [{ quantise: {} }, "recipe.yaml: quantise: no such option; did you mean quantize?"],
+    [{ quantize: { wheights: 4 } }, "recipe.yaml: quantize: wheights: no such option; did you mean weights?"],
+    [{ quantize: { width: 4 } }, /^recipe\.yaml: quantize: width: no such option; expected target, weights, /],
+    [{ quantize: { weights: 40 } }, "recipe.yaml: quantize.weights is 40; expected a whole number from 2 to 8."],
+    [{ methods: [{ qat: { lr: "fast" } }] }, 'recipe.yaml: methods[0].qat.lr is "fast"; expected a number above 0.'],
+    [{ methods: [{ qta: {} }] }, /^recipe\.yaml: methods\[0\]: it is \{"qta":\{\}\}; expected one of /],
     [{ methods: [{ qat: { updateRatio: 1 } }] }, /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option/],
-    [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: expected one of cross-layer-equalization, /],
-    [{ methods: [{ qat: { lr: -1 } }] }, /^recipe\.yaml: methods\[0\]\.qat\.lr is -1: /],
-    [{ quantize: { weights: 1 } }, /^recipe\.yaml: quantize\.weights is 1: /],
+    [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: it is "gptq"; expected one of cross-layer-equalization, /],
+    [{ methods: [{ qat: { lr: -1 } }] }, /^recipe\.yaml: methods\[0\]\.qat\.lr is -1; expected a number above 0/],
+    [{ quantize: { weights: 1 } }, /^recipe\.yaml: quantize\.weights is 1; expected a whole number/],
     [{ methods: ["qat", "bias-correction"] }, "recipe.yaml: methods[1].bias-correction: it cannot come after qat."],
     [{ methods: ["float", "qat"] }, /methods\[0\]\.float: a float model is trained alone/],
-    [{ methods: [{ qat: { accumulate: 3 } }] }, /qat\.accumulate is 3: expected a number that divides the batch/],
+    [{ methods: [{ qat: { accumulate: 3 } }] }, /qat\.accumulate is 3; expected a number that divides the batch/],
     [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, accuracies, limit."],
   ])("%j is refused", (content, message) => {
     expect(() => runFromRecipe(content, where)).toThrow(message);

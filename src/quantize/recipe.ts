@@ -3,6 +3,8 @@ import { FrostbitError } from "../ir/errors.ts";
 import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingOptions } from "../training/options.ts";
+import { coreOf, expectedOf } from "./expected-values.ts";
+import { nearest } from "./nearest.ts";
 import { type RunOptions, runSchema } from "./options.ts";
 import { withTarget } from "./targets.ts";
 
@@ -42,7 +44,9 @@ function fieldsOf(value: unknown, where: string, keys: readonly string[]): Field
   if (!isFields(value)) throw bad(where, `expected names and values, of ${keys.join(", ") || "none"}.`);
   const unknown = Object.keys(value).find((key) => !keys.includes(key));
   if (unknown === undefined) return value;
-  throw bad(where, `${unknown}: no such option; expected ${keys.length > 0 ? keys.join(", ") : "none"}.`);
+  const near = nearest(unknown, keys);
+  const hint = near === undefined ? `expected ${keys.length > 0 ? keys.join(", ") : "none"}.` : `did you mean ${near}?`;
+  throw bad(where, `${unknown}: no such option; ${hint}`);
 }
 
 interface Step {
@@ -57,7 +61,10 @@ function stepOf(entry: unknown, where: string): Step {
   const [method, fields] = pair ?? [];
   const keys = typeof method === "string" ? methodKeys[method] : undefined;
   if (typeof method !== "string" || !keys || others.length > 0)
-    throw bad(where, `expected one of ${Object.keys(methodKeys).join(", ")}, with its options.`);
+    throw bad(
+      where,
+      `it is ${JSON.stringify(entry)}; expected one of ${Object.keys(methodKeys).join(", ")}, with its options.`,
+    );
   return { method, where: `${where}.${method}`, fields: fieldsOf(fields ?? {}, `${where}.${method}`, keys) };
 }
 
@@ -81,10 +88,13 @@ export function runFromRecipe(content: unknown, where: string): Run {
 function parse(given: Fields, step: Step, where: string): RunOptions {
   const result = runSchema.safeParse(withTarget(given));
   if (result.success) return result.data;
-  const messages = result.error.issues.map(({ path, message }) => {
+  const messages = result.error.issues.map(({ path, message, code }) => {
     const key = path.map(String).join(".");
     const place = quantizeKeys.includes(String(path[0])) ? `${where}: quantize` : step.where;
-    return `${place}.${key} is ${JSON.stringify(given[String(path[0])])}: ${message.replace(/^is [^;]*; /, "")}`;
+    const schema = Object.entries(runSchema.shape).find(([name]) => name === path[0])?.[1];
+    const expected =
+      code === "custom" || !schema ? message.replace(/^is [^;]*; /, "") : expectedOf(coreOf(schema), message);
+    return `${place}.${key} is ${JSON.stringify(given[String(path[0])])}; ${expected}`;
   });
   throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
 }

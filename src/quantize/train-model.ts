@@ -148,7 +148,7 @@ async function* trainingBatches(
       start: epoch === first ? from % perEpoch : 0,
     });
     for await (const batch of epochBatches) {
-      checkLabels(batch, dataset.name, classes);
+      checkLabels(batch, dataset, classes);
       yield batch;
     }
   }

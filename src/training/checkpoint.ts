@@ -57,6 +57,14 @@ export async function loadCheckpoint(storage: Storage, fingerprint: string): Pro
   return { state, variables: readSafetensors(variables, name).tensors };
 }
 
+/** What the newest checkpoint's run is of, and its step; undefined where there is none. */
+export async function savedFingerprint(
+  storage: Storage,
+): Promise<Pick<CheckpointState, "fingerprint" | "step"> | undefined> {
+  const bytes = await storage.read(stateFile);
+  return bytes && parseState(bytes);
+}
+
 function parseState(bytes: Uint8Array): z.infer<typeof stateSchema> {
   try {
     return stateSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));

@@ -1,4 +1,6 @@
 // The commands as a user types them, on tiny models.
+import { spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,7 +13,7 @@ import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "../support/close.ts";
 import { isNativeBuilt } from "../support/native.ts";
 import { createRandom } from "../support/random.ts";
-import { type CliResult, runCli } from "../support/run-cli.ts";
+import { type CliResult, cliPath, runCli } from "../support/run-cli.ts";
 import { tinyCifar10, tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
 
 let folder = "";
@@ -327,6 +329,36 @@ describe("errors", () => {
     expect((await run("evaluate", "conv.onnx")).stderr).toContain(
       '--data is missing; it takes "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js"',
     );
+  });
+
+  test("an argument that is missing is named, with where to look", async () => {
+    const { code, stderr } = await run("evaluate");
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/missing required argument 'model'\s+--help shows arguments and options\./);
+  });
+
+  test("a file of another format is named by commands that leave reading to ONNX Runtime", async () => {
+    await writeFile(join(folder, "weights.pt"), "PK\x03\x04archive/data.pkl");
+    await writeFile(join(folder, "nothing.onnx"), "");
+    const evaluate = (file: string): Promise<CliResult> => run("evaluate", file, "--data", "cifar10:cifar");
+    expect((await evaluate("weights.pt")).stderr).toMatch(
+      /^error: weights\.pt: the file is a zip archive, .*torch\.onnx\.export/,
+    );
+    expect((await evaluate("nothing.onnx")).stderr).toBe("error: nothing.onnx: the file is empty.\n");
+    expect((await evaluate("nowhere.onnx")).stderr).toMatch(/^error: Cannot read "nowhere\.onnx": no such file/);
+  });
+
+  test.skipIf(!existsSync("/dev/full"))("standard output that is full is one message, not a stack", () => {
+    const full = openSync("/dev/full", "w");
+    const { status, stderr } = spawnSync(process.execPath, [cliPath, "doctor"], {
+      stdio: ["ignore", full, "pipe"],
+      encoding: "utf8",
+    });
+    closeSync(full);
+    expect(stderr).toBe(
+      "error: Cannot write to standard output: the disk is full. Free some space, or send it elsewhere.\n",
+    );
+    expect(status).toBe(1);
   });
 
   test("help and version are no errors", async () => {

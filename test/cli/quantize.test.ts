@@ -76,6 +76,7 @@ describe("quantize", () => {
       "--method",
       method,
       ...more,
+      "--overwrite",
       "--out",
       "all",
       "--json",

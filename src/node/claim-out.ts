@@ -1,0 +1,125 @@
+// The folder of a run's results: held by one run at a time, and not taken from a run whose work would be lost.
+import { open, readFile, rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { Storage } from "../data/storage.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { savedFingerprint } from "../training/checkpoint.ts";
+import { codeOf, ioError, isAlive } from "./storage.ts";
+
+const lockName = ".frostbit.lock";
+
+/** Of this machine, or of another that cannot be asked. */
+async function holderOf(path: string): Promise<number | undefined> {
+  const [pid, host] = (await readFile(path, "utf8").catch(() => "")).split("\n");
+  const isOther = host === hostname() && Number(pid) !== process.pid;
+  return isOther && isAlive(Number(pid)) ? Number(pid) : undefined;
+}
+
+async function tryLock(path: string): Promise<boolean> {
+  try {
+    const file = await open(path, "wx");
+    await file.writeFile(`${process.pid}\n${hostname()}\n`).finally(() => file.close());
+    return true;
+  } catch (cause) {
+    if (codeOf(cause) === "EEXIST") return false;
+    throw ioError("write", path, cause);
+  }
+}
+
+/**
+ * Holds the folder, which exists, until what it gives is called. What a run that was killed left is taken over; throws
+ * BAD_OPTION where another run of this machine writes to the folder.
+ */
+export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+  const path = join(folder, lockName);
+  if (!(await tryLock(path))) {
+    const holder = await holderOf(path);
+    if (holder !== undefined)
+      throw new FrostbitError(
+        "BAD_OPTION",
+        `"${folder}" is being written by another run, process ${holder}. Wait for it or stop it, or choose another --out folder; if no such run is there, remove "${path}".`,
+      );
+    await rm(path, { force: true });
+    if (!(await tryLock(path))) return lockFolder(folder);
+  }
+  return () => rm(path, { force: true });
+}
+
+/** What a run is of, by name: versions, model, data, and each option. */
+export type RunParts = Readonly<Record<string, string>>;
+
+export const fingerprintOf = (parts: RunParts): string => JSON.stringify(parts);
+
+function partsOf(fingerprint: string): RunParts {
+  try {
+    return JSON.parse(fingerprint) as RunParts;
+  } catch {
+    return {};
+  }
+}
+
+const longest = 60;
+const shown = (value: string | undefined): string =>
+  value === undefined ? "not given" : value.length > longest ? `${value.slice(0, longest)}…` : value;
+
+/** "lr was 0.001 and is 0.5"; digests say nothing, so only that they differ. */
+function differences(before: RunParts, now: RunParts): readonly string[] {
+  const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+  return names
+    .filter((name) => before[name] !== now[name])
+    .map((name) => {
+      const isDigest = /\b[0-9a-f]{64}\b/.test(`${before[name]} ${now[name]}`);
+      return isDigest ? `${name} differs` : `${name} was ${shown(before[name])} and is ${shown(now[name])}`;
+    });
+}
+
+const modifiedAt = (path: string): Promise<number> =>
+  stat(path).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => 0,
+  );
+
+export interface Claim {
+  readonly out: string;
+  /** Of `out`'s checkpoints. */
+  readonly storage: Storage;
+  readonly parts: RunParts;
+  readonly resume: boolean;
+  readonly overwrite: boolean;
+}
+
+/**
+ * Throws BAD_OPTION where the checkpoint in `out` is of another run and would be resumed or lost, or where the same run
+ * was stopped and would begin again. With `overwrite`, checkpoints are removed.
+ */
+export async function claimOut({ out, storage, parts, resume, overwrite }: Claim): Promise<void> {
+  if (overwrite && resume)
+    throw new FrostbitError("BAD_OPTION", "--resume goes on with the run in --out, --overwrite replaces it. Give one.");
+  if (overwrite) {
+    for (const name of await storage.list()) await storage.remove(name);
+    return;
+  }
+  const saved = await savedFingerprint(storage);
+  if (!saved) return;
+  const differing = differences(partsOf(saved.fingerprint), parts);
+  const list = `${differing.slice(0, 5).join(", ")}${differing.length > 5 ? ", …" : ""}`;
+  if (resume && differing.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `The checkpoint was made with another model, other data or other options. In "${out}", ${list}. Resume with what it was made with, or choose another --out folder.`,
+    );
+  if (resume) return;
+  if (differing.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `"${out}" holds what another run trained: ${list}. Choose another --out folder, or replace it with --overwrite.`,
+    );
+  const isFinished =
+    (await modifiedAt(join(out, "report.json"))) >= (await modifiedAt(join(out, "checkpoint/state.json")));
+  if (!isFinished)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `"${out}" holds this run, stopped after step ${saved.step}. Go on with --resume, or start anew with --overwrite.`,
+    );
+}

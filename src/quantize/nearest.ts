@@ -1,0 +1,27 @@
+// The name that somebody who mistyped one may have meant.
+
+/** Damerau-Levenshtein: letters put in, left out, changed, or swapped with the next. */
+export function editDistance(a: string, b: string): number {
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const same = a[i - 1] === b[j - 1] ? 0 : 1;
+      const isSwapped = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swapped = isSwapped ? rows[i - 2][j - 2] + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min(rows[i - 1][j] + 1, row[j - 1] + 1, rows[i - 1][j - 1] + same, swapped));
+    }
+    rows.push(row);
+  }
+  return rows[a.length][b.length];
+}
+
+/** The closest of the names; `undefined` where none is close: more than a third of the letters differ. */
+export function nearest(name: string, names: readonly string[]): string | undefined {
+  const far = Math.max(1, Math.floor(name.length / 3));
+  const [best] = names
+    .map((other) => ({ other, distance: editDistance(name.toLowerCase(), other.toLowerCase()) }))
+    .filter(({ distance }) => distance <= far)
+    .sort((a, b) => a.distance - b.distance);
+  return best?.other;
+}
