@@ -35,6 +35,14 @@ function sumPerChannel({ context: { emit, block }, layout, shape, channels }: Ch
   return emit.reshape(emit.node("ReduceSum", [perImage, emit.ints([0])], { keepdims: 0 }), [channels]);
 }
 
+/** x less a number per channel, in the shape that is summed. */
+function centred({ context: { emit, block }, layout, shape, channels }: Channels, x: string, mean: string): string {
+  const [batch, , ...places] = shape;
+  if (layout === "plain") return emit.node("Sub", [x, emit.reshape(mean, [channels, ...places.map(() => 1)])]);
+  const blocks = emit.reshape(x, [batch, channels / block, sizeOf(places), block]);
+  return emit.node("Sub", [blocks, emit.reshape(mean, [channels / block, 1, block])]);
+}
+
 /** scale · x + shift (+ sum) per channel. */
 function affine(
   { context: { emit }, layout, dtype, channels, shape }: Channels,
@@ -67,8 +75,10 @@ const BatchNormalizationTraining: Lowering = (context) => {
   const x = input(0, layout);
   const share = of(1 / count);
   const mean = emit.node("Mul", [sumPerChannel(here, x), share]);
-  const meanSquare = emit.node("Mul", [sumPerChannel(here, emit.node("Mul", [x, x])), share]);
-  const variance = emit.node("Max", [emit.node("Sub", [meanSquare, emit.node("Mul", [mean, mean])]), of(0)]);
+  // E[x²] − mean² in float32 loses the variance of a channel whose mean is hundreds of deviations away.
+  const deviations = centred(here, x, mean);
+  const squares = emit.node("Mul", [deviations, deviations]);
+  const variance = emit.node("Mul", [sumPerChannel(here, squares), share]);
   const deviation = emit.node("Sqrt", [emit.node("Add", [variance, of(numberAttribute(node, "epsilon", 1e-5))])]);
   const scale = emit.node("Div", [input(1), deviation]);
   const shift = emit.node("Sub", [input(2), emit.node("Mul", [scale, mean])]);
