@@ -20,8 +20,13 @@ function listOf(node: Node, name: string, length: number, fallback: number): rea
   throw mismatch(node, `${name} is ${printShape(list)}; expected ${length} numbers.`);
 }
 
+/** More than the largest axis has elements. */
+const most = 2 ** 31 - 1;
+
 function atLeast(least: 0 | 1, node: Node, name: string, list: readonly number[]): readonly number[] {
-  if (list.every((value) => Number.isInteger(value) && value >= least)) return list;
+  if (list.every((value) => Number.isInteger(value) && value >= least && value <= most)) return list;
+  if (list.some((value) => value > most))
+    throw mismatch(node, `${name} is ${printShape(list)}; expected numbers up to ${most}.`);
   throw mismatch(node, `${name} is ${printShape(list)}; expected numbers of at least ${least}.`);
 }
 

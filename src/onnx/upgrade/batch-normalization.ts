@@ -13,12 +13,10 @@ export const spatial: Upgrade = {
 
 export const inferenceOnly: Upgrade = {
   before: always,
-  upgrade: ({ node, opset }) => {
-    const isTraining =
-      opset < 14
-        ? node.outputs.slice(1).some((output) => output !== "")
-        : numberAttribute(node, "training_mode", 0) !== 0;
-    if (isTraining)
+  upgrade: ({ node, opset, isUsed }) => {
+    const statistics = node.outputs.slice(1).filter((output) => output !== "");
+    const isTraining = opset < 14 ? statistics.length > 0 : numberAttribute(node, "training_mode", 0) !== 0;
+    if (isTraining || statistics.some(isUsed))
       throw cannotUpgrade(node, opset, "it is in training mode. Export the model in evaluation mode: model.eval().");
     return [{ ...node, outputs: node.outputs.slice(0, 1), attributes: withoutAttributes(node, "training_mode") }];
   },
