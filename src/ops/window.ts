@@ -20,8 +20,8 @@ function listOf(node: Node, name: string, length: number, fallback: number): rea
   throw mismatch(node, `${name} is ${printShape(list)}; expected ${length} numbers.`);
 }
 
-/** More than the largest axis has elements. */
-const most = 2 ** 31 - 1;
+/** As the native engine's kernels take: more than any image has pixels along a side. */
+const most = 2 ** 24;
 
 function atLeast(least: 0 | 1, node: Node, name: string, list: readonly number[]): readonly number[] {
   if (list.every((value) => Number.isInteger(value) && value >= least && value <= most)) return list;
