@@ -50,6 +50,15 @@ struct PoolWindow {
         }
   }
 
+  /** The input pixel of a channel's first maximum in the window of an output pixel; −1 where the window lies outside. */
+  int64_t first_largest(int64_t pixel, const float* image, int64_t channel) const {
+    int64_t best = -1;
+    each(pixel, [&](int64_t at) {
+      if (best < 0 || image[at * channels + channel] > image[best * channels + channel]) best = at;
+    });
+    return best;
+  }
+
   /** What a mean over the window of an output pixel divides by; padding counts up to its given end. */
   float divisor(int64_t pixel) const {
     const int64_t place[3] = {pixel / (out[1] * out[2]), pixel / out[2] % out[1], pixel % out[2]};
@@ -92,7 +101,6 @@ class MaxPoolStep : public Step {
   float *x_, *y_;
 };
 
-/** To the first maximum of each window. */
 /** Where each window's first maximum lies in x as ONNX counts: row-major, images and channels before pixels; −1 for none. */
 class MaxPoolIndicesStep : public Step {
  public:
@@ -107,10 +115,7 @@ class MaxPoolIndicesStep : public Step {
     for (int64_t i = begin; i < end; i++) {
       const float* image = x_ + i / pixels * size * channels;
       for (int64_t c = 0; c < channels; c++) {
-        int64_t best = -1;
-        window_.each(i % pixels, [&](int64_t at) {
-          if (best < 0 || image[at * channels + c] > image[best * channels + c]) best = at;
-        });
+        const int64_t best = window_.first_largest(i % pixels, image, c);
         y_[i * channels + c] = best < 0 ? -1 : (i / pixels * channels + c) * size + best;
       }
     }
@@ -122,6 +127,7 @@ class MaxPoolIndicesStep : public Step {
   int64_t* y_;
 };
 
+/** To the first maximum of each window. */
 class MaxPoolGradientStep : public Step {
  public:
   MaxPoolGradientStep(Arguments& arguments, CompileContext&)
@@ -138,10 +144,7 @@ class MaxPoolGradientStep : public Step {
       const float* x = x_ + i / pixels * size * channels;
       float* dx = dx_ + i / pixels * size * channels;
       for (int64_t c = 0; c < channels; c++) {
-        int64_t best = -1;
-        window_.each(i % pixels, [&](int64_t at) {
-          if (best < 0 || x[at * channels + c] > x[best * channels + c]) best = at;
-        });
+        const int64_t best = window_.first_largest(i % pixels, x, c);
         if (best >= 0) dx[best * channels + c] += dy_[i * channels + c];
       }
     }
