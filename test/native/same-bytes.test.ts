@@ -1,6 +1,9 @@
 // What threads share while they run must not depend on who comes first: the same bytes again and again, while another program
 // takes the cores away now and then.
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { Executable, Precision } from "../../src/engines/engine.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
@@ -134,4 +137,39 @@ describe.skipIf(!isNativeBuilt)(`native programs${isNativeBuilt ? "" : ` (${notB
       }
     },
   );
+
+  test("have no primitive of oneDNN's that works in memory of the library's, which threads would share", async () => {
+    const script = `
+      const { buildOn, selectEngine, tensorOf } = await import("frostbit");
+      const engine = selectEngine("native");
+      const build = buildOn();
+      const one = (value) => build.constant(tensorOf("float32", [], [value]));
+      const codes = (x, low, high) => build.node("FakeQuantize", [x, one(0.5), undefined, one(low), one(high)]);
+      const zeros = (...shape) => tensorOf("float32", shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));
+      const x = build.input("x", { dtype: "float32", shape: [8, 16, 16, 16] });
+      const a = build.input("a", { dtype: "float32", shape: [256, 256] });
+      const w = build.constant(zeros(32, 16, 3, 3));
+      const pads = { kernel_shape: [3, 3], pads: [1, 1, 1, 1] };
+      const window = { ...pads, strides: [1, 1], dilations: [1, 1], group: 1 };
+      const y = build.node("Conv", [codes(x, 0, 255), codes(w, -7, 7)], pads);
+      const plain = build.node("Conv", [x, w], pads);
+      const dx = build.node("ConvGradientInput", [plain, w], { ...window, spatial: [16, 16] });
+      const dw = build.node("ConvGradientWeight", [plain, x], window);
+      const graph = build.graph([y, dx, dw, build.node("MatMul", [a, a])]);
+      for (const precision of engine.precisions) {
+        const program = (await engine.compile(graph, { threads: 2, precision })).bind(await engine.variables(new Map()));
+        await program.run(new Map([["x", zeros(8, 16, 16, 16)], ["a", zeros(256, 256)]]));
+      }`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script], {
+      cwd: join(import.meta.dirname, "../.."),
+      env: { ...process.env, DNNL_VERBOSE: "1", ONEDNN_VERBOSE: "1" },
+    });
+    const executed = stdout.split("\n").filter((line) => /verbose,(.*,)?exec,/.test(line));
+    for (const kind of ["convolution", "reorder", ...(engine.precisions?.includes("mixed") ? ["matmul"] : [])])
+      expect(
+        executed.some((line) => line.includes(`,${kind},`)),
+        kind,
+      ).toBe(true);
+    expect(executed.filter((line) => !line.includes("scratchpad:user"))).toEqual([]);
+  });
 });
