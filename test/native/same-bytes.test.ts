@@ -170,6 +170,8 @@ describe.skipIf(!isNativeBuilt)(`native programs${isNativeBuilt ? "" : ` (${notB
         executed.some((line) => line.includes(`,${kind},`)),
         kind,
       ).toBe(true);
-    expect(executed.filter((line) => !line.includes("scratchpad:user"))).toEqual([]);
+    // oneDNN 3 tells of its C functions for products too, which are no primitives.
+    const primitives = executed.filter((line) => !line.includes(",gemm_api,"));
+    expect(primitives.filter((line) => !line.includes("scratchpad:user"))).toEqual([]);
   });
 });
