@@ -1,6 +1,6 @@
 // The addon, loaded when it is first used.
 import type { TypedArray } from "../../ir/dtype.ts";
-import { type FoundAddon, refusedPlan, requireAddon } from "./find-addon.ts";
+import { checkMethods, type FoundAddon, refusedPlan, requireAddon } from "./find-addon.ts";
 
 /** Bytes that live outside JavaScript; plans refer to them. */
 export interface NativeMemory {
@@ -61,9 +61,11 @@ export interface NativeAddon {
 
 let loaded: { readonly addon: NativeAddon; readonly found: FoundAddon } | undefined;
 
-/** Whatever was found is as old as this file, so that it has these names. */
 const load = (): NonNullable<typeof loaded> => {
-  loaded ??= requireAddon() as { addon: NativeAddon; found: FoundAddon };
+  if (loaded) return loaded;
+  const { addon, found } = requireAddon();
+  checkMethods(addon, found);
+  loaded = { addon: addon as unknown as NativeAddon, found };
   return loaded;
 };
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FrostbitError } from "../../ir/errors.ts";
-import { refusedPlan } from "./find-addon.ts";
+import { checkMethods, refusedPlan } from "./find-addon.ts";
 
 describe("an addon that refuses a plan", () => {
   let folder = "";
@@ -36,5 +36,23 @@ describe("an addon that refuses a plan", () => {
     const error = refused("fill4 wants 2 integers");
     expect(error).not.toBeInstanceOf(FrostbitError);
     expect(error.message).toBe("fill4 wants 2 integers");
+  });
+});
+
+describe("an addon of another version", () => {
+  const found = { path: "frostbit.node", origin: "package" } as const;
+  class Memory {
+    write(): void {}
+    read(): void {}
+  }
+
+  test("lacks a method, which is named with what to do", () => {
+    expect(() => checkMethods({ Memory }, found)).toThrow(
+      /frostbit\.node was built from another version of its sources: there is no Memory\.dispose\. Build or install it again: /,
+    );
+  });
+
+  test("lacks what its methods belong to", () => {
+    expect(() => checkMethods({}, found)).toThrow("there is no Memory.constructor");
   });
 });

@@ -59,7 +59,7 @@ export function findAddon(): FoundAddon | undefined {
   return { path: join(dirname(manifest), "frostbit.node"), origin: "package" };
 }
 
-export function requireAddon(): { readonly addon: unknown; readonly found: FoundAddon } {
+export function requireAddon(): { readonly addon: Readonly<Record<string, unknown>>; readonly found: FoundAddon } {
   const found = findAddon();
   if (found === undefined)
     throw new FrostbitError(
@@ -88,14 +88,31 @@ function isOlderThanSources({ path, origin }: FoundAddon): boolean {
   );
 }
 
+const ofAnotherVersion = ({ path }: FoundAddon, reason: string, cause?: unknown): FrostbitError =>
+  new FrostbitError(
+    "ENGINE",
+    `The native engine's addon ${path} was built from another version of its sources: ${reason}. Build or install it again: ${howToInstall()}`,
+    { cause },
+  );
+
 /** What a refused plan means: the addon is of another version than what planned, or the fault is ours. */
 export function refusedPlan(found: FoundAddon, cause: unknown): Error {
   const reason = cause instanceof Error ? cause.message : String(cause);
-  if (!reason.startsWith("there is no kernel") && !isOlderThanSources(found))
-    return cause instanceof Error ? cause : new Error(reason);
-  return new FrostbitError(
-    "ENGINE",
-    `The native engine's addon ${found.path} was built from another version of its sources: ${reason}. Build or install it again: ${howToInstall()}`,
-    { cause },
-  );
+  if (reason.startsWith("there is no kernel") || isOlderThanSources(found))
+    return ofAnotherVersion(found, reason, cause);
+  return cause instanceof Error ? cause : new Error(reason);
+}
+
+const methods: Readonly<Record<string, readonly string[]>> = {
+  Memory: ["write", "read", "dispose"],
+  Program: ["run", "abort", "describe", "times", "dispose"],
+};
+
+/** Throws ENGINE where the addon lacks what this version calls. */
+export function checkMethods(addon: Readonly<Record<string, unknown>>, found: FoundAddon): void {
+  for (const [name, names] of Object.entries(methods)) {
+    const made = addon[name];
+    const missing = typeof made === "function" ? names.find((method) => !(method in made.prototype)) : "constructor";
+    if (missing !== undefined) throw ofAnotherVersion(found, `there is no ${name}.${missing}`);
+  }
 }
