@@ -8,11 +8,17 @@ describe("accuracy near chance", () => {
     );
   });
 
-  test("from twice chance on, on few samples, and with two classes or fewer there is none", () => {
+  test("few classes are near chance up to a fifth of the way from chance to perfect", () => {
+    expect(nearChanceHint(50, 2, 200)).toContain("is near chance (50.00 % with 2 classes)");
+    expect(nearChanceHint(59.9, 2, 200)).toBeDefined();
+    expect(nearChanceHint(60, 2, 200)).toBeUndefined();
+    expect(nearChanceHint(46, 3, 200)).toBeDefined();
+    expect(nearChanceHint(47, 3, 200)).toBeUndefined();
+  });
+
+  test("from twice chance on, on few samples, and with one class there is none", () => {
     expect(nearChanceHint(20, 10, 10000)).toBeUndefined();
     expect(nearChanceHint(5, 10, 99)).toBeUndefined();
-    // Twice chance is all that two classes can reach.
-    expect(nearChanceHint(95, 2, 1000)).toBeUndefined();
     expect(nearChanceHint(100, 1, 1000)).toBeUndefined();
   });
 });

@@ -11,6 +11,7 @@ import type { Graph } from "../ir/graph.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { RunOptions } from "../quantize/options.ts";
 import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
+import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../training/context.ts";
@@ -234,6 +235,9 @@ function notesOf(job: QuantizeFileJob, outcome: QuantizeOutcome): string[] {
       `The data has no test split: a seeded tenth (${job.source.test.length} samples) was held out of training and is what the accuracies are measured on.`,
     );
   if (job.options.limit !== undefined) notes.push(`At most ${job.options.limit} samples of each split were used.`);
+  const { top1, testSamples } = outcome;
+  const training = trainingNote(top1.ptq, top1.trained, testSamples);
+  if (training !== undefined) notes.push(training);
   const speed = speedNote(job, outcome);
   if (speed !== undefined) notes.push(speed);
   return notes;
