@@ -153,6 +153,7 @@ describe("openData", () => {
     await expect(openData("cifar:x")).rejects.toThrow(
       'data is "cifar:x"; expected "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js".',
     );
+    await expect(openData("pictures/")).rejects.toThrow('For a folder of pictures: "images:pictures/".');
     await expect(openData("npy:a,b,c")).rejects.toThrow(
       'data "npy:a,b,c" names 3 files; expected inputs, and labels if there are any.',
     );

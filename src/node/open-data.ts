@@ -42,7 +42,10 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(0, colon));
   if (colon < 0 || !Object.hasOwn(kinds, kind) || colon === text.length - 1)
-    throw new FrostbitError("BAD_OPTION", `data is "${text}"; expected ${dataKinds}.`);
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `data is "${text}"; expected ${dataKinds}.${colon < 0 && text !== "" ? ` For a folder of pictures: "images:${text}".` : ""}`,
+    );
   return kinds[kind](text.slice(colon + 1), images);
 }
 
