@@ -10,19 +10,11 @@
 #include "weight-gradient.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <string.h>
-
-#if !defined(__clang__)
-// GCC's own intrinsics are what it complains about.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
+#include "avx512.h"
 
 namespace frostbit {
 namespace {
 
-constexpr int64_t kLanes = 16;
 /** Rows and columns of the tile of sums in registers. */
 constexpr int64_t kTileA = 8, kTileB = 3;
 /** Of a strip's planes. */
@@ -32,10 +24,6 @@ constexpr int64_t kBlockPairs = 512;
 /** Channels of a block of 16 from which on it is transposed as a whole. */
 constexpr int64_t kWorthTransposing = 4;
 
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t aligned(int64_t bytes) { return ceiling(bytes, 64) * 64; }
 int64_t remainder_of(int64_t a, int64_t b) { return ((a % b) + b) % b; }
 
 /** Where one segment of a row of columns begins: in a, elements; in b, elements. */

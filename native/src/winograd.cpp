@@ -12,19 +12,11 @@
 #include "weight-gradient.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <string.h>
-
-#if !defined(__clang__)
-// GCC's own intrinsics are what it complains about.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
+#include "avx512.h"
 
 namespace frostbit {
 namespace {
 
-constexpr int64_t kLanes = 16;
 /** Transformed values of a tile: four rows of four. */
 constexpr int64_t kSide = 4, kPlanes = kSide * kSide;
 /** Vectors of a tile of sums in registers at most, and of its width. */
@@ -32,10 +24,6 @@ constexpr int64_t kTileVectors = 16, kTileB = 2;
 /** Of a block's planes, and its tiles. */
 constexpr int64_t kBlockBytes = 256 * 1024, kFewestTiles = 16, kMostTiles = 64;
 
-int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-int64_t ceiling(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t aligned(int64_t bytes) { return ceiling(bytes, 64) * 64; }
 /** The i-th of so many parts of `size` things that are as even as they can be. */
 int64_t part_begin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
 
