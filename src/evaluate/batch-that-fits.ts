@@ -16,6 +16,9 @@ export function bytesPerSample({ values, constants }: Graph): number {
   return total;
 }
 
+/** Few enough that what passes between layers stays in the processor's caches, enough for many threads. */
+export const evaluationBatch = 64;
+
 /** As many samples as fit into memory, `most` at most. The graph's batch is free. */
-export const batchThatFits = (graph: Graph, most: number): number =>
+export const batchThatFits = (graph: Graph, most = evaluationBatch): number =>
   Math.max(1, Math.min(most, Math.floor(budgetBytes / Math.max(1, bytesPerSample(graph)))));

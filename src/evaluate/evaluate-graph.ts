@@ -11,9 +11,6 @@ import { withProgram } from "../training/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
-/** Few enough that what passes between layers stays in the processor's caches, enough for many threads. */
-const evaluationBatch = 64;
-
 /**
  * Top-1 accuracy and cross-entropy of a graph whose first output is class scores, on an engine, over the whole dataset. `phase`
  * names the accuracy in the progress shown. Throws BAD_DATA where the dataset has no labels or labels that are no class.
@@ -29,7 +26,7 @@ export async function evaluateGraph(
   const logits = logitsOf(graph);
   return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
     const score = emptyScore();
-    const all = batches(dataset, { batchSize: batchThatFits(graph, evaluationBatch), preprocess });
+    const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
     const run = ({ inputs }: Batch) => program.run(inputs, context.signal ? { signal: context.signal } : {});
     for await (const [batch, outputs] of runAhead(all, run)) {
       const scores = outputs.get(logits);

@@ -1,9 +1,10 @@
 // Accuracy and loss of a model file as it will be deployed.
-import { batches } from "../data/batches.ts";
+import { type Batch, batches, runAhead } from "../data/batches.ts";
 import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { evaluationBatch } from "./batch-that-fits.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "./model-file.ts";
 import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
@@ -12,6 +13,8 @@ export interface EvaluateOptions {
   readonly preprocess: Preprocess;
   /** The output that holds class scores or probabilities; by default the first. */
   readonly output?: string;
+  /** Samples at once where the file leaves it free; 64 where absent. */
+  readonly batchSize?: number;
   /** What the progress shown is called. */
   readonly phase?: string;
   /** Stops between two batches: the call then throws ABORTED. */
@@ -26,8 +29,6 @@ export interface Evaluation extends Accuracy {
   readonly classes: number;
 }
 
-const defaultBatch = 256;
-
 /**
  * Runs the whole dataset through a file and holds its class scores or probabilities against the labels. Throws BAD_DATA where the
  * samples have no labels or are not what the model takes, BAD_MODEL where the output holds no class scores.
@@ -36,7 +37,7 @@ const defaultBatch = 256;
  * const { top1 } = await evaluateModel(await openDeployed("out/model.onnx"), dataset, { preprocess });
  */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Evaluation> {
-  const { preprocess, phase = "evaluate", signal, onProgress } = options;
+  const { preprocess, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels) throw noLabels(dataset, "there is nothing to measure against.");
   const fixed = fixedBatch(file);
   const output = outputOf(file, options.output);
@@ -44,11 +45,13 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
   let areProbabilities: boolean | undefined;
   let classes = 0;
   const matched = datasetFor(file, dataset, preprocess);
-  for await (const batch of batches(matched, { batchSize: fixed ?? defaultBatch, preprocess })) {
+  const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess });
+  const run = ({ inputs }: Batch) =>
+    file.run(new Map([...inputs].map(([name, value]) => [name, padRows(value, fixed ?? 0)])), [output]);
+  for await (const [batch, outputs] of runAhead(all, run)) {
     if (signal?.aborted)
       throw new FrostbitError("ABORTED", `Stopped after ${score.samples} of ${dataset.length} samples.`);
-    const inputs = new Map([...batch.inputs].map(([name, value]) => [name, padRows(value, fixed ?? 0)]));
-    const scores = classScores((await file.run(inputs, [output])).get(output), output, batch.indices.length);
+    const scores = classScores(outputs.get(output), output, batch.indices.length);
     classes = scores.shape[1];
     areProbabilities ??= rowsSumToOne(scores);
     assert(batch.labels, "batch without labels");

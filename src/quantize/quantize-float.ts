@@ -46,7 +46,7 @@ export async function quantizeFloat(
   const count = Math.min(options.calibrationSamples, dataset.length);
   const order = shuffledOrder(dataset.length, options.seed, calibrationEpoch).slice(0, count);
   async function* calibrationBatches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-    for await (const batch of batches(dataset, { batchSize: batchThatFits(float, 64), preprocess, order }))
+    for await (const batch of batches(dataset, { batchSize: batchThatFits(float), preprocess, order }))
       yield batch.inputs;
   }
   const observed = { observer: options.observer, calibrationSamples: count };

@@ -117,7 +117,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
 
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
-  const samples = await takeBatches(test, job.preprocess, verificationSamples, batchThatFits(float, 64));
+  const samples = await takeBatches(test, job.preprocess, verificationSamples, batchThatFits(float));
   const verification = await clock.time("evaluation", () =>
     verifyModel(written, trained, samples, job, scores, context),
   );
@@ -262,7 +262,7 @@ async function fidelityOf(
 ): Promise<QuantizeOutcome["fidelity"]> {
   const file = await openDeployed(bytes);
   const graphs = [float, ...Object.values(stages).map((graph) => focusOn(graph, options.outputs))];
-  const measured = { outputs: float.outputs, preprocess, batchSize: batchThatFits(float, 64) };
+  const measured = { outputs: float.outputs, preprocess, batchSize: batchThatFits(float) };
   const settings = context.signal ? { signal: context.signal } : {};
   try {
     return await withPrograms(graphs.map(removeDeadNodes), context, async (programs) => {
@@ -302,6 +302,7 @@ async function measureDeployed(
     const [original, deployed] = [await open(float), await open(bytes)];
     const options = {
       preprocess: job.preprocess,
+      batchSize: batchThatFits(graph),
       phase: "evaluate deployed",
       ...(onProgress ? { onProgress } : {}),
       ...(signal ? { signal } : {}),
