@@ -21,6 +21,12 @@ struct Quantizer {
   float scale, zero_point, low, high;
 };
 
+/** The quantizer's integer that is nearest to a zero point, ties to even; none stays none. */
+inline float rounded_zero_point(float zero_point, float low, float high) {
+  const float rounded = __builtin_nearbyintf(zero_point);
+  return rounded < low ? low : rounded > high ? high : rounded;
+}
+
 struct Kernels {
   const char* name;
   void (*binary)(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count);

@@ -400,7 +400,7 @@ void place_packed_row(const Layout& layout, const Source& source, int64_t image,
   Pixels pixels{nullptr, nullptr, columns, layout.lanes + kLanes};
   if (x.codes) {
     auto* staging = reinterpret_cast<uint8_t*>(source.staging);
-    stage<uint8_t>(shape, x.codes, source.phase, columns, image, first, pixels.between, static_cast<uint8_t>(x.zero), staging);
+    stage<uint8_t>(shape, x.codes, source.phase, columns, image, first, pixels.between, x.zero, staging);
     pixels.codes = staging;
   } else {
     auto* staging = reinterpret_cast<uint16_t*>(source.staging);

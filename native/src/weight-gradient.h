@@ -10,8 +10,8 @@ struct WeightGradientInput {
   /** One of both. */
   const uint8_t* codes;
   const Element* values;
-  /** Of codes; 0 to 255 beside bfloat16. */
-  int32_t zero;
+  /** Of codes. */
+  uint8_t zero;
 };
 
 /**

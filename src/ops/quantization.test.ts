@@ -68,6 +68,42 @@ describe("FakeQuantizeGradient is the straight-through gradient", () => {
     expectClose(toNumbers(actual[2]), expected.dzeroPoint, { what: "dzeroPoint" });
   });
 
+  // torch._fake_quantize_learnable_per_tensor_affine(x, 0.5, zeroPoint, low, high, 1) of PyTorch 1.13 and its backward().
+  it.each([
+    {
+      bounds: [0, 255, 300.2],
+      y: [-3, -1, 0, 0, 0, 0, 0, 0],
+      dx: [1, 2, 3, 4, 0, 0, 0, 0],
+      dscale: 1.2,
+      dzeroPoint: -13,
+    },
+    {
+      bounds: [0, 255, -30],
+      y: [0, 0, 0, 0, 0.5, 1, 2.5, 40],
+      dx: [0, 0, 3, 4, 5, 6, 7, 8],
+      dscale: 1.8,
+      dzeroPoint: -1.5,
+    },
+    {
+      bounds: [-7, 7, -9],
+      y: [0, 0, 0, 0, 0.5, 1, 2.5, 7],
+      dx: [0, 0, 3, 4, 5, 6, 7, 0],
+      dscale: 113.8,
+      dzeroPoint: -5.5,
+    },
+  ])("a zero point beyond the integers is the nearest of them: $bounds", ({ bounds, ...expected }) => {
+    const floats = (...values: number[]): Tensor => tensorOf("float64", [values.length], values);
+    const x = floats(-3, -1, -0.2, 0, 0.3, 1, 2.6, 40);
+    const [low, high, zeroPoint] = bounds.map((value) => scalar("float64", value));
+    const inputs = [x, scalar("float64", 0.5), zeroPoint, low, high];
+    expect(toNumbers(runKernel("FakeQuantize", inputs, {}, kernels)[0]).map((value) => value + 0)).toEqual(expected.y);
+    const dy = floats(1, 2, 3, 4, 5, 6, 7, 8);
+    const [dx, dscale, dzeroPoint] = runKernel("FakeQuantizeGradient", [dy, ...inputs], {}, kernels, 3);
+    expect(toNumbers(dx)).toEqual(expected.dx);
+    expectClose(toNumbers(dscale), [expected.dscale], { what: "dscale" });
+    expect(toNumbers(dzeroPoint)).toEqual([expected.dzeroPoint]);
+  });
+
   it("where all is clipped, the true derivative by scale and zero point", () => {
     const x = random.uniformTensor("float64", [2, 3, 5], 100, 200);
     const inputs = [x, random.uniformTensor("float64", [3], 1, 2), tensorOf("float64", [3], [0, 2, -1]), ...bounds];

@@ -36,7 +36,10 @@ const fakeQuantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) =
   return gradients.map((name) => name || undefined);
 };
 
-/** y = (clip(round(x / scale) + z, low, high) − z) · scale with z = round(zeroPoint), ties to even; gradients as LSQ+ (arXiv:2004.09576). */
+/**
+ * y = (clip(round(x / scale) + z, low, high) − z) · scale with z = clip(round(zeroPoint), low, high), without a zero point 0, ties to
+ * even; gradients as LSQ+ (arXiv:2004.09576).
+ */
 export const FakeQuantize: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);

@@ -169,8 +169,9 @@ function activationQuantizer(state: State, node: Node): Node | undefined {
   if (!pair || !qparams || !other || !isSame(qparams, other) || sizeOf(qparams.scale.shape) !== 1) return undefined;
   const { low, high } = pair.bounds;
   const bits = Math.log2(high - low + 1);
-  if (!Number.isInteger(bits) || bits > 8) return undefined;
   const { scale, zeroPoints } = qparams;
+  // A FakeQuantize's zero point is one of its integers.
+  if (!Number.isInteger(bits) || bits > 8 || zeroPoints[0] < low || zeroPoints[0] > high) return undefined;
   const [, scaleName] = node.inputs;
   const isSymmetric = zeroPoints[0] === 0 && low === boundsOfActivations(bits, true).low;
   const zeroPoint = zeroPoints[0] - low;

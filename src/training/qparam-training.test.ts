@@ -2,17 +2,20 @@ import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
 import { runGraph } from "../../test/support/gradient-check.ts";
 import { isNativeBuilt } from "../../test/support/native.ts";
-import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
+import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/support/tiny-classifier.ts";
 import { gradient } from "../autodiff/gradient.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, Precision } from "../engines/engine.ts";
 import { createNativeEngine } from "../engines/native/native-engine.ts";
 import { createOnnxRuntimeEngine } from "../engines/onnxruntime/onnxruntime-engine.ts";
 import { kernels } from "../engines/reference/kernels/index.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
+import { exportQdq } from "../export/qdq.ts";
 import type { Graph } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
 import { castTensor, numbersOf, scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { castFloats } from "../passes/cast-floats.ts";
+import { foldQuantizers } from "../quantizers/fold.ts";
 import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import { clipActivations } from "./clipping-levels.ts";
 import { labelsInput } from "./loss.ts";
@@ -32,12 +35,13 @@ interface Trial extends Partial<Pick<StepOptions, "plan">> {
   readonly steps?: number;
   readonly engine?: Engine;
   readonly rate?: number;
+  readonly precision?: Precision;
 }
 
 /** Variables after some steps in which only qparams have a learning rate. */
 async function trainQparams(
   graph: Graph,
-  { training = "direct", steps = 1, engine = reference, rate = qparamLr, ...trial }: Trial,
+  { training = "direct", steps = 1, engine = reference, rate = qparamLr, precision = "float32", ...trial }: Trial,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const qparams = qparamOptionsOf(training, sgd);
   const step = buildStep(graph, {
@@ -45,7 +49,7 @@ async function trainQparams(
     ...trial,
   });
   const variables = await engine.variables(step.initial);
-  const program = (await engine.compile(step.graph)).bind(variables);
+  const program = (await engine.compile(step.graph, { precision })).bind(variables);
   const dtype = graph.values.get("input")?.dtype ?? "float64";
   const inputs = new Map<string, Tensor>([
     ["input", castTensor(batch.images, dtype)],
@@ -125,6 +129,28 @@ describe("LSQ", () => {
     const fixed = await trainQparams(model, { training: "lsq" });
     expect(valuesOf(fixed, name)).toEqual(valuesOf(model.constants, name));
   });
+});
+
+describe("a zero point that a large rate drives away", () => {
+  const runs = engines.flatMap((engine) => engine.precisions.map((precision) => ({ engine, precision })));
+
+  test.each(runs)(
+    "stays at one of the integers, and is exported as it trained: $engine.name, $precision",
+    async (run) => {
+      const graph = castFloats(model, "float32");
+      const name = "conv2.input_zero_point";
+      const trained = await trainQparams(graph, { training: "direct", rate: 50, steps: 3, ...run });
+      const [zeroPoint] = valuesOf(trained, name);
+      expect([0, 15]).toContain(roundHalfToEven(zeroPoint) + 0);
+      // The scales stay as they were: the step is far too large for them.
+      const constants = new Map([...graph.constants, [name, trained.get(name) as Tensor]]);
+      const folded = foldQuantizers({ ...graph, constants }, "float");
+      const { model: file } = exportQdq(folded, tinyOrigin, "int8");
+      const inputs = new Map([["input", castTensor(batch.images, "float32")]]);
+      const [expected, actual] = [folded.graph, file.graph].map((each) => runGraph(each, inputs, kernels));
+      for (const output of graph.outputs) expect(actual.get(output)).toEqual(expected.get(output));
+    },
+  );
 });
 
 describe("PACT", () => {

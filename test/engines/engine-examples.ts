@@ -180,6 +180,8 @@ const quantizers: readonly Example[] = [
   ["4 bits", [4, 16, 10, 10], 0, 15, 7.2],
   ["signed 8 bits", [4, 16, 10, 10], -128, 127, -3.4],
   ["restricted 8 bits without zero point", [4, 16, 10, 10], -127, 127, undefined],
+  ["a zero point above all integers", [4, 16, 10, 10], 0, 255, 300.2],
+  ["a zero point below all integers", [4, 16, 10, 10], 0, 15, -30],
   ["odd length", [41, 103], 0, 15, 3],
   ["wider than 8 bits", [41, 103], 0, 1023, 300],
 ].flatMap(([name, shape, low, high, z]) => {
@@ -206,7 +208,7 @@ const perChannel = (axis: number, zeroPoint: boolean): Example[] => {
   const scale = random.uniformTensor("float32", [shape[axis]], 0.2, 0.6);
   const qparams = [
     scale,
-    zeroPoint ? random.uniformTensor("float32", [shape[axis]], -2, 2) : undefined,
+    zeroPoint ? random.uniformTensor("float32", [shape[axis]], -9, 9) : undefined,
     ...bounds(-3, 3),
   ];
   const rows = int64(3, 0);

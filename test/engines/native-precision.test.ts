@@ -39,6 +39,8 @@ const cases: Readonly<Record<string, Case>> = {
   "signed activations": { ...large, activations: [-128, 127, -3.4] },
   "zero point at the lower edge": { batch: 3, channels: [8, 9], spatial: [9, 9], activations: [0, 255, 0] },
   "zero point at the upper edge": { batch: 3, channels: [8, 9], spatial: [9, 9], activations: [0, 255, 255] },
+  "zero point above all codes": { batch: 3, channels: [8, 9], spatial: [9, 9], activations: [0, 255, 300.3] },
+  "zero point below all codes": { batch: 3, channels: [8, 9], spatial: [9, 9], activations: [0, 15, -30] },
   "8-bit weights": { batch: 2, channels: [16, 16], spatial: [9, 7], bits: 8 },
   "one scale for all weights": { batch: 2, channels: [16, 16], spatial: [9, 7], isPerTensor: true },
   "a few rows": { ...large, rows: [31, 2, 7] },
@@ -235,16 +237,12 @@ function expectCodesNear(
 }
 
 describe.skipIf(!isNativeBuilt)(`values beyond a precision's range${label}`, () => {
-  const withX = (each: Case, change: (data: Float32Array) => void): Built => {
-    const built = build(each, "float32");
-    change(built.inputs.get("x")?.data as Float32Array);
-    return built;
-  };
-
-  test("a NaN in a quantized input is seen in what an integer convolution gives, and in the gradients", async () => {
-    const built = withX(cases["prime sizes"], (data) => {
-      data[3] = Number.NaN;
-    });
+  test.each([
+    ["x", "a NaN in a quantized input"],
+    ["zero", "a zero point that is NaN"],
+  ])("%s: %s is seen in what an integer convolution gives, and in the gradients", async (name) => {
+    const built = build(cases["prime sizes"], "float32");
+    built.inputs.get(name)?.data.fill(Number.NaN as never, 0, 1);
     for (const precision of native.precisions) {
       const results = await run(native, built, 2, precision);
       for (const what of ["y", "relu", "dw"])

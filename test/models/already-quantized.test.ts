@@ -182,4 +182,24 @@ describe.each([
     const { graph } = readOnnx(computed, { name: "computed.onnx" });
     expect(recognizeQuantizers(graph).nodes).toEqual(graph.nodes);
   });
+
+  test("keeps a quantizer whose zero point is none of its integers as it is", () => {
+    const integers = { x_zero: 20, low: 0, high: 15 };
+    const clipped = modelBytes({
+      opset: 13,
+      inputs: [value("x", [2, 4])],
+      outputs: [value("y", [2, 4])],
+      initializers: [
+        encodeTensor("x_scale", scalar(0.5)),
+        ...Object.entries(integers).map(([name, each]) => encodeTensor(name, tensorOf("uint8", [], [each]))),
+      ],
+      nodes: [
+        node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["wide"], {}, { name: "q" }),
+        node("Clip", ["wide", "low", "high"], ["narrow"], {}, { name: "c" }),
+        node("DequantizeLinear", ["narrow", "x_scale", "x_zero"], ["y"], {}, { name: "d" }),
+      ],
+    });
+    const { graph } = readOnnx(clipped, { name: "clipped.onnx" });
+    expect(recognizeQuantizers(graph).nodes).toEqual(graph.nodes);
+  });
 });

@@ -15,7 +15,7 @@ struct OneQuantizer {
         low(arguments.place<float>(1)),
         high(arguments.place<float>(1)) {}
 
-  Quantizer now() const { return {*scale, zero_point ? std::nearbyint(*zero_point) : 0.0f, *low, *high}; }
+  Quantizer now() const { return {*scale, zero_point ? rounded_zero_point(*zero_point, *low, *high) : 0.0f, *low, *high}; }
 };
 
 class FakeQuantizePart : public Part {
@@ -38,8 +38,8 @@ class FakeQuantizePart : public Part {
 };
 
 /**
- * The codes above `low`, and the scale and zero point with which they are read. An x that is not a number has no code: it makes the scale one
- * that is not a number, so that it is seen in the results as it is in float32.
+ * The codes above `low`, and the scale and zero point with which they are read. An x or a zero point that is not a number has no code: it makes
+ * the scale one that is not a number, so that it is seen in the results as it is in float32.
  */
 class QuantizePart : public Part {
  public:
@@ -62,9 +62,9 @@ class QuantizePart : public Part {
   bool has_end() const override { return true; }
 
   void end(const RunContext& run) override {
-    bool is_odd = false;
-    for (int thread = 0; thread < run.threads; thread++) is_odd = is_odd || is_odd_[thread * kStride];
     const auto [scale, zero_point, low, high] = qparams_.now();
+    bool is_odd = zero_point != zero_point;
+    for (int thread = 0; thread < run.threads; thread++) is_odd = is_odd || is_odd_[thread * kStride];
     *scale_ = is_odd ? std::nanf("") : scale;
     *zero_ = zero_point - low;
   }

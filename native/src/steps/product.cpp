@@ -38,7 +38,7 @@ struct Manner {
   float alpha;
   /** It is added to what y holds. */
   bool adds;
-  int32_t zero;
+  uint8_t zero;
 };
 
 /** y = alpha · a · b */
@@ -100,22 +100,9 @@ void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& 
 void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint8_t>& a, const Matrix<int8_t>& b,
               const Matrix<int32_t>& y) {
   const auto& [m, n, k] = sizes;
-  const int32_t zero = manner.zero;
-  const uint8_t near = static_cast<uint8_t>(std::min(std::max(zero, 0), 255));
   const int32_t offset = 0;
-  check(dnnl_gemm_u8s8s32(a.mark(), b.mark(), 'F', m, n, k, 1.0f, a.data, a.step, near, b.data, b.step, 0, 0.0f, y.data,
+  check(dnnl_gemm_u8s8s32(a.mark(), b.mark(), 'F', m, n, k, 1.0f, a.data, a.step, manner.zero, b.data, b.step, 0, 0.0f, y.data,
                           y.step, &offset));
-  if (zero == near) return;
-  // A trained zero point may leave the codes' range: the rest of it comes off each column.
-  for (int64_t j = 0; j < n; j++) {
-    int64_t sum = 0;
-    for (int64_t i = 0; i < k; i++) sum += b.data[b.is_transposed ? j * b.step + i : i * b.step + j];
-    const uint32_t rest = static_cast<uint32_t>(sum * (zero - near));
-    for (int64_t i = 0; i < m; i++) {
-      int32_t& total = y.data[i * y.step + j];
-      total = static_cast<int32_t>(static_cast<uint32_t>(total) - rest);
-    }
-  }
 }
 
 template <class A, class B, class Y>
@@ -188,7 +175,7 @@ class ProductStep : public Step {
         for (int64_t j = 0; j < sizes.n; j++)
           y.data[i * y.step + j] =
               static_cast<Y>(adds ? beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_] : 0.0f);
-    if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : 0}, a, b, y);
+    if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : uint8_t{0}}, a, b, y);
   }
 
   int64_t m_, n_, k_;

@@ -18,7 +18,7 @@ struct Qparams {
         high(arguments.place<float>(1)) {}
 
   Quantizer of(int64_t row) const {
-    return {scale[row], zero_point ? std::nearbyint(zero_point[row]) : 0.0f, *low, *high};
+    return {scale[row], zero_point ? rounded_zero_point(zero_point[row], *low, *high) : 0.0f, *low, *high};
   }
 };
 

@@ -1,5 +1,7 @@
 // Every family's steps by their kernels' names.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <string>
 
@@ -79,9 +81,8 @@ inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64
 }
 
 /** The code of 0: where it is no number the scale is none either, and what is multiplied does not matter. */
-inline int32_t code_zero(float zero) {
-  const float limit = 1 << 20;
-  return zero == zero ? static_cast<int32_t>(zero < -limit ? -limit : zero > limit ? limit : zero) : 0;
+inline uint8_t code_zero(float zero) {
+  return zero > 0 ? static_cast<uint8_t>(std::min(std::nearbyint(zero), 255.0f)) : 0;
 }
 
 /** An index of a row that a program was given. */

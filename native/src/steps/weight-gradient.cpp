@@ -1,9 +1,7 @@
 // The weight gradient of a convolution by our own kernels: in bfloat16, or in float32 by Winograd's algorithm.
 #include "../weight-gradient.h"
 
-#include <cmath>
 #include <cstring>
-#include <type_traits>
 
 #include "planar-convolution.h"
 
@@ -65,13 +63,7 @@ class WeightGradientStep : public Step {
     kernels_->add_up(shape, end - begin, x, dy, rows, count, sums, run.scratch + row_bytes_);
   }
 
-  int32_t zero() const {
-    if (!has_codes_ || !zero_) return 0;
-    if constexpr (std::is_same_v<Element, float>) return code_zero(std::nearbyint(*zero_));
-    const float zero = std::nearbyint(*zero_);
-    if (!(zero >= 0 && zero <= 255)) throw PlanError("a zero point of " + std::to_string(*zero_) + " for 8-bit codes");
-    return static_cast<int32_t>(zero);
-  }
+  uint8_t zero() const { return has_codes_ && zero_ ? code_zero(*zero_) : uint8_t{0}; }
 
   PlanarConvolution images_;
   const WeightGradientKernels<Element>* kernels_;

@@ -160,12 +160,11 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
     expect(Array.from(actual)).toEqual(Array.from(expected, (value) => value + 0));
   });
 
-  test("refuses what its window does not give, groups, wrong rows and zero points beyond 8 bits", async () => {
+  test("refuses what its window does not give, groups, and wrong rows", async () => {
     const each = cases["3×3 over 16 channels"];
     const { dy, codes } = operands(each);
-    const run = (changed: Partial<ConvolutionCase>, zero = 0) => runStep({ ...each, ...changed }, codes, dy, [zero, 1]);
+    const run = (changed: Partial<ConvolutionCase>) => runStep({ ...each, ...changed }, codes, dy, [0, 1]);
     await expect(run({ rows: [16] })).rejects.toThrow("index 16 is outside an axis of 16");
-    await expect(run({}, 256)).rejects.toThrow("a zero point of 256");
     await expect(run({ images: 4 })).rejects.toThrow("wants 4096 elements at place 0");
     const ints = [
       3,

@@ -96,7 +96,7 @@ describe.skipIf(!isReady)(`gradients by Winograd's algorithm${why}`, () => {
       expectClose(await weightGradient(each, x, dy, undefined), expected, { as: "float32" });
     });
 
-    for (const zero of [77, 300, -4])
+    for (const zero of [77, 255, 0])
       test(`${name}: the weight gradient of 8-bit codes above ${zero}`, async () => {
         const { dy, codes } = operands(each);
         const x = Float64Array.from(codes, (code) => (code - zero) * 0.125);

@@ -83,13 +83,15 @@ interface Codes {
   readonly zeroPoint: string;
 }
 
-/** QuantizeLinear and a Clip; the quantizer's zero point rounds to one of its integers, as the training step sees to. */
+/** QuantizeLinear and a Clip. */
 function codesOf(quantizer: Quantizer, type: CodeType): Codes {
   const { context, first, layout, low, high } = quantizer;
   const { emit, input, has, shared, node } = context;
   const key = `codes:${layout}:${JSON.stringify(node.inputs.slice(first, first + 5))}`;
   return shared(key, () => {
-    const zeroPoint = has(first + 2) ? codeZeroPoint(quantizer, type) : emit.scalar(0, type.dtype);
+    const zeroPoint = has(first + 2)
+      ? emit.node("Cast", [roundedZeroPoint(quantizer, input(first + 2))], { to: type.dtype })
+      : emit.scalar(0, type.dtype);
     const wide = emit.node("QuantizeLinear", [input(first, layout), input(first + 1), zeroPoint]);
     const isNarrow = low === type.min && high === type.max;
     const bounds = [emit.scalar(low ?? 0, type.dtype), emit.scalar(high ?? 0, type.dtype)];
@@ -98,9 +100,10 @@ function codesOf(quantizer: Quantizer, type: CodeType): Codes {
   });
 }
 
-function codeZeroPoint({ context: { emit, input }, first }: Quantizer, { dtype, min, max }: CodeType): string {
-  const rounded = emit.node("Round", [input(first + 2)]);
-  return emit.node("Cast", [emit.node("Clip", [rounded, emit.scalar(min), emit.scalar(max)])], { to: dtype });
+/** One of the quantizer's integers. */
+function roundedZeroPoint({ context, first, dtype }: Quantizer, zeroPoint: string): string {
+  const [low, high] = [3, 4].map((bound) => scalarLike(context, first + bound, dtype));
+  return context.emit.node("Clip", [context.emit.node("Round", [zeroPoint]), low, high]);
 }
 
 const FakeQuantize: Lowering = (context) => {
@@ -131,7 +134,7 @@ function parametersOf(quantizer: Quantizer): Parameters {
   const low = scalarLike(context, first + 3, dtype);
   const high = scalarLike(context, first + 4, dtype);
   if (!has(first + 2)) return { x: input(first, layout), scale, low, high };
-  const zeroPoint = emit.node("Round", [perChannel(quantizer, first + 2)]);
+  const zeroPoint = roundedZeroPoint(quantizer, perChannel(quantizer, first + 2));
   return {
     x: input(first, layout),
     scale,

@@ -30,7 +30,7 @@ interface Quantizer {
   readonly high: number;
 }
 
-/** The quantizer of each row along the axis. */
+/** The quantizer of each row along the axis; a zero point beyond the integers counts as the nearest of them. */
 function quantizers(inputs: readonly (Tensor | undefined)[], node: Node): readonly Quantizer[] {
   const [scale, zeroPoint, low, high] = inputs;
   assert(scale && low && high, `${node.op} lacks inputs`);
@@ -39,7 +39,7 @@ function quantizers(inputs: readonly (Tensor | undefined)[], node: Node): readon
   const [highest] = float64Of(high, node);
   return Array.from(float64Of(scale, node), (value, i) => ({
     scale: value,
-    zeroPoint: zeroPoints ? roundHalfToEven(zeroPoints[i]) : 0,
+    zeroPoint: zeroPoints ? Math.min(highest, Math.max(lowest, roundHalfToEven(zeroPoints[i]))) : 0,
     low: lowest,
     high: highest,
   }));
