@@ -10,6 +10,7 @@ import {
   constantValue,
   createLowering,
   type Draft,
+  type NativeOp,
   type Numerics,
   type Open,
   usesOf,
@@ -36,11 +37,15 @@ function openOf(graph: Graph): Open {
   return open;
 }
 
-export function supports(node: Node, graph: Graph): boolean {
+/** What runs a node; `undefined` where nothing does. */
+function opOf(node: Node, graph: Graph): NativeOp | undefined {
   const op = nativeOps.get(node.op);
   const runs = op !== undefined && acceptsTypes(op, node, graph) && (op.accepts?.(node, graph, openOf(graph)) ?? true);
-  return runs || isKnownBefore(node, graph);
+  return runs ? op : undefined;
 }
+
+export const supports = (node: Node, graph: Graph): boolean =>
+  opOf(node, graph) !== undefined || isKnownBefore(node, graph);
 
 export function refuseUnsupported(graph: Graph): void {
   const refused = graph.nodes.filter((node) => !supports(node, graph));
@@ -79,7 +84,7 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
     draft.values.set(name, startValue(graph, name, { kind: "variable", name }, counts));
   // Late nodes come last, so that a run can stop before the first variable is written.
   for (const node of [false, true].flatMap((isLate) => graph.nodes.filter((each) => late.has(each) === isLate))) {
-    const op = nativeOps.get(node.op);
+    const op = opOf(node, graph);
     if (op) op.lower(createLowering(draft, graph, node));
     else defineKnown(draft, graph, node);
   }
@@ -94,11 +99,11 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
 }
 
-/** The steps without those of which nothing is read: the weights, say, of products that read their codes. */
+/** The steps without those of which nothing is read, because it is empty or because products read the codes instead. */
 function withoutDead(steps: readonly Step[], kept: ReadonlySet<Slot>): readonly Step[] {
   const read = new Set<Slot | undefined>(kept);
   const live = steps.toReversed().filter(({ inputs, outputs }) => {
-    const isLive = outputs.some((slot) => slot?.home.kind === "variable" || read.has(slot));
+    const isLive = outputs.some((slot) => slot && slot.bytes > 0 && (slot.home.kind === "variable" || read.has(slot)));
     if (isLive) for (const slot of inputs) read.add(slot);
     return isLive;
   });

@@ -7,7 +7,7 @@ import { givenWindow } from "../../../ops/window.ts";
 import { type Geometry, geometryOf, isFast } from "../convolution-geometry.ts";
 import { multipliesIntegers } from "../integers.ts";
 import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
-import { fixed, type Value } from "../plan.ts";
+import { bytesOf, fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
 const Conv: NativeOp = {
@@ -68,6 +68,7 @@ const ConvGradientWeight: NativeOp = {
   accepts: (node, graph, open) => [0, 1].every((i) => isSettled(graph, node.inputs[i], open)),
   lower: (lowering) => {
     const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, most } = lowering;
+    if ([0, 1].some((i) => sizeOf(fixed(stored(i).shape)) === 0)) return lowerZeros(lowering);
     const mayNarrow = numerics.bfloat16 && isImage(stored(0));
     if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1)
       return lowerOwnWeightGradient(lowering, "weightGradientBfloat16", narrowed);
@@ -89,6 +90,12 @@ const ConvGradientWeight: NativeOp = {
     });
   },
 };
+
+/** Sums over nothing. */
+function lowerZeros({ output, emit }: Lowering): void {
+  const dw = output(0);
+  if (dw) emit("fill4", { inputs: [undefined], outputs: [dw], ints: [dw.slot.bytes / bytesOf(dw.dtype)] });
+}
 
 /** From codes as they are stored, or from what dy is loaded as. */
 function lowerOwnWeightGradient(lowering: Lowering, kernel: string, load: (value: Value) => Value): void {
