@@ -25,7 +25,7 @@ interface Options extends Partial<Pick<Part, "whole" | "ends">> {
 }
 
 function elementwise(streams: readonly Slot[], results: readonly Slot[], options: Options = {}): Step {
-  const { kernel = "unary", count = 1024, width = 1, whole = [], ends = [], isLoad = false, isLate = false } = options;
+  const { kernel = "unary", count = 1024, width = 0, whole = [], ends = [], isLoad = false, isLate = false } = options;
   const part: Part = { kernel, streams, whole, results, ends, ints: [], floats: [] };
   return fusedStep({ count, width, parts: [part], isLoad, isLate });
 }
@@ -80,7 +80,7 @@ describe("fuse", () => {
     const rows = [
       elementwise([x], [numbers], { kernel: "reduceRow", width: 16 }),
       elementwise([x, numbers], [y], { kernel: "binaryColumn", width: 16 }),
-      elementwise([y], [slot()], { width: 1 }),
+      elementwise([y], [slot()]),
     ];
     fuse(rows, new Set(), false);
     expect([numbers.home, y.home]).toEqual([
@@ -103,6 +103,9 @@ describe("fuse", () => {
     expect(kernels(fuse([rows, others], new Set([y]), false))).toHaveLength(2);
     const fewer = elementwise([a], [z], { count: 512 });
     expect(kernels(fuse([elementwise([x], [a]), fewer], new Set([z]), false))).toHaveLength(2);
+    const single = elementwise([x], [a], { width: 1 });
+    expect(kernels(fuse([single, elementwise([a], [z], { width: 16 })], new Set([z]), false))).toHaveLength(2);
+    expect(kernels(fuse([single, elementwise([a], [z])], new Set([z]), false))).toHaveLength(1);
   });
 
   test("what is stored is loaded once in each step that reads it, and alone for what is no part", () => {
@@ -124,6 +127,14 @@ describe("fuse", () => {
     const second = [elementwise([c], [d], { kernel: "dequantize", isLoad: true }), opaque([d], [e])];
     expect(kernels(fuse(second, new Set([e]), false))).toEqual([["dequantize"], ["convolution"]]);
     expect(d.home.kind).toBe("arena");
+  });
+
+  test("what is stored is loaded before a step that reads it as a whole", () => {
+    const [codes, wide, x, y] = [slot(16), slot(16), slot(), slot()];
+    const load = elementwise([codes], [wide], { kernel: "dequantize", isLoad: true, count: 16 });
+    const steps = fuse([load, elementwise([x], [y], { whole: [wide], width: 16 })], new Set([y]), false);
+    expect(kernels(steps)).toEqual([["dequantize"], ["unary"]]);
+    expect(wide.home.kind).toBe("arena");
   });
 
   test("what passes between steps is narrowed, in bfloat16 for gradients; what is kept or read as a whole is not", () => {

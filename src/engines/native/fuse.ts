@@ -68,6 +68,7 @@ function group(steps: readonly Step[], kept: ReadonlySet<Slot>): Unit[] {
       for (const slot of present(part.results)) if (kept.has(slot)) makeLoad(slot);
       continue;
     }
+    for (const slot of present(part.whole)) makeLoad(slot);
     const found = findGroup(step, units, order, loads) ?? findBeside(fused, units, order, loads);
     const target = found ?? startGroup(step);
     join(target, part, fused.width, loads);
@@ -80,7 +81,7 @@ function group(steps: readonly Step[], kept: ReadonlySet<Slot>): Unit[] {
 
 /** What only gradients want is computed when they are: done early it would be kept all the time between. */
 const fits = (group: Group, { count, width, isLate }: Fused): boolean =>
-  group.count === count && group.isLate === isLate && (group.width === width || group.width === 1 || width === 1);
+  group.count === count && group.isLate === isLate && (group.width === width || group.width === 0 || width === 0);
 
 function findGroup(
   { fused }: Step,

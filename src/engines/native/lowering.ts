@@ -34,7 +34,7 @@ export interface PartOptions {
   readonly ends?: readonly (Value | undefined)[];
   readonly ints?: readonly number[];
   readonly floats?: readonly number[];
-  /** Elements of a row; 1 where the part does not care. */
+  /** Elements of a row; absent where the part does not care. */
   readonly width?: number;
   /** Sizes that only a run knows count as the most they may be: what lies beyond them is never read. */
   readonly isOpen?: boolean;
@@ -204,7 +204,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
   const emitPart = (kernel: string, options: PartOptions): void => {
     const slots = (values: readonly (Value | undefined)[] = []): (Slot | undefined)[] =>
       values.map((value) => value?.slot);
-    const { streams, results = [], ints = [], floats = [], width = 1, isOpen = false } = options;
+    const { streams, results = [], ints = [], floats = [], width = 0, isOpen = false } = options;
     const measured = streams.find((value) => value !== undefined) ?? results.find((value) => value !== undefined);
     assert(measured, `part ${kernel} has no elements`);
     const part: Part = {
@@ -239,7 +239,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     if (isEitherLayout(value.shape)) return { ...value, layout };
     const known = draft.copies.get(value);
     if (known) return known;
-    const copy = scratch(value.dtype, value.shape, layout);
+    const copy: Value = { ...value, ...scratch(value.dtype, value.shape, layout) };
     const shape = fixed(value.shape);
     const nest = copyNest(
       shape,
@@ -328,7 +328,15 @@ export function fusedStep(fused: Fused): Step {
     const takes = (input: Slot): boolean => input.bytes === output.bytes && isStream(input) && lastRead(input) <= made;
     return inputs.flatMap((input, from) => (takes(input) ? [[to, from] as const] : []));
   });
-  return { kernel: "fused", inputs, outputs, ints: [fused.count, fused.width], floats: [], inPlace, fused };
+  return {
+    kernel: "fused",
+    inputs,
+    outputs,
+    ints: [fused.count, Math.max(1, fused.width)],
+    floats: [],
+    inPlace,
+    fused,
+  };
 }
 
 /** A tensor that the plan holds. */

@@ -51,7 +51,7 @@ export interface Step {
 
 export interface Fused {
   readonly count: number;
-  /** Elements of a row; chunks hold whole rows. */
+  /** Elements of a row, of which chunks hold whole ones; 0 where no part cares. */
   readonly width: number;
   readonly parts: readonly Part[];
   /** It only turns what is stored into float32, and is done again wherever that is read. */
