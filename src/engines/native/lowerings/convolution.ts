@@ -28,8 +28,8 @@ const Conv: NativeOp = {
 
 /** Sums of products of codes, and then their scale: exact until then. */
 function lowerIntegers(lowering: Lowering): void {
-  const { node, stored, optional, output, scratch, emit, emitPart } = lowering;
-  const x = stored(0);
+  const { node, optional, output, scratch, emit, emitPart } = lowering;
+  const x = imagesOf(lowering, 0);
   const y = output(0, "channelsLast");
   if (!y || !x.codes) return;
   const { codes, scale } = weightCodes(lowering, 1);

@@ -67,8 +67,8 @@ function emitAs({ emit, size, most }: Lowering, kernel: string, product: Product
 
 /** Sums of products of codes, and then their scale: exact until then. */
 function lowerIntegers(lowering: Lowering): void {
-  const { node, stored, optional, output, scratch, emitPart } = lowering;
-  const x = stored(0);
+  const { node, stored, as, optional, output, scratch, emitPart } = lowering;
+  const x = as(stored(0), "plain");
   const y = output(0);
   if (!y || !x.codes) return;
   const { codes, scale } = weightCodes(lowering, 1);
