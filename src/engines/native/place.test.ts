@@ -45,6 +45,22 @@ test("a chain of steps that work in place takes the memory of one value", () => 
   expect(placeSlots(steps, [slots[0]], [slots[4]]).bytes).toBe(640);
 });
 
+test("a value that a step reads elsewhere too is not overwritten in place", () => {
+  const [x, y] = [slot(64), slot(64)];
+  const { offsets } = placeSlots([step([x, x], [y], [[0, 0]])], [x], [y]);
+  expect(offsets.get(x)).not.toBe(offsets.get(y));
+});
+
+test("two results of a step do not take the same value's bytes, though one is never read", () => {
+  const [x, y, z] = [slot(64), slot(64), slot(64)];
+  const both = [
+    [0, 0],
+    [1, 0],
+  ] as const;
+  const { offsets } = placeSlots([step([x], [y, z], both)], [x], [z]);
+  expect(offsets.get(y)).not.toBe(offsets.get(z));
+});
+
 test("a value that is read later is not overwritten in place", () => {
   const [x, y, z] = [slot(64), slot(64), slot(64)];
   const { offsets } = placeSlots([step([x], [y], [[0, 0]]), step([x, y], [z])], [x], [z]);

@@ -34,14 +34,21 @@ function lifetimes(steps: readonly Step[], early: Iterable<Slot>, late: Iterable
   return blocks;
 }
 
-/** An output takes the bytes of an input that nobody reads later, where the step allows it. */
+/** Whether a step may overwrite an input wherever it reads it. */
+const isOverwritable = ({ inputs, inPlace }: Step, output: number, slot: Slot): boolean =>
+  inputs.every((each, i) => each !== slot || inPlace.some(([to, from]) => to === output && from === i));
+
+/** An output that is read later takes the bytes of an input that is not, where the step allows it. */
 function shareInPlace(steps: readonly Step[], blocks: Map<Slot, Block>): void {
-  steps.forEach(({ inputs, outputs, inPlace }, at) => {
+  steps.forEach((step, at) => {
+    const { inputs, outputs, inPlace } = step;
     for (const [output, input] of inPlace) {
       const [to, from] = [outputs[output], inputs[input]];
       const [taker, giver] = [to && blocks.get(to), from && blocks.get(from)];
-      if (!taker || !giver || taker === giver || taker.first !== at || giver.last !== at) continue;
-      if (taker.bytes !== giver.bytes) continue;
+      if (!from || !taker || !giver || taker === giver || taker.first !== at || giver.last !== at) continue;
+      // Otherwise another output could take the same bytes.
+      if (taker.last === at) continue;
+      if (taker.bytes !== giver.bytes || !isOverwritable(step, output, from)) continue;
       giver.last = taker.last;
       giver.slots.push(...taker.slots);
       for (const slot of taker.slots) blocks.set(slot, giver);
