@@ -107,6 +107,19 @@ describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${no
     await expect(run(0, 1, 2, 0)).rejects.toThrow('4 indices for "rows"; expected at most 3');
   });
 
+  test("a run that waits for another is stopped by an abort meanwhile", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [2] });
+    const graph = build.graph([build.node("Relu", [x])]);
+    const program = (await engine.compile(graph)).bind(await engine.variables(new Map()));
+    const given = new Map([["x", floats(1, -1)]]);
+    const controller = new AbortController();
+    const [first, second] = [program.run(given), program.run(given, { signal: controller.signal })];
+    controller.abort();
+    await expect(second).rejects.toThrow("was stopped");
+    expect(toNumbers((await first).get(graph.outputs[0]) as Tensor)).toEqual([1, 0]);
+  });
+
   test("a batch of any size runs, each size planned once", async () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 2] });

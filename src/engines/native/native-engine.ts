@@ -105,6 +105,7 @@ function bind(compiled: Compiled, variables: Variables): Program {
       return compiled.turns.take(() =>
         variables.turns.take(async () => {
           if (compiled.isDisposed) throw disposed(graph);
+          refuseAborted(graph, options.signal);
           const plan = planFor(compiled, givenSizes(graph, given));
           return run(compiled, plan, programFor(compiled, plan, variables, bound), given, options);
         }),
@@ -121,7 +122,7 @@ const copies = (inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor
 
 function checkRun({ graph, isDisposed }: Compiled, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): void {
   if (isDisposed) throw disposed(graph);
-  if (options.signal?.aborted) throw aborted(graph, options.signal);
+  refuseAborted(graph, options.signal);
   const unknown = (options.fetch ?? []).filter((name) => !graph.outputs.includes(name));
   if (unknown.length > 0)
     throw new FrostbitError(
@@ -143,6 +144,10 @@ const aborted = (graph: Graph, signal: AbortSignal): FrostbitError =>
   new FrostbitError("ABORTED", `The run of graph "${graph.name}" was stopped; its variables are as before.`, {
     cause: signal.reason,
   });
+
+function refuseAborted(graph: Graph, signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw aborted(graph, signal);
+}
 
 /** The program over the variables' present memories. */
 function programFor(
