@@ -241,10 +241,15 @@ void narrow_bfloat16(const float* x, uint16_t* y, int64_t count) {
   }
 }
 
-/** Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112. */
+/**
+ * Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112; denormals, which would be zero on the
+ * pool's threads there, as the multiples of 2^-24 that they are.
+ */
 float widened_half(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const float magnitude = float_of(static_cast<uint32_t>(half & 0x7fff) << 13) * 0x1p112f;
+  const bool is_denormal = (half & 0x7c00) == 0;
+  const float magnitude = is_denormal ? static_cast<float>(half & 0x3ff) * 0x1p-24f
+                                      : float_of(static_cast<uint32_t>(half & 0x7fff) << 13) * 0x1p112f;
   const uint32_t special = (half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0;
   return float_of(bits_of(magnitude) | special | sign);
 }
