@@ -196,7 +196,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     if (threads < 1 || threads > 1024) throw problem(env, "expected 1 to 1024 threads");
     if (info.Length() < 4 || !info[1].IsArray() || !info[2].IsArray()) throw problem(env, "expected memories and steps");
     const auto memories = memories_of(env, info[1].As<Napi::Array>());
-    const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories);
+    const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories, true);
     try {
       program_ = std::make_shared<Program>(static_cast<int>(threads), memories, steps,
                                            static_cast<int64_t>(number_of(info, 3)));
@@ -232,8 +232,10 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return memories;
   }
 
+  /** Steps, or the parts of one. */
   static std::vector<StepDescription> steps_of(Napi::Env env, const Napi::Array& list,
-                                               const std::vector<std::shared_ptr<Memory>>& memories) {
+                                               const std::vector<std::shared_ptr<Memory>>& memories,
+                                               bool may_have_parts) {
     std::vector<StepDescription> steps;
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value value = list[i];
@@ -250,7 +252,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
       for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
       const Napi::Value parts = object.Get("parts");
-      if (parts.IsArray()) step.parts = steps_of(env, parts.As<Napi::Array>(), memories);
+      if (parts.IsArray() && !may_have_parts) throw problem(env, "expected parts without parts");
+      if (parts.IsArray()) step.parts = steps_of(env, parts.As<Napi::Array>(), memories, false);
       steps.push_back(std::move(step));
     }
     return steps;
@@ -363,7 +366,8 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {
     return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);
   };
-  result.Set("vnni", has(dnnl::cpu_isa::avx512_core_vnni) || has(dnnl::cpu_isa::avx2_vnni));
+  // AVX2's VNNI does not count: oneDNN's matrix products of codes for AVX2 do without it.
+  result.Set("vnni", has(dnnl::cpu_isa::avx512_core_vnni));
   result.Set("bfloat16", has(dnnl::cpu_isa::avx512_core_bf16));
   return result;
 }

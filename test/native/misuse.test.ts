@@ -44,6 +44,10 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
     ]);
   });
 
+  test("a step that is its own part", async () => {
+    expect(await outcomeOf("partsOfThemselves")).toBe("expected parts without parts");
+  });
+
   test("a program that is collected while it runs", async () => {
     expect(await outcomeOf("droppedDuringARun")).toBe(true);
   });

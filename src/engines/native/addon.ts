@@ -37,7 +37,7 @@ export interface NativeInformation {
   readonly oneDnn: string;
   /** The instruction set of our own kernels. */
   readonly kernels: string;
-  /** Whether products of 8-bit integers are exact for all weights. */
+  /** Whether products of 8-bit integers are exact for all weights: AVX-512's VNNI. */
   readonly vnni: boolean;
   /** Whether oneDNN has bfloat16 products. */
   readonly bfloat16: boolean;

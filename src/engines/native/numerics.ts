@@ -4,7 +4,10 @@ import type { Precision } from "../engine.ts";
 import type { NativeAddon } from "./addon.ts";
 import type { Numerics } from "./lowering.ts";
 
-/** Below VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. */
+/**
+ * Without VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. AVX2's VNNI does not count:
+ * oneDNN's matrix products of codes for AVX2 do without it.
+ */
 export function createNumerics(addon: NativeAddon, precision: Precision, threads: number): Numerics {
   const { vnni, bfloat16, hasBfloat16, hasWinograd } = addon.information();
   if (precision === "mixed" && !bfloat16)
