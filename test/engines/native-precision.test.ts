@@ -356,7 +356,7 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
       const { kernels, vnni } = loadAddon().information();
       console.log(JSON.stringify({ kernels, vnni, planned }));`;
     const why = (most: number): string =>
-      `its weight's codes go to ${most}; without VNNI instructions the processor multiplies only those up to 64 exactly`;
+      `its weight's codes go to ${most}; without AVX-512's VNNI instructions only those up to 64 are multiplied exactly`;
     const inFloats = (most: number): object => ({
       ...{ most, kernels: ["convolution", "product"], integerProducts: [] },
       reasons: [why(most), why(most)],

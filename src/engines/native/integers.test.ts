@@ -99,3 +99,15 @@ describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" 
     expect(await run(graph, 2)).toEqual(expected(scaleOf));
   });
 });
+
+test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in convolutions as in products", () => {
+  const build = buildOn();
+  const codes = (value: string, low: number, high: number, zero = ""): string =>
+    build.node("FakeQuantize", [value, ...[build.scalar(1), zero, build.scalar(low), build.scalar(high)]]);
+  const channels = 2 ** 14 + 1;
+  const x = build.input("x", { dtype: "float32", shape: [1, channels, 2, 2] });
+  const w = build.input("w", { dtype: "float32", shape: [1, channels, 2, 2] });
+  const y = build.node("Conv", [codes(x, 0, 255), codes(w, -8, 7)], { kernel_shape: [2, 2] });
+  const { floatProducts } = describePlan(build.graph([y]));
+  expect(floatProducts.map(({ reason }) => reason)).toEqual(["sums of 65540 products of codes do not fit 32 bits"]);
+});

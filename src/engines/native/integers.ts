@@ -1,6 +1,6 @@
 // Which products run in integers: the very codes that are exported, with exact sums; and why others do not.
 import type { Graph, Node } from "../../ir/graph.ts";
-import { numbersOf } from "../../ir/tensor.ts";
+import { numbersOf, sizeOf } from "../../ir/tensor.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { convolutionWindow } from "../../ops/convolution-shape.ts";
 import { isStatic } from "../../ops/dims.ts";
@@ -51,7 +51,7 @@ function whyNoWeightCodes(
 const whyInexact = (largest: number, integers: number): string | undefined =>
   largest <= integers
     ? undefined
-    : `its weight's codes go to ${largest}; without VNNI instructions the processor multiplies only those up to ${integers} exactly`;
+    : `its weight's codes go to ${largest}; without AVX-512's VNNI instructions only those up to ${integers} are multiplied exactly`;
 
 const storedCodes: ReadonlySet<string | undefined> = new Set(["int8", "int4"]);
 
@@ -81,6 +81,8 @@ function largestOf(codes: string, graph: Graph, integers: number): number {
 
 /** So many products of codes fit 32 bits. */
 const mostTerms = 1 << 16;
+const whyTooMany = (terms: number): string | undefined =>
+  terms <= mostTerms ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
 
 /** A matrix product is one of whatever by a matrix, with nothing but one number per column added. */
 function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
@@ -89,8 +91,8 @@ function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
   if (!isStatic(x) || !isStatic(w)) return "its sizes are known only when it runs";
   if ([...x, ...w].includes(0)) return "it is empty";
   const terms = x[x.length - 1];
-  if (terms > mostTerms) return `sums of ${terms} products of codes do not fit 32 bits`;
-  if (node.op === "MatMul") return undefined;
+  const tooMany = whyTooMany(terms);
+  if (tooMany !== undefined || node.op === "MatMul") return tooMany;
   if (numberAttribute(node, "alpha", 1) !== 1 || numberAttribute(node, "beta", 1) !== 1)
     return "its alpha or beta is not 1";
   if (isTransposed(node, "transA")) return "its input is transposed";
@@ -103,7 +105,8 @@ function whyNoProduct(node: Node, graph: Graph): string | undefined {
   if (node.op === "Gemm" || node.op === "MatMul") return whyNoMatrixProduct(node, graph);
   if (node.op !== "Conv") return "only convolutions and matrix products are multiplied in integers";
   const rank = rankOf(node, graph);
-  return rank === 4 ? undefined : `it has ${rank - 2} spatial axes, not 2`;
+  if (rank !== 4) return `it has ${rank - 2} spatial axes, not 2`;
+  return whyTooMany(sizeOf(fixed(graph.values.get(node.inputs[1])?.shape ?? []).slice(1)));
 }
 
 /** oneDNN has all matrix products, and most shapes of convolutions. */
