@@ -45,11 +45,12 @@ double fold_row(const float* x, int64_t count, float start, double total, Term t
 struct Plus {
   template <class T> T operator()(T a, T b) const { return a + b; }
 };
+/** What is not a number stays. */
 struct Larger {
-  template <class T> T operator()(T a, T b) const { return b > a ? b : a; }
+  template <class T> T operator()(T a, T b) const { return b > a || b != b ? b : a; }
 };
 struct Smaller {
-  template <class T> T operator()(T a, T b) const { return b < a ? b : a; }
+  template <class T> T operator()(T a, T b) const { return b < a || b != b ? b : a; }
 };
 
 double reduce_row(Reduction op, const float* x, int64_t count, double total) {

@@ -17,8 +17,8 @@ double start(Reduction op) {
 template <class Total>
 Total next(Reduction op, Total total, Total x) {
   switch (op) {
-    case Reduction::Max: return std::max(total, x);
-    case Reduction::Min: return std::min(total, x);
+    case Reduction::Max: return x > total || x != x ? x : total;
+    case Reduction::Min: return x < total || x != x ? x : total;
     case Reduction::Prod: return total * x;
     case Reduction::L1: return total + (x < 0 ? -x : x);
     case Reduction::L2:

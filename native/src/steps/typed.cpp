@@ -23,7 +23,7 @@ T remainder_of(T a, T b, bool takes_sign_of_a) {
     return takes_sign_of_a ? std::fmod(a, b) : std::fmod(std::fmod(a, b) + b, b);
   } else {
     if (b == 0) throw PlanError("a remainder of a division by zero");
-    if (b == T(-1)) return 0;
+    if (std::is_signed_v<T> && b == T(-1)) return 0;
     const T rest = static_cast<T>(a % b);
     return !takes_sign_of_a && rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
   }
