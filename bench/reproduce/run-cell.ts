@@ -18,7 +18,8 @@ export interface RunSettings {
 }
 
 /** The paper's setting: min-max ranges of 512 samples, one epoch of SGD at the learning rate that the float training ended with. */
-function methodOptions({ bits, method, mode, ratio, refreshEvery, qparamTraining, qparamLr }: Cell): string[] {
+function methodOptions(cell: Cell): string[] {
+  const { bits, method, mode, ratio, refreshEvery, qparamTraining, qparamLr, importance, ratioCounts } = cell;
   const widths = bits === "float" ? [] : ["--weights", bits[1], "--activations", bits[3]];
   const training = [
     ...["--epochs", "1", "--batch", "128", "--augment", "crop,flip", "--lr", "0.001", "--momentum", "0.9"],
@@ -27,7 +28,7 @@ function methodOptions({ bits, method, mode, ratio, refreshEvery, qparamTraining
   ];
   const selection = [
     ...["--mode", mode, "--update-ratio", String(ratio / 100)],
-    ...["--refresh-every", String(refreshEvery)],
+    ...["--refresh-every", String(refreshEvery), "--importance", importance, "--ratio-counts", ratioCounts],
   ];
   return [
     ...["--method", method, ...widths],
