@@ -361,7 +361,7 @@ Napi::Value information(const Napi::CallbackInfo& info) {
                            std::to_string(version->patch));
   result.Set("kernels", best_kernels().name);
   result.Set("hasBfloat16", weight_gradient_kernels<uint16_t>() != nullptr);
-  result.Set("hasWinograd", input_gradient_kernels() != nullptr && weight_gradient_kernels<float>() != nullptr);
+  result.Set("hasWinograd", winograd_kernels() != nullptr && weight_gradient_kernels<float>() != nullptr);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
   const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {
     return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);

@@ -56,10 +56,10 @@ const WeightGradientKernels<float>* weight_gradient_kernels() {
   return nullptr;
 }
 
-const InputGradientKernels* input_gradient_kernels() {
+const WinogradKernels* winograd_kernels() {
 #if defined(__x86_64__)
   static const bool is_there = has_avx512();
-  if (is_there) return &input_gradient_winograd;
+  if (is_there) return &winograd_avx512;
 #endif
   return nullptr;
 }

@@ -2,8 +2,8 @@
 // kernels.cpp holds here too.
 //
 // Of each tile there are 16 transformed values per channel. A block of tiles is transformed into 16 planes [tile][channel], and
-// each plane is multiplied as a matrix: for the input gradient by a plane of transformed weights, for the weight gradient by a
-// plane of transformed x, summed over tiles. The transforms (matrices B and G, A of the paper) are
+// each plane is multiplied as a matrix: for a convolution by a plane of transformed weights, for the weight gradient by a plane of
+// transformed x, summed over tiles. The transforms (matrices B and G, A of the paper) are
 //   inputs:  d0 − d2, d1 + d2, d2 − d1, d1 − d3, down the rows and along the columns;
 //   weights: g0, (g0 + g1 + g2) / 2, (g0 − g1 + g2) / 2, g2, and of two of them: g0, (g0 + g1) / 2, (g0 − g1) / 2, g1;
 //   results: m0 + m1 + m2, m1 − m2 − m3, and of three: m0 + m1 + m2, m1 − m2, m1 + m2 − m3.
@@ -33,10 +33,8 @@ bool serves(const PlaneConvolution& shape) {
   return shape.inputs > 0 && shape.outputs > 0 && shape.inputs % kLanes == 0 && shape.outputs % kLanes == 0;
 }
 
-/** Images whose tiles are transformed: channels last. */
-struct Images {
-  int64_t size[2], channels;
-
+/** Images whose tiles are transformed. */
+struct Images : Planes {
   int64_t offset(int64_t image, int64_t row) const { return (image * size[0] + row) * size[1] * channels; }
   bool has_row(int64_t row) const { return row >= 0 && row < size[0]; }
   bool has_column(int64_t column) const { return column >= 0 && column < size[1]; }
@@ -146,24 +144,27 @@ inline void results_of(const float* from, int64_t stride, __m512 (&results)[2][2
 
 /** One row of tiles into the image's pixels that they cover. */
 void give_results(const float* from, int64_t stride, const Images& images, int64_t image, int64_t tile_row, int64_t tiles,
-                  float* dx) {
+                  const float* bias, float* y) {
   for (int64_t tile = 0; tile < tiles; tile++)
     for (int64_t channel = 0; channel < images.channels; channel += kLanes) {
       __m512 results[2][2];
       results_of(from + tile * images.channels + channel, stride, results);
+      if (bias)
+        for (auto& row : results)
+          for (__m512& result : row) result = _mm512_add_ps(result, _mm512_loadu_ps(bias + channel));
       for (int row = 0; row < 2; row++) {
         if (!images.has_row(2 * tile_row + row)) break;
-        float* place = dx + images.offset(image, 2 * tile_row + row) + 2 * tile * images.channels + channel;
+        float* place = y + images.offset(image, 2 * tile_row + row) + 2 * tile * images.channels + channel;
         _mm512_storeu_ps(place, results[row][0]);
         if (images.has_column(2 * tile + 1)) _mm512_storeu_ps(place + images.channels, results[row][1]);
       }
     }
 }
 
-// ----------------------------------------------------------------------------------------------------- input gradient
+// -------------------------------------------------------------------------------------------------------- convolution
 
-/** Transformed weights are [plane][panel of input channels][output channel][input channel of the panel]. */
-int64_t filter_elements(const PlaneConvolution& shape) { return kPlanes * shape.inputs * shape.outputs; }
+/** Transformed weights are [plane][panel of y's channels][channel of x][channel of y in the panel]. */
+int64_t filter_elements(const TiledConvolution& shape) { return kPlanes * shape.x.channels * shape.y.channels; }
 
 inline void weights_of_three(__m512 g0, __m512 g1, __m512 g2, __m512 (&to)[kSide]) {
   const __m512 half = _mm512_set1_ps(0.5f), ends = _mm512_add_ps(g0, g2);
@@ -173,25 +174,30 @@ inline void weights_of_three(__m512 g0, __m512 g1, __m512 g2, __m512 (&to)[kSide
   to[3] = g2;
 }
 
-void transform(const PlaneConvolution& shape, const float* w, int64_t first, int64_t last, float* filter) {
-  const __m512i taps = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(9));
-  const int64_t inputs = shape.inputs, panel = kTileB * kLanes;
-  for (int64_t output = first; output < last; output++)
-    for (int64_t input = 0; input < inputs; input += kLanes) {
-      const float* from = w + (output * inputs + input) * 9;
+void transform(const TiledConvolution& shape, const TiledWeights& w, int64_t first, int64_t last, float* filter) {
+  const int64_t inputs = shape.x.channels, outputs = shape.y.channels, panel = kTileB * kLanes;
+  const __m512i lanes = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7), step = _mm512_set1_epi64(w.y_step);
+  const __m512i low = _mm512_mullox_epi64(lanes, step), high = _mm512_add_epi64(low, _mm512_set1_epi64(8 * w.y_step));
+  for (int64_t input = first; input < last; input++)
+    for (int64_t output = 0; output < outputs; output += kLanes) {
+      const float* from = w.data + output * w.y_step + input * w.x_step;
       __m512 rows[3][kSide];
       for (int row = 0; row < 3; row++) {
-        // The gradient meets the kernel from its end.
-        const auto tap = [&](int column) { return _mm512_i32gather_ps(taps, from + (2 - row) * 3 + 2 - column, 4); };
+        const auto tap = [&](int column) {
+          const int at = row * 3 + column;
+          const float* taps = from + (w.reversed ? 8 - at : at);
+          return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_i64gather_ps(low, taps, 4)),
+                                    _mm512_i64gather_ps(high, taps, 4), 1);
+        };
         weights_of_three(tap(0), tap(1), tap(2), rows[row]);
       }
-      const int64_t begin = input / panel * panel, width = least(panel, inputs - begin);
-      float* place = filter + begin * shape.outputs + output * width + input - begin;
+      const int64_t begin = output / panel * panel, width = least(panel, outputs - begin);
+      float* place = filter + begin * inputs + input * width + output - begin;
       for (int column = 0; column < kSide; column++) {
         __m512 values[kSide];
         weights_of_three(rows[0][column], rows[1][column], rows[2][column], values);
         for (int row = 0; row < kSide; row++)
-          _mm512_storeu_ps(place + (row * kSide + column) * inputs * shape.outputs, values[row]);
+          _mm512_storeu_ps(place + (row * kSide + column) * inputs * outputs, values[row]);
       }
     }
 }
@@ -232,52 +238,53 @@ using Multiply = void (*)(const float*, int64_t, const float*, int64_t, float*, 
    {FROSTBIT_EIGHT(kernel, 2)}}
 constexpr Multiply kMultiply[kTileB][kTileVectors] = FROSTBIT_TILES(multiply);
 
-void multiply_plane(const PlaneConvolution& shape, const float* a, const float* filter, int64_t tiles, float* y) {
-  for (int64_t input = 0; input < shape.inputs; input += kTileB * kLanes) {
-    const int64_t columns = least(kTileB, (shape.inputs - input) / kLanes);
+void multiply_plane(const TiledConvolution& shape, const float* a, const float* filter, int64_t tiles, float* y) {
+  const int64_t inputs = shape.x.channels, outputs = shape.y.channels;
+  for (int64_t output = 0; output < outputs; output += kTileB * kLanes) {
+    const int64_t columns = least(kTileB, (outputs - output) / kLanes);
     const int64_t parts = ceiling(tiles, kTileVectors / columns);
     for (int64_t i = 0; i < parts; i++) {
       const int64_t tile = part_begin(tiles, parts, i), rows = part_begin(tiles, parts, i + 1) - tile;
-      kMultiply[columns - 1][rows - 1](a + tile * shape.outputs, shape.outputs, filter + input * shape.outputs,
-                                       shape.outputs, y + tile * shape.inputs + input, shape.inputs);
+      kMultiply[columns - 1][rows - 1](a + tile * inputs, inputs, filter + output * inputs, inputs,
+                                       y + tile * outputs + output, outputs);
     }
   }
 }
 
-struct InputGradientLayout {
+struct ConvolutionLayout {
   Grid grid;
   int64_t rows, a_stride, y_stride;
 
-  InputGradientLayout(const PlaneConvolution& shape, int64_t images) : grid(shape.in) {
-    rows = least(images * grid.rows, block_rows(grid, shape.inputs + shape.outputs));
-    a_stride = plane_stride(rows * grid.columns, shape.outputs);
-    y_stride = plane_stride(rows * grid.columns, shape.inputs);
+  ConvolutionLayout(const TiledConvolution& shape, int64_t images) : grid(shape.y.size) {
+    rows = least(images * grid.rows, block_rows(grid, shape.x.channels + shape.y.channels));
+    a_stride = plane_stride(rows * grid.columns, shape.x.channels);
+    y_stride = plane_stride(rows * grid.columns, shape.y.channels);
   }
   int64_t a_bytes() const { return aligned(kPlanes * a_stride * 4); }
   int64_t bytes() const { return a_bytes() + aligned(kPlanes * y_stride * 4); }
 };
 
-int64_t input_gradient_bytes(const PlaneConvolution& shape, int64_t images) {
-  return InputGradientLayout(shape, images).bytes();
+int64_t convolution_bytes(const TiledConvolution& shape, int64_t images) {
+  return ConvolutionLayout(shape, images).bytes();
 }
 
-void input_gradient(const PlaneConvolution& shape, int64_t images, const float* dy, const float* filter, float* dx,
-                    char* scratch) {
-  const InputGradientLayout layout(shape, images);
+void convolve(const TiledConvolution& shape, int64_t images, const float* x, const float* filter, const float* bias,
+              float* y, char* scratch) {
+  const ConvolutionLayout layout(shape, images);
   const Grid& grid = layout.grid;
-  const Images from{{shape.out[0], shape.out[1]}, shape.outputs}, to{{shape.in[0], shape.in[1]}, shape.inputs};
-  float *a = reinterpret_cast<float*>(scratch), *y = reinterpret_cast<float*>(scratch + layout.a_bytes());
+  const Images from{shape.x}, to{shape.y};
+  float *a = reinterpret_cast<float*>(scratch), *sums = reinterpret_cast<float*>(scratch + layout.a_bytes());
   for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
     const int64_t rows = least(layout.rows, images * grid.rows - first);
     for (int64_t i = 0; i < rows; i++)
-      place_inputs(Floats{dy}, from, (first + i) / grid.rows, (first + i) % grid.rows * 2 + shape.begin[0] - 2,
-                   shape.begin[1] - 2, grid.columns, layout.a_stride, a + i * grid.columns * shape.outputs);
+      place_inputs(Floats{x}, from, (first + i) / grid.rows, (first + i) % grid.rows * 2 - shape.begin[0],
+                   -shape.begin[1], grid.columns, layout.a_stride, a + i * grid.columns * from.channels);
     for (int64_t plane = 0; plane < kPlanes; plane++)
-      multiply_plane(shape, a + plane * layout.a_stride, filter + plane * shape.inputs * shape.outputs,
-                     rows * grid.columns, y + plane * layout.y_stride);
+      multiply_plane(shape, a + plane * layout.a_stride, filter + plane * from.channels * to.channels,
+                     rows * grid.columns, sums + plane * layout.y_stride);
     for (int64_t i = 0; i < rows; i++)
-      give_results(y + i * grid.columns * shape.inputs, layout.y_stride, to, (first + i) / grid.rows,
-                   (first + i) % grid.rows, grid.columns, dx);
+      give_results(sums + i * grid.columns * to.channels, layout.y_stride, to, (first + i) / grid.rows,
+                   (first + i) % grid.rows, grid.columns, bias, y);
   }
 }
 
@@ -409,7 +416,8 @@ void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientI
   if (count == 0) return;
   const WeightGradientLayout layout(shape, images, count);
   const Grid& grid = layout.grid;
-  const Images of_x{{shape.in[0], shape.in[1]}, shape.inputs}, of_dy{{shape.out[0], shape.out[1]}, shape.outputs};
+  const TiledConvolution forward = forward_of(shape);
+  const Images of_x{forward.x}, of_dy{forward.y};
   auto* a = reinterpret_cast<float*>(scratch);
   auto* b = reinterpret_cast<float*>(scratch += layout.a_bytes());
   auto* runs = reinterpret_cast<Run*>(scratch += layout.b_bytes());
@@ -472,7 +480,7 @@ constexpr char kName[] = "frostbit winograd:avx512";
 
 }  // namespace
 
-const InputGradientKernels input_gradient_winograd = {kName, serves, filter_elements, input_gradient_bytes, transform, input_gradient};
+const WinogradKernels winograd_avx512 = {kName, serves, filter_elements, convolution_bytes, transform, convolve};
 const WeightGradientKernels<float> weight_gradient_winograd = {kName, serves, weight_gradient_bytes, sums_elements, add_up, give};
 
 }  // namespace frostbit

@@ -1,4 +1,4 @@
-// A convolution's gradients as plain loops in float64, and steps of the addon that compute them.
+// A convolution and its gradients as plain loops in float64, and steps of the addon that compute them.
 import { loadAddon } from "../../src/engines/native/addon.ts";
 import type { TypedArray } from "../../src/ir/dtype.ts";
 
@@ -61,16 +61,40 @@ export function plainWeightGradient(
   return dw;
 }
 
+/** bias[co] + Σ x[p · stride + k · dilation − pad][ci] · w[co][ci][kh][kw], as [image][height][width][co]. */
+export function plainConvolution(
+  each: ConvolutionCase,
+  x: ArrayLike<number>,
+  w: ArrayLike<number>,
+  bias: ArrayLike<number> | undefined,
+): Float64Array {
+  const { images, outputs } = each;
+  const [height, width] = outputSize(each);
+  const y = Float64Array.from({ length: images * height * width * outputs }, (_, i) => bias?.[i % outputs] ?? 0);
+  forEachProduct(each, (ofY, ofX, ofW) => {
+    y[ofY] += x[ofX] * w[ofW];
+  });
+  return y;
+}
+
 /** Σ dy[(p + pad − k · dilation) / stride][co] · w[co][ci][kh][kw], as [image][height][width][ci]. */
 export function plainInputGradient(each: ConvolutionCase, dy: ArrayLike<number>, w: ArrayLike<number>): Float64Array {
+  const dx = new Float64Array(each.images * each.in[0] * each.in[1] * each.inputs);
+  forEachProduct(each, (ofY, ofX, ofW) => {
+    dx[ofX] += dy[ofY] * w[ofW];
+  });
+  return dx;
+}
+
+/** Where the operands of a convolution's products lie: of y, x and w. */
+function forEachProduct(each: ConvolutionCase, visit: (ofY: number, ofX: number, ofW: number) => void): void {
   const { images, inputs, outputs, kernel } = each;
   const [strides, dilations, pads] = [pair(each.strides), pair(each.dilations), each.pads ?? [0, 0]];
   const out = outputSize(each);
-  const dx = new Float64Array(images * each.in[0] * each.in[1] * inputs);
   const spread = (pixel: number, at: number, tap: number) => {
     for (let co = 0; co < outputs; co++)
       for (let ci = 0; ci < inputs; ci++)
-        dx[at * inputs + ci] += dy[pixel * outputs + co] * w[(co * inputs + ci) * kernel[0] * kernel[1] + tap];
+        visit(pixel * outputs + co, at * inputs + ci, (co * inputs + ci) * kernel[0] * kernel[1] + tap);
   };
   for (let pixel = 0; pixel < images * out[0] * out[1]; pixel++)
     for (let tap = 0; tap < kernel[0] * kernel[1]; tap++) {
@@ -84,7 +108,6 @@ export function plainInputGradient(each: ConvolutionCase, dy: ArrayLike<number>,
       if (y >= 0 && y < each.in[0] && z >= 0 && z < each.in[1])
         spread(pixel, (image * each.in[0] + y) * each.in[1] + z, tap);
     }
-  return dx;
 }
 
 const list = (...values: readonly number[]): readonly number[] => [values.length, ...values];

@@ -17,7 +17,7 @@ StepMakers quantization_steps();
 StepMakers fused_steps();
 StepMakers convolution_steps();
 StepMakers weight_gradient_steps();
-StepMakers input_gradient_steps();
+StepMakers winograd_steps();
 StepMakers product_steps();
 StepMakers reduction_steps();
 StepMakers pooling_steps();

@@ -8,7 +8,7 @@ import { list } from "./plan.ts";
 
 export interface Geometry {
   readonly ints: readonly number[];
-  /** Whether its gradients can be taken by Winograd's algorithm, and have enough tiles to be worth transforming the weights. */
+  /** Whether it and its gradients can be computed by Winograd's algorithm, and have enough tiles to be worth transforming the weights. */
   readonly suitsWinograd: boolean;
   /** Elements of x, w and y, gradients in their places. */
   readonly elements: { readonly x: number; readonly w: number; readonly y: number };

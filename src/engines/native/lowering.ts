@@ -46,7 +46,7 @@ export interface Numerics {
   readonly integers: number;
   /** There is a weight gradient of our own for bfloat16. */
   readonly ownWeightGradient: boolean;
-  /** There are float32 gradients of 3 × 3 convolutions by Winograd's algorithm. */
+  /** There are float32 3 × 3 convolutions and gradients of theirs by Winograd's algorithm. */
   readonly winograd: boolean;
   /** The other products are bfloat16 ones, and what is kept between fused steps takes 16 bits. */
   readonly bfloat16: boolean;

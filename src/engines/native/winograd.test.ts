@@ -1,10 +1,11 @@
-// The float32 gradients by Winograd's algorithm against plain loops in float64.
+// Float32 convolutions and their gradients by Winograd's algorithm against plain loops in float64.
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import {
   type ConvolutionCase,
   geometry,
   outputSize,
+  plainConvolution,
   plainInputGradient,
   plainWeightGradient,
   runGradientStep,
@@ -55,6 +56,19 @@ function operands(each: ConvolutionCase) {
   };
 }
 
+async function convolution(
+  each: ConvolutionCase,
+  x: Float32Array,
+  w: Float32Array,
+  bias: Float32Array | undefined,
+): Promise<Float32Array> {
+  const [height, width] = outputSize(each);
+  const y = new Float32Array(each.images * height * width * each.outputs);
+  const step = { kernel: "convolutionWinograd", ints: geometry(each), threads: each.threads ?? 2 };
+  await runGradientStep(step, [x, w, bias, y]);
+  return y;
+}
+
 async function inputGradient(each: ConvolutionCase, dy: Float32Array, w: Float32Array): Promise<Float32Array> {
   const dx = new Float32Array(each.images * each.in[0] * each.in[1] * each.inputs);
   const step = { kernel: "convolutionInputGradientWinograd", ints: geometry(each), threads: each.threads ?? 2 };
@@ -82,12 +96,22 @@ const allRows = (each: ConvolutionCase) => each.rows ?? Array.from({ length: eac
 const isReady = isNativeBuilt && loadAddon().information().hasWinograd;
 const why = isReady ? "" : ` (${isNativeBuilt ? "the processor has no AVX-512" : notBuilt})`;
 
-describe.skipIf(!isReady)(`gradients by Winograd's algorithm${why}`, () => {
-  for (const [name, each] of Object.entries(cases))
+describe.skipIf(!isReady)(`convolutions by Winograd's algorithm${why}`, () => {
+  for (const [name, each] of Object.entries(cases)) {
+    for (const [title, bias] of [
+      ["the convolution", undefined],
+      ["the convolution with a bias", normals(5, each.outputs)],
+    ] as const)
+      test(`${name}: ${title}`, async () => {
+        const { x, w } = operands(each);
+        expectClose(await convolution(each, x, w, bias), plainConvolution(each, x, w, bias), { as: "float32" });
+      });
+
     test(`${name}: the input gradient`, async () => {
       const { dy, w } = operands(each);
       expectClose(await inputGradient(each, dy, w), plainInputGradient(each, dy, w), { as: "float32" });
     });
+  }
 
   for (const [name, each] of Object.entries({ ...cases, ...rowCases })) {
     test(`${name}: the weight gradient of floats`, async () => {
@@ -115,15 +139,18 @@ describe.skipIf(!isReady)(`gradients by Winograd's algorithm${why}`, () => {
     const plain = (values: ArrayLike<number>) => Array.from(values, (value) => value + 0);
     expect(plain(await weightGradient(each, codes, dy, [128, 1]))).toEqual(plain(expected));
     expect(plain(await inputGradient(each, dy, w))).toEqual(plain(plainInputGradient(each, dy, w)));
+    const whole = Float32Array.from(x);
+    expect(plain(await convolution(each, whole, w, undefined))).toEqual(plain(plainConvolution(each, x, w, undefined)));
   });
 
   test("refuses other windows and channels", async () => {
     const run = (changed: Partial<ConvolutionCase>) => {
       const each = { ...shape, ...changed };
-      const { dy, w } = operands(each);
-      return inputGradient(each, dy, w);
+      const { dy, w, x } = operands(each);
+      return [inputGradient(each, dy, w), convolution(each, x, w, undefined)];
     };
     for (const changed of [{ strides: [2, 2] }, { kernel: [1, 3] }, { dilations: [2, 1] }, { inputs: 17 }] as const)
-      await expect(run(changed)).rejects.toThrow("is of a shape that frostbit winograd:avx512 does not serve");
+      for (const refused of run(changed))
+        await expect(refused).rejects.toThrow("is of a shape that frostbit winograd:avx512 does not serve");
   });
 });

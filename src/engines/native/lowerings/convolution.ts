@@ -6,7 +6,7 @@ import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
 import { givenWindow } from "../../../ops/window.ts";
 import { type Geometry, geometryOf, isFast } from "../convolution-geometry.ts";
 import { multipliesIntegers } from "../integers.ts";
-import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
+import { isSettled, type Lowering, type NativeOp, type Numerics } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
@@ -21,10 +21,13 @@ const Conv: NativeOp = {
     const window = convolutionWindow(node, x.shape, fixed(w.shape));
     const geometry = geometryOf(node, window, fixed(x.shape), fixed(y.shape));
     const isNarrow = numerics.bfloat16 && isImage(x) && isFast(numerics, "convolution:bfloat16", geometry);
-    const kernel = isNarrow ? "convolution:bfloat16" : "convolution";
+    const kernel = isNarrow ? "convolution:bfloat16" : floatKernel("convolution", numerics, geometry);
     emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints: geometry.ints });
   },
 };
+
+const floatKernel = (kernel: string, { winograd }: Numerics, { suitsWinograd }: Geometry): string =>
+  winograd && suitsWinograd ? `${kernel}Winograd` : kernel;
 
 /** Sums of products of codes, and then their scale: exact until then. */
 function lowerIntegers(lowering: Lowering): void {
@@ -52,8 +55,7 @@ const ConvGradientInput: NativeOp = {
     const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
     const { ints } = geometry;
     if (!numerics.bfloat16 || !isImage(dy) || !isFast(numerics, "convolutionInputGradient:bfloat16", geometry)) {
-      const isWinograd = numerics.winograd && geometry.suitsWinograd;
-      const kernel = isWinograd ? "convolutionInputGradientWinograd" : "convolutionInputGradient";
+      const kernel = floatKernel("convolutionInputGradient", numerics, geometry);
       return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
     }
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");

@@ -1,0 +1,73 @@
+// 3 × 3 convolutions and their input gradients in float32 by Winograd's algorithm.
+#include "../winograd.h"
+#include "planar-convolution.h"
+
+namespace frostbit {
+namespace {
+
+/** Integers: a convolution's. Places: x; w [outputs, inputs, kernel]; bias [outputs], if any; y. All float32, images channels last. */
+struct Forward {
+  static TiledConvolution convolution(const PlaneConvolution& shape) { return forward_of(shape); }
+  static TiledWeights weights(const PlaneConvolution& shape, const float* w) { return {w, shape.inputs * 9, 9, false}; }
+  static const float* bias(Arguments& arguments, const PlaneConvolution& shape) {
+    return arguments.optional<float>(shape.outputs);
+  }
+};
+
+/** Integers: a convolution's. Places: dy; w [outputs, inputs, kernel]; dx. All float32, images channels last. */
+struct InputGradient {
+  static TiledConvolution convolution(const PlaneConvolution& shape) { return input_gradient_of(shape); }
+  static TiledWeights weights(const PlaneConvolution& shape, const float* w) { return {w, 9, shape.inputs * 9, true}; }
+  static const float* bias(Arguments&, const PlaneConvolution&) { return nullptr; }
+};
+
+template <class Direction>
+class WinogradStep : public Step {
+ public:
+  WinogradStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(winograd_kernels()) {
+    if (!kernels_) arguments.fail("needs a processor with AVX-512, and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+    const auto& shape = images_.shape;
+    if (!kernels_->serves(shape)) arguments.fail("is of a shape that " + std::string(kernels_->name) + " does not serve");
+    convolution_ = Direction::convolution(shape);
+    x_ = arguments.place<float>(images_.batch, convolution_.x.elements());
+    weights_ = Direction::weights(shape, arguments.place<float>(shape.outputs, images_.row_elements()));
+    bias_ = Direction::bias(arguments, shape);
+    y_ = arguments.place<float>(images_.batch, convolution_.y.elements());
+    context.want_scratch(
+        kernels_->scratch_bytes(convolution_, (images_.batch + context.threads - 1) / context.threads));
+    context.want_shared(kernels_->filter_elements(convolution_) * sizeof(float));
+  }
+
+  int phases() const override { return 2; }
+
+  void run(int phase, const RunContext& run) override {
+    const auto& [x, y, begin] = convolution_;
+    float* filter = reinterpret_cast<float*>(run.shared);
+    if (phase == 0) {
+      const auto [first, last] = share(run, x.channels);
+      return kernels_->transform(convolution_, weights_, first, last, filter);
+    }
+    const auto [first, last] = share(run, images_.batch);
+    kernels_->run(convolution_, last - first, x_ + first * x.elements(), filter, bias_, y_ + first * y.elements(),
+                  run.scratch);
+  }
+
+  std::string describe() const override { return kernels_->name; }
+
+ private:
+  PlanarConvolution images_;
+  const WinogradKernels* kernels_;
+  TiledConvolution convolution_;
+  TiledWeights weights_;
+  const float *x_, *bias_;
+  float* y_;
+};
+
+}  // namespace
+
+StepMakers winograd_steps() {
+  return {{"convolutionWinograd", make_step<WinogradStep<Forward>>},
+          {"convolutionInputGradientWinograd", make_step<WinogradStep<InputGradient>>}};
+}
+
+}  // namespace frostbit
