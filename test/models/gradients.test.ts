@@ -1,68 +1,23 @@
 // Gradients of whole models in float64 against central differences of the reference engine's forward.
 import { describe, expect, test } from "vitest";
 import { gradient } from "../../src/autodiff/gradient.ts";
-import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
-import { assert } from "../../src/ir/errors.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
-import { removeDeadNodes } from "../../src/passes/remove-dead-nodes.ts";
 import { setBatchSize } from "../../src/passes/set-batch-size.ts";
 import { addCrossEntropy, labelsInput, logitsOf } from "../../src/training/loss.ts";
 import { parametersOf } from "../../src/training/parameters.ts";
 import { buildStep, type StepOptions } from "../../src/training/step.ts";
-import { expectClose } from "../support/close.ts";
-import { createRandom } from "../support/random.ts";
-import { runGraph } from "../support/run-graph.ts";
+import { expectGradients } from "../support/graph-gradients.ts";
 import { tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
 import { batchFor, tinyModels } from "./tiny-models.ts";
 
-const engine = createReferenceEngine();
 const batchSize = 3;
-/** Small enough that no rectifier of these models turns over. */
-const step = 1e-6;
 
 /** The graph with these constants or variables as inputs, so that they can be moved. */
 function withInputs(graph: Graph, names: readonly string[]): Graph {
   const constants = new Map(graph.constants);
   for (const name of names) constants.delete(name);
   return { ...graph, constants, variables: [], inputs: [...graph.inputs, ...names], updates: new Map() };
-}
-
-const dot = (a: Tensor, b: Tensor): number => {
-  const other = numbersOf(b);
-  return Array.from(numbersOf(a)).reduce((sum, element, i) => sum + element * other[i], 0);
-};
-
-interface Checked {
-  /** Gives the loss and the gradients. */
-  readonly graph: Graph;
-  readonly loss: string;
-  readonly gradients: ReadonlyMap<string, string>;
-  /** Everything that the graph reads, the differentiated values among it. */
-  readonly inputs: ReadonlyMap<string, Tensor>;
-}
-
-/** One random direction per differentiated value. */
-async function expectGradients({ graph, loss, gradients, inputs }: Checked): Promise<void> {
-  const whole = await runGraph(engine, removeDeadNodes({ ...graph, outputs: [loss, ...gradients.values()] }), inputs);
-  const forward = removeDeadNodes({ ...graph, outputs: [loss] });
-  const program = (await engine.compile(forward)).bind(await engine.variables(new Map()));
-  const random = createRandom(5);
-  for (const [name, gradientName] of gradients) {
-    const [value, slope] = [inputs.get(name), whole.get(gradientName)];
-    assert(value && slope, `"${name}" has no gradient`);
-    const direction = random.tensor("float64", value.shape);
-    const along = numbersOf(direction);
-    const lossAt = async (amount: number): Promise<number> => {
-      const moved = Array.from(numbersOf(value), (element, i) => element + amount * along[i]);
-      const outputs = await program.run(new Map(inputs).set(name, tensorOf("float64", value.shape, moved)));
-      return numbersOf(outputs.get(loss) ?? value)[0];
-    };
-    const expected = ((await lossAt(step)) - (await lossAt(-step))) / (2 * step);
-    expect(slope.shape, name).toEqual(value.shape);
-    expectClose([dot(slope, direction)], [expected], { as: "finiteDifferences", what: `derivative by "${name}"` });
-  }
 }
 
 const isStatistic = (name: string): boolean => name.includes(".running_");

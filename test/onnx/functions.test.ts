@@ -1,12 +1,20 @@
-// Operators that are read as what they are made of: ONNX Runtime runs the node, the reference engine and a file of ours what we make of it.
+// Operators that are read as what they are made of: ONNX Runtime runs the node, the engines and a file of ours what we make of it.
 import type { NodeProto } from "onnx-buf";
-import { describe, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { gradient } from "../../src/autodiff/gradient.ts";
+import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
-import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import type { Graph } from "../../src/ir/graph.ts";
+import { castTensor, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { dtypeCode } from "../../src/onnx/data-types.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
+import { buildOn } from "../../src/ops/infer.ts";
+import { castFloats } from "../../src/passes/cast-floats.ts";
 import { type CloseOptions, expectClose } from "../support/close.ts";
+import { expectGradients } from "../support/graph-gradients.ts";
+import { isNativeBuilt } from "../support/native.ts";
 import { float, int, ints, modelBytes, node, text, untyped, value } from "../support/onnx-model.ts";
 import { createRandom } from "../support/random.ts";
 import { runGraph } from "../support/run-graph.ts";
@@ -100,6 +108,22 @@ const simple: readonly FunctionCase[] = [
     inputs: [normal(1, 2, 5)],
     oldest: 8,
   },
+  {
+    name: "LpPool whose last windows end beyond its pads",
+    opset: 22,
+    op: "LpPool",
+    attributes: { kernel_shape: ints([3, 3]), strides: ints([2, 2]), pads: ints([0, 1, 0, 0]), ceil_mode: int(1) },
+    inputs: [normal(1, 2, 6, 7)],
+    oldest: 8,
+  },
+  {
+    name: "LpPool whose last windows would start beyond the image",
+    opset: 22,
+    op: "LpPool",
+    attributes: { kernel_shape: ints([2]), strides: ints([3]), pads: ints([0, 1]), ceil_mode: int(1), p: int(1) },
+    inputs: [normal(1, 2, 6)],
+    oldest: 8,
+  },
   { name: "GlobalLpPool", opset: 18, op: "GlobalLpPool", inputs: [normal(2, 3, 4, 5)], oldest: 7 },
   { name: "Hardmax", opset: 13, op: "Hardmax", attributes: { axis: int(1) }, inputs: [normal(2, 3, 4)], oldest: 9 },
   { name: "CastLike", opset: 19, op: "CastLike", inputs: [normal(2, 3), bytes("int8", 1)], oldest: 7 },
@@ -159,6 +183,9 @@ const rotary: readonly FunctionCase[] = [
 const heads = (sequence: number, features = 8, count = 4): Tensor => normal(2, count, sequence, features);
 const mask = tensorOf("bool", [3, 5], [1, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
 
+const none = [undefined, undefined, undefined];
+const lengths = tensorOf("int64", [2], [4, 5]);
+
 const attentions: readonly FunctionCase[] = [
   { name: "of 4 axes", inputs: [heads(3), heads(5), heads(5, 6)] },
   {
@@ -176,6 +203,53 @@ const attentions: readonly FunctionCase[] = [
   { name: "causal with more keys", attributes: { is_causal: int(1) }, inputs: [heads(3), heads(5), heads(5)] },
   { name: "with a mask of booleans", inputs: [heads(3), heads(5), heads(5), mask] },
   { name: "with a mask of numbers", inputs: [heads(3), heads(5), heads(5), normal(2, 1, 3, 5)] },
+  {
+    name: "causal with a mask of booleans",
+    attributes: { is_causal: int(1) },
+    inputs: [heads(3), heads(5), heads(5), mask],
+  },
+  {
+    name: "causal with a mask of numbers",
+    attributes: { is_causal: int(1) },
+    inputs: [heads(3), heads(5), heads(5), normal(3, 5)],
+  },
+  {
+    name: "with a mask of booleans and a past",
+    inputs: [heads(3), heads(3), heads(3), mask, heads(2), heads(2)],
+    outputs: ["y", "present_key", "present_value"],
+  },
+  { name: "with lengths", inputs: [heads(3), heads(5), heads(5, 6), ...none, lengths] },
+  {
+    name: "with lengths, of 3 axes, with fewer heads of keys",
+    attributes: { q_num_heads: int(6), kv_num_heads: int(2) },
+    inputs: [normal(2, 3, 24), normal(2, 5, 8), normal(2, 5, 8), ...none, lengths],
+  },
+  {
+    name: "with lengths and a mask of booleans",
+    inputs: [heads(3), heads(5), heads(5), mask, undefined, undefined, lengths],
+  },
+  {
+    name: "with lengths and a mask of numbers",
+    inputs: [heads(3), heads(5), heads(5), normal(2, 1, 3, 5), undefined, undefined, lengths],
+  },
+  {
+    name: "causal with lengths",
+    attributes: { is_causal: int(1) },
+    inputs: [heads(5), heads(5), heads(5), ...none, lengths],
+  },
+  {
+    name: "causal with lengths beside fewer queries",
+    attributes: { is_causal: int(1) },
+    inputs: [heads(3), heads(5), heads(5), ...none, lengths],
+  },
+  {
+    name: "with a mask of booleans that hides all keys from a query",
+    inputs: [heads(3), heads(5), heads(5), tensorOf("bool", [3, 5], [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1])],
+  },
+  {
+    name: "with a length of 0",
+    inputs: [heads(3), heads(5), heads(5), ...none, tensorOf("int64", [2], [0, 5])],
+  },
   { name: "with softcap", attributes: { softcap: float(2) }, inputs: [heads(3), heads(5), heads(5)] },
   {
     name: "with a past",
@@ -244,6 +318,7 @@ const quantized: readonly FunctionCase[] = [
 ].map((each) => ({ ...each, opset: 13 }));
 
 const engine = createReferenceEngine();
+const others = [createOnnxRuntimeEngine(), ...(isNativeBuilt ? [createNativeEngine()] : [])];
 const newest = 24;
 const accuracy: CloseOptions = { widen: { factor: 8, because: "another order of float32 operations" } };
 
@@ -278,4 +353,39 @@ describe("operators read as functions compute what ONNX Runtime does", () => {
           expectClose(actual.get(name) as Tensor, wanted, { what: name, ...accuracy });
     },
   );
+});
+
+const pools = simple.filter(({ op }) => op === "LpPool");
+
+describe("attention and LpPool", () => {
+  const given = [...attentions, ...pools].map((each) => [each.name, each] as const);
+  const graphOf = (each: FunctionCase): Graph => readOnnx(bytesOf(each), { name: "function.onnx" }).graph;
+  const inputsOf = (each: FunctionCase): ReadonlyMap<string, Tensor> =>
+    new Map(each.inputs.flatMap((input, i) => (input ? [[`x${i}`, input] as const] : [])));
+
+  test.each(given)("%s: on all engines", async (_name, each) => {
+    const expected = await runModel(bytesOf(each), inputsOf(each));
+    for (const other of others)
+      for (const [name, actual] of await runGraph(other, graphOf(each), inputsOf(each)))
+        expectClose(actual, expected.get(name) as Tensor, { what: `${other.name}: ${name}`, ...accuracy });
+  });
+
+  test.each(given)("%s: its gradients agree with finite differences", async (_name, each) => {
+    const float = castFloats(graphOf(each), "float64");
+    const isFloat = (name: string): boolean => float.values.get(name)?.dtype === "float64";
+    const inputs = new Map(
+      [...inputsOf(each)].map(([name, value]) => [name, isFloat(name) ? castTensor(value, "float64") : value]),
+    );
+    const build = buildOn(float);
+    const losses = float.outputs.map((output) => {
+      const shape = build.type(output).shape.map(Number);
+      const weighed = build.node("Mul", [output, build.constant(random.tensor("float64", shape))]);
+      return build.node("ReduceSum", [weighed], { keepdims: 0 });
+    });
+    const loss = losses.reduce((sum, one) => build.node("Add", [sum, one]));
+    const wanted = [...inputs.keys()].filter(isFloat);
+    const made = gradient(build.graph([loss]), loss, new Map(wanted.map((name) => [name, "all"])));
+    expect([...made.gradients.keys()]).toEqual(wanted);
+    await expectGradients({ ...made, loss, inputs });
+  });
 });

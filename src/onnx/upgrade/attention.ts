@@ -45,35 +45,70 @@ const isApart = ({ type }: UpgradeContext, value: string): boolean => type(value
 const lengthOf = (context: UpgradeContext, made: Replacement, value: string): string =>
   made.size(value, isApart(context, value) ? 2 : 1);
 
-/** [query, key]: a query sees the keys up to its own place, which comes after those of the past. */
-function causalMask(context: UpgradeContext, made: Replacement): string {
-  const { node, constant } = context;
-  const { call, ints } = made;
-  const [query, key, , , past] = node.inputs;
+/** 0 to a length given as a tensor of shape [1], which is left out. */
+function rangeOf({ constant }: UpgradeContext, { call, ints }: Replacement, length: string): string {
   const int = (value: number): string =>
     constant("int", { dtype: "int64", shape: [], data: BigInt64Array.of(BigInt(value)) });
-  const scalarOf = (size: string): string => call("Squeeze", [size, ints([0])]);
-  const range = (length: string): string => call("Range", [int(0), length, int(1)]);
-  const queries = scalarOf(lengthOf(context, made, query));
-  const keys = scalarOf(lengthOf(context, made, key));
-  if (!past) return call("LessOrEqual", [range(keys), call("Unsqueeze", [range(queries), ints([1])])]);
-  const before = scalarOf(made.size(past, 2));
-  const places = call("Unsqueeze", [call("Add", [range(queries), before]), ints([1])]);
-  return call("LessOrEqual", [range(call("Add", [keys, before])), places]);
+  return call("Range", [int(0), call("Squeeze", [length, ints([0])]), int(1)]);
 }
 
-/** Adds 0 where the condition holds, else what masks. */
-function addMask({ call, of }: Replacement, scores: string, condition: string, like: string): string {
-  return call("Add", [scores, call("Where", [condition, of(0, like), of(masked, like)])]);
+/**
+ * [query, key], or [batch, 1, query, key] with lengths: a query sees the keys up to its own place. That comes after those of the
+ * past; with lengths the last query's place is the last of them, as in ONNX Runtime.
+ */
+function causalMask(context: UpgradeContext, made: Replacement): string {
+  const { call, ints } = made;
+  const [query, key, , , past, , lengths] = context.node.inputs;
+  const queries = rangeOf(context, made, lengthOf(context, made, query));
+  const keys = lengthOf(context, made, key);
+  if (lengths) {
+    const before = call("Unsqueeze", [call("Sub", [lengths, lengthOf(context, made, query)]), ints([1, 2, 3])]);
+    const places = call("Add", [call("Unsqueeze", [queries, ints([1])]), before]);
+    return call("LessOrEqual", [rangeOf(context, made, keys), places]);
+  }
+  const before = past ? made.size(past, 2) : undefined;
+  const places = call("Unsqueeze", [before ? call("Add", [queries, before]) : queries, ints([1])]);
+  return call("LessOrEqual", [rangeOf(context, made, before ? call("Add", [keys, before]) : keys), places]);
 }
 
-function maskScores(context: UpgradeContext, made: Replacement, scores: string): string {
-  const { node, type } = context;
-  const [query, , , mask] = node.inputs;
-  const isCausal = numberAttribute(node, "is_causal", 0) === 1;
-  const seen = isCausal ? addMask(made, scores, causalMask(context, made), query) : scores;
-  if (!mask) return seen;
-  return type(mask).dtype === "bool" ? addMask(made, seen, mask, query) : made.call("Add", [seen, mask]);
+/** [batch, 1, 1, key]: of each sample's keys the first so many are seen, the others fill up its memory. */
+function lengthMask(context: UpgradeContext, made: Replacement, lengths: string): string {
+  const keys = rangeOf(context, made, lengthOf(context, made, context.node.inputs[1]));
+  return made.call("Less", [keys, made.call("Unsqueeze", [lengths, made.ints([1, 2, 3])])]);
+}
+
+/** Which keys a query sees, by all conditions at once; `undefined` where it sees all that a mask of numbers leaves it. */
+function conditionOf(context: UpgradeContext, made: Replacement): string | undefined {
+  const { node } = context;
+  const [, , , , , , lengths] = node.inputs;
+  const mask = boolMask(context);
+  const conditions = [
+    ...(numberAttribute(node, "is_causal", 0) === 1 ? [causalMask(context, made)] : []),
+    ...(lengths ? [lengthMask(context, made, lengths)] : []),
+    ...(mask ? [mask] : []),
+  ];
+  return conditions.length > 0 ? conditions.reduce((all, each) => made.call("And", [all, each])) : undefined;
+}
+
+function boolMask({ node, type }: UpgradeContext): string | undefined {
+  const mask = node.inputs[3];
+  return mask && type(mask).dtype === "bool" ? mask : undefined;
+}
+
+function maskScores(context: UpgradeContext, made: Replacement, scores: string, sees: string | undefined): string {
+  const { call, of } = made;
+  const [query, , , mask] = context.node.inputs;
+  const given = mask && !boolMask(context) ? call("Add", [scores, mask]) : scores;
+  return sees ? call("Add", [given, call("Where", [sees, of(0, query), of(masked, query)])]) : given;
+}
+
+/** A query that sees no key gives 0, as in ONNX Runtime; without lengths a causal one sees the first at least. */
+function weigh(context: UpgradeContext, made: Replacement, scores: string, sees: string | undefined): string {
+  const { call, of } = made;
+  const [query, , , , , , lengths] = context.node.inputs;
+  const weights = call("Softmax", [scores], { axis: -1 });
+  const mayHideAll = lengths || boolMask(context);
+  return sees && mayHideAll ? call("Where", [sees, weights, of(0, query)]) : weights;
 }
 
 /** c · tanh(scores / c) */
@@ -90,11 +125,10 @@ const withPast = (made: Replacement, past: string | undefined, heads: Heads): He
 export const attention: Upgrade = {
   before: always,
   upgrade: (context) => {
-    const { node, opset } = context;
+    const { node } = context;
     const made = replacement(context);
     const { call, of, reshape, finish } = made;
-    const [, , , , pastKey, pastValue, lengths] = node.inputs;
-    if (lengths) throw cannotUpgrade(node, opset, "nonpad_kv_seqlen is not handled.");
+    const [, , , , pastKey, pastValue] = node.inputs;
     const query = headsOf(context, made, 0);
     const key = withPast(made, pastKey, headsOf(context, made, 1));
     const value = withPast(made, pastValue, headsOf(context, made, 2));
@@ -102,8 +136,9 @@ export const attention: Upgrade = {
     const keys = call("Transpose", [repeatHeads(made, key, query.heads)], { perm: [0, 1, 3, 2] });
     const scores = call("MatMul", [call("Mul", [query.value, of(scale, node.inputs[0])]), keys]);
     const cappedScores = capped(context, made, scores);
-    const seen = maskScores(context, made, cappedScores);
-    const weights = call("Softmax", [seen], { axis: -1 });
+    const sees = conditionOf(context, made);
+    const seen = maskScores(context, made, cappedScores, sees);
+    const weights = weigh(context, made, seen, sees);
     const mixed = call("MatMul", [weights, repeatHeads(made, value, query.heads)]);
     const isWhole = isApart(context, node.inputs[0]);
     const joined = isWhole

@@ -1,5 +1,7 @@
 // Operators that are functions of others, read as what they are made of: they train, quantize and run in every opset.
 import { numberAttribute, numbersAttribute, printShape } from "../../ops/attributes.ts";
+import { isStatic } from "../../ops/dims.ts";
+import { resolveWindow, spanOf, windowOutput } from "../../ops/window.ts";
 import { replacement } from "./replacement.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext, withoutAttributes } from "./upgrade.ts";
 
@@ -88,20 +90,32 @@ export const localResponseNormalization: Upgrade = {
 export const lpPool: Upgrade = {
   before: always,
   upgrade: (context) => {
-    const { node, opset } = context;
+    const { node } = context;
     const { call, of, finish } = replacement(context);
     const [x] = node.inputs;
-    if (numberAttribute(node, "ceil_mode", 0) !== 0) throw cannotUpgrade(node, opset, "ceil_mode 1 is not handled.");
     const p = numberAttribute(node, "p", 2);
     const taps = numbersAttribute(node, "kernel_shape", []).reduce((product, size) => product * size, 1);
     const powers = p === 2 ? call("Mul", [x, x]) : call("Pow", [call("Abs", [x]), of(p, x)]);
-    const attributes = { ...withoutAttributes(node, "p"), count_include_pad: 1 };
+    const attributes = { ...withoutAttributes(node, "p", "ceil_mode"), ...padsOf(context), count_include_pad: 1 };
     const sum = call("Mul", [call("AveragePool", [powers], attributes), of(taps, x)]);
     if (p === 1) return finish(sum);
     const positive = call("Max", [sum, of(tiny, x)]);
     return finish(p === 2 ? call("Sqrt", [positive]) : call("Pow", [positive, of(1 / p, x)]));
   },
 };
+
+/** Pads that ceil_mode's last windows end in, so that all windows count as many taps. */
+function padsOf({ node, opset, type }: UpgradeContext): Readonly<Record<string, readonly number[] | string>> {
+  if (numberAttribute(node, "ceil_mode", 0) === 0) return {};
+  const spatial = type(node.inputs[0]).shape.slice(2);
+  if (!isStatic(spatial)) throw cannotUpgrade(node, opset, "ceil_mode 1 needs an image of known size.");
+  const window = resolveWindow(node, numbersAttribute(node, "kernel_shape", []), spatial);
+  const ends = windowOutput(node, window, spatial).map((size, axis) => {
+    const [begin, end] = [window.pads[axis], window.pads[axis + spatial.length]];
+    return Math.max(end, (size - 1) * window.strides[axis] + spanOf(window, axis) - spatial[axis] - begin);
+  });
+  return { auto_pad: "NOTSET", pads: [...window.pads.slice(0, spatial.length), ...ends] };
+}
 
 /** As LpPool over all positions */
 export const globalLpPool: Upgrade = {
