@@ -6,8 +6,9 @@ import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
-import { type Html, trusted } from "./html.ts";
+import { escapeHtml, type Html, trusted } from "./html.ts";
 import type { Report } from "./report.ts";
+import { shortName } from "./short-name.ts";
 
 use([
   BarChart,
@@ -38,7 +39,26 @@ const plain = (svg: string, id: string): string =>
     .replace(/ (ecmeta_\w+|class|pointer-events)="[^"]*"/g, "")
     .replace(/\bzr\d+-/g, `${id}-`);
 
-function draw(id: string, label: string, height: number, option: EChartsCoreOption): Html {
+/** Names that are drawn short have the whole in a tooltip; they stand in the drawing in the order of the layers. */
+function withWholeNames(svg: string, names: readonly string[]): string {
+  let [done, rest] = ["", svg];
+  for (const name of names.filter((whole) => shortName(whole) !== whole)) {
+    const short = `>${escapeHtml(shortName(name))}</text>`;
+    const at = rest.indexOf(short) + 1;
+    done += `${rest.slice(0, at)}<title>${escapeHtml(name)}</title>`;
+    rest = rest.slice(at);
+  }
+  return done + rest;
+}
+
+/** `layers`: the names along the axis, if it is one of layers. */
+function draw(
+  id: string,
+  label: string,
+  height: number,
+  option: EChartsCoreOption,
+  layers: readonly string[] = [],
+): Html {
   const chart = init(null, null, { renderer: "svg", ssr: true, width, height });
   chart.setOption({
     animation: false,
@@ -49,7 +69,7 @@ function draw(id: string, label: string, height: number, option: EChartsCoreOpti
   const svg = chart.renderToSVGString({ useViewBox: true });
   chart.dispose();
   const named = plain(svg, id).replace(/^<svg /, `<svg role="img" aria-label="${label}" `);
-  return trusted(named);
+  return trusted(withWholeNames(named, layers));
 }
 
 const grid = { left: 8, right: 16, top: 36, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "axisLabel" };
@@ -83,15 +103,17 @@ const legend = {
   inactiveColor: muted,
 };
 
-const shortened = (name: string): string => (name.length > 22 ? `…${name.slice(-21)}` : name);
 /** Layers read from top to bottom. */
 const layerAxis = (names: readonly string[]): object =>
-  categoryAxis(names.map(shortened), { inverse: true, axisLabel: { color: muted, interval: 0, fontSize: 11 } });
+  categoryAxis(names.map(shortName), { inverse: true, axisLabel: { color: muted, interval: 0, fontSize: 11 } });
 const layerHeight = (layers: number): number => 16 + 20 * layers;
+
+/** How many points each of at most `most` stretches of the curve has. */
+const stretchOf = (points: number, most: number): number => Math.ceil(points / most);
 
 /** A mean over each of at most `most` stretches of the curve. */
 export function smooth(points: readonly (readonly [number, number])[], most: number): (readonly [number, number])[] {
-  const size = Math.ceil(points.length / most);
+  const size = stretchOf(points.length, most);
   const result: (readonly [number, number])[] = [];
   for (let start = 0; start < points.length; start += size) {
     const part = points.slice(start, start + size);
@@ -103,8 +125,17 @@ export function smooth(points: readonly (readonly [number, number])[], most: num
 /** `20k` */
 const compact = (value: number): string => (value >= 1000 ? `${value / 1000}k` : String(value));
 
+/** The legend says what a point is: the loss of one step, or a mean. */
+function lossLine(points: readonly (readonly [number, number])[], most: number, style: object): object {
+  const size = stretchOf(points.length, most);
+  const name = size === 1 ? "one step" : `mean of ${size} steps`;
+  return { name, type: "line", data: smooth(points, most), showSymbol: false, ...style };
+}
+
 export function lossChart(report: Report): Html {
   const points = report.training.lossCurve.map(({ samples, loss }) => [samples, loss] as const);
+  const fine = lossLine(points, 400, { lineStyle: { width: 1, opacity: 0.4 } });
+  const coarse = lossLine(points, 40, { lineStyle: { width: 2.5 }, itemStyle: { color: seriesColors[1] } });
   return draw("loss", "Training loss", 360, {
     legend,
     grid,
@@ -113,23 +144,7 @@ export function lossChart(report: Report): Html {
       axisLabel: { color: muted, hideOverlap: true, formatter: compact },
     }),
     yAxis: valueAxis("loss", { scale: true }),
-    series: [
-      {
-        name: "each step",
-        type: "line",
-        data: smooth(points, 400),
-        showSymbol: false,
-        lineStyle: { width: 1, opacity: 0.4 },
-      },
-      {
-        name: "mean",
-        type: "line",
-        data: smooth(points, 40),
-        showSymbol: false,
-        lineStyle: { width: 2.5 },
-        itemStyle: { color: seriesColors[1] },
-      },
-    ],
+    series: stretchOf(points.length, 40) === 1 ? [coarse] : [fine, coarse],
   });
 }
 
@@ -246,12 +261,14 @@ export interface LayerBars {
 /** One bar per layer, its figure beside it; no axis is needed. */
 export function layerBars({ id, label, layers, format, marked = [] }: LayerBars): Html {
   const data = layers.map(({ name, value }) => colored(value, seriesColors[marked.includes(name) ? 1 : 0]));
-  return draw(id, label, layerHeight(layers.length), {
+  const names = layers.map(({ name }) => name);
+  const option = {
     grid: { ...grid, top: 4, right: 56 },
     xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
-    yAxis: layerAxis(layers.map(({ name }) => name)),
+    yAxis: layerAxis(names),
     series: [bar(data, format, { barMaxWidth: 10 })],
-  });
+  };
+  return draw(id, label, layerHeight(layers.length), option, names);
 }
 
 const shareTrained = (layers: Report["layers"]): object => ({
@@ -268,14 +285,16 @@ const mean = (values: readonly number[]): number =>
 export function trainedChart({ layers, training }: Report): Html {
   const importance = layers.map((layer) => mean(layer.importance));
   const most = Math.max(...importance, Number.MIN_VALUE);
-  return draw("trained", "Importance and share trained per layer", layerHeight(layers.length) + 48, {
+  const names = layers.map(({ name }) => name);
+  const option = {
     legend,
     grid,
     xAxis: valueAxis("", { min: 0, max: 1 }),
-    yAxis: layerAxis(layers.map((layer) => layer.name)),
+    yAxis: layerAxis(names),
     series: [
       { name: "importance (relative)", type: "bar", data: importance.map((value) => value / most), barMaxWidth: 7 },
       ...(training.steps > 0 ? [shareTrained(layers)] : []),
     ],
-  });
+  };
+  return draw("trained", "Importance and share trained per layer", layerHeight(layers.length) + 48, option, names);
 }

@@ -3,6 +3,7 @@ import { sampleReport } from "../../test/support/sample-report.ts";
 import { smooth } from "./charts.ts";
 import { renderHtml } from "./render-html.ts";
 import { reportSchema } from "./report.ts";
+import { shortName } from "./short-name.ts";
 
 describe("the report page", () => {
   const report = reportSchema.parse(sampleReport());
@@ -60,6 +61,19 @@ describe("the report page", () => {
       ["M4 48v-24h3v24zM8 48v-12h3v12z", "var(--frozen)"],
       ["M0 48v-48h3v48z", "var(--series-2)"],
     ]);
+  });
+
+  test("long names of layers are drawn short, and whole in a tooltip", () => {
+    const page = renderHtml(report);
+    const chart = /<svg[^>]*"Sensitivity per layer".*?<\/svg>/s.exec(page)?.[0] ?? "";
+    const seen = [...chart.matchAll(/<title>(.*?)<\/title>(.*?)<\/text>/g)].map(([, whole, short]) => [whole, short]);
+    expect(seen).toEqual(report.layers.map(({ name }) => [name, shortName(name)]));
+  });
+
+  test("the legend of the loss says what a point is", () => {
+    const page = renderHtml(report);
+    expect(page).toContain(">one step</text>");
+    expect(page).toContain(">mean of 10 steps</text>");
   });
 
   test("is the same bytes for the same report, however often it is made", () => {
