@@ -6,7 +6,7 @@ import { type Difference, difference, joinDifferences, noDifference, sqnrDb } fr
 import { datasetFor, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
-import { computedValues, watchValues } from "../onnx/watch-values.ts";
+import { computedValues, outputNames, watchValues } from "../onnx/watch-values.ts";
 
 /** How two files are compared. */
 export interface CompareOptions {
@@ -50,12 +50,14 @@ const defaultBatch = 16;
 interface Totals {
   readonly differences: Map<string, Difference>;
   readonly shapes: Map<string, readonly number[]>;
-  readonly incomparable: Set<string>;
+  /** By name: its type and shape in each. */
+  readonly incomparable: Map<string, readonly [first: Tensor, second: Tensor]>;
 }
 
 /**
  * Runs two files, given as bytes, on the whole dataset, with all values of the same name as outputs, and says where they part.
- * Throws BAD_MODEL where no value has the same name in both, BAD_DATA where the samples are not what the models take.
+ * Throws BAD_MODEL where no value has the same name and shape in both, or an output another shape; BAD_DATA where the samples are
+ * not what the models take.
  */
 export async function compareModels(
   first: Uint8Array,
@@ -70,17 +72,40 @@ export async function compareModels(
   ] as const;
   try {
     const totals = await runBoth(files, names, dataset, options);
+    checkRelated(totals, new Set([...outputNames(first), ...outputNames(second)]));
     return summarize(totals, names, dataset.length, options.thresholdDb ?? defaultThresholdDb);
   } finally {
     await Promise.all(files.map((file) => file.dispose()));
   }
 }
 
+const advice =
+  "What is compared is a model and what was made of it, where values keep their names; `frostbit evaluate` measures models that have nothing in common.";
+
+const printed = ({ dtype, shape }: Tensor): string => `${dtype} [${shape.join(", ")}]`;
+
+/** Models that name some values alike by chance are not compared. */
+function checkRelated({ differences, incomparable }: Totals, outputs: ReadonlySet<string>): void {
+  const list = [...incomparable].map(([name, [a, b]]) => `"${name}" is ${printed(a)} and ${printed(b)}`);
+  const shown = `${list.slice(0, 3).join(", ")}${list.length > 3 ? ", …" : ""}`;
+  if (differences.size === 0)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `The two models have no value of the same name, type and shape${shown === "" ? "" : `: ${shown}`}. ${advice}`,
+    );
+  for (const [name, [a, b]] of incomparable)
+    if (outputs.has(name) && String(a.shape) !== String(b.shape))
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `Output "${name}" is ${printed(a)} in the first model and ${printed(b)} in the second. ${advice}`,
+      );
+}
+
 function commonValues(first: Uint8Array, second: Uint8Array): readonly string[] {
   const inSecond = new Set(computedValues(second));
   const names = computedValues(first).filter((name) => inSecond.has(name));
   if (names.length === 0)
-    throw new FrostbitError("BAD_MODEL", "The two models have no value of the same name, so nothing can be compared.");
+    throw new FrostbitError("BAD_MODEL", `The two models have no value of the same name. ${advice}`);
   return names;
 }
 
@@ -90,9 +115,9 @@ async function runBoth(
   dataset: Dataset,
   { preprocess, onProgress }: CompareOptions,
 ): Promise<Totals> {
-  const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Set() };
-  const matched = datasetFor(first, dataset, preprocess);
-  const renamed = datasetFor(second, dataset, preprocess);
+  const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Map() };
+  const matched = samplesFor("first", first, dataset, preprocess);
+  const renamed = samplesFor("second", second, dataset, preprocess);
   const fixed = fixedBatch(first) ?? fixedBatch(second);
   const batchSize = fixed ?? defaultBatch;
   const comparable = names.filter((name) => isComparable(first, name) && isComparable(second, name));
@@ -110,6 +135,15 @@ async function runBoth(
   return totals;
 }
 
+function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess: Preprocess): Dataset {
+  try {
+    return datasetFor(file, dataset, preprocess);
+  } catch (cause) {
+    if (!(cause instanceof FrostbitError)) throw cause;
+    throw new FrostbitError(cause.code, `The ${which} model: ${cause.message}`, { cause });
+  }
+}
+
 const padded = (inputs: ReadonlyMap<string, Tensor>, count: number | undefined): ReadonlyMap<string, Tensor> =>
   new Map([...inputs].map(([name, value]) => [name, padRows(value, count ?? 0)]));
 
@@ -119,7 +153,7 @@ const isComparable = (file: ModelFile, name: string): boolean =>
 function add(totals: Totals, name: string, a: Tensor | undefined, b: Tensor | undefined): void {
   if (!a || !b) return;
   if (a.dtype !== b.dtype || String(a.shape) !== String(b.shape)) {
-    totals.incomparable.add(name);
+    totals.incomparable.set(name, [a, b]);
     return;
   }
   const soFar = totals.differences.get(name) ?? noDifference;
@@ -147,6 +181,6 @@ function summarize(totals: Totals, names: readonly string[], samples: number, th
     values,
     firstDiverged: diverged?.name ?? null,
     thresholdDb,
-    incomparable: [...totals.incomparable],
+    incomparable: [...totals.incomparable.keys()],
   };
 }

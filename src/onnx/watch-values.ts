@@ -8,9 +8,13 @@ export function computedValues(bytes: Uint8Array): readonly string[] {
   return nodes.flatMap((node) => node.output.filter((output) => output !== ""));
 }
 
+/** Names of a file's outputs. */
+export const outputNames = (bytes: Uint8Array): readonly string[] =>
+  fromBinary(ModelProtoSchema, bytes).graph?.output.map(({ name }) => name) ?? [];
+
 /** Protobuf joins messages that follow one another, so that the outputs are simply appended to the file. */
 export function watchValues(bytes: Uint8Array, names: readonly string[]): Uint8Array<ArrayBuffer> {
-  const outputs = new Set(fromBinary(ModelProtoSchema, bytes).graph?.output.map(({ name }) => name));
+  const outputs = new Set(outputNames(bytes));
   const output = names.filter((name) => !outputs.has(name)).map((name) => create(ValueInfoProtoSchema, { name }));
   const addition = toBinary(
     ModelProtoSchema,
