@@ -52,6 +52,7 @@ export {
   type InspectedValue,
   type Inspection,
   inspectModel,
+  type LearnedConstant,
   type QuantizedLayer,
   type Refusal,
 } from "./inspect/inspect-model.ts";

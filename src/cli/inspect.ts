@@ -6,6 +6,7 @@ import {
   type InspectedLayer,
   type Inspection,
   inspectModel,
+  type LearnedConstant,
   type QuantizedLayer,
   type Refusal,
 } from "../inspect/inspect-model.ts";
@@ -76,6 +77,7 @@ function describe(path: string, opset: number, inspection: Inspection): string {
     ...(inspection.layers.length === 0 && inspection.alreadyQuantized.length > 0
       ? []
       : [layerTable(inspection.layers), ""]),
+    ...(inspection.learned.length === 0 ? [] : [learnedTable(inspection.learned), ""]),
     operatorTable(inspection),
     ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
     ...refusals("Without a gradient; nothing trains through them:", inspection.notDifferentiable),
@@ -133,6 +135,17 @@ function quantizedTable(layers: readonly QuantizedLayer[]): string {
   const header = ["layer", "operator", "weight", "parameters", "bits", "size", "multiply-adds"];
   const table = formatTable(header, rows, ["left", "left", "left", "right", "left", "right", "right"]);
   return `Already quantized:\n${table}`;
+}
+
+function learnedTable(constants: readonly LearnedConstant[]): string {
+  const rows = constants.map(({ name, shape, parameters, trainsIn }) => [
+    name,
+    shape.join("×"),
+    formatCount(parameters),
+    trainsIn.join(", "),
+  ]);
+  const header = ["learned besides layers and norms", "shape", "parameters", "trains in"];
+  return formatTable(header, rows, ["left", "left", "right", "left"]);
 }
 
 function rangeOf(values: readonly number[]): readonly string[] {

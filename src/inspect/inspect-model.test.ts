@@ -41,6 +41,20 @@ describe("inspectModel", () => {
     ]);
   });
 
+  test("names what is learned besides layers, and which methods train it", () => {
+    const build = buildOn();
+    const constant = (name: string, shape: readonly number[]): string =>
+      build.constant(tensorOf("float32", shape, new Array<number>(shape.reduce((a, b) => a * b, 1)).fill(0.5)), name);
+    const x = build.input("x", { dtype: "float32", shape: ["N", 3, 4] });
+    const h = build.node("MatMul", [x, constant("layer.weight", [4, 4])], {}, "layer");
+    const added = build.node("Add", [h, constant("positions", [1, 3, 4])]);
+    const { learned } = inspectModel(build.graph([build.node("PRelu", [added, constant("slopes", [4])])]));
+    expect(learned).toEqual([
+      { name: "positions", shape: [1, 3, 4], parameters: 12, trainsIn: ["qat", "float"] },
+      { name: "slopes", shape: [4], parameters: 4, trainsIn: ["efqat", "qat", "float"] },
+    ]);
+  });
+
   test("says what rounding to few bits leaves of the weights, one scale per channel", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 2] });

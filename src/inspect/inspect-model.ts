@@ -9,6 +9,7 @@ import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
+import { parametersOf as trainedParameters } from "../training/parameters.ts";
 
 /** A layer that can be quantized: a product with a constant weight. */
 export interface InspectedLayer {
@@ -44,6 +45,15 @@ export interface QuantizedLayer {
   readonly multiplyAdds: number;
 }
 
+/** A constant that trains without belonging to a layer or a normalization: an embedding, a token, positions, slopes. */
+export interface LearnedConstant {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly parameters: number;
+  /** EfQAT freezes tables, those with more than one axis longer than 1. */
+  readonly trainsIn: readonly ("efqat" | "qat" | "float")[];
+}
+
 /** A node, and why it stays as it is. */
 export interface Refusal {
   readonly node: string;
@@ -66,6 +76,8 @@ export interface Inspection {
   /** What can be quantized. */
   readonly layers: readonly InspectedLayer[];
   readonly alreadyQuantized: readonly QuantizedLayer[];
+  /** ONNX marks nothing as learned: what is taken for it by where it stands. */
+  readonly learned: readonly LearnedConstant[];
   /** Products that stay in float. */
   readonly notQuantizable: readonly Refusal[];
   /** Operators without a gradient behind layers that cannot train because of them. */
@@ -101,6 +113,7 @@ export function inspectModel(model: Graph): Inspection {
     operators: countOperators(graph, costs),
     layers: layers.flatMap((layer) => inspectLayer(graph, layer, costs, reached)),
     alreadyQuantized: quantized,
+    learned: learnedConstants(graph),
     notQuantizable: refusedProducts(graph, layers, new Set(quantized.map(({ node }) => node))),
     notDifferentiable: blockersOf(
       graph,
@@ -118,6 +131,15 @@ function parametersOf(graph: Graph): number {
   return [...graph.constants]
     .filter(([name, { dtype }]) => integers.has(name) || (isFloat(dtype) && !scales.has(name)))
     .reduce((sum, [, { data }]) => sum + data.length, 0);
+}
+
+function learnedConstants(graph: Graph): LearnedConstant[] {
+  return trainedParameters(graph).flatMap(({ name, role }) => {
+    const value = graph.constants.get(name);
+    if (!value || (role !== "vector" && role !== "table")) return [];
+    const trainsIn = role === "vector" ? (["efqat", "qat", "float"] as const) : (["qat", "float"] as const);
+    return [{ name, shape: value.shape, parameters: value.data.length, trainsIn }];
+  });
 }
 
 function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {

@@ -1,5 +1,12 @@
 // The page of `frostbit inspect`: a model before anything is done to it.
-import type { InspectedLayer, InspectedValue, Inspection, QuantizedLayer, Refusal } from "../inspect/inspect-model.ts";
+import type {
+  InspectedLayer,
+  InspectedValue,
+  Inspection,
+  LearnedConstant,
+  QuantizedLayer,
+  Refusal,
+} from "../inspect/inspect-model.ts";
 import { layerBars } from "./charts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
@@ -146,6 +153,17 @@ const quantizedTable = (layers: readonly QuantizedLayer[]): Html =>
     layers,
   );
 
+const learnedTable = (constants: readonly LearnedConstant[]): Html =>
+  table<LearnedConstant>(
+    [
+      { title: "constant", kind: "text", of: ({ name }) => name },
+      { title: "shape", kind: "name", of: ({ shape }) => shape.join(" × ") },
+      { title: "parameters", kind: "number", of: ({ parameters }) => grouped(parameters) },
+      { title: "trains in", kind: "name", of: ({ trainsIn }) => trainsIn.join(", ") },
+    ],
+    constants,
+  );
+
 const refusalTable = (refusals: readonly Refusal[]): Html =>
   table<Refusal>(
     [
@@ -177,6 +195,7 @@ export const renderInspection = (model: InspectionPage): string =>
 ${tiles(model)}${layerCharts(model)}
 ${model.notQuantizable.length > 0 ? section("What stays in float", "Products that cannot be quantized, and why.", refusalTable(model.notQuantizable)) : ""}
 ${model.notDifferentiable.length > 0 ? section("What stops training", "Operators without a gradient; nothing trains through them.", refusalTable(model.notDifferentiable)) : ""}
+${model.learned.length > 0 ? section("Learned besides layers", "Embeddings, tokens, positions, slopes: ONNX does not mark what is learned, so that they are taken for it by where they stand.", learnedTable(model.learned)) : ""}
 ${model.alreadyQuantized.length > 0 ? section("Already quantized", "Layers whose weights the file holds as integers.", quantizedTable(model.alreadyQuantized)) : ""}
 <h2>Details</h2>${model.layers.length > 0 ? details("Layers in figures", layerTable(model.layers)) : ""}${details("Operators", operatorTable(model))}`,
   );
