@@ -4,6 +4,7 @@ import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { createCommand } from "./command.ts";
 import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
@@ -31,7 +32,8 @@ export function evaluateCommand(): Command {
           onProgress: progress.show,
           ...(given.output === undefined ? {} : { output: given.output }),
         });
-        const hint = nearChanceHint(result.top1, result.classes, result.samples);
+        const hint =
+          sameLabelHint(result, result.classes) ?? nearChanceHint(result.top1, result.classes, result.samples);
         if (hint !== undefined) note(`note: ${hint}`);
         print(result, `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`);
       } finally {

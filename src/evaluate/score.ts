@@ -10,9 +10,10 @@ export interface Score {
   correct: number;
   /** Sum over the samples of −log p(label). */
   lossSum: number;
+  readonly labels: Set<number>;
 }
 
-export const emptyScore = (): Score => ({ samples: 0, correct: 0, lossSum: 0 });
+export const emptyScore = (): Score => ({ samples: 0, correct: 0, lossSum: 0, labels: new Set() });
 
 /** Index of the largest of `count` values from `start`; the first of equals. */
 export function argmax(values: ArrayLike<number>, start: number, count: number): number {
@@ -39,6 +40,7 @@ export function addScores(score: Score, scores: Tensor, labels: Tensor, areProba
     const start = sample * classes;
     const label = Number(labels.data[sample]);
     score.samples++;
+    score.labels.add(label);
     if (argmax(values, start, classes) === label) score.correct++;
     score.lossSum += areProbabilities ? -Math.log(values[start + label]) : crossEntropy(values, start, classes, label);
   }
@@ -60,10 +62,13 @@ export interface Accuracy {
   readonly top1: number;
   /** Cross-entropy, the mean over the samples of −ln p(label). */
   readonly loss: number;
+  /** How many different labels the samples have; with one alone, an accuracy means nothing. */
+  readonly differentLabels: number;
 }
 
 export const accuracyOf = (score: Score): Accuracy => ({
   samples: score.samples,
   top1: (100 * score.correct) / score.samples,
   loss: score.lossSum / score.samples,
+  differentLabels: score.labels.size,
 });

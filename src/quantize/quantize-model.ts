@@ -11,6 +11,8 @@ import { measureLatency } from "../evaluate/latency.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { sameLabelHint } from "../evaluate/same-label.ts";
+import type { Accuracy } from "../evaluate/score.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -33,7 +35,7 @@ import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
 import { checkTraining } from "./train-model.ts";
 import { type TrainedModel, trainModels } from "./train-models.ts";
 
-/** Top-1 accuracies by stage of the run, in per cent; null where it was not measured (see the option `accuracies`) or there are no labels. */
+/** Top-1 accuracies by stage of the run, in per cent; null where the run has no such stage, it was not measured (see the option `accuracies`), or there are no labels. */
 export interface Top1 {
   readonly float: number | null;
   readonly ptq: number | null;
@@ -95,15 +97,17 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const scores = scoresOf(job, attended, test);
   const isScored = test.hasLabels && scores !== undefined;
   if (test.hasLabels && !isScored) context.onNote?.(unusedLabels(attended, test));
-  const evaluate = async (graph: Graph, name: string): Promise<number | null> =>
+  const evaluate = async (graph: Graph, name: string): Promise<Accuracy | null> =>
     isScored
-      ? clock.time("evaluation", () => top1Of(focusOn(graph, outputs), test, job.preprocess, context, name))
+      ? clock.time("evaluation", () =>
+          evaluateGraph(focusOn(graph, outputs), test, job.preprocess, context, `evaluate ${name}`),
+        )
       : null;
-  const evaluateStage = (graph: Graph, name: string): Promise<number | null> | null =>
-    job.options.accuracies === "all" ? evaluate(graph, name) : null;
+  const evaluateStage = async (graph: Graph, name: string): Promise<number | null> =>
+    job.options.accuracies === "all" ? ((await evaluate(graph, name))?.top1 ?? null) : null;
 
-  const floatTop1 = await evaluate(float, "float");
-  const hint = floatTop1 === null ? undefined : nearChanceHint(floatTop1, classesOf(attended), test.length);
+  const accuracy = await evaluate(float, "float");
+  const hint = accuracy ? hintOf(accuracy, classesOf(attended)) : undefined;
   if (hint !== undefined) context.onNote?.(hint);
   const prepared = method === "float" ? float : prepareFloat(quantizable, job.options, context);
   const start =
@@ -113,7 +117,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const training =
     method === "ptq" ? undefined : await clock.time("training", () => trainModels(job, start, float, train, context));
   const trained = training?.model ?? start;
-  const trainedTop1 = training ? await evaluateStage(trained, "trained") : ptqTop1;
+  const trainedTop1 = training ? await evaluateStage(trained, "trained") : null;
 
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
@@ -147,7 +151,13 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   return {
     bytes: written.bytes,
     trained,
-    top1: { float: floatTop1, ptq: ptqTop1, trained: trainedTop1, quantized: quantizedTop1, deployed: measured.top1 },
+    top1: {
+      float: accuracy?.top1 ?? null,
+      ptq: ptqTop1,
+      trained: trainedTop1,
+      quantized: quantizedTop1,
+      deployed: measured.top1,
+    },
     fidelity,
     scores,
     training,
@@ -225,15 +235,9 @@ const dataFor = ({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: 
     options.limit ?? Number.POSITIVE_INFINITY,
   );
 
-async function top1Of(
-  graph: Graph,
-  dataset: Dataset,
-  preprocess: Preprocess,
-  context: Context,
-  name: string,
-): Promise<number> {
-  return (await evaluateGraph(graph, dataset, preprocess, context, `evaluate ${name}`)).top1;
-}
+/** What the float model's accuracy says of the data. */
+const hintOf = (accuracy: Accuracy, classes: number): string | undefined =>
+  sameLabelHint(accuracy, classes) ?? nearChanceHint(accuracy.top1, classes, accuracy.samples);
 
 async function takeBatches(
   dataset: Dataset,

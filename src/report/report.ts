@@ -22,7 +22,7 @@ const latency = z.object({
 const share = z.object({ trained: count.describe("That trained at least once."), all: count });
 
 const accuracy = percent.describe(
-  "Per cent of the test samples; null: not measured, or there are no labels. The glossary tells the stages apart.",
+  "Per cent of the test samples; null: the run has no such stage, it was not measured, or there are no labels. The glossary tells the stages apart.",
 );
 
 const bounds = z.object({ low: z.number(), high: z.number() });
