@@ -9,8 +9,9 @@ import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts"
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
+import { idleNotes } from "../quantize/idle-options.ts";
 import { runSchema } from "../quantize/options.ts";
-import type { Run } from "../quantize/recipe.ts";
+import { idleInRecipe, type Run } from "../quantize/recipe.ts";
 import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
@@ -71,7 +72,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
-  const { options, later } = await runOf(values);
+  const { options, later } = await runOf(values, session);
   const { data, testData, out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
@@ -103,16 +104,24 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   return result;
 }
 
-/** From the recipe, or from the flags. */
-async function runOf(values: Values): Promise<Run> {
+/** From the recipe, or from the flags; what of them has no effect is noted. */
+async function runOf(values: Values, { note }: Session): Promise<Run> {
   const recipe = values["recipe"];
-  if (typeof recipe !== "string") return { options: parseSchemaOptions(runSchema, withTarget(values)), later: [] };
-  const given = Object.keys(runSchema.shape).filter((name) => values[name] !== undefined);
-  if (given.length === 0) return readRecipe(recipe);
-  throw new FrostbitError(
-    "BAD_OPTION",
-    `--recipe says how to quantize and train, and so does ${given.map(flagOf).join(", ")}. Give one or the other.`,
-  );
+  const given = (names: object): readonly string[] => Object.keys(names).filter((name) => values[name] !== undefined);
+  const flags = given(runSchema.shape);
+  if (typeof recipe !== "string") {
+    const options = parseSchemaOptions(runSchema, withTarget(values));
+    for (const idle of idleNotes(options, [...flags, ...given({ precision: "", resume: "" })], flagOf)) note(idle);
+    return { options, later: [] };
+  }
+  if (flags.length > 0)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `--recipe says how to quantize and train, and so does ${flags.map(flagOf).join(", ")}. Give one or the other.`,
+    );
+  const run = await readRecipe(recipe);
+  for (const idle of idleInRecipe(run)) note(`${recipe}: ${idle}`);
+  return run;
 }
 
 /** What --json prints. */
@@ -132,10 +141,20 @@ export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult)
   };
 }
 
-const stages = ["float", "ptq", "trained", "quantized", "deployed"] as const;
+const allStages = ["float", "ptq", "trained", "quantized", "deployed"] as const;
+type Stage = (typeof allStages)[number];
+
+/** What a run of the method never makes is no column. */
+const absentStages: Readonly<Record<string, readonly Stage[]>> = { ptq: ["trained"], float: ["ptq", "quantized"] };
+
+const stagesOf = ({ method }: Report): readonly Stage[] =>
+  allStages.filter((stage) => !absentStages[method]?.includes(stage));
 
 /** Without labels: each output's SQNR against the float model, and how often it names the same class. */
-function fidelityRows(fidelity: NonNullable<Report["fidelity"]>): readonly (readonly string[])[] {
+function fidelityRows(
+  fidelity: NonNullable<Report["fidelity"]>,
+  stages: readonly Stage[],
+): readonly (readonly string[])[] {
   const outputs = fidelity["deployed"] ?? [];
   const cells = (show: (output: OutputReport) => string, index: number): readonly string[] =>
     stages.map((stage) => {
@@ -161,13 +180,18 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string 
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
+  const stages = stagesOf(report);
+  const ends = (title: string, before: string, after: string): readonly string[] => [
+    title,
+    ...stages.map((stage) => (stage === "float" ? before : stage === "deployed" ? after : "")),
+  ];
   const table = formatTable(
     ["", ...stages],
     [
-      ...(fidelity ? fidelityRows(fidelity) : [["top-1", ...stages.map((stage) => percent(top1[stage]))]]),
-      ["size", kilobytes(sizeBytes.float), "", "", "", kilobytes(sizeBytes.quantized)],
-      ["batch 1", milliseconds(float.batch1), "", "", "", milliseconds(deployed.batch1)],
-      ["batch 256", milliseconds(float.batch256), "", "", "", milliseconds(deployed.batch256)],
+      ...(fidelity ? fidelityRows(fidelity, stages) : [["top-1", ...stages.map((stage) => percent(top1[stage]))]]),
+      ends("size", kilobytes(sizeBytes.float), kilobytes(sizeBytes.quantized)),
+      ends("batch 1", milliseconds(float.batch1), milliseconds(deployed.batch1)),
+      ends("batch 256", milliseconds(float.batch256), milliseconds(deployed.batch256)),
     ],
   );
   const verified = verification

@@ -18,7 +18,7 @@ import type { Progress } from "../training/context.ts";
 import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
-import { ensureWritable, folderStorage, readBytes, writeAtomic } from "./storage.ts";
+import { ensureWritable, folderStorage, readBytes, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
@@ -84,7 +84,16 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * });
  */
 export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
-  await ensureWritable(job.out);
+  const made = await ensureWritable(job.out);
+  try {
+    return await quantizeLocked(job);
+  } catch (error) {
+    if (made !== undefined) await removeEmptyFolders(job.out, made);
+    throw error;
+  }
+}
+
+async function quantizeLocked(job: QuantizeFileJob): Promise<QuantizeFileResult> {
   const unlock = await lockFolder(job.out);
   try {
     return await quantizeInto(job);

@@ -1,6 +1,6 @@
 // Files written so that a crash at any moment leaves the old content or the new, never half of it.
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { mkdir, open, readdir, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
 
@@ -81,24 +81,36 @@ async function reasonAgainst(path: string, cause: unknown): Promise<unknown> {
   return codeOf(reason) === "ENOENT" ? reasonAgainst(dirname(path), cause) : (reason ?? cause);
 }
 
-/** The folder, made if it is not there. */
-export async function ensureFolder(path: string): Promise<void> {
+/** The folder, made if it is not there; gives the topmost that was made. */
+export async function ensureFolder(path: string): Promise<string | undefined> {
   try {
-    await mkdir(path, { recursive: true });
+    return await mkdir(path, { recursive: true });
   } catch (cause) {
     throw ioError("write", path, await reasonAgainst(path, cause));
   }
 }
 
-/** The folder, made if it is not there; throws IO where nothing can be written to it. */
-export async function ensureWritable(path: string): Promise<void> {
-  await ensureFolder(path);
+/** As `ensureFolder`; throws IO where nothing can be written to it. */
+export async function ensureWritable(path: string): Promise<string | undefined> {
+  const made = await ensureFolder(path);
   const probe = temporaryName(join(path, "probe"));
   try {
     await writeThrough(probe, new Uint8Array());
     await rm(probe);
   } catch (cause) {
     throw ioError("write", path, cause);
+  }
+  return made;
+}
+
+/** From `path` up to `top`, one of those above it, the folders in which there is nothing. */
+export async function removeEmptyFolders(path: string, top: string): Promise<void> {
+  for (let folder = resolve(path); ; folder = dirname(folder)) {
+    const isRemoved = await rmdir(folder).then(
+      () => true,
+      () => false,
+    );
+    if (!isRemoved || folder === resolve(top)) return;
   }
 }
 

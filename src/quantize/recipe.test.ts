@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { runOptions } from "./options.ts";
-import { recipeOf, runFromRecipe } from "./recipe.ts";
+import { idleInRecipe, recipeOf, runFromRecipe } from "./recipe.ts";
 
 const where = "recipe.yaml";
 const chain = {
@@ -35,14 +35,43 @@ describe("recipes", () => {
     expect(runFromRecipe(recipeOf(ptq), where)).toEqual(ptq);
   });
 
+  test("say what has no effect, but not of what is the default", () => {
+    const methods = [
+      { efqat: { optimizer: "adam", momentum: 0.5, milestones: [0.2] } },
+      { qat: { steps: 4, epochs: 2 } },
+    ];
+    const run = runFromRecipe({ quantize: { weights: 4 }, methods }, where);
+    const notes = [
+      "momentum: no effect with optimizer adam.",
+      "milestones: no effect with schedule constant.",
+      "epochs: no effect with steps 4.",
+    ];
+    expect(idleInRecipe(run)).toEqual(notes);
+    expect(idleInRecipe(runFromRecipe(recipeOf(run), where))).toEqual(notes);
+    expect(idleInRecipe(runFromRecipe(recipeOf(runFromRecipe({ methods: ["qat"] }, where)), where))).toEqual([]);
+    expect(idleInRecipe(runFromRecipe({ quantize: { weights: 4 }, methods: ["float"] }, where))).toEqual([
+      "weights: no effect with method float.",
+    ]);
+  });
+
   test.each([
     [{ quantise: {} }, "recipe.yaml: quantise: no such option; did you mean quantize?"],
     [{ quantize: { wheights: 4 } }, "recipe.yaml: quantize: wheights: no such option; did you mean weights?"],
     [{ quantize: { width: 4 } }, /^recipe\.yaml: quantize: width: no such option; expected target, weights, /],
     [{ quantize: { weights: 40 } }, "recipe.yaml: quantize.weights is 40; expected a whole number from 2 to 8."],
     [{ methods: [{ qat: { lr: "fast" } }] }, 'recipe.yaml: methods[0].qat.lr is "fast"; expected a number above 0.'],
-    [{ methods: [{ qta: {} }] }, /^recipe\.yaml: methods\[0\]: it is \{"qta":\{\}\}; expected one of /],
-    [{ methods: [{ qat: { updateRatio: 1 } }] }, /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option/],
+    [
+      { methods: [{ qta: {} }] },
+      /^recipe\.yaml: methods\[0\]: it is \{"qta":\{\}\}; did you mean qat\? Expected one of /,
+    ],
+    [
+      { quantize: { observer: "min_max" } },
+      'quantize.observer is "min_max"; did you mean "min-max"? Expected "min-max", ',
+    ],
+    [
+      { methods: [{ qat: { updateRatio: 1 } }] },
+      /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option; efqat has it; expected optimizer, lr, /,
+    ],
     [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: it is "gptq"; expected one of cross-layer-equalization, /],
     [{ methods: [{ qat: { lr: -1 } }] }, /^recipe\.yaml: methods\[0\]\.qat\.lr is -1; expected a number above 0/],
     [{ quantize: { weights: 1 } }, /^recipe\.yaml: quantize\.weights is 1; expected a whole number/],

@@ -4,6 +4,7 @@ import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingOptions } from "../training/options.ts";
 import { coreOf, expectedOf } from "./expected-values.ts";
+import { idleNotes } from "./idle-options.ts";
 import { nearest } from "./nearest.ts";
 import { type RunOptions, runSchema } from "./options.ts";
 import { withTarget } from "./targets.ts";
@@ -45,8 +46,10 @@ function fieldsOf(value: unknown, where: string, keys: readonly string[]): Field
   const unknown = Object.keys(value).find((key) => !keys.includes(key));
   if (unknown === undefined) return value;
   const near = nearest(unknown, keys);
-  const hint = near === undefined ? `expected ${keys.length > 0 ? keys.join(", ") : "none"}.` : `did you mean ${near}?`;
-  throw bad(where, `${unknown}: no such option; ${hint}`);
+  const owner = Object.keys(methodKeys).find((method) => methodKeys[method].includes(unknown));
+  if (near !== undefined) throw bad(where, `${unknown}: no such option; did you mean ${near}?`);
+  const hint = owner === undefined ? "" : `${owner} has it; `;
+  throw bad(where, `${unknown}: no such option; ${hint}expected ${keys.length > 0 ? keys.join(", ") : "none"}.`);
 }
 
 interface Step {
@@ -60,11 +63,14 @@ function stepOf(entry: unknown, where: string): Step {
   const [pair, ...others] = isFields(entry) ? Object.entries(entry) : [[entry, {}] as const];
   const [method, fields] = pair ?? [];
   const keys = typeof method === "string" ? methodKeys[method] : undefined;
-  if (typeof method !== "string" || !keys || others.length > 0)
+  if (typeof method !== "string" || !keys || others.length > 0) {
+    const near = typeof method === "string" ? nearest(method, Object.keys(methodKeys)) : undefined;
+    const meant = near === undefined || near === method ? "expected" : `did you mean ${near}? Expected`;
     throw bad(
       where,
-      `it is ${JSON.stringify(entry)}; expected one of ${Object.keys(methodKeys).join(", ")}, with its options.`,
+      `it is ${JSON.stringify(entry)}; ${meant} one of ${Object.keys(methodKeys).join(", ")}, with its options.`,
     );
+  }
   return { method, where: `${where}.${method}`, fields: fieldsOf(fields ?? {}, `${where}.${method}`, keys) };
 }
 
@@ -92,9 +98,10 @@ function parse(given: Fields, step: Step, where: string): RunOptions {
     const key = path.map(String).join(".");
     const place = quantizeKeys.includes(String(path[0])) ? `${where}: quantize` : step.where;
     const schema = Object.entries(runSchema.shape).find(([name]) => name === path[0])?.[1];
+    const value = given[String(path[0])];
     const expected =
-      code === "custom" || !schema ? message.replace(/^is [^;]*; /, "") : expectedOf(coreOf(schema), message);
-    return `${place}.${key} is ${JSON.stringify(given[String(path[0])])}; ${expected}`;
+      code === "custom" || !schema ? message.replace(/^is [^;]*; /, "") : expectedOf(coreOf(schema), message, value);
+    return `${place}.${key} is ${JSON.stringify(value)}; ${expected}`;
   });
   throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
 }
@@ -115,6 +122,20 @@ function checkOrder(steps: readonly Step[]): void {
 /** The fields of these names that have a value. */
 const take = (from: Fields, keys: readonly string[]): Fields =>
   Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
+
+/** What a method's entry, or the first's `quantize`, says without effect. What is written as the default is no choice. */
+export function idleInRecipe({ options, later }: Run): readonly string[] {
+  const defaults: Fields = runSchema.parse({});
+  const isChosen = ([name, value]: readonly [string, unknown]): boolean =>
+    JSON.stringify(value) !== JSON.stringify(defaults[name]);
+  return [options, ...later].flatMap((stage, i) => {
+    const own = i === 0 ? stage : take(stage, methodKeys[stage.method]);
+    const chosen = Object.entries(own)
+      .filter(isChosen)
+      .map(([name]) => name);
+    return idleNotes(stage, chosen, (name) => name);
+  });
+}
 
 /** The recipe that gives this run again, every option written out. */
 export function recipeOf({ options, later }: Run): Fields {

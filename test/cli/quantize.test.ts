@@ -1,5 +1,6 @@
 // frostbit quantize as a user runs it: every method, interrupted, killed and resumed.
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -87,7 +88,9 @@ describe("quantize", () => {
     expect(summary.engine).toBe(isNativeBuilt ? "native" : "onnxruntime");
     expect(summary.sizeBytes.quantized).toBeGreaterThan(0);
     expect(summary.top1.deployed).toBeCloseTo(summary.top1.quantized ?? Number.NaN, 0);
-    for (const value of Object.values(summary.top1)) expect(value).toBeGreaterThanOrEqual(0);
+    const { trained, ...measured } = summary.top1;
+    for (const value of Object.values(measured)) expect(value).toBeGreaterThanOrEqual(0);
+    expect(trained === null).toBe(method === "ptq");
     expect(summary.latencyMs.deployed.batch256).toBeGreaterThan(0);
     const report = reportSchema.parse(JSON.parse(await readFile(join(folder, "all/report.json"), "utf8")));
     expect(report.verification?.argmaxAgreement).toBeGreaterThan(0.95);
@@ -131,11 +134,19 @@ describe("quantize", () => {
     const options = ["--method", "ptq", "--accuracies", "deployed", "--out", "ends"];
     const result = await run("quantize", "conv.onnx", ...data, ...options);
     expect(result.code, result.stderr).toBe(0);
-    expect(result.stdout).toMatch(/top-1 +\d+\.\d+ % +– +– +– +\d+\.\d+ %/);
+    expect(result.stdout).toMatch(/^ +float +ptq +quantized +deployed\n/);
+    expect(result.stdout).toMatch(/top-1 +\d+\.\d+ % +– +– +\d+\.\d+ %/);
     const { top1 } = reportSchema.parse(JSON.parse(await readFile(join(folder, "ends/report.json"), "utf8")));
     const number = expect.any(Number);
     expect(top1).toEqual({ float: number, ptq: null, trained: null, quantized: null, deployed: number });
     expect(await readFile(join(folder, "ends/recipe.yaml"), "utf8")).toContain("accuracies: deployed");
+  });
+
+  test("flags without effect are said to have none", async () => {
+    const idle = ["--mode", "cwpl", "--update-ratio", "0.5", "--resume"];
+    const result = await run("quantize", "conv.onnx", ...data.slice(0, 4), "--method", "ptq", ...idle, "--out", "idle");
+    expect(result.code, result.stderr).toBe(0);
+    expect(result.stderr).toMatch(/^--mode, --update-ratio, --resume: no effect with --method ptq\.\n/);
   });
 
   test("a wrong layer pattern, bits, batch or folder is refused with what to do", async () => {
@@ -146,10 +157,14 @@ describe("quantize", () => {
       [["--out", "conv.onnx"], /Cannot write "conv.onnx"/],
     ];
     for (const [more, message] of cases) {
-      const result = await run("quantize", "conv.onnx", ...data.slice(0, 4), ...more);
+      const result = await run("quantize", "conv.onnx", ...data.slice(0, 4), "--out", "new/refused", ...more);
       expect(result.stderr).toMatch(message);
       expect(result.code).toBe(1);
+      expect(existsSync(join(folder, "new"))).toBe(false);
     }
+    await mkdir(join(folder, "mine"));
+    await run("quantize", "conv.onnx", ...data.slice(0, 4), "--out", "mine", "--batch", "1000");
+    expect(await readdir(join(folder, "mine"))).toEqual([]);
   });
 });
 
@@ -325,7 +340,7 @@ describe("stopping", () => {
         /(Loss|"[^"]+") became (NaN|-?Infinity) (at|by) step \d+ of 20 \(learning rate 1e\+37\)\. Start again with a lower --lr/,
       );
       expect(result.code).toBe(1);
-      expect((await readdir(join(folder, out))).filter((file) => file.startsWith("model"))).toEqual([]);
+      expect(existsSync(join(folder, out, "model.onnx"))).toBe(false);
     },
   );
 
