@@ -18,13 +18,16 @@ const commandsIntroduction = `<!-- Written by scripts/write-docs.ts from src/cli
 export function commandsPage(): string {
   const program = createProgram();
   const parts = program.commands.map((command) => {
-    const words = command.registeredArguments.map((argument) => ` <${argument.name()}>`).join("");
+    const words = command.registeredArguments
+      .map((argument) => (argument.required ? ` <${argument.name()}>` : ` [${argument.name()}]`))
+      .join("");
     const rows = command.options.map(({ flags, description, argChoices }) => [
       `\`${flags}\``,
       argChoices ? argChoices.join(", ") : "",
       description,
     ]);
-    return `## frostbit ${command.name()}${words}\n\n${command.description()}\n\n${table(["option", "choices", "meaning"], rows)}\n`;
+    const options = rows.length === 0 ? "" : `\n${table(["option", "choices", "meaning"], rows)}\n`;
+    return `## frostbit ${command.name()}${words}\n\n${command.description()}\n${options}`;
   });
   return [commandsIntroduction, ...parts].join("\n");
 }

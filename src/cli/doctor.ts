@@ -34,7 +34,13 @@ function describe({
     ...Object.entries(versions).map(([name, version]) => line(name, version)),
     ...engines.map(({ name, available, detail }) => line(`engine ${name}`, `${available ? "yes" : "no"}, ${detail}`)),
     ...(problems.length === 0
-      ? ["Nothing is missing."]
+      ? [withoutProblems(engines)]
       : ["", "Missing:", ...problems.map((problem) => `  ${problem}`)]),
   ].join("\n");
+}
+
+function withoutProblems(engines: Machine["engines"]): string {
+  const absent = engines.filter(({ available }) => !available).map(({ name }) => name);
+  if (absent.length === 0) return "Nothing is missing.";
+  return `Nothing that is needed is missing. The ${absent.join(", ")} engine is optional: with it, training is faster.`;
 }

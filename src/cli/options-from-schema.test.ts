@@ -68,7 +68,12 @@ describe("options from a schema", () => {
     ],
     [["--augment", "crop,turn"], '--augment is crop,turn; expected values separated by commas, each "crop" or "flip".'],
     [["--mean", "0.1,x"], "--mean is 0.1,x; expected values separated by commas, each a number."],
-    [["--mode", "all"], "Allowed choices are cwpl, cwpn."],
+    [["--mode", "all"], '--mode is all; expected "cwpl" or "cwpn".'],
+    [["--mode", "cwpm"], '--mode is cwpm; did you mean "cwpl"? Expected "cwpl" or "cwpn".'],
+    [
+      ["--augment", "crop,flp"],
+      '--augment is crop,flp; did you mean "flip"? Expected values separated by commas, each',
+    ],
     [["--update-ration", "1"], "(Did you mean --update-ratio?)"],
   ])("%j is refused with what was expected", (args, message) => {
     expect(() => parse(...args)).toThrow(message);

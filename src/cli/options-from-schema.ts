@@ -73,7 +73,8 @@ export function addSchemaOptions(command: Command, schema: z.ZodObject): Command
       `${flagOf(name)}${placeholders[definition.type] ?? " <value>"}`,
       shown === "" ? description : `${description} (default: ${shown})`,
     );
-    if (definition.type === "enum") option.choices(Object.values(definition.entries ?? {}));
+    // Shown by the help; refused by the schema, which says more.
+    if (definition.type === "enum") option.argChoices = Object.values(definition.entries ?? {});
     command.addOption(option);
   }
   return command;
@@ -144,7 +145,7 @@ export function parseSchemaOptions<Schema extends z.ZodObject>(
     const value = given[name];
     if (issue.code === "custom") return `${flagOf(name)} ${issue.message}`;
     if (value === undefined) return `${flagOf(name)} is missing${field ? purposeOf(field[1]) : ""}`;
-    return `${flagOf(name)} is ${String(value)}; ${field ? expectedOf(field[1].core, issue.message) : issue.message}`;
+    return `${flagOf(name)} is ${String(value)}; ${field ? expectedOf(field[1].core, issue.message, typed[name]) : issue.message}`;
   });
   throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
 }

@@ -1,6 +1,7 @@
 // All commands.
 import { Command } from "commander";
 import { frostbitVersion } from "../node/versions.ts";
+import { nearest } from "../quantize/nearest.ts";
 import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
@@ -19,6 +20,21 @@ const commands = [
   doctorCommand,
 ];
 
+/** Commander's own says nothing of a command that there is not. */
+const helpCommand = (program: Command): Command =>
+  new Command("help")
+    .description("Show the help of a command.")
+    .argument("[command]", "Its name.")
+    .action((name: string | undefined) => {
+      const command = name === undefined ? program : program.commands.find((other) => other.name() === name);
+      if (command) return command.help();
+      const near = nearest(
+        `${name}`,
+        program.commands.map((other) => other.name()),
+      );
+      program.error(`error: unknown command '${name}'${near === undefined ? "" : `\n(Did you mean ${near}?)`}`);
+    });
+
 export function createProgram(): Command {
   const program = new Command("frostbit")
     .description("Quantizes trained networks and trains what is quantized: ONNX in, verified ONNX out.")
@@ -27,5 +43,6 @@ export function createProgram(): Command {
     .showHelpAfterError("--help shows arguments and options.")
     .exitOverride();
   for (const make of commands) program.addCommand(make().copyInheritedSettings(program));
+  program.addCommand(helpCommand(program).copyInheritedSettings(program));
   return program;
 }

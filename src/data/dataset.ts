@@ -97,7 +97,7 @@ export function limit(dataset: Dataset, count: number): Dataset {
 export const noLabels = ({ name }: Dataset, consequence: string): FrostbitError =>
   new FrostbitError(
     "BAD_DATA",
-    `Dataset "${name}" has no labels, so ${consequence} If a module gives the data and its labels, it must say hasLabels: true.`,
+    `Dataset "${name}" has no labels, so ${consequence} Where there are some, name them too (npy:INPUTS,LABELS); a module that gives them must say hasLabels: true.`,
   );
 
 const describeInputs = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");

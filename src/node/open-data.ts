@@ -11,6 +11,7 @@ import { parseDatasetModule } from "../data/module-dataset.ts";
 import { readNpy } from "../data/npy.ts";
 import { holdOut } from "../data/split.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import { nearest } from "../quantize/nearest.ts";
 import { openImages } from "./open-images.ts";
 import { openNpz } from "./open-npz.ts";
 import { readUnpacked } from "./read-unpacked.ts";
@@ -41,11 +42,12 @@ export const dataKinds = `"images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,
 async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(0, colon));
-  if (colon < 0 || !Object.hasOwn(kinds, kind) || colon === text.length - 1)
-    throw new FrostbitError(
-      "BAD_OPTION",
-      `data is "${text}"; expected ${dataKinds}.${colon < 0 && text !== "" ? ` For a folder of pictures: "images:${text}".` : ""}`,
-    );
+  if (colon < 0 || !Object.hasOwn(kinds, kind) || colon === text.length - 1) {
+    const near = nearest(kind, Object.keys(kinds));
+    const meant = near === undefined || near === kind ? "" : ` Did you mean "${near}${text.slice(colon)}"?`;
+    const pictures = colon < 0 && text !== "" ? ` For a folder of pictures: "images:${text}".` : "";
+    throw new FrostbitError("BAD_OPTION", `data is "${text}"; expected ${dataKinds}.${meant}${pictures}`);
+  }
   return kinds[kind](text.slice(colon + 1), images);
 }
 

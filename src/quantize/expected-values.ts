@@ -1,5 +1,6 @@
 // What an option's schema takes, in words.
 import type { z } from "zod";
+import { nearest } from "./nearest.ts";
 
 export type Definition = z.core.$ZodType["_zod"]["def"] & {
   readonly innerType?: z.core.$ZodType;
@@ -47,10 +48,21 @@ export function wordsOf(core: z.core.$ZodType): string | undefined {
   return type === "object" && shape ? `JSON with ${Object.keys(shape).map(quoted).join(", ")}` : undefined;
 }
 
-/** What a field takes, in words. */
-export function expectedOf(core: z.core.$ZodType, message: string): string {
+/** What a field takes, in words, after the choice that `given`, which it refused, may have meant. */
+export function expectedOf(core: z.core.$ZodType, message: string, given: unknown): string {
   const words = wordsOf(core);
-  return words === undefined ? message.replace(/^Invalid [^:]*: /, "") : `expected ${words}`;
+  if (words === undefined) return message.replace(/^Invalid [^:]*: /, "");
+  const meant = meantChoice(core, given);
+  return meant === undefined ? `expected ${words}` : `did you mean ${quoted(meant)}? Expected ${words}`;
+}
+
+/** Of a choice, or of a list of choices. */
+function meantChoice(core: z.core.$ZodType, given: unknown): string | undefined {
+  const { entries, element } = definitionOf(core);
+  if (element && Array.isArray(given))
+    return given.map((item) => meantChoice(element, item)).find((item) => item !== undefined);
+  const choices = Object.values(entries ?? {});
+  return typeof given === "string" && !choices.includes(given) ? nearest(given, choices) : undefined;
 }
 
 function numberWords(core: z.core.$ZodType): string {

@@ -8,6 +8,7 @@ test.each([
   ["weight", "weights"],
   ["activation", "activations"],
   ["LR", "lr"],
+  ["place", "placement"],
   ["qparam_lr", "qparamLr"],
   ["learningRate", undefined],
   ["x", undefined],

@@ -16,11 +16,17 @@ export function editDistance(a: string, b: string): number {
   return rows[a.length][b.length];
 }
 
+/** How far a name is from one that may have been meant; its beginning, three letters or more, is near. */
+function distanceTo(other: string, name: string): number {
+  const isBeginning = name.length >= 3 && other.startsWith(name);
+  return isBeginning ? 1 : editDistance(name, other);
+}
+
 /** The closest of the names; `undefined` where none is close: more than a third of the letters differ. */
 export function nearest(name: string, names: readonly string[]): string | undefined {
   const far = Math.max(1, Math.floor(name.length / 3));
   const [best] = names
-    .map((other) => ({ other, distance: editDistance(name.toLowerCase(), other.toLowerCase()) }))
+    .map((other) => ({ other, distance: distanceTo(other.toLowerCase(), name.toLowerCase()) }))
     .filter(({ distance }) => distance <= far)
     .sort((a, b) => a.distance - b.distance);
   return best?.other;

@@ -18,7 +18,7 @@ export const runSchema = z
       .enum(["ptq", "efqat", "qat", "float"])
       .default("efqat")
       .describe(
-        "ptq trains nothing, efqat a share of the weights, qat everything; float trains the model without quantizers.",
+        "ptq rounds and trains nothing; efqat (Efficient QAT) trains scales, biases, norms and the most important share of the weights; qat trains everything; float trains the model without quantizers.",
       ),
     target: z
       .enum(targetNames)

@@ -48,6 +48,7 @@ describe("evaluate", () => {
     expect(result.json()).toEqual({
       samples: 300,
       classes: 10,
+      differentLabels: 10,
       top1: expect.any(Number),
       loss: expect.any(Number),
     });
@@ -83,6 +84,12 @@ describe("evaluate", () => {
     const result = await run("evaluate", "conv.onnx", ...cifar);
     expect(result.stderr).toMatch(/note: Top-1 of [\d.]+ % is near chance .* --preprocess, --mean/);
     expect((await run("evaluate", "conv.onnx", ...cifar, "--limit", "50")).stderr).not.toContain("near chance");
+  });
+
+  test("labels that are all the same get a note instead", async () => {
+    await put("same.npy", writeNpy(tensorOf("int64", [5], [3, 3, 3, 3, 3])));
+    const { code, stderr } = await run("evaluate", "mlp.onnx", "--data", "npy:x.npy,same.npy");
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/note: All 5 test samples have the same label, /)]);
   });
 
   test("a label that is no class of the model is refused with its place in the data set", async () => {
@@ -256,6 +263,33 @@ describe("compare", () => {
   });
 });
 
+describe("models that have nothing in common", () => {
+  test("are refused by compare, with what differs and what to do", async () => {
+    await put("four.onnx", tinyConvNet({ classes: 4 }));
+    const classes = await run("compare", "conv.onnx", "four.onnx", ...cifar, "--limit", "4");
+    expect([classes.code, classes.stderr]).toEqual([
+      1,
+      expect.stringMatching(
+        /Output "logits" is float32 \[\d+, 10\] in the first model and float32 \[\d+, 4\] in the second\. /,
+      ),
+    ]);
+    const build = buildOn();
+    const y = build.node("Neg", [build.input("x", { dtype: "float32", shape: ["N", 3, 32, 32] })], {}, "negative");
+    const { origin } = readOnnx(tinyMlp(), { name: "mlp.onnx" });
+    await put("negative.onnx", writeOnnx({ graph: build.graph([y]), origin }, { opset: 17 }));
+    const none = await run("compare", "conv.onnx", "negative.onnx", ...cifar);
+    expect([none.code, none.stderr]).toEqual([
+      1,
+      expect.stringMatching(/The two models have no value of the same name\. .*`frostbit evaluate`/),
+    ]);
+    const inputs = await run("compare", "conv.onnx", "mlp.onnx", ...cifar);
+    expect([inputs.code, inputs.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: The second model: Input "x" of the model is /),
+    ]);
+  });
+});
+
 describe("compare's threshold", () => {
   test("is 20 dB, or what --threshold says", async () => {
     const command = ["compare", "conv.onnx", "other.onnx", ...cifar, "--limit", "4"];
@@ -295,7 +329,11 @@ describe("doctor", () => {
       engines: [{ name: "onnxruntime", available: true }, { name: "native" }, { name: "reference", available: true }],
       problems: [],
     });
-    expect((await run("doctor")).stdout).toContain("Nothing is missing.");
+    expect((await run("doctor")).stdout).toMatch(
+      isNativeBuilt
+        ? /\nNothing is missing\.\n$/
+        : /\nNothing that is needed is missing\. The native engine is optional: with it, training is faster\.\n$/,
+    );
   });
 });
 
@@ -323,6 +361,24 @@ describe("errors", () => {
     const result = await run("evaluate", "conv.onnx", "--dat", "cifar10:cifar");
     expect(result.code).toBe(1);
     expect(result.stderr).toContain("(Did you mean --data?)");
+  });
+
+  test("a choice or a command that was mistyped suggests the one that was meant", async () => {
+    const result = await run("quantize", "conv.onnx", ...cifar, "--method", "efat");
+    expect([result.code, result.stderr]).toEqual([
+      1,
+      'error: --method is efat; did you mean "efqat"? Expected "ptq", "efqat", "qat" or "float".\n',
+    ]);
+    for (const command of [["quantise"], ["help", "quantise"]]) {
+      const unknown = await run(...command);
+      expect([unknown.code, unknown.stderr]).toEqual([
+        1,
+        expect.stringMatching(/^error: unknown command 'quantise'\n\(Did you mean quantize\?\)\n/),
+      ]);
+    }
+    const help = await run("help", "quantize");
+    expect([help.code, help.stdout]).toEqual([0, (await run("quantize", "--help")).stdout]);
+    expect((await run("help")).stdout).toContain("Commands:");
   });
 
   test("a missing option is named", async () => {
