@@ -5,6 +5,10 @@
 #include "weight-gradient.h"
 #include "winograd.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace frostbit {
 
 namespace {
@@ -21,12 +25,23 @@ bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl") && !is_limited_to("generic") && !is_limited_to("avx2");
 }
+
+/** What the loops for AVX2 use besides; compilers differ in whether __builtin_cpu_supports knows it. */
+bool has_half_conversions() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+bool has_avx2() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_half_conversions() && !is_limited_to("generic");
+}
 #endif
 
 const Kernels& choose() {
 #if defined(__x86_64__)
   if (has_avx512()) return kernels_avx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !is_limited_to("generic")) return kernels_avx2;
+  if (has_avx2()) return kernels_avx2;
 #endif
   return kernels_generic;
 }

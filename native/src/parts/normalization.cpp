@@ -124,7 +124,8 @@ class StatisticsPart : public Part {
         seen += count;
       }
       mean_[c] = static_cast<float>(mean);
-      variance_[c] = static_cast<float>(std::fmax(squares / seen, 0.0));
+      const double variance = squares / seen;
+      variance_[c] = static_cast<float>(variance < 0 ? 0 : variance);
     }
   }
 
