@@ -1,9 +1,11 @@
 // Convolutions and products of weights that are stored as integers: which multiply codes, and what comes out.
 import { describe, expect, test } from "vitest";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
+import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { numbersOf, scalar, sizeOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
+import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { describePlan } from "./describe-plan.ts";
 import { createNativeEngine } from "./native-engine.ts";
 
@@ -98,6 +100,40 @@ describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" 
     expect(describePlan(graph).floatProducts[0].reason).toContain(reason.replace("it has", "has"));
     expect(await run(graph, 2)).toEqual(expected(scaleOf));
   });
+});
+
+/** Alike in all places but the last: every sum of pairs is as large as it can be. */
+const ends = (shape: readonly number[], usual: number, last: number): Tensor => {
+  const value = tensorOf("float32", shape, new Array<number>(sizeOf(shape)).fill(usual));
+  value.data[value.data.length - 1] = last;
+  return value;
+};
+
+test.skipIf(!isNativeBuilt).each([
+  [64, 0],
+  [-64, 0],
+  [127, 255],
+  [-128, 128],
+])("codes at the ends of their ranges do not saturate: weights of %i, zero point %i", async (most, zero) => {
+  const engine = createNativeEngine();
+  const [channels, size] = [259, 4];
+  const build = buildOn();
+  const codes = (value: string, low: number, high: number, zeroPoint = ""): string =>
+    build.node("FakeQuantize", [value, build.scalar(1), zeroPoint, build.scalar(low), build.scalar(high)]);
+  const x = ends([2, channels, size, size], 255 - zero, -zero);
+  const [w, matrix] = [ends([3, channels, 3, 3], most, -1), ends([size * size * channels, 5], most, -1)];
+  const name = build.input("x", { dtype: "float32", shape: x.shape });
+  const flat = build.node("Reshape", [name, build.ints([2, -1])]);
+  const low = Math.min(-Math.abs(most), most);
+  const weights = [w, matrix].map((value) => codes(build.constant(value), low, Math.max(1, Math.abs(most) - 1, most)));
+  const outputs = [
+    build.node("Conv", [codes(name, 0, 255, build.scalar(zero)), weights[0]], { pads: [1, 1, 1, 1] }),
+    build.node("MatMul", [codes(flat, 0, 255, build.scalar(zero)), weights[1]]),
+  ];
+  const graph = build.graph(outputs);
+  const expected = await runGraph(createReferenceEngine(), graph, new Map([["x", x]]));
+  const actual = await runGraph(engine, graph, new Map([["x", x]]), 2);
+  for (const each of graph.outputs) expect(actual.get(each)?.data).toEqual(expected.get(each)?.data);
 });
 
 test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in convolutions as in products", () => {

@@ -75,7 +75,10 @@ const ConvGradientWeight: NativeOp = {
     if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1)
       return lowerOwnWeightGradient(lowering, "weightGradientBfloat16", narrowed);
     const geometry = weightGradientGeometry(node, stored(1), stored(0));
-    const isNarrow = mayNarrow && isFast(numerics, "convolutionWeightGradient:bfloat16", geometry);
+    const isNarrow =
+      mayNarrow &&
+      isWiderThanStride(node, stored(1)) &&
+      isFast(numerics, "convolutionWeightGradient:bfloat16", geometry);
     if (!isNarrow && numerics.winograd && geometry.suitsWinograd)
       return lowerOwnWeightGradient(lowering, "weightGradientWinograd", widened);
     const [dy, x] = [0, 1].map((i) => (isNarrow ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
@@ -111,6 +114,10 @@ function lowerOwnWeightGradient(lowering: Lowering, kernel: string, load: (value
   const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
   emit(kernel, { inputs, outputs: [output(0)], ints });
 }
+
+/** In narrower images oneDNN's bfloat16 weight gradient (2.6) counts numbers that lie beside them. */
+const isWiderThanStride = (node: Node, { shape }: Value): boolean =>
+  (numbersAttribute(node, "strides", []).at(-1) ?? 1) <= (fixed(shape).at(-1) ?? 0);
 
 const weightGradientGeometry = (node: Node, x: Value, dy: Value): Geometry =>
   geometryOf(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
