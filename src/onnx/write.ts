@@ -102,7 +102,7 @@ function checkSize(graph: Graph, externalData: ExternalTarget | undefined): void
   if (externalData || sizeBytes <= maxInlineBytes) return;
   throw new FrostbitError(
     "BAD_OPTION",
-    `the model's initializers take ${sizeBytes} bytes, more than one ONNX file holds. Write them to a file beside it: externalData.`,
+    `the model's initializers take ${sizeBytes} bytes; one ONNX file holds ${maxInlineBytes}. frostbit quantize takes a model of this size with its weights in float16, which halves them; a program that calls writeOnnx can write them to a file beside it: externalData.`,
   );
 }
 

@@ -4,16 +4,24 @@ import type { Graph, Node } from "../ir/graph.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { buildOn, inferNode } from "../ops/infer.ts";
 
+/** Statistics that nodes compute are no running ones: such a normalization trains in the form that it has. */
+const normalizationsOf = ({ nodes, constants, variables }: Graph): readonly Node[] =>
+  nodes.filter(
+    ({ op, inputs }) =>
+      op === "BatchNormalization" &&
+      inputs.slice(3, 5).every((name) => constants.has(name) || variables.includes(name)),
+  );
+
 /** Names of the running mean and variance of every batch normalization: variables of the training graph. */
 export const runningStatistics = (graph: Graph): readonly string[] =>
-  graph.nodes.filter((node) => node.op === "BatchNormalization").flatMap((node) => node.inputs.slice(3, 5));
+  normalizationsOf(graph).flatMap((node) => node.inputs.slice(3, 5));
 
-/** Replaces every BatchNormalization; the running variance is the unbiased one, as PyTorch's. Needs static shapes. */
+/** Replaces every BatchNormalization of running statistics; the running variance is the unbiased one, as PyTorch's. Needs static shapes. */
 export function trainBatchNorm(graph: Graph): Graph {
-  const normalizations = graph.nodes.filter((node) => node.op === "BatchNormalization");
+  const normalizations = normalizationsOf(graph);
   const values = new Map(graph.values);
   const nodes = graph.nodes.map((node) => {
-    if (node.op !== "BatchNormalization") return node;
+    if (!normalizations.includes(node)) return node;
     const training = trainingNode(node);
     const types = inferNode(
       training,

@@ -24,7 +24,7 @@ export function plannedGraph(model: Graph, options: RunOptions, part: "step" | "
   if (part === "forward" || options.method === "ptq") return setBatchSize(attended, options.batch);
   const plan = shapeOfPlan(methods[options.method](attended, options).select(weightsOf(attended), 0));
   const teacher = options.loss === "cross-entropy" ? {} : { teacher: focusOn(graph, options.outputs) };
-  return buildStep(attended, stepOptionsOf({ options, ...teacher }, plan, false)).graph;
+  return buildStep(attended, stepOptionsOf({ options, ...teacher }, options.accumulate, plan, false)).graph;
 }
 
 function withQuantizers(graph: Graph, options: RunOptions): Graph {

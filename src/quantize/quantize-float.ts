@@ -42,7 +42,10 @@ export async function quantizeFloat(
 ): Promise<Graph> {
   const sites = sitesOf(float, options);
   noteQuantized(float, context);
-  if (sites.weights.length + sites.activations.length === 0) return float;
+  if (sites.weights.length + sites.activations.length === 0) {
+    if (options.prepare.includes("bias-correction")) context.onNote?.(nothingToCorrect);
+    return float;
+  }
   const count = Math.min(options.calibrationSamples, dataset.length);
   const order = shuffledOrder(dataset.length, options.seed, calibrationEpoch).slice(0, count);
   async function* calibrationBatches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
@@ -57,6 +60,9 @@ export async function quantizeFloat(
   if (!options.prepare.includes("bias-correction")) return quantized;
   return correctBiases(quantized, float, calibrationBatches, context);
 }
+
+const nothingToCorrect =
+  "Bias correction changed nothing: all layers are quantized already, and what they gave before is not known. Correct the biases of the float model where it is quantized.";
 
 /** What options say of bits and ranges is not for layers whose quantizers the file brings. */
 function noteQuantized(float: Graph, context: Context): void {

@@ -11,6 +11,8 @@ import { trainModel } from "./train-model.ts";
 export interface TrainedModel extends TrainingResult {
   /** Of weights, by step. */
   readonly learningRates: readonly number[];
+  /** Samples seen until then, by step: the methods may have batches of different sizes. */
+  readonly samples: readonly number[];
 }
 
 /** Each method has checkpoints of its own: resumed, those that are done do no step. */
@@ -29,7 +31,10 @@ export async function trainModels(
     const before = whole?.model ?? start;
     const result = await trainModel({ ...job, options, ...checkpoints }, method, before, float, dataset, context);
     const rates = result.losses.map((_, step) => options.lr * scheduleFactor(options, step, result.losses.length));
-    whole = whole ? joined(whole, result, rates) : { ...result, learningRates: rates };
+    const seen = whole?.samples.at(-1) ?? 0;
+    const samples = result.losses.map((_, step) => seen + (step + 1) * options.batch);
+    const trained = { ...result, learningRates: rates, samples };
+    whole = whole ? joined(whole, trained) : trained;
   }
   if (!whole) throw new Error("internal: no method trains");
   return whole;
@@ -52,7 +57,7 @@ function checkpointsOf(checkpoints: CheckpointOptions, index: number): Checkpoin
   };
 }
 
-function joined(first: TrainedModel, second: TrainingResult, rates: readonly number[]): TrainedModel {
+function joined(first: TrainedModel, second: TrainedModel): TrainedModel {
   const steps = new Map(first.trainedSteps);
   for (const [weight, counts] of second.trainedSteps)
     steps.set(
@@ -64,6 +69,7 @@ function joined(first: TrainedModel, second: TrainingResult, rates: readonly num
     losses: [...first.losses, ...second.losses],
     trainedSteps: steps,
     stepSeconds: [...first.stepSeconds, ...second.stepSeconds],
-    learningRates: [...first.learningRates, ...rates],
+    learningRates: [...first.learningRates, ...second.learningRates],
+    samples: [...first.samples, ...second.samples],
   };
 }

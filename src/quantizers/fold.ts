@@ -84,7 +84,8 @@ function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, l
   const rows = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]);
   const bias = biasOf(graph, layer, rows);
   const next = onlyReader(graph, readers, layer.node.outputs[0]);
-  const isFolded = next?.op === "BatchNormalization" && next.inputs[0] === layer.node.outputs[0];
+  const isNext = next?.op === "BatchNormalization" && next.inputs[0] === layer.node.outputs[0];
+  const isFolded = isNext && next.inputs.slice(1, 5).every((name) => graph.constants.has(name));
   if (!isFolded || rowAxisOfOutput(graph, layer) !== 1)
     return {
       factor: new Array<number>(rows).fill(1),

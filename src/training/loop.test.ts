@@ -70,16 +70,21 @@ function stoppingIn(step: number): Context {
   return { engine: createReferenceEngine(), seed: 0, signal: controller.signal, onProgress };
 }
 
-/** Plans for a megabyte a sample, and another for each convolution that trains. */
-const planningEngine: Engine = {
+/** Plans for a megabyte a sample, and another for each convolution that trains; `onBind` is told what a graph that runs plans for. */
+const planningEngine = (onBind: (megabytes: number) => void = () => {}): Engine => ({
   ...createReferenceEngine(),
   compile: async (graph) => {
     const executable = await createReferenceEngine().compile(graph);
     const samples = Number(graph.values.get("input")?.shape[0] ?? 0);
     const trained = graph.nodes.filter(({ op }) => op === "ConvGradientWeight").length;
-    return { ...executable, memoryBytes: samples * (1 + trained) * 1e6 };
+    const megabytes = samples * (1 + trained);
+    const bind: typeof executable.bind = (variables) => {
+      onBind(megabytes);
+      return executable.bind(variables);
+    };
+    return { ...executable, bind, memoryBytes: megabytes * 1e6 };
   },
-};
+});
 
 const throughout: Context = { engine: createReferenceEngine(), seed: 0 };
 const valuesOf = (constants: ReadonlyMap<string, Tensor>) => [...constants].map(([name, { data }]) => [name, data]);
@@ -106,12 +111,32 @@ describe("training", () => {
   test("a limit of memory splits the batches of a resumed run as before, whatever trains by then", async () => {
     // Selects a convolution, the Gemm, a convolution.
     const trial = { mode: "lwpn", memoryLimit: 5, seed: 5 } as const;
-    const whole = await train(jobOf(trial), { ...throughout, engine: planningEngine });
+    const engine = planningEngine();
+    const whole = await train(jobOf(trial), { ...throughout, engine });
     const storage = memoryStorage();
-    const stopping = { ...stoppingIn(3), engine: planningEngine };
+    const stopping = { ...stoppingIn(3), engine };
     await expect(train(jobOf({ ...trial, storage }), stopping)).rejects.toMatchObject({ code: "ABORTED" });
-    const resumed = await train(jobOf({ ...trial, storage, resume: true }), { ...throughout, engine: planningEngine });
+    const resumed = await train(jobOf({ ...trial, storage, resume: true }), { ...throughout, engine });
     expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
+  });
+
+  test("a later selection that needs more memory than the first has its batches in more parts, and back", async () => {
+    // Selects the Gemm, a convolution, the Gemm.
+    const trial = { mode: "lwpn", memoryLimit: batch, seed: 11 } as const;
+    const planned: number[] = [];
+    const notes: string[] = [];
+    const engine = planningEngine((megabytes) => void (megabytes > 0 && planned.push(megabytes)));
+    const limited = await train(jobOf(trial), { ...throughout, engine, onNote: (note) => notes.push(note) });
+    expect(planned).toEqual([batch, batch, batch]);
+    expect(notes).toEqual([
+      `From step 2 on, batches of ${batch} are computed in 2 parts, to keep to --memory-limit ${batch}.`,
+      `From step 4 on, batches of ${batch} are computed in 1 part.`,
+    ]);
+    const { memoryLimit: _, ...free } = trial;
+    const unlimited = await train(jobOf(free), throughout);
+    expect(limited.losses.slice(0, 2)).toEqual(unlimited.losses.slice(0, 2));
+    expect(limited.losses[5]).not.toBe(unlimited.losses[5]);
+    expect(limited.trainedSteps).toEqual(unlimited.trainedSteps);
   });
 
   test("variables that are no numbers are not kept as a checkpoint, nor given as the model", async () => {

@@ -81,6 +81,8 @@ export async function train(job: TrainingJob, context: Context): Promise<Trainin
 
 interface Compiled {
   readonly key: string;
+  /** That a batch is computed in. */
+  readonly parts: number;
   readonly step: Step;
   readonly executables: readonly Executable[];
   readonly program: Program;
@@ -101,14 +103,9 @@ interface Run {
   /** The step of the newest checkpoint. */
   saved: number | undefined;
   plan: FreezingPlan;
+  /** By what is compiled, the parts that its batches fit into memory in. */
+  readonly parts: Map<string, number>;
   compiled: Compiled | undefined;
-}
-
-/** The job, its batches in as many parts as its limit of memory takes with these weights. */
-async function withinMemory(job: TrainingJob, plan: FreezingPlan, context: Context): Promise<TrainingJob> {
-  const withParts = (accumulate: number): TrainingJob => ({ ...job, options: { ...job.options, accumulate } });
-  const optionsOf = (parts: number): StepOptions => stepOptionsOf(withParts(parts), shapeOfPlan(plan), false);
-  return withParts(await partsThatFit(job.model, job.options, optionsOf, context));
 }
 
 async function startRun(job: TrainingJob, context: Context): Promise<Run> {
@@ -121,10 +118,8 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
         ? `Resumed at step ${saved.state.step} of ${job.steps}.`
         : "There is no checkpoint to resume: training starts at step 0.",
     );
-  const first = job.plan.select(weightsOf(job.model), 0);
   return {
-    // By the first plan, in a resumed run too, so that it has the parts of the run that it goes on with.
-    job: await withinMemory(job, first, context),
+    job,
     context,
     layers: layersByWeight(job.model),
     variables: await context.engine.variables(saved?.variables ?? new Map()),
@@ -133,7 +128,8 @@ async function startRun(job: TrainingJob, context: Context): Promise<Run> {
     stepSeconds: [],
     step: saved?.state.step ?? 0,
     saved: saved?.state.step,
-    plan: saved ? planFromJson(saved.state.plan) : first,
+    plan: saved ? planFromJson(saved.state.plan) : job.plan.select(weightsOf(job.model), 0),
+    parts: new Map(),
     compiled: undefined,
   };
 }
@@ -156,18 +152,34 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
   const freezesStatistics = run.step >= job.options.freezeStatistics * job.steps && job.options.freezeStatistics < 1;
   const key = JSON.stringify([[...shape], freezesStatistics]);
   if (run.compiled?.key === key) return;
+  const before = run.compiled?.parts ?? job.options.accumulate;
   await release(run);
-  const step = buildStep(job.model, stepOptionsOf(job, shape, freezesStatistics));
-  if (isFirst) await run.variables.add(step.initial);
+  const optionsOf = (parts: number): StepOptions => stepOptionsOf(job, parts, shape, freezesStatistics);
+  // By the plan alone, so that a resumed run has the parts of the run that it goes on with.
+  const parts = run.parts.get(key) ?? (await partsThatFit(job.model, job.options, optionsOf, context));
+  run.parts.set(key, parts);
+  if (parts !== before) context.onNote?.(noteOfParts(run, parts));
+  const step = buildStep(job.model, optionsOf(parts));
+  await run.variables.add(isFirst ? step.initial : missingOf(run, step));
   const executables: Executable[] = [];
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
     executables.push(await context.engine.compile(graph, trainingOptions(context)));
   const [program, apply] = executables.map((executable) => executable.bind(run.variables));
-  run.compiled = { key, step, executables, program, apply };
+  run.compiled = { key, parts, step, executables, program, apply };
+}
+
+const noteOfParts = ({ step, job: { options } }: Run, parts: number): string =>
+  `${step === 0 ? "Batches" : `From step ${step} on, batches`} of ${options.batch} are computed in ${parts} part${parts === 1 ? "" : "s"}${parts > options.accumulate ? `, to keep to --memory-limit ${options.memoryLimit}` : ""}.`;
+
+/** Sums of gradients, which a run has from when its batches first had parts. */
+function missingOf({ variables }: Run, { initial }: Step): ReadonlyMap<string, Tensor> {
+  const known = new Set(variables.names());
+  return new Map([...initial].filter(([name]) => !known.has(name)));
 }
 
 export function stepOptionsOf(
   { options, teacher }: Pick<TrainingJob, "options" | "teacher">,
+  parts: number,
   plan: PlanShape,
   freezesStatistics: boolean,
 ): StepOptions {
@@ -176,12 +188,12 @@ export function stepOptionsOf(
       ? { kind: "sgd", momentum: options.momentum, weightDecay: options.weightDecay }
       : { kind: options.optimizer, weightDecay: options.weightDecay };
   return {
-    batchSize: options.batch / options.accumulate,
+    batchSize: options.batch / parts,
     loss: options.loss,
     optimizer,
     qparams: qparamOptionsOf(options.qparamTraining, optimizer),
     plan,
-    parts: options.accumulate,
+    parts,
     freezesStatistics,
     ...(options.clipNorm === undefined ? {} : { clipNorm: options.clipNorm }),
     ...(teacher ? { teacher } : {}),
@@ -229,32 +241,38 @@ async function refresh(run: Run): Promise<void> {
 
 /** Gives the mean loss. */
 async function runStep(run: Run, batch: Batch): Promise<number> {
-  const { job, compiled } = run;
+  const { compiled } = run;
   if (!compiled) throw new Error("internal: no step is compiled");
-  const { accumulate } = job.options;
+  const { parts, step } = compiled;
   let loss = 0;
-  for (let part = 0; part < accumulate; part++) {
-    const inputs = inputsOf(run, compiled.step.graph, batch, part);
-    const outputs = await compiled.program.run(inputs, { fetch: [compiled.step.loss] });
-    loss += numbersOf(outputs.get(compiled.step.loss) ?? scalar("float32", Number.NaN))[0] / accumulate;
+  for (let part = 0; part < parts; part++) {
+    const inputs = inputsOf(run, compiled, step.graph, batch, part);
+    const outputs = await compiled.program.run(inputs, { fetch: [step.loss] });
+    loss += numbersOf(outputs.get(step.loss) ?? scalar("float32", Number.NaN))[0] / parts;
   }
-  if (compiled.step.apply) await compiled.apply?.run(inputsOf(run, compiled.step.apply, batch, 0));
+  if (step.apply) await compiled.apply?.run(inputsOf(run, compiled, step.apply, batch, 0));
   return loss;
 }
 
 /** What a graph of the step takes: a part of the batch, learning rates and rows. */
-function inputsOf(run: Run, graph: Graph, batch: Batch, part: number): ReadonlyMap<string, Tensor> {
+function inputsOf(
+  run: Run,
+  { parts, step }: Compiled,
+  graph: Graph,
+  batch: Batch,
+  part: number,
+): ReadonlyMap<string, Tensor> {
   const { options, steps } = run.job;
   const factor = scheduleFactor(options, run.step, steps);
   const all = new Map<string, Tensor>();
-  for (const [name, value] of batch.inputs) all.set(name, partOf(value, part, options.accumulate));
-  if (batch.labels) all.set(labelsInput, partOf(batch.labels, part, options.accumulate));
-  if (batch.target) all.set(targetInput, partOf(batch.target, part, options.accumulate));
+  for (const [name, value] of batch.inputs) all.set(name, partOf(value, part, parts));
+  if (batch.labels) all.set(labelsInput, partOf(batch.labels, part, parts));
+  if (batch.target) all.set(targetInput, partOf(batch.target, part, parts));
   const rate = (name: string, value: number): void =>
     void all.set(name, scalar(graph.values.get(name)?.dtype ?? "float32", value * factor));
   rate(learningRateInput, options.lr);
   rate(qparamLearningRateInput, qparamRateOf(options));
-  for (const [weight, input] of run.compiled?.step.rowInputs ?? []) all.set(input, indicesOf(run.plan.get(weight)));
+  for (const [weight, input] of step.rowInputs) all.set(input, indicesOf(run.plan.get(weight)));
   return new Map([...all].filter(([name]) => graph.inputs.includes(name)));
 }
 

@@ -22,14 +22,11 @@ export async function partsThatFit(
   for (let parts = accumulate; parts <= batch; parts++) {
     if (batch % parts !== 0) continue;
     smallest = await plannedMegabytes(model, optionsOf(parts), context);
-    if (smallest > memoryLimit) continue;
-    if (parts > accumulate)
-      context.onNote?.(`Batches of ${batch} are computed in ${parts} parts to keep to --memory-limit ${memoryLimit}.`);
-    return parts;
+    if (smallest <= memoryLimit) return parts;
   }
   throw new FrostbitError(
     "BAD_OPTION",
-    `memoryLimit is ${memoryLimit} MB, but a training step of one sample plans for ${smallest.toFixed(1)} MB. Give it more.`,
+    `memoryLimit is ${memoryLimit} MB, but a training step of one sample plans for ${smallest.toFixed(1)} MB with the layers that are to train. Give it more.`,
   );
 }
 

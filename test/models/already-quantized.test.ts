@@ -90,10 +90,13 @@ test("other bits than the file's are not what becomes of them, and that is said"
   const first = write(model, await quantized(model, "float32", { ...forms[0], weights: 4 }), forms[0]);
   const graph = recognizeQuantizers(readOnnx(first.bytes, { name: "quantized.onnx" }).graph);
   const notes: string[] = [];
-  const job = { options: runOptions.parse({ method: "ptq", weights: 2 }) } as QuantizeJob;
+  const job = { options: runOptions.parse({ method: "ptq", weights: 2, prepare: ["bias-correction"] }) } as QuantizeJob;
   const context = { engine, seed: 0, onNote: (note: string) => void notes.push(note) };
   expect(await quantizeFloat(job, graph, {} as Dataset, context)).toBe(graph);
-  expect(notes).toEqual([expect.stringContaining("are quantized already: they keep their 4 bits")]);
+  expect(notes).toEqual([
+    expect.stringContaining("are quantized already: they keep their 4 bits"),
+    expect.stringContaining("Bias correction changed nothing"),
+  ]);
 });
 
 describe.each([

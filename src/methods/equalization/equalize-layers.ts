@@ -41,7 +41,8 @@ function findPairs(graph: Graph): readonly Pair[] {
     const second = end && layers.get(end.name);
     if (!second || ![first, second].every(({ node, weight }) => node.inputs[1] === weight && isOwn(weight))) return [];
     const scaled = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
-    if (!scaled.every(isOwn) || inputAxis(graph, first, second) === undefined) return [];
+    const isKnown = norm?.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ?? true;
+    if (!isKnown || !scaled.every(isOwn) || inputAxis(graph, first, second) === undefined) return [];
     return first.node.op === "MatMul" || first.node.op === "Gemm" ? [] : [{ first, second, norm }];
   });
 }
