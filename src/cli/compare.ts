@@ -26,7 +26,7 @@ export function compareCommand(): Command {
   const command = createCommand(
     "compare",
     "Run two models on the same data and compare all values that have the same name.",
-    async ([first, second], values, { progress, print }) => {
+    async ([first, second], values, { progress, interrupt, print }) => {
       const given = parseSchemaOptions(options, values);
       const threads = given.threads === undefined ? {} : { threads: given.threads };
       const comparison = await compareModels(
@@ -38,6 +38,7 @@ export function compareCommand(): Command {
           thresholdDb: given.threshold,
           open: (bytes, which) =>
             createSession(bytes, { ...threads, extra: externalDataBeside(which === 0 ? first : second) }),
+          signal: interrupt.signal,
           onProgress: progress.show,
         },
       );

@@ -2,7 +2,14 @@
 import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
-import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "../evaluate/difference.ts";
+import {
+  type Difference,
+  difference,
+  joinDifferences,
+  noDifference,
+  reportedDb,
+  sqnrDb,
+} from "../evaluate/difference.ts";
 import { datasetFor, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -15,6 +22,8 @@ export interface CompareOptions {
   readonly open: (bytes: Uint8Array, which: 0 | 1) => Promise<ModelFile>;
   /** Below this SQNR, in dB, a value counts as diverged, 20 where absent: quantization to 8 bits mostly stays above 20, float32 rounding above 80. */
   readonly thresholdDb?: number;
+  /** Stops between two batches: the call then throws ABORTED. */
+  readonly signal?: AbortSignal;
   /** Called after each batch. */
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
 }
@@ -22,7 +31,7 @@ export interface CompareOptions {
 /** One value of the same name in both models. */
 export interface ComparedValue {
   readonly name: string;
-  /** Of the second model's value against the first's; `null`: they are equal. */
+  /** Of the second model's value against the first's; `null`: they are equal; −1000: the first's is 0 throughout, or one is no number. */
   readonly sqnrDb: number | null;
   /** The largest absolute difference of two elements. */
   readonly largest: number;
@@ -113,7 +122,7 @@ async function runBoth(
   [first, second]: readonly [ModelFile, ModelFile],
   names: readonly string[],
   dataset: Dataset,
-  { preprocess, onProgress }: CompareOptions,
+  { preprocess, signal, onProgress }: CompareOptions,
 ): Promise<Totals> {
   const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Map() };
   const matched = samplesFor("first", first, dataset, preprocess);
@@ -124,6 +133,7 @@ async function runBoth(
   const other = batches(renamed, { batchSize, preprocess });
   let done = 0;
   for await (const batch of batches(matched, { batchSize, preprocess })) {
+    if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${dataset.length} samples.`);
     const same = await other.next();
     if (!same.value) break;
     const a = await first.run(padded(batch.inputs, fixed), comparable);
@@ -165,11 +175,10 @@ function summarize(totals: Totals, names: readonly string[], samples: number, th
   const values = names.flatMap((name): ComparedValue[] => {
     const total = totals.differences.get(name);
     if (!total) return [];
-    const decibels = sqnrDb(total);
     return [
       {
         name,
-        sqnrDb: Number.isFinite(decibels) ? decibels : total.noise === 0 ? null : -1000,
+        sqnrDb: reportedDb(sqnrDb(total)),
         largest: total.largest,
         shape: totals.shapes.get(name) ?? [],
       },

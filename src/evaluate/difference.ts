@@ -28,5 +28,12 @@ export const joinDifferences = (a: Difference, b: Difference): Difference => ({
 
 export const noDifference: Difference = { signal: 0, noise: 0, largest: 0 };
 
+/** What stands for an SQNR that is no number, or of a reference that is 0 throughout: far below all others. */
+const lowestDb = -1000;
+
+/** For reports, which have no infinities: `null` where nothing differs. */
+export const reportedDb = (decibels: number): number | null =>
+  decibels === Number.POSITIVE_INFINITY ? null : Number.isFinite(decibels) ? decibels : lowestDb;
+
 export const sqnrDb = ({ signal, noise }: Difference): number =>
   noise === 0 ? Number.POSITIVE_INFINITY : 10 * Math.log10(signal / noise);

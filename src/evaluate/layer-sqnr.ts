@@ -4,8 +4,8 @@ import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Context } from "../training/context.ts";
-import { withProgram } from "../training/with-program.ts";
-import { difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
+import { withPrograms } from "../training/with-program.ts";
+import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
 
 type Batches = readonly ReadonlyMap<string, Tensor>[];
 
@@ -19,29 +19,25 @@ export async function layerSqnr(
 ): Promise<ReadonlyMap<string, number>> {
   const inFloat = producers(float);
   const common = [...outputs].filter(([, value]) => inFloat.has(value));
-  const values = common.map(([, value]) => value);
-  const references = await runAll(float, values, samples, context);
-  const actuals = await runAll(quantized, values, samples, context);
+  const values = [...new Set(common.map(([, value]) => value))];
+  if (values.length === 0) return new Map();
   const totals = new Map(values.map((value) => [value, noDifference]));
-  for (const [i, reference] of references.entries())
-    for (const value of values) {
-      const [a, b] = [reference.get(value), actuals[i].get(value)];
-      assert(a && b, `layer output "${value}" is missing`);
-      totals.set(value, joinDifferences(totals.get(value) ?? noDifference, difference(numbersOf(a), numbersOf(b))));
-    }
+  const graphs = [float, quantized].map((graph) => removeDeadNodes({ ...graph, outputs: values }));
+  const options = context.signal ? { signal: context.signal } : {};
+  await withPrograms(graphs, context, async ([first, second]) => {
+    // Batch by batch: what all layers give for all samples would not fit into memory.
+    for (const inputs of samples)
+      addDifferences(totals, await first.run(inputs, options), await second.run(inputs, options));
+  });
   return new Map(common.map(([layer, value]) => [layer, sqnrDb(totals.get(value) ?? noDifference)]));
 }
 
-function runAll(
-  graph: Graph,
-  outputs: readonly string[],
-  samples: Batches,
-  context: Context,
-): Promise<ReadonlyMap<string, Tensor>[]> {
-  return withProgram(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
-    const results: ReadonlyMap<string, Tensor>[] = [];
-    for (const inputs of samples)
-      results.push(await program.run(inputs, context.signal ? { signal: context.signal } : {}));
-    return results;
-  });
+type Values = ReadonlyMap<string, Tensor>;
+
+function addDifferences(totals: Map<string, Difference>, reference: Values, actual: Values): void {
+  for (const [value, total] of totals) {
+    const [a, b] = [reference.get(value), actual.get(value)];
+    assert(a && b, `layer output "${value}" is missing`);
+    totals.set(value, joinDifferences(total, difference(numbersOf(a), numbersOf(b))));
+  }
 }

@@ -32,6 +32,9 @@ export function checkLabels({ labels, indices }: Batch, dataset: Dataset, classe
     );
 }
 
+/** The least float32 above 0: what rounds to 0 is no proof that a class cannot be. */
+const leastProbability = 2 ** -149;
+
 /** Adds scores of shape [samples, classes] against checked int64 labels. `areProbabilities`: the model ends in a Softmax. */
 export function addScores(score: Score, scores: Tensor, labels: Tensor, areProbabilities: boolean): void {
   const values = numbersOf(scores);
@@ -41,8 +44,11 @@ export function addScores(score: Score, scores: Tensor, labels: Tensor, areProba
     const label = Number(labels.data[sample]);
     score.samples++;
     score.labels.add(label);
-    if (argmax(values, start, classes) === label) score.correct++;
-    score.lossSum += areProbabilities ? -Math.log(values[start + label]) : crossEntropy(values, start, classes, label);
+    const found = argmax(values, start, classes);
+    if (found === label && !Number.isNaN(values[start + found])) score.correct++;
+    score.lossSum += areProbabilities
+      ? -Math.log(Math.max(values[start + label], leastProbability))
+      : crossEntropy(values, start, classes, label);
   }
 }
 

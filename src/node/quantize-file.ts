@@ -1,6 +1,6 @@
 // One run from file to files: model in, quantized model, report and checkpoints out.
 import { createHash } from "node:crypto";
-import { arch, cpus, platform } from "node:os";
+import { arch, availableParallelism, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
 import type { Dataset, Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
@@ -199,8 +199,9 @@ async function writeResults(
   const modelPath = join(job.out, "model.onnx");
   const reportPath = join(job.out, "report.html");
   await writeAtomic(modelPath, outcome.bytes);
-  const report = makeReport(outcome, job.options, {
-    title: `${basename(job.modelPath)}: ${job.options.method}`,
+  const { options, later = [] } = job;
+  const report = makeReport(outcome, options, later, {
+    title: `${basename(job.modelPath)}: ${[options, ...later].map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),
     input: { path: job.modelPath, sha256: sha256(input), sizeBytes: input.length },
     output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
@@ -210,7 +211,7 @@ async function writeResults(
     machine: {
       platform: `${platform()} ${arch()}`,
       processor: cpus()[0]?.model.trim() ?? "unknown",
-      threads: job.threads ?? cpus().length,
+      threads: job.threads ?? availableParallelism(),
     },
     data: { name: job.source.train.name, heldOut: job.source.heldOut },
     notes: notesOf(job, outcome),
@@ -219,7 +220,7 @@ async function writeResults(
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
   await writeAtomic(reportPath, renderHtml(report));
-  await writeAtomic(join(job.out, "recipe.yaml"), recipeText({ options: job.options, later: job.later ?? [] }));
+  await writeAtomic(join(job.out, "recipe.yaml"), recipeText({ options, later }));
   return { modelPath, reportPath, report };
 }
 

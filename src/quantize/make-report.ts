@@ -1,5 +1,6 @@
 // The report of a run: everything that was asked for, found and measured, as plain data.
 
+import { reportedDb } from "../evaluate/difference.ts";
 import type { OutputDistance } from "../evaluate/distance.ts";
 import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
@@ -31,9 +32,16 @@ export type ReportFacts = Pick<
   readonly totalSeconds: number;
 };
 
-export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts: ReportFacts): Report {
+/** `later`: the options of the methods that trained after the first. */
+export function makeReport(
+  outcome: QuantizeOutcome,
+  options: RunOptions,
+  later: readonly RunOptions[],
+  facts: ReportFacts,
+): Report {
   const { totalSeconds, data, ...rest } = facts;
-  const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer));
+  const isByLayer = [options, ...later].every(({ method, mode }) => method === "efqat" && mode === "lwpn");
+  const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer, isByLayer));
   const owners = new Set(layersByWeight(outcome.trained).map(({ name }) => name));
   const sum = (part: "blocks" | "weights", key: "trained" | "all"): number =>
     layers.reduce((total, layer) => total + (owners.has(layer.name) ? layer[part][key] : 0), 0);
@@ -41,12 +49,13 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
     trained: sum(part, "trained"),
     all: sum(part, "all"),
   });
-  const losses = outcome.training?.losses ?? [];
+  const { losses = [], learningRates = [], samples = [] } = outcome.training ?? {};
   return {
     format: "frostbit-report-1",
     ...rest,
     method: options.method,
     options,
+    later: [...later],
     seed: options.seed,
     data: { ...data, trainSamples: outcome.trainSamples, testSamples: outcome.testSamples },
     top1: outcome.top1,
@@ -55,12 +64,12 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
     latencyMs: outcome.latencyMs,
     training: {
       steps: losses.length,
-      samples: losses.length * options.batch,
+      samples: samples.at(-1) ?? 0,
       lossCurve: losses.map((loss, step) => ({
         step,
-        samples: (step + 1) * options.batch,
+        samples: samples[step],
         loss,
-        learningRate: outcome.training?.learningRates[step] ?? 0,
+        learningRate: learningRates[step],
       })),
       blocks: shareOf("blocks"),
       weights: shareOf("weights"),
@@ -72,12 +81,11 @@ export function makeReport(outcome: QuantizeOutcome, options: RunOptions, facts:
   };
 }
 
-const finite = (value: number | undefined): number | null =>
-  value === undefined || !Number.isFinite(value) ? null : value;
+const measuredDb = (value: number | undefined): number | null => (value === undefined ? null : reportedDb(value));
 
 const distanceReport = ({ name, sqnrDb, agreement }: OutputDistance): OutputReport => ({
   name,
-  sqnrDb: finite(sqnrDb),
+  sqnrDb: reportedDb(sqnrDb),
   agreement: agreement ?? null,
 });
 
@@ -90,8 +98,8 @@ function verificationReport({ verification, scores }: QuantizeOutcome, options: 
   if (!verification) return null;
   return {
     samples: verification.samples,
-    foldingSqnrDb: finite(verification.foldingSqnrDb),
-    sqnrDb: finite(Math.min(...verification.outputs.map(({ sqnrDb }) => sqnrDb))),
+    foldingSqnrDb: reportedDb(verification.foldingSqnrDb),
+    sqnrDb: reportedDb(Math.min(...verification.outputs.map(({ sqnrDb }) => sqnrDb))),
     argmaxAgreement: verification.outputs.find(({ name }) => name === scores)?.agreement ?? null,
     outputs: verification.outputs.map(distanceReport),
     maxSteps: Math.max(0, ...verification.layers.map(({ maxSteps }) => maxSteps)),
@@ -99,7 +107,7 @@ function verificationReport({ verification, scores }: QuantizeOutcome, options: 
   };
 }
 
-function layerReport(outcome: QuantizeOutcome, layer: LinearLayer): LayerReport {
+function layerReport(outcome: QuantizeOutcome, layer: LinearLayer, isByLayer: boolean): LayerReport {
   const weight = outcome.trained.constants.get(layer.weight);
   if (!weight) throw new Error(`internal: weight "${layer.weight}" is no constant`);
   const rows = weight.shape[layer.rowAxis];
@@ -114,14 +122,14 @@ function layerReport(outcome: QuantizeOutcome, layer: LinearLayer): LayerReport 
     weightShape: [...weight.shape],
     weightBits: bits.weight,
     activationBits: bits.activation,
-    sqnrDb: finite(outcome.layerSqnrDb.get(layer.name)),
-    sensitivityDb: finite(outcome.layerMeasures.sensitivityDb.get(layer.name)),
+    sqnrDb: measuredDb(outcome.layerSqnrDb.get(layer.name)),
+    sensitivityDb: measuredDb(outcome.layerMeasures.sensitivityDb.get(layer.name)),
     maxSteps: outcome.verification?.layers.find(({ name }) => name === layer.name)?.maxSteps ?? null,
     importance: Array.from(importanceOfRows(weight, layer.rowAxis)),
     weightHistogram: histogramReport(weightHistogram(outcome.trained, layer, weight)),
     inputHistogram: histogramReport(outcome.layerMeasures.inputs.get(layer.name)),
     channelsTrained: trainedSteps.map((count) => (steps === 0 ? 0 : count / steps)),
-    blocks: { trained, all: rows },
+    blocks: isByLayer ? { trained: Math.min(1, trained), all: 1 } : { trained, all: rows },
     weights: { trained: trained * perRow, all: rows * perRow },
   };
 }

@@ -37,7 +37,7 @@ const plain = (svg: string, id: string): string =>
   svg
     .replace(/<style\s*>[\s\S]*?<\/style>/g, "")
     .replace(/ (ecmeta_\w+|class|pointer-events)="[^"]*"/g, "")
-    .replace(/\bzr\d+-/g, `${id}-`);
+    .replace(/((?:id|href)="#?|url\(#)zr\d+-/g, `$1${id}-`);
 
 /** Names that are drawn short have the whole in a tooltip; they stand in the drawing in the order of the layers. */
 function withWholeNames(svg: string, names: readonly string[]): string {
@@ -258,13 +258,21 @@ export interface LayerBars {
   readonly marked?: readonly string[];
 }
 
+const lowestDrawn = -40;
+
 /** One bar per layer, its figure beside it; no axis is needed. */
 export function layerBars({ id, label, layers, format, marked = [] }: LayerBars): Html {
   const data = layers.map(({ name, value }) => colored(value, seriesColors[marked.includes(name) ? 1 : 0]));
   const names = layers.map(({ name }) => name);
+  // What is far below all others, as -1000 dB, would leave them no length; its figure says what it is.
+  const isFarBelow = layers.some(({ value }) => value < lowestDrawn);
   const option = {
     grid: { ...grid, top: 4, right: 56 },
-    xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),
+    xAxis: valueAxis("", {
+      axisLabel: { show: false },
+      splitLine: { show: false },
+      ...(isFarBelow && { min: lowestDrawn }),
+    }),
     yAxis: layerAxis(names),
     series: [bar(data, format, { barMaxWidth: 10 })],
   };

@@ -88,6 +88,26 @@ describe("the report page", () => {
     expect(page).toContain("&lt;script&gt;");
   });
 
+  test("layers keep names that look like the drawing's own", () => {
+    const layers = report.layers.map((layer, i) => ({ ...layer, name: `zr${i}-conv` }));
+    const page = renderHtml({ ...report, layers });
+    expect(page.match(/>zr3-conv</g)?.length).toBeGreaterThanOrEqual(3);
+  });
+
+  test("a layer far below all others leaves their bars their length", () => {
+    const at = (decibels: number): string => {
+      const layers = report.layers.map((layer, i) => ({ ...layer, sqnrDb: i === 4 ? decibels : layer.sqnrDb }));
+      return renderHtml({ ...report, layers });
+    };
+    const lengths = (page: string): number[] => {
+      const drawing =
+        /<svg role="img" aria-label="Signal to quantization noise per layer".*?<\/svg>/s.exec(page)?.[0] ?? "";
+      return [...drawing.matchAll(/d="M[\d.]+ [\d.]+l([\d.]+) 0l0 /g)].map(([, length]) => Number(length));
+    };
+    expect(at(-1000)).toContain("-1000.0 dB");
+    expect(Math.max(...lengths(at(-1000)))).toBeGreaterThan(20);
+  });
+
   test("says when the test samples were held out of the training data", () => {
     expect(renderHtml(report)).not.toContain("held out");
     expect(renderHtml({ ...report, data: { ...report.data, heldOut: true } })).toContain("held out");

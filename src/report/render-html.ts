@@ -1,5 +1,6 @@
 // The page of a report.
-import { accuracyChart, latencyChart, layerBars, lossChart, sizeChart, trainedChart } from "./charts.ts";
+import { accuracyChart, latencyChart, lossChart, sizeChart, trainedChart } from "./charts.ts";
+import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
 import { type Html, html } from "./html.ts";
@@ -54,51 +55,26 @@ ${chart("Latency", `Medians in ONNX Runtime; a batch of 256 takes ${(1 / faster)
 </div>`;
 }
 
-type Measured = Pick<LayerReport, "sqnrDb" | "sensitivityDb">;
+const noiseChart = (layers: readonly LayerReport[]): Html =>
+  decibelChart({
+    id: "sqnr",
+    title: "Noise",
+    label: "Signal to quantization noise per layer",
+    layers: layers.map(({ name, sqnrDb: value }) => ({ name, value })),
+    caption: (worst) =>
+      `SQNR of each layer's output in the exported graph against the float model, dB; more is better, and the noise of all layers before adds up. Lowest: ${worst}.`,
+  });
 
-/** The layers where something was measured, with it. */
-const measured = (layers: readonly LayerReport[], what: keyof Measured): { name: string; value: number }[] =>
-  layers.flatMap(({ name, [what]: value }) => (value === null ? [] : [{ name, value }]));
-
-/** The lowest, lowest first. */
-const lowest = (layers: readonly { name: string; value: number }[], count: number): { name: string; value: number }[] =>
-  [...layers].sort((a, b) => a.value - b.value).slice(0, count);
-
-const dB = ({ name, value }: { name: string; value: number }): string => `${name} (${value.toFixed(1)} dB)`;
-
-function noiseChart(layers: readonly LayerReport[]): Html {
-  const bars = measured(layers, "sqnrDb");
-  if (bars.length === 0) return html``;
-  const [worst] = lowest(bars, 1);
-  return chart(
-    "Noise",
-    `SQNR of each layer's output in the exported graph against the float model, dB; more is better, and the noise of all layers before adds up. Lowest: ${dB(worst)}.`,
-    layerBars({
-      id: "sqnr",
-      label: "Signal to quantization noise per layer",
-      layers: bars,
-      format: (value) => value.toFixed(1),
-      marked: [worst.name],
-    }),
-  );
-}
-
-function sensitivityChart({ layers, sensitivitySamples }: Report): Html {
-  const bars = measured(layers, "sensitivityDb");
-  if (bars.length === 0) return html``;
-  const worst = lowest(bars, Math.min(3, Math.ceil(bars.length / 4)));
-  return chart(
-    "Sensitivity",
-    `SQNR of the model's output with this layer alone quantized, dB, on ${grouped(sensitivitySamples)} samples; the lower, the more the layer costs. Most sensitive: ${worst.map(dB).join(", ")}.`,
-    layerBars({
-      id: "sensitivity",
-      label: "Sensitivity per layer",
-      layers: bars,
-      format: (value) => value.toFixed(1),
-      marked: worst.map(({ name }) => name),
-    }),
-  );
-}
+const sensitivityChart = ({ layers, sensitivitySamples }: Report): Html =>
+  decibelChart({
+    id: "sensitivity",
+    title: "Sensitivity",
+    label: "Sensitivity per layer",
+    layers: layers.map(({ name, sensitivityDb: value }) => ({ name, value })),
+    marked: (count) => Math.min(3, Math.ceil(count / 4)),
+    caption: (worst) =>
+      `SQNR of the model's output with this layer alone quantized, dB, on ${grouped(sensitivitySamples)} samples; the lower, the more the layer costs. Most sensitive: ${worst}.`,
+  });
 
 function layerCharts(report: Report): Html {
   const { layers, training } = report;
@@ -143,6 +119,9 @@ function distributions({ layers, sensitivitySamples }: Report): Html {
   );
 }
 
+const channelsTrained = ({ channelsTrained: shares }: LayerReport): string =>
+  `${shares.filter((share) => share > 0).length} / ${shares.length}`;
+
 const layerTable = (layers: readonly LayerReport[]): Html =>
   details(
     "Layers in figures",
@@ -156,7 +135,7 @@ const layerTable = (layers: readonly LayerReport[]): Html =>
         { title: "SQNR, dB", kind: "number", of: ({ sqnrDb }) => decimals(sqnrDb, 1) },
         { title: "sensitivity, dB", kind: "number", of: ({ sensitivityDb }) => decimals(sensitivityDb, 1) },
         { title: "difference, steps", kind: "number", of: ({ maxSteps }) => decimals(maxSteps, 2) },
-        { title: "channels trained", kind: "number", of: ({ blocks }) => `${blocks.trained} / ${blocks.all}` },
+        { title: "channels trained", kind: "number", of: channelsTrained },
         { title: "weights trained", kind: "number", of: ({ weights }) => ratio(weights.trained, weights.all) },
       ],
       layers,
@@ -166,6 +145,14 @@ const layerTable = (layers: readonly LayerReport[]): Html =>
 function printOption(value: unknown): string {
   return typeof value === "string" ? value : (JSON.stringify(value) ?? "–");
 }
+
+type Options = Report["options"];
+
+const printOptions = (options: Options): [string, string][] =>
+  Object.entries(options).map(([key, value]) => [key, printOption(value)]);
+
+const changes = (before: Options, after: Options): Options =>
+  Object.fromEntries(Object.entries(after).filter(([key, value]) => printOption(value) !== printOption(before[key])));
 
 function verification({ verification: v }: Report): Html {
   if (!v) return html``;
@@ -219,9 +206,10 @@ function fidelity({ fidelity: stages, data }: Report): Html {
 }
 
 function moreDetails(report: Report): Html {
-  const { input, output, versions, machine, seconds } = report;
+  const { input, output, versions, machine, seconds, later } = report;
   return html`<h2>Details</h2>${report.layers.length > 0 ? layerTable(report.layers) : ""}${verification(report)}
-${pairs("Options", [...Object.entries(report.options).map(([key, value]) => [key, printOption(value)] as const), ["seed", String(report.seed)]])}
+${pairs("Options", [...printOptions(report.options), ["seed", String(report.seed)]])}
+${later.map((options, i) => pairs(`Options of method ${i + 2}, ${options["method"]}, where they differ`, printOptions(changes(report.options, options))))}
 ${pairs("Run", [
   ["input", `${input.path}, ${formatBytes(input.sizeBytes)}, SHA-256 ${input.sha256}`],
   ["output", `${output.path}, ${formatBytes(output.sizeBytes)}, SHA-256 ${output.sha256}`],
@@ -249,7 +237,7 @@ export const renderHtml = (report: Report): string =>
   page(
     report.title,
     html`<h1>${report.title}</h1>
-<p class="muted">${report.method} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
+<p class="muted">${[report.method, ...report.later.map(({ method }) => String(method))].join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${lead(report)}${report.notes.map((note) => html`<p class="note">${note}</p>`)}
 ${tiles(report)}${results(report)}${layerCharts(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
   );

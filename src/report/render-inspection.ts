@@ -8,6 +8,7 @@ import type {
   Refusal,
 } from "../inspect/inspect-model.ts";
 import { layerBars } from "./charts.ts";
+import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
 import { type Html, html } from "./html.ts";
@@ -72,26 +73,15 @@ function costChart(model: InspectionPage, of: "parameters" | "multiplyAdds", tit
   return chart(title, caption, layerBars({ id: of, label: `${title} per layer`, layers, format: abbreviated, marked }));
 }
 
-function roundingChart({ layers }: InspectionPage): Html {
-  const bits = 4;
-  const rounded = layers.flatMap(({ name, rounding }) => {
-    const value = rounding.find((entry) => entry.bits === bits)?.sqnrDb ?? null;
-    return value === null ? [] : [{ name, value }];
+const roundingChart = ({ layers }: InspectionPage): Html =>
+  decibelChart({
+    id: "rounding",
+    title: "Rounding to 4 bits",
+    label: "What rounding leaves per layer",
+    layers: layers.map((layer) => ({ name: layer.name, value: roundedTo(layer, 4) })),
+    caption: (worst) =>
+      `SQNR of the weights, dB, with one scale per output channel; more is better. Lowest: ${worst}. Inputs are rounded too when the model is quantized.`,
   });
-  if (rounded.length === 0) return html``;
-  const worst = rounded.reduce((low, layer) => (layer.value < low.value ? layer : low));
-  return chart(
-    `Rounding to ${bits} bits`,
-    `SQNR of the weights, dB, with one scale per output channel; more is better. Lowest: ${worst.name} (${worst.value.toFixed(1)} dB). Inputs are rounded too when the model is quantized.`,
-    layerBars({
-      id: "rounding",
-      label: "What rounding leaves per layer",
-      layers: rounded,
-      format: (value) => value.toFixed(1),
-      marked: [worst.name],
-    }),
-  );
-}
 
 function layerCharts(model: InspectionPage): Html {
   if (model.layers.length === 0) return html``;
@@ -119,8 +109,8 @@ ${section(
 )}`;
 }
 
-const roundedTo = ({ rounding }: InspectedLayer, bits: number): string =>
-  decimals(rounding.find((entry) => entry.bits === bits)?.sqnrDb ?? null, 1);
+const roundedTo = ({ rounding }: InspectedLayer, bits: number): number | null =>
+  rounding.find((entry) => entry.bits === bits)?.sqnrDb ?? null;
 
 const layerTable = (layers: readonly InspectedLayer[]): Html =>
   table<InspectedLayer>(
@@ -131,9 +121,9 @@ const layerTable = (layers: readonly InspectedLayer[]): Html =>
       { title: "parameters", kind: "number", of: ({ parameters }) => grouped(parameters) },
       { title: "size", kind: "number", of: ({ sizeBytes }) => formatBytes(sizeBytes) },
       { title: "multiply-adds", kind: "number", of: ({ multiplyAdds }) => grouped(multiplyAdds) },
-      { title: "8 bits, dB", kind: "number", of: (layer) => roundedTo(layer, 8) },
-      { title: "4 bits, dB", kind: "number", of: (layer) => roundedTo(layer, 4) },
-      { title: "2 bits, dB", kind: "number", of: (layer) => roundedTo(layer, 2) },
+      { title: "8 bits, dB", kind: "number", of: (layer) => decimals(roundedTo(layer, 8), 1) },
+      { title: "4 bits, dB", kind: "number", of: (layer) => decimals(roundedTo(layer, 4), 1) },
+      { title: "2 bits, dB", kind: "number", of: (layer) => decimals(roundedTo(layer, 2), 1) },
       { title: "trains", kind: "name", of: ({ canTrain }) => (canTrain ? "yes" : "no") },
     ],
     layers,

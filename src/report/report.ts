@@ -5,7 +5,7 @@ const seconds = z.number().min(0);
 const count = z.int().min(0);
 /** Per cent of the whole test split. */
 const percent = z.number().min(0).max(100).nullable();
-/** Decibels; `null` where nothing differs, an infinite ratio. */
+/** Decibels; `null` where nothing differs, an infinite ratio; −1000 where the reference is 0 throughout, or a value is no number. */
 const decibels = z.number().nullable();
 
 const file = z.object({
@@ -47,7 +47,9 @@ const layer = z.object({
   weightShape: z.array(count),
   weightBits: z.number().nullable().describe("null: float"),
   activationBits: z.number().nullable().describe("null: float"),
-  sqnrDb: decibels.describe("dB; null: equal. The layer's output in the quantized model against the float model."),
+  sqnrDb: decibels.describe(
+    "dB; null: equal, or not quantized; -1000: the float model's is 0, or one is no number. The layer's output in the quantized model against the float model.",
+  ),
   sensitivityDb: decibels.describe(
     "dB; null: equal. The model's first output, or its logits, where this layer alone is quantized, against where none is.",
   ),
@@ -61,7 +63,7 @@ const layer = z.object({
   inputHistogram: histogramSchema.nullable().describe("What enters the layer, before it is quantized."),
   importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
   channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the steps in which each channel trained."),
-  blocks: share.describe("What competes as one: channels, or layers in lwpn."),
+  blocks: share.describe("What competes as one: channels, or layers where lwpn alone trained."),
   weights: share.describe("Single weights."),
 });
 
@@ -78,7 +80,7 @@ const output = z.object({
 
 const lossPoint = z.object({
   step: count,
-  samples: count.describe("Seen until then."),
+  samples: count.describe("Seen until after this step, in all methods together."),
   loss: z.number().describe("Of this step."),
   learningRate: z.number().describe("Of weights, biases and norms, in this step."),
 });
@@ -89,10 +91,14 @@ const schema = z.object({
   createdAt: z.iso.datetime().describe("UTC, ISO 8601."),
   input: file.describe("The model as given."),
   output: file.describe("The model written."),
-  method: z.string(),
+  method: z.string().describe("The first that trained, or ptq."),
   engine: z.string().describe("What calibrated, trained and evaluated."),
   precision: z.string().describe("How training steps were computed."),
   options: z.record(z.string(), z.unknown()).describe("All options, defaults filled in."),
+  later: z
+    .array(z.record(z.string(), z.unknown()))
+    .default([])
+    .describe("The options of the methods that trained after the first, in their order."),
   seed: z.int(),
   versions: z.record(z.string(), z.string()).describe("Of Frostbit, Node and ONNX Runtime."),
   machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),
@@ -112,8 +118,8 @@ const schema = z.object({
   sizeBytes: z.object({ float: count, quantized: count }).describe("Of the files."),
   latencyMs: z.object({ float: latency, deployed: latency }).describe("In ONNX Runtime, one after the other."),
   training: z.object({
-    steps: count,
-    samples: count,
+    steps: count.describe("Of all methods together."),
+    samples: count.describe("Seen in all steps, each as often as it was seen."),
     lossCurve: z.array(lossPoint).describe("Every step."),
     blocks: share.describe("Over all layers."),
     weights: share.describe("Over all layers."),

@@ -95,6 +95,8 @@ describe("quantize", () => {
     const report = reportSchema.parse(JSON.parse(await readFile(join(folder, "all/report.json"), "utf8")));
     expect(report.verification?.argmaxAgreement).toBeGreaterThan(0.95);
     expect(await readFile(join(folder, "all/report.html"), "utf8")).toContain("<svg");
+    const blocks = report.layers.map((layer) => layer.blocks.all);
+    expect(blocks).toEqual(report.layers.map(({ weightShape: [rows] }) => (more.includes("lwpn") ? 1 : rows)));
     const exported = readOnnx(await readFile(join(folder, summary.model)), { name: "model.onnx" });
     expect(exported.graph.inputs).toEqual(readOnnx(tinyResidualNet(), { name: "residual.onnx" }).graph.inputs);
     const evaluated = await run(
@@ -176,7 +178,7 @@ describe("recipes", () => {
       "  - cross-layer-equalization",
       "  - bias-correction",
       "  - efqat: { updateRatio: 0.3, steps: 2, batch: 32 }",
-      "  - qat: { steps: 3, batch: 32, qparamTraining: lsq+, lr: 1e-4, accumulate: 2, clipNorm: 1 }",
+      "  - qat: { steps: 3, batch: 16, qparamTraining: lsq+, lr: 1e-4, accumulate: 2, clipNorm: 1 }",
     ];
     await writeFile(join(folder, "chain.yaml"), recipe.join("\n"));
     const source = [
@@ -192,7 +194,12 @@ describe("recipes", () => {
     const first = await run(...source, "--recipe", "chain.yaml", "--out", "chain");
     expect(first.code, first.stderr).toBe(0);
     const report = reportSchema.parse(JSON.parse(await readFile(join(folder, "chain/report.json"), "utf8")));
-    expect(report.training.steps).toBe(5);
+    expect(report.training).toMatchObject({ steps: 5, samples: 2 * 32 + 3 * 16 });
+    expect(report.training.lossCurve.map(({ samples }) => samples)).toEqual([32, 64, 80, 96, 112]);
+    expect(report.later).toMatchObject([{ method: "qat", batch: 16, accumulate: 2 }]);
+    const page = await readFile(join(folder, "chain/report.html"), "utf8");
+    expect(page).toContain("efqat, then qat on the");
+    expect(page).toMatch(/Options of method 2, qat, where they differ.*<td>batch<\/td><td class="text">16<\/td>/s);
     const again = await run(...source, "--recipe", "chain/recipe.yaml", "--out", "again");
     expect(again.code, again.stderr).toBe(0);
     expect(await readFile(join(folder, "again/model.onnx"))).toEqual(await readFile(join(folder, "chain/model.onnx")));

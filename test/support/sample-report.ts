@@ -41,6 +41,7 @@ export const sampleReport = (): Report => ({
   engine: "onnxruntime",
   precision: "float32",
   options: { mode: "cwpn", updateRatio: 0.05, layers: {}, augment: ["crop", "flip"] },
+  later: [],
   seed: 0,
   versions: { frostbit: "0.1.0", node: "20.0.0", "onnxruntime-node": "1.30.0" },
   machine: { platform: "linux x64", processor: "A processor", threads: 2 },
