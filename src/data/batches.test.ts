@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { toNumbers } from "../ir/tensor.ts";
+import { narrowTensor } from "../ir/half.ts";
+import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { type Batch, batchCount, batches, runAhead } from "./batches.ts";
 import { type Dataset, limit, matchInputs } from "./dataset.ts";
 import { memoryDataset } from "./memory-dataset.ts";
@@ -148,6 +149,59 @@ describe("batches", () => {
     await expect(collect(batches(dataset, { batchSize: 4, preprocess: preprocessPresets.none }))).rejects.toThrow(
       'Dataset "wrong", asked for 4 samples: input "image" is absent; expected uint8 [4, 3, 8, 8].',
     );
+  });
+
+  test.each([
+    ["fewer elements", new Uint8Array(700), "uint8 [4, 3, 8, 8] with 700 elements in Uint8Array"],
+    ["another array", new Float64Array(768), "uint8 [4, 3, 8, 8] with 768 elements in Float64Array"],
+  ])("a dataset that gives %s than its type says is refused", async (_, data, given) => {
+    const images: Tensor = { dtype: "uint8", shape: [4, 3, 8, 8], data };
+    const dataset: Dataset = { ...bytes(4), name: "short", read: () => ({ inputs: new Map([["image", images]]) }) };
+    await expect(collect(batches(dataset, { batchSize: 4, preprocess: preprocessPresets.none }))).rejects.toThrow(
+      `Dataset "short", asked for 4 samples: input "image" is ${given}; expected uint8 [4, 3, 8, 8].`,
+    );
+  });
+
+  test("half precision is float32: in images, preprocessed as they are, and in what the output should be", async () => {
+    const halves = (shape: readonly number[], values: readonly number[]): Tensor =>
+      narrowTensor(tensorOf("float32", shape, values), "float16");
+    const pixels = halves([2, 1, 1, 2], [0, 51, 102, 255]);
+    const dataset = memoryDataset("half", new Map([["image", pixels]]), halves([2, 1], [0.5, -2]));
+    const [batch] = await collect(batches(dataset, { batchSize: 2, preprocess: preprocessPresets.unit }));
+    expect(batch.inputs.get("image")).toEqual(tensorOf("float32", [2, 1, 1, 2], [0, 0.2, 0.4, 1]));
+    expect(batch.target).toEqual(tensorOf("float32", [2, 1], [0.5, -2]));
+  });
+
+  test("data without samples are refused", () => {
+    const none: Tensor = { dtype: "float32", shape: [0, 3], data: new Float32Array() };
+    expect(() => memoryDataset("empty", new Map([["x", none]]))).toThrow('empty has no samples: "x" is [0, 3].');
+  });
+
+  test("a dataset may be an instance of a class, with getters and methods that it inherits", async () => {
+    const inner = bytes(10);
+    class Images implements Dataset {
+      readonly #data = inner;
+      get name(): string {
+        return "a class";
+      }
+      get length(): number {
+        return this.#data.length;
+      }
+      get inputs(): Dataset["inputs"] {
+        return this.#data.inputs;
+      }
+      get hasLabels(): boolean {
+        return true;
+      }
+      read(indices: Int32Array): ReturnType<Dataset["read"]> {
+        return this.#data.read(indices);
+      }
+    }
+    const dataset = matchInputs(limit(new Images(), 5), { inputs: ["pixels"] });
+    expect([dataset.name, dataset.length, dataset.hasLabels]).toEqual(["a class", 5, true]);
+    const list = await collect(batches(dataset, { batchSize: 4, preprocess: preprocessPresets.none }));
+    expect(labels(list)).toEqual([0, 1, 2, 3, 4]);
+    expect([...list[0].inputs.keys()]).toEqual(["pixels"]);
   });
 
   test("a mean of the wrong number of channels is refused", async () => {

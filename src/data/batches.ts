@@ -1,9 +1,9 @@
 // Batches ready for a model, one after another.
 
-import type { DType } from "../ir/dtype.ts";
+import { type DType, dtypes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { castTensor } from "../ir/tensor.ts";
+import { castTensor, sizeOf } from "../ir/tensor.ts";
 import { type Augment, shiftOf } from "./augment.ts";
 import { type Dataset, type InputType, type Samples, sampleOf } from "./dataset.ts";
 import { imagePreparer, preparedShape, unshifted } from "./images.ts";
@@ -53,8 +53,14 @@ function preparer(type: InputType, preprocess: Preprocess, augment: Augment | un
     prepare(tensor, augment && augment.operations.length > 0 ? (row) => shiftOf(augment, indices[row]) : unshifted);
 }
 
-const printTensor = (value: Tensor | undefined): string =>
-  value ? `${value.dtype} [${value.shape.join(", ")}]` : "absent";
+/** As what it says that it is, and what it holds where that is something else. */
+function printTensor(value: Tensor | undefined): string {
+  if (!value) return "absent";
+  const { dtype, shape, data } = value;
+  const printed = `${dtype} [${shape.join(", ")}]`;
+  const isWhole = data.length === sizeOf(shape) && data instanceof dtypes[dtype].array;
+  return isWhole ? printed : `${printed} with ${data.length} elements in ${data.constructor.name}`;
+}
 
 /** What is wrong with the samples that a dataset gave; `undefined` where nothing is. */
 function faultOf(dataset: Dataset, { inputs, labels, target }: Samples, count: number): string | undefined {

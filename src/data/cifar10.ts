@@ -7,8 +7,7 @@ const recordBytes = 1 + pixels;
 
 /** A dataset over the records of one or more files, which it keeps as they are. */
 export function cifar10Dataset(name: string, files: ReadonlyMap<string, Uint8Array>): Dataset {
-  const records: Uint8Array[] = [];
-  for (const [file, bytes] of files) records.push(...recordsOf(file, bytes));
+  const records = [...files].flatMap(([file, bytes]) => recordsOf(file, bytes));
   return {
     name,
     length: records.length,

@@ -72,10 +72,24 @@ export interface Source {
 /** What a user calls the sample: its place in the data that were opened. */
 export const sampleOf = (dataset: Dataset, index: number): number => dataset.originOf?.(index) ?? index;
 
+/** By name, because a spread would leave out what an instance of a class inherits. */
+const fieldsOf = ({
+  name,
+  length,
+  inputs,
+  hasLabels,
+  target,
+  classes,
+}: Dataset): Omit<Dataset, "read" | "originOf"> => ({
+  ...{ name, length, inputs, hasLabels },
+  ...(target && { target }),
+  ...(classes && { classes }),
+});
+
 /** The samples of `dataset` at `indices`, numbered anew. */
 export function subset(dataset: Dataset, indices: Int32Array, name = dataset.name): Dataset {
   return {
-    ...dataset,
+    ...fieldsOf(dataset),
     name,
     length: indices.length,
     originOf: (index) => sampleOf(dataset, indices[index]),
@@ -123,8 +137,9 @@ function renameInput(dataset: Dataset, from: string, to: string): Dataset {
   const renamed = <T>(map: ReadonlyMap<string, T>): Map<string, T> =>
     new Map([...map].map(([name, value]) => [name === from ? to : name, value]));
   return {
-    ...dataset,
+    ...fieldsOf(dataset),
     inputs: renamed(dataset.inputs),
+    originOf: (index) => sampleOf(dataset, index),
     read: async (indices) => {
       const samples = await dataset.read(indices);
       return { ...samples, inputs: renamed(samples.inputs) };

@@ -1,5 +1,6 @@
 // From decoded pictures of any size to samples of one: what is resized to what, the crop, and grey.
 import { FrostbitError } from "../ir/errors.ts";
+import { roundHalfToEven } from "../ir/round.ts";
 
 /** Height and width in pixels. */
 export type Size = readonly [height: number, width: number];
@@ -49,7 +50,16 @@ export function planImages({ resize, crop, channels = 3 }: ImageOptions): ImageP
 
 export const printSize = ([height, width]: Size): string => `${height}x${width}`;
 
-const offset = (whole: number, part: number): number => Math.round((whole - part) / 2);
+/** What a picture becomes: where it covers, the other side is cut to whole pixels, as torchvision has it. */
+export function resizedSize([height, width]: Size, { size: [rows, columns], fit }: ImagePlan["resize"]): Size {
+  if (fit === "stretch") return [rows, columns];
+  return rows * width >= columns * height
+    ? [rows, Math.max(columns, Math.floor((rows * width) / height))]
+    : [Math.max(rows, Math.floor((columns * height) / width)), columns];
+}
+
+/** As torchvision's, halves to the even pixel. */
+const offset = (whole: number, part: number): number => roundHalfToEven((whole - part) / 2);
 
 /** Cuts [height, width, channels] from the middle into `target`. The picture is at least as large. */
 export function cropInto(

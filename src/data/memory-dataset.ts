@@ -1,6 +1,7 @@
 // A dataset whose samples lie in memory as tensors.
 import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import { widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { allocate, castTensor, sizeOf, tensor } from "../ir/tensor.ts";
 import type { Dataset, InputType, Layout } from "./dataset.ts";
@@ -34,7 +35,7 @@ function inputType({ dtype, shape }: Tensor): InputType {
 /**
  * A dataset of tensors whose first axis counts the samples. Labels: whole numbers of shape [samples] are class indices;
  * floats of any shape are what the model's output should be. Samples of rank 3 in bytes or floats are taken as images. Throws
- * BAD_DATA where first axes differ, or labels are neither.
+ * BAD_DATA where first axes differ or are 0, or labels are neither. Half precision becomes float32.
  *
  * @example
  * const pixels = tensor("uint8", [500, 3, 32, 32], bytes);
@@ -52,16 +53,19 @@ export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>,
         `${name}: "${firstName}" has ${first.shape[0]} samples, "${other}" has ${shape[0]}; the first axes must agree.`,
       );
   }
-  const target = labels && isFloat(labels.dtype) ? castTensor(labels, "float32") : undefined;
+  if (first.shape[0] === 0)
+    throw new FrostbitError("BAD_DATA", `${name} has no samples: "${firstName}" is [${first.shape.join(", ")}].`);
+  const values = new Map([...inputs].map(([input, value]) => [input, widenTensor(value)]));
+  const target = labels && isFloat(labels.dtype) ? castTensor(widenTensor(labels), "float32") : undefined;
   const classes = labels && !target ? classIndices(name, labels) : undefined;
   return {
     name,
     length: first.shape[0],
-    inputs: new Map([...inputs].map(([input, value]) => [input, inputType(value)])),
+    inputs: new Map([...values].map(([input, value]) => [input, inputType(value)])),
     hasLabels: classes !== undefined,
     ...(target && { target: { dtype: target.dtype, shape: target.shape.slice(1) } }),
     read: (indices) => ({
-      inputs: new Map([...inputs].map(([input, value]) => [input, takeRows(value, indices)])),
+      inputs: new Map([...values].map(([input, value]) => [input, takeRows(value, indices)])),
       ...(classes && { labels: takeRows(classes, indices) }),
       ...(target && { target: takeRows(target, indices) }),
     }),

@@ -16,13 +16,16 @@ afterAll(() => rm(folder, { recursive: true }));
 
 describe("a folder of results", () => {
   test("is held by one run at a time", async () => {
+    const refused = (pid: number): string =>
+      `"${folder}" is being written by another run, process ${pid}. Wait for it or stop it`;
     const unlock = await lockFolder(folder);
-    await writeFile(join(folder, ".frostbit.lock"), `${process.ppid}\n${hostname()}\n`);
-    await expect(lockFolder(folder)).rejects.toThrow(
-      `"${folder}" is being written by another run, process ${process.ppid}. Wait for it or stop it`,
-    );
+    await expect(lockFolder(join(folder, "."))).rejects.toThrow(refused(process.pid));
     await unlock();
     expect(await readdir(folder)).toEqual([]);
+    await writeFile(join(folder, ".frostbit.lock"), `${process.ppid}\n${hostname()}\n`);
+    await expect(lockFolder(folder)).rejects.toThrow(refused(process.ppid));
+    await rm(join(folder, ".frostbit.lock"));
+    await (await lockFolder(folder))();
   });
 
   test.each([

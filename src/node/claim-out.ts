@@ -1,7 +1,7 @@
 // The folder of a run's results: held by one run at a time, and not taken from a run whose work would be lost.
 import { open, readFile, rm, stat } from "node:fs/promises";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { savedFingerprint } from "../training/checkpoint.ts";
@@ -33,17 +33,37 @@ async function tryLock(path: string): Promise<boolean> {
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const path = join(folder, lockName);
+  const place = resolve(folder);
+  if (held.has(place)) throw taken(folder, path, process.pid);
+  held.add(place);
+  try {
+    await takeLock(folder, path);
+  } catch (error) {
+    held.delete(place);
+    throw error;
+  }
+  return async () => {
+    held.delete(place);
+    await rm(path, { force: true });
+  };
+}
+
+/** By this process, whose number a file may have from one before it. */
+const held = new Set<string>();
+
+const taken = (folder: string, path: string, holder: number): FrostbitError =>
+  new FrostbitError(
+    "BAD_OPTION",
+    `"${folder}" is being written by another run, process ${holder}. Wait for it or stop it, or choose another --out folder; if no such run is there, remove "${path}".`,
+  );
+
+async function takeLock(folder: string, path: string): Promise<void> {
   if (!(await tryLock(path))) {
     const holder = await holderOf(path);
-    if (holder !== undefined)
-      throw new FrostbitError(
-        "BAD_OPTION",
-        `"${folder}" is being written by another run, process ${holder}. Wait for it or stop it, or choose another --out folder; if no such run is there, remove "${path}".`,
-      );
+    if (holder !== undefined) throw taken(folder, path, holder);
     await rm(path, { force: true });
-    if (!(await tryLock(path))) return lockFolder(folder);
+    if (!(await tryLock(path))) await takeLock(folder, path);
   }
-  return () => rm(path, { force: true });
 }
 
 /** What a run is of, by name: versions, model, data, and each option. */

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -147,6 +147,26 @@ describe("openData", () => {
     await expect(dataset.read(Int32Array.of(0))).rejects.toThrow(
       /silent\.js.*: export "train"\.read\(\) gives labels, but hasLabels is missing\. Add hasLabels: true, or false/,
     );
+  });
+
+  test("paths may have spaces, signs and letters of any language", async () => {
+    const odd = join(folder, "my dàta 100%");
+    await mkdir(odd);
+    await writeFile(join(odd, "x é.npy"), writeNpy(tensorOf("float32", [3, 2], [1, 2, 3, 4, 5, 6])));
+    expect((await openTestData(`npy:${join(odd, "x é.npy")}`)).length).toBe(3);
+    const module = `export const train = { length: 2, inputs: { x: { dtype: "float32", shape: [1] } }, read() {} };`;
+    await writeFile(join(odd, "dätä 2.mjs"), module);
+    expect((await openTestData(`module:${join(odd, "dätä 2.mjs")}`)).length).toBe(2);
+  });
+
+  test("a file too large to be read whole is refused with other ways", async () => {
+    const path = join(folder, "large.npy");
+    await writeFile(path, "");
+    await truncate(path, 2 ** 31 + 1);
+    await expect(openTestData(`npy:${path}`)).rejects.toThrow(
+      /^Cannot read ".*large\.npy": it is larger than the 2 GiB .* Data can be split, or be read as it is needed by a module/,
+    );
+    await rm(path);
   });
 
   test("what cannot be opened is refused with what was expected", async () => {

@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Dataset, Samples } from "../data/dataset.ts";
+import { resizedSize } from "../data/image-size.ts";
 import { naturalOrder } from "../data/sampler.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { openData, openTestData } from "./open-data.ts";
@@ -96,6 +97,41 @@ describe("images:DIR", () => {
     expect(pixelsOf(await all(grey)).sort()).toEqual([luma(10, 20, 30), luma(40, 50, 60)]);
   });
 
+  test("what a crop leaves over an odd number of pixels is torchvision's: halves go to the even pixel", async () => {
+    const reds = async (columns: number): Promise<number[]> =>
+      pixelsOf(await all(await openTestData(at("size"), { images: { resize: [4, 8], crop: [4, columns] } })))
+        .filter((_, i) => i % 3 === 0)
+        .slice(0, columns);
+    // (8 − 7) / 2 = 0.5 → 0, (8 − 5) / 2 = 1.5 → 2, (8 − 3) / 2 = 2.5 → 2
+    expect([await reds(7), await reds(5), await reds(3)]).toEqual([
+      [0, 1, 2, 3, 4, 5, 6],
+      [2, 3, 4, 5, 6],
+      [2, 3, 4],
+    ]);
+  });
+
+  test("a picture that is to cover a size is cut to whole pixels, as torchvision has it", () => {
+    const cover = (size: readonly [number, number], from: readonly [number, number]) =>
+      resizedSize(from, { size, fit: "cover" });
+    // int(256 · 640 / 427) = int(383.7)
+    expect(cover([256, 256], [427, 640])).toEqual([256, 383]);
+    expect(cover([256, 256], [640, 427])).toEqual([383, 256]);
+    expect(cover([100, 200], [300, 300])).toEqual([200, 200]);
+    expect(cover([224, 224], [224, 224])).toEqual([224, 224]);
+    expect(resizedSize([300, 400], { size: [10, 20], fit: "stretch" })).toEqual([10, 20]);
+  });
+
+  test("links to folders are classes, other links are nothing", async () => {
+    await plain("linked/real/cat/0.png", [1, 2, 3], 2, 2);
+    await plain("linked/set/dog/0.png", [4, 5, 6], 2, 2);
+    await symlink("../real/cat", join(folder, "linked/set/cat"));
+    await symlink("nowhere", join(folder, "linked/set/broken"));
+    await writeFile(join(folder, "linked/real/labels.txt"), "cat");
+    await symlink("../real/labels.txt", join(folder, "linked/set/labels.txt"));
+    const dataset = await openTestData(at("linked/set"), square(1));
+    expect([dataset.classes, dataset.length]).toEqual([["cat", "dog"], 2]);
+  });
+
   test("a shorter side keeps the aspect ratio, HEIGHTxWIDTH stretches", async () => {
     const stretched = await openTestData(at("size"), { images: { resize: [4, 4] } });
     expect((await all(stretched)).inputs.get("image")?.shape).toEqual([1, 4, 4, 3]);
@@ -117,6 +153,80 @@ const torchResized = [
   131, 151, 171, 143, 163, 183, 57, 77, 97, 72, 92, 112, 87, 107, 127, 105, 125, 145, 119, 139, 159, 137, 157, 177, 149,
   169, 189,
 ];
+
+describe("pictures of other kinds", () => {
+  const colour = [200, 100, 50] as const;
+  const decoded = async (path: string, side = 4): Promise<number[]> =>
+    pixelsOf(await all(await openTestData(at(path), square(side))));
+  const write = async (path: string, picture: ReturnType<typeof sharp>): Promise<void> => {
+    await mkdir(join(folder, dirname(path)), { recursive: true });
+    await picture.toFile(join(folder, path));
+  };
+  const raw = (pixel: (i: number) => readonly number[], channels: 1 | 2 | 3 | 4, side = 8): ReturnType<typeof sharp> =>
+    sharp(Uint8Array.from(Array.from({ length: side * side }, (_, i) => pixel(i)).flat()), {
+      raw: { width: side, height: side, channels },
+    });
+
+  test("colours are those of the file, however transparent they are", async () => {
+    await write("alpha/a.png", raw((i) => [...colour, i % 3 === 0 ? 0 : 255 - i], 4).png());
+    expect(new Set(await decoded("alpha"))).toEqual(new Set(colour));
+  });
+
+  test.each([
+    [
+      "grey",
+      () =>
+        raw(() => [77], 1)
+          .toColourspace("b-w")
+          .png(),
+    ],
+    [
+      "grey with transparency",
+      () =>
+        raw((i) => [77, i], 2)
+          .toColourspace("b-w")
+          .png(),
+    ],
+    ["of a palette", () => raw(() => [77, 77, 77], 3).png({ palette: true })],
+    [
+      "of 16 bits",
+      () =>
+        raw(() => [77, 77, 77], 3)
+          .toColourspace("rgb16")
+          .png(),
+    ],
+    [
+      "turned by their metadata, which is not heeded",
+      () =>
+        raw(() => [77, 77, 77], 3)
+          .withMetadata({ orientation: 6 })
+          .png(),
+    ],
+  ])("those that are %s become red, green and blue", async (what, make) => {
+    const path = `kinds/${what}`;
+    await write(`${path}/a.png`, make());
+    expect(await decoded(path)).toEqual(new Array(48).fill(77));
+  });
+
+  test("the orientation in the metadata turns nothing", async () => {
+    const rows = raw((i) => [Math.floor(i / 8) * 30, 0, 0], 3).withMetadata({ orientation: 6 });
+    await write("turned/a.png", rows.png());
+    const reds = (await decoded("turned", 8)).filter((_, i) => i % 3 === 0);
+    expect(reds).toEqual(Array.from({ length: 64 }, (_, i) => Math.floor(i / 8) * 30));
+  });
+
+  test("inks become red, green and blue", async () => {
+    await write(
+      "inks/a.jpg",
+      raw(() => [255, 255, 255], 3)
+        .toColourspace("cmyk")
+        .jpeg(),
+    );
+    const pixels = await decoded("inks");
+    expect(pixels).toHaveLength(48);
+    for (const value of pixels) expect(value).toBeGreaterThan(245);
+  });
+});
 
 test("pictures are made smaller as torchvision makes them", async () => {
   const colour = (i: number): Colour => {

@@ -1,6 +1,6 @@
 // Finds the pictures below a folder: a folder a class, or pictures alone, each perhaps in train/ and test/.
 import type { Dirent } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Dataset, Splits } from "../data/dataset.ts";
 import { type ImageFile, imageDataset } from "../data/image-dataset.ts";
@@ -25,15 +25,23 @@ async function list(folder: string): Promise<Listing> {
   const entries: Dirent[] = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw ioError("read", folder, cause);
   });
-  const names = (keep: (entry: Dirent) => boolean): string[] =>
+  const isFolder = await Promise.all(entries.map((entry) => leadsToFolder(folder, entry)));
+  const names = (keep: (entry: Dirent, isFolder: boolean) => boolean): string[] =>
     entries
-      .filter((entry) => !entry.name.startsWith(".") && keep(entry))
+      .filter((entry, i) => !entry.name.startsWith(".") && keep(entry, isFolder[i]))
       .map(({ name }) => name)
       .sort();
   return {
-    folders: names((entry) => entry.isDirectory() || entry.isSymbolicLink()).filter((name) => !picture.test(name)),
-    pictures: names((entry) => !entry.isDirectory() && picture.test(entry.name)),
+    folders: names((_, is) => is),
+    pictures: names(({ name }, is) => !is && picture.test(name)),
   };
+}
+
+/** Links too, to wherever; what is called like a picture is taken for one. */
+async function leadsToFolder(folder: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory() && !picture.test(entry.name);
+  const target = await stat(join(folder, entry.name)).catch(() => undefined);
+  return target?.isDirectory() === true && !picture.test(entry.name);
 }
 
 /** Paths of all pictures below a folder, however deep. */

@@ -15,6 +15,8 @@ const hints: Readonly<Record<string, string>> = {
   ENOENT: "no such file or folder.",
   EEXIST: "it exists and is no folder.",
   ENAMETOOLONG: "the name is too long.",
+  ERR_FS_FILE_TOO_LARGE:
+    "it is larger than the 2 GiB that are read whole. Data can be split, or be read as it is needed by a module; a model's weights can lie beside it as external data.",
 };
 
 /** Of an error of the file system. */
