@@ -1,6 +1,7 @@
 // What all commands have in common: --json, --verbose, progress, and one place that prints results.
 import { Command } from "commander";
 import { createInterrupt, type Interrupt } from "./interrupt.ts";
+import { printable } from "./printable.ts";
 import { createProgress, type ProgressDisplay } from "./progress.ts";
 
 export interface Session {
@@ -37,7 +38,7 @@ function createSession(json: boolean): Session {
   const progress = createProgress();
   const note = (text: string): void => {
     progress.stop();
-    process.stderr.write(`${text}\n`);
+    process.stderr.write(`${printable(text)}\n`);
   };
   const interrupt = createInterrupt(() => note("Stopping after this step. Press Ctrl-C again to stop at once."));
   return {
@@ -46,7 +47,7 @@ function createSession(json: boolean): Session {
     note,
     print: (result, text) => {
       progress.stop();
-      process.stdout.write(`${json ? JSON.stringify(result) : text}\n`);
+      process.stdout.write(`${json ? JSON.stringify(result) : printable(text)}\n`);
     },
   };
 }

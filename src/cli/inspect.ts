@@ -2,6 +2,7 @@
 import { basename } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
+import { argmax } from "../evaluate/score.ts";
 import {
   type InspectedLayer,
   type Inspection,
@@ -150,8 +151,9 @@ function learnedTable(constants: readonly LearnedConstant[]): string {
 
 function rangeOf(values: readonly number[]): readonly string[] {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const channel = values.indexOf(Math.max(...values));
-  return [formatDigits(Math.min(...values)), formatDigits(mean), `${formatDigits(Math.max(...values))} (${channel})`];
+  const least = values.reduce((low, value) => Math.min(low, value), Number.POSITIVE_INFINITY);
+  const channel = argmax(values, 0, values.length);
+  return [formatDigits(least), formatDigits(mean), `${formatDigits(values[channel])} (${channel})`];
 }
 
 const operatorTable = ({ operators }: Inspection): string =>

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command: parses, runs one subcommand, and turns errors into messages and exit codes.
 import { exitCodes, failureOf } from "./errors.ts";
+import { printable } from "./printable.ts";
 import { createProgram } from "./program.ts";
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -14,7 +15,7 @@ try {
   await createProgram().parseAsync(process.argv);
 } catch (error) {
   const { message, exitCode, json } = failureOf(error, process.argv.includes("--verbose"));
-  if (message !== "") process.stderr.write(`${message}\n`);
+  if (message !== "") process.stderr.write(`${printable(message)}\n`);
   if (json && process.argv.includes("--json")) process.stdout.write(`${JSON.stringify(json)}\n`);
   process.exitCode = exitCode;
 }

@@ -39,6 +39,23 @@ describe("progress", () => {
     expect(text()).toContain("train 95 %, 950 of 1000, 10.0/s, 5 s left");
   });
 
+  test("a second training in the same phase counts from its own start", () => {
+    const { stream, text } = record(false);
+    let time = 0;
+    const progress = createProgress({ stream, now: () => time });
+    for (const total of [1000, 500])
+      for (const done of [100, 200]) {
+        progress.show({ phase: "train", done, total });
+        time += 10_000;
+      }
+    expect(text().trim().split("\n")).toEqual([
+      "train 10 %, 100 of 1000",
+      "train 20 %, 200 of 1000, 10.0/s, 1 min 20 s left",
+      "train 20 %, 100 of 500",
+      "train 40 %, 200 of 500, 10.0/s, 30 s left",
+    ]);
+  });
+
   test("large rates are plain digits", () => {
     const { stream, text } = record(false);
     let time = 0;

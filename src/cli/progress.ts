@@ -51,18 +51,21 @@ export function createProgress({
   now = () => performance.now(),
 }: ProgressOptions = {}): ProgressDisplay {
   const draw = stream.isTTY ? barDisplay(stream) : lineDisplay(stream, now);
-  let current = { phase: "", from: 0, since: 0 };
+  let current = { phase: "", total: 0, done: 0, from: 0, since: 0 };
   return {
     show: (progress) => {
-      if (progress.phase !== current.phase) {
+      const { phase, done, total } = progress;
+      // Methods that train one after the other have one phase, each from its start.
+      if (phase !== current.phase || total !== current.total || done < current.done) {
         draw.stop();
-        current = { phase: progress.phase, from: progress.done, since: now() };
+        current = { phase, total, done, from: done, since: now() };
       }
+      current.done = done;
       draw.show(progress, paceOf(progress, current.from, now() - current.since));
     },
     stop: () => {
       draw.stop();
-      current = { phase: "", from: 0, since: 0 };
+      current = { phase: "", total: 0, done: 0, from: 0, since: 0 };
     },
   };
 }

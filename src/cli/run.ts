@@ -27,7 +27,7 @@ export function runCommand(): Command {
   const command = createCommand(
     "run",
     "Run a model on an engine; inputs and outputs are .npy files.",
-    async ([path], values, { print }) => {
+    async ([path], values, { interrupt, print }) => {
       const given = parseSchemaOptions(options, values);
       const graph = withOutputs(readModel(path).graph, given.values);
       const inputs = await readInputs(graph, values["input"] as readonly string[]);
@@ -35,7 +35,7 @@ export function runCommand(): Command {
       const executable = await engine.compile(graph, given.threads === undefined ? {} : { threads: given.threads });
       try {
         const program = executable.bind(await engine.variables(new Map()));
-        const outputs = await writeOutputs(given.out, await program.run(inputs));
+        const outputs = await writeOutputs(given.out, await program.run(inputs, { signal: interrupt.signal }));
         print(
           { engine: engine.name, outputs },
           outputs.map(({ name, file, shape }) => `${name} [${shape.join(", ")}] → ${file}`).join("\n"),

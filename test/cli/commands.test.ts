@@ -123,9 +123,12 @@ describe("Ctrl-C", () => {
 };
 `,
     );
-    const result = await runCli(["evaluate", "mlp.onnx", "--data", "module:slow.mjs"], folder, { signal: "SIGINT" });
-    expect(result.code).toBe(130);
-    expect(result.stderr).toMatch(/Stopping after this step\. .*\nStopped after \d+ of 25600 samples\./s);
+    const compare = ["compare", "mlp.onnx", "mlp.onnx", "--limit", "25600"];
+    for (const command of [["evaluate", "mlp.onnx"], compare]) {
+      const result = await runCli([...command, "--data", "module:slow.mjs"], folder, { signal: "SIGINT" });
+      expect(result.code).toBe(130);
+      expect(result.stderr).toMatch(/Stopping after this step\. .*\nStopped after \d+ of 25600 samples\./s);
+    }
   });
 });
 
@@ -150,6 +153,19 @@ describe("inspect", () => {
     const { stdout } = await run("inspect", "residual.onnx");
     expect(stdout).toContain("block.conv1");
     expect(stdout).toContain("BatchNormalization");
+  });
+
+  test("a layer may have as many channels as a large vocabulary has words", async () => {
+    const build = buildOn();
+    const words = 200_000;
+    const weight = tensorOf("float32", [1, words], new Float32Array(words).fill(0.5));
+    const x = build.input("x", { dtype: "float32", shape: ["N", 1] });
+    const graph = build.graph([build.node("MatMul", [x, build.constant(weight, "words.weight")])], "words");
+    const { origin } = readOnnx(tinyMlp(), { name: "mlp" });
+    await put("words.onnx", writeOnnx({ graph, origin }, { opset: 13 }));
+    const result = await run("inspect", "words.onnx");
+    expect([result.code, result.stderr]).toEqual([0, ""]);
+    expect(result.stdout).toMatch(/words +MatMul .* 0\.500 +0\.500 +0\.500 \(0\)/);
   });
 
   test.skipIf(isNativeBuilt)("--plan says how to get the native engine", async () => {
