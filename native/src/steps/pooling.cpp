@@ -75,9 +75,11 @@ struct PoolWindow {
   }
 };
 
-class MaxPoolStep : public Step {
+/** The largest of each window, or the mean. */
+template <bool is_mean>
+class PoolStep : public Step {
  public:
-  MaxPoolStep(Arguments& arguments, CompileContext&)
+  PoolStep(Arguments& arguments, CompileContext&)
       : window_(arguments),
         x_(arguments.place<float>(window_.inputs())),
         y_(arguments.place<float>(window_.outputs())) {}
@@ -88,11 +90,14 @@ class MaxPoolStep : public Step {
     for (int64_t i = begin; i < end; i++) {
       const float* image = x_ + i / pixels * product(window_.in) * channels;
       float* y = y_ + i * channels;
-      for (int64_t c = 0; c < channels; c++) y[c] = -INFINITY;
+      for (int64_t c = 0; c < channels; c++) y[c] = is_mean ? 0 : -INFINITY;
       window_.each(i % pixels, [&](int64_t at) {
         const float* x = image + at * channels;
-        for (int64_t c = 0; c < channels; c++) y[c] = x[c] > y[c] ? x[c] : y[c];
+        for (int64_t c = 0; c < channels; c++) y[c] = is_mean ? y[c] + x[c] : x[c] > y[c] ? x[c] : y[c];
       });
+      if (!is_mean) continue;
+      const float divisor = window_.divisor(i % pixels);
+      for (int64_t c = 0; c < channels; c++) y[c] /= divisor;
     }
   }
 
@@ -155,33 +160,6 @@ class MaxPoolGradientStep : public Step {
   float *dy_, *x_, *dx_;
 };
 
-class AveragePoolStep : public Step {
- public:
-  AveragePoolStep(Arguments& arguments, CompileContext&)
-      : window_(arguments),
-        x_(arguments.place<float>(window_.inputs())),
-        y_(arguments.place<float>(window_.outputs())) {}
-
-  void run(int, const RunContext& run) override {
-    const int64_t pixels = product(window_.out), channels = window_.channels;
-    const auto [begin, end] = share(run, window_.batch * pixels);
-    for (int64_t i = begin; i < end; i++) {
-      const float* image = x_ + i / pixels * product(window_.in) * channels;
-      float* y = y_ + i * channels;
-      for (int64_t c = 0; c < channels; c++) y[c] = 0;
-      window_.each(i % pixels, [&](int64_t at) {
-        for (int64_t c = 0; c < channels; c++) y[c] += image[at * channels + c];
-      });
-      const float divisor = window_.divisor(i % pixels);
-      for (int64_t c = 0; c < channels; c++) y[c] /= divisor;
-    }
-  }
-
- private:
-  PoolWindow window_;
-  float *x_, *y_;
-};
-
 class AveragePoolGradientStep : public Step {
  public:
   AveragePoolGradientStep(Arguments& arguments, CompileContext&)
@@ -212,10 +190,10 @@ class AveragePoolGradientStep : public Step {
 
 StepMakers pooling_steps() {
   return {
-      {"maxPool", make_step<MaxPoolStep>},
+      {"maxPool", make_step<PoolStep<false>>},
       {"maxPoolIndices", make_step<MaxPoolIndicesStep>},
       {"maxPoolGradient", make_step<MaxPoolGradientStep>},
-      {"averagePool", make_step<AveragePoolStep>},
+      {"averagePool", make_step<PoolStep<true>>},
       {"averagePoolGradient", make_step<AveragePoolGradientStep>},
   };
 }

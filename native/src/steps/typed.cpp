@@ -149,22 +149,26 @@ class MapStep : public Step {
   To* y_;
 };
 
+template <class To, class From>
+To bits_as(From from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
 float of_half(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
   if (exponent == 0) {
     const float value = std::ldexp(static_cast<float>(fraction), -24);
     return sign ? -value : value;
   }
-  const uint32_t bits = sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+  return bits_as<float>(sign | (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13);
 }
 
 /** Rounded to the nearest, ties to even. */
 uint16_t half_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
+  const auto bits = bits_as<uint32_t>(value);
   const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
   const float size = std::fabs(value);
   if (std::isnan(value)) return sign | 0x7e00;
@@ -174,16 +178,10 @@ uint16_t half_of(float value) {
   return sign | static_cast<uint16_t>((rounded >> 13) - (112 << 10));
 }
 
-float of_bfloat16(uint16_t half) {
-  const uint32_t bits = static_cast<uint32_t>(half) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
+float of_bfloat16(uint16_t half) { return bits_as<float>(static_cast<uint32_t>(half) << 16); }
 
 uint16_t bfloat16_of(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
+  const auto bits = bits_as<uint32_t>(value);
   if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
