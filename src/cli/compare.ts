@@ -7,7 +7,7 @@ import { createSession } from "../engines/onnxruntime/session.ts";
 import { readBytes } from "../node/storage.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
-import { modelInputs, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { modelInputs, noteIdleImages, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
@@ -26,8 +26,9 @@ export function compareCommand(): Command {
   const command = createCommand(
     "compare",
     "Run two models on the same data and compare all values that have the same name.",
-    async ([first, second], values, { progress, interrupt, print }) => {
+    async ([first, second], values, { progress, interrupt, print, note }) => {
       const given = parseSchemaOptions(options, values);
+      noteIdleImages(values, note, given.data);
       const threads = given.threads === undefined ? {} : { threads: given.threads };
       const comparison = await compareModels(
         await readBytes(first),

@@ -6,6 +6,8 @@ import { type Preprocess, type PreprocessPreset, preprocessPresets, resolvePrepr
 import type { Dim, ValueType } from "../ir/graph.ts";
 import { dataKinds, openTestData } from "../node/open-data.ts";
 import { readModel } from "../node/read-model.ts";
+import type { Values } from "./command.ts";
+import { flagOf } from "./options-from-schema.ts";
 
 const size = z.string().regex(/^[1-9]\d*(x[1-9]\d*)?$/, "expected pixels: 224, or HEIGHTxWIDTH as in 240x320");
 
@@ -90,9 +92,22 @@ export function imagesFrom(
   };
 }
 
+const isPictures = (data: string | undefined): boolean => data?.startsWith("images:") === true;
+
+/** Where what is read is no pictures: which options are without effect. */
+export function noteIdleImages(
+  values: Values,
+  note: (text: string) => void,
+  ...data: readonly (string | undefined)[]
+): void {
+  const given = Object.keys(imageOptions.shape).filter((name) => values[name] !== undefined);
+  if (given.length === 0 || data.some(isPictures)) return;
+  note(`${given.map(flagOf).join(", ")}: no effect with --data ${data[0]}, only with images:DIR.`);
+}
+
 /** What the model's inputs are, which only pictures ask. */
 export function modelInputs(path: string, ...data: readonly (string | undefined)[]): ReadonlyMap<string, ValueType> {
-  if (!data.some((text) => text?.startsWith("images:"))) return new Map();
+  if (!data.some(isPictures)) return new Map();
   const { inputs, values } = readModel(path).graph;
   return new Map([...values].filter(([name]) => inputs.includes(name)));
 }

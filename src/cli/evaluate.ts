@@ -7,7 +7,7 @@ import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { createCommand } from "./command.ts";
-import { openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { noteIdleImages, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 
@@ -23,6 +23,7 @@ export function evaluateCommand(): Command {
     "Measure a model file's accuracy and loss in ONNX Runtime, with its default optimizations.",
     async ([path], values, { progress, interrupt, print, note }) => {
       const given = parseSchemaOptions(options, values);
+      noteIdleImages(values, note, given.data);
       checkModelFile(path);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {

@@ -16,7 +16,14 @@ import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import { imageOptions, imagesFrom, modelInputs, preprocessFrom, preprocessOptions } from "./data-options.ts";
+import {
+  imageOptions,
+  imagesFrom,
+  modelInputs,
+  noteIdleImages,
+  preprocessFrom,
+  preprocessOptions,
+} from "./data-options.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
@@ -77,6 +84,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     quantizeCommandOptions,
     values,
   );
+  noteIdleImages(values, session.note, data, testData);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
   const source = await openData(data, {

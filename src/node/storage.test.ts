@@ -45,7 +45,7 @@ describe("writeAtomic", () => {
     await expect(writeAtomic(join(folder, "no", "file"), "x")).rejects.toThrow("no such file or folder.");
     await writeFile(join(folder, "plain"), "");
     await expect(writeAtomic(join(folder, "plain", "file"), "x")).rejects.toThrow(
-      "a part of the path is a file; expected folders.",
+      "it, or a part of its path, is a file; expected a folder.",
     );
     await expect(writeAtomic("/dev/full/x", "x")).rejects.toMatchObject({ code: "IO" });
   });

@@ -11,7 +11,7 @@ const hints: Readonly<Record<string, string>> = {
   EPERM: "permission denied.",
   EROFS: "the file system is read-only.",
   EISDIR: "it is a folder; expected a file.",
-  ENOTDIR: "a part of the path is a file; expected folders.",
+  ENOTDIR: "it, or a part of its path, is a file; expected a folder.",
   ENOENT: "no such file or folder.",
   EEXIST: "it exists and is no folder.",
   ENAMETOOLONG: "the name is too long.",

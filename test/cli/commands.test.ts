@@ -81,7 +81,8 @@ describe("evaluate", () => {
   });
 
   test("accuracy near chance gets a note on standard error", async () => {
-    const result = await run("evaluate", "conv.onnx", ...cifar);
+    const result = await run("evaluate", "conv.onnx", ...cifar, "--crop", "32");
+    expect(result.stderr).toContain("--crop: no effect with --data cifar10:cifar, only with images:DIR.\n");
     expect(result.stderr).toMatch(/note: Top-1 of [\d.]+ % is near chance .* --preprocess, --mean/);
     expect((await run("evaluate", "conv.onnx", ...cifar, "--limit", "50")).stderr).not.toContain("near chance");
   });
