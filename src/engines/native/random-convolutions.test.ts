@@ -75,6 +75,16 @@ const narrow: readonly Shape[] = [
   },
 ];
 
+const side = { size: 11, kernel: 3, stride: 1, dilation: 1, begin: 2, end: 0 };
+const many = { batch: 16, group: 1, inputs: 16, outputs: 32, zero: 5, rows: [17, 3, 31] };
+const axes = [side, { ...side, size: 9, begin: 0, end: 1 }];
+
+/** With enough tiles for Winograd's algorithm. */
+const wide: readonly Shape[] = [
+  { ...many, axes, isQuantized: false },
+  { ...many, axes, isQuantized: true },
+];
+
 const perAxis = (axes: Shape["axes"]) => ({
   kernel_shape: axes.map(({ kernel }) => kernel),
   strides: axes.map(({ stride }) => stride),
@@ -154,7 +164,7 @@ describe.skipIf(!isNativeBuilt)(`convolutions of random shapes${isNativeBuilt ? 
       await fc.assert(property, {
         numRuns: runs,
         seed,
-        examples: narrow.flatMap((each) => [
+        examples: [...narrow, ...wide].flatMap((each) => [
           [each, 1],
           [each, 3],
         ]),
