@@ -47,7 +47,8 @@ export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, pr
 function remedy(isImage: boolean, given: ValueShape, declared: ValueType, { layout }: Preprocess): string {
   const [a, b, c] = given.shape;
   const turned = layout === "nchw" ? [b, c, a] : [c, a, b];
-  const fits = isImage && given.dtype === declared.dtype && given.shape.length === 3 && agrees(turned, declared.shape);
+  const fits = isImage && given.shape.length === 3 && agrees(turned, declared.shape);
+  if (given.dtype !== declared.dtype) return `Save the samples as ${declared.dtype}, if they are what the model takes.`;
   if (fits) return `Try --layout ${layout === "nchw" ? "nhwc" : "nchw"}.`;
   const channel = layout === "nchw" ? 0 : 2;
   if (isImage && declared.shape.length === 4 && declared.shape[channel + 1] === given.shape[channel])

@@ -104,6 +104,15 @@ describe("inspectModel", () => {
     });
   });
 
+  test("a weight that is no number is no weight that rounding leaves as it is", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+    const broken = tensorOf("float32", [2, 2], [1, Number.NaN, 2, 3]);
+    const graph = build.graph([build.node("MatMul", [x, build.constant(broken, "w")])]);
+    const inspection = inspectModel(graph);
+    expect(inspection.layers[0].rounding.map(({ sqnrDb }) => sqnrDb)).toEqual([-1000, -1000, -1000]);
+  });
+
   test("says why a product cannot be quantized", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 4] });

@@ -1,4 +1,5 @@
 // What a model consists of, what of it can be quantized and trained, and what cannot and why.
+import { reportedDb, sqnrDb } from "../evaluate/difference.ts";
 import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -24,7 +25,7 @@ export interface InspectedLayer {
   /** Mean |w| of each output channel (EfQAT eq. 6). */
   readonly importance: readonly number[];
   readonly weights: Histogram;
-  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs. */
+  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs, −1000 where a weight is no number. */
   readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
   /** Whether a gradient reaches it. */
   readonly canTrain: boolean;
@@ -220,7 +221,7 @@ function roundingSqnrDb(weight: Tensor, rowAxis: number, bits: number): number |
     signal += value * value;
     noise += (value - Math.round(value / scales[row]) * scales[row]) ** 2;
   });
-  return noise === 0 ? null : 10 * Math.log10(signal / noise);
+  return reportedDb(sqnrDb({ signal, noise, largest: 0 }));
 }
 
 /** With symbolic sizes, the batch among them, as 1. */

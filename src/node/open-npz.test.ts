@@ -50,6 +50,10 @@ test("other files, and archives that do not say what is a label, are refused", a
   );
   await expect(openNpz(path("none.npz"))).rejects.toThrow("has the arrays y; expected inputs");
   await expect(openNpz(path("damaged.npz"))).rejects.toThrow(`${path("damaged.npz")}: x.npy: the header claims`);
+  await writeFile(path("twice.npz"), zipSync({ "x_train.npy": array, "train_x.npy": array }));
+  await expect(openNpz(path("twice.npz"))).rejects.toThrow(
+    'has two arrays "x" of the split train, one of them "train_x"',
+  );
   await writeFile(path("empty.npz"), zipSync({}));
   await expect(openData(`npz:${path("empty.npz")}`)).rejects.toThrow("has no training samples");
 });

@@ -20,6 +20,11 @@ export async function openNpz(path: string): Promise<Splits> {
     const [, before, name = file, after] = affixes.exec(file) ?? [];
     const split = before ?? after ?? "train";
     const group = splits.get(split) ?? new Map<string, Tensor>();
+    if (group.has(name))
+      throw new FrostbitError(
+        "BAD_DATA",
+        `npz ${path} has two arrays "${name}" of the split ${split}, one of them "${file}". Rename one, or take it out.`,
+      );
     splits.set(split, group.set(name, readNpy(bytes, `${path}: ${file}.npy`)));
   }
   const open = (split: string): Dataset | undefined => {
