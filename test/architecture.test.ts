@@ -42,7 +42,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "methods/qat": [...core, "quantizers", "calibration", "training", "engines", "data"],
   "methods/efqat": [...core, "quantizers", "calibration", "training", "evaluate", "engines", "data"],
   export: [...core, "quantizers", "onnx", "engines", "data", "training", "evaluate"],
-  inspect: [...core, "quantizers", "training", "methods/efqat"],
+  inspect: [...core, "quantizers", "training", "evaluate", "methods/efqat"],
   compare: ["ir", "onnx", "data", "evaluate"],
   report: ["inspect"],
 };
