@@ -50,6 +50,15 @@ describe("shape arithmetic is inferred with symbolic sizes", () => {
     expect(build.type(build.node("Expand", [x, chosen])).shape).toEqual(["batch", 5]);
   });
 
+  test("a shape with a negative size is refused", () => {
+    for (const shape of [[-1], [2, -3]]) {
+      const build = buildOn();
+      expect(() => build.node("ConstantOfShape", [build.ints(shape)])).toThrow(
+        `its shape [${shape.join(", ")}] has a negative size.`,
+      );
+    }
+  });
+
   test("Concat, Slice and Pad add to symbolic sizes", () => {
     const build = buildOn();
     const past = build.input("past", { dtype: "float32", shape: ["batch", "past"] });

@@ -286,6 +286,8 @@ export const ConstantOfShape: OpDefinition = {
     if (typeof rank !== "number")
       throw unsupported(node, `its shape "${node.inputs[0]}" has an unknown number of sizes.`);
     const shape = context.elements(0) ?? unknownShape(node, rank);
+    if (shape.some((size) => typeof size === "number" && size < 0))
+      throw mismatch(node, `its shape ${printShape(shape)} has a negative size.`);
     const isSmall = shape.length <= 1 && isStatic(shape) && sizeOf(shape) <= 1024;
     const elements = value && isSmall ? Array<Dim>(sizeOf(shape)).fill(toNumbers(value)[0]) : undefined;
     return [withElements(value?.dtype ?? "float32", shape, elements)];
