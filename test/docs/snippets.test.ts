@@ -101,7 +101,7 @@ describe("blocks of code", () => {
     ["npx frostbit quantise model.onnx", /unknown command 'quantise'/],
     ["npx frostbit quantize model.onnx --data npy:x.npy --bits 4", /unknown option '--bits'/],
     ["npx frostbit quantize model.onnx --data npy:x.npy --weights 9", /--weights is 9; expected/],
-    ["npx frostbit evaluate model.onnx --data npy:x.npy --preprocess imagnet", /argument 'imagnet' is invalid/],
+    ["npx frostbit evaluate model.onnx --data npy:x.npy --preprocess imagnet", /did you mean "imagenet"/],
     ["npx frostbit inspect", /missing required argument 'model'/],
   ])("the check finds what is wrong with: %s", async (command, message) => {
     await expect(checkCommand(command, "README.md")).rejects.toThrow(message);
