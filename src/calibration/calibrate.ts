@@ -25,7 +25,7 @@ import {
   symmetricQparams,
 } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { withProgram } from "../training/with-program.ts";
 
 /** Named input tensors, a batch a time; each call starts over with the same batches. */
@@ -141,7 +141,7 @@ async function observe(
   const done = await withProgram(graph, context, async (program) => {
     let count = 0;
     for await (const inputs of batches()) {
-      const outputs = await program.run(inputs, context.signal ? { signal: context.signal } : {});
+      const outputs = await program.run(inputs, signalOf(context));
       see((name) => {
         const found = outputs.get(name);
         assert(found, `calibration output "${name}" is missing`);

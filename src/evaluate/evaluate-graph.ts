@@ -5,7 +5,7 @@ import type { Preprocess } from "../data/preprocess.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { logitsOf } from "../training/loss.ts";
 import { withProgram } from "../training/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
@@ -27,7 +27,7 @@ export async function evaluateGraph(
   return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
     const score = emptyScore();
     const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-    const run = ({ inputs }: Batch) => program.run(inputs, context.signal ? { signal: context.signal } : {});
+    const run = ({ inputs }: Batch) => program.run(inputs, signalOf(context));
     for await (const [batch, outputs] of runAhead(all, run)) {
       const scores = outputs.get(logits);
       assert(scores && batch.labels, "evaluation run without scores or labels");

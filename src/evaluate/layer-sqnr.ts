@@ -3,7 +3,7 @@ import { assert } from "../ir/errors.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { withPrograms } from "../training/with-program.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
 
@@ -23,7 +23,7 @@ export async function layerSqnr(
   if (values.length === 0) return new Map();
   const totals = new Map(values.map((value) => [value, noDifference]));
   const graphs = [float, quantized].map((graph) => removeDeadNodes({ ...graph, outputs: values }));
-  const options = context.signal ? { signal: context.signal } : {};
+  const options = signalOf(context);
   await withPrograms(graphs, context, async ([first, second]) => {
     // Batch by batch: what all layers give for all samples would not fit into memory.
     for (const inputs of samples)

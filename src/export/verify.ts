@@ -13,7 +13,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { withProgram } from "../training/with-program.ts";
 import type { Exported } from "./qdq.ts";
 
@@ -81,7 +81,7 @@ export async function verifyExport(
     const deployed = await keep(open(bytes));
     const layers: ModelFile[] = [];
     for (const span of spans) layers.push(await keep(openLayer(exported, span, open)));
-    const options = context.signal ? { signal: context.signal } : {};
+    const options = signalOf(context);
     await withProgram(graph, context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
         const values = new Map([...inputs, ...(await program.run(inputs, options))]);

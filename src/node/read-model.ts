@@ -10,8 +10,8 @@ import { ioError } from "./storage.ts";
 
 /**
  * Reads an ONNX file of opset 7 to 24 and the external data beside it, which must lie in its folder or below. The graph has the
- * operators of opset 24, whatever the file has. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read, BAD_MODEL where it is no ONNX model,
- * UNSUPPORTED_OP with all nodes that cannot be handled.
+ * operators of opset 24, whatever the file has. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read,
+ * BAD_MODEL where it is no ONNX model, UNSUPPORTED_OP with all nodes that cannot be handled.
  *
  * @example
  * const { graph, origin } = readModel("resnet20.onnx");

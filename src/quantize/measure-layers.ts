@@ -10,7 +10,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { findLogits } from "../training/loss.ts";
 import { withProgram } from "../training/with-program.ts";
 
@@ -59,8 +59,6 @@ async function inputHistograms(graph: Graph, inputs: Inputs, context: Context): 
     }),
   );
 }
-
-const signalOf = ({ signal }: Context): { signal?: AbortSignal } => (signal ? { signal } : {});
 
 /**
  * By layer that has a quantizer of its weight or input. All runs share one program: each quantizer has a switch, an input of the

@@ -23,7 +23,7 @@ import { separateStatistics } from "../passes/separate-statistics.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
-import type { Context } from "../training/context.ts";
+import { type Context, signalOf } from "../training/context.ts";
 import { classesOf, findLogits } from "../training/loss.ts";
 import { withPrograms } from "../training/with-program.ts";
 import { checkChain } from "./check-chain.ts";
@@ -267,7 +267,7 @@ async function fidelityOf(
   const file = await openDeployed(bytes);
   const graphs = [float, ...Object.values(stages).map((graph) => focusOn(graph, options.outputs))];
   const measured = { outputs: float.outputs, preprocess, batchSize: batchThatFits(float) };
-  const settings = context.signal ? { signal: context.signal } : {};
+  const settings = signalOf(context);
   try {
     return await withPrograms(graphs.map(removeDeadNodes), context, async (programs) => {
       const [first, ...rest] = programs.map(
@@ -300,7 +300,7 @@ async function measureDeployed(
     opened.push(model);
     return model;
   };
-  const { onProgress, signal } = context;
+  const { onProgress } = context;
   const part = batchThatFits(graph, 256);
   try {
     const [original, deployed] = [await open(float), await open(bytes)];
@@ -309,7 +309,7 @@ async function measureDeployed(
       batchSize: batchThatFits(graph),
       phase: "evaluate deployed",
       ...(onProgress ? { onProgress } : {}),
-      ...(signal ? { signal } : {}),
+      ...signalOf(context),
     };
     const top1 =
       scores === undefined ? null : (await evaluateModel(deployed, dataset, { ...options, output: scores })).top1;

@@ -31,3 +31,6 @@ export interface Context {
   /** What the user should know, in a sentence. */
   readonly onNote?: (note: string) => void;
 }
+
+/** What a run of a program is given to stop by. */
+export const signalOf = ({ signal }: Context): Pick<Context, "signal"> => (signal ? { signal } : {});

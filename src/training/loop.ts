@@ -69,7 +69,7 @@ export interface TrainingResult {
 export async function train(job: TrainingJob, context: Context): Promise<TrainingResult> {
   const run = await startRun(job, context);
   try {
-    await compilePlan(run, run.saved === undefined);
+    await compilePlan(run);
     await runSteps(run);
     const model = await withTrainedValues(run);
     return { model, losses: run.losses, trainedSteps: run.trainedSteps, stepSeconds: run.stepSeconds };
@@ -146,7 +146,7 @@ async function release(run: Run): Promise<void> {
 }
 
 /** Another choice of rows compiles nothing; another choice of layers, or statistics that freeze, do, after the old program is gone. */
-async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
+async function compilePlan(run: Run): Promise<void> {
   const { job, context } = run;
   const shape = shapeOfPlan(run.plan);
   const freezesStatistics = run.step >= job.options.freezeStatistics * job.steps && job.options.freezeStatistics < 1;
@@ -160,7 +160,7 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
   run.parts.set(key, parts);
   if (parts !== before) context.onNote?.(noteOfParts(run, parts));
   const step = buildStep(job.model, optionsOf(parts));
-  await run.variables.add(isFirst ? step.initial : missingOf(run, step));
+  await run.variables.add(missingOf(run, step));
   const executables: Executable[] = [];
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
     executables.push(await context.engine.compile(graph, trainingOptions(context)));
@@ -171,7 +171,7 @@ async function compilePlan(run: Run, isFirst: boolean): Promise<void> {
 const noteOfParts = ({ step, job: { options } }: Run, parts: number): string =>
   `${step === 0 ? "Batches" : `From step ${step} on, batches`} of ${options.batch} are computed in ${parts} part${parts === 1 ? "" : "s"}${parts > options.accumulate ? `, to keep to --memory-limit ${options.memoryLimit}` : ""}.`;
 
-/** Sums of gradients, which a run has from when its batches first had parts. */
+/** At first all that a run does not go on with; later sums of gradients, from when its batches first have parts. */
 function missingOf({ variables }: Run, { initial }: Step): ReadonlyMap<string, Tensor> {
   const known = new Set(variables.names());
   return new Map([...initial].filter(([name]) => !known.has(name)));
@@ -236,7 +236,7 @@ async function refresh(run: Run): Promise<void> {
     for (const { weight } of run.layers) weights.set(weight, await run.variables.read(weight));
     run.plan = plan.select(weights, drawAt(run.step));
   }
-  await compilePlan(run, false);
+  await compilePlan(run);
 }
 
 /** Gives the mean loss. */

@@ -4,7 +4,7 @@ import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
-import type { Context } from "./context.ts";
+import { type Context, signalOf } from "./context.ts";
 import { withProgram } from "./with-program.ts";
 
 /**
@@ -26,7 +26,7 @@ export async function reestimateStatistics(
   let count = 0;
   await withProgram(statistics, context, async (program) => {
     for await (const inputs of batches) {
-      const found = await program.run(inputs, context.signal ? { signal: context.signal } : {});
+      const found = await program.run(inputs, signalOf(context));
       for (const [name, output] of outputs) addTo(sums.get(name), found.get(output));
       count++;
       context.onProgress?.({ phase: "re-estimate statistics", done: count * batchSize, total });

@@ -7,7 +7,7 @@ import { uniqueNames } from "../../ir/unique-names.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
-import type { Context } from "../../training/context.ts";
+import { type Context, signalOf } from "../../training/context.ts";
 import { compileOptions, withProgram } from "../../training/with-program.ts";
 
 type Batches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
@@ -70,12 +70,12 @@ async function meansOver(
   program: Program,
   outputs: readonly string[],
   batches: Batches,
-  { signal }: Context,
+  context: Context,
 ): Promise<readonly Float64Array[]> {
   const sums: (Float64Array | undefined)[] = outputs.map(() => undefined);
   let samples = 0;
   for await (const inputs of batches()) {
-    const found = await program.run(inputs, { fetch: outputs, ...(signal ? { signal } : {}) });
+    const found = await program.run(inputs, { fetch: outputs, ...signalOf(context) });
     const count = inputs.values().next().value?.shape[0] ?? 1;
     outputs.forEach((output, i) => {
       const means = numbersOf(found.get(output) ?? zeros("float32", [0]));
