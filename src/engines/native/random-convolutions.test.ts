@@ -4,9 +4,10 @@ import { describe, expect, test } from "vitest";
 import { bfloat16ToNumber } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
+import { plainNumbers, randomRuns } from "../../../test/support/random-runs.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
+import { scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import type { Precision } from "../engine.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -135,10 +136,7 @@ function rounded(value: number): number {
   return bfloat16ToNumber((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
 }
 
-const plain = (value: Tensor | undefined): number[] => toNumbers(value as Tensor).map((each) => each + 0);
-
-const runs = Number(process.env["FROSTBIT_FUZZ_ROUNDS"] ?? 60);
-const seed = Number(process.env["FROSTBIT_FUZZ_SEED"] ?? 7);
+const runs = randomRuns(60);
 
 describe.skipIf(!isNativeBuilt)(`convolutions of random shapes${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
   const engine = createNativeEngine();
@@ -154,22 +152,21 @@ describe.skipIf(!isNativeBuilt)(`convolutions of random shapes${isNativeBuilt ? 
         const actual = await executable.bind(await engine.variables(new Map())).run(inputs);
         await executable.dispose();
         for (const name of graph.outputs) {
-          const wanted = plain(expected.get(name));
-          const given = plain(actual.get(name));
+          const wanted = plainNumbers(expected.get(name));
+          const given = plainNumbers(actual.get(name));
           // Only input gradients are stored in bfloat16.
           if (precision === "mixed" && name === dx) expect(given.map(rounded), name).toEqual(wanted.map(rounded));
           else expect(given, name).toEqual(wanted);
         }
       });
       await fc.assert(property, {
-        numRuns: runs,
-        seed,
+        ...runs,
         examples: [...narrow, ...wide].flatMap((each) => [
           [each, 1],
           [each, 3],
         ]),
       });
     },
-    5000 * runs,
+    5000 * runs.numRuns,
   );
 });

@@ -4,9 +4,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
+import { plainNumbers, randomRuns } from "../../../test/support/random-runs.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
+import { scalar, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import type { Precision } from "../engine.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -214,8 +215,7 @@ const sizes = fc.constantFrom<Sizes>(
   { batch: 3, channels: 17, height: 16, width: 24 },
 );
 
-const runs = Number(process.env["FROSTBIT_FUZZ_ROUNDS"] ?? 25);
-const seed = Number(process.env["FROSTBIT_FUZZ_SEED"] ?? 7);
+const runs = randomRuns(25);
 
 describe.skipIf(!isNativeBuilt)(`random graphs${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
   test(
@@ -246,14 +246,11 @@ describe.skipIf(!isNativeBuilt)(`random graphs${isNativeBuilt ? "" : ` (${notBui
           await executable.dispose();
           for (const name of wanted)
             for (const actual of [first, second])
-              expect(
-                toNumbers(actual.get(name) as Tensor).map((each) => each + 0),
-                name,
-              ).toEqual(toNumbers(expected.get(name) as Tensor).map((each) => each + 0));
+              expect(plainNumbers(actual.get(name)), name).toEqual(plainNumbers(expected.get(name)));
         },
       );
-      await fc.assert(property, { numRuns: runs, seed });
+      await fc.assert(property, runs);
     },
-    5000 * runs,
+    5000 * runs.numRuns,
   );
 });

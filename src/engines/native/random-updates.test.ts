@@ -4,8 +4,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
+import { plainNumbers, randomRuns } from "../../../test/support/random-runs.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
+import { scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import type { Engine } from "../engine.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -96,23 +97,21 @@ async function runsOf(engine: Engine, graph: Graph, threads: number): Promise<un
   const executable = await engine.compile(graph, { threads });
   const program = executable.bind(variables);
   const seen = [];
-  const plain = (value: Tensor): number[] => toNumbers(value).map((each) => each + 0);
   for (const rows of [[2, 0], [], [5, 1, 3]]) {
     const inputs = new Map([
       ["x", tensor()],
       ["rows", tensorOf("int64", [rows.length], rows)],
     ]);
     const results = await program.run(new Map([...inputs].filter(([name]) => graph.inputs.includes(name))));
-    seen.push(new Map([...results].map(([name, value]) => [name, plain(value)])));
-    for (const name of graph.variables) seen.push(plain(await variables.read(name)));
+    seen.push(new Map([...results].map(([name, value]) => [name, plainNumbers(value)])));
+    for (const name of graph.variables) seen.push(plainNumbers(await variables.read(name)));
   }
   await executable.dispose();
   variables.dispose();
   return seen;
 }
 
-const runs = Number(process.env["FROSTBIT_FUZZ_ROUNDS"] ?? 150);
-const seed = Number(process.env["FROSTBIT_FUZZ_SEED"] ?? 7);
+const runs = randomRuns(150);
 
 describe.skipIf(!isNativeBuilt)(`random updates${isNativeBuilt ? "" : ` (${notBuilt})`}`, () => {
   test(
@@ -123,8 +122,8 @@ describe.skipIf(!isNativeBuilt)(`random updates${isNativeBuilt ? "" : ` (${notBu
         const graph = graphOf(made, replaced);
         expect(await runsOf(engine, graph, threads)).toEqual(await runsOf(reference, graph, 1));
       });
-      await fc.assert(property, { numRuns: runs, seed });
+      await fc.assert(property, runs);
     },
-    1000 * runs,
+    1000 * runs.numRuns,
   );
 });
