@@ -10,7 +10,7 @@ import {
   reportedDb,
   sqnrDb,
 } from "../evaluate/difference.ts";
-import { datasetFor, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
+import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { computedValues, outputNames, watchValues } from "../onnx/watch-values.ts";
@@ -138,8 +138,10 @@ async function runBoth(
     if (!same.value) break;
     const a = await first.run(padded(batch.inputs, fixed), comparable);
     const b = await second.run(padded(same.value.inputs, fixed), comparable);
-    for (const name of comparable) add(totals, name, a.get(name), b.get(name));
-    done += batch.indices.length;
+    const samples = batch.indices.length;
+    for (const name of comparable)
+      add(totals, name, without(a.get(name), fixed, samples), without(b.get(name), fixed, samples));
+    done += samples;
     onProgress?.({ phase: "compare", done, total: dataset.length });
   }
   return totals;
@@ -156,6 +158,10 @@ function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess
 
 const padded = (inputs: ReadonlyMap<string, Tensor>, count: number | undefined): ReadonlyMap<string, Tensor> =>
   new Map([...inputs].map(([name, value]) => [name, padRows(value, count ?? 0)]));
+
+/** Without what stands for samples that a last batch of a fixed size lacks; values whose first axis is another one stay whole. */
+const without = (value: Tensor | undefined, fixed: number | undefined, samples: number): Tensor | undefined =>
+  value && fixed !== undefined && value.shape[0] === fixed ? firstRows(value, samples) : value;
 
 const isComparable = (file: ModelFile, name: string): boolean =>
   /^(float(32|64)|u?int(8|16|32))$/.test(file.outputs.get(name)?.dtype ?? "");

@@ -269,6 +269,7 @@ describe("what is wrong with images is said, and where", () => {
     ["mixed", 'images ("a.png", …) and folders ("x", …)'],
     ["empty", "has no images; expected .jpg, .png"],
     ["hollow", "is a class without images"],
+    ["other", 'b.bmp" is a picture of a format that is not read; expected .jpg, .png'],
     ["nowhere", "no such file or folder"],
     ["stranger", 'has the class "cow", which the training data lacks; it has 1: dog.'],
   ])("%s", async (path, message) => {
@@ -277,6 +278,8 @@ describe("what is wrong with images is said, and where", () => {
     await mkdir(join(folder, "empty"), { recursive: true });
     await plain("hollow/x/b.png", [0, 0, 0]);
     await mkdir(join(folder, "hollow/y"), { recursive: true });
+    await plain("other/x/a.png", [0, 0, 0]);
+    await writeFile(join(folder, "other/x/b.bmp"), "BM");
     await plain("stranger/train/dog/b.png", [0, 0, 0]);
     await plain("stranger/test/cow/b.png", [0, 0, 0]);
     await expect(openData(at(path), square(8))).rejects.toThrow(message);

@@ -11,6 +11,8 @@ import { loadImageDecoder } from "./decode-image.ts";
 import { ioError } from "./storage.ts";
 
 const picture = /\.(jpe?g|png|webp|tiff?|gif|avif)$/i;
+/** Pictures that the decoder does not read. */
+const otherPicture = /\.(bmp|dib|heic|heif|jp2|j2k|jxl|pbm|pgm|ppm|tga|ico|psd)$/i;
 const extensions = ".jpg, .png, .webp, .tif, .gif or .avif";
 /** The first that is there is tested with. */
 const testFolders = ["test", "val", "valid", "validation"];
@@ -31,6 +33,12 @@ async function list(folder: string): Promise<Listing> {
       .filter((entry, i) => !entry.name.startsWith(".") && keep(entry, isFolder[i]))
       .map(({ name }) => name)
       .sort();
+  const [other] = names(({ name }, is) => !is && otherPicture.test(name));
+  if (other !== undefined)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${join(folder, other)}" is a picture of a format that is not read; expected ${extensions}. Convert it, or take it out.`,
+    );
   return {
     folders: names((_, is) => is),
     pictures: names(({ name }, is) => !is && picture.test(name)),
