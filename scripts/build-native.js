@@ -16,11 +16,14 @@ const compiler = process.env["CXX"] ?? "g++";
 const installLine = "apt-get install -y g++ libdnnl-dev";
 const onednn = process.env["FROSTBIT_ONEDNN"] && resolve(process.env["FROSTBIT_ONEDNN"]);
 
+const avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"];
+
 /** Kernels are compiled once per instruction set; what ships never uses -march=native. */
 const instructionSets = {
   generic: [],
   avx2: ["-mavx2", "-mfma", "-mf16c"],
-  avx512: ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"],
+  avx512,
+  avx512_bf16: [...avx512, "-mavx512bf16"],
 };
 
 function missing() {
@@ -61,10 +64,11 @@ const flags = () => [
   ...headers(),
 ];
 
-/** Of files that are compiled for one instruction set alone: its name, which their objects end with, and the options. */
+/** The instruction sets of files that are compiled for one alone; their objects end with its name. */
 const wider = {
-  "weight-gradient.cpp": ["avx512_bf16", [...instructionSets.avx512, "-mavx512bf16"]],
-  "winograd.cpp": ["avx512", instructionSets.avx512],
+  "weight-gradient.cpp": "avx512_bf16",
+  "winograd.cpp": "avx512",
+  "winograd-bfloat16.cpp": "avx512_bf16",
 };
 
 /** What objects were made with, if not with what would make them now, goes. */
@@ -83,7 +87,7 @@ function objects() {
   return files.flatMap((file) => {
     const name = file.replaceAll("/", "-").slice(0, -".cpp".length);
     const object = (suffix, flags) => ({ file: join(source, file), object: join(build, `${name}${suffix}.o`), flags });
-    if (isX64 && wider[file]) return [object(`-${wider[file][0]}`, wider[file][1])];
+    if (isX64 && wider[file]) return [object(`-${wider[file]}`, instructionSets[wider[file]])];
     if (file !== "kernels.cpp") return [object("", [])];
     const sets = isX64 ? Object.entries(instructionSets) : [["generic", []]];
     return sets.map(([set, options]) =>

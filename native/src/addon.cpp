@@ -360,8 +360,8 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                            std::to_string(version->patch));
   result.Set("kernels", best_kernels().name);
-  result.Set("hasBfloat16", weight_gradient_kernels<uint16_t>() != nullptr);
-  result.Set("hasWinograd", winograd_kernels() != nullptr && weight_gradient_kernels<float>() != nullptr);
+  result.Set("hasBfloat16", direct_weight_gradient() != nullptr);
+  result.Set("hasWinograd", winograd_kernels<float>() != nullptr);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
   const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {
     return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);

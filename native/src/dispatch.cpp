@@ -26,6 +26,8 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && !is_limited_to("generic") && !is_limited_to("avx2");
 }
 
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
 /** What the loops for AVX2 use besides; compilers differ in whether __builtin_cpu_supports knows it. */
 bool has_half_conversions() {
   unsigned a, b, c, d;
@@ -40,6 +42,7 @@ bool has_avx2() {
 
 const Kernels& choose() {
 #if defined(__x86_64__)
+  if (has_avx512_bf16()) return kernels_avx512_bf16;
   if (has_avx512()) return kernels_avx512;
   if (has_avx2()) return kernels_avx2;
 #endif
@@ -53,30 +56,28 @@ const Kernels& best_kernels() {
   return chosen;
 }
 
-template <>
-const WeightGradientKernels<uint16_t>* weight_gradient_kernels() {
 #if defined(__x86_64__)
-  static const bool has_bfloat16 = has_avx512() && __builtin_cpu_supports("avx512bf16");
-  if (has_bfloat16) return &weight_gradient_avx512_bf16;
+#define FROSTBIT_IF(is_there, kernels)   \
+  static const bool serves = is_there(); \
+  return serves ? &kernels : nullptr;
+#else
+#define FROSTBIT_IF(is_there, kernels) return nullptr;
 #endif
-  return nullptr;
+
+const WeightGradientKernels<uint16_t>* direct_weight_gradient() { FROSTBIT_IF(has_avx512_bf16, weight_gradient_avx512_bf16) }
+
+template <>
+const WeightGradientKernels<float>* winograd_weight_gradient() { FROSTBIT_IF(has_avx512, weight_gradient_winograd_avx512) }
+
+template <>
+const WeightGradientKernels<uint16_t>* winograd_weight_gradient() {
+  FROSTBIT_IF(has_avx512_bf16, weight_gradient_winograd_avx512_bf16)
 }
 
 template <>
-const WeightGradientKernels<float>* weight_gradient_kernels() {
-#if defined(__x86_64__)
-  static const bool is_there = has_avx512();
-  if (is_there) return &weight_gradient_winograd;
-#endif
-  return nullptr;
-}
+const WinogradKernels<float>* winograd_kernels() { FROSTBIT_IF(has_avx512, winograd_avx512) }
 
-const WinogradKernels* winograd_kernels() {
-#if defined(__x86_64__)
-  static const bool is_there = has_avx512();
-  if (is_there) return &winograd_avx512;
-#endif
-  return nullptr;
-}
+template <>
+const WinogradKernels<uint16_t>* winograd_kernels() { FROSTBIT_IF(has_avx512_bf16, winograd_avx512_bf16) }
 
 }  // namespace frostbit

@@ -43,15 +43,17 @@ struct WeightGradientKernels {
                float factor, int64_t first, int64_t last, float* dw);
 };
 
-/** Null where the processor lacks what they need (AVX-512-BF16; AVX-512) or FROSTBIT_MAX_CPU_ISA forbids AVX-512. */
+/** Of all shapes. Null where the processor lacks AVX-512-BF16 or FROSTBIT_MAX_CPU_ISA forbids AVX-512. */
+const WeightGradientKernels<uint16_t>* direct_weight_gradient();
+
+/** By Winograd's algorithm (see winograd.h): what is multiplied is rounded to Element again. Null where winograd_kernels are. */
 template <class Element>
-const WeightGradientKernels<Element>* weight_gradient_kernels();
+const WeightGradientKernels<Element>* winograd_weight_gradient();
 
 #if defined(__x86_64__)
-/** Of all shapes. */
 extern const WeightGradientKernels<uint16_t> weight_gradient_avx512_bf16;
-/** By Winograd's algorithm: see winograd.h. */
-extern const WeightGradientKernels<float> weight_gradient_winograd;
+extern const WeightGradientKernels<float> weight_gradient_winograd_avx512;
+extern const WeightGradientKernels<uint16_t> weight_gradient_winograd_avx512_bf16;
 #endif
 
 }  // namespace frostbit

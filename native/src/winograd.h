@@ -1,6 +1,6 @@
-// 3 × 3 convolutions and their gradients in float32 with 2.25 times fewer products (A. Lavin, S. Gray, arXiv:1509.09308): tiles of
-// 2 × 2 outputs from 4 × 4 inputs. The transforms only add, subtract and halve, so that errors are those of float32 sums; larger
-// tiles save more products, but divide and multiply by factors that cost digits.
+// 3 × 3 convolutions and their gradients with 2.25 times fewer products (A. Lavin, S. Gray, arXiv:1509.09308): tiles of 2 × 2
+// outputs from 4 × 4 inputs. The transforms only add, subtract and halve, in float32, so that errors are those of sums; larger tiles
+// save more products, but divide and multiply by factors that cost digits.
 #pragma once
 #include "plane-convolution.h"
 
@@ -41,27 +41,30 @@ struct TiledWeights {
   bool reversed;
 };
 
-/** Sums are of float32, in an order that the arguments alone decide. */
+/** Of images of float, or of bfloat16 (uint16_t): what is multiplied is rounded to the same. Sums are of float32, in an order that the arguments alone decide. */
+template <class Element>
 struct WinogradKernels {
   const char* name;
   /** Whether they do such convolutions. */
   bool (*serves)(const PlaneConvolution& shape);
-  /** Floats of the transformed weights. */
-  int64_t (*filter_elements)(const TiledConvolution& shape);
+  /** Of the transformed weights. */
+  int64_t (*filter_bytes)(const TiledConvolution& shape);
   /** Of 64-byte aligned scratch. */
   int64_t (*scratch_bytes)(const TiledConvolution& shape, int64_t images);
-  /** What x's channels first to last − 1 are multiplied by. */
-  void (*transform)(const TiledConvolution& shape, const TiledWeights& w, int64_t first, int64_t last, float* filter);
+  /** What x's channels first to last − 1, both even, are multiplied by. */
+  void (*transform)(const TiledConvolution& shape, const TiledWeights& w, int64_t first, int64_t last, void* filter);
   /** `bias` may be null. */
-  void (*run)(const TiledConvolution& shape, int64_t images, const float* x, const float* filter, const float* bias,
-              float* y, char* scratch);
+  void (*run)(const TiledConvolution& shape, int64_t images, const Element* x, const void* filter, const float* bias,
+              Element* y, char* scratch);
 };
 
-/** Null where the processor lacks AVX-512 or FROSTBIT_MAX_CPU_ISA forbids it. */
-const WinogradKernels* winograd_kernels();
+/** Null where the processor lacks what they need (AVX-512; AVX-512-BF16) or FROSTBIT_MAX_CPU_ISA forbids AVX-512. */
+template <class Element>
+const WinogradKernels<Element>* winograd_kernels();
 
 #if defined(__x86_64__)
-extern const WinogradKernels winograd_avx512;
+extern const WinogradKernels<float> winograd_avx512;
+extern const WinogradKernels<uint16_t> winograd_avx512_bf16;
 #endif
 
 }  // namespace frostbit

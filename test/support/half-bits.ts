@@ -12,3 +12,9 @@ export function float16ToNumber(bits: number): number {
 
 /** The number that a bfloat16's bits stand for: the upper half of a float32. */
 export const bfloat16ToNumber = (bits: number): number => new Float32Array(Uint32Array.of(bits << 16).buffer)[0];
+
+/** The bits of the nearest bfloat16, ties to even. */
+export function numberToBfloat16(value: number): number {
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}

@@ -1,4 +1,4 @@
-// The weight gradient of a convolution by our own kernels: in bfloat16, or in float32 by Winograd's algorithm.
+// The weight gradient of a convolution by our own kernels: in bfloat16 directly, and in bfloat16 and float32 by Winograd's algorithm.
 #include "../weight-gradient.h"
 
 #include <cstring>
@@ -8,17 +8,35 @@
 namespace frostbit {
 namespace {
 
+/** What adds up the gradient of so many rows; null where the processor lacks it. */
+struct Direct {
+  using Element = uint16_t;
+  static const WeightGradientKernels<uint16_t>* of(int64_t) { return direct_weight_gradient(); }
+};
+struct Winograd {
+  using Element = float;
+  static const WeightGradientKernels<float>* of(int64_t) { return winograd_weight_gradient<float>(); }
+};
+struct WinogradBfloat16 {
+  using Element = uint16_t;
+  /** Transforming x takes about as long as multiplying it directly with this many rows. */
+  static constexpr int64_t kFewest = 12;
+  static const WeightGradientKernels<uint16_t>* of(int64_t rows) {
+    return rows < kFewest ? direct_weight_gradient() : winograd_weight_gradient<uint16_t>();
+  }
+};
+
 /**
  * Integers: a convolution's; 1 where x holds 8-bit codes, 0 where it holds what dy does; the number of rows (a size or a count); the most
  * rows. Places: dy, bfloat16 or float32, channels last; x, channels last; the codes' zero point, float32, rounded here (left out: 0); their
  * scale, float32 (left out: 1); rows, int64 (left out: all, in order); dw, float32 [rows, input channels, kernel].
  */
-template <class Element>
+template <class Kernels>
 class WeightGradientStep : public Step {
+  using Element = typename Kernels::Element;
+
  public:
-  WeightGradientStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(weight_gradient_kernels<Element>()) {
-    if (!kernels_) arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
-    if (!kernels_->serves(images_.shape)) arguments.fail("is of a shape that " + std::string(kernels_->name) + " does not serve");
+  WeightGradientStep(Arguments& arguments, CompileContext& context) : images_(arguments) {
     has_codes_ = arguments.integer() != 0;
     count_ = arguments.integer(), most_ = arguments.size();
     dy_ = arguments.place<Element>(images_.dy_elements());
@@ -30,9 +48,14 @@ class WeightGradientStep : public Step {
     if (most_ > images_.shape.outputs) arguments.fail("has more rows than channels");
     dw_ = arguments.place<float>(most_, images_.row_elements());
     const int64_t most_images = (images_.batch + context.threads - 1) / context.threads;
-    stride_ = kernels_->sums_elements(images_.shape, most_);
     row_bytes_ = (most_ * sizeof(int64_t) + 63) / 64 * 64;
-    context.want_scratch(row_bytes_ + kernels_->scratch_bytes(images_.shape, most_images, most_));
+    // With fewer rows, too, they may be other ones.
+    for (const auto* kernels : {Kernels::of(0), Kernels::of(most_)}) {
+      if (!kernels) arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+      if (!kernels->serves(images_.shape)) arguments.fail("is of a shape that " + std::string(kernels->name) + " does not serve");
+      stride_ = std::max(stride_, kernels->sums_elements(images_.shape, most_));
+      context.want_scratch(row_bytes_ + kernels->scratch_bytes(images_.shape, most_images, most_));
+    }
     context.want_shared(context.threads * stride_ * sizeof(float));
   }
 
@@ -43,32 +66,32 @@ class WeightGradientStep : public Step {
     if (count > most_) throw PlanError("more rows than there are");
     if (phase == 0) return add_up(run, count);
     const auto [first, last] = share(run, count);
-    kernels_->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_, scale_ ? *scale_ : 1,
+    Kernels::of(count)->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_, scale_ ? *scale_ : 1,
                    first, last, dw_);
   }
 
-  std::string describe() const override { return kernels_->name; }
+  std::string describe() const override { return Kernels::of(most_)->name; }
 
  private:
   void add_up(const RunContext& run, int64_t count) const {
     const auto& shape = images_.shape;
     float* sums = reinterpret_cast<float*>(run.shared) + run.thread * stride_;
-    std::memset(sums, 0, kernels_->sums_elements(shape, count) * sizeof(float));
+    const auto& kernels = *Kernels::of(count);
+    std::memset(sums, 0, kernels.sums_elements(shape, count) * sizeof(float));
     auto* rows = reinterpret_cast<int64_t*>(run.scratch);
     for (int64_t i = 0; i < count; i++) rows[i] = rows_ ? checked_row(rows_[i], shape.outputs) : i;
     const auto [begin, end] = share(run, images_.batch);
     const int64_t x_at = begin * shape.in[0] * shape.in[1] * shape.inputs;
     const WeightGradientInput<Element> x{codes_ ? codes_ + x_at : nullptr, values_ ? values_ + x_at : nullptr, zero()};
     const Element* dy = dy_ + begin * shape.out[0] * shape.out[1] * shape.outputs;
-    kernels_->add_up(shape, end - begin, x, dy, rows, count, sums, run.scratch + row_bytes_);
+    kernels.add_up(shape, end - begin, x, dy, rows, count, sums, run.scratch + row_bytes_);
   }
 
   uint8_t zero() const { return has_codes_ && zero_ ? code_zero(*zero_) : uint8_t{0}; }
 
   PlanarConvolution images_;
-  const WeightGradientKernels<Element>* kernels_;
   bool has_codes_;
-  int64_t count_, most_, stride_;
+  int64_t count_, most_, stride_ = 0;
   size_t row_bytes_;
   const Element* dy_;
   const uint8_t* codes_ = nullptr;
@@ -82,8 +105,9 @@ class WeightGradientStep : public Step {
 
 StepMakers weight_gradient_steps() {
   return {
-      {"weightGradientBfloat16", make_step<WeightGradientStep<uint16_t>>},
-      {"weightGradientWinograd", make_step<WeightGradientStep<float>>},
+      {"weightGradient:bfloat16", make_step<WeightGradientStep<Direct>>},
+      {"weightGradientWinograd", make_step<WeightGradientStep<Winograd>>},
+      {"weightGradientWinograd:bfloat16", make_step<WeightGradientStep<WinogradBfloat16>>},
   };
 }
 

@@ -1,11 +1,11 @@
-// 3 × 3 convolutions and their input gradients in float32 by Winograd's algorithm.
+// 3 × 3 convolutions and their input gradients by Winograd's algorithm.
 #include "../winograd.h"
 #include "planar-convolution.h"
 
 namespace frostbit {
 namespace {
 
-/** Integers: a convolution's. Places: x; w [outputs, inputs, kernel]; bias [outputs], if any; y. All float32, images channels last. */
+/** Integers: a convolution's. Places: x; w [outputs, inputs, kernel]; bias [outputs], if any; y. Images of elements, channels last; else float32. */
 struct Forward {
   static TiledConvolution convolution(const PlaneConvolution& shape) { return forward_of(shape); }
   static TiledWeights weights(const PlaneConvolution& shape, const float* w) { return {w, shape.inputs * 9, 9, false}; }
@@ -14,41 +14,40 @@ struct Forward {
   }
 };
 
-/** Integers: a convolution's. Places: dy; w [outputs, inputs, kernel]; dx. All float32, images channels last. */
+/** Integers: a convolution's. Places: dy; w [outputs, inputs, kernel], float32; dx. Images of elements, channels last. */
 struct InputGradient {
   static TiledConvolution convolution(const PlaneConvolution& shape) { return input_gradient_of(shape); }
   static TiledWeights weights(const PlaneConvolution& shape, const float* w) { return {w, 9, shape.inputs * 9, true}; }
   static const float* bias(Arguments&, const PlaneConvolution&) { return nullptr; }
 };
 
-template <class Direction>
+template <class Element, class Direction>
 class WinogradStep : public Step {
  public:
-  WinogradStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(winograd_kernels()) {
-    if (!kernels_) arguments.fail("needs a processor with AVX-512, and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+  WinogradStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(winograd_kernels<Element>()) {
+    if (!kernels_) arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
     const auto& shape = images_.shape;
     if (!kernels_->serves(shape)) arguments.fail("is of a shape that " + std::string(kernels_->name) + " does not serve");
     convolution_ = Direction::convolution(shape);
-    x_ = arguments.place<float>(images_.batch, convolution_.x.elements());
+    x_ = arguments.place<Element>(images_.batch, convolution_.x.elements());
     weights_ = Direction::weights(shape, arguments.place<float>(shape.outputs, images_.row_elements()));
     bias_ = Direction::bias(arguments, shape);
-    y_ = arguments.place<float>(images_.batch, convolution_.y.elements());
+    y_ = arguments.place<Element>(images_.batch, convolution_.y.elements());
     context.want_scratch(
         kernels_->scratch_bytes(convolution_, (images_.batch + context.threads - 1) / context.threads));
-    context.want_shared(kernels_->filter_elements(convolution_) * sizeof(float));
+    context.want_shared(kernels_->filter_bytes(convolution_));
   }
 
   int phases() const override { return 2; }
 
   void run(int phase, const RunContext& run) override {
     const auto& [x, y, begin] = convolution_;
-    float* filter = reinterpret_cast<float*>(run.shared);
     if (phase == 0) {
-      const auto [first, last] = share(run, x.channels);
-      return kernels_->transform(convolution_, weights_, first, last, filter);
+      const auto [first, last] = share(run, x.channels, 2);
+      return kernels_->transform(convolution_, weights_, first, last, run.shared);
     }
     const auto [first, last] = share(run, images_.batch);
-    kernels_->run(convolution_, last - first, x_ + first * x.elements(), filter, bias_, y_ + first * y.elements(),
+    kernels_->run(convolution_, last - first, x_ + first * x.elements(), run.shared, bias_, y_ + first * y.elements(),
                   run.scratch);
   }
 
@@ -56,18 +55,20 @@ class WinogradStep : public Step {
 
  private:
   PlanarConvolution images_;
-  const WinogradKernels* kernels_;
+  const WinogradKernels<Element>* kernels_;
   TiledConvolution convolution_;
   TiledWeights weights_;
-  const float *x_, *bias_;
-  float* y_;
+  const Element* x_;
+  const float* bias_;
+  Element* y_;
 };
 
 }  // namespace
 
 StepMakers winograd_steps() {
-  return {{"convolutionWinograd", make_step<WinogradStep<Forward>>},
-          {"convolutionInputGradientWinograd", make_step<WinogradStep<InputGradient>>}};
+  return {{"convolutionWinograd", make_step<WinogradStep<float, Forward>>},
+          {"convolutionInputGradientWinograd", make_step<WinogradStep<float, InputGradient>>},
+          {"convolutionInputGradientWinograd:bfloat16", make_step<WinogradStep<uint16_t, InputGradient>>}};
 }
 
 }  // namespace frostbit

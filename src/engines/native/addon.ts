@@ -41,7 +41,7 @@ export interface NativeInformation {
   readonly vnni: boolean;
   /** Whether oneDNN has bfloat16 products. */
   readonly bfloat16: boolean;
-  /** Whether there are bfloat16 kernels of our own (`weightGradientBfloat16`). */
+  /** Whether there are gradients of our own in bfloat16. */
   readonly hasBfloat16: boolean;
   /** Whether there are gradients of our own by Winograd's algorithm, in float32. */
   readonly hasWinograd: boolean;

@@ -10,6 +10,8 @@ export interface Geometry {
   readonly ints: readonly number[];
   /** Whether it and its gradients can be computed by Winograd's algorithm, and have enough tiles to be worth transforming the weights. */
   readonly suitsWinograd: boolean;
+  /** Whether it has channels enough for Winograd's algorithm in bfloat16 too: multiplications cost half there, the transforms what they do in float32. */
+  readonly paysWinograd: boolean;
   /** Elements of x, w and y, gradients in their places. */
   readonly elements: { readonly x: number; readonly w: number; readonly y: number };
 }
@@ -19,15 +21,19 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
   const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];
   const w = (y[1] * x[1] * sizeOf(kernel)) / groupOf(node);
+  const suits = groupOf(node) === 1 && suitsWinograd(window, x, y);
   return {
     ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
-    suitsWinograd: groupOf(node) === 1 && suitsWinograd(window, x, y),
+    ...{ suitsWinograd: suits, paysWinograd: suits && (x[1] * y[1]) / (x[1] + y[1]) >= fewestMultiplications },
     elements: { x: sizeOf(x), w, y: sizeOf(y) },
   };
 }
 
 /** Transforming a weight takes about as long as multiplying it with 30 tiles. */
 const fewestTiles = 128;
+
+/** Per transformed value, of input gradients: less than that and oneDNN's direct ones are faster (AMD Zen 4). */
+const fewestMultiplications = 12;
 
 /** 3 × 3 windows side by side, and whole vectors of channels. */
 function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {
@@ -36,6 +42,13 @@ function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly numbe
   const tiles = [x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2));
   return Math.min(...tiles) >= fewestTiles;
 }
+
+/** What would implement a kernel of oneDNN's, as it names it. */
+export const implementationOf = (
+  numerics: Numerics,
+  kernel: keyof typeof operands,
+  { ints, elements }: Geometry,
+): string => numerics.implementation(kernel, operands[kernel](elements), ints);
 
 /** By kernel: the bytes of an element of each operand, the bias or zero point included. */
 const operands = {
@@ -49,7 +62,7 @@ const operands = {
 export const isReference = (implementation: string): boolean => implementation.startsWith("ref");
 
 /** Whether there is more than oneDNN's plain loops for it. */
-export function isFast(numerics: Numerics, kernel: keyof typeof operands, { ints, elements }: Geometry): boolean {
-  const isEmpty = Object.values(elements).includes(0);
-  return isEmpty || !isReference(numerics.implementation(kernel, operands[kernel](elements), ints));
+export function isFast(numerics: Numerics, kernel: keyof typeof operands, geometry: Geometry): boolean {
+  const isEmpty = Object.values(geometry.elements).includes(0);
+  return isEmpty || !isReference(implementationOf(numerics, kernel, geometry));
 }

@@ -44,8 +44,8 @@ export interface PartOptions {
 export interface Numerics {
   /** Weights' codes up to this magnitude are multiplied as integers; 0: none. */
   readonly integers: number;
-  /** There is a weight gradient of our own for bfloat16. */
-  readonly ownWeightGradient: boolean;
+  /** There are gradients of our own in bfloat16: a weight gradient, and both by Winograd's algorithm. */
+  readonly ownBfloat16: boolean;
   /** There are float32 3 × 3 convolutions and gradients of theirs by Winograd's algorithm. */
   readonly winograd: boolean;
   /** The other products are bfloat16 ones, and what is kept between fused steps takes 16 bits. */

@@ -17,7 +17,7 @@ export function createNumerics(addon: NativeAddon, precision: Precision, threads
     );
   return {
     ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed" },
-    ...{ ownWeightGradient: hasBfloat16, winograd: hasWinograd },
+    ...{ ownBfloat16: hasBfloat16, winograd: hasWinograd },
     implementation: createProbe(addon, threads),
   };
 }

@@ -1,7 +1,7 @@
 // Convolutions of random shapes and their gradients over small whole numbers, which every kernel gives exactly.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { bfloat16ToNumber } from "../../../test/support/half-bits.ts";
+import { bfloat16ToNumber, numberToBfloat16 } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { plainNumbers, randomRuns } from "../../../test/support/random-runs.ts";
@@ -131,10 +131,7 @@ function built({ batch, group, inputs, outputs, axes, isQuantized, zero, rows }:
 }
 
 /** To the nearest bfloat16, ties to even. */
-function rounded(value: number): number {
-  const bits = new Uint32Array(Float32Array.of(value).buffer)[0];
-  return bfloat16ToNumber((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
-}
+const rounded = (value: number): number => bfloat16ToNumber(numberToBfloat16(value));
 
 const runs = randomRuns(60);
 

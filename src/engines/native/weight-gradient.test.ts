@@ -8,7 +8,7 @@ import {
   plainWeightGradient,
   runGradientStep,
 } from "../../../test/support/convolution-gradients.ts";
-import { bfloat16ToNumber } from "../../../test/support/half-bits.ts";
+import { bfloat16ToNumber, numberToBfloat16 } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { loadAddon } from "./addon.ts";
@@ -97,23 +97,21 @@ async function runStep(
   const floats = scalars.map((value) => (value === undefined ? undefined : Float32Array.of(value)));
   const rows = each.rows && BigInt64Array.from(each.rows.concat(0), BigInt);
   const ints = [...geometry(each), x instanceof Uint8Array ? 1 : 0, -1, count];
-  const step = { kernel: "weightGradientBfloat16", ints, threads: each.threads ?? 2 };
+  const step = { kernel: "weightGradient:bfloat16", ints, threads: each.threads ?? 2 };
   await runGradientStep(step, [dy, x, ...floats, rows, dw], count);
   return dw;
 }
-
-const bfloat16Bits = (value: number): number => new Uint32Array(Float32Array.of(value).buffer)[0] >>> 16;
 
 function operands(each: ConvolutionCase) {
   const random = createRandom(7);
   const out = outputSize(each);
   const dy = Uint16Array.from({ length: each.images * out[0] * out[1] * each.outputs }, () =>
-    bfloat16Bits(random.normal()),
+    numberToBfloat16(random.normal()),
   );
   const codes = Uint8Array.from({ length: each.images * each.in[0] * each.in[1] * each.inputs }, () =>
     random.integer(0, 256),
   );
-  const values = Uint16Array.from(codes, () => bfloat16Bits(random.normal()));
+  const values = Uint16Array.from(codes, () => numberToBfloat16(random.normal()));
   return { dy, codes, values };
 }
 
@@ -149,7 +147,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
   test("sums of small integers are exact, and the same again", async () => {
     const each = { ...cases["3×3 over 16 channels"], images: 7, threads: 3 };
     const { codes } = operands(each);
-    const dy = Uint16Array.from({ length: 7 * 64 * 16 }, (_, i) => bfloat16Bits((i % 5) - 2));
+    const dy = Uint16Array.from({ length: 7 * 64 * 16 }, (_, i) => numberToBfloat16((i % 5) - 2));
     const actual = await runStep(each, codes, dy, [128, undefined]);
     const expected = plainWeightGradient(
       each,
@@ -179,7 +177,7 @@ describe.skipIf(!isReady)(`the weight gradient in bfloat16${why}`, () => {
         [],
         [
           {
-            kernel: "weightGradientBfloat16",
+            kernel: "weightGradient:bfloat16",
             places: new Float64Array(0),
             ints: Float64Array.from(changed),
             floats: new Float64Array(0),

@@ -1,4 +1,4 @@
-// Float32 convolutions and their gradients by Winograd's algorithm against plain loops in float64.
+// Convolutions and their gradients by Winograd's algorithm against plain loops in float64.
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import {
@@ -10,6 +10,7 @@ import {
   plainWeightGradient,
   runGradientStep,
 } from "../../../test/support/convolution-gradients.ts";
+import { bfloat16ToNumber, numberToBfloat16 } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { loadAddon } from "./addon.ts";
@@ -56,6 +57,11 @@ function operands(each: ConvolutionCase) {
   };
 }
 
+/** Of what the format holds. */
+const rounded = ({ dy, w, x, codes }: ReturnType<typeof operands>, { stored, numbers }: Format) => ({
+  ...{ dy: numbers(stored(dy)), x: numbers(stored(x)), w, codes },
+});
+
 async function convolution(
   each: ConvolutionCase,
   x: Float32Array,
@@ -69,11 +75,41 @@ async function convolution(
   return y;
 }
 
-async function inputGradient(each: ConvolutionCase, dy: Float32Array, w: Float32Array): Promise<Float32Array> {
-  const dx = new Float32Array(each.images * each.in[0] * each.in[1] * each.inputs);
-  const step = { kernel: "convolutionInputGradientWinograd", ints: geometry(each), threads: each.threads ?? 2 };
-  await runGradientStep(step, [dy, w, dx]);
-  return dx;
+/** Of what is compared with float64. */
+const closeAs = ({ name }: Format) =>
+  name === "float32"
+    ? { as: name }
+    : {
+        as: name,
+        widen: { factor: 2, because: "sums of four numbers are rounded once more before they are multiplied" },
+      };
+
+/** What images hold, and the kernels that take it. */
+interface Format {
+  readonly name: "float32" | "bfloat16";
+  readonly suffix: string;
+  /** `values` as the kernels take them, and what they are then. */
+  readonly stored: (values: Float32Array) => Float32Array | Uint16Array;
+  readonly numbers: (stored: Float32Array | Uint16Array) => Float32Array;
+}
+
+const float32: Format = {
+  ...{ name: "float32", suffix: "" },
+  stored: (values) => values,
+  numbers: (stored) => Float32Array.from(stored),
+};
+const bfloat16: Format = {
+  ...{ name: "bfloat16", suffix: ":bfloat16" },
+  stored: (values) => Uint16Array.from(values, numberToBfloat16),
+  numbers: (stored) => Float32Array.from(stored, bfloat16ToNumber),
+};
+
+async function inputGradient(each: ConvolutionCase, dy: Float32Array, w: Float32Array, format: Format) {
+  const { stored, numbers, suffix } = format;
+  const dx = stored(new Float32Array(each.images * each.in[0] * each.in[1] * each.inputs));
+  const kernel = `convolutionInputGradientWinograd${suffix}`;
+  await runGradientStep({ kernel, ints: geometry(each), threads: each.threads ?? 2 }, [stored(dy), w, dx]);
+  return numbers(dx);
 }
 
 async function weightGradient(
@@ -81,19 +117,22 @@ async function weightGradient(
   x: Uint8Array | Float32Array,
   dy: Float32Array,
   quantizer: readonly [zero: number, scale: number] | undefined,
+  { stored, suffix }: Format,
 ): Promise<Float32Array> {
   const count = each.rows?.length ?? each.outputs;
   const dw = new Float32Array(count * each.inputs * 9);
   const rows = each.rows && BigInt64Array.from(each.rows.concat(0), BigInt);
   const ints = [...geometry(each), x instanceof Uint8Array ? 1 : 0, -1, count];
   const floats = quantizer ? quantizer.map((value) => Float32Array.of(value)) : [undefined, undefined];
-  const step = { kernel: "weightGradientWinograd", ints, threads: each.threads ?? 2 };
-  await runGradientStep(step, [dy, x, ...floats, rows, dw], count);
+  const step = { kernel: `weightGradientWinograd${suffix}`, ints, threads: each.threads ?? 2 };
+  await runGradientStep(step, [stored(dy), x instanceof Uint8Array ? x : stored(x), ...floats, rows, dw], count);
   return dw;
 }
 
 const allRows = (each: ConvolutionCase) => each.rows ?? Array.from({ length: each.outputs }, (_, i) => i);
-const isReady = isNativeBuilt && loadAddon().information().hasWinograd;
+const information = isNativeBuilt ? loadAddon().information() : undefined;
+const isReady = information?.hasWinograd ?? false;
+const formats = information?.hasBfloat16 ? [float32, bfloat16] : [float32];
 const why = isReady ? "" : ` (${isNativeBuilt ? "the processor has no AVX-512" : notBuilt})`;
 
 describe.skipIf(!isReady)(`convolutions by Winograd's algorithm${why}`, () => {
@@ -107,47 +146,59 @@ describe.skipIf(!isReady)(`convolutions by Winograd's algorithm${why}`, () => {
         expectClose(await convolution(each, x, w, bias), plainConvolution(each, x, w, bias), { as: "float32" });
       });
 
-    test(`${name}: the input gradient`, async () => {
-      const { dy, w } = operands(each);
-      expectClose(await inputGradient(each, dy, w), plainInputGradient(each, dy, w), { as: "float32" });
-    });
-  }
-
-  for (const [name, each] of Object.entries({ ...cases, ...rowCases })) {
-    test(`${name}: the weight gradient of floats`, async () => {
-      const { dy, x } = operands(each);
-      const expected = plainWeightGradient(each, x, dy, allRows(each));
-      expectClose(await weightGradient(each, x, dy, undefined), expected, { as: "float32" });
-    });
-
-    for (const zero of [77, 255, 0])
-      test(`${name}: the weight gradient of 8-bit codes above ${zero}`, async () => {
-        const { dy, codes } = operands(each);
-        const x = Float64Array.from(codes, (code) => (code - zero) * 0.125);
-        const expected = plainWeightGradient(each, x, dy, allRows(each));
-        expectClose(await weightGradient(each, codes, dy, [zero + 0.3, 0.125]), expected, { as: "float32" });
+    for (const format of formats)
+      test(`${name}: the input gradient in ${format.name}`, async () => {
+        const { dy, w } = rounded(operands(each), format);
+        const actual = await inputGradient(each, dy, w, format);
+        expectClose(actual, plainInputGradient(each, dy, w), closeAs(format));
       });
   }
 
-  test("sums of small integers are exact, and the same again", async () => {
+  for (const [name, each] of Object.entries({ ...cases, ...rowCases }))
+    for (const format of formats) {
+      test(`${name}: the weight gradient of ${format.name}`, async () => {
+        const { dy, x } = rounded(operands(each), format);
+        const expected = plainWeightGradient(each, x, dy, allRows(each));
+        expectClose(await weightGradient(each, x, dy, undefined, format), expected, closeAs(format));
+      });
+
+      for (const zero of [77, 255, 0])
+        test(`${name}: the weight gradient of 8-bit codes above ${zero} in ${format.name}`, async () => {
+          const { dy, codes } = rounded(operands(each), format);
+          const x = Float64Array.from(codes, (code) => (code - zero) * 0.125);
+          const expected = plainWeightGradient(each, x, dy, allRows(each));
+          expectClose(await weightGradient(each, codes, dy, [zero + 0.3, 0.125], format), expected, closeAs(format));
+        });
+    }
+
+  for (const format of formats)
+    test(`sums of small integers are exact in ${format.name}, and the same again`, async () => {
+      const each = { ...shape, images: 7, threads: 3 };
+      // What is transformed stays below 256, so that bfloat16 holds it.
+      const codes = operands(each).codes.map((code) => 96 + (code & 63));
+      const dy = Float32Array.from({ length: 7 * 64 * 16 }, (_, i) => (i % 5) - 2);
+      const w = Float32Array.from({ length: 16 * 16 * 9 }, (_, i) => (i % 7) - 3);
+      const x = Float64Array.from(codes, (code) => code - 128);
+      const expected = plainWeightGradient(each, x, dy, allRows(each));
+      const plain = (values: ArrayLike<number>) => Array.from(values, (value) => value + 0);
+      expect(plain(await weightGradient(each, codes, dy, [128, 1], format))).toEqual(plain(expected));
+      const exact = Float32Array.from(plainInputGradient(each, dy, w));
+      expect(plain(await inputGradient(each, dy, w, format))).toEqual(plain(format.numbers(format.stored(exact))));
+    });
+
+  test("sums of small integers are exact forward", async () => {
     const each = { ...shape, images: 7, threads: 3 };
-    const { codes } = operands(each);
-    const dy = Float32Array.from({ length: 7 * 64 * 16 }, (_, i) => (i % 5) - 2);
+    const x = Float32Array.from(operands(each).codes, (code) => code - 128);
     const w = Float32Array.from({ length: 16 * 16 * 9 }, (_, i) => (i % 7) - 3);
-    const x = Float64Array.from(codes, (code) => code - 128);
-    const expected = plainWeightGradient(each, x, dy, allRows(each));
     const plain = (values: ArrayLike<number>) => Array.from(values, (value) => value + 0);
-    expect(plain(await weightGradient(each, codes, dy, [128, 1]))).toEqual(plain(expected));
-    expect(plain(await inputGradient(each, dy, w))).toEqual(plain(plainInputGradient(each, dy, w)));
-    const whole = Float32Array.from(x);
-    expect(plain(await convolution(each, whole, w, undefined))).toEqual(plain(plainConvolution(each, x, w, undefined)));
+    expect(plain(await convolution(each, x, w, undefined))).toEqual(plain(plainConvolution(each, x, w, undefined)));
   });
 
   test("refuses other windows and channels", async () => {
     const run = (changed: Partial<ConvolutionCase>) => {
       const each = { ...shape, ...changed };
       const { dy, w, x } = operands(each);
-      return [inputGradient(each, dy, w), convolution(each, x, w, undefined)];
+      return [inputGradient(each, dy, w, float32), convolution(each, x, w, undefined)];
     };
     for (const changed of [{ strides: [2, 2] }, { kernel: [1, 3] }, { dilations: [2, 1] }, { inputs: 17 }] as const)
       for (const refused of run(changed))

@@ -4,7 +4,7 @@ import { sizeOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
 import { givenWindow } from "../../../ops/window.ts";
-import { type Geometry, geometryOf, isFast } from "../convolution-geometry.ts";
+import { type Geometry, geometryOf, implementationOf, isFast } from "../convolution-geometry.ts";
 import { multipliesIntegers } from "../integers.ts";
 import { isSettled, type Lowering, type NativeOp, type Numerics } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
@@ -25,6 +25,16 @@ const Conv: NativeOp = {
     emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints: geometry.ints });
   },
 };
+
+/** Where none is fast, undefined. Without AMX, dividing the products pays as soon as there are channels enough for the transforms. */
+function narrowInputGradient(numerics: Numerics, geometry: Geometry): string | undefined {
+  const kernel = "convolutionInputGradient:bfloat16";
+  if (!isFast(numerics, kernel, geometry)) return undefined;
+  const isBetter = numerics.ownBfloat16 && geometry.paysWinograd;
+  return isBetter && !implementationOf(numerics, kernel, geometry).includes("amx")
+    ? "convolutionInputGradientWinograd:bfloat16"
+    : kernel;
+}
 
 const floatKernel = (kernel: string, { winograd }: Numerics, { suitsWinograd }: Geometry): string =>
   winograd && suitsWinograd ? `${kernel}Winograd` : kernel;
@@ -54,12 +64,13 @@ const ConvGradientInput: NativeOp = {
     const window = convolutionWindow(node, dx.shape, fixed(w.shape));
     const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
     const { ints } = geometry;
-    if (!numerics.bfloat16 || !isImage(dy) || !isFast(numerics, "convolutionInputGradient:bfloat16", geometry)) {
+    const narrowKernel = numerics.bfloat16 && isImage(dy) && narrowInputGradient(numerics, geometry);
+    if (!narrowKernel) {
       const kernel = floatKernel("convolutionInputGradient", numerics, geometry);
       return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
     }
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");
-    emit("convolutionInputGradient:bfloat16", { inputs: [narrowed(dy), w], outputs: [narrow], ints });
+    emit(narrowKernel, { inputs: [narrowed(dy), w], outputs: [narrow], ints });
     define(0, narrow);
   },
 };
@@ -72,9 +83,13 @@ const ConvGradientWeight: NativeOp = {
     const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, most } = lowering;
     if ([0, 1].some((i) => sizeOf(fixed(stored(i).shape)) === 0)) return lowerZeros(lowering);
     const mayNarrow = numerics.bfloat16 && isImage(stored(0));
-    if (mayNarrow && numerics.ownWeightGradient && groupOf(node) === 1)
-      return lowerOwnWeightGradient(lowering, "weightGradientBfloat16", narrowed);
     const geometry = weightGradientGeometry(node, stored(1), stored(0));
+    if (mayNarrow && numerics.ownBfloat16 && groupOf(node) === 1)
+      return lowerOwnWeightGradient(
+        lowering,
+        `weightGradient${geometry.suitsWinograd ? "Winograd" : ""}:bfloat16`,
+        narrowed,
+      );
     const isNarrow =
       mayNarrow &&
       isWiderThanStride(node, stored(1)) &&
