@@ -2,7 +2,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type AttributeProto, AttributeProtoSchema, AttributeProto_AttributeType as Type } from "onnx-buf";
 import type { DType } from "../ir/dtype.ts";
-import { assert } from "../ir/errors.ts";
 import type { Attribute } from "../ir/graph.ts";
 import { dtypeCode } from "./data-types.ts";
 import { dtypeAttributes } from "./decode-attribute.ts";
@@ -23,9 +22,13 @@ export function encodeAttribute(name: string, value: Attribute): AttributeProto 
   if (isStrings(value))
     return create(AttributeProtoSchema, { name, type: Type.STRINGS, strings: value.map(encodeBytes) });
   const numbers = value as readonly number[];
-  if (floatAttributes.has(name)) return create(AttributeProtoSchema, { name, type: Type.FLOATS, floats: [...numbers] });
-  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: numbers.map((each) => toBigInt(name, each)) });
+  if (isFloat(name, numbers)) return create(AttributeProtoSchema, { name, type: Type.FLOATS, floats: [...numbers] });
+  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: numbers.map(BigInt) });
 }
+
+/** Fractions are so under any name: of attributes that ONNX does not know, as a file had them. */
+const isFloat = (name: string, values: readonly number[]): boolean =>
+  floatAttributes.has(name) || !values.every(Number.isInteger);
 
 const isStrings = (value: readonly number[] | readonly string[]): value is readonly string[] =>
   value.length > 0 && typeof value[0] === "string";
@@ -39,11 +42,6 @@ function encodeText(name: string, value: string): AttributeProto {
 }
 
 function encodeNumber(name: string, value: number): AttributeProto {
-  if (floatAttributes.has(name)) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value });
-  return create(AttributeProtoSchema, { name, type: Type.INT, i: toBigInt(name, value) });
-}
-
-function toBigInt(name: string, value: number): bigint {
-  assert(Number.isInteger(value), `attribute "${name}" is ${value}, and is written as an integer`);
-  return BigInt(value);
+  if (isFloat(name, [value])) return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value });
+  return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
 }

@@ -1,6 +1,6 @@
 // ONNX bytes → graph: decoded, in float32 where it is half precision, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
 import { FrostbitError } from "../ir/errors.ts";
-import type { Dim, OnnxModel, ValueType } from "../ir/graph.ts";
+import type { Dim, Graph, OnnxModel, ValueType } from "../ir/graph.ts";
 import { widened } from "../ir/half.ts";
 import { verifyGraph } from "../ir/verify.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
@@ -32,6 +32,7 @@ export function readOnnx(bytes: Uint8Array, { name, external }: ReadOptions): On
     const { graph: wide, half } = widenHalf(graph, declared);
     const upgraded = upgradeGraph(verifyGraph(wide), origin.opset);
     const typed = inferTypes(upgraded);
+    checkComputed(typed);
     checkDeclared(declared, typed.values);
     return { graph: removeDeadNodes(foldConstants(typed)), origin: half.size > 0 ? { ...origin, half } : origin };
   });
@@ -45,6 +46,16 @@ function inFile<T>(name: string, read: () => T): T {
     if (!(error instanceof FrostbitError)) throw error;
     throw new FrostbitError(error.code, `${name}: ${error.message}`, { cause: error });
   }
+}
+
+/** Nodes that were replaced by others of newer opsets may have named outputs that their operators lack. */
+function checkComputed({ outputs, values }: Graph): void {
+  const missing = outputs.find((name) => !values.has(name));
+  if (missing !== undefined)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `output "${missing}" is computed by no node; the one that names it has no such output.`,
+    );
 }
 
 /** What the file says about its outputs must be what its nodes compute; symbolic sizes agree with anything. */

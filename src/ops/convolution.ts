@@ -1,4 +1,5 @@
 // Convolutions, transposed ones, and the gradients of both.
+import type { Node, ValueType } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { mismatch, numbersAttribute, printShape } from "./attributes.ts";
 import { convolutionWindow, groupOf, staticShape, transposedConvolution } from "./convolution-shape.ts";
@@ -11,15 +12,18 @@ function biasGradient({ build, wants, type }: GradientContext, dy: string): stri
   return wants(2) === "none" ? undefined : sumOver(build, dy, allAxesButChannels(type(dy).shape.length));
 }
 
+function checkBias(node: Node, bias: ValueType | undefined, channels: number): void {
+  if (bias && (bias.shape.length !== 1 || bias.shape[0] !== channels))
+    throw mismatch(node, `its bias is ${printShape(bias.shape)}; expected [${channels}].`);
+}
+
 /** dx = dy ∗ᵀ w; dw = dy ⋆ x, of the wanted output channels alone; dbias = Σ dy */
 export const Conv: OpDefinition = {
   infer: (context) => {
     const { node } = context;
     const x = operand(context, 0);
     const w = staticShape(node, "weight", operand(context, 1).shape);
-    const bias = context.inputs[2];
-    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== w[0]))
-      throw mismatch(node, `its bias is ${printShape(bias.shape)}; expected [${w[0]}].`);
+    checkBias(node, context.inputs[2], w[0]);
     const window = convolutionWindow(node, x.shape, w);
     return [{ dtype: x.dtype, shape: [x.shape[0], w[0], ...windowOutput(node, window, x.shape.slice(2))] }];
   },
@@ -49,6 +53,7 @@ export const ConvTranspose: OpDefinition = {
     const x = operand(context, 0);
     const w = staticShape(node, "weight", operand(context, 1).shape);
     const channels = w[1] * groupOf(node);
+    checkBias(node, context.inputs[2], channels);
     return [{ dtype: x.dtype, shape: [x.shape[0], channels, ...transposedConvolution(node, x.shape, w).spatial] }];
   },
   gradient: (context) => {

@@ -201,7 +201,9 @@ export const OneHot: OpDefinition = {
   infer: (context) => {
     const indices = operand(context, 0).shape;
     const constant = context.constant(1);
-    const depth = constant ? toNumbers(constant)[0] : context.elements(1)?.[0];
+    const depth = constant ? Math.trunc(toNumbers(constant)[0]) : context.elements(1)?.[0];
+    if (typeof depth === "number" && depth < 0)
+      throw mismatch(context.node, `its depth is ${depth}; expected a number of classes.`);
     const axis = axisOf(context.node, indices.length + 1, -1);
     const shape = indices.toSpliced(axis, 0, depth ?? unknownDim(context.node, axis));
     return [{ dtype: operand(context, 2).dtype, shape }];

@@ -194,6 +194,27 @@ describe("broken graphs", () => {
       modelBytes({ ...good, outputs: [value("y", [1, 3, 9, 9])] }),
       /output "y" is declared as float32 \[1, 3, 9, 9\]/,
     ));
+  test("an output that an operator of older opsets does not have", () =>
+    expectError(
+      modelBytes({ nodes: [node("CastLike", ["x", "x"], ["y", "z"])], outputs: [untyped("y"), untyped("z")] }),
+      /output "z" is computed by no node; the one that names it has no such output/,
+    ));
+  test("a bias of a transposed convolution that does not fit", () => {
+    const initializers = [weights("w", [2, 5, 3, 3]), weights("b", [3])];
+    expectError(
+      modelBytes({ nodes: [node("ConvTranspose", ["x", "w", "b"], ["y"])], initializers }),
+      /its bias is \[3\]; expected \[5\]/,
+      "SHAPE_MISMATCH",
+    );
+  });
+  test("a negative depth", () => {
+    const initializers = [weights("depth", [], [-2.5]), weights("bounds", [2], [0, 1])];
+    expectError(
+      modelBytes({ nodes: [node("OneHot", ["x", "depth", "bounds"], ["y"])], initializers }),
+      /its depth is -2; expected a number of classes/,
+      "SHAPE_MISMATCH",
+    );
+  });
   test("an output declared with another type", () =>
     expectError(modelBytes({ ...good, outputs: [value("y", [1, 3, 2, 2], DataType.INT64)] }), /declared as int64/));
 });

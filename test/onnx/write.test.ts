@@ -9,7 +9,9 @@ import { type DType, dtypes } from "../../src/ir/dtype.ts";
 import type { OnnxModel } from "../../src/ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { readModel } from "../../src/node/read-model.ts";
+import { decodeAttribute } from "../../src/onnx/decode-attribute.ts";
 import { decodeTensor } from "../../src/onnx/decode-tensor.ts";
+import { encodeAttribute } from "../../src/onnx/encode-attribute.ts";
 import { encodeTensor } from "../../src/onnx/encode-tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
@@ -45,6 +47,13 @@ function randomTensor(dtype: DType, shape: readonly number[], seed: number): Ten
   }
   return { dtype, shape, data };
 }
+
+test("attributes that ONNX does not know keep their fractions", () => {
+  for (const value of [0.5, [1, 0.25]]) {
+    const proto = encodeAttribute("unknown", value);
+    expect(decodeAttribute(proto, { where: "Relu", external: undefined, unsupported: refuseExternal })).toEqual(value);
+  }
+});
 
 test("a tensor of any type and shape that is written and read is the same tensor", async () => {
   const dtype = fc.constantFrom(...(Object.keys(dtypes) as DType[]));

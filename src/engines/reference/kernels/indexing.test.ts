@@ -13,6 +13,14 @@ const tied = tensorOf("float32", [2, 4], [1, 3, 3, 0, 2, 2, -1, 2]);
 const points = tensorOf("int64", [3, 1], [0, 2, 0]);
 const columns = tensorOf("int64", [2, 2], [0, 0, 1, 2]);
 
+test("a depth may have a fraction, and is not negative", () => {
+  const node = { name: "n", op: "OneHot", inputs: [], outputs: ["y"], attributes: {} };
+  const run = (depth: number) =>
+    kernels["OneHot"]([int64(2), tensorOf("float32", [], [depth]), tensorOf("float32", [2], [0, 1])], node);
+  expect(run(3.7)[0]?.shape).toEqual([1, 3]);
+  expect(() => run(-1)).toThrow("its depth is -1; expected a number of classes.");
+});
+
 const others: readonly Example[] = [
   { op: "Gather", name: "int64", inputs: [int64(5, 6, 7), int64(2, 0)] },
   {

@@ -119,9 +119,16 @@ const scatterNd: Kernel = (inputs, node) => {
 };
 
 /** Indices out of range give a row of off-values. */
+/** A depth may be of any type; its fraction does not count. */
+function depthOf(node: Node, value: number): number {
+  const depth = Math.trunc(value);
+  if (depth >= 0 && depth <= 2 ** 31) return depth;
+  throw new FrostbitError("BAD_DATA", `${describeNode(node)}: its depth is ${value}; expected a number of classes.`);
+}
+
 const oneHot: Kernel = (inputs, node) => {
   const [indices, values] = [given(inputs, 0), given(inputs, 2)];
-  const depth = toNumbers(given(inputs, 1))[0];
+  const depth = depthOf(node, toNumbers(given(inputs, 1))[0]);
   const axis = axisOf(node, indices.shape.length + 1, -1);
   const inner = sizeOf(indices.shape.slice(axis));
   const offsets = new Int32Array(indices.data.length * depth);
