@@ -1,5 +1,6 @@
-// Run as a process of its own: node --expose-gc growth.js COUNT. Compiles, runs and disposes of a training step 200 times, then COUNT times, and
-// prints the resident megabytes after each; then those with one of a large batch, and as soon as it is disposed of.
+// Run as a process of its own: node --expose-gc growth.js COUNT. Compiles, runs and disposes of a training step 200 times, then COUNT times
+// in five rounds, and prints the resident megabytes before and after each; then those with one of a large batch, and as soon as it is
+// disposed of.
 import { buildOn, selectEngine, tensorOf } from "frostbit";
 
 const zeros = (...shape) => tensorOf("float32", shape, new Float32Array(shape.reduce((a, b) => a * b, 1)));
@@ -62,8 +63,11 @@ async function residentMb() {
 }
 
 await compileAndDispose(200);
-const before = await residentMb();
-await compileAndDispose(Number(process.argv[2]));
-const after = await residentMb();
+const resident = [await residentMb()];
+const rounds = 5;
+for (let round = 0; round < rounds; round++) {
+  await compileAndDispose(Number(process.argv[2]) / rounds);
+  resident.push(await residentMb());
+}
 const { planned, given } = await compileLarge();
-console.log(JSON.stringify({ before, after, planned, given }));
+console.log(JSON.stringify({ resident, planned, given }));

@@ -12,9 +12,11 @@ describe.skipIf(!isNativeBuilt)(`the addon's resources${isNativeBuilt ? "" : ` (
   test("1,000 compilations and disposals leave the resident memory where it was; what is disposed of goes at once", async () => {
     const script = join(import.meta.dirname, "growth.js");
     const { stdout } = await run(process.execPath, ["--expose-gc", script, "1000"]);
-    const found = JSON.parse(stdout) as { before: number; after: number; planned: number; given: number };
-    const { before, after, planned, given } = found;
-    expect(after - before, `${before} MB, then ${after} MB`).toBeLessThan(8);
+    const found = JSON.parse(stdout) as { resident: number[]; planned: number; given: number };
+    const { resident, planned, given } = found;
+    // V8 and the allocator take some megabytes in one round and give them back in another: what leaks is there in the least too.
+    const [first, last] = [resident.slice(0, 3), resident.slice(3)].map((some) => Math.min(...some));
+    expect(last - first, `MB: ${resident.join(", ")}`).toBeLessThan(8);
     // The plan's values of a batch of 512; the rest is the primitives' scratch and what JavaScript holds.
     expect(planned).toBeGreaterThan(90);
     expect(given, `of ${planned} MB`).toBeGreaterThan(0.95 * planned);
