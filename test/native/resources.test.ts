@@ -16,10 +16,10 @@ describe.skipIf(!isNativeBuilt)(`the addon's resources${isNativeBuilt ? "" : ` (
     const { resident, planned, given } = found;
     // V8 and the allocator take some megabytes in one round and give them back in another: what leaks is there in the least too.
     const [first, last] = [resident.slice(0, 3), resident.slice(3)].map((some) => Math.min(...some));
-    expect(last - first, `MB: ${resident.join(", ")}`).toBeLessThan(8);
+    expect(last - first, `MB: ${resident.join(", ")}`).toBeLessThan(12);
     // The plan's values of a batch of 512; the rest is the primitives' scratch and what JavaScript holds.
     expect(planned).toBeGreaterThan(90);
-    expect(given, `of ${planned} MB`).toBeGreaterThan(0.95 * planned);
+    expect(given, `of ${planned} MB`).toBeGreaterThan(0.85 * planned);
   }, 300_000);
 
   test("memory that the system does not have is an error", async () => {
