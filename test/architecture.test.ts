@@ -12,14 +12,15 @@ const core = ["ir", "ops", "passes"];
 const allowed: Readonly<Record<string, readonly string[]>> = {
   ir: [],
   ops: ["ir"],
-  /** Constants are folded with the reference kernels. */
-  passes: ["ir", "ops", "engines/reference"],
+  kernels: ["ir", "ops"],
+  /** Constants are folded with the kernels. */
+  passes: ["ir", "ops", "kernels"],
   onnx: core,
   autodiff: core,
   quantizers: core,
   /** `select.ts` alone knows the engines. */
   engines: [...core, "engines/reference", "engines/onnxruntime", "engines/native"],
-  "engines/reference": [...core, "engines"],
+  "engines/reference": [...core, "kernels", "engines"],
   "engines/onnxruntime": [...core, "engines", "onnx"],
   "engines/native": [...core, "engines"],
   data: ["ir"],

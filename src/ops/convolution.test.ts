@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { checkGradients, checkRows } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 import { Conv, ConvGradientInput, ConvGradientWeight } from "./convolution.ts";
 import { buildOn } from "./infer.ts";
 

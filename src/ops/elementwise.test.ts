@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
 import { checkRows } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
 import type { Dim } from "../ir/graph.ts";
+import { kernels } from "../kernels/index.ts";
 import { Cast } from "./elementwise.ts";
 import { buildOn } from "./infer.ts";
 

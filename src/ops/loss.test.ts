@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { checkGradients } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
+import { kernels } from "../kernels/index.ts";
 import { buildOn } from "./infer.ts";
 
 const random = createRandom(14);

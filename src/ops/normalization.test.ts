@@ -1,8 +1,8 @@
 import { describe, it } from "vitest";
 import { checkGradients } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 
 const random = createRandom(6);
 const double = (...shape: number[]): Tensor => random.tensor("float64", shape);

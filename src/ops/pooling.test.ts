@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { runKernel } from "../../test/support/forward-check.ts";
 import { checkGradients } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
 import { tensorOf, toNumbers } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 import { buildOn } from "./infer.ts";
 
 const random = createRandom(9);

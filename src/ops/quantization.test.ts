@@ -3,8 +3,8 @@ import { expectClose } from "../../test/support/close.ts";
 import { runKernel } from "../../test/support/forward-check.ts";
 import { checkGradients, checkRows } from "../../test/support/gradient-check.ts";
 import { createRandom } from "../../test/support/random.ts";
-import { kernels } from "../engines/reference/kernels/index.ts";
 import { scalar, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 import { buildOn } from "./infer.ts";
 
 const random = createRandom(11);

@@ -1,9 +1,9 @@
 // Computes before the run what does not depend on inputs or variables.
 
-import { kernels } from "../engines/reference/kernels/index.ts";
 import { packedBytes } from "../ir/dtype.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 import { isStatic } from "../ops/dims.ts";
 import { isOpType, opDefinition } from "../ops/index.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";

@@ -1,7 +1,8 @@
 // What a node gives where its inputs are constants, or inference knows the contents of its outputs.
-import { kernels } from "../engines/reference/kernels/index.ts";
+
 import { describeNode, type Graph, type Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { kernels } from "../kernels/index.ts";
 import { isOpType } from "../ops/index.ts";
 import { knownContents } from "./fold-constants.ts";
 

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { kernels } from "../../src/engines/reference/kernels/index.ts";
+import { kernels } from "../../src/kernels/index.ts";
 import { opDefinition, ops } from "../../src/ops/index.ts";
 import { checkGradients } from "../support/gradient-check.ts";
 import { titleOf } from "./examples/example.ts";

@@ -1,6 +1,7 @@
 // Runs examples of operators against ONNX Runtime in float32.
-import { kernels } from "../../src/engines/reference/kernels/index.ts";
+
 import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
+import { kernels } from "../../src/kernels/index.ts";
 import type { Example } from "../gradients/examples/example.ts";
 import { checkForward, type ForwardCheckOptions } from "./forward-check.ts";
 

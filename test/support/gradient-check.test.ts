@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { kernels } from "../../src/engines/reference/kernels/index.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
+import { kernels } from "../../src/kernels/index.ts";
 import { checkGradients, checkRows } from "./gradient-check.ts";
 import { createRandom } from "./random.ts";
 

@@ -1,10 +1,10 @@
 // Checks one operator's gradient rule against central differences of its reference kernel, in float64.
 
-import type { Kernel } from "../../src/engines/reference/kernel.ts";
 import type { Builder } from "../../src/ir/builder.ts";
 import { assert } from "../../src/ir/errors.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import type { Kernel } from "../../src/kernels/kernel.ts";
 import type { OpDefinition, Want } from "../../src/ops/definition.ts";
 import { opDefinition } from "../../src/ops/index.ts";
 import { buildOn } from "../../src/ops/infer.ts";

@@ -2,11 +2,11 @@
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { copyTensor, type Tensor } from "../../ir/tensor.ts";
+import { kernels } from "../../kernels/index.ts";
 import { isOpType } from "../../ops/index.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type { Engine, Executable, Program, RunOptions } from "../engine.ts";
 import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
-import { kernels } from "./kernels/index.ts";
 
 const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(graph.values.get(value)?.dtype ?? "");
 

@@ -2,10 +2,10 @@ import { describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import { runGraph } from "../../../test/support/gradient-check.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../../test/support/tiny-classifier.ts";
-import { kernels } from "../../engines/reference/kernels/index.ts";
 import { createReferenceEngine } from "../../engines/reference/reference-engine.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { numbersOf, scalar, type Tensor } from "../../ir/tensor.ts";
+import { kernels } from "../../kernels/index.ts";
 import { correctBiases } from "./correct-biases.ts";
 
 const context = { engine: createReferenceEngine(), seed: 0 };
