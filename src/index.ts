@@ -34,7 +34,7 @@ export type { TrainedModel } from "./quantize/train-models.ts";
 export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";
 export type { Bounds } from "./quantizers/quantizer.ts";
 export { type Report, reportSchema } from "./report/report.ts";
-export type { Context, Progress } from "./training/context.ts";
+export type { Context, Progress } from "./run/context.ts";
 export type { CheckpointOptions, TrainingResult } from "./training/loop.ts";
 
 // Looking at models

@@ -29,7 +29,7 @@ export type {
 export type { QuantizeJob } from "../quantize/job.ts";
 export { type RunOptions, runOptions } from "../quantize/options.ts";
 export { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
-export type { Context, Progress } from "../training/context.ts";
+export type { Context, Progress } from "../run/context.ts";
 export { type Runtime, type RuntimeOptions, runtimeOf } from "./runtime.ts";
 
 // Looking at models

@@ -25,8 +25,8 @@ import {
   symmetricQparams,
 } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
-import { type Context, signalOf } from "../training/context.ts";
-import { withProgram } from "../training/with-program.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 
 /** Named input tensors, a batch a time; each call starts over with the same batches. */
 export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;

@@ -4,7 +4,7 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { assert } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import { addDistance, distanceOf, noDistance, type OutputDistance } from "./distance.ts";
 
 export type RunModel = (inputs: ReadonlyMap<string, Tensor>) => Promise<ReadonlyMap<string, Tensor>>;

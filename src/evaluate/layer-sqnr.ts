@@ -3,8 +3,8 @@ import { assert } from "../ir/errors.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { type Context, signalOf } from "../training/context.ts";
-import { withPrograms } from "../training/with-program.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withPrograms } from "../run/with-program.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
 
 type Batches = readonly ReadonlyMap<string, Tensor>[];

@@ -13,7 +13,7 @@ import { foldQuantizers } from "../quantizers/fold.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { findSites } from "../quantizers/sites.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import { exportQdq } from "./qdq.ts";
 import { checkVerification, type OpenDeployed, verifyExport } from "./verify.ts";
 

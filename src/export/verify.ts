@@ -13,8 +13,8 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
-import { type Context, signalOf } from "../training/context.ts";
-import { withProgram } from "../training/with-program.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 import type { Exported } from "./qdq.ts";
 
 /** Opens a file in the runtime as a user would open it: default optimizations. */

@@ -14,7 +14,7 @@ import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.
 import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
-import type { Progress } from "../training/context.ts";
+import type { Progress } from "../run/context.ts";
 import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";

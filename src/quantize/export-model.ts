@@ -9,7 +9,7 @@ import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { roundHalf } from "../passes/half-precision.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import { floatOutputs } from "../training/loss.ts";
 import type { QuantizeJob } from "./job.ts";
 import type { RunOptions } from "./options.ts";

@@ -10,9 +10,9 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
-import { type Context, signalOf } from "../training/context.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 import { findLogits } from "../training/loss.ts";
-import { withProgram } from "../training/with-program.ts";
 
 type Inputs = ReadonlyMap<string, Tensor>;
 

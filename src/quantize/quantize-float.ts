@@ -14,7 +14,7 @@ import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
 import { findSites, type Sites, withoutQuantized } from "../quantizers/sites.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import type { QuantizeJob } from "./job.ts";
 
 /** The epoch that the calibration sample's order is drawn for: none that trains. */

@@ -10,7 +10,7 @@ import { noteOfIdlePlan } from "../methods/efqat/efqat.ts";
 import type { EfqatOptions } from "../methods/efqat/options.ts";
 import { methods } from "../methods/index.ts";
 import { weightsOf } from "../quantizers/linear-layers.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import { type PlanSource, type TrainingResult, train } from "../training/loop.ts";
 import { classesOf, floatOutputs, logitsOf } from "../training/loss.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";

@@ -1,7 +1,7 @@
 // Methods that train one after the other: each goes on from what the one before it gave.
 import type { Dataset } from "../data/dataset.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { Context } from "../training/context.ts";
+import type { Context } from "../run/context.ts";
 import type { CheckpointOptions, TrainingResult } from "../training/loop.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import type { QuantizeJob } from "./job.ts";

@@ -7,7 +7,7 @@ import { createReferenceEngine } from "../engines/reference/reference-engine.ts"
 import type { Tensor } from "../ir/tensor.ts";
 import { efqat } from "../methods/efqat/efqat.ts";
 import { efqatOptions } from "../methods/efqat/options.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../run/context.ts";
 import { type TrainingJob, train } from "./loop.ts";
 import { trainingOptions } from "./options.ts";
 

@@ -6,8 +6,9 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, scalar, type Tensor } from "../ir/tensor.ts";
 import { type LinearLayer, layersByWeight, weightsOf } from "../quantizers/linear-layers.ts";
+import type { Context } from "../run/context.ts";
+import { trainingOptions } from "../run/with-program.ts";
 import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
-import type { Context } from "./context.ts";
 import { type FreezingPlan, planFromJson, planToJson, rowsOf, shapeOfPlan } from "./freezing-plan.ts";
 import { labelsInput, targetInput } from "./loss.ts";
 import { partsThatFit } from "./memory-limit.ts";
@@ -23,7 +24,6 @@ import {
   type Step,
   type StepOptions,
 } from "./step.ts";
-import { trainingOptions } from "./with-program.ts";
 
 /** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
 export interface PlanSource {

@@ -4,7 +4,7 @@ import { tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { createNativeEngine } from "../engines/native/native-engine.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../run/context.ts";
 import { partsThatFit } from "./memory-limit.ts";
 import { trainingOptions } from "./options.ts";
 import type { StepOptions } from "./step.ts";

@@ -1,10 +1,10 @@
 // Splits batches into as few parts as a limit of memory allows.
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { Context } from "./context.ts";
+import type { Context } from "../run/context.ts";
+import { trainingOptions } from "../run/with-program.ts";
 import type { TrainingOptions } from "./options.ts";
 import { buildStep, type StepOptions } from "./step.ts";
-import { trainingOptions } from "./with-program.ts";
 
 /**
  * The fewest parts of a batch, at least `accumulate`, with which a step plans no more than `memoryLimit` megabytes.

@@ -4,8 +4,8 @@ import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
-import { type Context, signalOf } from "./context.ts";
-import { withProgram } from "./with-program.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 
 /**
  * Running means and variances become the means of those of the batches, as PyTorch's update_bn does; those that no output

@@ -7,8 +7,8 @@ import { uniqueNames } from "../../ir/unique-names.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
-import { type Context, signalOf } from "../../training/context.ts";
-import { compileOptions, withProgram } from "../../training/with-program.ts";
+import { type Context, signalOf } from "../../run/context.ts";
+import { compileOptions, withProgram } from "../../run/with-program.ts";
 
 type Batches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
 
