@@ -3,7 +3,7 @@ import { z } from "zod";
 import { describeOptions } from "../src/cli/options-from-schema.ts";
 import { createProgram } from "../src/cli/program.ts";
 import { efqatOptions } from "../src/methods/efqat/options.ts";
-import { runSchema } from "../src/quantize/options.ts";
+import { runSchema } from "../src/options/run-options.ts";
 import { quantizeOptions } from "../src/quantizers/quantize-options.ts";
 import { trainingOptions } from "../src/training/options.ts";
 import { table } from "./markdown.ts";

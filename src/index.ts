@@ -24,11 +24,11 @@ export { type OpenDataOptions, openData, openTestData } from "./node/open-data.t
 // Quantizing and training
 
 export type { Storage } from "./data/storage.ts";
+export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
+export { type RunOptions, runOptions } from "./options/run-options.ts";
 export type { ModelVerification } from "./quantize/export-model.ts";
 export type { QuantizeJob } from "./quantize/job.ts";
-export type { LayerMeasures } from "./quantize/measure-layers.ts";
-export { type RunOptions, runOptions } from "./quantize/options.ts";
 export { type Latency, type QuantizeOutcome, quantizeModel, type Top1 } from "./quantize/quantize-model.ts";
 export type { TrainedModel } from "./quantize/train-models.ts";
 export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";

@@ -27,7 +27,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   run: [...core, "engines"],
   training: [...core, "run", "autodiff", "quantizers", "engines", "data"],
   calibration: [...core, "run", "quantizers", "engines", "data", "training"],
-  evaluate: [...core, "run", "engines", "data", "training"],
+  evaluate: [...core, "quantizers", "run", "engines", "data", "training"],
   methods: [
     ...core,
     "run",
@@ -44,8 +44,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "methods/bias-correction": [...core, "run", "quantizers", "training", "engines"],
   "methods/qat": [...core, "run", "quantizers", "calibration", "training", "engines", "data"],
   "methods/efqat": [...core, "run", "quantizers", "calibration", "training", "evaluate", "engines", "data"],
-  export: [...core, "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
+  export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
+  options: ["ir", "quantizers", "training", "methods/efqat"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods/efqat"],
+  units: core,
   compare: ["run", "ir", "onnx", "data", "evaluate"],
   report: ["inspect"],
 };

@@ -26,8 +26,8 @@ export type {
   OrtTensor,
   OrtValue,
 } from "../engines/onnxruntime/ort-module.ts";
+export { type RunOptions, runOptions } from "../options/run-options.ts";
 export type { QuantizeJob } from "../quantize/job.ts";
-export { type RunOptions, runOptions } from "../quantize/options.ts";
 export { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
 export type { Context, Progress } from "../run/context.ts";
 export { type Runtime, type RuntimeOptions, runtimeOf } from "./runtime.ts";

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
-import { definitionOf, expectedOf, wordsOf } from "../quantize/expected-values.ts";
+import { definitionOf, describeType, expectedOf } from "../options/describe-type.ts";
 
 /** What a field looks like beneath its default, optionality and description. */
 interface Field {
@@ -59,7 +59,7 @@ export const describeOptions = (schema: z.ZodObject): readonly OptionDescription
   Object.entries(schema.shape).map(([name, value]) => {
     const { core, description, fallback } = fieldOf(value as z.ZodType);
     const { type } = definitionOf(core);
-    const expected = type === "boolean" || type === "string" ? "" : (wordsOf(core) ?? "");
+    const expected = type === "boolean" || type === "string" ? "" : (describeType(core) ?? "");
     return { flag: flagOf(name), expected, fallback: printDefault(fallback), description };
   });
 

@@ -1,7 +1,7 @@
 // All commands.
 import { Command } from "commander";
 import { frostbitVersion } from "../node/versions.ts";
-import { nearest } from "../quantize/nearest.ts";
+import { closestName } from "../options/closest-name.ts";
 import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
@@ -28,7 +28,7 @@ const helpCommand = (program: Command): Command =>
     .action((name: string | undefined) => {
       const command = name === undefined ? program : program.commands.find((other) => other.name() === name);
       if (command) return command.help();
-      const near = nearest(
+      const near = closestName(
         `${name}`,
         program.commands.map((other) => other.name()),
       );

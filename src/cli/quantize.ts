@@ -8,11 +8,11 @@ import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
+import { type Run, unusedInRecipe } from "../options/recipe.ts";
+import { runSchema } from "../options/run-options.ts";
+import { withTarget } from "../options/targets.ts";
+import { unusedNotes } from "../options/unused-options.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
-import { idleNotes } from "../quantize/idle-options.ts";
-import { runSchema } from "../quantize/options.ts";
-import { idleInRecipe, type Run } from "../quantize/recipe.ts";
-import { withTarget } from "../quantize/targets.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
@@ -119,7 +119,7 @@ async function runOf(values: Values, { note }: Session): Promise<Run> {
   const flags = given(runSchema.shape);
   if (typeof recipe !== "string") {
     const options = parseSchemaOptions(runSchema, withTarget(values));
-    for (const idle of idleNotes(options, [...flags, ...given({ precision: "", resume: "" })], flagOf)) note(idle);
+    for (const idle of unusedNotes(options, [...flags, ...given({ precision: "", resume: "" })], flagOf)) note(idle);
     return { options, later: [] };
   }
   if (flags.length > 0)
@@ -128,7 +128,7 @@ async function runOf(values: Values, { note }: Session): Promise<Run> {
       `--recipe says how to quantize and train, and so does ${flags.map(flagOf).join(", ")}. Give one or the other.`,
     );
   const run = await readRecipe(recipe);
-  for (const idle of idleInRecipe(run)) note(`${recipe}: ${idle}`);
+  for (const idle of unusedInRecipe(run)) note(`${recipe}: ${idle}`);
   return run;
 }
 

@@ -4,10 +4,10 @@ import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { logitsOf } from "../passes/class-scores.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
-import { logitsOf } from "../training/loss.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 

@@ -8,13 +8,13 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
-import { extract } from "../passes/extract.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
+import { cutUnit } from "../units/cut-unit.ts";
 import type { Exported } from "./qdq.ts";
 
 /** Opens a file in the runtime as a user would open it: default optimizations. */
@@ -150,7 +150,7 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
 
 /** One thread each: a session per layer, all open at once. */
 function openLayer(exported: Exported, { input, output }: LayerSpan, open: OpenDeployed): Promise<ModelFile> {
-  const graph = extract(exported.model.graph, [input], [output]);
+  const graph = cutUnit(exported.model.graph, [input], [output]);
   return open(writeOnnx({ ...exported.model, graph }, { opset: exported.opset }), { threads: 1 });
 }
 

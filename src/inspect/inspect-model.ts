@@ -1,10 +1,12 @@
 // What a model consists of, what of it can be quantized and trained, and what cannot and why.
+
 import { reportedDb, sqnrDb } from "../evaluate/difference.ts";
 import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { opDefinition } from "../ops/index.ts";
+import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
@@ -225,20 +227,6 @@ function roundingSqnrDb(weight: Tensor, rowAxis: number, bits: number): number |
 }
 
 /** With symbolic sizes, the batch among them, as 1. */
-function shapeOf(graph: Graph, value: string): readonly number[] | undefined {
-  return graph.values.get(value)?.shape.map((size) => (typeof size === "number" ? size : 1));
-}
-
-function multiplyAddsOf(graph: Graph, node: Node): number {
-  const inputs = node.inputs.map((input) => (input === "" ? undefined : shapeOf(graph, input)));
-  const outputs = node.outputs.map((output) => shapeOf(graph, output) ?? []);
-  return opDefinition(node.op)?.cost(inputs, outputs, node).multiplyAdds ?? 0;
-}
-
-/** Of one sample; sizes that are known only when the model runs count as 1. */
-export const totalMultiplyAdds = (graph: Graph): number =>
-  graph.nodes.reduce((sum, node) => sum + multiplyAddsOf(graph, node), 0);
-
 function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspection["operators"] {
   const counts = new Map<string, { count: number; multiplyAdds: number }>();
   for (const node of graph.nodes) {

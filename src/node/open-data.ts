@@ -11,7 +11,7 @@ import { parseDatasetModule } from "../data/module-dataset.ts";
 import { readNpy } from "../data/npy.ts";
 import { holdOut } from "../data/split.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { nearest } from "../quantize/nearest.ts";
+import { closestName } from "../options/closest-name.ts";
 import { openImages } from "./open-images.ts";
 import { openNpz } from "./open-npz.ts";
 import { readUnpacked } from "./read-unpacked.ts";
@@ -43,7 +43,7 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(0, colon));
   if (colon < 0 || !Object.hasOwn(kinds, kind) || colon === text.length - 1) {
-    const near = nearest(kind, Object.keys(kinds));
+    const near = closestName(kind, Object.keys(kinds));
     const meant = near === undefined || near === kind ? "" : ` Did you mean "${near}${text.slice(colon)}"?`;
     const pictures = colon < 0 && text !== "" ? ` For a folder of pictures: "images:${text}".` : "";
     throw new FrostbitError("BAD_OPTION", `data is "${text}"; expected ${dataKinds}.${meant}${pictures}`);

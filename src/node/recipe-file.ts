@@ -1,7 +1,7 @@
 // Recipes as YAML files.
 import { parse, stringify, YAMLParseError } from "yaml";
 import { FrostbitError } from "../ir/errors.ts";
-import { type Run, recipeOf, runFromRecipe } from "../quantize/recipe.ts";
+import { type Run, recipeOf, runFromRecipe } from "../options/recipe.ts";
 import { readBytes } from "./storage.ts";
 
 /** Throws IO where there is no such file, BAD_OPTION where it is no recipe. */

@@ -3,10 +3,10 @@ import type { Engine } from "../engines/engine.ts";
 import { type EngineName, selectEngine } from "../engines/select.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { RunOptions } from "../options/run-options.ts";
+import { selectOutputs } from "../passes/select-outputs.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { buildStep } from "../training/step.ts";
-import { focusOn } from "./focus-on.ts";
-import type { RunOptions } from "./options.ts";
 
 type Asked = Pick<RunOptions, "method" | "loss" | "outputs">;
 
@@ -20,7 +20,7 @@ function trainingGraphs(graph: Graph, { method, loss, outputs }: Asked): readonl
   const plan = new Map(linearLayers(graph).map(({ weight }) => [weight, "all"] as const));
   const optimizer = { kind: "sgd", momentum: 0, weightDecay: 0 } as const;
   try {
-    const model = focusOn(graph, outputs);
+    const model = selectOutputs(graph, outputs);
     return [buildStep(model, { batchSize: 2, loss, optimizer, plan, teacher: model }).graph];
   } catch (error) {
     if (error instanceof FrostbitError) return [];

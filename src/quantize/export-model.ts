@@ -7,12 +7,12 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
+import type { RunOptions } from "../options/run-options.ts";
+import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
 import type { Context } from "../run/context.ts";
-import { floatOutputs } from "../training/loss.ts";
 import type { QuantizeJob } from "./job.ts";
-import type { RunOptions } from "./options.ts";
 
 export interface Written {
   readonly bytes: Uint8Array;

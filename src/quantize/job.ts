@@ -3,8 +3,8 @@ import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
+import type { RunOptions } from "../options/run-options.ts";
 import type { CheckpointOptions } from "../training/loop.ts";
-import type { RunOptions } from "./options.ts";
 
 /** What `quantizeModel` is given: what `quantizeFile` makes of its own job, without files. */
 export interface QuantizeJob {

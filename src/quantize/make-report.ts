@@ -6,12 +6,12 @@ import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
+import type { RunOptions } from "../options/run-options.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { HistogramReport, LayerReport, OutputReport, Report } from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
-import type { RunOptions } from "./options.ts";
 import type { QuantizeOutcome } from "./quantize-model.ts";
 
 /** What the report says of the surroundings, which the run itself does not know. */

@@ -8,6 +8,7 @@ import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
 import { measureLatency } from "../evaluate/latency.ts";
+import { type LayerMeasures, measureLayers } from "../evaluate/layer-sensitivity.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import { datasetFor, type ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
@@ -17,20 +18,19 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
+import { checkOrder } from "../options/check-order.ts";
+import { classesOf, findLogits } from "../passes/class-scores.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { selectOutputs } from "../passes/select-outputs.ts";
 import { separateStatistics } from "../passes/separate-statistics.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withPrograms } from "../run/with-program.ts";
 import { loadCheckpoint } from "../training/checkpoint.ts";
-import { classesOf, findLogits } from "../training/loss.ts";
-import { checkChain } from "./check-chain.ts";
 import { type ModelVerification, verifyModel, writeModel } from "./export-model.ts";
-import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
-import { type LayerMeasures, measureLayers } from "./measure-layers.ts";
 import { prepareFloat, quantizeFloat, sitesOf } from "./quantize-float.ts";
 import { checkTraining } from "./train-model.ts";
 import { type TrainedModel, trainModels } from "./train-models.ts";
@@ -92,15 +92,15 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
   const train = dataFor(job, job.source.train, float);
   const test = dataFor(job, job.source.test, float);
   const quantizable = method === "float" ? float : recognizeQuantizers(float);
-  const attended = focusOn(float, outputs);
-  await checkEarly(job, focusOn(quantizable, outputs), train);
+  const attended = selectOutputs(float, outputs);
+  await checkEarly(job, selectOutputs(quantizable, outputs), train);
   const scores = scoresOf(job, attended, test);
   const isScored = test.hasLabels && scores !== undefined;
   if (test.hasLabels && !isScored) context.onNote?.(unusedLabels(attended, test));
   const evaluate = async (graph: Graph, name: string): Promise<Accuracy | null> =>
     isScored
       ? clock.time("evaluation", () =>
-          evaluateGraph(focusOn(graph, outputs), test, job.preprocess, context, `evaluate ${name}`),
+          evaluateGraph(selectOutputs(graph, outputs), test, job.preprocess, context, `evaluate ${name}`),
         )
       : null;
   const evaluateStage = async (graph: Graph, name: string): Promise<number | null> =>
@@ -135,7 +135,7 @@ export async function quantizeModel(job: QuantizeJob, context: Context): Promise
       )
     : new Map<string, number>();
   const layerMeasures = await clock.time("evaluation", () =>
-    measureLayers(focusOn(trained, outputs), samples[0], context),
+    measureLayers(selectOutputs(trained, outputs), samples[0], context),
   );
   const stages: Stages =
     job.options.accuracies === "all"
@@ -179,7 +179,7 @@ async function checkEarly(
 ): Promise<void> {
   if (options.method !== "float") sitesOf(float, options);
   if (options.method === "ptq") return;
-  checkChain([options, ...later]);
+  checkOrder([options, ...later]);
   for (const stage of [options, ...later]) checkTraining({ options: stage }, float, train);
   if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
@@ -265,7 +265,7 @@ async function fidelityOf(
   context: Context,
 ): Promise<QuantizeOutcome["fidelity"]> {
   const file = await openDeployed(bytes);
-  const graphs = [float, ...Object.values(stages).map((graph) => focusOn(graph, options.outputs))];
+  const graphs = [float, ...Object.values(stages).map((graph) => selectOutputs(graph, options.outputs))];
   const measured = { outputs: float.outputs, preprocess, batchSize: batchThatFits(float) };
   const settings = signalOf(context);
   try {

@@ -9,12 +9,12 @@ import type { Graph } from "../ir/graph.ts";
 import { noteOfIdlePlan } from "../methods/efqat/efqat.ts";
 import type { EfqatOptions } from "../methods/efqat/options.ts";
 import { methods } from "../methods/index.ts";
+import { classesOf, floatOutputs, logitsOf } from "../passes/class-scores.ts";
+import { selectOutputs } from "../passes/select-outputs.ts";
 import { weightsOf } from "../quantizers/linear-layers.ts";
 import type { Context } from "../run/context.ts";
 import { type PlanSource, type TrainingResult, train } from "../training/loop.ts";
-import { classesOf, floatOutputs, logitsOf } from "../training/loss.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
-import { focusOn } from "./focus-on.ts";
 import type { QuantizeJob } from "./job.ts";
 
 /** Throws BAD_DATA, BAD_MODEL or BAD_OPTION where model and data cannot train as the options say. */
@@ -82,14 +82,14 @@ export async function trainModel(
   const { options } = job;
   const perEpoch = stepsPerEpoch(job, dataset);
   const classes =
-    options.loss === "cross-entropy" ? classesOf(focusOn(start, options.outputs)) : Number.POSITIVE_INFINITY;
+    options.loss === "cross-entropy" ? classesOf(selectOutputs(start, options.outputs)) : Number.POSITIVE_INFINITY;
   const plan = methods[method](start, options);
   if (method === "efqat") noteIdlePlan(plan, start, options, context);
   const result = await train(
     {
-      model: focusOn(start, options.outputs),
+      model: selectOutputs(start, options.outputs),
       ...(options.loss === "distill" || (options.loss === "mse" && !dataset.target)
-        ? { teacher: focusOn(float, options.outputs) }
+        ? { teacher: selectOutputs(float, options.outputs) }
         : {}),
       options,
       plan,

@@ -4,7 +4,8 @@ import { createReferenceEngine } from "../engines/reference/reference-engine.ts"
 import type { Graph } from "../ir/graph.ts";
 import { scalar, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
-import { addMeanSquaredError, logitsOf, targetInput } from "./loss.ts";
+import { logitsOf } from "../passes/class-scores.ts";
+import { addMeanSquaredError, targetInput } from "./loss.ts";
 import { buildStep, learningRateInput } from "./step.ts";
 
 const start = () => {

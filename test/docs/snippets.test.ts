@@ -14,9 +14,9 @@ import { parseSchemaOptions } from "../../src/cli/options-from-schema.ts";
 import { createProgram } from "../../src/cli/program.ts";
 import { quantizeCommandOptions } from "../../src/cli/quantize.ts";
 import { engineOption, threadsOption } from "../../src/cli/shared-options.ts";
-import { runSchema } from "../../src/quantize/options.ts";
-import { runFromRecipe } from "../../src/quantize/recipe.ts";
-import { withTarget } from "../../src/quantize/targets.ts";
+import { runFromRecipe } from "../../src/options/recipe.ts";
+import { runSchema } from "../../src/options/run-options.ts";
+import { withTarget } from "../../src/options/targets.ts";
 import { type Block, blocksOf, commandsIn, documents, root, textOf, wordsOf } from "../support/markdown.ts";
 
 const run = promisify(execFile);

@@ -7,7 +7,7 @@ import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxrunti
 import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
-import { runOptions } from "../../src/quantize/options.ts";
+import { runOptions } from "../../src/options/run-options.ts";
 import { quantizeModel } from "../../src/quantize/quantize-model.ts";
 import { parametersOf } from "../../src/training/parameters.ts";
 import { createRandom } from "../support/random.ts";

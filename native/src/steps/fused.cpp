@@ -1,7 +1,7 @@
 // Parts over the same elements, chunk by chunk, so that what passes between them stays in the cache.
 #include <algorithm>
 
-#include "../part.h"
+#include "../fused-part.h"
 #include "steps.h"
 
 namespace frostbit {

@@ -1,7 +1,7 @@
 // Fake quantization with one quantizer for all elements, as floats and as codes, and its gradient.
 #include <cmath>
 
-#include "../part.h"
+#include "../fused-part.h"
 
 namespace frostbit {
 namespace {

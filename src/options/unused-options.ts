@@ -2,7 +2,7 @@
 import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingOptions } from "../training/options.ts";
-import type { RunOptions } from "./options.ts";
+import type { RunOptions } from "./run-options.ts";
 
 interface Rule {
   readonly options: readonly string[];
@@ -33,7 +33,7 @@ const rules: readonly Rule[] = [
  * Which of the options `given` by name have no effect, a sentence for each choice that takes it from them:
  * `--mode, --update-ratio: no effect with --method ptq.` `print` spells a name as the user did.
  */
-export function idleNotes(options: RunOptions, given: readonly string[], print: (name: string) => string): string[] {
+export function unusedNotes(options: RunOptions, given: readonly string[], print: (name: string) => string): string[] {
   const found = new Map<keyof RunOptions, string[]>();
   for (const name of given) {
     const rule = rules.find((one) => one.options.includes(name) && one.isIdle(options));

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { runOptions } from "./options.ts";
+import { runOptions } from "./run-options.ts";
 
 describe("targets", () => {
   test("a target fills in what is not given", () => {

@@ -1,7 +1,7 @@
 // Batch normalization over rows of channels.
 #include <cmath>
 
-#include "../part.h"
+#include "../fused-part.h"
 
 namespace frostbit {
 namespace {

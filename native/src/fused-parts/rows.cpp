@@ -1,7 +1,7 @@
 // Of rows as a whole: sums and extremes along them and down their columns, softmax, and a number for each row.
 #include <cmath>
 
-#include "../part.h"
+#include "../fused-part.h"
 
 namespace frostbit {
 namespace {

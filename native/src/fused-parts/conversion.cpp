@@ -1,7 +1,7 @@
 // Between float32 and the types in which values are kept or multiplied.
 #include <algorithm>
 
-#include "../part.h"
+#include "../fused-part.h"
 
 namespace frostbit {
 namespace {

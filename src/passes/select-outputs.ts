@@ -3,7 +3,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 
 /** All outputs where `names` is absent. Throws BAD_OPTION naming what is no output. */
-export function focusOn(graph: Graph, names: readonly string[] | undefined): Graph {
+export function selectOutputs(graph: Graph, names: readonly string[] | undefined): Graph {
   if (!names) return graph;
   const unknown = names.filter((name) => !graph.outputs.includes(name));
   if (unknown.length === 0) return { ...graph, outputs: names };

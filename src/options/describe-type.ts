@@ -1,6 +1,6 @@
 // What an option's schema takes, in words.
 import type { z } from "zod";
-import { nearest } from "./nearest.ts";
+import { closestName } from "./closest-name.ts";
 
 export type Definition = z.core.$ZodType["_zod"]["def"] & {
   readonly innerType?: z.core.$ZodType;
@@ -33,15 +33,15 @@ const orList = (words: readonly string[]): string =>
 const quoted = (value: unknown): string => JSON.stringify(value);
 
 /** What a value may be, in words; `undefined` for types that no option has. */
-export function wordsOf(core: z.core.$ZodType): string | undefined {
+export function describeType(core: z.core.$ZodType): string | undefined {
   const { type, entries, options, values, element, valueType, shape } = definitionOf(core);
-  const all = (list: readonly z.core.$ZodType[]): string => orList(list.map((item) => wordsOf(item) ?? "a value"));
+  const all = (list: readonly z.core.$ZodType[]): string => orList(list.map((item) => describeType(item) ?? "a value"));
   if (type === "number") return numberWords(core);
   if (type === "enum" && entries) return orList(Object.values(entries).map(quoted));
   if (type === "literal" && values) return orList(values.map(quoted));
   if (type === "union" && options) return all(options);
   if (type === "array" && element) {
-    const each = wordsOf(element);
+    const each = describeType(element);
     return `values separated by commas${each === undefined ? "" : `, each ${each}`}`;
   }
   if (type === "record" && valueType) return `name=value,… with each value ${all([valueType])}`;
@@ -50,19 +50,19 @@ export function wordsOf(core: z.core.$ZodType): string | undefined {
 
 /** What a field takes, in words, after the choice that `given`, which it refused, may have meant. */
 export function expectedOf(core: z.core.$ZodType, message: string, given: unknown): string {
-  const words = wordsOf(core);
+  const words = describeType(core);
   if (words === undefined) return message.replace(/^Invalid [^:]*: /, "");
-  const meant = meantChoice(core, given);
+  const meant = closestChoice(core, given);
   return meant === undefined ? `expected ${words}` : `did you mean ${quoted(meant)}? Expected ${words}`;
 }
 
 /** Of a choice, or of a list of choices. */
-function meantChoice(core: z.core.$ZodType, given: unknown): string | undefined {
+function closestChoice(core: z.core.$ZodType, given: unknown): string | undefined {
   const { entries, element } = definitionOf(core);
   if (element && Array.isArray(given))
-    return given.map((item) => meantChoice(element, item)).find((item) => item !== undefined);
+    return given.map((item) => closestChoice(element, item)).find((item) => item !== undefined);
   const choices = Object.values(entries ?? {});
-  return typeof given === "string" && !choices.includes(given) ? nearest(given, choices) : undefined;
+  return typeof given === "string" && !choices.includes(given) ? closestName(given, choices) : undefined;
 }
 
 function numberWords(core: z.core.$ZodType): string {

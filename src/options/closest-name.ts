@@ -23,7 +23,7 @@ function distanceTo(other: string, name: string): number {
 }
 
 /** The closest of the names; `undefined` where none is close: more than a third of the letters differ. */
-export function nearest(name: string, names: readonly string[]): string | undefined {
+export function closestName(name: string, names: readonly string[]): string | undefined {
   const far = Math.max(1, Math.floor(name.length / 3));
   const [best] = names
     .map((other) => ({ other, distance: distanceTo(other.toLowerCase(), name.toLowerCase()) }))

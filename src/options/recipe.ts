@@ -3,11 +3,11 @@ import { FrostbitError } from "../ir/errors.ts";
 import { efqatOptions } from "../methods/efqat/options.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { trainingOptions } from "../training/options.ts";
-import { coreOf, expectedOf } from "./expected-values.ts";
-import { idleNotes } from "./idle-options.ts";
-import { nearest } from "./nearest.ts";
-import { type RunOptions, runSchema } from "./options.ts";
+import { closestName } from "./closest-name.ts";
+import { coreOf, expectedOf } from "./describe-type.ts";
+import { type RunOptions, runSchema } from "./run-options.ts";
 import { withTarget } from "./targets.ts";
+import { unusedNotes } from "./unused-options.ts";
 
 /** The first training method's options, with all of quantization's, and those of the methods that train after it. */
 export interface Run {
@@ -45,7 +45,7 @@ function fieldsOf(value: unknown, where: string, keys: readonly string[]): Field
   if (!isFields(value)) throw bad(where, `expected names and values, of ${keys.join(", ") || "none"}.`);
   const unknown = Object.keys(value).find((key) => !keys.includes(key));
   if (unknown === undefined) return value;
-  const near = nearest(unknown, keys);
+  const near = closestName(unknown, keys);
   const owner = Object.keys(methodKeys).find((method) => methodKeys[method].includes(unknown));
   if (near !== undefined) throw bad(where, `${unknown}: no such option; did you mean ${near}?`);
   const hint = owner === undefined ? "" : `${owner} has it; `;
@@ -64,7 +64,7 @@ function stepOf(entry: unknown, where: string): Step {
   const [method, fields] = pair ?? [];
   const keys = typeof method === "string" ? methodKeys[method] : undefined;
   if (typeof method !== "string" || !keys || others.length > 0) {
-    const near = typeof method === "string" ? nearest(method, Object.keys(methodKeys)) : undefined;
+    const near = typeof method === "string" ? closestName(method, Object.keys(methodKeys)) : undefined;
     const meant = near === undefined || near === method ? "expected" : `did you mean ${near}? Expected`;
     throw bad(
       where,
@@ -124,7 +124,7 @@ const take = (from: Fields, keys: readonly string[]): Fields =>
   Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
 
 /** What a method's entry, or the first's `quantize`, says without effect. What is written as the default is no choice. */
-export function idleInRecipe({ options, later }: Run): readonly string[] {
+export function unusedInRecipe({ options, later }: Run): readonly string[] {
   const defaults: Fields = runSchema.parse({});
   const isChosen = ([name, value]: readonly [string, unknown]): boolean =>
     JSON.stringify(value) !== JSON.stringify(defaults[name]);
@@ -133,7 +133,7 @@ export function idleInRecipe({ options, later }: Run): readonly string[] {
     const chosen = Object.entries(own)
       .filter(isChosen)
       .map(([name]) => name);
-    return idleNotes(stage, chosen, (name) => name);
+    return unusedNotes(stage, chosen, (name) => name);
   });
 }
 

@@ -3,7 +3,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 
 /** The graph that computes `outputs` from `inputs`, constants of their own included. Throws if something else is needed. */
-export function extract(graph: Graph, inputs: readonly string[], outputs: readonly string[]): Graph {
+export function cutUnit(graph: Graph, inputs: readonly string[], outputs: readonly string[]): Graph {
   const made = producers(graph);
   const stop = new Set(inputs);
   const kept = new Set<Node>();

@@ -1,5 +1,5 @@
 // Arithmetic element by element.
-#include "../part.h"
+#include "../fused-part.h"
 
 namespace frostbit {
 namespace {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { editDistance, nearest } from "./nearest.ts";
+import { closestName, editDistance } from "./closest-name.ts";
 
 const names = ["weights", "activations", "placement", "lr", "qparamLr"];
 
@@ -12,7 +12,7 @@ test.each([
   ["qparam_lr", "qparamLr"],
   ["learningRate", undefined],
   ["x", undefined],
-])("%s is taken for %s", (name, meant) => expect(nearest(name, names)).toBe(meant));
+])("%s is taken for %s", (name, meant) => expect(closestName(name, names)).toBe(meant));
 
 test("the distance counts letters put in, left out, changed and swapped", () => {
   expect(editDistance("", "abc")).toBe(3);

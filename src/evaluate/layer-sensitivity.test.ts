@@ -5,7 +5,7 @@ import { createReferenceEngine } from "../engines/reference/reference-engine.ts"
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor, toNumbers } from "../ir/tensor.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
-import { layerSensitivity, measureLayers } from "./measure-layers.ts";
+import { layerSensitivity, measureLayers } from "./layer-sensitivity.ts";
 
 const engine = createReferenceEngine();
 const context = { engine, seed: 0 };

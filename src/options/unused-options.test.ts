@@ -1,10 +1,10 @@
 import { expect, test } from "vitest";
-import { idleNotes } from "./idle-options.ts";
-import { runOptions } from "./options.ts";
+import { runOptions } from "./run-options.ts";
+import { unusedNotes } from "./unused-options.ts";
 
 const all = Object.keys(runOptions.parse({}));
 const notes = (given: Record<string, unknown>, names = Object.keys(given)): readonly string[] =>
-  idleNotes(runOptions.parse(given), names, (name) => `-${name}`);
+  unusedNotes(runOptions.parse(given), names, (name) => `-${name}`);
 
 test("what only training or EfQAT has does nothing in PTQ", () => {
   const given = { method: "ptq", weights: 4, mode: "cwpl", updateRatio: 0.3, lr: 0.1, observer: "mse" };

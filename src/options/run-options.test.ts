@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { runOptions } from "./options.ts";
+import { runOptions } from "./run-options.ts";
 
 test("what prepares for quantizing is refused where nothing is quantized", () => {
   const prepare = ["bias-correction"];

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { runOptions } from "./options.ts";
-import { idleInRecipe, recipeOf, runFromRecipe } from "./recipe.ts";
+import { recipeOf, runFromRecipe, unusedInRecipe } from "./recipe.ts";
+import { runOptions } from "./run-options.ts";
 
 const where = "recipe.yaml";
 const chain = {
@@ -46,10 +46,10 @@ describe("recipes", () => {
       "milestones: no effect with schedule constant.",
       "epochs: no effect with steps 4.",
     ];
-    expect(idleInRecipe(run)).toEqual(notes);
-    expect(idleInRecipe(runFromRecipe(recipeOf(run), where))).toEqual(notes);
-    expect(idleInRecipe(runFromRecipe(recipeOf(runFromRecipe({ methods: ["qat"] }, where)), where))).toEqual([]);
-    expect(idleInRecipe(runFromRecipe({ quantize: { weights: 4 }, methods: ["float"] }, where))).toEqual([
+    expect(unusedInRecipe(run)).toEqual(notes);
+    expect(unusedInRecipe(runFromRecipe(recipeOf(run), where))).toEqual(notes);
+    expect(unusedInRecipe(runFromRecipe(recipeOf(runFromRecipe({ methods: ["qat"] }, where)), where))).toEqual([]);
+    expect(unusedInRecipe(runFromRecipe({ quantize: { weights: 4 }, methods: ["float"] }, where))).toEqual([
       "weights: no effect with method float.",
     ]);
   });

@@ -1,18 +1,19 @@
 // What the report says of each layer's values: how they lie, and what quantizing that layer alone does to the outputs.
-import { difference, sqnrDb } from "../evaluate/difference.ts";
-import { firstRows } from "../evaluate/model-file.ts";
-import { totalMultiplyAdds } from "../inspect/inspect-model.ts";
+
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
+import { findLogits } from "../passes/class-scores.ts";
+import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
-import { findLogits } from "../training/loss.ts";
+import { difference, sqnrDb } from "./difference.ts";
+import { firstRows } from "./model-file.ts";
 
 type Inputs = ReadonlyMap<string, Tensor>;
 
