@@ -1,6 +1,6 @@
-// Times gradients of 3 × 3 convolutions (64 images, one thread) in turn: oneDNN's in bfloat16, our direct ones, and ours by
-// Winograd's algorithm; weight gradients of all rows and of fewer too. One argument: rounds. Prints JSON: a record a shape, the
-// least milliseconds of each.
+// Times gradients of 3 × 3 convolutions (64 images, one thread) in turn: oneDNN's in bfloat16, our direct ones, and
+// ours by Winograd's algorithm; weight gradients of all rows and of fewer too. One argument: rounds. Prints JSON: a
+// record a shape, the least milliseconds of each.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -40,8 +40,10 @@ template <class T>
 T* allocate(int64_t count) {
   auto* data = static_cast<T*>(std::aligned_alloc(64, (count * sizeof(T) + 127) / 64 * 64));
   for (int64_t i = 0; i < count; i++) {
-    if constexpr (std::is_same_v<T, float>) data[i] = static_cast<float>(rand() % 2000 - 1000) / 500;
-    else data[i] = static_cast<T>(std::is_same_v<T, uint16_t> ? 0x3f00 + rand() % 256 : rand() % 256);
+    if constexpr (std::is_same_v<T, float>)
+      data[i] = static_cast<float>(rand() % 2000 - 1000) / 500;
+    else
+      data[i] = static_cast<T>(std::is_same_v<T, uint16_t> ? 0x3f00 + rand() % 256 : rand() % 256);
   }
   return data;
 }
@@ -146,8 +148,7 @@ void time_layer(const Layer& layer, int rounds) {
       least[i] = std::min(least[i], std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
   std::printf("{\"inputs\": %ld, \"outputs\": %ld, \"size\": %ld, \"ms\": {", layer.inputs, layer.outputs, layer.size);
-  for (size_t i = 0; i < tasks.size(); i++)
-    std::printf("%s\"%s\": %.4f", i ? ", " : "", tasks[i].first.c_str(), least[i]);
+  for (size_t i = 0; i < tasks.size(); i++) std::printf("%s\"%s\": %.4f", i ? ", " : "", tasks[i].first.c_str(), least[i]);
   std::printf("}}\n");
 }
 
@@ -157,8 +158,15 @@ int main(int argc, char** argv) {
   if (!direct_weight_gradient()) return std::fputs("this processor has no AVX-512-BF16\n", stderr), 1;
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 100;
   // ResNet-20's, then wider ones and some whose sides differ.
-  for (const Layer& layer : {Layer{16, 16, 32}, {32, 32, 16}, {64, 64, 8}, {128, 128, 14}, {256, 256, 14}, {16, 32, 32},
-                             {32, 16, 32}, {16, 64, 16}, {64, 16, 16}})
+  for (const Layer& layer : {Layer{16, 16, 32},
+                             {32, 32, 16},
+                             {64, 64, 8},
+                             {128, 128, 14},
+                             {256, 256, 14},
+                             {16, 32, 32},
+                             {32, 16, 32},
+                             {16, 64, 16},
+                             {64, 16, 16}})
     time_layer(layer, layer.inputs < 128 ? rounds : rounds / 4 + 1);
   return 0;
 }

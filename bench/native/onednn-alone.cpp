@@ -1,7 +1,7 @@
-// oneDNN's convolutions and products alone, on the shapes of ResNet-20's and an encoder layer's training steps: what the
-// native engine's own steps are held against. As in the engine, every thread runs primitives of one thread on its share of the
-// images, chunk by chunk. Prints one JSON object per line.
-// Arguments: resnet20 | encoder, batch, threads, images of a chunk (0: a thread's whole share), milliseconds per case.
+// oneDNN's convolutions and products alone, on the shapes of ResNet-20's and an encoder layer's training steps: what
+// the native engine's own steps are held against. As in the engine, every thread runs primitives of one thread on its
+// share of the images, chunk by chunk. Prints one JSON object per line. Arguments: resnet20 | encoder, batch, threads,
+// images of a chunk (0: a thread's whole share), milliseconds per case.
 #include <omp.h>
 
 #include <algorithm>
@@ -119,10 +119,11 @@ std::vector<double> measure(const Case& one, double budget_ms) {
 
 void report(const Case& one, double budget_ms) {
   const auto times = measure(one, budget_ms);
-  std::printf("{\"shape\":\"%s\",\"count\":%d,\"kind\":\"%s\",\"flops\":%.0f,\"minMs\":%.5f,\"medianMs\":%.5f,"
-              "\"runs\":%zu,\"implementation\":\"%s\"}\n",
-              one.shape.c_str(), one.count, one.kind.c_str(), one.flops, times.front(), times[times.size() / 2],
-              times.size(), one.shares[0].implementation.c_str());
+  std::printf(
+      "{\"shape\":\"%s\",\"count\":%d,\"kind\":\"%s\",\"flops\":%.0f,\"minMs\":%.5f,\"medianMs\":%.5f,"
+      "\"runs\":%zu,\"implementation\":\"%s\"}\n",
+      one.shape.c_str(), one.count, one.kind.c_str(), one.flops, times.front(), times[times.size() / 2], times.size(),
+      one.shares[0].implementation.c_str());
   std::fflush(stdout);
 }
 
@@ -135,9 +136,8 @@ struct Convolution {
 };
 
 const std::vector<Convolution> kResNet20 = {
-    {"3->16 32x32", 1, 3, 16, 32, 1},       {"16->16 32x32", 6, 16, 16, 32, 1},
-    {"16->32 32x32 /2", 1, 16, 32, 32, 2},  {"32->32 16x16", 5, 32, 32, 16, 1},
-    {"32->64 16x16 /2", 1, 32, 64, 16, 2},  {"64->64 8x8", 5, 64, 64, 8, 1},
+    {"3->16 32x32", 1, 3, 16, 32, 1},   {"16->16 32x32", 6, 16, 16, 32, 1},    {"16->32 32x32 /2", 1, 16, 32, 32, 2},
+    {"32->32 16x16", 5, 32, 32, 16, 1}, {"32->64 16x16 /2", 1, 32, 64, 16, 2}, {"64->64 8x8", 5, 64, 64, 8, 1},
 };
 
 /** Makes one thread's share; `images` is a chunk's size. */
@@ -159,16 +159,15 @@ Share forward(const Convolution& shape, int64_t images, int64_t chunks, Type in,
   const auto weights = filled(made.weights_desc(), in == Type::u8 ? Type::s8 : in);
   Share share{dnnl::convolution_forward(made), {}, made.impl_info_str()};
   for (int64_t i = 0; i < chunks; i++)
-    share.chunks.push_back(
-        {{DNNL_ARG_SRC, filled(x, in)}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, filled(y, out)}});
+    share.chunks.push_back({{DNNL_ARG_SRC, filled(x, in)}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, filled(y, out)}});
   return share;
 }
 
 Share backward_data(const Convolution& shape, int64_t images, int64_t chunks, Type in, Type out) {
   const auto dy = image(images, shape.outputs, shape.out_size(), in);
   const memory::desc w({shape.outputs, shape.inputs, 3, 3}, in, Tag::any);
-  const auto hint = frostbit::convolution_forward_of(cpu(), {}, image(images, shape.inputs, shape.size, in), w, nullptr,
-                                                     dy, window_of(shape));
+  const auto hint = frostbit::convolution_forward_of(cpu(), {}, image(images, shape.inputs, shape.size, in), w, nullptr, dy,
+                                                     window_of(shape));
   const auto dx = image(images, shape.inputs, shape.size, out);
   const auto made = frostbit::convolution_backward_data_of(cpu(), {}, dx, w, dy, window_of(shape), hint);
   const auto weights = filled(made.weights_desc(), in);
@@ -232,7 +231,8 @@ void run_resnet20(int64_t batch, int threads, int64_t images, double budget_ms) 
     }
 }
 
-/** C [batch, rows, columns] = A [batch, rows, inner] · B [batch, inner, columns], either operand transposed in memory. */
+/** C [batch, rows, columns] = A [batch, rows, inner] · B [batch, inner, columns], either operand transposed in memory.
+ */
 struct Product {
   std::string name;
   int count;
@@ -279,9 +279,8 @@ dnnl::matmul::primitive_desc product_of(const memory::desc& a, const memory::des
 Share product_share(const Product& product, Type in, Type out) {
   const Type weight = in == Type::u8 ? Type::s8 : in;
   const auto a = matrix(product.batch, product.rows, product.inner, in, product.is_a_transposed);
-  const auto b = product.is_b_weight
-                     ? memory::desc({product.inner, product.columns}, weight, Tag::any)
-                     : matrix(product.batch, product.inner, product.columns, weight, product.is_b_transposed);
+  const auto b = product.is_b_weight ? memory::desc({product.inner, product.columns}, weight, Tag::any)
+                                     : matrix(product.batch, product.inner, product.columns, weight, product.is_b_transposed);
   const auto c = matrix(product.batch, product.rows, product.columns, out, false);
   const auto made = product_of(a, b, c);
   return {dnnl::matmul(made),
@@ -322,7 +321,9 @@ int main(int count, char** values) {
   const double budget_ms = std::atof(values[5]);
   const dnnl_version_t* version = dnnl_version();
   std::printf("{\"oneDNN\":\"%d.%d.%d\"}\n", version->major, version->minor, version->patch);
-  if (model == "encoder") run_encoder(batch, threads, budget_ms);
-  else run_resnet20(batch, threads, images, budget_ms);
+  if (model == "encoder")
+    run_encoder(batch, threads, budget_ms);
+  else
+    run_resnet20(batch, threads, images, budget_ms);
   return 0;
 }

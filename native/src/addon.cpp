@@ -127,8 +127,7 @@ struct RunState {
 /** Runs a program on the pool; a thread of libuv waits meanwhile. */
 class Worker : public Napi::AsyncWorker {
  public:
-  Worker(Napi::Env env, std::shared_ptr<Program> program, std::shared_ptr<RunState> state, Run run,
-         std::vector<Result> results)
+  Worker(Napi::Env env, std::shared_ptr<Program> program, std::shared_ptr<RunState> state, Run run, std::vector<Result> results)
       : AsyncWorker(env),
         deferred_(Napi::Promise::Deferred::New(env)),
         program_(std::move(program)),
@@ -185,8 +184,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Program",
                        {InstanceMethod<&ProgramObject::run>("run"), InstanceMethod<&ProgramObject::abort>("abort"),
-                        InstanceMethod<&ProgramObject::describe>("describe"),
-                        InstanceMethod<&ProgramObject::times>("times"),
+                        InstanceMethod<&ProgramObject::describe>("describe"), InstanceMethod<&ProgramObject::times>("times"),
                         InstanceMethod<&ProgramObject::dispose>("dispose")});
   }
 
@@ -198,8 +196,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     const auto memories = memories_of(env, info[1].As<Napi::Array>());
     const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories, true);
     try {
-      program_ = std::make_shared<Program>(static_cast<int>(threads), memories, steps,
-                                           static_cast<int64_t>(number_of(info, 3)));
+      program_ =
+          std::make_shared<Program>(static_cast<int>(threads), memories, steps, static_cast<int64_t>(number_of(info, 3)));
     } catch (const std::exception& error) {
       throw problem(env, error.what());
     }
@@ -234,8 +232,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
 
   /** Steps, or the parts of one. */
   static std::vector<StepDescription> steps_of(Napi::Env env, const Napi::Array& list,
-                                               const std::vector<std::shared_ptr<Memory>>& memories,
-                                               bool may_have_parts) {
+                                               const std::vector<std::shared_ptr<Memory>>& memories, bool may_have_parts) {
     std::vector<StepDescription> steps;
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value value = list[i];
@@ -305,8 +302,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       const size_t bytes = bytes_of(env, array).bytes;
       if (!(from >= 0 && from + static_cast<double>(bytes) <= static_cast<double>(memory->bytes())))
         throw problem(env, "a result lies outside its memory");
-      results.push_back(
-          {std::move(memory), static_cast<size_t>(from), bytes, Napi::Persistent(array.As<Napi::Object>())});
+      results.push_back({std::move(memory), static_cast<size_t>(from), bytes, Napi::Persistent(array.As<Napi::Object>())});
     }
     return results;
   }
@@ -357,8 +353,8 @@ const char* name_of(dnnl_cpu_isa_t set) {
 Napi::Value information(const Napi::CallbackInfo& info) {
   const auto* version = dnnl_version();
   auto result = Napi::Object::New(info.Env());
-  result.Set("oneDnn", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-                           std::to_string(version->patch));
+  result.Set("oneDnn",
+             std::to_string(version->major) + "." + std::to_string(version->minor) + "." + std::to_string(version->patch));
   result.Set("kernels", best_kernels().name);
   result.Set("hasBfloat16", direct_weight_gradient() != nullptr);
   result.Set("hasWinograd", winograd_kernels<float>() != nullptr);

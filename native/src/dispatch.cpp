@@ -67,7 +67,9 @@ const Kernels& best_kernels() {
 const WeightGradientKernels<uint16_t>* direct_weight_gradient() { FROSTBIT_IF(has_avx512_bf16, weight_gradient_avx512_bf16) }
 
 template <>
-const WeightGradientKernels<float>* winograd_weight_gradient() { FROSTBIT_IF(has_avx512, weight_gradient_winograd_avx512) }
+const WeightGradientKernels<float>* winograd_weight_gradient() {
+  FROSTBIT_IF(has_avx512, weight_gradient_winograd_avx512)
+}
 
 template <>
 const WeightGradientKernels<uint16_t>* winograd_weight_gradient() {
@@ -75,9 +77,13 @@ const WeightGradientKernels<uint16_t>* winograd_weight_gradient() {
 }
 
 template <>
-const WinogradKernels<float>* winograd_kernels() { FROSTBIT_IF(has_avx512, winograd_avx512) }
+const WinogradKernels<float>* winograd_kernels() {
+  FROSTBIT_IF(has_avx512, winograd_avx512)
+}
 
 template <>
-const WinogradKernels<uint16_t>* winograd_kernels() { FROSTBIT_IF(has_avx512_bf16, winograd_avx512_bf16) }
+const WinogradKernels<uint16_t>* winograd_kernels() {
+  FROSTBIT_IF(has_avx512_bf16, winograd_avx512_bf16)
+}
 
 }  // namespace frostbit

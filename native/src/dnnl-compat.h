@@ -15,8 +15,7 @@ inline void set_source_zero_point(dnnl::primitive_attr& attributes) { attributes
 
 inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
     const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
-    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y,
-    const ConvolutionWindow& window) {
+    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y, const ConvolutionWindow& window) {
   const auto kind = dnnl::prop_kind::forward_training;
   const auto algorithm = dnnl::algorithm::convolution_direct;
   const auto& [strides, dilations, begin, end] = window;
@@ -41,8 +40,8 @@ inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_w
 }
 
 inline dnnl::matmul::primitive_desc matmul_of(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
-                                             const dnnl::memory::desc& a, const dnnl::memory::desc& b,
-                                             const dnnl::memory::desc& y) {
+                                              const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                              const dnnl::memory::desc& y) {
   return {engine, a, b, y, attributes};
 }
 
@@ -55,8 +54,7 @@ inline void set_source_zero_point(dnnl::primitive_attr& attributes) {
 
 inline dnnl::convolution_forward::primitive_desc convolution_forward_of(
     const dnnl::engine& engine, const dnnl::primitive_attr& attributes, const dnnl::memory::desc& x,
-    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y,
-    const ConvolutionWindow& window) {
+    const dnnl::memory::desc& w, const dnnl::memory::desc* bias, const dnnl::memory::desc& y, const ConvolutionWindow& window) {
   using Description = dnnl::convolution_forward::desc;
   const auto kind = dnnl::prop_kind::forward_training;
   const auto algorithm = dnnl::algorithm::convolution_direct;
@@ -71,8 +69,8 @@ inline dnnl::convolution_backward_data::primitive_desc convolution_backward_data
     const dnnl::memory::desc& w, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
     const dnnl::convolution_forward::primitive_desc& hint) {
   const auto& [strides, dilations, begin, end] = window;
-  const dnnl::convolution_backward_data::desc description(dnnl::algorithm::convolution_direct, dx, w, dy, strides,
-                                                          dilations, begin, end);
+  const dnnl::convolution_backward_data::desc description(dnnl::algorithm::convolution_direct, dx, w, dy, strides, dilations,
+                                                          begin, end);
   return {description, attributes, engine, hint};
 }
 
@@ -81,14 +79,14 @@ inline dnnl::convolution_backward_weights::primitive_desc convolution_backward_w
     const dnnl::memory::desc& dw, const dnnl::memory::desc& dy, const ConvolutionWindow& window,
     const dnnl::convolution_forward::primitive_desc& hint) {
   const auto& [strides, dilations, begin, end] = window;
-  const dnnl::convolution_backward_weights::desc description(dnnl::algorithm::convolution_direct, x, dw, dy, strides,
-                                                             dilations, begin, end);
+  const dnnl::convolution_backward_weights::desc description(dnnl::algorithm::convolution_direct, x, dw, dy, strides, dilations,
+                                                             begin, end);
   return {description, attributes, engine, hint};
 }
 
 inline dnnl::matmul::primitive_desc matmul_of(const dnnl::engine& engine, const dnnl::primitive_attr& attributes,
-                                             const dnnl::memory::desc& a, const dnnl::memory::desc& b,
-                                             const dnnl::memory::desc& y) {
+                                              const dnnl::memory::desc& a, const dnnl::memory::desc& b,
+                                              const dnnl::memory::desc& y) {
   return {dnnl::matmul::desc(a, b, y), attributes, engine};
 }
 

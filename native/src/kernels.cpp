@@ -1,6 +1,6 @@
-// Compiled once per instruction set; FROSTBIT_KERNELS names the table, FROSTBIT_ISA the set. Only plain functions without external linkage may be
-// used here: a template or inline function of the standard library, compiled for AVX-512, could be the copy that the linker
-// keeps for everybody.
+// Compiled once per instruction set; FROSTBIT_KERNELS names the table, FROSTBIT_ISA the set. Only plain functions without
+// external linkage may be used here: a template or inline function of the standard library, compiled for AVX-512, could be the
+// copy that the linker keeps for everybody.
 #include "kernels.h"
 
 #include <math.h>
@@ -44,8 +44,8 @@ Wide rounded(Wide wide) {
 }
 
 /**
- * Rows of `width` columns: `strip(j, end)` for sixteen columns from j on of all whole rows, up to element `end`; `one(i, j)` for
- * each other element i, in column j.
+ * Rows of `width` columns: `strip(j, end)` for sixteen columns from j on of all whole rows, up to element `end`; `one(i, j)`
+ * for each other element i, in column j.
  */
 template <class Strip, class One>
 void over_columns(int64_t count, int64_t width, Strip strip, One one) {
@@ -57,8 +57,7 @@ void over_columns(int64_t count, int64_t width, Strip strip, One one) {
 }
 
 template <class Operation>
-void map2(Repeat repeat, const float* a, const float* b, float* y, int64_t count,
-          Operation operation) {
+void map2(Repeat repeat, const float* a, const float* b, float* y, int64_t count, Operation operation) {
   if (repeat == Repeat::Right) {
     const float right = *b;
     FROSTBIT_LOOP
@@ -85,8 +84,7 @@ void binary(Binary op, Repeat repeat, const float* a, const float* b, float* y, 
     case Binary::ReluGradient: return map2(repeat, a, b, y, count, [](float p, float q) { return q > 0 ? p : 0.0f; });
     case Binary::PRelu: return map2(repeat, a, b, y, count, [](float p, float q) { return p < 0 ? p * q : p; });
     case Binary::FMod: return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(p, q); });
-    case Binary::Mod:
-      return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(fmodf(p, q) + q, q); });
+    case Binary::Mod: return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(fmodf(p, q) + q, q); });
     case Binary::Count: return;
   }
 }
@@ -125,8 +123,7 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
       });
     case Unary::LeakyRelu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * v : v; });
     case Unary::Elu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v) : v; });
-    case Unary::Softplus:
-      return map(x, y, count, [](float v) { return (v > 0 ? v : 0.0f) + log1pf(expf(-fabsf(v))); });
+    case Unary::Softplus: return map(x, y, count, [](float v) { return (v > 0 ? v : 0.0f) + log1pf(expf(-fabsf(v))); });
     case Unary::Softsign: return map(x, y, count, [](float v) { return v / (1 + fabsf(v)); });
     case Unary::Sin: return map(x, y, count, [](float v) { return sinf(v); });
     case Unary::Cos: return map(x, y, count, [](float v) { return cosf(v); });
@@ -137,8 +134,7 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Selu: return map(x, y, count, [=](float v) { return beta * (v > 0 ? v : alpha * expm1f(v)); });
     case Unary::Celu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v / alpha) : v; });
     case Unary::ThresholdedRelu: return map(x, y, count, [=](float v) { return v > alpha ? v : 0.0f; });
-    case Unary::Shrink:
-      return map(x, y, count, [=](float v) { return v < -alpha ? v + beta : v > alpha ? v - beta : 0.0f; });
+    case Unary::Shrink: return map(x, y, count, [=](float v) { return v < -alpha ? v + beta : v > alpha ? v - beta : 0.0f; });
     case Unary::Tan: return map(x, y, count, [](float v) { return tanf(v); });
     case Unary::Asin: return map(x, y, count, [](float v) { return asinf(v); });
     case Unary::Acos: return map(x, y, count, [](float v) { return acosf(v); });
@@ -180,7 +176,8 @@ bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
     const Wide value = load(x + i);
     const Wide code = rounded(value / scale) + shift;
     const Wide raised = code > 0.0f ? code : Wide{};
-    const WideByte bytes = __builtin_convertvector(__builtin_convertvector(raised > most ? most + Wide{} : raised, WideInt), WideByte);
+    const WideByte bytes =
+        __builtin_convertvector(__builtin_convertvector(raised > most ? most + Wide{} : raised, WideInt), WideByte);
     __builtin_memcpy(y + i, &bytes, sizeof bytes);
     odd |= value != value;
   }
@@ -247,8 +244,8 @@ void narrow_bfloat16(const float* x, uint16_t* y, int64_t count) {
 }
 
 /**
- * Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112; denormals, which would be zero on the
- * pool's threads there, as the multiples of 2^-24 that they are.
+ * Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112; denormals, which would be zero on
+ * the pool's threads there, as the multiples of 2^-24 that they are.
  */
 float widened_half(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
@@ -306,7 +303,7 @@ struct FakeQuantizeTerms {
     const Wide quotient = value / scale;
     const Wide whole = rounded(quotient);
     const Wide code = whole + zero_point;
-    const WideInt is_low = code < low, is_high = code > high, is_outside = is_low | is_high;
+    const WideInt is_low = code<low, is_high = code> high, is_outside = is_low | is_high;
     const Wide inside = code - zero_point - quotient;
     const Wide factor = is_low ? (low - zero_point) + Wide{} : is_high ? (high - zero_point) + Wide{} : inside;
     dscale += g * factor;
@@ -317,7 +314,7 @@ struct FakeQuantizeTerms {
   float add(float g, float value, double* sums) const {
     const float quotient = value / scale;
     const float code = rintf(quotient) + zero_point;
-    const bool is_low = code < low, is_high = code > high;
+    const bool is_low = code<low, is_high = code> high;
     const float factor = is_low ? low - zero_point : is_high ? high - zero_point : code - zero_point - quotient;
     sums[0] += g * factor;
     if (is_low || is_high) sums[1] -= g * scale;
@@ -349,12 +346,10 @@ void fake_quantize_gradient_block(const float* dy, const float* x, float* dx, in
   }
 }
 
-void fake_quantize_gradient(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
-                            double* sums) {
+void fake_quantize_gradient(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer, double* sums) {
   constexpr int64_t block = 2 * kWide * kLaneElements;
   for (int64_t i = 0; i < count; i += block)
-    fake_quantize_gradient_block(dy + i, x + i, dx ? dx + i : nullptr, count - i < block ? count - i : block,
-                                 quantizer, sums);
+    fake_quantize_gradient_block(dy + i, x + i, dx ? dx + i : nullptr, count - i < block ? count - i : block, quantizer, sums);
 }
 
 void sum_columns(const float* x, int64_t count, int64_t width, float* __restrict sums) {
@@ -387,8 +382,8 @@ void sum_moments(const float* x, const float* pivot, int64_t count, int64_t widt
       });
 }
 
-void sum_products(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width,
-                  float* __restrict sums, float* __restrict products) {
+void sum_products(const float* dy, const float* x, const float* pivot, int64_t count, int64_t width, float* __restrict sums,
+                  float* __restrict products) {
   over_columns(
       count, width,
       [&](int64_t j, int64_t end) {
@@ -408,8 +403,7 @@ void sum_products(const float* dy, const float* x, const float* pivot, int64_t c
       });
 }
 
-void scale_columns(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count,
-                   int64_t width) {
+void scale_columns(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count, int64_t width) {
   over_columns(
       count, width,
       [&](int64_t j, int64_t end) {
@@ -419,20 +413,19 @@ void scale_columns(const float* x, const float* a, const float* pivot, const flo
       [&](int64_t i, int64_t j) { y[i] = a[j] * (x[i] - pivot[j]) + b[j]; });
 }
 
-void combine_columns(const float* dy, const float* x, const float* a, const float* b, const float* pivot,
-                     const float* c, float* dx, int64_t count, int64_t width) {
+void combine_columns(const float* dy, const float* x, const float* a, const float* b, const float* pivot, const float* c,
+                     float* dx, int64_t count, int64_t width) {
   over_columns(
       count, width,
       [&](int64_t j, int64_t end) {
         const Wide of_dy = load(a + j), of_x = load(b + j), middle = load(pivot + j), shift = load(c + j);
-        for (int64_t i = j; i < end; i += width)
-          store(dx + i, of_dy * load(dy + i) + of_x * (load(x + i) - middle) + shift);
+        for (int64_t i = j; i < end; i += width) store(dx + i, of_dy * load(dy + i) + of_x * (load(x + i) - middle) + shift);
       },
       [&](int64_t i, int64_t j) { dx[i] = a[j] * dy[i] + b[j] * (x[i] - pivot[j]) + c[j]; });
 }
 
-void sgd(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
-         float rate, float momentum, float decay) {
+void sgd(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count, float rate,
+         float momentum, float decay) {
   FROSTBIT_LOOP
   for (int64_t i = 0; i < count; i++) {
     const float v = momentum * velocity[i] + (g[i] + decay * w[i]);
@@ -458,9 +451,11 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA, binary, unary, clip, fake_quantize, fake_quantize_gradient, quantize, dequantize, rescale,
-    widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16, sum_columns, sum_moments, sum_products,
-    scale_columns, combine_columns, sgd, adam, &row_kernels,
+    FROSTBIT_ISA,           binary,        unary,           clip,        fake_quantize,
+    fake_quantize_gradient, quantize,      dequantize,      rescale,     widen_bfloat16,
+    narrow_bfloat16,        widen_float16, narrow_float16,  sum_columns, sum_moments,
+    sum_products,           scale_columns, combine_columns, sgd,         adam,
+    &row_kernels,
 };
 
 }  // namespace frostbit

@@ -9,9 +9,46 @@ namespace frostbit {
 /** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
 enum class Binary : int64_t { Add, Sub, Mul, Div, Max, Min, Pow, ReluGradient, PRelu, Mod, FMod, Count };
 enum class Unary : int64_t {
-  Relu, Neg, Abs, Exp, Log, Sqrt, Reciprocal, Sigmoid, Tanh, Erf, Floor, Ceil, Round, Sign, HardSigmoid, HardSwish,
-  LeakyRelu, Elu, Softplus, Softsign, Sin, Cos, Copy, Gelu, GeluTanh, Mish, Selu, Celu, ThresholdedRelu,
-  Shrink, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh, Count
+  Relu,
+  Neg,
+  Abs,
+  Exp,
+  Log,
+  Sqrt,
+  Reciprocal,
+  Sigmoid,
+  Tanh,
+  Erf,
+  Floor,
+  Ceil,
+  Round,
+  Sign,
+  HardSigmoid,
+  HardSwish,
+  LeakyRelu,
+  Elu,
+  Softplus,
+  Softsign,
+  Sin,
+  Cos,
+  Copy,
+  Gelu,
+  GeluTanh,
+  Mish,
+  Selu,
+  Celu,
+  ThresholdedRelu,
+  Shrink,
+  Tan,
+  Asin,
+  Acos,
+  Atan,
+  Sinh,
+  Cosh,
+  Asinh,
+  Acosh,
+  Atanh,
+  Count
 };
 
 /** Which operand of a binary loop is one element for all. */
@@ -34,8 +71,7 @@ struct Kernels {
   void (*clip)(const float* x, float* y, int64_t count, float low, float high);
   void (*fake_quantize)(const float* x, float* y, int64_t count, Quantizer quantizer);
   /** dx may be null; adds to `sums`: dscale and dzeroPoint. */
-  void (*fake_quantize_gradient)(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer,
-                                 double* sums);
+  void (*fake_quantize_gradient)(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer, double* sums);
   /** Codes above `low`: q − low, at most 255. Returns whether an x was not a number. */
   bool (*quantize)(const float* x, uint8_t* y, int64_t count, Quantizer quantizer);
   /** y = (x − zero) · scale */
@@ -57,16 +93,16 @@ struct Kernels {
   void (*scale_columns)(const float* x, const float* a, const float* pivot, const float* b, float* y, int64_t count,
                         int64_t width);
   /** dx = a[j] · dy + b[j] · (x − pivot[j]) + c[j] */
-  void (*combine_columns)(const float* dy, const float* x, const float* a, const float* b, const float* pivot,
-                          const float* c, float* dx, int64_t count, int64_t width);
+  void (*combine_columns)(const float* dy, const float* x, const float* a, const float* b, const float* pivot, const float* c,
+                          float* dx, int64_t count, int64_t width);
   void (*sgd)(const float* w, const float* g, const float* velocity, float* new_w, float* new_velocity, int64_t count,
               float rate, float momentum, float decay);
   struct Adam {
     /** rest1 and rest2 are 1 − beta1 and 1 − beta2, which float32 cannot subtract; keep is what decoupled decay leaves of w. */
     float rate, correction, beta1, rest1, beta2, rest2, epsilon, decay, keep;
   };
-  void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m,
-               float* new_v, int64_t count, Adam settings);
+  void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m, float* new_v,
+               int64_t count, Adam settings);
   const RowKernels* rows;
 };
 

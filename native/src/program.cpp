@@ -51,8 +51,10 @@ Memory::Memory(size_t bytes) : bytes_(bytes), reserved_((bytes + kSlack + kAlign
 }
 
 Memory::~Memory() {
-  if (is_mapped()) munmap(data_, reserved_);
-  else std::free(data_);
+  if (is_mapped())
+    munmap(data_, reserved_);
+  else
+    std::free(data_);
 }
 
 /** What is large goes back to the system at once; malloc would keep it. The address sanitizer watches what malloc gave. */
@@ -64,8 +66,8 @@ bool Memory::is_mapped() const {
 #endif
 }
 
-Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories,
-                 const std::vector<StepDescription>& steps, int64_t first_commit)
+Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories, const std::vector<StepDescription>& steps,
+                 int64_t first_commit)
     : pool_(pool_of(threads)), memories_(std::move(memories)), first_commit_(first_commit) {
   const PlansForOneThread plans_for_one_thread;
   CompileContext context{threads, &best_kernels(), 0, 0};
@@ -115,9 +117,8 @@ void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
   RunContext alone = shared;
   alone.threads = 1;
   const auto meet = [&](bool may_stop) {
-    return pool_->barrier().wait([&] {
-      return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load());
-    });
+    return pool_->barrier().wait(
+        [&] { return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load()); });
   };
   for (size_t i = 0; i < steps_.size(); i++) {
     const auto start = Clock::now();

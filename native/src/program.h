@@ -220,9 +220,7 @@ class Arguments {
 
   float number() { return static_cast<float>(precise()); }
 
-  [[noreturn]] void fail(const std::string& what) const {
-    throw PlanError("step " + description_.kernel + " " + what);
-  }
+  [[noreturn]] void fail(const std::string& what) const { throw PlanError("step " + description_.kernel + " " + what); }
 
  private:
   template <class... Sizes>

@@ -22,8 +22,7 @@ struct RowKernels {
   /** Mean and 1/√(biased variance + epsilon); where it is not centred, 0 and 1/√(mean square + epsilon). */
   void (*standardize)(const float* x, int64_t count, bool is_centred, double epsilon, float* mean, float* inverse);
   /** y = (x − mean) · inverse · scale[i] + bias[i]; bias may be null; x and y may be the same. */
-  void (*scale_row)(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y,
-                    int64_t count);
+  void (*scale_row)(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y, int64_t count);
   /** Reduces a row onto `total`, before what ends a mean or a norm. */
   double (*reduce_row)(Reduction op, const float* x, int64_t count, double total);
   /** Reduces each of `width` ≤ kColumns columns, `rows` rows `stride` apart, onto `totals`. */

@@ -13,14 +13,12 @@ constexpr int64_t kRowLanes = 64, kRowBlock = 64 * kRowLanes;
 template <class Join>
 double join_lanes(float (&lanes)[kRowLanes], double total, Join join) {
   constexpr int64_t wide = 16;
-  for (int64_t half = kRowLanes / 2; half >= wide; half /= 2)
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < half; j++) lanes[j] = join(lanes[j], lanes[j + half]);
+  for (int64_t half = kRowLanes / 2; half >= wide; half /= 2) FROSTBIT_LOOP
+  for (int64_t j = 0; j < half; j++) lanes[j] = join(lanes[j], lanes[j + half]);
   double parts[wide];
   for (int64_t j = 0; j < wide; j++) parts[j] = static_cast<double>(lanes[j]);
-  for (int64_t half = wide / 2; half > 0; half /= 2)
-    FROSTBIT_LOOP
-    for (int64_t j = 0; j < half; j++) parts[j] = join(parts[j], parts[j + half]);
+  for (int64_t half = wide / 2; half > 0; half /= 2) FROSTBIT_LOOP
+  for (int64_t j = 0; j < half; j++) parts[j] = join(parts[j], parts[j + half]);
   return join(total, parts[0]);
 }
 
@@ -33,9 +31,8 @@ double fold_row(const float* x, int64_t count, float start, double total, Term t
     const float* values = x + block;
     float lanes[kRowLanes];
     for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = start;
-    for (int64_t i = 0; i < whole; i += kRowLanes)
-      FROSTBIT_LOOP
-      for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = join(lanes[j], term(values[i + j]));
+    for (int64_t i = 0; i < whole; i += kRowLanes) FROSTBIT_LOOP
+    for (int64_t j = 0; j < kRowLanes; j++) lanes[j] = join(lanes[j], term(values[i + j]));
     for (int64_t i = whole; i < size; i++) lanes[i - whole] = join(lanes[i - whole], term(values[i]));
     total = join_lanes(lanes, total, join);
   }
@@ -43,14 +40,23 @@ double fold_row(const float* x, int64_t count, float start, double total, Term t
 }
 
 struct Plus {
-  template <class T> T operator()(T a, T b) const { return a + b; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 /** What is not a number stays. */
 struct Larger {
-  template <class T> T operator()(T a, T b) const { return b > a || b != b ? b : a; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return b > a || b != b ? b : a;
+  }
 };
 struct Smaller {
-  template <class T> T operator()(T a, T b) const { return b < a || b != b ? b : a; }
+  template <class T>
+  T operator()(T a, T b) const {
+    return b < a || b != b ? b : a;
+  }
 };
 
 double reduce_row(Reduction op, const float* x, int64_t count, double total) {
@@ -58,9 +64,13 @@ double reduce_row(Reduction op, const float* x, int64_t count, double total) {
   switch (op) {
     case Reduction::Max: return fold_row(x, count, -__builtin_inff(), total, same, Larger());
     case Reduction::Min: return fold_row(x, count, __builtin_inff(), total, same, Smaller());
-    case Reduction::L1: return fold_row(x, count, 0.0f, total, [](float v) { return fabsf(v); }, Plus());
+    case Reduction::L1:
+      return fold_row(
+          x, count, 0.0f, total, [](float v) { return fabsf(v); }, Plus());
     case Reduction::L2:
-    case Reduction::SumSquare: return fold_row(x, count, 0.0f, total, [](float v) { return v * v; }, Plus());
+    case Reduction::SumSquare:
+      return fold_row(
+          x, count, 0.0f, total, [](float v) { return v * v; }, Plus());
     default: return fold_row(x, count, 0.0f, total, same, Plus());
   }
 }
@@ -88,10 +98,12 @@ void reduce_columns(Reduction op, const float* x, int64_t rows, int64_t stride, 
     case Reduction::Max: return fold_columns(x, rows, stride, width, -__builtin_inff(), totals, same, Larger());
     case Reduction::Min: return fold_columns(x, rows, stride, width, __builtin_inff(), totals, same, Smaller());
     case Reduction::L1:
-      return fold_columns(x, rows, stride, width, 0.0f, totals, [](float v) { return fabsf(v); }, Plus());
+      return fold_columns(
+          x, rows, stride, width, 0.0f, totals, [](float v) { return fabsf(v); }, Plus());
     case Reduction::L2:
     case Reduction::SumSquare:
-      return fold_columns(x, rows, stride, width, 0.0f, totals, [](float v) { return v * v; }, Plus());
+      return fold_columns(
+          x, rows, stride, width, 0.0f, totals, [](float v) { return v * v; }, Plus());
     default: return fold_columns(x, rows, stride, width, 0.0f, totals, same, Plus());
   }
 }
@@ -99,7 +111,8 @@ void reduce_columns(Reduction op, const float* x, int64_t rows, int64_t stride, 
 void softmax_row(const float* x, float* y, int64_t count, bool is_log) {
   const float largest = static_cast<float>(reduce_row(Reduction::Max, x, count, -__builtin_inf()));
   if (is_log) {
-    const double sum = fold_row(x, count, 0.0f, 0.0, [=](float v) { return exp_of(v - largest); }, Plus());
+    const double sum = fold_row(
+        x, count, 0.0f, 0.0, [=](float v) { return exp_of(v - largest); }, Plus());
     const float logarithm = static_cast<float>(log(sum));
     FROSTBIT_LOOP
     for (int64_t i = 0; i < count; i++) y[i] = (x[i] - largest) - logarithm;
@@ -115,14 +128,13 @@ void softmax_row(const float* x, float* y, int64_t count, bool is_log) {
 void standardize(const float* x, int64_t count, bool is_centred, double epsilon, float* mean, float* inverse) {
   const double size = static_cast<double>(count);
   const float centre = is_centred ? static_cast<float>(reduce_row(Reduction::Sum, x, count, 0.0) / size) : 0.0f;
-  const double squares =
-      fold_row(x, count, 0.0f, 0.0, [=](float v) { return (v - centre) * (v - centre); }, Plus());
+  const double squares = fold_row(
+      x, count, 0.0f, 0.0, [=](float v) { return (v - centre) * (v - centre); }, Plus());
   *mean = centre;
   *inverse = static_cast<float>(1 / sqrt(squares / size + epsilon));
 }
 
-void scale_row(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y,
-               int64_t count) {
+void scale_row(const float* x, float mean, float inverse, const float* scale, const float* bias, float* y, int64_t count) {
   if (bias) {
     FROSTBIT_LOOP
     for (int64_t i = 0; i < count; i++) y[i] = (x[i] - mean) * inverse * scale[i] + bias[i];
@@ -156,13 +168,13 @@ bool quantize_each(const float* x, int8_t* y, int64_t count, const EachQuantizer
   return is_odd != 0;
 }
 
-void fake_quantize_gradient_each(const float* dy, const float* x, float* dx, int64_t count,
-                                 const EachQuantizer& quantizers, float* __restrict dscale, float* __restrict dzero) {
+void fake_quantize_gradient_each(const float* dy, const float* x, float* dx, int64_t count, const EachQuantizer& quantizers,
+                                 float* __restrict dscale, float* __restrict dzero) {
   const auto [scale, zero_point, low, high] = quantizers;
   const auto term = [=](int64_t i, float& ds, float& dz) {
     const float quotient = x[i] / scale[i];
     const float v = rintf(quotient) + zero_point[i];
-    const bool is_low = v < low, is_high = v > high;
+    const bool is_low = v<low, is_high = v> high;
     const float inside = v - zero_point[i] - quotient;
     ds += dy[i] * (is_low ? low - zero_point[i] : is_high ? high - zero_point[i] : inside);
     dz -= is_low || is_high ? dy[i] * scale[i] : 0.0f;
@@ -177,8 +189,8 @@ void fake_quantize_gradient_each(const float* dy, const float* x, float* dx, int
   for (int64_t i = 0; i < count; i++) term(i, dscale[i], dzero[i]);
 }
 
-const RowKernels row_kernels = {softmax_row,        standardize,   scale_row, reduce_row, reduce_columns,
-                                fake_quantize_each, quantize_each, fake_quantize_gradient_each};
+const RowKernels row_kernels = {softmax_row,    standardize,        scale_row,     reduce_row,
+                                reduce_columns, fake_quantize_each, quantize_each, fake_quantize_gradient_each};
 
 }  // namespace
 }  // namespace frostbit

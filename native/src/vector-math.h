@@ -89,9 +89,7 @@ inline float erf_of(float v) {
 
 inline float gelu_of(float v) { return 0.5f * v * (1.0f + erf_of(v * 0.70710678f)); }
 
-inline float gelu_tanh_of(float v) {
-  return 0.5f * v * (1.0f + tanh_of(0.79788456f * (v + 0.044715f * v * v * v)));
-}
+inline float gelu_tanh_of(float v) { return 0.5f * v * (1.0f + tanh_of(0.79788456f * (v + 0.044715f * v * v * v))); }
 
 /** v · tanh(log(1 + eᵛ)), where tanh log(1 + e) = n / (n + 2) with n = e (e + 2). */
 inline float mish_of(float v) {

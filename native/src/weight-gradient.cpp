@@ -57,12 +57,8 @@ struct Layout {
 };
 
 /** x's column of kernel column kw for output column 0. */
-int64_t column_of(const PlaneConvolution& shape, int64_t kw) {
-  return kw * shape.dilations[1] - shape.begin[1];
-}
-int64_t phase_of(const PlaneConvolution& shape, int64_t kw) {
-  return remainder_of(column_of(shape, kw), shape.strides[1]);
-}
+int64_t column_of(const PlaneConvolution& shape, int64_t kw) { return kw * shape.dilations[1] - shape.begin[1]; }
+int64_t phase_of(const PlaneConvolution& shape, int64_t kw) { return remainder_of(column_of(shape, kw), shape.strides[1]); }
 /** Columns of a phase by which x runs ahead of dy. */
 int64_t shift_of(const PlaneConvolution& shape, int64_t kw) {
   return (column_of(shape, kw) - phase_of(shape, kw)) / shape.strides[1];
@@ -77,8 +73,7 @@ void choose_strip(const PlaneConvolution& shape, int64_t images, int64_t rows, L
     return 2 * rows * out_rows * layout->pitch + 2 * b_rows(*layout, out_rows) * layout->b_stride;
   };
   layout->out_rows = shape.out[0];
-  while (layout->out_rows > 1 && bytes_of(layout->out_rows) > kStripBytes)
-    layout->out_rows = ceiling(layout->out_rows, 2);
+  while (layout->out_rows > 1 && bytes_of(layout->out_rows) > kStripBytes) layout->out_rows = ceiling(layout->out_rows, 2);
   layout->images = 1;
   if (layout->out_rows == shape.out[0]) {
     const int64_t fitting = most(1, kStripBytes / most(1, bytes_of(shape.out[0])));
@@ -113,8 +108,7 @@ Layout layout_of(const PlaneConvolution& shape, int64_t images, int64_t rows) {
   layout.a_bytes = aligned(2 * (rows * layout.a_stride + 32));
   layout.b_bytes = aligned(2 * layout.images * layout.in_rows * layout.b_stride);
   layout.staging_bytes = layout.is_packed ? aligned(2 * shape.in[1] * (layout.lanes + kLanes) + 64) : 0;
-  layout.segment_bytes =
-      aligned(layout.images * layout.out_rows * layout.segments * static_cast<int64_t>(sizeof(Segment)));
+  layout.segment_bytes = aligned(layout.images * layout.out_rows * layout.segments * static_cast<int64_t>(sizeof(Segment)));
   layout.kernel_bytes = aligned(shape.kernel[1] * static_cast<int64_t>(sizeof(KernelColumn)));
   layout.order_bytes = aligned((rows + ceiling(shape.outputs, kLanes) + 1) * static_cast<int64_t>(sizeof(int64_t)));
   return layout;
@@ -226,8 +220,8 @@ inline void store_lanes(uint16_t* place, const uint16_t* lanes, int64_t from, in
 }
 
 /** One block of 16 output channels of one image's rows. */
-void place_block(const PlaneConvolution& shape, const Layout& layout, const uint16_t* dy, int64_t pixels,
-                 const int64_t* rows, const int64_t* chosen, int64_t count, int64_t block, uint16_t* planes) {
+void place_block(const PlaneConvolution& shape, const Layout& layout, const uint16_t* dy, int64_t pixels, const int64_t* rows,
+                 const int64_t* chosen, int64_t count, int64_t block, uint16_t* planes) {
   const int64_t channels = shape.outputs, width = shape.out[1];
   const int64_t lanes = least(kLanes, channels - block * kLanes);
   const __mmask16 mask = static_cast<__mmask16>((1u << lanes) - 1);
@@ -241,7 +235,8 @@ void place_block(const PlaneConvolution& shape, const Layout& layout, const uint
       uint16_t* place = planes + row * layout.pitch + layout.left + column;
       for (int64_t i = 0; i < count; i++) {
         const int64_t r = chosen[i];
-        store_lanes(place + r * layout.a_stride, reinterpret_cast<const uint16_t*>(out + channel_of(rows, r) % kLanes), at, end);
+        store_lanes(place + r * layout.a_stride, reinterpret_cast<const uint16_t*>(out + channel_of(rows, r) % kLanes), at,
+                    end);
       }
       at = end;
     }
@@ -261,8 +256,8 @@ void place_channels(const PlaneConvolution& shape, const Layout& layout, const u
     }
 }
 
-void place_dy(const PlaneConvolution& shape, const Layout& layout, const Strip& strip, const uint16_t* dy,
-              const int64_t* rows, const Order& order, uint16_t* a) {
+void place_dy(const PlaneConvolution& shape, const Layout& layout, const Strip& strip, const uint16_t* dy, const int64_t* rows,
+              const Order& order, uint16_t* a) {
   const int64_t blocks = ceiling(shape.outputs, kLanes);
   for (int64_t image = 0; image < strip.images; image++) {
     const int64_t first_row = (strip.first_image + image) * shape.out[0] + strip.first_row;
@@ -306,8 +301,7 @@ inline __m512i paired(__m512i first, __m512i second) {
 template <class Load>
 void pair_row(Load load, int64_t count, int64_t pairs, uint16_t* to) {
   int64_t pair = 0;
-  for (; 2 * pair + 1 < count; pair++)
-    _mm512_store_si512(to + pair * 32, paired(load(2 * pair), load(2 * pair + 1)));
+  for (; 2 * pair + 1 < count; pair++) _mm512_store_si512(to + pair * 32, paired(load(2 * pair), load(2 * pair + 1)));
   if (2 * pair < count) {
     _mm512_store_si512(to + pair * 32, paired(load(2 * pair), _mm512_setzero_si512()));
     pair++;
@@ -358,8 +352,8 @@ void place_plain_row(const Layout& layout, const Source& source, int64_t image, 
   }
   const int64_t offset = ((image * shape.in[0] + row) * shape.in[1] + source.phase) * shape.inputs;
   const auto& x = *source.x;
-  const Pixels pixels{x.codes ? x.codes + offset : nullptr, x.values ? x.values + offset : nullptr,
-                      columns_of(source), shape.strides[1] * shape.inputs};
+  const Pixels pixels{x.codes ? x.codes + offset : nullptr, x.values ? x.values + offset : nullptr, columns_of(source),
+                      shape.strides[1] * shape.inputs};
   place_row(layout, pixels, source.zero, to);
 }
 
@@ -387,9 +381,12 @@ void stage(const PlaneConvolution& shape, const T* x, int64_t phase, int64_t col
       continue;
     }
     const T* from = x + ((image * shape.in[0] + row) * shape.in[1] + phase) * size;
-    if (size == 1) stage_row<T, 1>(from, step, size, columns, last, to, between);
-    else if (size <= 4) stage_row<T, 4>(from, step, size, columns, last, to, between);
-    else stage_row<T, kLanes>(from, step, size, columns, last, to, between);
+    if (size == 1)
+      stage_row<T, 1>(from, step, size, columns, last, to, between);
+    else if (size <= 4)
+      stage_row<T, 4>(from, step, size, columns, last, to, between);
+    else
+      stage_row<T, kLanes>(from, step, size, columns, last, to, between);
   }
 }
 
@@ -417,8 +414,10 @@ void place_x(const Layout& layout, const Strip& strip, const Source& source, uin
     for (int64_t row = 0; row < rows; row++) {
       uint16_t* to = b + (image * layout.in_rows + row) * layout.b_stride;
       const int64_t from = strip.first_image + image;
-      if (layout.is_packed) place_packed_row(layout, source, from, strip.first_row + row, to);
-      else place_plain_row(layout, source, from, strip.first_row * shape.strides[0] - shape.begin[0] + row, to);
+      if (layout.is_packed)
+        place_packed_row(layout, source, from, strip.first_row + row, to);
+      else
+        place_plain_row(layout, source, from, strip.first_row * shape.strides[0] - shape.begin[0] + row, to);
     }
 }
 
@@ -475,9 +474,11 @@ void multiply(const Tile& tile, const Segment* segments, int64_t count, int64_t 
 
 using Multiply = void (*)(const Tile&, const Segment*, int64_t, int64_t);
 
-#define FROSTBIT_ROWS(columns)                                                                               \
-  {multiply<1, columns>, multiply<2, columns>, multiply<3, columns>, multiply<4, columns>, multiply<5, columns>, \
-   multiply<6, columns>, multiply<7, columns>, multiply<8, columns>}
+#define FROSTBIT_ROWS(columns)                                                                                    \
+  {                                                                                                               \
+    multiply<1, columns>, multiply<2, columns>, multiply<3, columns>, multiply<4, columns>, multiply<5, columns>, \
+        multiply<6, columns>, multiply<7, columns>, multiply<8, columns>                                          \
+  }
 constexpr Multiply kMultiply[kTileB][kTileA] = {FROSTBIT_ROWS(1), FROSTBIT_ROWS(2), FROSTBIT_ROWS(3)};
 #undef FROSTBIT_ROWS
 
@@ -506,15 +507,13 @@ void fill_tile(const Product& product, int64_t row, int64_t rows, int64_t column
   const auto& layout = *product.layout;
   for (int64_t j = 0; j < columns; j++) {
     const int64_t block = (column + j) / layout.taps, tap = (column + j) % layout.taps;
-    tile->b[j] =
-        product.b + tap * layout.tap_step * layout.b_stride + block * layout.pairs * layout.segments * 2 * kLanes;
+    tile->b[j] = product.b + tap * layout.tap_step * layout.b_stride + block * layout.pairs * layout.segments * 2 * kLanes;
   }
   int64_t r = row / product.kernel_columns, at = row % product.kernel_columns;
   for (int64_t i = 0; i < rows; i++) {
     tile->a[i] = product.a + r * layout.a_stride + product.kernel[at].offset;
     for (int64_t j = 0; j < columns; j++)
-      tile->sums[i * columns + j] =
-          product.sums + sums_at(*product.shape, product.count, column + j, r, product.kernel[at].kw);
+      tile->sums[i * columns + j] = product.sums + sums_at(*product.shape, product.count, column + j, r, product.kernel[at].kw);
     if (++at == product.kernel_columns) r++, at = 0;
   }
 }
@@ -554,8 +553,7 @@ void multiply_strip(const Product& product, const Segment* segments, int64_t cou
 
 void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientInput<uint16_t>& x, const uint16_t* dy,
             const int64_t* rows, int64_t count, float* sums, char* scratch) {
-  if (images == 0 || count == 0 || shape.out[0] * shape.out[1] == 0 || shape.in[0] * shape.in[1] * shape.inputs == 0)
-    return;
+  if (images == 0 || count == 0 || shape.out[0] * shape.out[1] == 0 || shape.in[0] * shape.in[1] * shape.inputs == 0) return;
   const Layout layout = layout_of(shape, images, count);
   auto* a = reinterpret_cast<uint16_t*>(scratch);
   auto* b = reinterpret_cast<uint16_t*>(scratch += layout.a_bytes);
@@ -605,7 +603,7 @@ bool serves(const PlaneConvolution&) { return true; }
 }  // namespace
 
 const WeightGradientKernels<uint16_t> weight_gradient_avx512_bf16 = {"frostbit avx512_bf16", serves, scratch_bytes,
-                                                                    sums_elements,          add_up, give};
+                                                                     sums_elements,          add_up, give};
 
 }  // namespace frostbit
 #endif

@@ -39,14 +39,15 @@ struct WeightGradientKernels {
    * Writes rows first to last − 1 of dw, float32 [count][inputs][kernel height][kernel width]: `factor` times the total of so
    * many sums, each `stride` floats after the one before.
    */
-  void (*give)(const PlaneConvolution& shape, int64_t count, const float* sums, int64_t parts, int64_t stride,
-               float factor, int64_t first, int64_t last, float* dw);
+  void (*give)(const PlaneConvolution& shape, int64_t count, const float* sums, int64_t parts, int64_t stride, float factor,
+               int64_t first, int64_t last, float* dw);
 };
 
 /** Of all shapes. Null where the processor lacks AVX-512-BF16 or FROSTBIT_MAX_CPU_ISA forbids AVX-512. */
 const WeightGradientKernels<uint16_t>* direct_weight_gradient();
 
-/** By Winograd's algorithm (see winograd.h): what is multiplied is rounded to Element again. Null where winograd_kernels are. */
+/** By Winograd's algorithm (see winograd.h): what is multiplied is rounded to Element again. Null where winograd_kernels are.
+ */
 template <class Element>
 const WeightGradientKernels<Element>* winograd_weight_gradient();
 

@@ -1,5 +1,5 @@
-// The loops behind winograd.h, and behind weight-gradient.h by the same algorithm, for AVX-512; the rule at the top of kernels.cpp
-// holds here too. What is multiplied is a Format:
+// The loops behind winograd.h, and behind weight-gradient.h by the same algorithm, for AVX-512; the rule at the top of
+// kernels.cpp holds here too. What is multiplied is a Format:
 //   Element: of images.
 //   kTerms: neighbouring terms of a sum that are multiplied at once, 4 bytes in all.
 //   load(from), store(to, values): 16 elements.
@@ -7,8 +7,8 @@
 //   multiply_add(sums, left, right): lane by lane, all terms.
 //
 // Of each tile there are 16 transformed values per channel. A block of tiles is transformed into 16 planes [tile][channel], and
-// each plane is multiplied as a matrix: for a convolution by a plane of transformed weights, for the weight gradient by a plane of
-// transformed x, summed over tiles. The transforms (matrices B and G, A of the paper) are
+// each plane is multiplied as a matrix: for a convolution by a plane of transformed weights, for the weight gradient by a plane
+// of transformed x, summed over tiles. The transforms (matrices B and G, A of the paper) are
 //   inputs:  d0 − d2, d1 + d2, d2 − d1, d1 − d3, down the rows and along the columns;
 //   weights: g0, (g0 + g1 + g2) / 2, (g0 − g1 + g2) / 2, g2, and of two of them: g0, (g0 + g1) / 2, (g0 − g1) / 2, g1;
 //   results: m0 + m1 + m2, m1 − m2 − m3, and of three: m0 + m1 + m2, m1 − m2, m1 + m2 − m3.
@@ -98,16 +98,15 @@ struct Window {
   }
 
   Column column(int64_t at) const {
-    if (!images.has_column(at))
-      return {{_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()}};
+    if (!images.has_column(at)) return {{_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()}};
     const __m512 d0 = pixel(0, at), d1 = pixel(1, at), d2 = pixel(2, at), d3 = pixel(3, at);
     return {{_mm512_sub_ps(d0, d2), _mm512_add_ps(d1, d2), _mm512_sub_ps(d2, d1), _mm512_sub_ps(d1, d3)}};
   }
 };
 
 /**
- * The tiles of one row whose first pixel is the image's at (top, left): calls `put(plane, tile, channel, values)` with 16 channels
- * of so many tiles from `tile` on.
+ * The tiles of one row whose first pixel is the image's at (top, left): calls `put(plane, tile, channel, values)` with 16
+ * channels of so many tiles from `tile` on.
  */
 template <int tiles_at_once, class Source, class Put>
 void place_inputs(const Source& source, const Images& images, int64_t image, int64_t top, int64_t left, int64_t tiles,
@@ -211,8 +210,8 @@ Taps taps_of(const TiledWeights& w, const float* from) {
     const auto tap = [&](int column) {
       const int at = row * 3 + column;
       const float* place = from + (w.reversed ? 8 - at : at);
-      return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_i64gather_ps(low, place, 4)),
-                                _mm512_i64gather_ps(high, place, 4), 1);
+      return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_i64gather_ps(low, place, 4)), _mm512_i64gather_ps(high, place, 4),
+                                1);
     };
     weights_of_three(tap(0), tap(1), tap(2), taps.rows[row]);
   }
@@ -271,13 +270,17 @@ void multiply(const Terms* a, int64_t a_step, const Terms* b, int64_t count, flo
 
 using Multiply = void (*)(const Terms*, int64_t, const Terms*, int64_t, float*, int64_t);
 
-#define FROSTBIT_EIGHT(kernel, columns)                                                                                 \
-  kernel<Format, 1, columns>, kernel<Format, 2, columns>, kernel<Format, 3, columns>, kernel<Format, 4, columns>,       \
+#define FROSTBIT_EIGHT(kernel, columns)                                                                           \
+  kernel<Format, 1, columns>, kernel<Format, 2, columns>, kernel<Format, 3, columns>, kernel<Format, 4, columns>, \
       kernel<Format, 5, columns>, kernel<Format, 6, columns>, kernel<Format, 7, columns>, kernel<Format, 8, columns>
-#define FROSTBIT_TILES(kernel)                                                                                          \
-  {{FROSTBIT_EIGHT(kernel, 1), kernel<Format, 9, 1>, kernel<Format, 10, 1>, kernel<Format, 11, 1>,                      \
-    kernel<Format, 12, 1>, kernel<Format, 13, 1>, kernel<Format, 14, 1>, kernel<Format, 15, 1>, kernel<Format, 16, 1>}, \
-   {FROSTBIT_EIGHT(kernel, 2)}}
+#define FROSTBIT_TILES(kernel)                                                                                              \
+  {                                                                                                                         \
+    {FROSTBIT_EIGHT(kernel, 1), kernel<Format, 9, 1>,  kernel<Format, 10, 1>, kernel<Format, 11, 1>, kernel<Format, 12, 1>, \
+     kernel<Format, 13, 1>,     kernel<Format, 14, 1>, kernel<Format, 15, 1>, kernel<Format, 16, 1>},                       \
+    {                                                                                                                       \
+      FROSTBIT_EIGHT(kernel, 2)                                                                                             \
+    }                                                                                                                       \
+  }
 template <class Format>
 constexpr Multiply kMultiply[kTileB][kTileVectors] = FROSTBIT_TILES(multiply);
 
@@ -323,14 +326,13 @@ void convolve(const TiledConvolution& shape, int64_t images, const typename Form
   const ConvolutionLayout<Format> layout(shape, images);
   const Grid& grid = layout.grid;
   const Images from{shape.x}, to{shape.y};
-  auto *a = reinterpret_cast<Terms*>(scratch);
-  auto *sums = reinterpret_cast<float*>(scratch + layout.a_bytes());
+  auto* a = reinterpret_cast<Terms*>(scratch);
+  auto* sums = reinterpret_cast<float*>(scratch + layout.a_bytes());
   for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
     const int64_t rows = least(layout.rows, images * grid.rows - first);
     for (int64_t i = 0; i < rows; i++)
       place_inputs<1>(Elements<Format>{x}, from, (first + i) / grid.rows, (first + i) % grid.rows * 2 - shape.begin[0],
-                      -shape.begin[1], grid.columns,
-                      [&](int plane, int64_t tile, int64_t channel, const __m512 (&values)[1]) {
+                      -shape.begin[1], grid.columns, [&](int plane, int64_t tile, int64_t channel, const __m512(&values)[1]) {
                         Terms* place = a + plane * layout.a_stride + (i * grid.columns + tile) * layout.inputs;
                         Format::store(reinterpret_cast<Element*>(place) + channel, values[0]);
                       });
@@ -372,8 +374,8 @@ inline void weights_of_two(__m512 g0, __m512 g1, __m512 (&to)[kSide]) {
 
 /** One row of tiles of dy; `to` is [plane][tiles: terms][row of the result][term]. */
 template <class Format>
-void place_gradient(const typename Format::Element* dy, const Images& images, int64_t image, int64_t tile_row,
-                    int64_t tiles, const Run& run, int64_t pitch, int64_t stride, Terms* to) {
+void place_gradient(const typename Format::Element* dy, const Images& images, int64_t image, int64_t tile_row, int64_t tiles,
+                    const Run& run, int64_t pitch, int64_t stride, Terms* to) {
   constexpr int kTerms = Format::kTerms;
   const bool has_next = images.has_row(2 * tile_row + 1);
   const auto* top = dy + images.offset(image, 2 * tile_row) + run.channel;
@@ -504,13 +506,15 @@ void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientI
                                a + begin * layout.pitch);
       const auto place = [&](const auto& source) {
         place_inputs<kTerms>(source, of_x, image, 2 * row - shape.begin[0], -shape.begin[1], grid.columns,
-                             [&](int plane, int64_t tile, int64_t channel, const __m512 (&values)[kTerms]) {
+                             [&](int plane, int64_t tile, int64_t channel, const __m512(&values)[kTerms]) {
                                Terms* to = b + plane * layout.b_stride + (begin + tile / kTerms) * shape.inputs + channel;
                                _mm512_store_si512(to, Format::joined(values));
                              });
       };
-      if (x.codes) place(Codes{x.codes, _mm512_set1_epi32(x.zero)});
-      else place(Elements<Format>{x.values});
+      if (x.codes)
+        place(Codes{x.codes, _mm512_set1_epi32(x.zero)});
+      else
+        place(Elements<Format>{x.values});
     }
     for (int64_t plane = 0; plane < kPlanes; plane++)
       accumulate_plane<Format>(shape, a + plane * layout.a_stride, layout.pitch, b + plane * layout.b_stride, count,
@@ -536,7 +540,8 @@ void give(const PlaneConvolution& shape, int64_t count, const float* sums, int64
         for (int j = 0; j < kSide; j++) {
           const float* from = sums + ((i * kSide + j) * count + row) * inputs + input;
           totals[j] = _mm512_load_ps(from);
-          for (int64_t part = 1; part < parts; part++) totals[j] = _mm512_add_ps(totals[j], _mm512_load_ps(from + part * stride));
+          for (int64_t part = 1; part < parts; part++)
+            totals[j] = _mm512_add_ps(totals[j], _mm512_load_ps(from + part * stride));
         }
         results_of_three(totals, rows[i]);
       }

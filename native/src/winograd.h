@@ -1,6 +1,6 @@
 // 3 × 3 convolutions and their gradients with 2.25 times fewer products (A. Lavin, S. Gray, arXiv:1509.09308): tiles of 2 × 2
-// outputs from 4 × 4 inputs. The transforms only add, subtract and halve, in float32, so that errors are those of sums; larger tiles
-// save more products, but divide and multiply by factors that cost digits.
+// outputs from 4 × 4 inputs. The transforms only add, subtract and halve, in float32, so that errors are those of sums; larger
+// tiles save more products, but divide and multiply by factors that cost digits.
 #pragma once
 #include "plane-convolution.h"
 
@@ -14,8 +14,8 @@ struct Planes {
 };
 
 /**
- * y[p][co] = bias[co] + Σ x[p − begin + k][ci] · w(co, ci, k) over x's channels and the kernel; beyond its edges x is 0. The input
- * gradient is one too: of dy, with the weights' roles and taps the other way round.
+ * y[p][co] = bias[co] + Σ x[p − begin + k][ci] · w(co, ci, k) over x's channels and the kernel; beyond its edges x is 0. The
+ * input gradient is one too: of dy, with the weights' roles and taps the other way round.
  */
 struct TiledConvolution {
   Planes x, y;
@@ -41,7 +41,8 @@ struct TiledWeights {
   bool reversed;
 };
 
-/** Of images of float, or of bfloat16 (uint16_t): what is multiplied is rounded to the same. Sums are of float32, in an order that the arguments alone decide. */
+/** Of images of float, or of bfloat16 (uint16_t): what is multiplied is rounded to the same. Sums are of float32, in an order
+ * that the arguments alone decide. */
 template <class Element>
 struct WinogradKernels {
   const char* name;

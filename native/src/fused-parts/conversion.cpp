@@ -75,8 +75,7 @@ class RescalePart : public Part {
   }
 
   void run(const Chunk& chunk) override {
-    kernels_->rescale(chunk.at(x_), rows_.row(chunk.thread, 0), rows_.row(chunk.thread, 1), chunk.at(y_), chunk.count,
-                      width_);
+    kernels_->rescale(chunk.at(x_), rows_.row(chunk.thread, 0), rows_.row(chunk.thread, 1), chunk.at(y_), chunk.count, width_);
   }
 
  private:

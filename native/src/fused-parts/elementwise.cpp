@@ -69,9 +69,7 @@ class UnaryPart : public Part {
     y_ = arguments.stream<float>(context.count);
   }
 
-  void run(const Chunk& chunk) override {
-    kernels_->unary(op_, chunk.at(x_), chunk.at(y_), chunk.count, alpha_, beta_);
-  }
+  void run(const Chunk& chunk) override { kernels_->unary(op_, chunk.at(x_), chunk.at(y_), chunk.count, alpha_, beta_); }
 
  private:
   const Kernels* kernels_;
@@ -104,7 +102,10 @@ class ClipPart : public Part {
 }  // namespace
 
 PartMakers elementwise_parts() {
-  return {{"binary", make_part<BinaryPart>}, {"binaryRow", make_part<BinaryRowPart>}, {"unary", make_part<UnaryPart>}, {"clip", make_part<ClipPart>}};
+  return {{"binary", make_part<BinaryPart>},
+          {"binaryRow", make_part<BinaryRowPart>},
+          {"unary", make_part<UnaryPart>},
+          {"clip", make_part<ClipPart>}};
 }
 
 }  // namespace frostbit

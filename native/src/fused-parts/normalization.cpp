@@ -52,7 +52,8 @@ class ChannelSums {
     float *pivot = rows_.row(thread, 0), *sums = rows_.row(thread, 1);
     add(sums);
     for (int64_t i = 0; i < width_; i++)
-      pivot[i] = i < channels_ ? static_cast<float>(folded(sums, i, channels_, width_) * channels_ / count) : pivot[i - channels_];
+      pivot[i] =
+          i < channels_ ? static_cast<float>(folded(sums, i, channels_, width_) * channels_ / count) : pivot[i - channels_];
     for (int64_t i = 0; i < width_; i++) sums[i] = 0;
   }
 
@@ -264,8 +265,7 @@ class NormalizationGradientPart : public Part {
 
   void run(const Chunk& chunk) override {
     const auto row = [&](int i) { return rows_.row(chunk.thread, i); };
-    kernels_->combine_columns(chunk.at(dy_), chunk.at(x_), row(0), row(1), row(2), row(3), chunk.at(dx_), chunk.count,
-                              width_);
+    kernels_->combine_columns(chunk.at(dy_), chunk.at(x_), row(0), row(1), row(2), row(3), chunk.at(dx_), chunk.count, width_);
   }
 
  private:

@@ -26,9 +26,7 @@ class FakeQuantizePart : public Part {
         qparams_(arguments),
         y_(arguments.stream<float>(context.count)) {}
 
-  void run(const Chunk& chunk) override {
-    kernels_->fake_quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now());
-  }
+  void run(const Chunk& chunk) override { kernels_->fake_quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now()); }
 
  private:
   const Kernels* kernels_;
@@ -38,8 +36,8 @@ class FakeQuantizePart : public Part {
 };
 
 /**
- * The codes above `low`, and the scale and zero point with which they are read. An x or a zero point that is not a number has no code: it makes
- * the scale one that is not a number, so that it is seen in the results as it is in float32.
+ * The codes above `low`, and the scale and zero point with which they are read. An x or a zero point that is not a number has
+ * no code: it makes the scale one that is not a number, so that it is seen in the results as it is in float32.
  */
 class QuantizePart : public Part {
  public:
@@ -55,8 +53,7 @@ class QuantizePart : public Part {
   void prepare(const RunContext& run) override { is_odd_[run.thread * kStride] = false; }
 
   void run(const Chunk& chunk) override {
-    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now()))
-      is_odd_[chunk.thread * kStride] = true;
+    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) is_odd_[chunk.thread * kStride] = true;
   }
 
   bool has_end() const override { return true; }
@@ -90,9 +87,7 @@ class DequantizePart : public Part {
         zero_(arguments.place<float>(1)),
         y_(arguments.stream<float>(context.count)) {}
 
-  void run(const Chunk& chunk) override {
-    kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_);
-  }
+  void run(const Chunk& chunk) override { kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_); }
 
  private:
   const Kernels* kernels_;

@@ -59,8 +59,8 @@ class BinaryColumnPart : public Part {
     const float *x = chunk.at(x_), *each = chunk.rows_at(column_, width_);
     float* y = chunk.at(y_);
     for (int64_t i = 0; i < chunk.count; i += width_, each++)
-      kernels_->binary(op_, is_right_ ? Repeat::Right : Repeat::Left, is_right_ ? x + i : each, is_right_ ? each : x + i,
-                       y + i, width_);
+      kernels_->binary(op_, is_right_ ? Repeat::Right : Repeat::Left, is_right_ ? x + i : each, is_right_ ? each : x + i, y + i,
+                       width_);
   }
 
  private:

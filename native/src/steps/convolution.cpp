@@ -83,8 +83,7 @@ struct Convolution {
   }
 
   memory::desc images(int64_t count, int64_t channels, const Dims& spatial, memory::data_type type) const {
-    static constexpr memory::format_tag tags[] = {memory::format_tag::nwc, memory::format_tag::nhwc,
-                                                  memory::format_tag::ndhwc};
+    static constexpr memory::format_tag tags[] = {memory::format_tag::nwc, memory::format_tag::nhwc, memory::format_tag::ndhwc};
     Dims dims{count, channels};
     dims.insert(dims.end(), spatial.begin(), spatial.end());
     return {dims, type, tags[spatial.size() - 1]};
@@ -98,16 +97,13 @@ struct Convolution {
     static constexpr tag grouped[] = {tag::goiw, tag::goihw, tag::goidhw};
     Dims dims = group == 1 ? Dims{rows, inputs} : Dims{group, rows / group, inputs / group};
     dims.insert(dims.end(), kernel.begin(), kernel.end());
-    return {dims, is_plain ? types.plain_w : types.w, !is_plain ? tag::any : (group == 1 ? single : grouped)[kernel.size() - 1]};
+    return {dims, is_plain ? types.plain_w : types.w,
+            !is_plain ? tag::any : (group == 1 ? single : grouped)[kernel.size() - 1]};
   }
   memory::desc plain_w() const { return w(true, outputs); }
 
-  char* x_place(Arguments& arguments) const {
-    return arguments.bytes(size_of(types.x), batch, inputs, input_pixels());
-  }
-  char* y_place(Arguments& arguments) const {
-    return arguments.bytes(size_of(types.y), batch, outputs, output_pixels());
-  }
+  char* x_place(Arguments& arguments) const { return arguments.bytes(size_of(types.x), batch, inputs, input_pixels()); }
+  char* y_place(Arguments& arguments) const { return arguments.bytes(size_of(types.y), batch, outputs, output_pixels()); }
   char* w_place(Arguments& arguments) const { return arguments.bytes(size_of(types.plain_w), weights()); }
   /** Where the n-th image begins. */
   char* x_at(char* x, int64_t n) const { return x + n * inputs * input_pixels() * size_of(types.x); }
@@ -122,7 +118,9 @@ struct Convolution {
   dnnl::convolution_forward::primitive_desc hint(int64_t count) const {
     Convolution like = *this;
     const bool is_narrow = types.x == memory::data_type::bf16 || types.y == memory::data_type::bf16;
-    like.types = is_narrow ? Types{memory::data_type::bf16, memory::data_type::bf16, memory::data_type::bf16, memory::data_type::f32} : kFloat;
+    like.types = is_narrow
+                     ? Types{memory::data_type::bf16, memory::data_type::bf16, memory::data_type::bf16, memory::data_type::f32}
+                     : kFloat;
     return like.forward(count, like.w(false, outputs), nullptr);
   }
 
@@ -179,16 +177,17 @@ size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
  */
 class PackedWeights {
  public:
-  PackedWeights(const memory::desc& plain, const memory::desc& packed, char* data, size_t scratchpad,
-                CompileContext& context)
+  PackedWeights(const memory::desc& plain, const memory::desc& packed, char* data, size_t scratchpad, CompileContext& context)
       : plain_(plain), packed_(packed), data_(data) {
     if (is_packed()) reorder_ = Reorder(plain_, packed_);
     // The reorder has done its work when the convolution needs the place.
     own_offset_ = aligned(is_packed() ? std::max(scratchpad, reorder_.scratchpad()) : scratchpad);
     context.want_scratch(own_offset_);
     if (!is_packed()) return;
-    if (is_own()) context.want_scratch(own_offset_ + packed_.get_size());
-    else context.want_shared(packed_.get_size());
+    if (is_own())
+      context.want_scratch(own_offset_ + packed_.get_size());
+    else
+      context.want_shared(packed_.get_size());
   }
 
   int phases() const { return is_packed() && !is_own() ? 2 : 1; }
@@ -200,9 +199,7 @@ class PackedWeights {
     return is_packing;
   }
 
-  memory get(const RunContext& run) const {
-    return view(packed_, is_packed() ? packed_data(run) : data_);
-  }
+  memory get(const RunContext& run) const { return view(packed_, is_packed() ? packed_data(run) : data_); }
 
  private:
   static constexpr size_t kMostOwnBytes = 1 << 20;
@@ -232,16 +229,18 @@ class ForwardStep : public Step {
     const auto& shape = convolution_;
     x_ = shape.x_place(arguments);
     char* w = shape.w_place(arguments);
-    if (is_integer()) zero_ = arguments.place<float>(1);
-    else bias_ = arguments.optional<float>(shape.outputs);
+    if (is_integer())
+      zero_ = arguments.place<float>(1);
+    else
+      bias_ = arguments.optional<float>(shape.outputs);
     y_ = shape.y_place(arguments);
     zeros_.resize(context.threads * kStride);
     const memory::desc bias({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
     bias_desc_ = bias;
     const auto first_images = shape.images_of(context.threads - 1, context.threads);
-    const auto chosen = shape.forward(first_images.end - first_images.begin, shape.w(false, shape.outputs),
-                                      bias_ ? &bias : nullptr)
-                            .weights_desc();
+    const auto chosen =
+        shape.forward(first_images.end - first_images.begin, shape.w(false, shape.outputs), bias_ ? &bias : nullptr)
+            .weights_desc();
     descriptors_ = per_thread<dnnl::convolution_forward::primitive_desc>(
         shape, context.threads, [&](int64_t images) { return shape.forward(images, chosen, bias_ ? &bias : nullptr); });
     weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
@@ -256,11 +255,10 @@ class ForwardStep : public Step {
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
     const int64_t first = convolution_.images_of(run).begin;
-    std::unordered_map<int, memory> arguments{
-        {DNNL_ARG_SRC, view(descriptor.src_desc(), convolution_.x_at(x_, first))},
-        {DNNL_ARG_WEIGHTS, weights_->get(run)},
-        {DNNL_ARG_DST, view(descriptor.dst_desc(), convolution_.y_at(y_, first))},
-        {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}};
+    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(descriptor.src_desc(), convolution_.x_at(x_, first))},
+                                              {DNNL_ARG_WEIGHTS, weights_->get(run)},
+                                              {DNNL_ARG_DST, view(descriptor.dst_desc(), convolution_.y_at(y_, first))},
+                                              {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}};
     if (bias_) arguments.emplace(DNNL_ARG_BIAS, view(bias_desc_, bias_));
     if (is_integer()) {
       int32_t* zero = &zeros_[run.thread * kStride];
@@ -308,8 +306,7 @@ class InputGradientStep : public Step {
         shape, context.threads, [&](int64_t count) { return make(count, chosen); });
     weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
     for (const auto& descriptor : descriptors_)
-      primitives_.push_back(descriptor ? dnnl::convolution_backward_data(descriptor)
-                                       : dnnl::convolution_backward_data());
+      primitives_.push_back(descriptor ? dnnl::convolution_backward_data(descriptor) : dnnl::convolution_backward_data());
   }
 
   int phases() const override { return weights_->phases(); }
@@ -320,12 +317,10 @@ class InputGradientStep : public Step {
     if (!descriptor) return;
     const auto& shape = convolution_;
     const int64_t first = shape.images_of(run).begin;
-    primitives_[run.thread].execute(
-        stream(),
-        {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), shape.y_at(dy_, first))},
-         {DNNL_ARG_WEIGHTS, weights_->get(run)},
-         {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), shape.x_at(dx_, first))},
-         {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}});
+    primitives_[run.thread].execute(stream(), {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), shape.y_at(dy_, first))},
+                                               {DNNL_ARG_WEIGHTS, weights_->get(run)},
+                                               {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), shape.x_at(dx_, first))},
+                                               {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}});
   }
 
   std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
@@ -352,8 +347,7 @@ class WeightGradient {
     descriptors_ = per_thread<dnnl::convolution_backward_weights::primitive_desc>(
         shape, context.threads, [&](int64_t count) { return make(count, packed_); });
     for (const auto& descriptor : descriptors_) {
-      primitives_.push_back(descriptor ? dnnl::convolution_backward_weights(descriptor)
-                                       : dnnl::convolution_backward_weights());
+      primitives_.push_back(descriptor ? dnnl::convolution_backward_weights(descriptor) : dnnl::convolution_backward_weights());
       if (descriptor) scratchpad_ = std::max(scratchpad_, descriptor.scratchpad_desc().get_size());
     }
     reorder_ = Reorder(packed_, shape.plain_w());
@@ -371,12 +365,10 @@ class WeightGradient {
     const auto& descriptor = descriptors_[run.thread];
     if (!descriptor) return;
     const int64_t first = shape_.images_of(run).begin;
-    primitives_[run.thread].execute(
-        stream(),
-        {{DNNL_ARG_SRC, view(descriptor.src_desc(), shape_.x_at(x, first))},
-         {DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy)},
-         {DNNL_ARG_DIFF_WEIGHTS, view(packed_, run.shared + run.thread * packed_bytes())},
-         {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), scratchpad)}});
+    primitives_[run.thread].execute(stream(), {{DNNL_ARG_SRC, view(descriptor.src_desc(), shape_.x_at(x, first))},
+                                               {DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy)},
+                                               {DNNL_ARG_DIFF_WEIGHTS, view(packed_, run.shared + run.thread * packed_bytes())},
+                                               {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), scratchpad)}});
   }
 
   /** Adds the threads' sums into the last thread's, which always has images. */
@@ -465,8 +457,8 @@ class WeightRowsGradientStep : public Step {
     const int64_t count = run.size(count_);
     if (count > most_) throw PlanError("more rows than there are");
     if (count == 0) return;
-    const auto& chosen = *std::find_if(widths_.begin(), widths_.end(),
-                                       [&](const Width& width) { return width.channels >= count; });
+    const auto& chosen =
+        *std::find_if(widths_.begin(), widths_.end(), [&](const Width& width) { return width.channels >= count; });
     WeightGradient& gradient = *chosen.gradient;
     float* plain = reinterpret_cast<float*>(run.shared + gradient.shared_bytes(run.threads));
     if (phase == 0) add_up(run, chosen, count);

@@ -124,20 +124,13 @@ class OneHotStep : public Step {
 
 StepMakers data_steps() {
   return {
-      {"copy1", make_step<CopyStep<uint8_t>>},
-      {"copy2", make_step<CopyStep<uint16_t>>},
-      {"copy4", make_step<CopyStep<uint32_t>>},
-      {"copy8", make_step<CopyStep<uint64_t>>},
-      {"fill1", make_step<FillStep<uint8_t>>},
-      {"fill2", make_step<FillStep<uint16_t>>},
-      {"fill4", make_step<FillStep<uint32_t>>},
-      {"fill8", make_step<FillStep<uint64_t>>},
-      {"gather1", make_step<GatherStep<uint8_t>>},
-      {"gather2", make_step<GatherStep<uint16_t>>},
-      {"gather4", make_step<GatherStep<uint32_t>>},
-      {"gather8", make_step<GatherStep<uint64_t>>},
-      {"oneHot1", make_step<OneHotStep<uint8_t>>},
-      {"oneHot4", make_step<OneHotStep<uint32_t>>},
+      {"copy1", make_step<CopyStep<uint8_t>>},      {"copy2", make_step<CopyStep<uint16_t>>},
+      {"copy4", make_step<CopyStep<uint32_t>>},     {"copy8", make_step<CopyStep<uint64_t>>},
+      {"fill1", make_step<FillStep<uint8_t>>},      {"fill2", make_step<FillStep<uint16_t>>},
+      {"fill4", make_step<FillStep<uint32_t>>},     {"fill8", make_step<FillStep<uint64_t>>},
+      {"gather1", make_step<GatherStep<uint8_t>>},  {"gather2", make_step<GatherStep<uint16_t>>},
+      {"gather4", make_step<GatherStep<uint32_t>>}, {"gather8", make_step<GatherStep<uint64_t>>},
+      {"oneHot1", make_step<OneHotStep<uint8_t>>},  {"oneHot4", make_step<OneHotStep<uint32_t>>},
       {"oneHot8", make_step<OneHotStep<uint64_t>>},
   };
 }

@@ -28,10 +28,7 @@ struct Count {
 class BinaryStep : public Step {
  public:
   BinaryStep(Arguments& arguments, CompileContext& context)
-      : kernels_(context.kernels),
-        op_(arguments.size()),
-        repeat_(arguments.size()),
-        count_(arguments) {
+      : kernels_(context.kernels), op_(arguments.size()), repeat_(arguments.size()), count_(arguments) {
     if (op_ >= static_cast<int64_t>(Binary::Count) || repeat_ > 2) arguments.fail("has an unknown operation");
     a_ = arguments.place<float>(repeat_ == 2 ? 1 : count_.most);
     b_ = arguments.place<float>(repeat_ == 1 ? 1 : count_.most);
@@ -78,8 +75,7 @@ class BroadcastStep : public Step {
       if (a_step_ == 1 && b_step_ == 1) return kernels_->binary(op, Repeat::None, a, b, y, length_);
       if (a_step_ == 1 && b_step_ == 0) return kernels_->binary(op, Repeat::Right, a, b, y, length_);
       if (a_step_ == 0 && b_step_ == 1) return kernels_->binary(op, Repeat::Left, a, b, y, length_);
-      for (int64_t i = 0; i < length_; i++)
-        kernels_->binary(op, Repeat::None, a + i * a_step_, b + i * b_step_, y + i, 1);
+      for (int64_t i = 0; i < length_; i++) kernels_->binary(op, Repeat::None, a + i * a_step_, b + i * b_step_, y + i, 1);
     });
   }
 
@@ -195,9 +191,8 @@ class WhereStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
-    for_each_row(sizes_, strides_, share(run, product(sizes_), kUnit), [&](int64_t i, const int64_t* at) {
-      y_[i] = condition_[at[0]] ? a_[at[1]] : b_[at[2]];
-    });
+    for_each_row(sizes_, strides_, share(run, product(sizes_), kUnit),
+                 [&](int64_t i, const int64_t* at) { y_[i] = condition_[at[0]] ? a_[at[1]] : b_[at[2]]; });
   }
 
  private:

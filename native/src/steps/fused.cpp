@@ -15,8 +15,8 @@ constexpr int64_t kUnit = 16;
 const PartMakers& part_makers() {
   static const PartMakers all = [] {
     PartMakers makers;
-    for (const auto& family : {conversion_parts(), elementwise_parts(), normalization_parts(), quantization_parts(),
-                               row_parts()})
+    for (const auto& family :
+         {conversion_parts(), elementwise_parts(), normalization_parts(), quantization_parts(), row_parts()})
       makers.insert(family.begin(), family.end());
     return makers;
   }();

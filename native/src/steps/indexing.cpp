@@ -26,9 +26,8 @@ class Elements {
 
   template <class Visit>
   void visit(const int64_t* indices, Range range, Visit visit) const {
-    for_each_row(sizes_, strides_, range, [&](int64_t i, const int64_t* at) {
-      visit(i, at[0] + checked_row(indices[i], size_) * step_);
-    });
+    for_each_row(sizes_, strides_, range,
+                 [&](int64_t i, const int64_t* at) { visit(i, at[0] + checked_row(indices[i], size_) * step_); });
   }
 
  private:
@@ -59,8 +58,12 @@ class GatherElementsStep : public Step {
 class Slices {
  public:
   explicit Slices(Arguments& arguments)
-      : count_(arguments.size()), per_batch_(arguments.size()), batch_step_(arguments.size()), sizes_(arguments.list()),
-        steps_(arguments.list()), length_(arguments.size()) {
+      : count_(arguments.size()),
+        per_batch_(arguments.size()),
+        batch_step_(arguments.size()),
+        sizes_(arguments.list()),
+        steps_(arguments.list()),
+        length_(arguments.size()) {
     if (steps_.size() != sizes_.size() || (count_ > 0 && per_batch_ < 1)) arguments.fail("has uneven lists");
     if (count_ == 0) return;
     auto sizes = sizes_, strides = steps_;
@@ -78,8 +81,7 @@ class Slices {
 
   int64_t start(const int64_t* indices, int64_t i) const {
     int64_t at = i / per_batch_ * batch_step_;
-    for (int64_t axis = 0; axis < depth(); axis++)
-      at += checked_row(indices[i * depth() + axis], sizes_[axis]) * steps_[axis];
+    for (int64_t axis = 0; axis < depth(); axis++) at += checked_row(indices[i * depth() + axis], sizes_[axis]) * steps_[axis];
     return at;
   }
 

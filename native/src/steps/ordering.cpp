@@ -125,7 +125,10 @@ template <class T>
 class TriangleStep : public Step {
  public:
   TriangleStep(Arguments& arguments, CompileContext&)
-      : matrices_(arguments.size()), rows_(arguments.size()), columns_(arguments.size()), diagonal_(arguments.integer()),
+      : matrices_(arguments.size()),
+        rows_(arguments.size()),
+        columns_(arguments.size()),
+        diagonal_(arguments.integer()),
         is_upper_(arguments.integer() != 0) {
     x_ = arguments.place<T>(matrices_, rows_, columns_);
     y_ = arguments.place<T>(matrices_, rows_, columns_);

@@ -80,9 +80,7 @@ template <bool is_mean>
 class PoolStep : public Step {
  public:
   PoolStep(Arguments& arguments, CompileContext&)
-      : window_(arguments),
-        x_(arguments.place<float>(window_.inputs())),
-        y_(arguments.place<float>(window_.outputs())) {}
+      : window_(arguments), x_(arguments.place<float>(window_.inputs())), y_(arguments.place<float>(window_.outputs())) {}
 
   void run(int, const RunContext& run) override {
     const int64_t pixels = product(window_.out), channels = window_.channels;
@@ -110,9 +108,7 @@ class PoolStep : public Step {
 class MaxPoolIndicesStep : public Step {
  public:
   MaxPoolIndicesStep(Arguments& arguments, CompileContext&)
-      : window_(arguments),
-        x_(arguments.place<float>(window_.inputs())),
-        y_(arguments.place<int64_t>(window_.outputs())) {}
+      : window_(arguments), x_(arguments.place<float>(window_.inputs())), y_(arguments.place<int64_t>(window_.outputs())) {}
 
   void run(int, const RunContext& run) override {
     const int64_t pixels = product(window_.out), size = product(window_.in), channels = window_.channels;
@@ -163,9 +159,7 @@ class MaxPoolGradientStep : public Step {
 class AveragePoolGradientStep : public Step {
  public:
   AveragePoolGradientStep(Arguments& arguments, CompileContext&)
-      : window_(arguments),
-        dy_(arguments.place<float>(window_.outputs())),
-        dx_(arguments.place<float>(window_.inputs())) {}
+      : window_(arguments), dy_(arguments.place<float>(window_.outputs())), dx_(arguments.place<float>(window_.inputs())) {}
 
   void run(int, const RunContext& run) override {
     const int64_t pixels = product(window_.out), size = product(window_.in), channels = window_.channels;

@@ -45,8 +45,8 @@ struct Manner {
 void multiply(const Sizes& sizes, const Manner& manner, const Matrix<float>& a, const Matrix<float>& b,
               const Matrix<float>& y) {
   const auto& [m, n, k] = sizes;
-  check(dnnl_sgemm(a.mark(), b.mark(), m, n, k, manner.alpha, a.data, a.step, b.data, b.step, manner.adds ? 1.0f : 0.0f,
-                   y.data, y.step));
+  check(dnnl_sgemm(a.mark(), b.mark(), m, n, k, manner.alpha, a.data, a.step, b.data, b.step, manner.adds ? 1.0f : 0.0f, y.data,
+                   y.step));
 }
 
 /** y = a · b of bfloat16; all sizes are known only at the run, so that eight primitives serve every product. */
@@ -71,8 +71,8 @@ void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& 
     // Threads run the same primitives at once: what those work in is each thread's own.
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     return matmul_of(engine, attributes, desc(open, open, is_a_transposed, open, memory::data_type::bf16),
-                                  desc(open, open, is_b_transposed, open, memory::data_type::bf16),
-                                  desc(open, open, false, open, memory::data_type::f32));
+                     desc(open, open, is_b_transposed, open, memory::data_type::bf16),
+                     desc(open, open, false, open, memory::data_type::f32));
   };
   static const auto primitives = [&] {
     std::vector<Product> all;
@@ -89,11 +89,10 @@ void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& 
   const Product& product = primitives[4 * manner.adds + 2 * a.is_transposed + b.is_transposed];
   thread_local std::vector<char> scratch;
   if (scratch.size() < product.scratchpad.get_size()) scratch.resize(product.scratchpad.get_size());
-  product.primitive.execute(
-      stream, {{DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())},
-               {DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
-               {DNNL_ARG_WEIGHTS, view(b, k, n, memory::data_type::bf16)},
-               {DNNL_ARG_DST, view(y, m, n, memory::data_type::f32)}});
+  product.primitive.execute(stream, {{DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())},
+                                     {DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
+                                     {DNNL_ARG_WEIGHTS, view(b, k, n, memory::data_type::bf16)},
+                                     {DNNL_ARG_DST, view(y, m, n, memory::data_type::f32)}});
 }
 
 /** y = (a − zero) · b, exact. */
@@ -132,8 +131,10 @@ class ProductStep : public Step {
     };
     a_ = arguments.place<A>(matrices(0, most_m, most_k, is_a_transposed_, a_step_));
     b_ = arguments.place<B>(matrices(1, most_k, most_n, is_b_transposed_, b_step_));
-    if constexpr (is_integer) zero_ = arguments.place<float>(1);
-    else c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
+    if constexpr (is_integer)
+      zero_ = arguments.place<float>(1);
+    else
+      c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
     y_ = arguments.place<Y>(product(batch_), most_m, most_n);
   }
 
@@ -167,14 +168,12 @@ class ProductStep : public Step {
     return checked_product(sizes, 2) + columns;
   }
 
-  void work(const Sizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, int64_t row,
-            int64_t column) const {
+  void work(const Sizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, int64_t row, int64_t column) const {
     const bool adds = c_ && beta_ != 0;
     if (adds || sizes.k == 0)
       for (int64_t i = 0; i < sizes.m; i++)
         for (int64_t j = 0; j < sizes.n; j++)
-          y.data[i * y.step + j] =
-              static_cast<Y>(adds ? beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_] : 0.0f);
+          y.data[i * y.step + j] = static_cast<Y>(adds ? beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_] : 0.0f);
     if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : uint8_t{0}}, a, b, y);
   }
 

@@ -104,8 +104,8 @@ class QuantizeRowsStep : public Step {
     const auto [begin, end] = share(run, size_);
     for (int64_t row = begin; row < end; row++) {
       int8_t* y = y_ + row * inner_;
-      const bool is_odd = kernels_->quantize(x_ + row * inner_, reinterpret_cast<uint8_t*>(y), inner_,
-                                             {scale_[row], 0.0f, *low_, *high_});
+      const bool is_odd =
+          kernels_->quantize(x_ + row * inner_, reinterpret_cast<uint8_t*>(y), inner_, {scale_[row], 0.0f, *low_, *high_});
       const int low = static_cast<int>(*low_);
       for (int64_t i = 0; i < inner_; i++) y[i] = static_cast<int8_t>(static_cast<uint8_t>(y[i]) + low);
       read_scale_[row] = is_odd ? std::nanf("") : scale_[row];
@@ -163,8 +163,7 @@ class FakeQuantizeGradientStep : public Step {
     if (phase == 0) {
       sums[0] = sums[1] = 0;
       const auto [begin, end] = share(run, inner_, kUnit);
-      kernels_->fake_quantize_gradient(dy_ + begin, x_ + begin, dx_ ? dx_ + begin : nullptr, end - begin,
-                                       qparams_.of(0), sums);
+      kernels_->fake_quantize_gradient(dy_ + begin, x_ + begin, dx_ ? dx_ + begin : nullptr, end - begin, qparams_.of(0), sums);
       return;
     }
     if (run.thread > 0) return;
@@ -196,8 +195,8 @@ class FakeQuantizeGradientStep : public Step {
       double sums[2] = {};
       for (int64_t o = 0; o < outer_; o++) {
         const int64_t to = (o * count + r) * inner_;
-        kernels_->fake_quantize_gradient(dy_ + to, x_ + (o * size_ + row) * inner_, dx_ ? dx_ + to : nullptr, inner_,
-                                         quantizer, sums);
+        kernels_->fake_quantize_gradient(dy_ + to, x_ + (o * size_ + row) * inner_, dx_ ? dx_ + to : nullptr, inner_, quantizer,
+                                         sums);
       }
       give(r, sums);
     }

@@ -116,13 +116,17 @@ class ReduceStep : public Step {
     const int64_t count = parts.end - parts.begin;
     for_each_row(nest_.reduced, nest_.reduced_strides, outer, [&](int64_t, const int64_t* inner) {
       const float* x = x_ + at + inner[0] + parts.begin * step_;
-      if (direction_ == Direction::Rows) totals[0] = rows_->reduce_row(nest_.op, x, count, totals[0]);
-      else rows_->reduce_columns(nest_.op, x, count, step_, width, totals);
+      if (direction_ == Direction::Rows)
+        totals[0] = rows_->reduce_row(nest_.op, x, count, totals[0]);
+      else
+        rows_->reduce_columns(nest_.op, x, count, step_, width, totals);
     });
     const int64_t first = direction_ == Direction::Rows ? unit : first_result(unit);
     for (int64_t j = 0; j < width; j++) {
-      if (is_divided_) parts_[run.thread * results_ + first + j] = totals[j];
-      else y_[first + j] = static_cast<float>(ended(nest_.op, totals[j], length_));
+      if (is_divided_)
+        parts_[run.thread * results_ + first + j] = totals[j];
+      else
+        y_[first + j] = static_cast<float>(ended(nest_.op, totals[j], length_));
     }
   }
 
@@ -184,9 +188,8 @@ class ReduceIntegersStep : public Step {
     const int64_t length = product(nest_.reduced);
     for_each_row(nest_.kept, nest_.kept_strides, share(run, product(nest_.kept)), [&](int64_t row, const int64_t* at) {
       int64_t total = first();
-      for_each_row(nest_.reduced, nest_.reduced_strides, {0, length}, [&](int64_t, const int64_t* inner) {
-        total = next<int64_t>(nest_.op, total, x_[at[0] + inner[0]]);
-      });
+      for_each_row(nest_.reduced, nest_.reduced_strides, {0, length},
+                   [&](int64_t, const int64_t* inner) { total = next<int64_t>(nest_.op, total, x_[at[0] + inner[0]]); });
       y_[row] = static_cast<T>(nest_.op == Reduction::Mean && length > 0 ? total / length : total);
     });
   }

@@ -48,8 +48,7 @@ class NormalizeRowsStep : public Step {
   struct Parameter {
     int64_t period, repeat, groups;
 
-    explicit Parameter(Arguments& arguments)
-        : period(arguments.size()), repeat(arguments.size()), groups(arguments.size()) {
+    explicit Parameter(Arguments& arguments) : period(arguments.size()), repeat(arguments.size()), groups(arguments.size()) {
       if (period < 1 || repeat < 1 || groups < 1) arguments.fail("has an empty parameter");
     }
   };
@@ -78,7 +77,11 @@ class NormalizeRowsStep : public Step {
 class InterpolateStep : public Step {
  public:
   InterpolateStep(Arguments& arguments, CompileContext&)
-      : outer_(arguments.size()), from_(arguments.size()), to_(arguments.size()), inner_(arguments.size()), taps_(arguments.size()),
+      : outer_(arguments.size()),
+        from_(arguments.size()),
+        to_(arguments.size()),
+        inner_(arguments.size()),
+        taps_(arguments.size()),
         value_(arguments.number()) {
     x_ = arguments.place<float>(outer_, from_, inner_);
     indices_ = arguments.place<int64_t>(taps_, to_);

@@ -38,8 +38,7 @@ constexpr size_t kMostAxes = 8;
 
 /** Calls `visit(row, offsets)` for the rows [begin, end) of a nest of loops; offsets per operand. */
 template <int operands, class Visit>
-void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> (&strides)[operands], Range rows,
-                  Visit visit) {
+void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> (&strides)[operands], Range rows, Visit visit) {
   if (rows.begin >= rows.end) return;
   const int rank = static_cast<int>(sizes.size());
   int64_t at[kMostAxes] = {};
@@ -81,9 +80,7 @@ inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64
 }
 
 /** The code of 0: where it is no number the scale is none either, and what is multiplied does not matter. */
-inline uint8_t code_zero(float zero) {
-  return zero > 0 ? static_cast<uint8_t>(std::min(std::nearbyint(zero), 255.0f)) : 0;
-}
+inline uint8_t code_zero(float zero) { return zero > 0 ? static_cast<uint8_t>(std::min(std::nearbyint(zero), 255.0f)) : 0; }
 
 /** An index of a row that a program was given. */
 inline int64_t checked_row(int64_t row, int64_t size) {

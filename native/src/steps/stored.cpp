@@ -16,7 +16,10 @@ struct Scales {
   bool is_blocked;
 
   explicit Scales(Arguments& arguments)
-      : outer(arguments.size()), size(arguments.size()), inner(arguments.size()), block(arguments.size()),
+      : outer(arguments.size()),
+        size(arguments.size()),
+        inner(arguments.size()),
+        block(arguments.size()),
         is_blocked(block > 0) {
     blocks = is_blocked ? (size + block - 1) / block : size;
   }
@@ -90,16 +93,11 @@ class DequantizeStep : public Step {
 
 StepMakers stored_steps() {
   return {
-      {"quantize:int8", make_step<QuantizeStep<int8_t>>},
-      {"quantize:uint8", make_step<QuantizeStep<uint8_t>>},
-      {"quantize:int16", make_step<QuantizeStep<int16_t>>},
-      {"quantize:uint16", make_step<QuantizeStep<uint16_t>>},
-      {"quantize:int32", make_step<QuantizeStep<int32_t>>},
-      {"dequantize:int8", make_step<DequantizeStep<int8_t>>},
-      {"dequantize:uint8", make_step<DequantizeStep<uint8_t>>},
-      {"dequantize:int16", make_step<DequantizeStep<int16_t>>},
-      {"dequantize:uint16", make_step<DequantizeStep<uint16_t>>},
-      {"dequantize:int32", make_step<DequantizeStep<int32_t>>},
+      {"quantize:int8", make_step<QuantizeStep<int8_t>>},         {"quantize:uint8", make_step<QuantizeStep<uint8_t>>},
+      {"quantize:int16", make_step<QuantizeStep<int16_t>>},       {"quantize:uint16", make_step<QuantizeStep<uint16_t>>},
+      {"quantize:int32", make_step<QuantizeStep<int32_t>>},       {"dequantize:int8", make_step<DequantizeStep<int8_t>>},
+      {"dequantize:uint8", make_step<DequantizeStep<uint8_t>>},   {"dequantize:int16", make_step<DequantizeStep<int16_t>>},
+      {"dequantize:uint16", make_step<DequantizeStep<uint16_t>>}, {"dequantize:int32", make_step<DequantizeStep<int32_t>>},
   };
 }
 

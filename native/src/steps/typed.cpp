@@ -14,7 +14,21 @@ constexpr int64_t kUnit = 16;
 
 /** Numbered as src/engines/native/lowerings/typed.ts numbers them. */
 enum class Arithmetic : int64_t {
-  Add, Sub, Mul, Div, Max, Min, Pow, Mod, FMod, BitwiseAnd, BitwiseOr, BitwiseXor, ShiftLeft, ShiftRight, Count
+  Add,
+  Sub,
+  Mul,
+  Div,
+  Max,
+  Min,
+  Pow,
+  Mod,
+  FMod,
+  BitwiseAnd,
+  BitwiseOr,
+  BitwiseXor,
+  ShiftLeft,
+  ShiftRight,
+  Count
 };
 
 template <class T>
@@ -107,23 +121,33 @@ T negated(T x) {
 
 struct Negate {
   template <class T>
-  T operator()(T x) const { return negated(x); }
+  T operator()(T x) const {
+    return negated(x);
+  }
 };
 struct Magnitude {
   template <class T>
-  T operator()(T x) const { return x < 0 ? negated(x) : x; }
+  T operator()(T x) const {
+    return x < 0 ? negated(x) : x;
+  }
 };
 struct SignOf {
   template <class T>
-  T operator()(T x) const { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }
+  T operator()(T x) const {
+    return x > 0 ? T(1) : x < 0 ? T(-1) : x;
+  }
 };
 struct IsNotANumber {
   template <class T>
-  uint8_t operator()(T x) const { return x != x; }
+  uint8_t operator()(T x) const {
+    return x != x;
+  }
 };
 struct Complement {
   template <class T>
-  T operator()(T x) const { return static_cast<T>(~x); }
+  T operator()(T x) const {
+    return static_cast<T>(~x);
+  }
 };
 struct Opposite {
   uint8_t operator()(uint8_t x) const { return x == 0; }
@@ -188,7 +212,20 @@ uint16_t bfloat16_of(float value) {
 
 /** Numbered as src/engines/native/lowerings/cast.ts numbers them. */
 enum class Type : int64_t {
-  Float32, Float64, Float16, Bfloat16, Int8, Uint8, Int16, Uint16, Int32, Uint32, Int64, Uint64, Bool, Count
+  Float32,
+  Float64,
+  Float16,
+  Bfloat16,
+  Int8,
+  Uint8,
+  Int16,
+  Uint16,
+  Int32,
+  Uint32,
+  Int64,
+  Uint64,
+  Bool,
+  Count
 };
 
 int64_t bytes_of(Type type) {
@@ -294,16 +331,20 @@ class CastStep : public Step {
     char* to = y_ + first * bytes_of(to_);
     double reals[kBlock];
     int64_t integers[kBlock];
-    if (is_real(from_)) load_reals(from_, from, reals, count);
-    else load_integers(from_, from, integers, count);
+    if (is_real(from_))
+      load_reals(from_, from, reals, count);
+    else
+      load_integers(from_, from, integers, count);
     if (is_real(from_) && !is_real(to_))
       for (int64_t i = 0; i < count; i++) integers[i] = to_ == Type::Bool ? reals[i] != 0 : integer_of(reals[i]);
     if (!is_real(from_) && is_real(to_))
       for (int64_t i = 0; i < count; i++)
-        reals[i] = from_ == Type::Uint64 ? static_cast<double>(static_cast<uint64_t>(integers[i]))
-                                         : static_cast<double>(integers[i]);
-    if (is_real(to_)) store_reals(to_, reals, to, count);
-    else store_integers(to_, integers, to, count);
+        reals[i] =
+            from_ == Type::Uint64 ? static_cast<double>(static_cast<uint64_t>(integers[i])) : static_cast<double>(integers[i]);
+    if (is_real(to_))
+      store_reals(to_, reals, to, count);
+    else
+      store_integers(to_, integers, to, count);
   }
 
   Type from_, to_;

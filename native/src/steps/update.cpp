@@ -52,10 +52,7 @@ void copy_part(const RunContext& run, const float* from, float* to, int64_t coun
 class SgdStep : public Step {
  public:
   SgdStep(Arguments& arguments, CompileContext& context)
-      : kernels_(context.kernels),
-        changed_(arguments),
-        momentum_(arguments.number()),
-        decay_(arguments.number()) {
+      : kernels_(context.kernels), changed_(arguments), momentum_(arguments.number()), decay_(arguments.number()) {
     const int64_t all = changed_.elements();
     w_ = arguments.place<float>(all);
     g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
@@ -76,8 +73,8 @@ class SgdStep : public Step {
       return;
     }
     changed_.each(run, rows_, [&](int64_t at, int64_t from, int64_t length, int64_t) {
-      kernels_->sgd(new_w_ + at, g_ + from, new_velocity_ + at, new_w_ + at, new_velocity_ + at, length, *rate_,
-                    momentum_, decay_);
+      kernels_->sgd(new_w_ + at, g_ + from, new_velocity_ + at, new_w_ + at, new_velocity_ + at, length, *rate_, momentum_,
+                    decay_);
     });
   }
 
@@ -120,8 +117,8 @@ class AdamStep : public Step {
       copy_part(run, step_, new_step_, steps_);
     } else if (phase == 1) {
       changed_.each(run, rows_, [&](int64_t at, int64_t from, int64_t length, int64_t row) {
-        kernels_->adam(new_[0] + at, g_ + from, new_[1] + at, new_[2] + at, new_[0] + at, new_[1] + at, new_[2] + at,
-                       length, settings(new_step_[row] + 1));
+        kernels_->adam(new_[0] + at, g_ + from, new_[1] + at, new_[2] + at, new_[0] + at, new_[1] + at, new_[2] + at, length,
+                       settings(new_step_[row] + 1));
       });
     } else if (run.thread == 0) {
       const int64_t count = rows_ ? run.size(changed_.count) : steps_;

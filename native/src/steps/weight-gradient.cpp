@@ -1,4 +1,5 @@
-// The weight gradient of a convolution by our own kernels: in bfloat16 directly, and in bfloat16 and float32 by Winograd's algorithm.
+// The weight gradient of a convolution by our own kernels: in bfloat16 directly, and in bfloat16 and float32 by Winograd's
+// algorithm.
 #include "../weight-gradient.h"
 
 #include <cstring>
@@ -27,9 +28,10 @@ struct WinogradBfloat16 {
 };
 
 /**
- * Integers: a convolution's; 1 where x holds 8-bit codes, 0 where it holds what dy does; the number of rows (a size or a count); the most
- * rows. Places: dy, bfloat16 or float32, channels last; x, channels last; the codes' zero point, float32, rounded here (left out: 0); their
- * scale, float32 (left out: 1); rows, int64 (left out: all, in order); dw, float32 [rows, input channels, kernel].
+ * Integers: a convolution's; 1 where x holds 8-bit codes, 0 where it holds what dy does; the number of rows (a size or a
+ * count); the most rows. Places: dy, bfloat16 or float32, channels last; x, channels last; the codes' zero point, float32,
+ * rounded here (left out: 0); their scale, float32 (left out: 1); rows, int64 (left out: all, in order); dw, float32 [rows,
+ * input channels, kernel].
  */
 template <class Kernels>
 class WeightGradientStep : public Step {
@@ -40,8 +42,10 @@ class WeightGradientStep : public Step {
     has_codes_ = arguments.integer() != 0;
     count_ = arguments.integer(), most_ = arguments.size();
     dy_ = arguments.place<Element>(images_.dy_elements());
-    if (has_codes_) codes_ = arguments.place<uint8_t>(images_.x_elements());
-    else values_ = arguments.place<Element>(images_.x_elements());
+    if (has_codes_)
+      codes_ = arguments.place<uint8_t>(images_.x_elements());
+    else
+      values_ = arguments.place<Element>(images_.x_elements());
     zero_ = arguments.optional<float>(1);
     scale_ = arguments.optional<float>(1);
     rows_ = arguments.optional<int64_t>(most_);
@@ -51,8 +55,10 @@ class WeightGradientStep : public Step {
     row_bytes_ = (most_ * sizeof(int64_t) + 63) / 64 * 64;
     // With fewer rows, too, they may be other ones.
     for (const auto* kernels : {Kernels::of(0), Kernels::of(most_)}) {
-      if (!kernels) arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
-      if (!kernels->serves(images_.shape)) arguments.fail("is of a shape that " + std::string(kernels->name) + " does not serve");
+      if (!kernels)
+        arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+      if (!kernels->serves(images_.shape))
+        arguments.fail("is of a shape that " + std::string(kernels->name) + " does not serve");
       stride_ = std::max(stride_, kernels->sums_elements(images_.shape, most_));
       context.want_scratch(row_bytes_ + kernels->scratch_bytes(images_.shape, most_images, most_));
     }
@@ -66,8 +72,8 @@ class WeightGradientStep : public Step {
     if (count > most_) throw PlanError("more rows than there are");
     if (phase == 0) return add_up(run, count);
     const auto [first, last] = share(run, count);
-    Kernels::of(count)->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_, scale_ ? *scale_ : 1,
-                   first, last, dw_);
+    Kernels::of(count)->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_,
+                             scale_ ? *scale_ : 1, first, last, dw_);
   }
 
   std::string describe() const override { return Kernels::of(most_)->name; }

@@ -5,7 +5,8 @@
 namespace frostbit {
 namespace {
 
-/** Integers: a convolution's. Places: x; w [outputs, inputs, kernel]; bias [outputs], if any; y. Images of elements, channels last; else float32. */
+/** Integers: a convolution's. Places: x; w [outputs, inputs, kernel]; bias [outputs], if any; y. Images of elements, channels
+ * last; else float32. */
 struct Forward {
   static TiledConvolution convolution(const PlaneConvolution& shape) { return forward_of(shape); }
   static TiledWeights weights(const PlaneConvolution& shape, const float* w) { return {w, shape.inputs * 9, 9, false}; }
@@ -25,7 +26,8 @@ template <class Element, class Direction>
 class WinogradStep : public Step {
  public:
   WinogradStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(winograd_kernels<Element>()) {
-    if (!kernels_) arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+    if (!kernels_)
+      arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
     const auto& shape = images_.shape;
     if (!kernels_->serves(shape)) arguments.fail("is of a shape that " + std::string(kernels_->name) + " does not serve");
     convolution_ = Direction::convolution(shape);
@@ -33,8 +35,7 @@ class WinogradStep : public Step {
     weights_ = Direction::weights(shape, arguments.place<float>(shape.outputs, images_.row_elements()));
     bias_ = Direction::bias(arguments, shape);
     y_ = arguments.place<Element>(images_.batch, convolution_.y.elements());
-    context.want_scratch(
-        kernels_->scratch_bytes(convolution_, (images_.batch + context.threads - 1) / context.threads));
+    context.want_scratch(kernels_->scratch_bytes(convolution_, (images_.batch + context.threads - 1) / context.threads));
     context.want_shared(kernels_->filter_bytes(convolution_));
   }
 
