@@ -20,6 +20,7 @@ import { packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { isOwn } from "../ops/index.ts";
 import { narrowHalf } from "../passes/half-precision.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
@@ -82,12 +83,8 @@ export function writeOnnx(
   return toBinary(ModelProtoSchema, model);
 }
 
-/** Our own operators, which no other program knows. */
-const isOurs = (op: string): boolean =>
-  /^FakeQuantize$|^BatchNormalizationTraining$|Gradient$|GradientInput$|GradientWeight$|Update$/.test(op);
-
 function checkOperators(graph: Graph): void {
-  const ours = graph.nodes.filter(({ op }) => isOurs(op));
+  const ours = graph.nodes.filter(({ op }) => isOwn(op));
   if (ours.length === 0) return;
   const rest = ours.length > maxShown ? ` and ${ours.length - maxShown} more` : "";
   throw new FrostbitError(

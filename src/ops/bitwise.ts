@@ -1,11 +1,17 @@
 // Operators on the bits of integers, which have no gradient.
 import type { OpDefinition } from "./definition.ts";
-import { costPerElement, inferSameDtype, unaryWithoutGradient } from "./pointwise.ts";
+import { tied, wholeNumbers } from "./inputs.ts";
+import { elementwise, inferBroadcast, unaryWithoutGradient } from "./pointwise.ts";
 
-const bitwise: OpDefinition = { infer: inferSameDtype(), gradient: "none", cost: costPerElement };
+const bitwise = {
+  ...elementwise,
+  inputs: [tied(wholeNumbers), tied(wholeNumbers)],
+  infer: inferBroadcast(),
+  gradient: "none",
+} as const;
 
-export const BitwiseAnd: OpDefinition = bitwise;
-export const BitwiseOr: OpDefinition = bitwise;
-export const BitwiseXor: OpDefinition = bitwise;
-export const BitwiseNot: OpDefinition = unaryWithoutGradient();
-export const BitShift: OpDefinition = bitwise;
+export const BitwiseAnd: OpDefinition = { ...bitwise, introduced: 18 };
+export const BitwiseOr: OpDefinition = { ...bitwise, introduced: 18 };
+export const BitwiseXor: OpDefinition = { ...bitwise, introduced: 18 };
+export const BitwiseNot: OpDefinition = unaryWithoutGradient({ takes: wholeNumbers, introduced: 18 });
+export const BitShift: OpDefinition = { ...bitwise, introduced: 11 };

@@ -3,9 +3,11 @@ import type { Node, ValueType } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { mismatch, numbersAttribute, printShape } from "./attributes.ts";
 import { convolutionWindow, groupOf, staticShape, transposedConvolution } from "./convolution-shape.ts";
-import type { GradientContext, OpDefinition } from "./definition.ts";
+import type { GradientContext, OpDefinition, OwnOpDefinition } from "./definition.ts";
+import { floats, optional, rowsOf, tied } from "./inputs.ts";
 import { operand } from "./operands.ts";
 import { allAxesButChannels, gatherRows, rowsAlong, sumOver } from "./rows.ts";
+import { leadingSamples } from "./samples.ts";
 import { windowAttributes, windowOutput } from "./window.ts";
 
 function biasGradient({ build, wants, type }: GradientContext, dy: string): string | undefined {
@@ -19,6 +21,11 @@ function checkBias(node: Node, bias: ValueType | undefined, channels: number): v
 
 /** dx = dy ∗ᵀ w; dw = dy ⋆ x, of the wanted output channels alone; dbias = Σ dy */
 export const Conv: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(floats), tied(floats), optional(tied(floats))],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     const x = operand(context, 0);
@@ -48,6 +55,11 @@ export const Conv: OpDefinition = {
 
 /** dx = dy ⋆ w; dw = x ⋆ dy, of the wanted output channels alone; dbias = Σ dy */
 export const ConvTranspose: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(floats), tied(floats), optional(tied(floats))],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     const x = operand(context, 0);
@@ -76,7 +88,12 @@ export const ConvTranspose: OpDefinition = {
 };
 
 /** dx of Conv from dy and w; attribute `spatial` holds x's spatial sizes. */
-export const ConvGradientInput: OpDefinition = {
+export const ConvGradientInput: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     const dy = operand(context, 0);
@@ -94,7 +111,12 @@ export const ConvGradientInput: OpDefinition = {
 };
 
 /** dw of Conv from dy and x, of all output channels or of those in `rows`. */
-export const ConvGradientWeight: OpDefinition = {
+export const ConvGradientWeight: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, optional(rowsOf(0, () => 1))],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     const dy = operand(context, 0);

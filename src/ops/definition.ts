@@ -3,6 +3,7 @@
 import type { Builder } from "../ir/builder.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import type { InputSchema } from "./inputs.ts";
 
 export interface InferContext {
   readonly node: Node;
@@ -50,7 +51,30 @@ export type CostRule = (
   node: Node,
 ) => Cost;
 
-export interface OpDefinition {
+/** A batch's way through a node: its size is a symbol, which at least one input or its contents have. */
+export interface SamplesContext extends InferContext {
+  readonly outputs: readonly ValueType[];
+  /** The axis of each input along which the samples lie; −1 where it is the same for all samples. */
+  readonly axes: readonly number[];
+}
+
+/**
+ * The axis of all outputs along which the samples lie, each computed from its own sample alone and at its place; "anywhere" where
+ * all samples of an output are alike; "coupled" where samples are mixed, change places or are lost.
+ */
+export type SampleRule = (context: SamplesContext) => number | "anywhere" | "coupled";
+
+interface Facts<Introduced> {
+  /** ONNX's opset that brought it, under this name or an older one; "own" for operators that ONNX does not have. */
+  readonly introduced: Introduced;
+  /** One per input, in order. */
+  readonly inputs: readonly InputSchema[];
+  /** How many outputs it has at most. */
+  readonly outputs: number | "any";
+  /** Where samples of a batch go. "coupled" is a decision that they never go their own way; "sizes": the outputs say sizes of inputs. */
+  readonly sampleAxis: SampleRule | "coupled" | "sizes";
+  /** Whether outputs hold elements of the first input (of all, where it repeats), moved, repeated or cut, and padding at most. */
+  readonly movesValues: boolean;
   readonly infer: InferRule;
   /** "none" is a decision that no gradient exists, never a default. */
   readonly gradient: GradientRule | "none";
@@ -63,3 +87,9 @@ export interface OpDefinition {
   /** Whether the rule, asked for some rows along `axis` of this input and given a whole `dy`, computes those rows alone (as products do). Absent: it computes all, and the walk gathers. */
   readonly computesRows?: (input: number, axis: number, node: Node) => boolean;
 }
+
+/** An operator of ONNX. */
+export type OpDefinition = Facts<number>;
+/** An operator of ours that ONNX lacks: a gradient, an update. It needs a lowering to ONNX's. */
+export type OwnOpDefinition = Facts<"own">;
+export type AnyOpDefinition = OpDefinition | OwnOpDefinition;

@@ -2,7 +2,7 @@
 // A family file exports operator definitions and nothing else.
 import * as bitwise from "./bitwise.ts";
 import * as convolution from "./convolution.ts";
-import type { OpDefinition } from "./definition.ts";
+import type { AnyOpDefinition, OwnOpDefinition } from "./definition.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
 import * as loss from "./loss.ts";
@@ -33,9 +33,13 @@ export const ops = {
   ...shape,
   ...trigonometric,
   ...update,
-} satisfies Record<string, OpDefinition>;
+} satisfies Record<string, AnyOpDefinition>;
 
 export type OpType = keyof typeof ops;
+/** Operators that ONNX does not have. */
+export type OwnOpType = { [Op in OpType]: (typeof ops)[Op] extends OwnOpDefinition ? Op : never }[OpType];
 
+export const opTypes = Object.keys(ops) as readonly OpType[];
+export const isOwn = (op: string): op is OwnOpType => opDefinition(op)?.introduced === "own";
 export const isOpType = (op: string): op is OpType => Object.hasOwn(ops, op);
-export const opDefinition = (op: string): OpDefinition | undefined => (isOpType(op) ? ops[op] : undefined);
+export const opDefinition = (op: string): AnyOpDefinition | undefined => (isOpType(op) ? ops[op] : undefined);

@@ -6,9 +6,13 @@ import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.t
 import { toNumbers } from "../ir/tensor.ts";
 import { shapeOf, zerosLike } from "./arithmetic.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
-import type { GradientRule, InferContext, OpDefinition } from "./definition.ts";
+import type { GradientRule, InferContext, OpDefinition, SampleRule } from "./definition.ts";
+import { anything, integers, numbers, rowsOf, tied } from "./inputs.ts";
 import { operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
 import { costPerElement, noCost } from "./pointwise.ts";
+import { axisOfFirst, samplesBesideAxis } from "./samples.ts";
+
+const axisAttribute = (node: Node): number => numberAttribute(node, "axis", 0);
 
 const axisOf = (node: Node, rank: number, fallback = 0): number =>
   resolveAxis(node, numberAttribute(node, "axis", fallback), rank);
@@ -29,8 +33,22 @@ function joinedShape(build: Builder, value: string, parts: readonly (readonly nu
   return build.node("Gather", [shape, build.ints(parts.flat())], { axis: 0 });
 }
 
+/** Samples of the indices read one table; those of the data are chosen from along the gathered axis. */
+const gatheredSamples: SampleRule = ({ node, axes: [data, indices], inputs }) => {
+  const [rank, indexRank] = inputs.map((type) => type?.shape.length ?? 0);
+  const gathered = axisOf(node, rank);
+  if (data >= 0 === indices >= 0 || data === gathered) return "coupled";
+  if (indices >= 0) return gathered + indices;
+  return data < gathered ? data : data + indexRank - 1;
+};
+
 /** dx = dy, with the indexed axes in front, added onto zeros at the indices */
 export const Gather: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, rowsOf(0, axisAttribute)],
+  outputs: 1,
+  sampleAxis: gatheredSamples,
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const indices = operand(context, 1).shape;
@@ -77,8 +95,20 @@ function checkWithin(node: Node, data: readonly Dim[], indices: readonly Dim[]):
     throw mismatch(node, `indices ${printShape(indices)} reach outside data ${printShape(data)} beside axis ${axis}.`);
 }
 
+/** Beside its axis, an index reads at its own place: there data and indices have the same samples, or none. */
+const gatheredElementSamples: SampleRule = ({ node, axes: [data, indices], inputs }) => {
+  const gathered = axisOf(node, inputs[0]?.shape.length ?? 0);
+  if (indices === gathered && data < 0) return indices;
+  return indices >= 0 && indices === data && data !== gathered ? data : "coupled";
+};
+
 /** dx = dy added onto zeros at the indices */
 export const GatherElements: OpDefinition = {
+  introduced: 11,
+  inputs: [anything, integers],
+  outputs: 1,
+  sampleAxis: gatheredElementSamples,
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const indices = operand(context, 1).shape;
@@ -102,8 +132,23 @@ function indexDepth(node: Node, indices: readonly Dim[]): number {
   throw mismatch(node, `the last size of its indices ${printShape(indices)} must be a number.`);
 }
 
+/** Batch axes are read at their own places, the axes after them by the indices, the rest whole. */
+const gatheredPointSamples: SampleRule = ({ node, axes: [data, indices], inputs }) => {
+  const batch = numberAttribute(node, "batch_dims", 0);
+  const index = inputs[1]?.shape ?? [];
+  const depth = indexDepth(node, index);
+  if (data >= 0 && indices >= 0) return data === indices && data < batch ? data : "coupled";
+  if (indices >= 0) return indices >= batch && indices < index.length - 1 ? indices : "coupled";
+  return data >= batch + depth ? data - batch - depth + index.length - 1 : "coupled";
+};
+
 /** dx = dy added onto zeros at the indices */
 export const GatherND: OpDefinition = {
+  introduced: 11,
+  inputs: [anything, integers],
+  outputs: 1,
+  sampleAxis: gatheredPointSamples,
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const indices = operand(context, 1).shape;
@@ -163,6 +208,12 @@ const scatterGradient =
   };
 
 export const ScatterElements: OpDefinition = {
+  // Scatter until opset 10.
+  introduced: 9,
+  inputs: [tied(anything), integers, tied(anything)],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i));
     if (indices.shape.length !== shape.length || updates.shape.length !== shape.length)
@@ -183,6 +234,11 @@ export const ScatterElements: OpDefinition = {
 };
 
 export const ScatterND: OpDefinition = {
+  introduced: 11,
+  inputs: [tied(anything), integers, tied(anything)],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i).shape).map((shape) => ({ shape }));
     const depth = indexDepth(context.node, indices.shape);
@@ -197,7 +253,19 @@ export const ScatterND: OpDefinition = {
   cost: noCost,
 };
 
+/** Classes take a place among the axes. */
+const oneHotSamples: SampleRule = (context) => {
+  const axis = axisOfFirst(context);
+  const classes = axisOf(context.node, (context.inputs[0]?.shape.length ?? 0) + 1, -1);
+  return axis < 0 ? "coupled" : axis + Number(axis >= classes);
+};
+
 export const OneHot: OpDefinition = {
+  introduced: 9,
+  inputs: [numbers, numbers, anything],
+  outputs: 1,
+  sampleAxis: oneHotSamples,
+  movesValues: false,
   infer: (context) => {
     const indices = operand(context, 0).shape;
     const constant = context.constant(1);
@@ -212,7 +280,19 @@ export const OneHot: OpDefinition = {
   cost: costPerElement,
 };
 
+const extremeSamples: SampleRule = (context) => {
+  const axis = samplesBesideAxis(0)(context);
+  const reduced = axisOf(context.node, context.inputs[0]?.shape.length ?? 0);
+  const keeps = numberAttribute(context.node, "keepdims", 1) === 1;
+  return typeof axis === "number" && axis > reduced && !keeps ? axis - 1 : axis;
+};
+
 const argExtreme: OpDefinition = {
+  introduced: 1,
+  inputs: [numbers],
+  outputs: 1,
+  sampleAxis: extremeSamples,
+  movesValues: false,
   infer: (context) => {
     const { shape } = operand(context, 0);
     const axis = axisOf(context.node, shape.length);
@@ -228,6 +308,11 @@ export const ArgMin: OpDefinition = argExtreme;
 
 /** Values and indices; ties go to the lower index. */
 export const TopK: OpDefinition = {
+  introduced: 1,
+  inputs: [numbers, integers],
+  outputs: 2,
+  sampleAxis: samplesBesideAxis(-1),
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const axis = axisOf(context.node, shape.length, -1);
@@ -246,6 +331,11 @@ export const TopK: OpDefinition = {
 };
 
 export const NonZero: OpDefinition = {
+  introduced: 9,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => [{ dtype: "int64", shape: [operand(context, 0).shape.length, unknownDim(context.node, 1)] }],
   gradient: "none",
   cost: noCost,

@@ -4,6 +4,7 @@ import { arithmetic } from "./arithmetic.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute, unsupported } from "./attributes.ts";
 import { staticShape } from "./convolution-shape.ts";
 import type { GradientContext, InferRule, OpDefinition } from "./definition.ts";
+import { floats, integers, optional, tied } from "./inputs.ts";
 import { operand } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
 
@@ -47,6 +48,11 @@ function crossEntropyGradient({ node, build, dys: [dloss, dlogProb], type }: Gra
 
 /** Mean of −log softmax(logits)[label] over all labels; the second output is log softmax(logits). */
 export const SoftmaxCrossEntropyLoss: OpDefinition = {
+  introduced: 12,
+  inputs: [tied(floats), integers, optional(tied(floats))],
+  outputs: 2,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: inferCrossEntropy,
   gradient: crossEntropyGradient,
   cost: costPerElement,

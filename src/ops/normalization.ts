@@ -3,11 +3,13 @@
 import { assert } from "../ir/errors.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { numberAttribute, unsupported } from "./attributes.ts";
-import type { GradientContext, InferRule, OpDefinition } from "./definition.ts";
+import type { GradientContext, InferRule, OpDefinition, OwnOpDefinition } from "./definition.ts";
+import { floats, tied } from "./inputs.ts";
 import { checkChannels, epsilonOf, perChannel } from "./normalizing.ts";
 import { operand } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
 import { allAxesButChannels, sumOver } from "./rows.ts";
+import { samplesWhere } from "./samples.ts";
 
 const inferBatchNormalization: InferRule = (context) => {
   const x = operand(context, 0);
@@ -39,13 +41,23 @@ function batchNormalizationGradient({ node, build, dys: [dy], wants, type }: Gra
 }
 
 export const BatchNormalization: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(floats), tied(floats), tied(floats), tied(floats), tied(floats)],
+  outputs: 1,
+  sampleAxis: samplesWhere((axis) => axis !== 1),
+  movesValues: false,
   infer: inferBatchNormalization,
   gradient: batchNormalizationGradient,
   cost: costPerElement,
 };
 
 /** Normalizes by the batch's own statistics and gives them: y, mean, biased variance. */
-export const BatchNormalizationTraining: OpDefinition = {
+export const BatchNormalizationTraining: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, floats],
+  outputs: 3,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const x = operand(context, 0);
     const statistic = { dtype: x.dtype, shape: [checkChannels(context, x)] };
@@ -67,7 +79,12 @@ export const BatchNormalizationTraining: OpDefinition = {
 };
 
 /** dx, dgamma and dbeta of BatchNormalizationTraining, through its statistics. */
-export const BatchNormalizationTrainingGradient: OpDefinition = {
+export const BatchNormalizationTrainingGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, floats, floats, floats],
+  outputs: 3,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 1);
     const gamma = operand(context, 2);

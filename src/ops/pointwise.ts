@@ -4,10 +4,11 @@ import type { DType } from "../ir/dtype.ts";
 import type { Dim, Node } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { type Arithmetic, arithmetic } from "./arithmetic.ts";
-import { mismatch } from "./attributes.ts";
 import { broadcastShapes } from "./broadcast.ts";
 import type { CostRule, GradientRule, InferContext, InferRule, OpDefinition } from "./definition.ts";
+import { type InputSchema, repeated, tied } from "./inputs.ts";
 import { operand, withElements } from "./operands.ts";
+import { alignedSamples } from "./samples.ts";
 
 /** One multiply-add for each element of the first output. */
 export const costPerElement: CostRule = (_inputs, [output]) => ({ multiplyAdds: sizeOf(output ?? []) });
@@ -34,22 +35,11 @@ export const inferBroadcast =
   (fold?: Fold, dtype?: DType): InferRule =>
   (context) => {
     const types = context.inputs.map((_, i) => operand(context, i));
-    if (types.length === 0) throw mismatch(context.node, "it has no inputs; expected at least one.");
     const shape = broadcastShapes(
       context.node,
       types.map((type) => type.shape),
     );
     return [withElements(dtype ?? types[0].dtype, shape, fold && foldElements(context, fold))];
-  };
-
-/** Inputs of one dtype, broadcast with each other. */
-export const inferSameDtype =
-  (fold?: Fold, dtype?: DType): InferRule =>
-  (context) => {
-    const types = new Set(context.inputs.map((type) => type?.dtype));
-    if (types.size > 1)
-      throw mismatch(context.node, `its inputs have the dtypes ${[...types].join(", ")}; expected one dtype.`);
-    return inferBroadcast(fold, dtype)(context);
   };
 
 /** The first input's type, perhaps with another dtype. */
@@ -78,17 +68,44 @@ export const unaryRule =
     return [dx({ ...arithmetic(build, dy), dy, x: node.inputs[0], y: node.outputs[0], node, build })];
   };
 
-/** An elementwise function of one float tensor. */
+/** What operators have in common that compute each element of their output from one of each input, broadcast. */
+export const elementwise = {
+  outputs: 1,
+  sampleAxis: alignedSamples,
+  movesValues: false,
+  cost: costPerElement,
+} as const satisfies Partial<OpDefinition>;
+
+/** What each elementwise operator says for itself: what its inputs take, and the opset that brought it. */
+export interface ElementwiseFacts {
+  readonly takes: InputSchema;
+  readonly introduced: number;
+}
+
+/** A function of one tensor. */
 export const unary = (
+  { takes, introduced }: ElementwiseFacts,
   dx: (gradient: UnaryGradient) => string,
   fold?: (element: Dim) => Dim | undefined,
-): OpDefinition => ({ infer: inferLikeFirst(fold), gradient: unaryRule(dx), cost: costPerElement });
+): OpDefinition => ({
+  ...elementwise,
+  introduced,
+  inputs: [takes],
+  infer: inferLikeFirst(fold),
+  gradient: unaryRule(dx),
+});
 
 /** A staircase or a predicate: its derivative is zero or undefined everywhere. */
-export const unaryWithoutGradient = (fold?: (element: Dim) => Dim | undefined, dtype?: DType): OpDefinition => ({
+export const unaryWithoutGradient = (
+  { takes, introduced }: ElementwiseFacts,
+  fold?: (element: Dim) => Dim | undefined,
+  dtype?: DType,
+): OpDefinition => ({
+  ...elementwise,
+  introduced,
+  inputs: [takes],
   infer: inferLikeFirst(fold, dtype),
   gradient: "none",
-  cost: costPerElement,
 });
 
 export interface BinaryGradient extends Arithmetic {
@@ -111,29 +128,48 @@ export const binaryRule =
     return sides.map((side, i) => (wants(i) === "none" ? undefined : side(gradient)));
   };
 
-export const binary = (fold: Fold | undefined, ...sides: BinarySides): OpDefinition => ({
-  infer: inferSameDtype(fold),
+/** A function of two tensors of one type. */
+export const binary = (
+  { takes, introduced }: ElementwiseFacts,
+  fold: Fold | undefined,
+  ...sides: BinarySides
+): OpDefinition => ({
+  ...elementwise,
+  introduced,
+  inputs: [tied(takes), tied(takes)],
+  infer: inferBroadcast(fold),
   gradient: binaryRule(sides),
-  cost: costPerElement,
 });
 
 /** Whether an element names a size, which is never negative, and not the unknown contents of a tensor. */
 const isSize = (element: Dim): boolean => typeof element === "string" && !/[-[\]]/.test(element);
 
-/** A predicate of two tensors. */
-export const comparison = (holds: (a: number, b: number) => boolean): OpDefinition => ({
-  infer: inferSameDtype(([a, b]) => {
+/** A predicate of two tensors of one type. */
+export const comparison = (
+  { takes, introduced }: ElementwiseFacts,
+  holds: (a: number, b: number) => boolean,
+): OpDefinition => ({
+  ...elementwise,
+  introduced,
+  inputs: [tied(takes), tied(takes)],
+  infer: inferBroadcast(([a, b]) => {
     if (typeof a === "number" && typeof b === "number") return Number(holds(a, b));
     if (a === b) return Number(holds(0, 0));
     return isSize(a) && typeof b === "number" && b < 0 ? Number(holds(1, b)) : undefined;
   }, "bool"),
   gradient: "none",
-  cost: costPerElement,
 });
 
-/** A function of any number of tensors. */
-export const variadic = (fold: Fold, gradient: GradientRule): OpDefinition => ({
-  infer: inferSameDtype(fold),
+/** A function of any number of tensors of one type. */
+export const variadic = (
+  { takes, introduced }: ElementwiseFacts,
+  fold: Fold,
+  gradient: GradientRule,
+): OpDefinition => ({
+  ...elementwise,
+  introduced,
+  inputs: [repeated(tied(takes))],
+  infer: inferBroadcast(fold),
   gradient,
   cost: (inputs, outputs, node) => ({
     multiplyAdds: costPerElement(inputs, outputs, node).multiplyAdds * Math.max(1, node.inputs.length - 1),

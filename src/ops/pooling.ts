@@ -3,9 +3,11 @@ import { sizeOf } from "../ir/tensor.ts";
 import { arithmetic, shapeOf } from "./arithmetic.ts";
 import { mismatch, numberAttribute, numbersAttribute, printShape, unsupported } from "./attributes.ts";
 import { staticShape } from "./convolution-shape.ts";
-import type { CostRule, InferContext, OpDefinition } from "./definition.ts";
+import type { CostRule, InferContext, OpDefinition, OwnOpDefinition } from "./definition.ts";
+import { floats, numbers } from "./inputs.ts";
 import { operand } from "./operands.ts";
 import { poolAttributes, poolWindow } from "./pool-shape.ts";
+import { leadingOrChannelSamples } from "./samples.ts";
 import { windowOutput } from "./window.ts";
 
 function pooledShape(context: InferContext) {
@@ -24,6 +26,11 @@ const costOfInput: CostRule = ([x = []]) => ({ multiplyAdds: sizeOf(x) });
 
 /** dx: dy at the first maximum of each window */
 export const MaxPool: OpDefinition = {
+  introduced: 1,
+  inputs: [numbers],
+  outputs: 2,
+  sampleAxis: leadingOrChannelSamples,
+  movesValues: false,
   infer: (context) => {
     if (numberAttribute(context.node, "storage_order", 0) !== 0)
       throw unsupported(context.node, "storage_order is 1; only row-major indices (0) are supported.");
@@ -40,6 +47,11 @@ export const MaxPool: OpDefinition = {
 
 /** dx: dy over the number of elements, at each element of a window */
 export const AveragePool: OpDefinition = {
+  introduced: 1,
+  inputs: [floats],
+  outputs: 1,
+  sampleAxis: leadingOrChannelSamples,
+  movesValues: false,
   infer: (context) => [pooledShape(context)],
   gradient: ({ node, build, dys: [dy], type }) => {
     if (dy === undefined) return [];
@@ -59,6 +71,11 @@ function globallyPooled(context: InferContext) {
 
 /** dx = dy / positions */
 export const GlobalAveragePool: OpDefinition = {
+  introduced: 1,
+  inputs: [floats],
+  outputs: 1,
+  sampleAxis: leadingOrChannelSamples,
+  movesValues: false,
   infer: globallyPooled,
   gradient: ({ node, build, dys: [dy], type }) => {
     if (dy === undefined) return [];
@@ -72,6 +89,11 @@ export const GlobalAveragePool: OpDefinition = {
 
 /** dx: dy at the first maximum of each channel */
 export const GlobalMaxPool: OpDefinition = {
+  introduced: 1,
+  inputs: [numbers],
+  outputs: 1,
+  sampleAxis: leadingOrChannelSamples,
+  movesValues: false,
   infer: globallyPooled,
   gradient: ({ node, build, dys: [dy], type }) => {
     if (dy === undefined) return [];
@@ -83,7 +105,12 @@ export const GlobalMaxPool: OpDefinition = {
 };
 
 /** dx of MaxPool from dy and x. */
-export const MaxPoolGradient: OpDefinition = {
+export const MaxPoolGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 1);
     return [{ dtype, shape }];
@@ -93,7 +120,12 @@ export const MaxPoolGradient: OpDefinition = {
 };
 
 /** dx of AveragePool from dy; attribute `spatial` holds x's spatial sizes. */
-export const AveragePoolGradient: OpDefinition = {
+export const AveragePoolGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     return [{ dtype, shape: [...shape.slice(0, 2), ...numbersAttribute(context.node, "spatial", [])] }];

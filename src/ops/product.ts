@@ -3,11 +3,13 @@ import type { Builder } from "../ir/builder.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { mismatch, numberAttribute, printShape } from "./attributes.ts";
 import { broadcastShapes } from "./broadcast.ts";
-import type { GradientContext, OpDefinition, Want } from "./definition.ts";
+import type { GradientContext, OpDefinition, SampleRule, Want } from "./definition.ts";
 import { isStatic } from "./dims.ts";
+import { numbers, optional, tied } from "./inputs.ts";
 import { gemmSizes, isTransposed, matMulShape } from "./matrix-shape.ts";
 import { operand } from "./operands.ts";
 import { gatherRows, rowsAlong } from "./rows.ts";
+import { agreed } from "./samples.ts";
 
 /** Swaps the last two axes. */
 function transpose(build: Builder, value: string): string {
@@ -64,8 +66,23 @@ function matMulGradient({ node, build, dys: [dy], wants, type }: GradientContext
   return [wants(0) === "none" ? undefined : da(), wants(1) === "none" ? undefined : db()];
 }
 
+/** Rows of a and columns of b keep their places among the last two axes; the axes before broadcast; inner axes are summed over. */
+const matMulSamples: SampleRule = ({ axes, inputs, outputs }) => {
+  const [aRank, bRank] = inputs.map((type) => type?.shape.length ?? 0);
+  const [a, b] = axes;
+  if (a === aRank - 1 || (b >= 0 && b === Math.max(0, bRank - 2))) return "coupled";
+  const rank = outputs[0].shape.length + Number(aRank === 1) + Number(bRank === 1);
+  const axis = agreed([a < 0 ? undefined : a + rank - aRank, b < 0 ? undefined : b + rank - bRank]);
+  return typeof axis === "number" && aRank === 1 && axis === rank - 1 ? axis - 1 : axis;
+};
+
 /** da = dy · bᵀ, db = aᵀ · dy */
 export const MatMul: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(numbers), tied(numbers)],
+  outputs: 1,
+  sampleAxis: matMulSamples,
+  movesValues: false,
   infer: (context) => {
     const a = operand(context, 0);
     return [{ dtype: a.dtype, shape: matMulShape(context.node, a.shape, operand(context, 1).shape) }];
@@ -101,8 +118,23 @@ function gemmGradient({ node, build, dys: [dy], wants }: GradientContext): reado
   ];
 }
 
+const gemmSamples: SampleRule = ({ node, axes: [a, b, c = -1], inputs, outputs }) => {
+  if (a === (isTransposed(node, "transA") ? 0 : 1) || b === (isTransposed(node, "transB") ? 1 : 0)) return "coupled";
+  const rank = outputs[0].shape.length;
+  return agreed([
+    a < 0 ? undefined : 0,
+    b < 0 ? undefined : 1,
+    c < 0 ? undefined : c + rank - (inputs[2]?.shape.length ?? 0),
+  ]);
+};
+
 /** y = α a' b' + β c; da' = α dy b'ᵀ, db' = α a'ᵀ dy, dc = β dy */
 export const Gemm: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(numbers), tied(numbers), optional(tied(numbers))],
+  outputs: 1,
+  sampleAxis: gemmSamples,
+  movesValues: false,
   infer: (context) => {
     const { node, inputs } = context;
     const a = operand(context, 0);

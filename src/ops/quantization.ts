@@ -2,9 +2,21 @@
 import { type DType, dtypes } from "../ir/dtype.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
-import type { GradientRule, InferContext, OpDefinition, Rows, Want } from "./definition.ts";
+import type {
+  GradientRule,
+  InferContext,
+  OpDefinition,
+  OwnOpDefinition,
+  Rows,
+  SampleRule,
+  Want,
+} from "./definition.ts";
+import { anything, floats, numbers, optional, rowsOf, tied } from "./inputs.ts";
 import { operand, resolveAxis } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
+import { alignedSamples, samplesBesideAxis, samplesWhere } from "./samples.ts";
+
+const axisAttribute = (node: Node): number => numberAttribute(node, "axis", 0);
 
 const isRows = (want: Want): want is Rows => typeof want === "object";
 
@@ -40,7 +52,12 @@ const fakeQuantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) =
  * y = (clip(round(x / scale) + z, low, high) − z) · scale with z = clip(round(zeroPoint), low, high), without a zero point 0, ties to
  * even; gradients as LSQ+ (arXiv:2004.09576).
  */
-export const FakeQuantize: OpDefinition = {
+export const FakeQuantize: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, optional(floats), floats, floats],
+  outputs: 1,
+  sampleAxis: samplesWhere((axis, node) => axis !== node.attributes["axis"]),
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     checkQparams(context, { dtype, shape }, 1);
@@ -52,7 +69,12 @@ export const FakeQuantize: OpDefinition = {
 };
 
 /** dx, dscale and dzeroPoint of FakeQuantize; with `rows`, dy and the results hold these rows along `axis` alone. */
-export const FakeQuantizeGradient: OpDefinition = {
+export const FakeQuantizeGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, floats, optional(floats), floats, floats, optional(rowsOf(1, axisAttribute))],
+  outputs: 3,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const axis = numberAttribute(context.node, "axis");
@@ -103,8 +125,19 @@ function fitsScale(node: Node, x: readonly Dim[], scale: readonly Dim[]): boolea
   return block > 0 && isSameShape(scale, x.with(axis, blocks));
 }
 
+/** One scale serves all, or there is one for each entry of the axis; those of blocks have all of x's axes. */
+const quantizedSamples: SampleRule = (context) =>
+  isOne(context.inputs[1]?.shape ?? []) ? alignedSamples(context) : samplesAlongScales(context);
+const samplesAlongScales: SampleRule = (context) =>
+  numberAttribute(context.node, "block_size", 0) === 0 ? samplesBesideAxis(1)(context) : "coupled";
+
 /** y = saturate(round(x / scale) + zeroPoint) */
 export const QuantizeLinear: OpDefinition = {
+  introduced: 10,
+  inputs: [numbers, floats, optional(anything)],
+  outputs: 1,
+  sampleAxis: quantizedSamples,
+  movesValues: false,
   infer: (context) => {
     const { shape } = operand(context, 0);
     checkScales(context, shape);
@@ -116,6 +149,11 @@ export const QuantizeLinear: OpDefinition = {
 
 /** y = (x − zeroPoint) · scale */
 export const DequantizeLinear: OpDefinition = {
+  introduced: 10,
+  inputs: [tied(numbers), floats, optional(tied(numbers))],
+  outputs: 1,
+  sampleAxis: quantizedSamples,
+  movesValues: false,
   infer: (context) => {
     const { shape } = operand(context, 0);
     checkScales(context, shape);

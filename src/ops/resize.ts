@@ -7,8 +7,10 @@ import { mismatch, printShape } from "./attributes.ts";
 import { transposedProduct } from "./axis-product.ts";
 import type { InferContext, OpDefinition } from "./definition.ts";
 import { isStatic } from "./dims.ts";
+import { floats, numbers, optional, sizes, tied } from "./inputs.ts";
 import { checkResize, interpolate, resizedAxes, resizePlan } from "./interpolation.ts";
 import { operand, unknownDim } from "./operands.ts";
+import { samplesWhere } from "./samples.ts";
 
 function scaledDim(context: InferContext, dim: Dim, axis: number, scale: number | undefined): Dim {
   if (typeof dim === "number" && scale !== undefined) return Math.floor(dim * scale + 1e-9);
@@ -37,6 +39,13 @@ function checkLengths({ node, inputs }: InferContext, axes: number): void {
 
 /** dx = dy times the interpolation matrix, axis by axis */
 export const Resize: OpDefinition = {
+  // Upsample until opset 9.
+  introduced: 7,
+  inputs: [tied(numbers), optional(floats), optional(floats), optional(sizes)],
+  outputs: 1,
+  // A crop may begin anywhere; scales and sizes say what happens to the batch, and the shape rule follows them.
+  sampleAxis: samplesWhere((_axis, node) => node.attributes["coordinate_transformation_mode"] !== "tf_crop_and_resize"),
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     checkResize(node);

@@ -5,10 +5,12 @@ import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import { arithmetic, shapeOf } from "./arithmetic.ts";
 import { mismatch, numberAttribute, printShape } from "./attributes.ts";
 import type { OpDefinition } from "./definition.ts";
+import { floats, optional, tied } from "./inputs.ts";
 import { checkChannels, epsilonOf, perChannel, standardize, standardizedGradient } from "./normalizing.ts";
 import { operand, resolveAxis } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
 import { allAxesButChannels, sumOver } from "./rows.ts";
+import { leadingSamples, samplesBeforeAxis } from "./samples.ts";
 
 function normalizedAxes(node: Node, rank: number): number[] {
   const first = resolveAxis(node, numberAttribute(node, "axis", -1), rank);
@@ -25,6 +27,11 @@ function checkTrailing(node: Node, x: readonly Dim[], parameter: ValueType | und
 
 /** dscale = dy x̂, dbias = dy; dx as in `standardizedGradient` with g = dy scale */
 export const LayerNormalization: OpDefinition = {
+  introduced: 17,
+  inputs: [tied(floats), tied(floats), optional(tied(floats))],
+  outputs: 3,
+  sampleAxis: samplesBeforeAxis(-1),
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     operand(context, 1);
@@ -52,6 +59,11 @@ export const LayerNormalization: OpDefinition = {
 
 /** As LayerNormalization, over the spatial axes of each channel: dscale = Σ dy x̂, dbias = Σ dy */
 export const InstanceNormalization: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(floats), tied(floats), tied(floats)],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     checkChannels(context, { dtype, shape });
@@ -78,6 +90,11 @@ export const InstanceNormalization: OpDefinition = {
 
 /** y = x r scale, r = 1/√(mean(x²) + ε), x̂ = x r: dx = r (g − x̂ mean(g x̂)) with g = dy scale; dscale = dy x̂ */
 export const RMSNormalization: OpDefinition = {
+  introduced: 23,
+  inputs: [tied(floats), tied(floats)],
+  outputs: 1,
+  sampleAxis: samplesBeforeAxis(-1),
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     normalizedAxes(context.node, shape.length);
@@ -109,6 +126,11 @@ const grouped = (build: Builder, value: string, node: Node): string =>
 
 /** As InstanceNormalization, over groups of channels. */
 export const GroupNormalization: OpDefinition = {
+  introduced: 21,
+  inputs: [tied(floats), tied(floats), tied(floats)],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const channels = checkChannels(context, { dtype, shape });

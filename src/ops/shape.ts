@@ -16,12 +16,29 @@ import {
 } from "./attributes.ts";
 import { broadcastShapes } from "./broadcast.ts";
 import { constantValue } from "./constant-value.ts";
-import type { GradientContext, GradientRule, InferContext, OpDefinition } from "./definition.ts";
+import type {
+  GradientContext,
+  GradientRule,
+  InferContext,
+  OpDefinition,
+  OwnOpDefinition,
+  SampleRule,
+} from "./definition.ts";
 import { isStatic, productOf, quotientOf, sumOf } from "./dims.ts";
+import { anything, floats, integers, numbers, optional, repeated, sizes, tied } from "./inputs.ts";
 import { knownNumbers, operand, resolveAxis, unknownDim, unknownShape, withElements } from "./operands.ts";
 import { padModes, repeatedPadGradient } from "./padding.ts";
 import { noCost } from "./pointwise.ts";
 import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
+import {
+  agreed,
+  alignedSamples,
+  axisOfFirst,
+  leadingSamples,
+  samplesBesideAxis,
+  samplesInOrder,
+  samplesWhere,
+} from "./samples.ts";
 import { resolveSlices, type SliceBounds, slicedShape } from "./slicing.ts";
 
 const int64Vector = (elements: readonly Dim[]): ValueType => withElements("int64", [elements.length], elements);
@@ -31,6 +48,11 @@ const reshapeBack: GradientRule = ({ node, build, dys: [dy] }) =>
   dy === undefined ? [] : [build.node("Reshape", [dy, shapeOf(build, node.inputs[0])])];
 
 export const Shape: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: "sizes",
+  movesValues: false,
   infer: (context) => {
     const { shape } = operand(context, 0);
     const start = numberAttribute(context.node, "start", 0);
@@ -41,12 +63,22 @@ export const Shape: OpDefinition = {
 };
 
 export const Size: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: "sizes",
+  movesValues: false,
   infer: (context) => [withElements("int64", [], [productOf(operand(context, 0).shape)])],
   gradient: "none",
   cost: noCost,
 };
 
 export const Reshape: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, sizes],
+  outputs: 1,
+  sampleAxis: samplesInOrder,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const target = context.elements(1);
@@ -61,6 +93,11 @@ export const Reshape: OpDefinition = {
 };
 
 export const Flatten: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: samplesInOrder,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const axis = numberAttribute(context.node, "axis", 1);
@@ -72,6 +109,11 @@ export const Flatten: OpDefinition = {
 };
 
 export const Squeeze: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, optional(integers)],
+  outputs: 1,
+  sampleAxis: (context) => (context.inputs[1] ? samplesInOrder(context) : "coupled"),
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const given = knownNumbers(context, 1, "axes")?.map((axis) => resolveAxis(context.node, axis, shape.length));
@@ -87,6 +129,11 @@ export const Squeeze: OpDefinition = {
 };
 
 export const Unsqueeze: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, integers],
+  outputs: 1,
+  sampleAxis: samplesInOrder,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const given = knownNumbers(context, 1, "axes") ?? [];
@@ -104,8 +151,18 @@ export const Unsqueeze: OpDefinition = {
 const permutation = (node: Node, rank: number): readonly number[] =>
   numbersAttribute(node, "perm") ?? Array.from({ length: rank }, (_, i) => rank - 1 - i);
 
+const transposedSamples: SampleRule = (context) => {
+  const axis = axisOfFirst(context);
+  return axis < 0 ? "coupled" : permutation(context.node, context.inputs[0]?.shape.length ?? 0).indexOf(axis);
+};
+
 /** dx = dy, transposed by the inverse permutation */
 export const Transpose: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: transposedSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const perm = permutation(context.node, shape.length);
@@ -129,6 +186,11 @@ export const Transpose: OpDefinition = {
 
 /** dx = dy, summed by the walk */
 export const Expand: OpDefinition = {
+  introduced: 8,
+  inputs: [anything, sizes],
+  outputs: 1,
+  sampleAxis: alignedSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const [rank] = operand(context, 1).shape;
@@ -145,8 +207,19 @@ export const Expand: OpDefinition = {
   cost: noCost,
 };
 
+/** A batch that is repeated comes twice; what has no batch may become one of equal samples. */
+const tiledSamples: SampleRule = ({ axes: [axis], elements }) => {
+  if (axis < 0) return "anywhere";
+  return elements(1)?.[axis] === 1 ? axis : "coupled";
+};
+
 /** dx = dy seen as [repeat, size, …], summed over the repeats */
 export const Tile: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, sizes],
+  outputs: 1,
+  sampleAxis: tiledSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const repeats = context.elements(1);
@@ -183,8 +256,20 @@ function concatShape(context: InferContext, axis: number): readonly Dim[] {
   });
 }
 
+const concatenatedSamples: SampleRule = (context) => {
+  const axis = agreed(context.axes);
+  const rank = context.inputs[0]?.shape.length ?? 0;
+  const joined = resolveAxis(context.node, numberAttribute(context.node, "axis", 0), rank);
+  return typeof axis === "number" && axis >= 0 && axis !== joined ? axis : "coupled";
+};
+
 /** dx_i = the part of dy that x_i became */
 export const Concat: OpDefinition = {
+  introduced: 1,
+  inputs: [repeated(tied(anything))],
+  outputs: 1,
+  sampleAxis: concatenatedSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const axis = resolveAxis(context.node, numberAttribute(context.node, "axis", 0), shape.length);
@@ -217,6 +302,11 @@ function staticDim(dim: Dim, node: Node): number {
 
 /** dx = the dys, concatenated; zeros where no gradient arrives */
 export const Split: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, optional(sizes)],
+  outputs: "any",
+  sampleAxis: samplesBesideAxis(0),
+  movesValues: true,
   infer: (context) => {
     const { node } = context;
     const { dtype, shape } = operand(context, 0);
@@ -248,8 +338,20 @@ export const Split: OpDefinition = {
   cost: noCost,
 };
 
+/** Samples stay apart along an axis that is not padded. */
+const paddedSamples: SampleRule = (context) => {
+  const axis = axisOfFirst(context);
+  const amounts = axis < 0 ? undefined : padAmounts(context)?.[axis];
+  return amounts?.every((amount) => amount === 0) ? axis : "coupled";
+};
+
 /** Mode constant: dx = dy padded by the negative amounts, dvalue = Σdy − Σdx; else dx sums what repeats each element */
 export const Pad: OpDefinition = {
+  introduced: 1,
+  inputs: [tied(anything), integers, optional(tied(anything)), optional(integers)],
+  outputs: 1,
+  sampleAxis: paddedSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const mode = stringAttribute(context.node, "mode", "constant");
@@ -279,6 +381,11 @@ export const Pad: OpDefinition = {
 };
 
 export const ConstantOfShape: OpDefinition = {
+  introduced: 9,
+  inputs: [sizes],
+  outputs: 1,
+  sampleAxis: () => "anywhere",
+  movesValues: false,
   infer: (context) => {
     const { node } = context;
     const value = tensorAttribute(node, "value");
@@ -297,6 +404,11 @@ export const ConstantOfShape: OpDefinition = {
 };
 
 export const Constant: OpDefinition = {
+  introduced: 1,
+  inputs: [],
+  outputs: 1,
+  sampleAxis: () => "anywhere",
+  movesValues: false,
   infer: ({ node }) => {
     const value = constantValue(node);
     return [withElements(value.dtype, value.shape, value.data.length <= 1024 ? toNumbers(value) : undefined)];
@@ -306,6 +418,11 @@ export const Constant: OpDefinition = {
 };
 
 export const Range: OpDefinition = {
+  introduced: 11,
+  inputs: [tied(numbers), tied(numbers), tied(numbers)],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const { dtype } = operand(context, 0);
     const [start, limit, delta] = [0, 1, 2].map((i) => {
@@ -347,8 +464,22 @@ function openShape(context: InferContext, shape: readonly Dim[]): readonly Dim[]
   return shape.map((dim, axis) => (isOpen(axis) ? unknownDim(context.node, axis) : dim));
 }
 
+/** A step of 1 keeps the samples in order, and the shape rule says whether all are taken. */
+const slicedSamples: SampleRule = (context) => {
+  const axis = axisOfFirst(context);
+  const bounds = sliceBounds(context);
+  const rank = context.inputs[0]?.shape.length ?? 0;
+  const keepsOrder = bounds?.axes.every((cut, i) => (cut < 0 ? cut + rank : cut) !== axis || bounds.steps[i] === 1);
+  return axis >= 0 && keepsOrder === true ? axis : "coupled";
+};
+
 /** dx = dy at the places that were taken, else 0 */
 export const Slice: OpDefinition = {
+  introduced: 1,
+  inputs: [anything, integers, sizes, optional(integers), optional(integers)],
+  outputs: 1,
+  sampleAxis: slicedSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const bounds = sliceBounds(context);
@@ -406,7 +537,12 @@ function constantBounds({ node, build }: GradientContext, shape: readonly number
 }
 
 /** Our own: Slice's gradient. Attributes starts, ends, axes and steps are Slice's, shape is the sliced tensor's. Its gradient is the slice. */
-export const SliceGradient: OpDefinition = {
+export const SliceGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => [{ dtype: operand(context, 0).dtype, shape: numbersAttribute(context.node, "shape", []) }],
   gradient: ({ node, build, dys: [dy] }) => {
     if (dy === undefined) return [];
@@ -420,6 +556,11 @@ const blockSize = (node: Node): number => numberAttribute(node, "blocksize", 1);
 
 /** mode DCR: dx = SpaceToDepth(dy); mode CRD: the same with the axes in CRD's order */
 export const DepthToSpace: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const block = blockSize(context.node);
@@ -445,6 +586,11 @@ export const DepthToSpace: OpDefinition = {
 
 /** dx = DepthToSpace(dy) */
 export const SpaceToDepth: OpDefinition = {
+  introduced: 1,
+  inputs: [anything],
+  outputs: 1,
+  sampleAxis: leadingSamples,
+  movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const block = blockSize(context.node);
@@ -463,6 +609,11 @@ export const SpaceToDepth: OpDefinition = {
 
 /** dx = the same triangle of dy */
 export const Trilu: OpDefinition = {
+  introduced: 14,
+  inputs: [anything, optional(integers)],
+  outputs: 1,
+  sampleAxis: samplesWhere((axis, _node, rank) => axis < rank - 2),
+  movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     if (shape.length < 2) throw mismatch(context.node, `${printShape(shape)} is no matrix; expected two axes or more.`);

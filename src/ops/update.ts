@@ -1,9 +1,12 @@
 // Optimizer steps: each gives the new weight and the new state; with rows, only these rows change.
-import type { ValueType } from "../ir/graph.ts";
-import { mismatch, printShape } from "./attributes.ts";
-import type { CostRule, InferContext, OpDefinition } from "./definition.ts";
+import type { Node, ValueType } from "../ir/graph.ts";
+import { mismatch, numberAttribute, printShape } from "./attributes.ts";
+import type { CostRule, InferContext, OwnOpDefinition } from "./definition.ts";
 import { isStatic } from "./dims.ts";
+import { floats, optional, rowsOf } from "./inputs.ts";
 import { operand } from "./operands.ts";
+
+const axisAttribute = (node: Node): number => numberAttribute(node, "axis", 0);
 
 const sameShape = (a: ValueType, b: ValueType): boolean => String(a.shape) === String(b.shape);
 
@@ -28,7 +31,12 @@ const costOfGradient =
   ([, g = []]) => ({ multiplyAdds: perElement * g.reduce((a, b) => a * b, 1) });
 
 /** PyTorch's SGD with momentum: v' = momentum · v + g + weightDecay · w, w' = w − learningRate · v' */
-export const SgdUpdate: OpDefinition = {
+export const SgdUpdate: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, floats, floats, optional(rowsOf(0, axisAttribute))],
+  outputs: 2,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const w = checkShapes(context, [2], 4);
     return [w, w];
@@ -38,7 +46,12 @@ export const SgdUpdate: OpDefinition = {
 };
 
 /** PyTorch's Adam, with weight decay as L2, or as in AdamW where `decoupled` is 1; with rows, `step` counts per row. */
-export const AdamUpdate: OpDefinition = {
+export const AdamUpdate: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, floats, floats, floats, floats, floats, optional(rowsOf(0, axisAttribute))],
+  outputs: 4,
+  sampleAxis: "coupled",
+  movesValues: false,
   infer: (context) => {
     const w = checkShapes(context, [2, 3], 6);
     const { dtype, shape } = operand(context, 4);

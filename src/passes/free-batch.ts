@@ -4,42 +4,14 @@ import { type Dim, describeNode, type Graph, type Node, type ValueType } from ".
 import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
-import { inferNode } from "../ops/infer.ts";
+import { opDefinition } from "../ops/index.ts";
+import { inferContext, inferNode } from "../ops/infer.ts";
 
 export interface FreedBatch {
   readonly graph: Graph;
   readonly freed: boolean;
   /** Why the batch was not freed; absent where it was. */
   readonly reason?: string;
-}
-
-/** Operators that keep their input's shape although they mix or reorder entries along an axis, and how to find that axis. */
-const mixers: Readonly<Record<string, (node: Node, rank: number) => readonly number[]>> = {
-  ...Object.fromEntries(["CumSum", "ScatterElements", "ScatterND"].map((op) => [op, allAxes])),
-  ...Object.fromEntries(["Hardmax", "LogSoftmax", "LpNormalization", "Softmax"].map((op) => [op, oneAxis])),
-  BatchNormalizationTraining: allAxes,
-  LayerNormalization: axesFrom,
-  MeanVarianceNormalization: allAxes,
-  RMSNormalization: axesFrom,
-  Trilu: lastTwoAxes,
-};
-
-function allAxes(_node: Node, rank: number): readonly number[] {
-  return Array.from({ length: rank }, (_, axis) => axis);
-}
-
-function lastTwoAxes(_node: Node, rank: number): readonly number[] {
-  return [rank - 2, rank - 1];
-}
-
-function oneAxis(node: Node, rank: number): readonly number[] {
-  const axis = numberAttribute(node, "axis", -1);
-  return [axis < 0 ? axis + rank : axis];
-}
-
-function axesFrom(node: Node, rank: number): readonly number[] {
-  const [first] = oneAxis(node, rank);
-  return allAxes(node, rank).slice(first);
 }
 
 /** Takes a typed graph. Constants of Reshape and Resize that hold the batch size are replaced; everything else stays. */
@@ -100,7 +72,7 @@ function createWalk(graph: Graph, batch: number): Walk {
     node.outputs.forEach((output, i) => {
       if (output !== "") values.set(output, types[i]);
     });
-    return tie(node, values, symbol);
+    return tie(node, types, { values, constants, symbol });
   };
   const result = (): Graph => {
     const read = new Set([...graph.outputs, ...nodes.flatMap(({ inputs }) => inputs)]);
@@ -140,26 +112,47 @@ function inferOrReason(
   }
 }
 
+interface Batch {
+  readonly values: ReadonlyMap<string, ValueType>;
+  readonly constants: ReadonlyMap<string, Tensor>;
+  readonly symbol: string;
+}
+
 /** Why the node ties the samples of a batch together; `undefined` if it treats each by itself. */
-function tie(node: Node, values: ReadonlyMap<string, ValueType>, symbol: string): string | undefined {
-  const carriers = node.inputs.map((input) => values.get(input)).filter((type) => type?.shape.includes(symbol));
-  const knows = node.inputs.some((input) => values.get(input)?.elements?.includes(symbol));
-  if (carriers.length === 0 && !knows) return undefined;
-  for (const carrier of carriers) {
-    const rank = carrier?.shape.length ?? 0;
-    const axis = carrier?.shape.indexOf(symbol) ?? -1;
-    if (mixers[node.op]?.(node, rank).includes(axis)) return `${describeNode(node)} mixes the samples of a batch.`;
-  }
-  if (node.op === "Shape" || node.op === "Size") return undefined;
-  for (const output of node.outputs) {
-    const type = values.get(output);
-    if (!type) continue;
-    const count = type.shape.filter((size) => size === symbol).length;
-    const isArithmetic = carriers.length === 0 && type.elements !== undefined;
-    if (count !== 1 && !isArithmetic)
-      return `${describeNode(node)} does not keep the batch: its output "${output}" has the shape [${type.shape.join(", ")}].`;
-  }
-  return undefined;
+function tie(node: Node, outputs: readonly ValueType[], { values, constants, symbol }: Batch): string | undefined {
+  const definition = opDefinition(node.op);
+  const inputs = node.inputs.map((input) => values.get(input));
+  const axes = inputs.map((type) => type?.shape.indexOf(symbol) ?? -1);
+  const knows = inputs.map((type) => type?.elements?.some((element) => depends(element, symbol)) ?? false);
+  const carries = axes.some((axis) => axis >= 0);
+  if (!definition || definition.sampleAxis === "sizes" || (!carries && !knows.includes(true))) return undefined;
+  if (!carries && outputs.every(({ elements }) => elements !== undefined)) return lostSize(node, outputs);
+  const { sampleAxis } = definition;
+  if (knows.some((isTold, i) => isTold && !definition.inputs[Math.min(i, definition.inputs.length - 1)].holdsSizes))
+    return `${describeNode(node)} computes with the size of the batch.`;
+  const context = { ...inferContext(node, inputs, (value) => constants.get(value)), outputs, axes };
+  const changed = node.outputs.findIndex((name, i) => name !== "" && !isOne(outputs[i].shape, symbol));
+  if (changed >= 0)
+    return `${describeNode(node)} does not keep the batch: its output "${node.outputs[changed]}" has the shape [${outputs[changed].shape.join(", ")}].`;
+  const axis = sampleAxis === "coupled" ? sampleAxis : sampleAxis(context);
+  const agrees =
+    axis === "anywhere" || node.outputs.every((name, i) => name === "" || outputs[i].shape[Number(axis)] === symbol);
+  return axis === "coupled" || !agrees ? `${describeNode(node)} mixes the samples of a batch.` : undefined;
+}
+
+/** Whether a size is the batch's, or computed from it. */
+const depends = (dim: Dim, symbol: string): boolean => typeof dim === "string" && dim.split(/[^\w.]+/).includes(symbol);
+
+const isOne = (shape: readonly Dim[], symbol: string): boolean =>
+  shape.includes(symbol) && shape.filter((dim) => depends(dim, symbol)).length === 1;
+
+/** What inference cannot compute from the batch size it calls after the output, and nobody sees any more that it depends on it. */
+function lostSize(node: Node, outputs: readonly ValueType[]): string | undefined {
+  const isUnknown = ({ elements = [] }: ValueType): boolean =>
+    elements.some(
+      (element) => typeof element === "string" && node.outputs.some((name) => element.startsWith(`${name}[`)),
+    );
+  return outputs.some(isUnknown) ? `${describeNode(node)} computes with the size of the batch.` : undefined;
 }
 
 interface Surroundings {

@@ -1,18 +1,16 @@
 // Constants that are parameters without being a linear layer's, its bias or a normalization's: ONNX marks none as such.
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
-import { opDefinition } from "../ops/index.ts";
+import { type OpType, opDefinition } from "../ops/index.ts";
 
 /** vector: at most one axis is longer than 1. table: more are. */
 export type LearnedForm = "vector" | "table";
 
-/** They give what a constant holds, moved or repeated. */
-const movingOps: ReadonlySet<string> = new Set(
-  "Identity Reshape Flatten Transpose Unsqueeze Squeeze Expand Tile Slice Split Resize FakeQuantize".split(" "),
-);
+/** They give what a constant holds, though not its very values. */
+const imitatingOps: ReadonlySet<string> = new Set<OpType>(["Resize", "FakeQuantize"]);
 
 /** Products: which inputs may be parameters. */
-const productInputs: ReadonlyMap<string, readonly number[]> = new Map([
+const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, readonly number[]>([
   ["Conv", [1, 2]],
   ["ConvTranspose", [1, 2]],
   ["Gemm", [0, 1, 2]],
@@ -51,8 +49,9 @@ export function learnedConstants(graph: Graph, known: ReadonlySet<string>): Read
 
 /** The constants that a node which computes nothing passes on; `undefined` for other nodes. */
 function movedSources(node: Node, sources: ReadonlyMap<string, readonly string[]>): string[] | undefined {
-  const inputs = node.op === "Concat" ? node.inputs : node.inputs.slice(0, 1);
-  if (node.op !== "Concat" && !movingOps.has(node.op)) return undefined;
+  const definition = opDefinition(node.op);
+  if (!definition?.movesValues && !imitatingOps.has(node.op)) return undefined;
+  const inputs = definition?.inputs[0]?.isRepeated ? node.inputs : node.inputs.slice(0, 1);
   return inputs.every((input) => sources.has(input)) ? inputs.flatMap((input) => sources.get(input) ?? []) : undefined;
 }
 
@@ -80,7 +79,8 @@ const isMask = (value: Tensor | undefined): boolean =>
   value?.data.some((element) => !(Math.abs(Number(element)) < 1e4)) ?? false;
 
 /** Sizes are known before a step is built. */
-const isObstacle = ({ op }: Node): boolean => opDefinition(op)?.gradient === "none" && op !== "Shape" && op !== "Size";
+const isObstacle = ({ op }: Node): boolean =>
+  opDefinition(op)?.gradient === "none" && opDefinition(op)?.sampleAxis !== "sizes";
 
 /** Values that a gradient of a float output reaches, with no operator without a gradient on any way to an output. */
 function differentiableValues(graph: Graph): ReadonlySet<string> {

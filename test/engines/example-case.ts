@@ -1,8 +1,8 @@
 // A graph of one operator, and its inputs, from an example.
-import { ownOps } from "../../src/engines/onnxruntime/lowerings/index.ts";
 import { isFloat } from "../../src/ir/dtype.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
+import { isOwn } from "../../src/ops/index.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import type { Example } from "../gradients/examples/example.ts";
 
@@ -20,7 +20,7 @@ export function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dt
   const fed = new Map<string, Tensor>();
   const names = inputs.map(cast(dtype)).map((input, i) => {
     if (!input) return undefined;
-    const isRows = ownOps.some((own) => own === op) && input.dtype === "int64";
+    const isRows = isOwn(op) && input.dtype === "int64";
     const isBound = /^FakeQuantize/.test(op) && i >= inputs.length - 2 - Number(inputs.at(-1)?.dtype === "int64");
     const isScale = op === "Resize" && i > 0;
     if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows) || isScale)

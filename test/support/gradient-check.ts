@@ -5,7 +5,7 @@ import { assert } from "../../src/ir/errors.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
-import type { OpDefinition, Want } from "../../src/ops/definition.ts";
+import type { AnyOpDefinition, Want } from "../../src/ops/definition.ts";
 import { opDefinition } from "../../src/ops/index.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "./close.ts";
@@ -61,7 +61,7 @@ function expectInferred(graph: Graph, node: Node, name: string, result: Tensor):
 interface OneNode {
   readonly build: Builder;
   readonly node: Node;
-  readonly definition: OpDefinition;
+  readonly definition: AnyOpDefinition;
   /** What the graph must be given: the wanted inputs by name. */
   readonly feeds: Map<string, Tensor>;
 }

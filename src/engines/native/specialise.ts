@@ -2,29 +2,20 @@
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Dim, Graph, Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
-import { numberAttribute } from "../../ops/attributes.ts";
+import { opDefinition } from "../../ops/index.ts";
 import { resolveAxis } from "../../ops/operands.ts";
 import { foldConstants } from "../../passes/fold-constants.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
 import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
 import { nativeOps } from "./lowerings/index.ts";
 
-/** Which input of an operator holds rows' indices, and which other input has the axis that they index. */
-const rowsInputs: ReadonlyMap<string, readonly [rows: number, indexed: number]> = new Map([
-  ["ConvGradientWeight", [2, 0]],
-  ["FakeQuantizeGradient", [6, 1]],
-  ["SgdUpdate", [4, 0]],
-  ["AdamUpdate", [6, 0]],
-  ["Gather", [1, 0]],
-]);
-
 /** The size of the axis that `rows` indexes in a node; `undefined` where it is read otherwise. */
 function indexedSize(graph: Graph, node: Node, rows: string): number | undefined {
-  const [at, indexed] = rowsInputs.get(node.op) ?? [-1, -1];
-  if (node.inputs.some((input, i) => input === rows && i !== at)) return undefined;
-  const shape = graph.values.get(node.inputs[indexed])?.shape ?? [];
-  const axis = node.op === "ConvGradientWeight" ? 1 : numberAttribute(node, "axis", 0);
-  const size = shape[resolveAxis(node, axis, shape.length)];
+  const schema = opDefinition(node.op)?.inputs ?? [];
+  const [read, ...others] = node.inputs.flatMap((input, i) => (input === rows ? [schema[i]?.indexes] : []));
+  if (!read || others.length > 0) return undefined;
+  const shape = graph.values.get(node.inputs[read.input])?.shape ?? [];
+  const size = shape[resolveAxis(node, read.axis(node), shape.length)];
   return typeof size === "number" ? size : undefined;
 }
 

@@ -1,31 +1,7 @@
-// From which opset on operators and attributes exist, where that is later than 7.
+// What older opsets lack: operators, and attributes where these came later than 7.
 import type { Attribute, Node } from "../../ir/graph.ts";
+import { type OpType, opDefinition } from "../../ops/index.ts";
 import { NeedsOpset, withAttributes } from "./downgrade.ts";
-
-const since = (opset: number, ...names: readonly string[]): (readonly [string, number])[] =>
-  names.map((name) => [name, opset]);
-
-/** Resize and ScatterElements exist in older opsets under other names. */
-const operators: ReadonlyMap<string, number> = new Map([
-  ...since(8, "Expand"),
-  ...since(9, "Acosh", "Asinh", "Atanh", "Compress", "ConstantOfShape", "Cosh", "Erf", "EyeLike", "IsNaN"),
-  ...since(9, "MeanVarianceNormalization", "NonZero", "OneHot", "ScatterElements", "Shrink", "Sign", "Sinh", "Where"),
-  ...since(10, "ConvInteger", "DequantizeLinear", "IsInf", "MatMulInteger", "Mod", "NonMaxSuppression"),
-  ...since(10, "QLinearConv", "QLinearMatMul", "QuantizeLinear", "ReverseSequence", "RoiAlign", "ThresholdedRelu"),
-  ...since(11, "BitShift", "CumSum", "Det", "DynamicQuantizeLinear", "GatherElements", "GatherND", "Range", "Round"),
-  ...since(11, "ScatterND", "Unique"),
-  ...since(12, "Celu", "Einsum", "GreaterOrEqual", "LessOrEqual", "NegativeLogLikelihoodLoss"),
-  ...since(12, "SoftmaxCrossEntropyLoss"),
-  ...since(14, "HardSwish", "Trilu"),
-  ...since(15, "Bernoulli", "CastLike"),
-  ...since(16, "GridSample"),
-  ...since(17, "LayerNormalization"),
-  ...since(18, "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "Mish"),
-  ...since(20, "AffineGrid", "Gelu"),
-  ...since(21, "GroupNormalization"),
-  ...since(23, "Attention", "RMSNormalization", "RotaryEmbedding"),
-  ...since(24, "Swish", "TensorScatter"),
-]);
 
 interface NewAttribute {
   readonly since: number;
@@ -77,8 +53,8 @@ const attributes: Readonly<Record<string, Readonly<Record<string, NewAttribute>>
 };
 
 export function checkOperator(node: Node, opset: number): void {
-  const first = operators.get(node.op) ?? 0;
-  if (opset < first) throw new NeedsOpset(first, "the operator is newer");
+  const first = opDefinition(node.op)?.introduced;
+  if (typeof first === "number" && opset < first) throw new NeedsOpset(first, "the operator is newer");
 }
 
 /** Leaves out attributes that `opset` does not have and that say what it does anyway. */

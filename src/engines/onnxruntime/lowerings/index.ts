@@ -1,4 +1,5 @@
 // Every operator of ours that ONNX lacks, or that has a faster form than ONNX Runtime's own, to its lowering.
+import type { OwnOpType } from "../../../ops/index.ts";
 import type { Lowering } from "../lowering.ts";
 import { convolutionLowerings } from "./convolution.ts";
 import { elementwiseLowerings, passThrough } from "./elementwise.ts";
@@ -8,24 +9,6 @@ import { poolingLowerings } from "./pooling.ts";
 import { quantizationLowerings } from "./quantization.ts";
 import { updateLowerings } from "./update.ts";
 
-/** Operators that are not ONNX's. */
-export const ownOps = [
-  "FakeQuantize",
-  "FakeQuantizeGradient",
-  "ReluGradient",
-  "BatchNormalizationTraining",
-  "BatchNormalizationTrainingGradient",
-  "ConvGradientInput",
-  "ConvGradientWeight",
-  "MaxPoolGradient",
-  "AveragePoolGradient",
-  "SliceGradient",
-  "SgdUpdate",
-  "AdamUpdate",
-] as const;
-
-export type OwnOp = (typeof ownOps)[number];
-
 const ownLowerings = {
   ...convolutionLowerings,
   ...elementwiseLowerings,
@@ -34,7 +17,7 @@ const ownLowerings = {
   ...poolingLowerings,
   ...quantizationLowerings,
   ...updateLowerings,
-} satisfies Record<OwnOp | "Conv", Lowering>;
+} satisfies Record<OwnOpType | "Conv", Lowering>;
 
 const lowerings: Readonly<Record<string, Lowering>> = ownLowerings;
 

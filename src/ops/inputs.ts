@@ -1,0 +1,90 @@
+// What an operator's inputs are: element types, how many there may be, which may be left out. Engines read memory by them.
+import { type DType, isFloat } from "../ir/dtype.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { describeNode, type Node, type ValueType } from "../ir/graph.ts";
+import { mismatch } from "./attributes.ts";
+
+/** The axis of another input that 1-D indices point into. */
+export interface Indexed {
+  readonly input: number;
+  readonly axis: (node: Node) => number;
+}
+
+export interface InputSchema {
+  /** The element types that it takes, in words. */
+  readonly words: string;
+  readonly takes: (dtype: DType) => boolean;
+  /** Inputs that are tied have one element type, ONNX's T. */
+  readonly isTied: boolean;
+  readonly isOptional: boolean;
+  /** It may be given once or more; the last input alone. */
+  readonly isRepeated: boolean;
+  /** It says what sizes the output has, and nothing else about it. */
+  readonly holdsSizes: boolean;
+  /** What it indexes, where it holds the indices of rows. */
+  readonly indexes?: Indexed;
+}
+
+const required = (words: string, takes: (dtype: DType) => boolean): InputSchema => ({
+  words,
+  takes,
+  isTied: false,
+  isOptional: false,
+  isRepeated: false,
+  holdsSizes: false,
+});
+
+export const anything = required("any type", () => true);
+export const numbers = required("numbers", (dtype) => dtype !== "bool");
+export const floats = required("a float", isFloat);
+export const wholeNumbers = required("whole numbers", (dtype) => !isFloat(dtype) && dtype !== "bool");
+export const bools = required("bool", (dtype) => dtype === "bool");
+/** Indices, axes and amounts. */
+export const integers = required("int32 or int64", (dtype) => dtype === "int32" || dtype === "int64");
+/** The sizes that the output is to have. */
+export const sizes: InputSchema = { ...integers, holdsSizes: true };
+
+export const tied = (input: InputSchema): InputSchema => ({ ...input, isTied: true });
+export const optional = (input: InputSchema): InputSchema => ({ ...input, isOptional: true });
+export const repeated = (input: InputSchema): InputSchema => ({ ...input, isRepeated: true });
+/** Indices of rows of another input, along the axis that the node's attribute names or `axis`. */
+export const rowsOf = (input: number, axis: Indexed["axis"]): InputSchema => ({
+  ...integers,
+  indexes: { input, axis },
+});
+
+/** Throws BAD_MODEL where an input is missing or too many are given, and SHAPE_MISMATCH where one has a type that is not taken. */
+export function checkInputs(
+  node: Node,
+  schema: readonly InputSchema[],
+  types: readonly (ValueType | undefined)[],
+): void {
+  checkCount(node, schema);
+  let first = -1;
+  types.forEach((type, i) => {
+    if (!type) return;
+    const { takes, words, isTied } = schema[Math.min(i, schema.length - 1)];
+    if (!takes(type.dtype)) throw mismatch(node, `input "${node.inputs[i]}" is ${type.dtype}; expected ${words}.`);
+    if (!isTied) return;
+    if (first < 0) first = i;
+    const other = types[first]?.dtype;
+    if (other !== type.dtype)
+      throw mismatch(
+        node,
+        `inputs "${node.inputs[first]}" (${other}) and "${node.inputs[i]}" (${type.dtype}) differ in type; expected one type.`,
+      );
+  });
+}
+
+function checkCount(node: Node, schema: readonly InputSchema[]): void {
+  const last = schema.at(-1);
+  const count = node.inputs.length;
+  if (count > schema.length && !last?.isRepeated)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `${describeNode(node)}: it has ${count} inputs; expected ${schema.length}${schema.some(({ isOptional }) => isOptional) ? " at most" : ""}.`,
+    );
+  for (let i = 0; i < Math.max(count, schema.length); i++)
+    if (!node.inputs[i] && !(schema[i] ?? last).isOptional)
+      throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: input ${i} is missing; it is required.`);
+}
