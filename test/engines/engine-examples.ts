@@ -1,6 +1,6 @@
 // Examples of our own operators, in the sizes that engines treat differently: whole blocks of channels and not, strides, rows.
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
-import { type Example, int64 } from "../gradients/examples/example.ts";
+import { type Example, int64 } from "../operators/examples/example.ts";
 import { createRandom } from "../support/random.ts";
 import { operatorExamples } from "./operator-examples.ts";
 

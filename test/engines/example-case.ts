@@ -4,7 +4,7 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
 import { isOwn } from "../../src/ops/index.ts";
 import { buildOn } from "../../src/ops/infer.ts";
-import type { Example } from "../gradients/examples/example.ts";
+import type { Example } from "../operators/examples/example.ts";
 
 export interface Case {
   readonly graph: Graph;

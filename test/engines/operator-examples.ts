@@ -1,7 +1,7 @@
 // Examples of ONNX operators in types, forms and sizes that engines treat differently: integers, one channel, primes, nothing.
 import type { DType } from "../../src/ir/dtype.ts";
 import { scalar, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
-import { bool, type Example, int64, int64Scalar } from "../gradients/examples/example.ts";
+import { bool, type Example, int64, int64Scalar } from "../operators/examples/example.ts";
 import { createRandom } from "../support/random.ts";
 
 const random = createRandom(41);

@@ -9,9 +9,9 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
-import { titleOf } from "../gradients/examples/example.ts";
-import { examples } from "../gradients/examples/index.ts";
 import { isInstalled, loadNodeTest, nodeTests } from "../onnx-node/node-tests.ts";
+import { titleOf } from "../operators/examples/example.ts";
+import { examples } from "../operators/examples/index.ts";
 import { tinyOrigin } from "../support/tiny-classifier.ts";
 import { tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
 

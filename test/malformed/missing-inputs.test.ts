@@ -9,8 +9,8 @@ import { isOwn } from "../../src/ops/index.ts";
 import { inferTypes } from "../../src/passes/infer-types.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
-import type { Example } from "../gradients/examples/example.ts";
-import { examples } from "../gradients/examples/index.ts";
+import type { Example } from "../operators/examples/example.ts";
+import { examples } from "../operators/examples/index.ts";
 import { modelBytes, node as nodeOf } from "../support/onnx-model.ts";
 
 const byOperator = new Map<string, Example[]>();

@@ -2,7 +2,7 @@
 
 import { castTensor, type Tensor } from "../../src/ir/tensor.ts";
 import { kernels } from "../../src/kernels/index.ts";
-import type { Example } from "../gradients/examples/example.ts";
+import type { Example } from "../operators/examples/example.ts";
 import { checkForward, type ForwardCheckOptions } from "./forward-check.ts";
 
 const toFloat32 = (input: Tensor | undefined): Tensor | undefined =>

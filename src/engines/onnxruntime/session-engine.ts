@@ -18,7 +18,11 @@ const float32Only: ReadonlySet<OpType> = new Set([
   ...(["AveragePool", "AveragePoolGradient", "GlobalAveragePool", "GlobalMaxPool"] as const),
   ...(["Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Softsign", "Softplus"] as const),
   ...(["LeakyRelu", "ThresholdedRelu", "Mish", "InstanceNormalization", "GroupNormalization", "Resize"] as const),
+  ...(["Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Gelu"] as const),
+  ...(["PRelu", "Mean", "OneHot", "NonZero", "QuantizeLinear", "DequantizeLinear"] as const),
 ]);
+/** Their outputs beside the first are float32 whatever they read. */
+const float32Statistics: ReadonlySet<OpType> = new Set<OpType>(["LayerNormalization"]);
 
 const dtypesOf = (node: Node, graph: Graph) =>
   [...node.inputs, ...node.outputs].flatMap((value) => graph.values.get(value)?.dtype ?? []);
@@ -27,7 +31,8 @@ function supports(node: Node, graph: Graph): boolean {
   if (!isOpType(node.op)) return false;
   const used = dtypesOf(node, graph);
   if (used.includes("bfloat16")) return false;
-  return !(float32Only.has(node.op) && used.includes("float64"));
+  if (!used.includes("float64")) return true;
+  return !float32Only.has(node.op) && !(float32Statistics.has(node.op) && node.outputs.length > 1);
 }
 
 function refuseUnsupported(graph: Graph): void {

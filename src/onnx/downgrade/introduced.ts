@@ -1,6 +1,6 @@
 // What older opsets lack: operators, and attributes where these came later than 7.
 import type { Attribute, Node } from "../../ir/graph.ts";
-import { type OpType, opDefinition } from "../../ops/index.ts";
+import { isOpType, type OpType, opDefinition } from "../../ops/index.ts";
 import { NeedsOpset, withAttributes } from "./downgrade.ts";
 
 interface NewAttribute {
@@ -16,7 +16,7 @@ const quantization = {
 } as const;
 const reduction = { noop_with_empty_axes: { since: 18, default: 0 } } as const;
 
-const attributes: Readonly<Record<string, Readonly<Record<string, NewAttribute>>>> = {
+const attributes: Readonly<Partial<Record<OpType, Readonly<Record<string, NewAttribute>>>>> = {
   ArgMax: { select_last_index: { since: 12, default: 0 } },
   ArgMin: { select_last_index: { since: 12, default: 0 } },
   AveragePool: { ceil_mode: { since: 10, default: 0 }, dilations: { since: 19, default: [1] } },
@@ -24,7 +24,6 @@ const attributes: Readonly<Record<string, Readonly<Record<string, NewAttribute>>
   Cast: { saturate: { since: 19, default: 1 } },
   DepthToSpace: { mode: { since: 11, default: "DCR" } },
   DequantizeLinear: quantization,
-  LpPool: { ceil_mode: { since: 18, default: 0 }, dilations: { since: 18, default: [1] } },
   MaxPool: {
     ceil_mode: { since: 10, default: 0 },
     dilations: { since: 10, default: [1] },
@@ -33,7 +32,6 @@ const attributes: Readonly<Record<string, Readonly<Record<string, NewAttribute>>
   QuantizeLinear: quantization,
   ReduceL1: reduction,
   ReduceL2: reduction,
-  ReduceLogSum: reduction,
   ReduceLogSumExp: reduction,
   ReduceMax: reduction,
   ReduceMean: reduction,
@@ -60,7 +58,7 @@ export function checkOperator(node: Node, opset: number): void {
 /** Leaves out attributes that `opset` does not have and that say what it does anyway. */
 export function dropNewAttributes(node: Node, opset: number): Node {
   const dropped: Record<string, undefined> = {};
-  for (const [name, rule] of Object.entries(attributes[node.op] ?? {})) {
+  for (const [name, rule] of Object.entries(isOpType(node.op) ? (attributes[node.op] ?? {}) : {})) {
     const value = node.attributes[name];
     if (value === undefined || opset >= rule.since) continue;
     if (!isDefault(value, rule.default))

@@ -1,10 +1,9 @@
-// Examples of operators as data: each is run against ONNX Runtime and, where a gradient exists, against finite differences.
+// Examples of operators as data: those of ONNX are run against ONNX Runtime, and gradients against finite differences.
 import type { Attribute, Node } from "../../../src/ir/graph.ts";
 import { type Tensor, tensorOf } from "../../../src/ir/tensor.ts";
 import { createRandom, type Random } from "../../support/random.ts";
 
-export interface Example {
-  readonly op: string;
+export interface Form {
   /** float64 inputs are the ones that gradients are asked of. */
   readonly inputs: readonly (Tensor | undefined)[];
   readonly attributes?: Node["attributes"];
@@ -16,6 +15,13 @@ export interface Example {
   readonly wanted?: readonly number[];
   /** What this example is for, where the operator has several. */
   readonly name?: string;
+}
+
+/** The examples of one operator: at least one. */
+export type Forms = readonly [Form, ...Form[]];
+
+export interface Example extends Form {
+  readonly op: string;
 }
 
 const print = (value: Attribute): string =>
@@ -36,6 +42,8 @@ export interface Draw {
   readonly normal: (...shape: number[]) => Tensor;
   /** From 0.5 to 2. */
   readonly positive: (...shape: number[]) => Tensor;
+  /** int64, from -9 to 8. */
+  readonly integers: (...shape: number[]) => Tensor;
 }
 
 export function draw(seed: number): Draw {
@@ -44,5 +52,6 @@ export function draw(seed: number): Draw {
     random,
     normal: (...shape) => random.tensor("float64", shape),
     positive: (...shape) => random.uniformTensor("float64", shape, 0.5, 2),
+    integers: (...shape) => random.integerTensor("int64", shape, -9, 9),
   };
 }
