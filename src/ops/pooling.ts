@@ -3,7 +3,7 @@ import { sizeOf } from "../ir/tensor.ts";
 import { arithmetic, shapeOf } from "./arithmetic.ts";
 import { mismatch, numberAttribute, numbersAttribute, printShape, unsupported } from "./attributes.ts";
 import { staticShape } from "./convolution-shape.ts";
-import type { CostRule, InferContext, OpDefinition, OwnOpDefinition } from "./definition.ts";
+import type { CostRule, InferContext, OpDefinition, OwnOpDefinition, SampleRule } from "./definition.ts";
 import { floats, numbers } from "./inputs.ts";
 import { operand } from "./operands.ts";
 import { poolAttributes, poolWindow } from "./pool-shape.ts";
@@ -24,12 +24,16 @@ const costPerTap: CostRule = (_inputs, [y = []], node) => ({
 
 const costOfInput: CostRule = ([x = []]) => ({ multiplyAdds: sizeOf(x) });
 
+/** Indices count elements over the whole batch. */
+const maxPoolSamples: SampleRule = (context) =>
+  context.node.outputs[1] ? "coupled" : leadingOrChannelSamples(context);
+
 /** dx: dy at the first maximum of each window */
 export const MaxPool: OpDefinition = {
   introduced: 1,
   inputs: [numbers],
   outputs: 2,
-  sampleAxis: leadingOrChannelSamples,
+  sampleAxis: maxPoolSamples,
   movesValues: false,
   infer: (context) => {
     if (numberAttribute(context.node, "storage_order", 0) !== 0)

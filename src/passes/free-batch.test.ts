@@ -92,6 +92,56 @@ describe("not freed, with the reason", () => {
     refuse(/Trilu.*mixes the samples/, (build, x) =>
       build.node("Trilu", [build.node("Reshape", [x, build.ints([0, -1])], {}, "rows")]),
     ));
+  test("a Gather along the batch, and one from a sample that became a table", () => {
+    refuse(/Gather .* (mixes|does not keep)/, (build, x) => build.node("Gather", [x, build.ints([0])], { axis: 0 }));
+    refuse(/Gather .* (mixes|does not keep)/, (build, x) =>
+      build.node("Gather", [
+        x,
+        build.node("Cast", [build.node("ReduceMax", [x, build.ints([1, 2, 3])], { keepdims: 0 })], { to: "int64" }),
+      ]),
+    );
+  });
+  test("an Einsum that sums over the samples of one operand and keeps those of another", () =>
+    refuse(/Einsum .* mixes/, (build, x) => {
+      const rows = build.node("Reshape", [x, build.ints([0, -1])]);
+      return build.node("Einsum", [rows, rows], { equation: "ij,kj->kj" });
+    }));
+  test("a Slice that turns the batch around", () =>
+    refuse(/Slice .* mixes/, (build, x) => {
+      const [starts, ends, axes, steps] = [[-1], [-(2 ** 31)], [0], [-1]].map((each) => build.ints(each));
+      return build.node("Slice", [x, starts, ends, axes, steps]);
+    }));
+  test("a Squeeze of whatever is 1, which a batch of one would be", () =>
+    refuse(/Squeeze .* mixes/, (build, x) => build.node("Squeeze", [x])));
+  test("a Reshape that deals samples out", () =>
+    refuse(/Reshape .* mixes/, (build, x) => build.node("Reshape", [x, build.ints([2, -1])]), {
+      dtype: "float32",
+      shape: [3, 2],
+    }));
+  test("a sum of samples by rows and by columns", () =>
+    refuse(
+      /Add .* mixes/,
+      (build, x) => {
+        const first = build.node("Squeeze", [build.node("ReduceSum", [x, build.ints([1])]), build.ints([1])]);
+        return build.node("Add", [x, first]);
+      },
+      { dtype: "float32", shape: [1, 3] },
+    ));
+  test("a product with the size of the batch", () =>
+    refuse(/computes with the size of the batch/, (build, x) => {
+      const count = build.node("Gather", [build.node("Shape", [x]), build.constant(zeros("int64", []))]);
+      const rows = build.node("Cast", [build.node("Flatten", [x])], { to: "int64" });
+      return build.node("Mul", [rows, count]);
+    }));
+  test("positions along the batch", () =>
+    refuse(/Range .* (mixes|computes)/, (build, x) => {
+      const count = build.node("Gather", [build.node("Shape", [x]), build.constant(zeros("int64", []))]);
+      const [from, step] = [0, 1].map((value) =>
+        build.constant({ dtype: "int64", shape: [], data: BigInt64Array.of(BigInt(value)) }),
+      );
+      const places = build.node("Cast", [build.node("Range", [from, count, step])], { to: "float32" });
+      return build.node("Add", [build.node("Flatten", [x]), build.node("Unsqueeze", [places, build.ints([1])])]);
+    }));
   test("Squeeze of the batch", () => refuse(/Squeeze/, (build, x) => build.node("Squeeze", [x, build.ints([0])])));
   test("Reshape that merges the batch into other sizes", () =>
     refuse(/Reshape/, (build, x) => build.node("Reshape", [x, build.ints([4, 36])])));

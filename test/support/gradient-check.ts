@@ -3,7 +3,7 @@
 import type { Builder } from "../../src/ir/builder.ts";
 import { assert } from "../../src/ir/errors.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
 import type { AnyOpDefinition, Want } from "../../src/ops/definition.ts";
 import { opDefinition } from "../../src/ops/index.ts";
@@ -204,7 +204,7 @@ export function checkGradients(
 export function takeRows(value: Tensor, axis: number, rows: readonly number[]): Tensor {
   const inner = sizeOf(value.shape.slice(axis + 1));
   const outer = sizeOf(value.shape.slice(0, axis));
-  const data = numbersOf(value);
+  const data = toNumbers(value);
   const taken: number[] = [];
   for (let o = 0; o < outer; o++)
     for (const row of rows) for (let i = 0; i < inner; i++) taken.push(data[(o * value.shape[axis] + row) * inner + i]);

@@ -6,7 +6,8 @@ const window = { kernel_shape: [3, 2], strides: [2, 1], pads: [1, 0, 1, 1] };
 
 export const poolingExamples = {
   MaxPool: [
-    { inputs: [normal(2, 3, 6, 5)], attributes: window, outputs: 2 },
+    { inputs: [normal(2, 3, 6, 5)], attributes: window },
+    { name: "with indices", inputs: [normal(2, 3, 6, 5)], attributes: window, outputs: 2 },
     {
       name: "integers",
       inputs: [random.integerTensor("uint8", [1, 2, 6, 6], 0, 256)],
