@@ -65,7 +65,7 @@ export type {
   Executable,
   Precision,
   Program,
-  RunOptions as ProgramRunOptions,
+  ProgramRunOptions,
   Variables,
 } from "./engines/engine.ts";
 export { type EngineName, selectEngine } from "./engines/select.ts";

@@ -20,7 +20,7 @@ export interface CompileOptions {
 }
 
 /** What one run of a program gives back, and what stops it. */
-export interface RunOptions {
+export interface ProgramRunOptions {
   /** Names of the outputs (any of `graph.outputs`) to give back; all of them where absent. */
   readonly fetch?: readonly string[];
   /** Checked before the run, which then throws ABORTED. */
@@ -67,5 +67,5 @@ export interface Executable {
 /** A compiled graph tied to variables. */
 export interface Program {
   /** Runs once; afterwards every variable in `graph.updates` has its new value. */
-  run(inputs: ReadonlyMap<string, Tensor>, options?: RunOptions): Promise<ReadonlyMap<string, Tensor>>;
+  run(inputs: ReadonlyMap<string, Tensor>, options?: ProgramRunOptions): Promise<ReadonlyMap<string, Tensor>>;
 }

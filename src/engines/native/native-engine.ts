@@ -5,7 +5,15 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
-import type { CompileOptions, Engine, Executable, Precision, Program, RunOptions, Variables } from "../engine.ts";
+import type {
+  CompileOptions,
+  Engine,
+  Executable,
+  Precision,
+  Program,
+  ProgramRunOptions,
+  Variables,
+} from "../engine.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
 import { lower, refuseUnsupported, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
@@ -120,7 +128,11 @@ const disposed = (graph: Graph): FrostbitError =>
 const copies = (inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
   new Map([...inputs].map(([name, value]) => [name, { ...value, data: value.data.slice() }]));
 
-function checkRun({ graph, isDisposed }: Compiled, inputs: ReadonlyMap<string, Tensor>, options: RunOptions): void {
+function checkRun(
+  { graph, isDisposed }: Compiled,
+  inputs: ReadonlyMap<string, Tensor>,
+  options: ProgramRunOptions,
+): void {
   if (isDisposed) throw disposed(graph);
   refuseAborted(graph, options.signal);
   const unknown = (options.fetch ?? []).filter((name) => !graph.outputs.includes(name));
@@ -178,7 +190,7 @@ async function run(
   assembled: Assembled,
   { program, memories }: Bound,
   inputs: ReadonlyMap<string, Tensor>,
-  { fetch = graph.outputs, signal }: RunOptions,
+  { fetch = graph.outputs, signal }: ProgramRunOptions,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { plan } = assembled;
   const sizes = givenSizes(graph, inputs);

@@ -4,7 +4,7 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { isOpType, type OpType } from "../../ops/index.ts";
-import type { CompileOptions, Engine, Executable, Program, RunOptions, Variables } from "../engine.ts";
+import type { CompileOptions, Engine, Executable, Program, ProgramRunOptions, Variables } from "../engine.ts";
 import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
 import { detectBlock } from "./detect-blocks.ts";
 import { encodeGraph } from "./encode-graph.ts";
@@ -81,7 +81,7 @@ async function compile(
     extra: trainingExtra,
   });
   let isDisposed = false;
-  const runOn = async (variables: HeldVariables, inputs: ReadonlyMap<string, Tensor>, options?: RunOptions) => {
+  const runOn = async (variables: HeldVariables, inputs: ReadonlyMap<string, Tensor>, options?: ProgramRunOptions) => {
     if (isDisposed)
       throw new FrostbitError("ENGINE", `Graph "${graph.name}" was run after its executable was disposed.`);
     return run({ graph, session, outputs: lowered.outputs, fed: lowered.graph.inputs }, variables, inputs, options);
@@ -119,7 +119,7 @@ async function run(
   compiled: Compiled,
   variables: HeldVariables,
   inputs: ReadonlyMap<string, Tensor>,
-  { fetch, signal }: RunOptions = {},
+  { fetch, signal }: ProgramRunOptions = {},
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { graph, session } = compiled;
   if (signal?.aborted) throw new FrostbitError("ABORTED", "Stopped.", { cause: signal.reason });

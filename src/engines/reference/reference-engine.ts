@@ -5,7 +5,7 @@ import { copyTensor, type Tensor } from "../../ir/tensor.ts";
 import { kernels } from "../../kernels/index.ts";
 import { isOpType } from "../../ops/index.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
-import type { Engine, Executable, Program, RunOptions } from "../engine.ts";
+import type { Engine, Executable, Program, ProgramRunOptions } from "../engine.ts";
 import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
 
 const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(graph.values.get(value)?.dtype ?? "");
@@ -116,7 +116,7 @@ function createProgram(graph: Graph, variables: HeldVariables): Program {
     return plan;
   };
   return {
-    run: async (inputs, { fetch = graph.outputs, signal }: RunOptions = {}) => {
+    run: async (inputs, { fetch = graph.outputs, signal }: ProgramRunOptions = {}) => {
       refuseUnknownOutputs(graph, fetch);
       checkInputs(graph, inputs);
       const values = new Map([...graph.constants, ...inputs]);
