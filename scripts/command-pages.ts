@@ -2,9 +2,9 @@
 import { z } from "zod";
 import { describeOptions } from "../src/cli/options-from-schema.ts";
 import { createProgram } from "../src/cli/program.ts";
-import { efqatOptions } from "../src/methods/efqat/options.ts";
-import { runSchema } from "../src/options/run-options.ts";
-import { quantizeOptions } from "../src/quantizers/quantize-options.ts";
+import { methods } from "../src/methods/index.ts";
+import type { Method } from "../src/methods/method.ts";
+import { quantizationOptions, wholeOptions } from "../src/options/run-options.ts";
 import { trainingOptions } from "../src/training/options.ts";
 import { table } from "./markdown.ts";
 
@@ -36,25 +36,31 @@ const optionsIntroduction = `<!-- Written by scripts/write-docs.ts from the opti
 
 # Options
 
-What \`runOptions.parse\` of the [library](api/README.md) takes, and with the same names a [recipe](guide/recipes.md). As flags of \`frostbit quantize\` they are spelled \`--calibration-samples\`. A name that is not here, a value outside its range, and options that contradict each other are refused, naming the option.
+What a [recipe](guide/recipes.md) and \`runOptions.parse\` of the [library](api/README.md) take: \`quantize\` with the options of quantization, \`methods\` with each method's own, and those of the run. As flags of \`frostbit quantize\` they are spelled \`--calibration-samples\`, all in a row; a flag goes to the methods of \`--method\` and \`--prepare\` that have such an option. A name that is not here, a value outside its range, and options that contradict each other are refused, naming the option.
 `;
 
-const elsewhere = new Set([quantizeOptions, efqatOptions, trainingOptions].flatMap(({ shape }) => Object.keys(shape)));
+const trainingNames = Object.keys(trainingOptions.shape);
 
-const own = z.object(Object.fromEntries(Object.entries(runSchema.shape).filter(([name]) => !elsewhere.has(name))));
+/** A method's options, less those of all training. */
+const own = ({ options }: Method): z.ZodObject =>
+  z.object(Object.fromEntries(Object.entries(options.shape).filter(([name]) => !trainingNames.includes(name))));
 
-const sections: Readonly<Record<string, z.ZodObject>> = {
-  "The run": own,
-  Quantization: quantizeOptions,
-  EfQAT: efqatOptions,
-  "Training: EfQAT, QAT and float": trainingOptions,
-};
+const sections: readonly (readonly [title: string, schema: z.ZodObject])[] = [
+  ["The run", wholeOptions],
+  ["Quantization", quantizationOptions],
+  ...methods.map((method) => [`The method ${method.name}`, own(method)] as const),
+  ["Training", trainingOptions],
+];
+
+const methodList = methods.map(({ name, summary }) => `- \`${name}\` ${summary}: [its page](methods/${name}.md).`);
 
 export const optionsPage = (): string =>
   [
     optionsIntroduction,
-    ...Object.entries(sections).map(([title, schema]) => {
+    `## Methods\n\n${methodList.join("\n")}\n`,
+    ...sections.flatMap(([title, schema]) => {
       const names = Object.keys(schema.shape);
+      if (names.length === 0) return [];
       const rows = describeOptions(schema).map(({ expected, fallback, description }, i) => [
         `\`${names[i]}\``,
         expected || (fallback === "" ? "true or false" : ""),

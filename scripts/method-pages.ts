@@ -1,7 +1,8 @@
 // The pages of docs/methods/, from the READMEs beside the code and the schemas of their options.
 import { posix } from "node:path";
-import type { z } from "zod";
-import { efqatOptions } from "../src/methods/efqat/options.ts";
+import { z } from "zod";
+import { methods } from "../src/methods/index.ts";
+import type { Method } from "../src/methods/method.ts";
 import { quantizeOptions } from "../src/quantizers/quantize-options.ts";
 import { trainingOptions } from "../src/training/options.ts";
 import { optionTable } from "./markdown.ts";
@@ -11,17 +12,25 @@ interface Page {
   readonly options: Readonly<Record<string, z.ZodObject>>;
 }
 
-const quantization = { "Options of quantization": quantizeOptions };
-const training = { "Options of training": trainingOptions };
+const trainingNames = Object.keys(trainingOptions.shape);
+
+/** Of the method alone, of training where it trains, and of quantization where it has to do with that. */
+function optionsOf({ name, options, phase, training }: Method): Page["options"] {
+  const own = Object.entries(options.shape).filter(([option]) => !trainingNames.includes(option));
+  return {
+    ...(own.length === 0 ? {} : { [`Options of ${name}`]: z.object(Object.fromEntries(own)) }),
+    ...(training === "none" ? {} : { "Options of training": trainingOptions }),
+    ...(phase === "float-training" ? {} : { "Options of quantization": quantizeOptions }),
+  };
+}
 
 const pages: Readonly<Record<string, Page>> = {
-  ptq: { readme: "src/calibration/README.md", options: quantization },
-  efqat: {
-    readme: "src/methods/efqat/README.md",
-    options: { "Options of EfQAT": efqatOptions, ...training, ...quantization },
-  },
-  qat: { readme: "src/methods/qat/README.md", options: { ...training, ...quantization } },
-  "float-training": { readme: "src/training/README.md", options: training },
+  ...Object.fromEntries(
+    methods.map((method) => [
+      method.name,
+      { readme: `src/methods/${method.name}/README.md`, options: optionsOf(method) },
+    ]),
+  ),
   losses: { readme: "src/training/losses.md", options: { Options: trainingOptions.pick({ loss: true }) } },
   "range-training": {
     readme: "src/training/range-training.md",
@@ -41,8 +50,6 @@ const pages: Readonly<Record<string, Page>> = {
       Options: trainingOptions.pick({ freezeStatistics: true, reestimateStatistics: true, accumulate: true }),
     },
   },
-  equalization: { readme: "src/methods/equalization/README.md", options: quantization },
-  "bias-correction": { readme: "src/methods/bias-correction/README.md", options: quantization },
 };
 
 const pageOf = new Map(Object.entries(pages).map(([name, { readme }]) => [readme, `${name}.md`]));

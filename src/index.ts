@@ -26,16 +26,18 @@ export { type OpenDataOptions, openData, openTestData } from "./node/open-data.t
 export type { Storage } from "./data/storage.ts";
 export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
-export { type RunOptions, runOptions } from "./options/run-options.ts";
+export type { MethodStep, TrainingRecord } from "./methods/method.ts";
+export { runOptions } from "./options/recipe.ts";
+export type { RunOptions } from "./options/run-options.ts";
 export type { ModelVerification } from "./quantize/export-model.ts";
 export type { QuantizeJob } from "./quantize/job.ts";
-export { type Latency, type QuantizeOutcome, quantizeModel, type Top1 } from "./quantize/quantize-model.ts";
-export type { TrainedModel } from "./quantize/train-models.ts";
+export type { Latency, QuantizeOutcome, Top1 } from "./quantize/outcome.ts";
+export { quantizeModel } from "./quantize/quantize-model.ts";
 export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";
 export type { Bounds } from "./quantizers/quantizer.ts";
 export { type Report, reportSchema } from "./report/report.ts";
 export type { Context, Progress } from "./run/context.ts";
-export type { CheckpointOptions, TrainingResult } from "./training/loop.ts";
+export type { CheckpointOptions } from "./training/loop.ts";
 
 // Looking at models
 

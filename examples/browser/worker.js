@@ -28,9 +28,11 @@ async function quantize({ bits, steps, images, provider }) {
   const file = new Uint8Array(await response.arrayBuffer());
   const { engine, openDeployed } = runtimeOf(await modules[provider](), { provider });
   const { train, test } = parseDatasetModule(shapes, "shapes.js");
+  const training = { lr: 0.03, qparamLr: 0.002, schedule: "cosine", batch: 32, steps, augment: ["flip"] };
   const options = runOptions.parse({
-    ...{ weights: bits, activations: bits, calibrationSamples: 512, method: "efqat", mode: "cwpl", updateRatio: 0.25 },
-    ...{ lr: 0.03, qparamLr: 0.002, schedule: "cosine", batch: 32, steps, augment: ["flip"], limit: images },
+    quantize: { weights: bits, activations: bits, calibrationSamples: 512 },
+    methods: [{ efqat: { mode: "cwpl", updateRatio: 0.25, ...training } }],
+    limit: images,
   });
   const { bytes, top1 } = await quantizeModel(
     {

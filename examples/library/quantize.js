@@ -2,14 +2,15 @@
 import { openData, quantizeFile, resolvePreprocess, runOptions, selectEngine } from "frostbit";
 
 const shapes = "node_modules/frostbit/examples/shapes";
+const training = { lr: 0.03, qparamLr: 2e-3, schedule: "cosine", batch: 64, epochs: 0.5, augment: ["flip"] };
 
 const { report, modelPath } = await quantizeFile({
   modelPath: `${shapes}/shapes.onnx`,
   source: await openData(`module:${shapes}/shapes.js`),
   preprocess: resolvePreprocess("unit"),
   options: runOptions.parse({
-    ...{ weights: 4, activations: 4, calibrationSamples: 2048, method: "efqat", mode: "cwpl", updateRatio: 0.25 },
-    ...{ lr: 0.03, qparamLr: 2e-3, schedule: "cosine", batch: 64, epochs: 0.5, augment: ["flip"] },
+    quantize: { weights: 4, activations: 4, calibrationSamples: 2048 },
+    methods: [{ efqat: { mode: "cwpl", updateRatio: 0.25, ...training } }],
   }),
   engine: selectEngine("auto"),
   out: "out",

@@ -26,9 +26,11 @@ export type {
   OrtTensor,
   OrtValue,
 } from "../engines/onnxruntime/ort-module.ts";
-export { type RunOptions, runOptions } from "../options/run-options.ts";
+export { runOptions } from "../options/recipe.ts";
+export type { RunOptions } from "../options/run-options.ts";
 export type { QuantizeJob } from "../quantize/job.ts";
-export { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
+export type { QuantizeOutcome } from "../quantize/outcome.ts";
+export { quantizeModel } from "../quantize/quantize-model.ts";
 export type { Context, Progress } from "../run/context.ts";
 export { type Runtime, type RuntimeOptions, runtimeOf } from "./runtime.ts";
 

@@ -4,20 +4,27 @@ import { precisions } from "../engines/engine.ts";
 import { describePlan, type PlanDescription, type PlannedStep } from "../engines/native/describe-plan.ts";
 import { createNativeEngine } from "../engines/native/native-engine.ts";
 import type { Graph } from "../ir/graph.ts";
-import { runSchema } from "../options/run-options.ts";
-import { withTarget } from "../options/targets.ts";
-import { plannedGraph } from "../quantize/planned-graph.ts";
+import { methodNames } from "../methods/index.ts";
+import { quantizationOptions } from "../options/run-options.ts";
+import { plannedForward, plannedStep } from "../quantize/planned-graph.ts";
 import { formatBytes } from "../report/format-bytes.ts";
+import { trainingOptions } from "../training/options.ts";
 import type { Values } from "./command.ts";
+import { runFromFlags, stepFlags } from "./method-flags.ts";
 import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 import { formatCount, formatTable } from "./table.ts";
 
-/** Those of `quantize` that decide what a step consists of. */
-const stepOptions = z.object(runSchema.shape).pick({
-  ...{ method: true, weights: true, activations: true, symmetricActivations: true, placement: true, layers: true },
-  ...{ mode: true, updateRatio: true, optimizer: true, qparamTraining: true, batch: true, accumulate: true },
-  ...{ loss: true, outputs: true },
+/** Options of training that decide what a step consists of. */
+const stepShape = { optimizer: true, qparamTraining: true, batch: true, accumulate: true, loss: true } as const;
+const elsewhere = Object.keys(trainingOptions.omit(stepShape).shape);
+
+/** Those of `quantize` that decide what a step consists of: all of a method's own, since its choice of what trains may heed any. */
+const stepOptions = z.object({
+  ...quantizationOptions.pick({
+    ...{ weights: true, activations: true, symmetricActivations: true, placement: true, layers: true, outputs: true },
+  }).shape,
+  ...Object.fromEntries(Object.entries(stepFlags.shape).filter(([name]) => !elsewhere.includes(name))),
 });
 
 export const planOptions = z.object({
@@ -28,8 +35,8 @@ export const planOptions = z.object({
     .optional()
     .describe("With --plan: by default mixed where the processor has it, of a forward pass float32."),
   ...threadsOption.shape,
+  method: z.enum(methodNames).default("qat").describe("With --plan: whose step, as `quantize`."),
   ...stepOptions.shape,
-  method: stepOptions.shape.method.removeDefault().default("qat").describe("With --plan: whose step, as `quantize`."),
 });
 
 export interface PlanResult extends PlanDescription {
@@ -45,10 +52,12 @@ export interface PlanResult extends PlanDescription {
 
 export function planOf(model: Graph, values: Values): PlanResult {
   const { forward, method, precision, threads } = parseSchemaOptions(planOptions, values);
-  const part = forward || method === "ptq" ? "forward" : "step";
+  const { run } = runFromFlags({ ...values, method });
+  const step = forward ? undefined : plannedStep(model, run);
+  const part = step ? "step" : "forward";
   const fastest = createNativeEngine().precisions.at(-1);
-  const options = parseSchemaOptions(runSchema, withTarget({ ...values, method }));
-  const description = describePlan(plannedGraph(model, options, part), {
+  const { batch } = parseSchemaOptions(trainingOptions.pick({ batch: true }), values);
+  const description = describePlan(step ?? plannedForward(model, run, batch), {
     // What is measured is float32, whatever trains it.
     precision: precision ?? (part === "step" ? fastest : undefined) ?? "float32",
     ...(threads === undefined ? {} : { threads }),

@@ -2,7 +2,8 @@
 import { type Command, Option } from "commander";
 import type { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
-import { definitionOf, describeType, expectedOf } from "../options/describe-type.ts";
+import { coreOf, definitionOf, describeType, expectedOf } from "../options/describe-type.ts";
+import { lostName } from "../options/lost-name.ts";
 
 /** What a field looks like beneath its default, optionality and description. */
 interface Field {
@@ -74,7 +75,8 @@ export function addSchemaOptions(command: Command, schema: z.ZodObject): Command
       shown === "" ? description : `${description} (default: ${shown})`,
     );
     // Shown by the help; refused by the schema, which says more.
-    if (definition.type === "enum") option.argChoices = Object.values(definition.entries ?? {});
+    const { entries } = definition.element ? definitionOf(definition.element) : definition;
+    if (entries) option.argChoices = Object.values(entries);
     command.addOption(option);
   }
   return command;
@@ -116,9 +118,18 @@ function parseValue(core: z.core.$ZodType, given: unknown, flag: string): unknow
   const definition = definitionOf(core);
   if (definition.type === "number") return parseNumber(given);
   if (definition.type === "record") return parseRecord(given, flag);
+  if (definition.type === "union") return parseEither(definition.options ?? [], given, flag);
   if (definition.type !== "array" || !definition.element) return given;
   const { element } = definition;
   return parseList(given).map((part) => parseValue(element, part, flag));
+}
+
+/** As the first of the schemas that takes it. */
+function parseEither(schemas: readonly z.core.$ZodType[], given: string, flag: string): unknown {
+  const fitting = schemas
+    .map((schema) => ({ schema, value: parseValue(coreOf(schema), given, flag) }))
+    .find(({ schema, value }) => (schema as z.ZodType).safeParse(value).success);
+  return fitting ? fitting.value : given;
 }
 
 const purposeOf = ({ description }: Field): string =>
@@ -138,7 +149,11 @@ export function parseSchemaOptions<Schema extends z.ZodObject>(
     ),
   );
   const result = schema.safeParse(typed);
-  if (result.success) return result.data;
+  if (result.success) {
+    const lost = lostName(typed, result.data);
+    if (lost) throw new FrostbitError("BAD_OPTION", `${flagOf(lost.option)}: nothing can be called ${lost.name}.`);
+    return result.data;
+  }
   const messages = result.error.issues.map((issue) => {
     const name = String(issue.path[0]);
     const field = fields.find(([key]) => key === name);

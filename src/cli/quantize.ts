@@ -3,15 +3,14 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { precisions } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
+import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
-import { type Run, unusedInRecipe } from "../options/recipe.ts";
-import { runSchema } from "../options/run-options.ts";
-import { withTarget } from "../options/targets.ts";
-import { unusedNotes } from "../options/unused-options.ts";
+import { unusedInRecipe } from "../options/recipe.ts";
+import type { RunOptions } from "../options/run-options.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
@@ -24,6 +23,7 @@ import {
   preprocessFrom,
   preprocessOptions,
 } from "./data-options.ts";
+import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
@@ -67,7 +67,7 @@ export function quantizeCommand(): Command {
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
   ).argument("<model>", "ONNX file");
-  for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runSchema])
+  for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runFlags])
     addSchemaOptions(command, schema);
   return command.addHelpText("after", examples);
 }
@@ -79,7 +79,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
-  const { options, later } = await runOf(values, session);
+  const options = await runOf(values, session);
   const { data, testData, out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
@@ -97,7 +97,6 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     source,
     preprocess,
     options,
-    later,
     out,
     engine: chooseEngine(engine, readModel(modelPath).graph, options),
     resume,
@@ -113,22 +112,21 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
 }
 
 /** From the recipe, or from the flags; what of them has no effect is noted. */
-async function runOf(values: Values, { note }: Session): Promise<Run> {
+async function runOf(values: Values, { note }: Session): Promise<RunOptions> {
   const recipe = values["recipe"];
-  const given = (names: object): readonly string[] => Object.keys(names).filter((name) => values[name] !== undefined);
-  const flags = given(runSchema.shape);
   if (typeof recipe !== "string") {
-    const options = parseSchemaOptions(runSchema, withTarget(values));
-    for (const idle of unusedNotes(options, [...flags, ...given({ precision: "", resume: "" })], flagOf)) note(idle);
-    return { options, later: [] };
+    const { run, unused } = runFromFlags(values);
+    for (const text of unused) note(text);
+    return run;
   }
+  const flags = Object.keys(runFlags.shape).filter((name) => values[name] !== undefined);
   if (flags.length > 0)
     throw new FrostbitError(
       "BAD_OPTION",
       `--recipe says how to quantize and train, and so does ${flags.map(flagOf).join(", ")}. Give one or the other.`,
     );
   const run = await readRecipe(recipe);
-  for (const idle of unusedInRecipe(run)) note(`${recipe}: ${idle}`);
+  for (const text of unusedInRecipe(run)) note(`${recipe}: ${text}`);
   return run;
 }
 
@@ -148,15 +146,6 @@ export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult)
     verification,
   };
 }
-
-const allStages = ["float", "ptq", "trained", "quantized", "deployed"] as const;
-type Stage = (typeof allStages)[number];
-
-/** What a run of the method never makes is no column. */
-const absentStages: Readonly<Record<string, readonly Stage[]>> = { ptq: ["trained"], float: ["ptq", "quantized"] };
-
-const stagesOf = ({ method }: Report): readonly Stage[] =>
-  allStages.filter((stage) => !absentStages[method]?.includes(stage));
 
 /** Without labels: each output's SQNR against the float model, and how often it names the same class. */
 function fidelityRows(
@@ -183,12 +172,11 @@ const agreementOf = ({ argmaxAgreement, sqnrDb }: NonNullable<Report["verificati
     : `argmax agreement ${(100 * argmaxAgreement).toFixed(1)} %`;
 
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string {
-  const { top1, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
+  const { stages, top1, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
   const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
-  const stages = stagesOf(report);
   const ends = (title: string, before: string, after: string): readonly string[] => [
     title,
     ...stages.map((stage) => (stage === "float" ? before : stage === "deployed" ? after : "")),

@@ -5,6 +5,7 @@ import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
+import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
@@ -12,7 +13,7 @@ import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
-import { parametersOf as trainedParameters } from "../training/parameters.ts";
+import { type ParameterRole, parametersOf as trainedParameters } from "../training/parameters.ts";
 
 /** A layer that can be quantized: a product with a constant weight. */
 export interface InspectedLayer {
@@ -53,8 +54,8 @@ export interface LearnedConstant {
   readonly name: string;
   readonly shape: readonly number[];
   readonly parameters: number;
-  /** EfQAT freezes tables, those with more than one axis longer than 1. */
-  readonly trainsIn: readonly ("efqat" | "qat" | "float")[];
+  /** Names of methods; EfQAT freezes tables, those with more than one axis longer than 1. */
+  readonly trainsIn: readonly string[];
 }
 
 /** A node, and why it stays as it is. */
@@ -140,10 +141,12 @@ function learnedConstants(graph: Graph): LearnedConstant[] {
   return trainedParameters(graph).flatMap(({ name, role }) => {
     const value = graph.constants.get(name);
     if (!value || (role !== "vector" && role !== "table")) return [];
-    const trainsIn = role === "vector" ? (["efqat", "qat", "float"] as const) : (["qat", "float"] as const);
-    return [{ name, shape: value.shape, parameters: value.data.length, trainsIn }];
+    return [{ name, shape: value.shape, parameters: value.data.length, trainsIn: methodsThatTrain(role) }];
   });
 }
+
+const methodsThatTrain = (role: ParameterRole): readonly string[] =>
+  methods.filter(({ training }) => training !== "none" && training.roles.includes(role)).map(({ name }) => name);
 
 function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
   const made = producers(graph);

@@ -1,5 +1,33 @@
-// The methods that train, each as what it trains; ptq is the quantized model as calibration leaves it.
-import { efqat } from "./efqat/efqat.ts";
-import { qat } from "./qat/qat.ts";
+// All methods. Command, recipes, library, report, inspect and documents read this list alone.
+import { assert } from "../ir/errors.ts";
+import { biasCorrectionMethod } from "./bias-correction/method.ts";
+import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
+import { efqatMethod } from "./efqat/method.ts";
+import { floatMethod } from "./float/method.ts";
+import { type Method, phases } from "./method.ts";
+import { ptqMethod } from "./ptq/method.ts";
+import { qatMethod } from "./qat/method.ts";
 
-export const methods = { efqat, qat, float: qat };
+/** In the order in which help and documents name them. */
+export const methods: readonly Method[] = [
+  ptqMethod,
+  efqatMethod,
+  qatMethod,
+  floatMethod,
+  crossLayerEqualizationMethod,
+  biasCorrectionMethod,
+];
+
+export const methodNames = methods.map(({ name }) => name) as [string, ...string[]];
+
+/** The method of this name, if there is one. */
+export const findMethod = (name: string): Method | undefined => methods.find((method) => method.name === name);
+
+/** The method of a name that was checked. */
+export function methodOf({ method }: { readonly method: string }): Method {
+  const found = findMethod(method);
+  assert(found, `there is no method "${method}"`);
+  return found;
+}
+
+export const rankOf = ({ phase }: Method): number => phases.indexOf(phase);

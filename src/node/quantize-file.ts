@@ -8,9 +8,10 @@ import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { RunOptions } from "../options/run-options.ts";
+import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
-import { type QuantizeOutcome, quantizeModel } from "../quantize/quantize-model.ts";
+import type { QuantizeOutcome } from "../quantize/outcome.ts";
+import { quantizeModel } from "../quantize/quantize-model.ts";
 import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
@@ -31,8 +32,6 @@ export interface QuantizeFileJob {
   readonly preprocess: Preprocess;
   /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
-  /** Methods that train after the one that `options` name, as a recipe has them. */
-  readonly later?: readonly RunOptions[];
   /** Folder for `model.onnx`, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
   readonly out: string;
   /** What calibrates, trains and evaluates: `selectEngine`. */
@@ -78,7 +77,7 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  *   modelPath: "resnet20.onnx",
  *   source: await openData("cifar10:cifar-10-batches-bin"),
  *   preprocess: resolvePreprocess("imagenet"),
- *   options: runOptions.parse({ weights: 4, activations: 8, method: "efqat" }),
+ *   options: runOptions.parse({ quantize: { weights: 4, activations: 8 }, methods: ["efqat"] }),
  *   engine: selectEngine("auto", [readModel("resnet20.onnx").graph]),
  *   out: "out",
  * });
@@ -126,7 +125,6 @@ async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
       source: job.source,
       preprocess: job.preprocess,
       options: job.options,
-      later: job.later ?? [],
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
       checkpoints: { storage, fingerprint: fingerprintOf(parts), resume },
     },
@@ -171,14 +169,11 @@ function digestOfWeights({ constants }: Graph): string {
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
 async function partsOf(job: QuantizeFileJob, model: Uint8Array, graph: Graph): Promise<RunParts> {
   const { source, preprocess, engine, threads } = job;
-  const options = [job.options, ...(job.later ?? [])].flatMap(({ checkpointEvery: _, accuracies: __, ...rest }, i) =>
-    Object.entries(rest).map(([name, value]) => [i === 0 ? name : `methods[${i}].${name}`, value] as const),
-  );
   const fields = {
     ...versions(),
     model: sha256(model),
     weights: digestOfWeights(graph),
-    ...Object.fromEntries(options.filter(([, value]) => value !== undefined)),
+    ...fingerprintOptions(job.options),
     data: await digestOf(source.train),
     "test data": await digestOf(source.test),
     preprocess,
@@ -190,6 +185,24 @@ async function partsOf(job: QuantizeFileJob, model: Uint8Array, graph: Graph): P
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printed(value)]));
 }
 
+/** Those that decide what comes out, by name. */
+function fingerprintOptions({
+  quantize,
+  methods,
+  accuracies: _,
+  ...whole
+}: RunOptions): Readonly<Record<string, unknown>> {
+  const ofMethods = methods.flatMap(({ method, options }, i) =>
+    Object.entries(options).map(([name, value]) => [`methods[${i}].${method}.${name}`, value] as const),
+  );
+  const all = [
+    ...Object.entries({ ...quantize, ...whole }),
+    ["methods", methods.map(({ method }) => method)] as const,
+    ...ofMethods.filter(([name]) => !name.endsWith(".checkpointEvery")),
+  ];
+  return Object.fromEntries(all.filter(([, value]) => value !== undefined));
+}
+
 async function writeResults(
   job: QuantizeFileJob,
   input: Uint8Array,
@@ -199,9 +212,9 @@ async function writeResults(
   const modelPath = join(job.out, "model.onnx");
   const reportPath = join(job.out, "report.html");
   await writeAtomic(modelPath, outcome.bytes);
-  const { options, later = [] } = job;
-  const report = makeReport(outcome, options, later, {
-    title: `${basename(job.modelPath)}: ${[options, ...later].map(({ method }) => method).join(", ")}`,
+  const { options } = job;
+  const report = makeReport(outcome, options, {
+    title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),
     input: { path: job.modelPath, sha256: sha256(input), sizeBytes: input.length },
     output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
@@ -220,7 +233,7 @@ async function writeResults(
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
   await writeAtomic(reportPath, renderHtml(report));
-  await writeAtomic(join(job.out, "recipe.yaml"), recipeText({ options, later }));
+  await writeAtomic(join(job.out, "recipe.yaml"), recipeText(options));
   return { modelPath, reportPath, report };
 }
 
@@ -230,10 +243,10 @@ const slower = 1.1;
 /** Placement `inputs` and packed weights make the file small; integer kernels need the other choices. */
 function speedNote({ options }: QuantizeFileJob, { latencyMs }: QuantizeOutcome): string | undefined {
   const { float, deployed } = latencyMs;
-  if (options.method === "float" || deployed.batch256 < slower * float.batch256) return undefined;
+  if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
-  if (options.placement === "inputs") advice.push("--placement runtime");
-  if (options.storage === "packed" && options.weights <= 4) advice.push("--storage int8");
+  if (options.quantize.placement === "inputs") advice.push("--placement runtime");
+  if (options.quantize.storage === "packed" && options.quantize.weights <= 4) advice.push("--storage int8");
   const times = (deployed.batch256 / float.batch256).toFixed(1);
   return `The exported file is smaller, but takes ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
 }

@@ -19,7 +19,8 @@ async function recipe(text: string): Promise<string> {
 test("a recipe with Windows' line ends and a byte order mark is the same recipe", async () => {
   const lines = ["quantize:", "  weights: 4", "  layers: { '*.conv': 8 }", "methods:", "  - qat: { steps: 3 }", ""];
   const plain = await readRecipe(await recipe(lines.join("\n")));
-  expect(plain.options).toMatchObject({ weights: 4, layers: { "*.conv": 8 }, steps: 3 });
+  expect(plain.quantize).toMatchObject({ weights: 4, layers: { "*.conv": 8 } });
+  expect(plain.methods).toMatchObject([{ method: "ptq" }, { method: "qat", options: { steps: 3 } }]);
   expect(await readRecipe(await recipe(`\ufeff${lines.join("\r\n")}`))).toEqual(plain);
   expect(await readRecipe(await recipe(recipeText(plain)))).toEqual(plain);
 });

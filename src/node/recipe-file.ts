@@ -1,11 +1,12 @@
 // Recipes as YAML files.
 import { parse, stringify, YAMLParseError } from "yaml";
 import { FrostbitError } from "../ir/errors.ts";
-import { type Run, recipeOf, runFromRecipe } from "../options/recipe.ts";
+import { recipeOf, runFromRecipe } from "../options/recipe.ts";
+import type { RunOptions } from "../options/run-options.ts";
 import { readBytes } from "./storage.ts";
 
 /** Throws IO where there is no such file, BAD_OPTION where it is no recipe. */
-export async function readRecipe(path: string): Promise<Run> {
+export async function readRecipe(path: string): Promise<RunOptions> {
   return runFromRecipe(parseYaml(new TextDecoder().decode(await readBytes(path)), path), path);
 }
 
@@ -25,5 +26,5 @@ function parseYaml(text: string, path: string): unknown {
   }
 }
 
-export const recipeText = (run: Run): string =>
+export const recipeText = (run: RunOptions): string =>
   `# frostbit quantize MODEL --data … --preprocess … --recipe recipe.yaml\n${stringify(recipeOf(run))}`;

@@ -1,41 +1,17 @@
-// Recipes: one `quantize` entry, then a list of methods, each with its own options; checked by the same schema as the flags.
+// A run as it is written down: in recipes, and as the library is told. One `quantize` entry, then a list of methods.
+import type { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
-import { efqatOptions } from "../methods/efqat/options.ts";
-import { quantizeOptions } from "../quantizers/quantize-options.ts";
-import { trainingOptions } from "../training/options.ts";
+import { findMethod, methodNames, methodOf, methods } from "../methods/index.ts";
+import type { Fields, Method, MethodStep } from "../methods/method.ts";
+import { arrangeMethods, conflictsOf } from "./arrange-methods.ts";
 import { closestName } from "./closest-name.ts";
 import { coreOf, expectedOf } from "./describe-type.ts";
-import { type RunOptions, runSchema } from "./run-options.ts";
-import { withTarget } from "./targets.ts";
-import { unusedNotes } from "./unused-options.ts";
+import { lostName } from "./lost-name.ts";
+import { quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
+import { targetConflicts, withTarget } from "./targets.ts";
+import { unusedInQuantization, unusedInStep, unusedNotes } from "./unused-options.ts";
 
-/** The first training method's options, with all of quantization's, and those of the methods that train after it. */
-export interface Run {
-  readonly options: RunOptions;
-  readonly later: readonly RunOptions[];
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-const quantizeKeys = [
-  "target",
-  ...Object.keys(quantizeOptions.shape).filter((key) => key !== "prepare"),
-  "storage",
-  "outputs",
-];
-const trainingKeys = Object.keys(trainingOptions.shape);
-const preparing = ["cross-layer-equalization", "bias-correction"] as const;
-
-/** What each method's entry may hold. */
-const methodKeys: Readonly<Record<string, readonly string[]>> = {
-  "cross-layer-equalization": [],
-  "bias-correction": [],
-  efqat: [...Object.keys(efqatOptions.shape), ...trainingKeys],
-  qat: trainingKeys,
-  float: trainingKeys,
-};
-const runKeys = ["seed", "accuracies", "limit"];
-const recipeKeys = ["quantize", "methods", ...runKeys];
+const recipeKeys = ["quantize", "methods", ...Object.keys(wholeOptions.shape)];
 
 const bad = (where: string, message: string): FrostbitError => new FrostbitError("BAD_OPTION", `${where}: ${message}`);
 const isFields = (value: unknown): value is Fields =>
@@ -46,107 +22,133 @@ function fieldsOf(value: unknown, where: string, keys: readonly string[]): Field
   const unknown = Object.keys(value).find((key) => !keys.includes(key));
   if (unknown === undefined) return value;
   const near = closestName(unknown, keys);
-  const owner = Object.keys(methodKeys).find((method) => methodKeys[method].includes(unknown));
   if (near !== undefined) throw bad(where, `${unknown}: no such option; did you mean ${near}?`);
+  const owner = ownerOf(unknown);
   const hint = owner === undefined ? "" : `${owner} has it; `;
   throw bad(where, `${unknown}: no such option; ${hint}expected ${keys.length > 0 ? keys.join(", ") : "none"}.`);
 }
 
-interface Step {
-  readonly method: string;
-  readonly where: string;
+/** The entry that has an option of this name. */
+function ownerOf(name: string): string | undefined {
+  if (Object.hasOwn(quantizationOptions.shape, name)) return "quantize";
+  return methods.find(({ options }) => Object.hasOwn(options.shape, name))?.name;
+}
+
+interface Entry {
+  readonly method: Method;
   readonly fields: Fields;
 }
 
 /** An entry is a method's name, or its name with its options. */
-function stepOf(entry: unknown, where: string): Step {
+function entryOf(entry: unknown, where: string): Entry {
   const [pair, ...others] = isFields(entry) ? Object.entries(entry) : [[entry, {}] as const];
-  const [method, fields] = pair ?? [];
-  const keys = typeof method === "string" ? methodKeys[method] : undefined;
-  if (typeof method !== "string" || !keys || others.length > 0) {
-    const near = typeof method === "string" ? closestName(method, Object.keys(methodKeys)) : undefined;
-    const meant = near === undefined || near === method ? "expected" : `did you mean ${near}? Expected`;
-    throw bad(
-      where,
-      `it is ${JSON.stringify(entry)}; ${meant} one of ${Object.keys(methodKeys).join(", ")}, with its options.`,
-    );
-  }
-  return { method, where: `${where}.${method}`, fields: fieldsOf(fields ?? {}, `${where}.${method}`, keys) };
+  const [name, fields] = pair ?? [];
+  const method = typeof name === "string" && others.length === 0 ? findMethod(name) : undefined;
+  if (!method) throw unknownMethod(entry, name, where);
+  const keys = Object.keys(method.options.shape);
+  return { method, fields: fieldsOf(fields ?? {}, `${where}.${method.name}`, keys) };
+}
+
+function unknownMethod(entry: unknown, name: unknown, where: string): FrostbitError {
+  const near = typeof name === "string" ? closestName(name, methodNames) : undefined;
+  const meant = near === undefined || near === name ? "expected" : `did you mean ${near}? Expected`;
+  return bad(where, `it is ${JSON.stringify(entry)}; ${meant} one of ${methodNames.join(", ")}, with its options.`);
 }
 
 /** Reads a parsed recipe; `where` names it in messages. Throws BAD_OPTION, naming the entry at fault. */
-export function runFromRecipe(content: unknown, where: string): Run {
+export function runFromRecipe(content: unknown, where: string): RunOptions {
   const recipe = fieldsOf(content, where, recipeKeys);
-  const shared = fieldsOf(recipe["quantize"] ?? {}, `${where}: quantize`, quantizeKeys);
+  const shared = fieldsOf(recipe["quantize"] ?? {}, `${where}: quantize`, Object.keys(quantizationOptions.shape));
   const list = recipe["methods"] ?? [];
   if (!Array.isArray(list)) throw bad(`${where}: methods`, "expected a list.");
-  const steps = list.map((entry, i) => stepOf(entry, `${where}: methods[${i}]`));
-  checkOrder(steps);
-  const prepare = steps.map(({ method }) => method).filter((method) => preparing.some((name) => name === method));
-  const trained = steps.filter(({ method }) => !prepare.includes(method));
-  const base = { ...shared, prepare, ...take(recipe, runKeys) };
-  const [options, ...later] = (trained.length > 0 ? trained : [{ method: "ptq", where, fields: {} }]).map((step) =>
-    parse({ ...base, ...step.fields, method: step.method }, step, where),
-  );
-  return { options, later };
+  const placeOf = (index: number): string => `${where}: methods[${index}]`;
+  const entries = list.map((entry, i) => entryOf(entry, placeOf(i)));
+  const quantize = parse(quantizationOptions, withTarget(shared), `${where}: quantize.`);
+  const given = entries.map(({ method: { name, options }, fields }, i) => ({
+    method: name,
+    options: parse(options, fields, `${placeOf(i)}.${name}.`),
+  }));
+  checkTogether(quantize, given, where);
+  const steps = arrangeMethods(given, (i, message) => {
+    throw bad(`${placeOf(i)}.${given[i].method}`, message);
+  });
+  const whole = parse(wholeOptions, take(recipe, Object.keys(wholeOptions.shape)), `${where}: `);
+  return { quantize, methods: steps, ...whole };
 }
 
-function parse(given: Fields, step: Step, where: string): RunOptions {
-  const result = runSchema.safeParse(withTarget(given));
-  if (result.success) return result.data;
-  const messages = result.error.issues.map(({ path, message, code }) => {
-    const key = path.map(String).join(".");
-    const place = quantizeKeys.includes(String(path[0])) ? `${where}: quantize` : step.where;
-    const schema = Object.entries(runSchema.shape).find(([name]) => name === path[0])?.[1];
+function parse<Schema extends z.ZodObject>(schema: Schema, given: Fields, place: string): z.output<Schema> {
+  const result = schema.safeParse(given);
+  if (result.success) {
+    const lost = lostName(given, result.data);
+    if (lost) throw new FrostbitError("BAD_OPTION", `${place}${lost.option}: nothing can be called ${lost.name}.`);
+    return result.data;
+  }
+  const messages = result.error.issues.map(({ path, message }) => {
     const value = given[String(path[0])];
-    const expected =
-      code === "custom" || !schema ? message.replace(/^is [^;]*; /, "") : expectedOf(coreOf(schema), message, value);
-    return `${place}.${key} is ${JSON.stringify(value)}; ${expected}`;
+    const [, field] = Object.entries(schema.shape).find(([name]) => name === path[0]) ?? [];
+    const expected = field ? expectedOf(coreOf(field), message, value) : message;
+    return `${place}${path.map(String).join(".")} is ${JSON.stringify(value)}; ${expected}`;
   });
   throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
 }
 
-/** Equalization, then bias correction, then what trains; float models are trained alone. */
-function checkOrder(steps: readonly Step[]): void {
-  const rank = (method: string): number => [...preparing, method].indexOf(method);
-  steps.forEach(({ method, where }, i) => {
-    const before = steps[i - 1]?.method;
-    if (before !== undefined && rank(before) > rank(method)) throw bad(where, `it cannot come after ${before}.`);
-    if (before !== undefined && before === method && rank(method) < preparing.length)
-      throw bad(where, "it is there twice.");
-    if (method === "float" && steps.length > 1)
-      throw bad(where, "a float model is trained alone, without other methods.");
-  });
+/** Throws BAD_OPTION where options that are each right make no sense together. */
+function checkTogether(quantize: RunOptions["quantize"], given: readonly MethodStep[], where: string): void {
+  const messages = [
+    ...targetConflicts(quantize).map(({ option, message }) => `${where}: quantize.${option} ${message}`),
+    ...conflictsOf(given).flatMap((conflicts, i) =>
+      conflicts.map(({ option, message }) => `${where}: methods[${i}].${given[i].method}.${option} ${message}`),
+    ),
+  ];
+  if (messages.length > 0) throw new FrostbitError("BAD_OPTION", `${messages.join(". ")}.`);
 }
 
 /** The fields of these names that have a value. */
 const take = (from: Fields, keys: readonly string[]): Fields =>
   Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
 
-/** What a method's entry, or the first's `quantize`, says without effect. What is written as the default is no choice. */
-export function unusedInRecipe({ options, later }: Run): readonly string[] {
-  const defaults: Fields = runSchema.parse({});
-  const isChosen = ([name, value]: readonly [string, unknown]): boolean =>
-    JSON.stringify(value) !== JSON.stringify(defaults[name]);
-  return [options, ...later].flatMap((stage, i) => {
-    const own = i === 0 ? stage : take(stage, methodKeys[stage.method]);
-    const chosen = Object.entries(own)
-      .filter(isChosen)
-      .map(([name]) => name);
-    return unusedNotes(stage, chosen, (name) => name);
-  });
+/** What differs from the defaults: what is written as the default is no choice. */
+function chosenOf(schema: z.ZodObject, options: Fields): readonly string[] {
+  const defaults: Fields = schema.parse({});
+  return Object.keys(options).filter((name) => JSON.stringify(options[name]) !== JSON.stringify(defaults[name]));
+}
+
+/** What an entry says without effect. */
+export function unusedInRecipe(run: RunOptions): readonly string[] {
+  const ofQuantization = chosenOf(quantizationOptions, run.quantize).map((name) => ({
+    name,
+    choice: unusedInQuantization(run, name),
+  }));
+  const ofSteps = run.methods.flatMap((step) =>
+    chosenOf(methodOf(step).options, step.options).map((name) => ({ name, choice: unusedInStep(step, name) })),
+  );
+  const found = [...ofQuantization, ...ofSteps].flatMap(({ name, choice }) =>
+    choice ? [[name, choice] as const] : [],
+  );
+  return unusedNotes(found, (name) => name);
 }
 
 /** The recipe that gives this run again, every option written out. */
-export function recipeOf({ options, later }: Run): Fields {
-  const { method, prepare } = options;
-  const training = method === "ptq" ? [] : [options, ...later];
-  return {
-    quantize: take(options, quantizeKeys),
-    methods: [
-      ...preparing.filter((name) => prepare.includes(name)),
-      ...training.map((stage) => ({ [stage.method]: take(stage, methodKeys[stage.method]) })),
-    ],
-    ...take(options, runKeys),
-  };
+export function recipeOf({ quantize, methods: steps, ...whole }: RunOptions): Fields {
+  const entries = steps.map(({ method, options }) =>
+    Object.keys(options).length > 0 ? { [method]: options } : method,
+  );
+  return { quantize: take(quantize, Object.keys(quantize)), methods: entries, ...take(whole, Object.keys(whole)) };
 }
+
+/**
+ * Checks what a run is told and fills in what its target chooses and the defaults; the form is that of
+ * [recipes](docs/guide/recipes.md). Throws BAD_OPTION, naming the entry at fault.
+ *
+ * @example
+ * const options = runOptions.parse({
+ *   quantize: { weights: 4, activations: 8 },
+ *   methods: ["cross-layer-equalization", { efqat: { updateRatio: 0.25 } }],
+ * });
+ */
+export const runOptions: {
+  /** `given`: what is not to have its default. Without `methods`, the model is quantized and nothing trains. */
+  readonly parse: (given: Readonly<Record<string, unknown>>) => RunOptions;
+} = {
+  parse: (given) => runFromRecipe(given, "options"),
+};

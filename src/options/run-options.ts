@@ -1,84 +1,80 @@
-// Everything that one run of `quantize` can be told.
+// Everything that one run of `quantize` can be told, in the one form that command, recipes and library have.
 import { z } from "zod";
-import { efqatOptions } from "../methods/efqat/options.ts";
+import { type Stage, stages } from "../evaluate/stages.ts";
+import { methodOf } from "../methods/index.ts";
+import type { Method, MethodStep } from "../methods/method.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
-import { trainingConflicts, trainingOptions } from "../training/options.ts";
-import { targetConflicts, targetNames, withTarget } from "./targets.ts";
+import { targetNames } from "./targets.ts";
 
-/** What prepares for quantizing, or follows it, has no place where nothing is quantized. */
-const methodConflicts = ({ method, prepare }: { readonly method: string; readonly prepare: readonly string[] }) =>
-  method === "float" && prepare.length > 0
-    ? [{ option: "prepare", message: `is ${prepare.join(",")}; method float trains the model as it is. Leave it out` }]
-    : [];
+/** What a recipe has under `quantize`. */
+export const quantizationOptions = z.object({
+  target: z
+    .enum(targetNames)
+    .optional()
+    .describe(
+      "The runtime that the file is for: fills in placement, storage, symmetricActivations and, for avx2, 7-bit weights.",
+    ),
+  ...quantizeOptions.shape,
+  storage: z
+    .enum(["packed", "int8"])
+    .default("packed")
+    .describe(
+      "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
+    ),
+  outputs: z
+    .array(z.string())
+    .min(1)
+    .optional()
+    .describe(
+      "Outputs that the loss and the figures are of, a classifier's scores first; else all, in the model's order.",
+    ),
+});
 
-/** The fields, for flags and documents; `runOptions.parse` heeds the target too. */
-export const runSchema = z
-  .strictObject({
-    method: z
-      .enum(["ptq", "efqat", "qat", "float"])
-      .default("efqat")
-      .describe(
-        "ptq rounds and trains nothing; efqat (Efficient QAT) trains scales, biases, norms and the most important share of the weights; qat trains everything; float trains the model without quantizers.",
-      ),
-    target: z
-      .enum(targetNames)
-      .optional()
-      .describe(
-        "The runtime that the file is for: fills in placement, storage, symmetricActivations and, for avx2, 7-bit weights.",
-      ),
-    ...quantizeOptions.shape,
-    ...efqatOptions.shape,
-    ...trainingOptions.shape,
-    storage: z
-      .enum(["packed", "int8"])
-      .default("packed")
-      .describe(
-        "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
-      ),
-    seed: z
-      .int()
-      .min(0)
-      .default(0)
-      .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
-    outputs: z
-      .array(z.string())
-      .min(1)
-      .optional()
-      .describe(
-        "Outputs that the loss and the figures are of, a classifier's scores first; else all, in the model's order.",
-      ),
-    accuracies: z
-      .enum(["all", "deployed"])
-      .default("all")
-      .describe(
-        "What is measured on the test data: every stage, or the float model and the exported file alone, which is sooner done with much test data.",
-      ),
-    limit: z
-      .int()
-      .positive()
-      .optional()
-      .describe("Use at most this many samples of the training and of the test data."),
-  })
-  .superRefine((options, context) => {
-    const training = options.method === "ptq" ? [] : trainingConflicts(options);
-    for (const { option, message } of [...targetConflicts(options), ...methodConflicts(options), ...training])
-      context.addIssue({ code: "custom", path: [option], message });
-  });
+/** What is of the run as a whole. */
+export const wholeOptions = z.object({
+  seed: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
+  accuracies: z
+    .enum(["all", "deployed"])
+    .default("all")
+    .describe(
+      "What is measured on the test data: every stage, or the float model and the exported file alone, which is sooner done with much test data.",
+    ),
+  limit: z.int().positive().optional().describe("Use at most this many samples of the training and of the test data."),
+});
+
+export type QuantizationOptions = z.output<typeof quantizationOptions>;
 
 /**
- * Everything that one run can be told, each option with a value. `docs/options.md` has their ranges, defaults and meanings.
+ * Everything that one run can be told, each option with a value: `runOptions.parse` gives it. `docs/options.md` has the options'
+ * ranges, defaults and meanings.
  */
-export type RunOptions = z.output<typeof runSchema>;
+export interface RunOptions extends z.output<typeof wholeOptions> {
+  readonly quantize: QuantizationOptions;
+  /** In the order in which they run; where something is quantized, "ptq" among them. */
+  readonly methods: readonly MethodStep[];
+}
 
-/**
- * Checks options and fills in what their target chooses and the defaults. Throws what zod throws, naming each option at fault.
- *
- * @example
- * const options = runOptions.parse({ weights: 4, activations: 8, method: "efqat", updateRatio: 0.25 });
- */
-export const runOptions: {
-  /** `given`: the options that are not to have their defaults. */
-  readonly parse: (given: Readonly<Record<string, unknown>>) => RunOptions;
-} = {
-  parse: (given) => runSchema.parse(withTarget(given)),
-};
+type Steps = readonly Pick<MethodStep, "method">[];
+
+const hasPhase = (steps: Steps, phase: Method["phase"]): boolean =>
+  steps.some((step) => methodOf(step).phase === phase);
+
+export const isQuantized = ({ methods }: { readonly methods: Steps }): boolean => hasPhase(methods, "calibration");
+
+export const trains = (step: Pick<MethodStep, "method">): boolean => methodOf(step).training !== "none";
+
+/** Those that a run of these methods has. */
+export function stagesOf(run: { readonly methods: Steps }): readonly Stage[] {
+  const has: Readonly<Record<Stage, boolean>> = {
+    float: true,
+    ptq: isQuantized(run),
+    trained: run.methods.some(trains),
+    quantized: isQuantized(run),
+    deployed: true,
+  };
+  return stages.filter((stage) => has[stage]);
+}

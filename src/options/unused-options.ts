@@ -1,43 +1,37 @@
 // Options that another choice leaves without effect: they are no error, since a script may change that choice alone.
-import { efqatOptions } from "../methods/efqat/options.ts";
-import { quantizeOptions } from "../quantizers/quantize-options.ts";
-import { trainingOptions } from "../training/options.ts";
+import { methodOf } from "../methods/index.ts";
+import type { MethodStep } from "../methods/method.ts";
 import type { RunOptions } from "./run-options.ts";
+import { isQuantized, quantizationOptions } from "./run-options.ts";
 
-interface Rule {
-  readonly options: readonly string[];
-  /** The option whose choice decides. */
-  readonly by: keyof RunOptions;
-  readonly isIdle: (options: RunOptions) => boolean;
+/** The choice that leaves an option without effect. */
+export interface Choice {
+  /** An option's name, or "method". */
+  readonly by: string;
+  readonly value: string;
 }
 
-/** The first that holds for an option tells why. `precision` and `resume` are no options of a run, but of its training. */
-const rules: readonly Rule[] = [
-  {
-    options: [...Object.keys(trainingOptions.shape), "precision", "resume"],
-    by: "method",
-    isIdle: ({ method }) => method === "ptq",
-  },
-  { options: Object.keys(efqatOptions.shape), by: "method", isIdle: ({ method }) => method !== "efqat" },
-  {
-    options: ["target", ...Object.keys(quantizeOptions.shape), "storage", "qparamLr", "qparamTraining"],
-    by: "method",
-    isIdle: ({ method }) => method === "float",
-  },
-  { options: ["momentum"], by: "optimizer", isIdle: ({ optimizer }) => optimizer !== "sgd" },
-  { options: ["milestones", "decay"], by: "schedule", isIdle: ({ schedule }) => schedule !== "step" },
-  { options: ["epochs"], by: "steps", isIdle: ({ steps }) => steps !== undefined },
-];
+/** Of an option of a method. */
+export function unusedInStep({ method, options }: MethodStep, name: string): Choice | undefined {
+  const rule = methodOf({ method }).unused.find((one) => one.options.includes(name) && one.isUnused(options));
+  return rule && { by: rule.by, value: rule.by === "method" ? method : String(options[rule.by]) };
+}
 
-/**
- * Which of the options `given` by name have no effect, a sentence for each choice that takes it from them:
- * `--mode, --update-ratio: no effect with --method ptq.` `print` spells a name as the user did.
- */
-export function unusedNotes(options: RunOptions, given: readonly string[], print: (name: string) => string): string[] {
-  const found = new Map<keyof RunOptions, string[]>();
-  for (const name of given) {
-    const rule = rules.find((one) => one.options.includes(name) && one.isIdle(options));
-    if (rule) found.set(rule.by, [...(found.get(rule.by) ?? []), print(name)]);
+/** Of an option of quantization: nothing is quantized. */
+export const unusedInQuantization = (run: RunOptions, name: string): Choice | undefined =>
+  name in quantizationOptions.shape && name !== "outputs" && !isQuantized(run)
+    ? { by: "method", value: run.methods.map(({ method }) => method).join(",") }
+    : undefined;
+
+/** A sentence for each choice: `--mode, --update-ratio: no effect with --method ptq.` `print` spells a name as the user did. */
+export function unusedNotes(
+  found: readonly (readonly [name: string, choice: Choice])[],
+  print: (name: string) => string,
+): readonly string[] {
+  const names = new Map<string, string[]>();
+  for (const [name, { by, value }] of found) {
+    const choice = `${print(by)} ${value}`;
+    names.set(choice, [...(names.get(choice) ?? []), print(name)]);
   }
-  return [...found].map(([by, names]) => `${names.join(", ")}: no effect with ${print(by)} ${String(options[by])}.`);
+  return [...names].map(([choice, list]) => `${list.join(", ")}: no effect with ${choice}.`);
 }

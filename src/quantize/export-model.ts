@@ -7,7 +7,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
-import type { RunOptions } from "../options/run-options.ts";
+import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
 import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
@@ -24,10 +24,11 @@ export interface Written {
 export function writeModel(
   { origin }: Pick<OnnxModel, "origin">,
   trained: Graph,
-  { method, placement, storage }: RunOptions,
+  run: Pick<RunOptions, "quantize" | "methods">,
 ): Written {
+  const { placement, storage } = run.quantize;
   const graph = origin.half ? roundHalf(trained, origin.half) : trained;
-  if (method === "float") return { bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) };
+  if (!isQuantized(run)) return { bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) };
   const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
   const exported = exportQdq(folded, origin, storage);
   return { bytes: writeOnnx(exported.model, { opset: exported.opset }), quantized: { folded, exported } };
@@ -55,7 +56,8 @@ export async function verifyModel(
   const { folded, exported } = quantized;
   const outputs = new Map(floatOutputs(trained).map((output) => [output, output]));
   const folding = await layerSqnr(trained, folded.graph, outputs, samples, context);
-  for (const [output, sqnrDb] of folding) checkFolding(output, sqnrDb, foldingThresholds[job.options.placement]);
+  for (const [output, sqnrDb] of folding)
+    checkFolding(output, sqnrDb, foldingThresholds[job.options.quantize.placement]);
   const verification = await verifyExport(folded, exported, bytes, samples, job.openDeployed, context);
   checkVerification(verification, scores);
   return { ...verification, foldingSqnrDb: Math.min(...folding.values()) };

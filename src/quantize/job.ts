@@ -14,8 +14,6 @@ export interface QuantizeJob {
   readonly preprocess: Preprocess;
   /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
-  /** Methods that train after the one that `options` name; of their options only those of training count. */
-  readonly later?: readonly RunOptions[];
   /** Opens the exported file for its verification: `openDeployed`, in a browser that of `runtimeOf`. */
   readonly openDeployed: OpenDeployed;
   /** Where checkpoints go; without, none are written. */

@@ -6,13 +6,14 @@ import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
-import type { RunOptions } from "../options/run-options.ts";
+import { methodOf } from "../methods/index.ts";
+import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { quantizerOf } from "../quantizers/quantizer.ts";
 import type { HistogramReport, LayerReport, OutputReport, Report } from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
-import type { QuantizeOutcome } from "./quantize-model.ts";
+import type { QuantizeOutcome } from "./outcome.ts";
 
 /** What the report says of the surroundings, which the run itself does not know. */
 export type ReportFacts = Pick<
@@ -32,15 +33,10 @@ export type ReportFacts = Pick<
   readonly totalSeconds: number;
 };
 
-/** `later`: the options of the methods that trained after the first. */
-export function makeReport(
-  outcome: QuantizeOutcome,
-  options: RunOptions,
-  later: readonly RunOptions[],
-  facts: ReportFacts,
-): Report {
+export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: ReportFacts): Report {
   const { totalSeconds, data, ...rest } = facts;
-  const isByLayer = [options, ...later].every(({ method, mode }) => method === "efqat" && mode === "lwpn");
+  const { quantize, methods, seed, ...whole } = run;
+  const isByLayer = countsLayers(run);
   const layers = linearLayers(outcome.trained).map((layer) => layerReport(outcome, layer, isByLayer));
   const owners = new Set(layersByWeight(outcome.trained).map(({ name }) => name));
   const sum = (part: "blocks" | "weights", key: "trained" | "all"): number =>
@@ -51,12 +47,12 @@ export function makeReport(
   });
   const { losses = [], learningRates = [], samples = [] } = outcome.training ?? {};
   return {
-    format: "frostbit-report-1",
+    format: "frostbit-report-2",
     ...rest,
-    method: options.method,
-    options,
-    later: [...later],
-    seed: options.seed,
+    options: { ...quantize, ...whole },
+    methods: [...methods],
+    stages: [...stagesOf(run)],
+    seed,
     data: { ...data, trainSamples: outcome.trainSamples, testSamples: outcome.testSamples },
     top1: outcome.top1,
     fidelity: fidelityReport(outcome),
@@ -76,9 +72,18 @@ export function makeReport(
     },
     layers,
     sensitivitySamples: outcome.layerMeasures.samples,
-    verification: verificationReport(outcome, options),
+    verification: verificationReport(outcome, quantize),
     seconds: { total: totalSeconds, ...outcome.seconds },
   };
+}
+
+/** Whether whole layers train, in all methods that train. */
+function countsLayers({ methods }: RunOptions): boolean {
+  const counted = methods.flatMap((step) => {
+    const { training } = methodOf(step);
+    return training === "none" ? [] : [training.blocks(step.options)];
+  });
+  return counted.length > 0 && counted.every((blocks) => blocks === "layers");
 }
 
 const measuredDb = (value: number | undefined): number | null => (value === undefined ? null : reportedDb(value));
@@ -94,7 +99,10 @@ function fidelityReport({ fidelity }: QuantizeOutcome): Report["fidelity"] {
   return Object.fromEntries([...fidelity].map(([stage, outputs]) => [stage, outputs.map(distanceReport)]));
 }
 
-function verificationReport({ verification, scores }: QuantizeOutcome, options: RunOptions): Report["verification"] {
+function verificationReport(
+  { verification, scores }: QuantizeOutcome,
+  options: QuantizationOptions,
+): Report["verification"] {
   if (!verification) return null;
   return {
     samples: verification.samples,

@@ -1,33 +1,32 @@
 // The graph of a training step, or of a forward pass, as quantizing with these options would run it, without data.
 import type { Graph } from "../ir/graph.ts";
 import { scalar, tensorOf } from "../ir/tensor.ts";
-import { methods } from "../methods/index.ts";
-import type { RunOptions } from "../options/run-options.ts";
+import { sitesOf } from "../methods/ptq/method.ts";
+import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
-import { weightsOf } from "../quantizers/linear-layers.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
+import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import type { Site } from "../quantizers/sites.ts";
-import { shapeOfPlan } from "../training/freezing-plan.ts";
-import { stepOptionsOf } from "../training/loop.ts";
-import { buildStep } from "../training/step.ts";
-import { sitesOf } from "./quantize-float.ts";
+import { stepGraphs } from "./step-graphs.ts";
 
-/** `model` with quantizers whose scales are 1: what is computed, not what comes out. Throws as `quantizeModel` does. */
-export function plannedGraph(model: Graph, options: RunOptions, part: "step" | "forward"): Graph {
+/** A step of the run's first method that trains; `undefined` where none does. Throws as `quantizeModel` does. */
+export const plannedStep = (model: Graph, options: RunOptions): Graph | undefined =>
+  stepGraphs(quantizedGraph(model, options), freeBatch(model).graph, options)[0];
+
+export const plannedForward = (model: Graph, options: RunOptions, batch: number): Graph =>
+  setBatchSize(selectOutputs(quantizedGraph(model, options), options.quantize.outputs), batch);
+
+/** With quantizers whose scales are 1: what is computed, not what comes out. */
+function quantizedGraph(model: Graph, options: RunOptions): Graph {
   const { graph } = freeBatch(model);
-  const quantized = options.method === "float" ? graph : withQuantizers(recognizeQuantizers(graph), options);
-  const attended = selectOutputs(quantized, options.outputs);
-  if (part === "forward" || options.method === "ptq") return setBatchSize(attended, options.batch);
-  const plan = shapeOfPlan(methods[options.method](attended, options).select(weightsOf(attended), 0));
-  const teacher = options.loss === "cross-entropy" ? {} : { teacher: selectOutputs(graph, options.outputs) };
-  return buildStep(attended, stepOptionsOf({ options, ...teacher }, options.accumulate, plan, false)).graph;
+  return isQuantized(options) ? withQuantizers(recognizeQuantizers(graph), options.quantize) : graph;
 }
 
-function withQuantizers(graph: Graph, options: RunOptions): Graph {
+function withQuantizers(graph: Graph, options: QuantizeOptions): Graph {
   const sites = sitesOf(graph, options);
   const all = [...sites.weights, ...sites.activations];
   return insertQuantizers(graph, sites, new Map(all.map((site) => [site.name, unitQparams(graph, site)])));

@@ -24,12 +24,6 @@ export const quantizeOptions = z.object({
       "How a range is chosen from what was seen: all of it (min-max), an average over batches (moving-average), all but 0.01 % (percentile), least squared error (mse) or least divergence (entropy). Weights: mse or max |w|.",
     ),
   calibrationSamples: z.int().min(1).default(512).describe("Training samples that the ranges are taken from."),
-  prepare: z
-    .array(z.enum(["cross-layer-equalization", "bias-correction"]))
-    .default([])
-    .describe(
-      "Methods before training: cross-layer-equalization makes weights more even before they are quantized, bias-correction restores the mean of each layer's output after it.",
-    ),
   layers: z
     .record(
       z.string(),

@@ -151,9 +151,6 @@ type Options = Report["options"];
 const printOptions = (options: Options): [string, string][] =>
   Object.entries(options).map(([key, value]) => [key, printOption(value)]);
 
-const changes = (before: Options, after: Options): Options =>
-  Object.fromEntries(Object.entries(after).filter(([key, value]) => printOption(value) !== printOption(before[key])));
-
 function verification({ verification: v }: Report): Html {
   if (!v) return html``;
   return pairs("Verification in ONNX Runtime", [
@@ -206,10 +203,10 @@ function fidelity({ fidelity: stages, data }: Report): Html {
 }
 
 function moreDetails(report: Report): Html {
-  const { input, output, versions, machine, seconds, later } = report;
+  const { input, output, versions, machine, seconds, methods } = report;
   return html`<h2>Details</h2>${report.layers.length > 0 ? layerTable(report.layers) : ""}${verification(report)}
 ${pairs("Options", [...printOptions(report.options), ["seed", String(report.seed)]])}
-${later.map((options, i) => pairs(`Options of method ${i + 2}, ${options["method"]}, where they differ`, printOptions(changes(report.options, options))))}
+${methods.map(({ method, options }, i) => (Object.keys(options).length === 0 ? html`` : pairs(`Options of method ${i + 1}, ${method}`, printOptions(options))))}
 ${pairs("Run", [
   ["input", `${input.path}, ${formatBytes(input.sizeBytes)}, SHA-256 ${input.sha256}`],
   ["output", `${output.path}, ${formatBytes(output.sizeBytes)}, SHA-256 ${output.sha256}`],
@@ -237,7 +234,7 @@ export const renderHtml = (report: Report): string =>
   page(
     report.title,
     html`<h1>${report.title}</h1>
-<p class="muted">${[report.method, ...report.later.map(({ method }) => String(method))].join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
+<p class="muted">${report.methods.map(({ method }) => method).join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${lead(report)}${report.notes.map((note) => html`<p class="note">${note}</p>`)}
 ${tiles(report)}${results(report)}${layerCharts(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
   );

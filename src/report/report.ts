@@ -1,5 +1,6 @@
 // What a run leaves in report.json; the page is made of nothing else.
 import { z } from "zod";
+import { stages } from "../evaluate/stages.ts";
 
 const seconds = z.number().min(0);
 const count = z.int().min(0);
@@ -86,19 +87,23 @@ const lossPoint = z.object({
 });
 
 const schema = z.object({
-  format: z.literal("frostbit-report-1"),
+  format: z.literal("frostbit-report-2"),
   title: z.string(),
   createdAt: z.iso.datetime().describe("UTC, ISO 8601."),
   input: file.describe("The model as given."),
   output: file.describe("The model written."),
-  method: z.string().describe("The first that trained, or ptq."),
   engine: z.string().describe("What calibrated, trained and evaluated."),
   precision: z.string().describe("How training steps were computed."),
-  options: z.record(z.string(), z.unknown()).describe("All options, defaults filled in."),
-  later: z
-    .array(z.record(z.string(), z.unknown()))
-    .default([])
-    .describe("The options of the methods that trained after the first, in their order."),
+  options: z.record(z.string(), z.unknown()).describe("Of quantization and of the run as a whole, defaults filled in."),
+  methods: z
+    .array(
+      z.object({
+        method: z.string(),
+        options: z.record(z.string(), z.unknown()).describe("Of this method, defaults filled in."),
+      }),
+    )
+    .describe("In the order in which they ran."),
+  stages: z.array(z.enum(stages)).describe("Those that the run has."),
   seed: z.int(),
   versions: z.record(z.string(), z.string()).describe("Of Frostbit, Node and ONNX Runtime."),
   machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),

@@ -196,10 +196,16 @@ describe("recipes", () => {
     const report = reportSchema.parse(JSON.parse(await readFile(join(folder, "chain/report.json"), "utf8")));
     expect(report.training).toMatchObject({ steps: 5, samples: 2 * 32 + 3 * 16 });
     expect(report.training.lossCurve.map(({ samples }) => samples)).toEqual([32, 64, 80, 96, 112]);
-    expect(report.later).toMatchObject([{ method: "qat", batch: 16, accumulate: 2 }]);
+    expect(report.methods).toMatchObject([
+      { method: "cross-layer-equalization" },
+      { method: "ptq" },
+      { method: "bias-correction" },
+      { method: "efqat", options: { updateRatio: 0.3 } },
+      { method: "qat", options: { batch: 16, accumulate: 2 } },
+    ]);
     const page = await readFile(join(folder, "chain/report.html"), "utf8");
     expect(page).toContain("efqat, then qat on the");
-    expect(page).toMatch(/Options of method 2, qat, where they differ.*<td>batch<\/td><td class="text">16<\/td>/s);
+    expect(page).toMatch(/Options of method 5, qat.*<td>batch<\/td><td class="text">16<\/td>/s);
     const again = await run(...source, "--recipe", "chain/recipe.yaml", "--out", "again");
     expect(again.code, again.stderr).toBe(0);
     expect(await readFile(join(folder, "again/model.onnx"))).toEqual(await readFile(join(folder, "chain/model.onnx")));

@@ -1,6 +1,7 @@
 // Models that are quantized already: what we exported, and what other tools write, read back as quantizers that train.
 import { describe, expect, test } from "vitest";
 import type { Dataset } from "../../src/data/dataset.ts";
+import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
@@ -12,9 +13,8 @@ import { dtypeCode } from "../../src/onnx/data-types.ts";
 import { encodeTensor } from "../../src/onnx/encode-tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
-import { runOptions } from "../../src/options/run-options.ts";
-import type { QuantizeJob } from "../../src/quantize/job.ts";
-import { quantizeFloat } from "../../src/quantize/quantize-float.ts";
+import { runOptions } from "../../src/options/recipe.ts";
+import { runMethods } from "../../src/quantize/run-methods.ts";
 import { foldQuantizers } from "../../src/quantizers/fold.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { quantizersOf } from "../../src/quantizers/quantizer.ts";
@@ -90,9 +90,16 @@ test("other bits than the file's are not what becomes of them, and that is said"
   const first = write(model, await quantized(model, "float32", { ...forms[0], weights: 4 }), forms[0]);
   const graph = recognizeQuantizers(readOnnx(first.bytes, { name: "quantized.onnx" }).graph);
   const notes: string[] = [];
-  const job = { options: runOptions.parse({ method: "ptq", weights: 2, prepare: ["bias-correction"] }) } as QuantizeJob;
+  const { quantize, methods } = runOptions.parse({ quantize: { weights: 2 }, methods: ["bias-correction"] });
+  const start = { graph, original: graph, float: graph, quantize, outputs: undefined };
+  const data = { train: {} as Dataset, preprocess: resolvePreprocess("none") };
   const context = { engine, seed: 0, onNote: (note: string) => void notes.push(note) };
-  expect(await quantizeFloat(job, graph, {} as Dataset, context)).toBe(graph);
+  const { model: made } = await runMethods(
+    start,
+    { steps: methods, all: methods, data, checkpoints: undefined },
+    context,
+  );
+  expect(made.graph).toBe(graph);
   expect(notes).toEqual([
     expect.stringContaining("are quantized already: they keep their 4 bits"),
     expect.stringContaining("Bias correction changed nothing"),

@@ -12,11 +12,10 @@ import { measureFidelity, type RunModel } from "../../src/evaluate/fidelity.ts";
 import { datasetFor } from "../../src/evaluate/model-file.ts";
 import { openData } from "../../src/node/open-data.ts";
 import { readModel } from "../../src/node/read-model.ts";
-import { runOptions } from "../../src/options/run-options.ts";
-import { freeBatch } from "../../src/passes/free-batch.ts";
+import { runOptions } from "../../src/options/recipe.ts";
 import { writeModel } from "../../src/quantize/export-model.ts";
-import { quantizeFloat } from "../../src/quantize/quantize-float.ts";
-import { trainModel } from "../../src/quantize/train-model.ts";
+import { runMethods } from "../../src/quantize/run-methods.ts";
+import { openSubject } from "../../src/quantize/subject.ts";
 import type { ObserverName } from "../../src/quantizers/observers/observer.ts";
 import { drawPictures } from "../support/draw-pictures.ts";
 import { describeWithData } from "../support/frostbit-data.ts";
@@ -63,18 +62,19 @@ describeWithData("models that are no classifiers", (data) => {
     const { file, images, preprocess, outputs } = given;
     const path = join(data, "onnx", file);
     const model = readModel(path);
-    const float = freeBatch(model.graph).graph;
+    const { observer, ...rates } = given.options;
     const options = runOptions.parse({
-      ...{ method: "qat", loss: "mse", calibrationSamples: 16, batch: 2, steps: 6, freezeStatistics: 0 },
-      ...given.options,
+      quantize: { observer, calibrationSamples: 16 },
+      methods: [{ qat: { loss: "mse", batch: 2, steps: 6, freezeStatistics: 0, ...rates } }],
     });
     const source = await openData(`images:${folder}`, { images });
     const job = { model, source, preprocess, options, openDeployed };
     const original = await openDeployed(readFileSync(path));
-    const train = datasetFor(original, source.train, preprocess);
-    const start = await quantizeFloat(job, float, train, context);
-    const { model: trained } = await trainModel(job, "qat", start, float, train, context);
-    const deployed = await openDeployed(writeModel(model, trained, options).bytes);
+    const { start, train } = openSubject(job);
+    const steps = options.methods;
+    const walk = { steps, all: steps, data: { train, preprocess }, checkpoints: undefined };
+    const trained = await runMethods(start, walk, context);
+    const deployed = await openDeployed(writeModel(model, trained.model.graph, options).bytes);
     const runs = new Map<string, RunModel>([["deployed", (inputs) => deployed.run(inputs)]]);
     const dataset = datasetFor(original, source.test, preprocess);
     const measured = { outputs, preprocess, batchSize: 1 };

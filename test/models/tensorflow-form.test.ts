@@ -7,7 +7,7 @@ import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxrunti
 import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
-import { runOptions } from "../../src/options/run-options.ts";
+import { runOptions } from "../../src/options/recipe.ts";
 import { quantizeModel } from "../../src/quantize/quantize-model.ts";
 import { parametersOf } from "../../src/training/parameters.ts";
 import { createRandom } from "../support/random.ts";
@@ -42,8 +42,6 @@ function sourceOf(labelled: boolean) {
 
 /** With 4-bit weights there is something to learn. */
 const settings = {
-  weights: 4,
-  calibrationSamples: 64,
   batch: 16,
   steps: 12,
   lr: 1e-3,
@@ -58,20 +56,23 @@ function expectLossToFall(losses: readonly number[]): void {
 }
 
 describe.each(["inputs", "runtime"] as const)("a model as tf2onnx writes them, placement %s,", (placement) => {
-  const run = (options: object, labelled: boolean) =>
+  const run = (method: string, options: object, labelled: boolean, outputs?: readonly string[]) =>
     quantizeModel(
       {
         model: readOnnx(bytes, { name: "tf.onnx" }),
         source: sourceOf(labelled),
         preprocess: resolvePreprocess("none", { layout: "nhwc" }),
-        options: runOptions.parse({ ...settings, placement, ...options }),
+        options: runOptions.parse({
+          quantize: { weights: 4, calibrationSamples: 64, placement, outputs },
+          methods: [{ [method]: { ...settings, ...options } }],
+        }),
         openDeployed: (file) => openDeployed(file, { threads: 1 }),
       },
       context,
     );
 
   test("is trained as the classifier that its first output is", async () => {
-    const outcome = await run({ method: "qat" }, true);
+    const outcome = await run("qat", {}, true);
     expect(outcome.top1.deployed).toBe(outcome.top1.quantized);
     expectLossToFall(outcome.training?.losses ?? []);
     const file = readOnnx(outcome.bytes, { name: "quantized.onnx" }).graph;
@@ -81,7 +82,7 @@ describe.each(["inputs", "runtime"] as const)("a model as tf2onnx writes them, p
   });
 
   test.each([[features], [mask]])("is trained to follow the float model's output %s", async (output) => {
-    const outcome = await run({ method: "efqat", updateRatio: 0.5, loss: "mse", outputs: [output] }, false);
+    const outcome = await run("efqat", { updateRatio: 0.5, loss: "mse" }, false, [output]);
     expectLossToFall(outcome.training?.losses ?? []);
     expect(outcome.fidelity?.get("deployed")?.map(({ name }) => name)).toEqual([output]);
     for (const { sqnrDb } of outcome.fidelity?.get("deployed") ?? []) expect(sqnrDb).toBeGreaterThan(10);

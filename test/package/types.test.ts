@@ -54,7 +54,7 @@ const both = `
 import { type Dataset, quantizeFile, type Report, type RunOptions, resolvePreprocess, runOptions, tensorOf } from "frostbit";
 import { runtimeOf } from "frostbit/browser";
 
-const options: RunOptions = runOptions.parse({ weights: 4 });
+const options: RunOptions = runOptions.parse({ quantize: { weights: 4 } });
 const data: Dataset = {
   name: "three",
   length: 3,

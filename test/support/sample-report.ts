@@ -32,16 +32,19 @@ const sampleLayer = (i: number): LayerReport => {
 };
 
 export const sampleReport = (): Report => ({
-  format: "frostbit-report-1",
+  format: "frostbit-report-2",
   title: "resnet20.onnx, W4A8",
   createdAt: "2026-01-02T03:04:05Z",
   input: { path: "resnet20.onnx", sha256: "a".repeat(64), sizeBytes: 1_092_000 },
   output: { path: "out/model.onnx", sha256: "b".repeat(64), sizeBytes: 183_000 },
-  method: "efqat",
   engine: "onnxruntime",
   precision: "float32",
-  options: { mode: "cwpn", updateRatio: 0.05, layers: {}, augment: ["crop", "flip"] },
-  later: [],
+  options: { weights: 4, layers: {} },
+  methods: [
+    { method: "ptq", options: {} },
+    { method: "efqat", options: { mode: "cwpn", updateRatio: 0.05, augment: ["crop", "flip"] } },
+  ],
+  stages: ["float", "ptq", "trained", "quantized", "deployed"],
   seed: 0,
   versions: { frostbit: "0.1.0", node: "20.0.0", "onnxruntime-node": "1.30.0" },
   machine: { platform: "linux x64", processor: "A processor", threads: 2 },

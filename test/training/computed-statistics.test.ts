@@ -6,8 +6,8 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { numbersOf, scalar, type Tensor } from "../../src/ir/tensor.ts";
 import { verifyGraph } from "../../src/ir/verify.ts";
 import { correctBiases } from "../../src/methods/bias-correction/correct-biases.ts";
-import { equalizeLayers } from "../../src/methods/equalization/equalize-layers.ts";
-import { qat } from "../../src/methods/qat/qat.ts";
+import { equalizeLayers } from "../../src/methods/cross-layer-equalization/equalize-layers.ts";
+import { trainEverything } from "../../src/methods/train-everything.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { runningStatistics } from "../../src/passes/train-batch-norm.ts";
 import { foldQuantizers } from "../../src/quantizers/fold.ts";
@@ -62,7 +62,13 @@ async function* batches(): AsyncGenerator<Batch> {
 
 const trained = (model: Graph): Promise<Graph> =>
   train(
-    { model, options: trainingOptions.parse({ batch: size, lr: 0.05 }), plan: qat(model), steps: 3, batches },
+    {
+      model,
+      options: trainingOptions.parse({ batch: size, lr: 0.05 }),
+      plan: trainEverything(model),
+      steps: 3,
+      batches,
+    },
     context,
   ).then((result) => result.model);
 

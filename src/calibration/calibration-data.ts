@@ -1,0 +1,39 @@
+// The seeded sample of the training data that ranges and corrections are taken from.
+import { batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { shuffledOrder } from "../data/sampler.ts";
+import { batchThatFits } from "../evaluate/batch-that-fits.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import type { Context } from "../run/context.ts";
+import type { CalibrationBatches } from "./calibrate.ts";
+
+/** The epoch that the sample's order is drawn for: none that trains. */
+const calibrationEpoch = -1;
+
+interface Data {
+  readonly train: Dataset;
+  readonly preprocess: Preprocess;
+}
+
+type Options = Pick<QuantizeOptions, "calibrationSamples">;
+
+/** How many samples there are to calibrate with. */
+export const calibrationCount = ({ train }: Data, { calibrationSamples }: Options): number =>
+  Math.min(calibrationSamples, train.length);
+
+/** The same batches at each call, of a size that this graph runs at once. */
+export function calibrationBatches(
+  graph: Graph,
+  data: Data,
+  options: Options,
+  { seed }: Pick<Context, "seed">,
+): CalibrationBatches {
+  const { train, preprocess } = data;
+  const order = shuffledOrder(train.length, seed, calibrationEpoch).slice(0, calibrationCount(data, options));
+  return async function* inputs() {
+    for await (const batch of batches(train, { batchSize: batchThatFits(graph), preprocess, order }))
+      yield batch.inputs;
+  };
+}

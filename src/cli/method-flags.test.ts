@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import { runFlags, runFromFlags } from "./method-flags.ts";
+
+const unused = (flags: Readonly<Record<string, unknown>>): readonly string[] => runFromFlags(flags).unused;
+
+describe("flags go to the methods that have them", () => {
+  test("without --method, EfQAT runs", () => {
+    const { methods } = runFromFlags({ updateRatio: "0.3", lr: "0.1" }).run;
+    expect(methods).toMatchObject([{ method: "ptq" }, { method: "efqat", options: { updateRatio: 0.3, lr: 0.1 } }]);
+  });
+
+  test("several methods have the same flag", () => {
+    const { run } = runFromFlags({ method: "qat,efqat", steps: "3", mode: "lwpn" });
+    expect(run.methods).toMatchObject([
+      { method: "ptq" },
+      { method: "qat", options: { steps: 3 } },
+      { method: "efqat", options: { steps: 3, mode: "lwpn" } },
+    ]);
+    expect(Object.keys(run.methods[1].options)).not.toContain("mode");
+  });
+
+  test("methods run in the order of their phases", () => {
+    const { run } = runFromFlags({ method: "qat", prepare: "bias-correction,cross-layer-equalization" });
+    expect(run.methods.map(({ method }) => method)).toEqual([
+      "cross-layer-equalization",
+      "ptq",
+      "bias-correction",
+      "qat",
+    ]);
+  });
+
+  test("each name is one flag", () => {
+    expect(Object.keys(runFlags.shape)).toContain("updateRatio");
+    expect(runFlags.shape["method"].description).toContain("qat trains everything");
+  });
+});
+
+describe("flags without effect", () => {
+  test("what only training or EfQAT has does nothing in PTQ", () => {
+    const given = { weights: "4", mode: "cwpl", updateRatio: "0.3", lr: "0.1", observer: "mse", resume: true };
+    expect(unused({ method: "ptq", ...given })).toEqual([
+      "--mode, --update-ratio, --lr, --resume: no effect with --method ptq.",
+    ]);
+  });
+
+  test("what EfQAT chooses by does nothing in QAT, what quantizers have in float training", () => {
+    expect(unused({ method: "qat", refreshEvery: "64", lr: "0.1", qparamLr: "0.1" })).toEqual([
+      "--refresh-every: no effect with --method qat.",
+    ]);
+    expect(unused({ method: "float", qparamLr: "0.1", weights: "4", lr: "0.1", storage: "int8" })).toEqual([
+      "--weights, --storage, --qparam-lr: no effect with --method float.",
+    ]);
+  });
+
+  test("options of another optimizer or schedule, and epochs beside steps, do nothing", () => {
+    expect(unused({ optimizer: "adam", momentum: "0.5", decay: "0.5", epochs: "2", steps: "3" })).toEqual([
+      "--momentum: no effect with --optimizer adam.",
+      "--decay: no effect with --schedule constant.",
+      "--epochs: no effect with --steps 3.",
+    ]);
+    expect(unused({ momentum: "0.5", schedule: "step", decay: "0.5", milestones: "0.5", epochs: "2" })).toEqual([]);
+  });
+
+  test("what calibrates needs no training to have an effect", () => {
+    expect(unused({ method: "ptq", prepare: "bias-correction", target: "web", seed: "3", limit: "9" })).toEqual([]);
+  });
+});
+
+describe("flags are refused", () => {
+  test.each([
+    [{ method: "qta" }, '--method is qta; did you mean "qat"? Expected'],
+    [{ method: "constructor" }, "--method is constructor; expected values separated by commas, each "],
+    [{ method: "" }, "--method is ; expected values separated by commas, each "],
+    [{ prepare: "qat" }, '--prepare is qat; expected values separated by commas, each "cross-layer-equalization" or '],
+    [{ weights: "9" }, "--weights is 9; expected a whole number from 2 to 8."],
+    [{ updateRatio: "3" }, "--update-ratio is 3; expected a number from 0 to 1."],
+    [{ method: "ptq", updateRatio: "3" }, "--update-ratio is 3; expected a number from 0 to 1."],
+    [{ seed: "-1" }, "--seed is -1; expected a whole number of at least 0."],
+    [{ method: "qat", accumulate: "3" }, "--accumulate is 3; expected a number that divides the batch of 128."],
+    [
+      { method: "qat,efqat", accumulate: "3" },
+      /^--accumulate is 3; expected a number that divides the batch of 128\.$/,
+    ],
+    [{ target: "avx2", weights: "8" }, "--weights is 8; with 8 bits, sums of two products overflow"],
+    [{ method: "float", prepare: "bias-correction" }, "--method float: a float model is trained alone, without other"],
+    [{ prepare: "bias-correction,bias-correction" }, "--prepare bias-correction: it is there twice."],
+  ])("%j", (flags, message) => {
+    expect(() => runFromFlags(flags)).toThrow(message);
+  });
+});

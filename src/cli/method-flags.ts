@@ -1,0 +1,147 @@
+// The options of a run as flags: flat, each name once. A flag that several methods have goes to those that --method names.
+import { z } from "zod";
+import { FrostbitError } from "../ir/errors.ts";
+import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
+import type { Method, MethodStep } from "../methods/method.ts";
+import { arrangeMethods, conflictsOf } from "../options/arrange-methods.ts";
+import { quantizationOptions, type RunOptions, trains, wholeOptions } from "../options/run-options.ts";
+import { targetConflicts, withTarget } from "../options/targets.ts";
+import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
+import type { Values } from "./command.ts";
+import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+
+const preparing = methods.filter(({ phase }) => phase === "before-calibration" || phase === "after-calibration");
+const namesOf = (list: typeof methods): [string, ...string[]] => list.map(({ name }) => name) as [string, ...string[]];
+const summariesOf = (list: typeof methods): string => list.map(({ name, summary }) => `${name} ${summary}`).join("; ");
+
+export const methodFlags = z.object({
+  method: z
+    .array(z.enum(methodNames))
+    .min(1)
+    .default(["efqat"])
+    .describe(`What is done, one method or several: ${summariesOf(methods)}.`),
+  prepare: z
+    .array(z.enum(namesOf(preparing)))
+    .default([])
+    .describe("Methods before training, besides --method."),
+});
+
+/** One schema for each name: where methods mean different things by it, either. */
+function optionsOfMethods(): z.ZodObject {
+  const names = [...new Set(methods.flatMap(({ options }) => Object.keys(options.shape)))];
+  return z.object(Object.fromEntries(names.map((name) => [name, flagSchema(name)])));
+}
+
+const ownersOf = (name: string) => methods.filter(({ options }) => Object.hasOwn(options.shape, name));
+
+function flagSchema(name: string): z.ZodType {
+  const owners = ownersOf(name);
+  const schemas = [...new Set(owners.map(({ options }) => options.shape[name] as z.ZodType))];
+  if (schemas.length === 1) return schemas[0];
+  const meanings = schemas.map((schema) => {
+    const having = owners.filter(({ options }) => options.shape[name] === schema).map((method) => method.name);
+    return `${having.join(", ")}: ${schema.description}`;
+  });
+  return z.union(schemas).describe(meanings.join(" "));
+}
+
+/** Of every method, and of no other schema. */
+export const stepFlags = optionsOfMethods();
+
+/** Everything that a run can be told, as flags. */
+export const runFlags = z.object({
+  ...methodFlags.shape,
+  ...quantizationOptions.shape,
+  ...stepFlags.shape,
+  ...wholeOptions.shape,
+});
+
+interface Given {
+  readonly run: RunOptions;
+  /** What has no effect, in sentences. */
+  readonly unused: readonly string[];
+}
+
+/** Throws BAD_OPTION, naming the flag at fault. */
+export function runFromFlags(values: Values): Given {
+  const { method, prepare } = parseSchemaOptions(methodFlags, values);
+  const named = [...prepare, ...method].map((name) => methodOf({ method: name }));
+  const inOrder = named.toSorted((a, b) => rankOf(a) - rankOf(b));
+  const elsewhere = inOrder.map((each) => meantForOthers(each, inOrder, values));
+  const quantize = parseSchemaOptions(quantizationOptions, withTarget(values));
+  const given = inOrder.map(({ name, options }, i) => ({
+    method: name,
+    options: parseSchemaOptions(options, without(values, elsewhere[i])),
+  }));
+  const steps = arrangeMethods(given, (index, message) => {
+    const { method: name } = given[index];
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `${flagOf(method.includes(name) ? "method" : "prepare")} ${name}: ${message}`,
+    );
+  });
+  checkTogether(quantize, steps);
+  checkWithoutOwner(values, steps);
+  const run = { quantize, methods: steps, ...parseSchemaOptions(wholeOptions, values) };
+  const partly = elsewhere.flatMap((names, i) =>
+    names.map((name) => `${flagOf(name)} ${values[name]}: no effect in ${given[i].method}, which does not take it.`),
+  );
+  return { run, unused: [...unusedFlags(run, values, method.join(",")), ...partly] };
+}
+
+const without = (values: Values, names: readonly string[]): Values =>
+  Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)));
+
+/** Flags that this method does not take as they are, and another method of the run does: both have an option of that name. */
+const meantForOthers = (method: Method, all: readonly Method[], values: Values): readonly string[] =>
+  Object.keys(method.options.shape).filter(
+    (name) =>
+      values[name] !== undefined && !takes(method, name, values) && all.some((other) => takes(other, name, values)),
+  );
+
+function takes({ options }: Method, name: string, values: Values): boolean {
+  if (!Object.hasOwn(options.shape, name)) return false;
+  try {
+    parseSchemaOptions(z.object({ [name]: options.shape[name] }), values);
+    return true;
+  } catch (error) {
+    if (error instanceof FrostbitError) return false;
+    throw error;
+  }
+}
+
+function checkTogether(quantize: RunOptions["quantize"], steps: readonly MethodStep[]): void {
+  const conflicts = [...targetConflicts(quantize), ...conflictsOf(steps).flat()];
+  const messages = new Set(conflicts.map(({ option, message }) => `${flagOf(option)} ${message}`));
+  if (messages.size > 0) throw new FrostbitError("BAD_OPTION", `${[...messages].join(". ")}.`);
+}
+
+const stepsWith = (name: string, steps: readonly MethodStep[]): readonly MethodStep[] =>
+  steps.filter((step) => Object.hasOwn(methodOf(step).options.shape, name));
+
+/** A flag that no method of the run has is checked as the methods that have it do. */
+function checkWithoutOwner(values: Values, steps: readonly MethodStep[]): void {
+  const names = Object.keys(stepFlags.shape).filter((name) => stepsWith(name, steps).length === 0);
+  parseSchemaOptions(z.object(Object.fromEntries(names.map((name) => [name, stepFlags.shape[name]]))), values);
+}
+
+/** Flags of the command that have an effect where something trains. */
+const trainingFlags = ["precision", "resume"];
+
+function unusedFlags(run: RunOptions, values: Values, method: string): readonly string[] {
+  const names = [...Object.keys(runFlags.shape), ...trainingFlags].filter((name) => values[name] !== undefined);
+  const found = names.flatMap((name) => {
+    const choice = unusedFlag(run, name, method);
+    return choice ? [[name, choice] as const] : [];
+  });
+  return unusedNotes(found, (name) => flagOf(name));
+}
+
+function unusedFlag(run: RunOptions, name: string, method: string): Choice | undefined {
+  if (trainingFlags.includes(name)) return run.methods.some(trains) ? undefined : { by: "method", value: method };
+  if (!Object.hasOwn(stepFlags.shape, name)) return unusedInQuantization(run, name);
+  const steps = stepsWith(name, run.methods);
+  if (steps.length === 0) return { by: "method", value: method };
+  const choices = steps.map((step) => unusedInStep(step, name));
+  return choices.every((choice) => choice !== undefined) ? choices[0] : undefined;
+}

@@ -1,0 +1,116 @@
+// What a method is: one step of quantizing, with its options. `index.ts` lists all of them; add-a-method.md tells how one is added.
+import type { z } from "zod";
+import type { Dataset } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import type { Context } from "../run/context.ts";
+import type { CheckpointOptions, TrainingResult } from "../training/loop.ts";
+import type { LossName } from "../training/loss.ts";
+import type { ParameterRole } from "../training/parameters.ts";
+
+/**
+ * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in; of it, and of what lies next
+ * to it, a run has each method once. "training" may follow itself. "float-training" is alone in its run, which quantizes nothing.
+ */
+export const phases = ["before-calibration", "calibration", "after-calibration", "training", "float-training"] as const;
+export type Phase = (typeof phases)[number];
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** A method of a run, by name, and its options, each with a value. */
+export interface MethodStep {
+  readonly method: string;
+  readonly options: Fields;
+}
+
+/** A model on its way through the methods. */
+export interface MethodModel {
+  /** As the methods so far left it. */
+  readonly graph: Graph;
+  /** The model in float as it was given: what distillation follows. */
+  readonly original: Graph;
+  /** The model in float as it was quantized: what quantized layers are compared with. Until calibration, `graph`. */
+  readonly float: Graph;
+  /** How it is quantized; a method before calibration may choose other bits. */
+  readonly quantize: QuantizeOptions;
+  /** The outputs that losses are of; all of them where absent. */
+  readonly outputs: readonly string[] | undefined;
+}
+
+export interface MethodData {
+  readonly train: Dataset;
+  readonly preprocess: Preprocess;
+}
+
+/** What a method's `run` is given. Random choices are drawn from `context.seed`. */
+export interface MethodJob<Options> {
+  readonly model: MethodModel;
+  readonly data: MethodData;
+  readonly options: Options;
+  /** Which scales the training after it starts from; of interest to calibration. */
+  readonly scales: Scales;
+  /** Where checkpoints go. Each method that trains has files of its own. */
+  readonly checkpoints?: CheckpointOptions;
+}
+
+/** Scales that are whole powers of two, or any. */
+export type Scales = "any" | "powers-of-two";
+
+/** What was trained, for the report. */
+export interface TrainingRecord extends Omit<TrainingResult, "model"> {
+  /** Of weights, by step. */
+  readonly learningRates: readonly number[];
+  /** Samples seen until then, by step: methods may have batches of different sizes. */
+  readonly samples: readonly number[];
+}
+
+export interface MethodResult {
+  readonly model: MethodModel;
+  /** Absent where nothing was trained. */
+  readonly training?: TrainingRecord;
+}
+
+/** An option that the others make wrong: "is 3; expected a number that divides the batch of 128". */
+export interface Conflict {
+  readonly option: string;
+  readonly message: string;
+}
+
+/** Options that another choice leaves without effect, which is no error: a script may change that choice alone. */
+export interface UnusedRule<Options> {
+  readonly options: readonly string[];
+  /** The option whose choice decides; "method" where they never have an effect in this one. */
+  readonly by: string;
+  isUnused(options: Options): boolean;
+}
+
+/** What is asked of a method that trains. */
+export interface Training<Options> {
+  /** What it trains, for `inspect`. */
+  readonly roles: readonly ParameterRole[];
+  loss(options: Options): LossName;
+  scales(options: Options): Scales;
+  /** What the report counts as one: the rows of a layer, or the layer as a whole. */
+  blocks(options: Options): "rows" | "layers";
+  /** A step of the first batch, with quantizers or without: what an engine must run, and what `inspect --plan` shows. */
+  stepGraph(model: MethodModel, options: Options, seed: number): Graph;
+}
+
+/** A step of quantizing. Command, recipes, library, report, `inspect` and documents follow from what it says here. */
+export interface Method<Options = Fields> {
+  /** What users write: lower case with hyphens, and the name of its folder. */
+  readonly name: string;
+  /** What it does, for help and documents: "trains everything". */
+  readonly summary: string;
+  /** Of its own, those of training included; an option of the same name in another method is another option. */
+  readonly options: z.ZodObject & z.ZodType<Options>;
+  readonly phase: Phase;
+  readonly training: Training<Options> | "none";
+  readonly unused: readonly UnusedRule<Options>[];
+  /** What makes no sense together; `before`: the methods that run before it. */
+  conflicts(options: Options, before: readonly MethodStep[]): readonly Conflict[];
+  /** Throws BAD_MODEL, BAD_DATA or BAD_OPTION, before anything is computed; the model's `graph` has no quantizers of ours yet. */
+  check(model: MethodModel, data: MethodData, options: Options): void;
+  run(job: MethodJob<Options>, context: Context): Promise<MethodResult>;
+}

@@ -1,0 +1,66 @@
+// Post-training quantization: ranges from a seeded sample of the training data, then quantizers with these ranges.
+import { z } from "zod";
+import { calibrate } from "../../calibration/calibrate.ts";
+import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
+import { FrostbitError } from "../../ir/errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { insertQuantizers } from "../../quantizers/insert.ts";
+import { powerOfTwoQparams } from "../../quantizers/qparams.ts";
+import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
+import { quantizersOf } from "../../quantizers/quantizer.ts";
+import { findSites, type Sites, withoutQuantized } from "../../quantizers/sites.ts";
+import type { Context } from "../../run/context.ts";
+import type { Method, MethodJob, MethodModel } from "../method.ts";
+
+export const ptqMethod: Method = {
+  name: "ptq",
+  summary: "rounds and trains nothing",
+  options: z.object({}),
+  phase: "calibration",
+  training: "none",
+  unused: [],
+  conflicts: () => [],
+  check: ({ graph, quantize }) => void sitesOf(graph, quantize),
+  run: async (job, context) => ({ model: await quantizeFloat(job, context) }),
+};
+
+/**
+ * What is not quantized already. Throws BAD_MODEL where there is nothing to quantize, BAD_OPTION where `layers` names no
+ * layer.
+ */
+export function sitesOf(float: Graph, options: QuantizeOptions): Sites {
+  const sites = findSites(float, options);
+  if (sites.weights.length > 0) return withoutQuantized(float, sites);
+  throw new FrostbitError(
+    "BAD_MODEL",
+    "The model has no layer to quantize: no Conv, Gemm or MatMul with a constant weight that --layers leaves to be quantized. Run `frostbit inspect` to see why.",
+  );
+}
+
+type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales">;
+
+/** Quantizers that the model has already keep their ranges. */
+export async function quantizeFloat({ model, data, scales }: Job, context: Context): Promise<MethodModel> {
+  const { graph, quantize } = model;
+  const sites = sitesOf(graph, quantize);
+  noteQuantized(graph, context);
+  if (sites.weights.length + sites.activations.length === 0) return { ...model, float: graph };
+  const batches = calibrationBatches(graph, data, quantize, context);
+  const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
+  const qparams = await calibrate(graph, sites, batches, observed, context);
+  const chosen =
+    scales === "powers-of-two"
+      ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)]))
+      : qparams;
+  return { ...model, float: graph, graph: insertQuantizers(graph, sites, chosen) };
+}
+
+/** What options say of bits and ranges is not for layers whose quantizers the file brings. */
+function noteQuantized(float: Graph, context: Context): void {
+  const weights = quantizersOf(float).filter(({ axis }) => axis !== undefined);
+  const bits = [...new Set(weights.map((quantizer) => quantizer.bits))].sort();
+  if (weights.length > 0)
+    context.onNote?.(
+      `The weights of ${weights.length} layer${weights.length === 1 ? " are" : "s are"} quantized already: they keep their ${bits.join(" and ")} bits and their ranges, whatever --weights and --layers say.`,
+    );
+}

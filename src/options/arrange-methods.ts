@@ -1,0 +1,34 @@
+// The methods of a run, checked as a list: their order, what cannot go together, and calibration where nobody named it.
+import { methodOf, rankOf } from "../methods/index.ts";
+import type { Conflict, MethodStep } from "../methods/method.ts";
+import { ptqMethod } from "../methods/ptq/method.ts";
+
+/** Refuses the list for its method `index`. */
+export type Refuse = (index: number, message: string) => never;
+
+/** "ptq" is added where something is quantized and no method puts the quantizers in. */
+export function arrangeMethods(given: readonly MethodStep[], refuse: Refuse): readonly MethodStep[] {
+  checkOrder(given, refuse);
+  const phases = given.map((step) => methodOf(step).phase);
+  if (phases.includes("calibration") || phases.includes("float-training")) return given;
+  const at = given.filter((step) => rankOf(methodOf(step)) < rankOf(ptqMethod)).length;
+  return [...given.slice(0, at), { method: ptqMethod.name, options: {} }, ...given.slice(at)];
+}
+
+function checkOrder(given: readonly MethodStep[], refuse: Refuse): void {
+  given.forEach((step, i) => {
+    const method = methodOf(step);
+    const before = given.slice(0, i).map(methodOf);
+    const later = before.find((other) => rankOf(other) > rankOf(method) && other.phase !== "float-training");
+    if (method.phase === "float-training" && given.length > 1)
+      refuse(i, "a float model is trained alone, without other methods.");
+    if (later) refuse(i, `it cannot come after ${later.name}.`);
+    if (method.phase !== "training" && before.includes(method)) refuse(i, "it is there twice.");
+    if (method.phase === "calibration" && before.some(({ phase }) => phase === "calibration"))
+      refuse(i, "another method calibrates already.");
+  });
+}
+
+/** What the options of each method say that makes no sense together; by step. */
+export const conflictsOf = (steps: readonly MethodStep[]): readonly (readonly Conflict[])[] =>
+  steps.map((step, i) => methodOf(step).conflicts(step.options, steps.slice(0, i)));

@@ -1,0 +1,159 @@
+// What a run measures: accuracies by stage or distances to the float model, the exported file's latency, and each layer.
+import { batches } from "../data/batches.ts";
+import { limit } from "../data/dataset.ts";
+import { batchThatFits } from "../evaluate/batch-that-fits.ts";
+import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
+import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
+import { measureLatency } from "../evaluate/latency.ts";
+import { measureLayers } from "../evaluate/layer-sensitivity.ts";
+import { layerSqnr } from "../evaluate/layer-sqnr.ts";
+import type { ModelFile } from "../evaluate/model-file.ts";
+import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { sameLabelHint } from "../evaluate/same-label.ts";
+import type { Accuracy } from "../evaluate/score.ts";
+import type { Stage } from "../evaluate/stages.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { classesOf } from "../passes/class-scores.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { selectOutputs } from "../passes/select-outputs.ts";
+import type { Folded } from "../quantizers/fold.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withPrograms } from "../run/with-program.ts";
+import type { QuantizeJob } from "./job.ts";
+import type { QuantizeOutcome, Top1 } from "./outcome.ts";
+import type { Subject } from "./subject.ts";
+
+/** A run, as far as measuring it goes. */
+export interface Measured {
+  readonly job: QuantizeJob;
+  readonly subject: Subject;
+  readonly context: Context;
+}
+
+/** Of one stage's graph; `null` where there are no labels or no class scores. */
+export async function accuracyOf(
+  { job, subject, context }: Measured,
+  stage: Stage,
+  graph: Graph,
+): Promise<Accuracy | null> {
+  const { test, isScored } = subject;
+  if (!isScored) return null;
+  const attended = selectOutputs(graph, job.options.quantize.outputs);
+  return evaluateGraph(attended, test, job.preprocess, context, `evaluate ${stage}`);
+}
+
+/** What the float model's accuracy says of the data is noted. */
+export function noteHints({ subject, context }: Measured, accuracy: Accuracy | null): void {
+  if (!accuracy) return;
+  const classes = classesOf(subject.attended);
+  const hint = sameLabelHint(accuracy, classes) ?? nearChanceHint(accuracy.top1, classes, accuracy.samples);
+  if (hint !== undefined) context.onNote?.(hint);
+}
+
+/** Batches of the test data, `count` samples in all. */
+export async function takeBatches(
+  { job, subject }: Measured,
+  count: number,
+): Promise<readonly ReadonlyMap<string, Tensor>[]> {
+  const result: ReadonlyMap<string, Tensor>[] = [];
+  const options = { batchSize: batchThatFits(subject.float), preprocess: job.preprocess };
+  for await (const batch of batches(limit(subject.test, count), options)) result.push(batch.inputs);
+  return result;
+}
+
+/** Top-1 of the exported file in ONNX Runtime, and its latency in turn with the float model's. */
+export async function measureDeployed(
+  { job, subject, context }: Measured,
+  bytes: Uint8Array,
+): Promise<Pick<QuantizeOutcome, "latencyMs"> & Pick<Top1, "deployed">> {
+  const opened: ModelFile[] = [];
+  const open = async (file: Uint8Array): Promise<ModelFile> => {
+    const model = await job.openDeployed(file);
+    opened.push(model);
+    return model;
+  };
+  const { onProgress } = context;
+  try {
+    const [original, deployed] = [await open(subject.file), await open(bytes)];
+    const options = {
+      preprocess: job.preprocess,
+      batchSize: batchThatFits(subject.float),
+      phase: "evaluate deployed",
+      ...(onProgress ? { onProgress } : {}),
+      ...signalOf(context),
+    };
+    const top1 =
+      subject.isScored && subject.scores !== undefined
+        ? (await evaluateModel(deployed, subject.test, { ...options, output: subject.scores })).top1
+        : null;
+    return { deployed: top1, latencyMs: await latenciesOf(original, deployed, { job, subject, context }) };
+  } finally {
+    await Promise.all(opened.map((model) => model.dispose()));
+  }
+}
+
+/** Where memory does not hold a batch of 256 at once, it counts as so many times the part that fits. */
+async function latenciesOf(
+  float: ModelFile,
+  deployed: ModelFile,
+  { job, subject }: Measured,
+): Promise<QuantizeOutcome["latencyMs"]> {
+  const part = batchThatFits(subject.float, 256);
+  const measure = async (batchSize: number): Promise<readonly number[]> => {
+    const size = Math.min(batchSize, part);
+    const order = Int32Array.from({ length: size }, (_, i) => i % subject.test.length);
+    const options = { batchSize: size, preprocess: job.preprocess, order };
+    const parts: ReadonlyMap<string, Tensor>[] = [];
+    for await (const { inputs } of batches(subject.test, options)) parts.push(inputs);
+    const times = await measureLatency([float, deployed], parts, batchSize === 1 ? { most: 200 } : {});
+    return times.map((time) => (time * batchSize) / size);
+  };
+  const [one, many] = [await measure(1), await measure(256)];
+  return {
+    float: { batch1: one[0], batch256: many[0] },
+    deployed: { batch1: one[1], batch256: many[1] },
+  };
+}
+
+/** By stage and for the file: each output's distance to the float model's. */
+export async function fidelityOf(
+  { job, subject, context }: Measured,
+  stages: ReadonlyMap<Stage, Graph>,
+  bytes: Uint8Array,
+): Promise<QuantizeOutcome["fidelity"]> {
+  const { options, preprocess, openDeployed } = job;
+  const { attended, test } = subject;
+  const file = await openDeployed(bytes);
+  const graphs = [attended, ...[...stages.values()].map((graph) => selectOutputs(graph, options.quantize.outputs))];
+  const measured = { outputs: attended.outputs, preprocess, batchSize: batchThatFits(attended) };
+  const settings = signalOf(context);
+  try {
+    return await withPrograms(graphs.map(removeDeadNodes), context, async (programs) => {
+      const [first, ...rest] = programs.map(
+        (program): RunModel =>
+          (inputs) =>
+            program.run(inputs, settings),
+      );
+      const runs = new Map<string, RunModel>([...stages.keys()].map((stage, i) => [stage, rest[i]]));
+      runs.set("deployed", (inputs) => file.run(inputs, attended.outputs));
+      return measureFidelity(first, runs, test, measured, context);
+    });
+  } finally {
+    await file.dispose();
+  }
+}
+
+/** Each layer's output against the float model's, its sensitivity, and the histogram of its input. */
+export async function measureEachLayer(
+  { job, context }: Measured,
+  graphs: { readonly float: Graph; readonly trained: Graph; readonly folded: Folded | undefined },
+  samples: readonly ReadonlyMap<string, Tensor>[],
+): Promise<Pick<QuantizeOutcome, "layerSqnrDb" | "layerMeasures">> {
+  const { float, trained, folded } = graphs;
+  const outputs = new Map((folded?.layers ?? []).map(({ name, output }) => [name, output]));
+  const layerSqnrDb = folded ? await layerSqnr(float, folded.graph, outputs, samples, context) : new Map();
+  const attended = selectOutputs(trained, job.options.quantize.outputs);
+  return { layerSqnrDb, layerMeasures: await measureLayers(attended, samples[0], context) };
+}

@@ -1,0 +1,49 @@
+// What a run gives.
+import type { OutputDistance } from "../evaluate/distance.ts";
+import type { LayerMeasures } from "../evaluate/layer-sensitivity.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { TrainingRecord } from "../methods/method.ts";
+import type { ModelVerification } from "./export-model.ts";
+
+/** Top-1 accuracies by stage of the run, in per cent; null where the run has no such stage, it was not measured (see the option `accuracies`), or there are no labels. */
+export interface Top1 {
+  readonly float: number | null;
+  readonly ptq: number | null;
+  readonly trained: number | null;
+  readonly quantized: number | null;
+  readonly deployed: number | null;
+}
+
+/** How long ONNX Runtime takes, in milliseconds: medians. */
+export interface Latency {
+  /** For one sample. */
+  readonly batch1: number;
+  /** For a batch of 256. */
+  readonly batch256: number;
+}
+
+/** What `quantizeModel` gives: the verified file, and all that its report is made of. */
+export interface QuantizeOutcome {
+  /** The exported file, verified. */
+  readonly bytes: Uint8Array;
+  /** The model with its quantizers as trained, normalization unfolded; where nothing is quantized, the float model. */
+  readonly trained: Graph;
+  readonly top1: Top1;
+  /** Where no accuracy could be measured: by stage, the outputs' distances to the float model's. */
+  readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
+  /** The output of class scores, if there is one. */
+  readonly scores: string | undefined;
+  /** Absent where nothing was trained. */
+  readonly training: TrainingRecord | undefined;
+  /** How near the file comes to what was trained; absent where nothing was quantized. */
+  readonly verification: ModelVerification | undefined;
+  /** By layer: SQNR of its output in the quantized model against the float model, dB. */
+  readonly layerSqnrDb: ReadonlyMap<string, number>;
+  /** Each layer's sensitivity and the histogram of its input. */
+  readonly layerMeasures: LayerMeasures;
+  readonly latencyMs: { readonly float: Latency; readonly deployed: Latency };
+  readonly seconds: { readonly calibration: number; readonly training: number; readonly evaluation: number };
+  /** How many samples were used of each split, after `limit`. */
+  readonly trainSamples: number;
+  readonly testSamples: number;
+}

@@ -1,0 +1,88 @@
+// The walk over a run's methods: each goes on from what the one before it gave.
+import { methodOf } from "../methods/index.ts";
+import type { MethodData, MethodModel, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
+import { trains } from "../options/run-options.ts";
+import type { Context } from "../run/context.ts";
+import type { CheckpointOptions } from "../training/loop.ts";
+
+export interface Walk {
+  /** Those to run now, of `all`. */
+  readonly steps: readonly MethodStep[];
+  readonly all: readonly MethodStep[];
+  readonly data: MethodData;
+  readonly checkpoints: CheckpointOptions | undefined;
+}
+
+export interface Walked {
+  readonly model: MethodModel;
+  /** Of all methods together; absent where nothing trained. */
+  readonly training: TrainingRecord | undefined;
+}
+
+/** The methods before the first that trains, and those from it on. */
+export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodStep[], MethodStep[]] {
+  const first = steps.findIndex(trains);
+  const at = first < 0 ? steps.length : first;
+  return [steps.slice(0, at), steps.slice(at)];
+}
+
+/** Each method that trains has checkpoints of its own: resumed, those that are done do no step. */
+export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
+  let walked: Walked = { model: start, training: undefined };
+  const training = walk.all.filter(trains);
+  for (const step of walk.steps) {
+    const checkpoints = trains(step) ? checkpointsOf(walk.checkpoints, training.indexOf(step)) : undefined;
+    const job = {
+      model: walked.model,
+      data: walk.data,
+      options: step.options,
+      scales: scalesAfter(step, walk.all),
+      ...(checkpoints ? { checkpoints } : {}),
+    };
+    const result = await methodOf(step).run(job, context);
+    walked = { model: result.model, training: joined(walked.training, result.training) };
+  }
+  return walked;
+}
+
+/** What the next method that trains starts from. */
+function scalesAfter(step: MethodStep, steps: readonly MethodStep[]): Scales {
+  const next = steps.slice(steps.indexOf(step) + 1).find(trains);
+  const training = next ? methodOf(next).training : "none";
+  return next && training !== "none" ? training.scales(next.options) : "any";
+}
+
+/** The files of the methods after the first are told apart by a prefix. */
+function checkpointsOf(checkpoints: CheckpointOptions | undefined, index: number): CheckpointOptions | undefined {
+  if (!checkpoints || index === 0) return checkpoints;
+  const prefix = `method-${index + 1}-`;
+  const { storage } = checkpoints;
+  return {
+    ...checkpoints,
+    storage: {
+      read: (name) => storage.read(prefix + name),
+      write: (name, bytes) => storage.write(prefix + name, bytes),
+      remove: (name) => storage.remove(prefix + name),
+      list: async () =>
+        (await storage.list()).filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
+    },
+  };
+}
+
+function joined(first: TrainingRecord | undefined, second: TrainingRecord | undefined): TrainingRecord | undefined {
+  if (!first || !second) return first ?? second;
+  const steps = new Map(first.trainedSteps);
+  for (const [weight, counts] of second.trainedSteps)
+    steps.set(
+      weight,
+      counts.map((count, row) => count + (first.trainedSteps.get(weight)?.[row] ?? 0)),
+    );
+  const seen = first.samples.at(-1) ?? 0;
+  return {
+    losses: [...first.losses, ...second.losses],
+    trainedSteps: steps,
+    stepSeconds: [...first.stepSeconds, ...second.stepSeconds],
+    learningRates: [...first.learningRates, ...second.learningRates],
+    samples: [...first.samples, ...second.samples.map((count) => seen + count)],
+  };
+}
