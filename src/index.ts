@@ -37,7 +37,8 @@ export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";
 export type { Bounds } from "./quantizers/quantizer.ts";
 export { type Report, reportSchema } from "./report/report.ts";
 export type { Context, Progress } from "./run/context.ts";
-export type { CheckpointOptions } from "./training/loop.ts";
+export type { CheckpointOptions } from "./training/checkpoint.ts";
+export type { TrainingResult } from "./training/train-by-plan.ts";
 
 // Looking at models
 

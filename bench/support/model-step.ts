@@ -16,7 +16,8 @@ import { findSites } from "../../src/quantizers/sites.ts";
 import { type FreezingPlan, shapeOfPlan } from "../../src/training/freezing-plan.ts";
 import { labelsInput } from "../../src/training/loss.ts";
 import { trainingOptions } from "../../src/training/options.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "../../src/training/step.ts";
+import { buildPlannedStep, learningRateInput, qparamLearningRateInput } from "../../src/training/planned-step.ts";
+import type { Step } from "../../src/training/step.ts";
 import { encoderLayer, uniform } from "./encoder.ts";
 import { dataFolder } from "./machine.ts";
 
@@ -120,7 +121,7 @@ function planOf(model: Graph, { mode, updateRatio }: Variant, values = model.con
 }
 
 const trainingStep = (model: Graph, plan: FreezingPlan, batchSize: number): Step =>
-  buildStep(model, {
+  buildPlannedStep(model, {
     ...trainingOptions.parse({}),
     batchSize,
     loss: "cross-entropy",

@@ -5,9 +5,10 @@ import type { Preprocess } from "../data/preprocess.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { Context } from "../run/context.ts";
-import type { CheckpointOptions, TrainingResult } from "../training/loop.ts";
+import type { CheckpointOptions } from "../training/checkpoint.ts";
 import type { LossName } from "../training/loss.ts";
 import type { ParameterRole } from "../training/parameters.ts";
+import type { TrainingResult } from "../training/train-by-plan.ts";
 
 /**
  * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in; of it, and of what lies next

@@ -1,8 +1,8 @@
 // The plan by which everything trains, in every step.
 import type { Graph } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
-import type { PlanSource } from "../training/loop.ts";
 import type { ParameterRole } from "../training/parameters.ts";
+import type { PlanSource } from "../training/train-by-plan.ts";
 
 export function trainEverything(graph: Graph): PlanSource {
   const plan = new Map(linearLayers(graph).map(({ weight }) => [weight, "all" as const]));

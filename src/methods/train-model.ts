@@ -7,10 +7,10 @@ import type { Graph } from "../ir/graph.ts";
 import { classesOf } from "../passes/class-scores.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Context } from "../run/context.ts";
-import { type PlanSource, type TrainingResult, train } from "../training/loop.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
+import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
 import { stepsPerEpoch } from "./check-training.ts";
 import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
 
@@ -25,7 +25,7 @@ export async function trainModel(
   const start = selectOutputs(model.graph, model.outputs);
   const follows = options.loss === "distill" || (options.loss === "mse" && !data.train.target);
   const classes = options.loss === "cross-entropy" ? classesOf(start) : Number.POSITIVE_INFINITY;
-  const result = await train(
+  const result = await trainByPlan(
     {
       model: start,
       ...(follows ? { teacher: selectOutputs(model.original, model.outputs) } : {}),

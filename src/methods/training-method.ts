@@ -4,10 +4,10 @@ import type { Graph } from "../ir/graph.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { weightsOf } from "../quantizers/linear-layers.ts";
 import { type FreezingPlan, shapeOfPlan } from "../training/freezing-plan.ts";
-import { type PlanSource, stepOptionsOf } from "../training/loop.ts";
 import { type TrainingOptions, trainingConflicts } from "../training/options.ts";
 import type { ParameterRole } from "../training/parameters.ts";
-import { buildStep } from "../training/step.ts";
+import { buildPlannedStep } from "../training/planned-step.ts";
+import { type PlanSource, stepOptionsOf } from "../training/train-by-plan.ts";
 import { checkTraining } from "./check-training.ts";
 import type { Conflict, Method, MethodModel, MethodStep, Phase, UnusedRule } from "./method.ts";
 import { trainModel } from "./train-model.ts";
@@ -80,5 +80,5 @@ function stepGraph({ graph, original, outputs }: MethodModel, options: TrainingO
   const plan = shapeOfPlan(select(weightsOf(graph), 0));
   const teacher = options.loss === "cross-entropy" ? {} : { teacher: selectOutputs(original, outputs) };
   const job = { options, ...teacher };
-  return buildStep(selectOutputs(graph, outputs), stepOptionsOf(job, options.accumulate, plan, false)).graph;
+  return buildPlannedStep(selectOutputs(graph, outputs), stepOptionsOf(job, options.accumulate, plan, false)).graph;
 }

@@ -45,8 +45,8 @@ describe("a checkpoint in the folder", () => {
   const claim = async (changed: RunParts, how: "anew" | "resume" | "overwrite"): Promise<readonly string[]> => {
     const out = await mkdtemp(join(folder, "out-"));
     const storage = folderStorage(join(out, "checkpoint"));
-    const state = { fingerprint: fingerprintOf(parts), step: 300, losses: [], plan: {}, trainedSteps: {} };
-    await saveCheckpoint(storage, { state, variables: new Map([["w", scalar("float32", 1)]]) });
+    const state = { fingerprint: fingerprintOf(parts), step: 300, losses: [] };
+    await saveCheckpoint(storage, { state, own: {}, variables: new Map([["w", scalar("float32", 1)]]) });
     if (changed["finished"] !== undefined) {
       await writeFile(join(out, "report.json"), "{}");
       await utimes(join(out, "report.json"), Date.now(), Date.now() + 10);

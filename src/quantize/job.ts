@@ -4,7 +4,7 @@ import type { Preprocess } from "../data/preprocess.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
-import type { CheckpointOptions } from "../training/loop.ts";
+import type { CheckpointOptions } from "../training/checkpoint.ts";
 
 /** What `quantizeModel` is given: what `quantizeFile` makes of its own job, without files. */
 export interface QuantizeJob {

@@ -6,7 +6,7 @@ import { methodOf } from "../methods/index.ts";
 import type { MethodModel, TrainingRecord } from "../methods/method.ts";
 import { stagesOf } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
-import { loadCheckpoint } from "../training/checkpoint.ts";
+import { checkCheckpoint } from "../training/checkpoint.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { verifyModel, type Written, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
@@ -52,7 +52,7 @@ interface Run extends Measured {
 async function checkEarly({ options, preprocess, checkpoints }: QuantizeJob, subject: Subject): Promise<void> {
   const data = { train: subject.train, preprocess };
   for (const step of options.methods) methodOf(step).check(subject.start, data, step.options);
-  if (checkpoints?.resume) await loadCheckpoint(checkpoints.storage, checkpoints.fingerprint);
+  if (checkpoints?.resume) await checkCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
 
 /** Stages between the float model and the file are measured with `accuracies` "all" alone. */

@@ -3,7 +3,7 @@ import { methodOf } from "../methods/index.ts";
 import type { MethodData, MethodModel, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
 import { trains } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
-import type { CheckpointOptions } from "../training/loop.ts";
+import type { CheckpointOptions } from "../training/checkpoint.ts";
 
 export interface Walk {
   /** Those to run now, of `all`. */

@@ -1,4 +1,4 @@
-// Gradients of the parts of a batch, added up in variables.
+// Gradients of micro-batches, added up in variables.
 import { rowAxisIn } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
@@ -41,12 +41,12 @@ export function accumulate(
   build.update(sum, build.nodes("SgdUpdate", inputs, [true, true], settings, `${sum}/add`)[0]);
 }
 
-/** The means of the gradients of `parts` parts, of the wanted rows alone; the sums start from 0 again. */
+/** The means of the gradients of `microBatches` micro-batches, of the wanted rows alone; the sums start from 0 again. */
 export function takeAccumulated(
   build: Builder,
   wanted: ReadonlyMap<string, "all" | Rows>,
   sums: ReadonlyMap<string, Tensor>,
-  parts: number,
+  microBatches: number,
 ): ReadonlyMap<string, string> {
   const means = new Map<string, string>();
   for (const [name, want] of wanted) {
@@ -54,7 +54,7 @@ export function takeAccumulated(
     assert(start, `no sum for "${name}"`);
     const sum = build.variable(sumName(name), { dtype: start.dtype, shape: start.shape });
     const taken = want === "all" ? sum : build.node("Gather", [sum, want.rows], { axis: rowAxisIn(start.shape, want) });
-    means.set(name, build.node("Mul", [taken, build.scalar(1 / parts, sum)]));
+    means.set(name, build.node("Mul", [taken, build.scalar(1 / microBatches, sum)]));
     build.update(sum, build.constant(start, `${sum}/zero`));
   }
   return means;

@@ -5,69 +5,96 @@ import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
+/** Where a run's checkpoints go, and whether it goes on from one. */
+export interface CheckpointOptions {
+  /** Takes named bytes; a folder, memory, or a browser's private files. */
+  readonly storage: Storage;
+  /** What the run is of; a checkpoint of another is refused. */
+  readonly fingerprint: string;
+  /** Whether to go on from the newest checkpoint there, if there is one. */
+  readonly resume: boolean;
+}
+
 const stateFile = "state.json";
 
-const stateSchema = z.object({
+/** What every run has; whoever trains adds fields of its own. */
+const loopSchema = z.object({
   version: z.literal(1),
   /** What the run is of: a resumed run must be of the same. */
   fingerprint: z.string(),
   step: z.int(),
   losses: z.array(z.number()),
-  plan: z.record(z.string(), z.union([z.string(), z.array(z.number())])),
-  /** Per weight and row, the steps in which the row trained. */
-  trainedSteps: z.record(z.string(), z.array(z.int())),
+  /** The file that holds them. */
   variables: z.string(),
 });
 
-export type CheckpointState = Omit<z.infer<typeof stateSchema>, "version" | "variables">;
+export type LoopState = Omit<z.infer<typeof loopSchema>, "version" | "variables">;
 
-export interface Checkpoint {
-  readonly state: CheckpointState;
+/** The fields that whoever trains adds to the state: JSON, under names that the loop does not use. */
+export type OwnState = object & { readonly [Name in keyof z.infer<typeof loopSchema>]?: never };
+
+export interface Checkpoint<Own extends OwnState> {
+  readonly state: LoopState;
+  readonly own: Own;
   readonly variables: ReadonlyMap<string, Tensor>;
 }
 
 /** The variables are written first, under the step's own name; the state, written last, says which are valid. */
-export async function saveCheckpoint(storage: Storage, checkpoint: Checkpoint): Promise<void> {
-  const variables = `variables-${checkpoint.state.step}.safetensors`;
+export async function saveCheckpoint<Own extends OwnState>(
+  storage: Storage,
+  checkpoint: Checkpoint<Own>,
+): Promise<void> {
+  const { state, own } = checkpoint;
+  const variables = `variables-${state.step}.safetensors`;
   await storage.write(variables, writeSafetensors(checkpoint.variables));
-  await storage.write(
-    stateFile,
-    new TextEncoder().encode(JSON.stringify({ version: 1, variables, ...checkpoint.state })),
-  );
+  await storage.write(stateFile, new TextEncoder().encode(JSON.stringify({ version: 1, variables, ...state, ...own })));
   for (const name of await storage.list())
     if (name.startsWith("variables-") && name !== variables) await storage.remove(name);
 }
 
-/** The newest checkpoint; undefined where there is none. */
-export async function loadCheckpoint(storage: Storage, fingerprint: string): Promise<Checkpoint | undefined> {
+/** The newest checkpoint; undefined where there is none. `schema`: of the fields that whoever trains adds. */
+export async function loadCheckpoint<Own extends OwnState>(
+  storage: Storage,
+  fingerprint: string,
+  schema: z.ZodType<Own>,
+): Promise<Checkpoint<Own> | undefined> {
   const bytes = await storage.read(stateFile);
   if (!bytes) return undefined;
-  const { variables: name, ...state } = parseState(bytes);
-  if (state.fingerprint !== fingerprint)
-    throw new FrostbitError(
-      "BAD_OPTION",
-      "The checkpoint was made with another model, other data or other options. Resume with the options it was made with, or choose another --out folder.",
-    );
+  const { variables: name, version: _, ...state } = stateOf(bytes, fingerprint);
+  const own = parseState(bytes, schema);
   const variables = await storage.read(name);
   if (!variables)
     throw new FrostbitError(
       "IO",
       `The checkpoint's "${name}" is missing. Remove the checkpoint folder and start again.`,
     );
-  return { state, variables: readSafetensors(variables, name).tensors };
+  return { state, own, variables: readSafetensors(variables, name).tensors };
+}
+
+/** Throws what `loadCheckpoint` throws where the newest checkpoint is of another run or cannot be read, before anything is computed. */
+export async function checkCheckpoint(storage: Storage, fingerprint: string): Promise<void> {
+  const bytes = await storage.read(stateFile);
+  if (bytes) stateOf(bytes, fingerprint);
+}
+
+function stateOf(bytes: Uint8Array, fingerprint: string): z.infer<typeof loopSchema> {
+  const state = parseState(bytes, loopSchema);
+  if (state.fingerprint === fingerprint) return state;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    "The checkpoint was made with another model, other data or other options. Resume with the options it was made with, or choose another --out folder.",
+  );
 }
 
 /** What the newest checkpoint's run is of, and its step; undefined where there is none. */
-export async function savedFingerprint(
-  storage: Storage,
-): Promise<Pick<CheckpointState, "fingerprint" | "step"> | undefined> {
+export async function savedFingerprint(storage: Storage): Promise<Pick<LoopState, "fingerprint" | "step"> | undefined> {
   const bytes = await storage.read(stateFile);
-  return bytes && parseState(bytes);
+  return bytes && parseState(bytes, loopSchema);
 }
 
-function parseState(bytes: Uint8Array): z.infer<typeof stateSchema> {
+function parseState<T>(bytes: Uint8Array, schema: z.ZodType<T>): T {
   try {
-    return stateSchema.parse(JSON.parse(new TextDecoder().decode(bytes)));
+    return schema.parse(JSON.parse(new TextDecoder().decode(bytes)));
   } catch (cause) {
     throw new FrostbitError(
       "IO",

@@ -9,6 +9,7 @@ import { buildOn } from "../ops/infer.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import { addUpdate, type Optimizer, optimizerState } from "./optimizer.ts";
 import { keepAboveSmallest } from "./smallest-scale.ts";
+import type { UpdateRule } from "./step.ts";
 
 /** α = scale · (high − low), which is PACT's for what a Relu gives; other ranges are clipped on both sides, in proportion. */
 export interface ClippingLevel {
@@ -76,26 +77,13 @@ function addClip(
   return zeroPoint === low ? below : build.node("Max", [below, end(low)]);
 }
 
-/** Binds the level's next value, and the scale that follows it. */
-export function addLevelUpdate(
-  build: Builder,
-  optimizer: Optimizer,
-  { name, scale, steps, start }: ClippingLevel,
-  gradient: string,
-  learningRate: string,
-): void {
-  const next = addUpdate(build, optimizer, name, gradient, learningRate, undefined);
-  const legal = keepAboveSmallest(build, name, start, next);
-  build.update(name, legal);
-  build.update(scale, build.node("Div", [legal, build.scalar(steps, name)]));
-}
-
-/** The levels' variables at their start, optimizer state included. */
-export const levelVariables = (
-  levels: readonly ClippingLevel[],
-  optimizer: Optimizer,
-): readonly (readonly [string, Tensor])[] =>
-  levels.flatMap(({ name, start }) => [
-    [name, start] as const,
-    ...optimizerState(optimizer, name, start.dtype, start.shape, undefined),
-  ]);
+/** A level steps by the optimizer; the scale follows it. */
+export const levelRule = (level: ClippingLevel, optimizer: Optimizer): UpdateRule => ({
+  state: (name, { dtype, shape }) => optimizerState(optimizer, name, dtype, shape, undefined),
+  next: (build, { name, gradient, learningRate }) => {
+    const stepped = addUpdate(build, optimizer, name, gradient, learningRate, undefined);
+    const legal = keepAboveSmallest(build, name, level.start, stepped);
+    build.update(level.scale, build.node("Div", [legal, build.scalar(level.steps, name)]));
+    return legal;
+  },
+});

@@ -1,5 +1,5 @@
 // Which rows of which weight train until the next selection.
-import type { PlanShape } from "./step.ts";
+import type { PlanShape } from "./planned-step.ts";
 
 /** By weight: all of it, nothing, or the rows with these indices. */
 export type FreezingPlan = ReadonlyMap<string, "all" | "none" | Int32Array>;

@@ -6,7 +6,7 @@ import { scalar, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { logitsOf } from "../passes/class-scores.ts";
 import { addMeanSquaredError, targetInput } from "./loss.ts";
-import { buildStep, learningRateInput } from "./step.ts";
+import { buildPlannedStep, learningRateInput } from "./planned-step.ts";
 
 const start = () => {
   const build = buildOn();
@@ -88,7 +88,7 @@ describe("mse", () => {
     const input = build.input("x", { dtype: "float64", shape: ["N", 2] });
     const graph = build.graph([build.node("MatMul", [input, w], {}, "y")]);
     const sgd = { kind: "sgd", momentum: 0, weightDecay: 0 } as const;
-    const step = buildStep(graph, { batchSize: 2, loss: "mse", optimizer: sgd, plan: new Map() });
+    const step = buildPlannedStep(graph, { batchSize: 2, loss: "mse", optimizer: sgd, plan: new Map() });
     const variables = await engine.variables(step.initial);
     const executable = await engine.compile(step.graph);
     await executable.bind(variables).run(

@@ -1,28 +1,26 @@
-// Splits batches into as few parts as a limit of memory allows.
+// Splits batches into as few micro-batches as a limit of memory allows.
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
 import type { Context } from "../run/context.ts";
 import { trainingOptions } from "../run/with-program.ts";
 import type { TrainingOptions } from "./options.ts";
-import { buildStep, type StepOptions } from "./step.ts";
+import type { Step } from "./step.ts";
 
 /**
- * The fewest parts of a batch, at least `accumulate`, with which a step plans no more than `memoryLimit` megabytes.
- * @param optionsOf - the step's options by the number of parts
+ * The fewest micro-batches of a batch, at least `accumulate`, with which a step plans no more than `memoryLimit` megabytes.
+ * @param stepOf - the step by the number of micro-batches
  * @throws BAD_OPTION where the engine does not plan its memory, or where not even one sample fits
  */
-export async function partsThatFit(
-  model: Graph,
+export async function microBatchesThatFit(
   { batch, accumulate, memoryLimit }: TrainingOptions,
-  optionsOf: (parts: number) => StepOptions,
+  stepOf: (microBatches: number) => Step,
   context: Context,
 ): Promise<number> {
   if (memoryLimit === undefined) return accumulate;
   let smallest = Number.POSITIVE_INFINITY;
-  for (let parts = accumulate; parts <= batch; parts++) {
-    if (batch % parts !== 0) continue;
-    smallest = await plannedMegabytes(model, optionsOf(parts), context);
-    if (smallest <= memoryLimit) return parts;
+  for (let microBatches = accumulate; microBatches <= batch; microBatches++) {
+    if (batch % microBatches !== 0) continue;
+    smallest = await plannedMegabytes(stepOf(microBatches), context);
+    if (smallest <= memoryLimit) return microBatches;
   }
   throw new FrostbitError(
     "BAD_OPTION",
@@ -30,13 +28,13 @@ export async function partsThatFit(
   );
 }
 
-async function plannedMegabytes(model: Graph, options: StepOptions, context: Context): Promise<number> {
-  const executable = await context.engine.compile(buildStep(model, options).graph, trainingOptions(context));
+async function plannedMegabytes({ graph }: Step, context: Context): Promise<number> {
+  const executable = await context.engine.compile(graph, trainingOptions(context));
   const { memoryBytes } = executable;
   await executable.dispose();
   if (memoryBytes !== undefined) return memoryBytes / 1e6;
   throw new FrostbitError(
     "BAD_OPTION",
-    `memoryLimit needs an engine that plans its memory, the native one; the ${context.engine.name} engine does not. Give accumulate the number of parts instead.`,
+    `memoryLimit needs an engine that plans its memory, the native one; the ${context.engine.name} engine does not. Give accumulate the number of micro-batches instead.`,
   );
 }

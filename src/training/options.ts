@@ -44,14 +44,14 @@ export const trainingOptions = z.object({
     .positive()
     .default(1)
     .describe(
-      "Parts that a batch is computed in, one after the other, to save memory; batch normalization sees the parts.",
+      "Micro-batches that a batch is computed in, one after the other, to save memory; batch normalization sees the micro-batches.",
     ),
   memoryLimit: z
     .number()
     .positive()
     .optional()
     .describe(
-      "Megabytes that a training step may plan for; a batch is accumulated in as many parts as that takes. Native engine.",
+      "Megabytes that a training step may plan for; a batch is accumulated in as many micro-batches as that takes. Native engine.",
     ),
   clipNorm: z
     .number()

@@ -19,8 +19,13 @@ import { foldQuantizers } from "../quantizers/fold.ts";
 import { powerOfTwoQparams } from "../quantizers/qparams.ts";
 import { clipActivations } from "./clipping-levels.ts";
 import { labelsInput } from "./loss.ts";
+import {
+  buildPlannedStep,
+  learningRateInput,
+  type PlannedStepOptions,
+  qparamLearningRateInput,
+} from "./planned-step.ts";
 import { type QparamTraining, qparamOptionsOf, qparamRateOf } from "./qparam-training.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type StepOptions } from "./step.ts";
 
 const reference = createReferenceEngine();
 const engines = [reference, createOnnxRuntimeEngine(), ...(isNativeBuilt ? [createNativeEngine()] : [])];
@@ -30,7 +35,7 @@ const sgd = { kind: "sgd", momentum: 0, weightDecay: 0 } as const;
 const batch = tinyBatch("float64", batchSize);
 const model = quantizeTiny(tinyClassifier(), { weights: 4, activations: 4 });
 
-interface Trial extends Partial<Pick<StepOptions, "plan">> {
+interface Trial extends Partial<Pick<PlannedStepOptions, "plan">> {
   readonly training?: QparamTraining;
   readonly steps?: number;
   readonly engine?: Engine;
@@ -44,7 +49,7 @@ async function trainQparams(
   { training = "direct", steps = 1, engine = reference, rate = qparamLr, precision = "float32", ...trial }: Trial,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const qparams = qparamOptionsOf(training, sgd);
-  const step = buildStep(graph, {
+  const step = buildPlannedStep(graph, {
     ...{ batchSize, loss: "cross-entropy", optimizer: sgd, qparams, plan: new Map() },
     ...trial,
   });

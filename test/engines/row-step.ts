@@ -2,7 +2,8 @@
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type Step } from "../../src/training/step.ts";
+import { buildPlannedStep, learningRateInput, qparamLearningRateInput } from "../../src/training/planned-step.ts";
+import type { Step } from "../../src/training/step.ts";
 import { quantized } from "../models/quantized.ts";
 import { batchFor, type TinyModel } from "../models/tiny-models.ts";
 
@@ -16,7 +17,7 @@ export async function rowStep(
   const graph = await quantized(model, "float32", { weights: 4, activations: 8 });
   const layers = linearLayers(graph);
   const plan = new Map(layers.map(({ weight }) => [weight, "rows"] as const));
-  const step = buildStep(graph, { batchSize, loss: "cross-entropy", optimizer, plan });
+  const step = buildPlannedStep(graph, { batchSize, loss: "cross-entropy", optimizer, plan });
   const { images, labels } = batchFor(model, "float32", batchSize);
   const inputs = new Map([
     ["input", images],

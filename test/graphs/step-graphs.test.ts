@@ -5,7 +5,7 @@ import { assert } from "../../src/ir/errors.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { removeDeadNodes } from "../../src/passes/remove-dead-nodes.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
-import { buildStep, type PlanShape } from "../../src/training/step.ts";
+import { buildPlannedStep, type PlanShape } from "../../src/training/planned-step.ts";
 import { quantized } from "../models/quantized.ts";
 import { tinyModels } from "../models/tiny-models.ts";
 import { printGraph } from "../support/print-graph.ts";
@@ -24,7 +24,7 @@ const plans: Readonly<Record<string, (index: number) => Shape>> = {
 };
 
 const stepOf = (graph: Graph, shapeOf: (index: number) => Shape): Graph =>
-  buildStep(graph, {
+  buildPlannedStep(graph, {
     batchSize: 2,
     loss: "cross-entropy",
     optimizer: { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 },

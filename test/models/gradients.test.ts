@@ -7,7 +7,7 @@ import { logitsOf } from "../../src/passes/class-scores.ts";
 import { setBatchSize } from "../../src/passes/set-batch-size.ts";
 import { addCrossEntropy, labelsInput } from "../../src/training/loss.ts";
 import { parametersOf } from "../../src/training/parameters.ts";
-import { buildStep, type StepOptions } from "../../src/training/step.ts";
+import { buildPlannedStep, type PlannedStepOptions } from "../../src/training/planned-step.ts";
 import { expectGradients } from "../support/graph-gradients.ts";
 import { tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
 import { batchFor, tinyModels } from "./tiny-models.ts";
@@ -56,11 +56,11 @@ describe("the training step of the residual classifier, normalization by the bat
   const { images, labels } = tinyBatch("float64", batchSize);
   const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
   const teacher = tinyClassifier("float64", 9);
-  test.each<[string, Pick<StepOptions, "loss" | "teacher">]>([
+  test.each<[string, Pick<PlannedStepOptions, "loss" | "teacher">]>([
     ["cross-entropy", { loss: "cross-entropy" }],
     ["distillation", { loss: "distill", teacher }],
   ])("by %s, its gradients agree with finite differences", async (_, loss) => {
-    const built = buildStep(model, { batchSize, optimizer, plan: new Map(), ...loss });
+    const built = buildPlannedStep(model, { batchSize, optimizer, plan: new Map(), ...loss });
     const gradients = gradientsOf(built.graph);
     expect([...gradients.keys()].sort()).toEqual(
       parametersOf(model)

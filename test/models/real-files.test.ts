@@ -15,7 +15,7 @@ import { insertQuantizers } from "../../src/quantizers/insert.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput } from "../../src/training/step.ts";
+import { buildPlannedStep, learningRateInput, qparamLearningRateInput } from "../../src/training/planned-step.ts";
 import { expectClose } from "../support/close.ts";
 import { describeWithData, readTensors } from "../support/frostbit-data.ts";
 import { createRandom } from "../support/random.ts";
@@ -96,7 +96,7 @@ describeWithData("training steps of real classifiers", (folder) => {
   test.each(["mnist-8", "resnet20", "squeezenet", "magika"])("%s: both engines' losses agree", async (name) => {
     const { graph } = readModel(join(folder, files[name]));
     const model = await quantizedFor(freeBatch(graph).graph);
-    const step = buildStep(model, {
+    const step = buildPlannedStep(model, {
       batchSize: 2,
       loss: "cross-entropy",
       optimizer: { kind: "sgd", momentum: 0.9, weightDecay: 0 },

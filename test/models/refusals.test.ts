@@ -5,7 +5,7 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep } from "../../src/training/step.ts";
+import { buildPlannedStep } from "../../src/training/planned-step.ts";
 import { createRandom } from "../support/random.ts";
 
 type Build = ReturnType<typeof buildOn>;
@@ -26,7 +26,7 @@ function model(between: (build: Build, hidden: string) => string): Graph {
 }
 
 const stepOf = (graph: Graph) =>
-  buildStep(graph, {
+  buildPlannedStep(graph, {
     batchSize: 2,
     loss: "cross-entropy",
     optimizer: { kind: "sgd", momentum: 0, weightDecay: 0 },

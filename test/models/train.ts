@@ -4,7 +4,12 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { labelsInput } from "../../src/training/loss.ts";
 import type { Optimizer } from "../../src/training/optimizer.ts";
-import { buildStep, learningRateInput, type PlanShape, qparamLearningRateInput } from "../../src/training/step.ts";
+import {
+  buildPlannedStep,
+  learningRateInput,
+  type PlanShape,
+  qparamLearningRateInput,
+} from "../../src/training/planned-step.ts";
 import { batchFor, type FloatType, type TinyBatch, type TinyModel } from "./tiny-models.ts";
 
 const batchSize = 8;
@@ -34,7 +39,7 @@ export const train = (model: TinyModel, graph: Graph, training: Training): Promi
 /** Steps on this batch of the input "input" again and again. */
 export async function trainOn({ images, labels }: TinyBatch, graph: Graph, training: Training): Promise<Run> {
   const { engine, dtype, plan = new Map(), rows = new Map(), steps = 1, precision = "float32", threads = 1 } = training;
-  const step = buildStep(graph, { batchSize: images.shape[0], loss: "cross-entropy", optimizer: sgd, plan });
+  const step = buildPlannedStep(graph, { batchSize: images.shape[0], loss: "cross-entropy", optimizer: sgd, plan });
   const inputs = new Map([
     ["input", images],
     [labelsInput, labels],

@@ -5,7 +5,7 @@ import { createReferenceEngine } from "../../src/engines/reference/reference-eng
 import type { Graph } from "../../src/ir/graph.ts";
 import { numbersOf, type Tensor, toNumbers } from "../../src/ir/tensor.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
-import type { PlanShape } from "../../src/training/step.ts";
+import type { PlanShape } from "../../src/training/planned-step.ts";
 import { expectClose, sqnr } from "../support/close.ts";
 import { takeRows } from "../support/gradient-check.ts";
 import { runGraph } from "../support/run-graph.ts";

@@ -1,4 +1,4 @@
-// Batches in parts, clipping, frozen statistics: against whole steps and closed forms.
+// Batches in micro-batches, clipping, frozen statistics: against whole steps and closed forms.
 import { describe, expect, test } from "vitest";
 import type { Engine } from "../../src/engines/engine.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
@@ -8,7 +8,12 @@ import type { DType } from "../../src/ir/dtype.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput, type StepOptions } from "../../src/training/step.ts";
+import {
+  buildPlannedStep,
+  learningRateInput,
+  type PlannedStepOptions,
+  qparamLearningRateInput,
+} from "../../src/training/planned-step.ts";
 import { expectClose } from "../support/close.ts";
 import { isNativeBuilt } from "../support/native.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
@@ -22,18 +27,18 @@ const rows = new Map([
 ]);
 const byRows = new Map([...rows.keys()].map((weight) => [weight, "rows" as const]));
 
-/** The variables after some steps of a batch of 8, in parts. */
+/** The variables after some steps of a batch of 8, in micro-batches. */
 async function trained(
   dtype: DType,
   engine: Engine,
-  trial: Partial<StepOptions>,
+  trial: Partial<PlannedStepOptions>,
   steps = 2,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const { parts = 1 } = trial;
+  const { microBatches = 1 } = trial;
   const model = quantizeTiny(tinyClassifier(dtype), { weights: 4, activations: 8 });
   const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
-  const step = buildStep(model, {
-    ...{ batchSize: whole / parts, loss: "cross-entropy", optimizer, plan: new Map(), freezesStatistics: true },
+  const step = buildPlannedStep(model, {
+    ...{ batchSize: whole / microBatches, loss: "cross-entropy", optimizer, plan: new Map(), freezesStatistics: true },
     ...trial,
   });
   const variables = await engine.variables(step.initial);
@@ -51,12 +56,12 @@ async function trained(
   const takenBy = (names: readonly string[], all: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
     new Map([...all].filter(([name]) => names.includes(name)));
   for (let index = 0; index < steps; index++) {
-    for (let part = 0; part < parts; part++) {
+    for (let part = 0; part < microBatches; part++) {
       const piece = (value: Tensor): Tensor => {
         const [samples, ...shape] = value.shape;
-        const length = value.data.length / parts;
+        const length = value.data.length / microBatches;
         const data = value.data.slice(part * length, (part + 1) * length);
-        return { dtype: value.dtype, shape: [samples / parts, ...shape], data };
+        return { dtype: value.dtype, shape: [samples / microBatches, ...shape], data };
       };
       const batch = new Map([...rest, ["input", piece(images)], [labelsInput, piece(labels)]]);
       await program.run(takenBy(step.graph.inputs, batch));
@@ -68,16 +73,16 @@ async function trained(
   return result;
 }
 
-const plans: readonly (readonly [string, StepOptions["plan"]])[] = [
+const plans: readonly (readonly [string, PlannedStepOptions["plan"]])[] = [
   ["all rows", new Map()],
   ["some rows", byRows],
 ];
 
 describe("gradient accumulation", () => {
-  test.each(plans)("two or four parts of a batch are the whole batch, %s training", async (_, plan) => {
+  test.each(plans)("two or four micro-batches are the whole batch, %s training", async (_, plan) => {
     const expected = await trained("float64", reference, { plan });
-    for (const parts of [2, 4]) {
-      const actual = await trained("float64", reference, { plan, parts });
+    for (const microBatches of [2, 4]) {
+      const actual = await trained("float64", reference, { plan, microBatches });
       for (const [name, value] of expected) expectClose(actual.get(name) ?? value, value, { what: name });
       for (const [name, value] of actual)
         if (name.endsWith("/gradient_sum"))
@@ -94,16 +99,16 @@ describe("gradient accumulation", () => {
     build.node("Gemm", ["logits", weight], { transB: 1 }, "other");
     const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 0.5 } as const;
     const options = { batchSize: 4, loss: "cross-entropy", optimizer, plan: new Map() } as const;
-    const step = buildStep(build.graph(["logits"]), options);
-    const { apply } = buildStep(build.graph(["logits"]), { ...options, parts: 2 });
+    const step = buildPlannedStep(build.graph(["logits"]), options);
+    const { apply } = buildPlannedStep(build.graph(["logits"]), { ...options, microBatches: 2 });
     for (const graph of [step.graph, apply])
       expect([graph?.updates.has("linear.weight"), graph?.updates.has("other.weight")]).toEqual([true, false]);
   });
 
   const engines = [createOnnxRuntimeEngine(), ...(isNativeBuilt ? [createNativeEngine()] : [])];
-  test.each(engines)("the $name engine adds parts up as the reference engine does", async (engine) => {
-    const expected = await trained("float64", reference, { plan: byRows, parts: 2 }, 1);
-    const actual = await trained("float32", engine, { plan: byRows, parts: 2 }, 1);
+  test.each(engines)("the $name engine adds micro-batches up as the reference engine does", async (engine) => {
+    const expected = await trained("float64", reference, { plan: byRows, microBatches: 2 }, 1);
+    const actual = await trained("float32", engine, { plan: byRows, microBatches: 2 }, 1);
     const widen = { factor: 2000, because: "gradients of a whole network are summed in float32" };
     for (const name of ["conv1.weight/velocity", "linear.weight/velocity", "bn1.bias/velocity", "linear.bias"])
       expectClose(

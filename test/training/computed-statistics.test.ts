@@ -11,9 +11,9 @@ import { trainEverything } from "../../src/methods/train-everything.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { runningStatistics } from "../../src/passes/train-batch-norm.ts";
 import { foldQuantizers } from "../../src/quantizers/fold.ts";
-import { train } from "../../src/training/loop.ts";
 import { trainingOptions } from "../../src/training/options.ts";
 import { reestimateStatistics } from "../../src/training/reestimate-statistics.ts";
+import { trainByPlan } from "../../src/training/train-by-plan.ts";
 import { expectClose } from "../support/close.ts";
 import { runGraph } from "../support/run-graph.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
@@ -61,7 +61,7 @@ async function* batches(): AsyncGenerator<Batch> {
 }
 
 const trained = (model: Graph): Promise<Graph> =>
-  train(
+  trainByPlan(
     {
       model,
       options: trainingOptions.parse({ batch: size, lr: 0.05 }),

@@ -5,7 +5,12 @@ import type { Graph } from "../../src/ir/graph.ts";
 import { scalar, type Tensor } from "../../src/ir/tensor.ts";
 import { labelsInput } from "../../src/training/loss.ts";
 import type { Optimizer } from "../../src/training/optimizer.ts";
-import { buildStep, learningRateInput, type PlanShape, qparamLearningRateInput } from "../../src/training/step.ts";
+import {
+  buildPlannedStep,
+  learningRateInput,
+  type PlanShape,
+  qparamLearningRateInput,
+} from "../../src/training/planned-step.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../support/tiny-classifier.ts";
 
 const engine = createReferenceEngine();
@@ -21,7 +26,7 @@ async function runSteps(
   optimizer: Optimizer,
   steps = 1,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  const step = buildStep(model, { batchSize: 8, loss: "cross-entropy", optimizer, plan });
+  const step = buildPlannedStep(model, { batchSize: 8, loss: "cross-entropy", optimizer, plan });
   const variables = await engine.variables(step.initial);
   const program = (await engine.compile(step.graph)).bind(variables);
   const inputs = new Map([
@@ -90,7 +95,7 @@ describe.each([
 describe("step graphs", () => {
   const model = quantizeTiny(tinyClassifier(), { weights: 4, activations: 8 });
   const graphOf = (plan: PlanShape): Graph =>
-    buildStep(model, { batchSize: 8, loss: "cross-entropy", optimizer: sgd, plan }).graph;
+    buildPlannedStep(model, { batchSize: 8, loss: "cross-entropy", optimizer: sgd, plan }).graph;
 
   test("a step in which no weight trains holds no weight gradient and no weight update", () => {
     expect(weightGradients(graphOf(planOf("none")))).toEqual([]);

@@ -13,7 +13,7 @@ import { insertQuantizers } from "../../src/quantizers/insert.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
 import { labelsInput } from "../../src/training/loss.ts";
-import { buildStep, learningRateInput, qparamLearningRateInput } from "../../src/training/step.ts";
+import { buildPlannedStep, learningRateInput, qparamLearningRateInput } from "../../src/training/planned-step.ts";
 import { expectClose } from "../support/close.ts";
 import { describeWithData, readBytes, readTensors } from "../support/frostbit-data.ts";
 
@@ -87,7 +87,7 @@ describeWithData("three QAT steps in float64", (folder) => {
     expectOracle((await runOnce(quantized, first)).get("logits"), oracle.get("logits_eval"), "logits_eval");
 
     const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
-    const step = buildStep(quantized, { batchSize: batch, loss: "cross-entropy", optimizer, plan: new Map() });
+    const step = buildPlannedStep(quantized, { batchSize: batch, loss: "cross-entropy", optimizer, plan: new Map() });
     const gradients = gradientsOf(step.graph);
     const variables = await engine.variables(step.initial);
     const program = (

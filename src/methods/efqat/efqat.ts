@@ -4,8 +4,8 @@ import { assert } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { layersByWeight } from "../../quantizers/linear-layers.ts";
 import type { FreezingPlan } from "../../training/freezing-plan.ts";
-import type { PlanSource } from "../../training/loop.ts";
 import { tablesOf } from "../../training/parameters.ts";
+import type { PlanSource } from "../../training/train-by-plan.ts";
 import type { EfqatOptions } from "./options.ts";
 import { selectBlocks } from "./select.ts";
 

@@ -8,8 +8,8 @@ import type { Tensor } from "../ir/tensor.ts";
 import { efqat } from "../methods/efqat/efqat.ts";
 import { efqatOptions } from "../methods/efqat/options.ts";
 import type { Context } from "../run/context.ts";
-import { type TrainingJob, train } from "./loop.ts";
 import { trainingOptions } from "./options.ts";
+import { type TrainingJob, trainByPlan } from "./train-by-plan.ts";
 
 const batch = 4;
 const model = quantizeTiny(tinyClassifier("float32"));
@@ -89,20 +89,22 @@ const planningEngine = (onBind: (megabytes: number) => void = () => {}): Engine 
 const throughout: Context = { engine: createReferenceEngine(), seed: 0 };
 const valuesOf = (constants: ReadonlyMap<string, Tensor>) => [...constants].map(([name, { data }]) => [name, data]);
 
-describe("training", () => {
+describe("training by a plan", () => {
   test.each([
     ["cwpn", "sgd", [1, 3]],
     ["cwpn", "adam", [2]],
     ["lwpn", "sgd", [2, 5]],
     ["lwpn", "adam", [4, 6]],
   ] as const)("%s by %s, stopped after steps %j and resumed, gives the same bytes", async (mode, optimizer, stops) => {
-    const whole = await train(jobOf({ mode, optimizer }), throughout);
+    const whole = await trainByPlan(jobOf({ mode, optimizer }), throughout);
     const storage = memoryStorage();
     for (const [i, step] of stops.entries())
-      await expect(train(jobOf({ mode, optimizer, storage, resume: i > 0 }), stoppingIn(step))).rejects.toMatchObject({
+      await expect(
+        trainByPlan(jobOf({ mode, optimizer, storage, resume: i > 0 }), stoppingIn(step)),
+      ).rejects.toMatchObject({
         code: "ABORTED",
       });
-    const resumed = await train(jobOf({ mode, optimizer, storage, resume: true }), throughout);
+    const resumed = await trainByPlan(jobOf({ mode, optimizer, storage, resume: true }), throughout);
     expect(resumed.losses).toEqual(whole.losses);
     expect(Object.fromEntries(resumed.trainedSteps)).toEqual(Object.fromEntries(whole.trainedSteps));
     expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
@@ -112,28 +114,28 @@ describe("training", () => {
     // Selects a convolution, the Gemm, a convolution.
     const trial = { mode: "lwpn", memoryLimit: 5, seed: 5 } as const;
     const engine = planningEngine();
-    const whole = await train(jobOf(trial), { ...throughout, engine });
+    const whole = await trainByPlan(jobOf(trial), { ...throughout, engine });
     const storage = memoryStorage();
     const stopping = { ...stoppingIn(3), engine };
-    await expect(train(jobOf({ ...trial, storage }), stopping)).rejects.toMatchObject({ code: "ABORTED" });
-    const resumed = await train(jobOf({ ...trial, storage, resume: true }), { ...throughout, engine });
+    await expect(trainByPlan(jobOf({ ...trial, storage }), stopping)).rejects.toMatchObject({ code: "ABORTED" });
+    const resumed = await trainByPlan(jobOf({ ...trial, storage, resume: true }), { ...throughout, engine });
     expect(valuesOf(resumed.model.constants)).toEqual(valuesOf(whole.model.constants));
   });
 
-  test("a later selection that needs more memory than the first has its batches in more parts, and back", async () => {
+  test("a later selection that needs more memory than the first has its batches in more micro-batches, and back", async () => {
     // Selects the Gemm, a convolution, the Gemm.
     const trial = { mode: "lwpn", memoryLimit: batch, seed: 11 } as const;
     const planned: number[] = [];
     const notes: string[] = [];
     const engine = planningEngine((megabytes) => void (megabytes > 0 && planned.push(megabytes)));
-    const limited = await train(jobOf(trial), { ...throughout, engine, onNote: (note) => notes.push(note) });
+    const limited = await trainByPlan(jobOf(trial), { ...throughout, engine, onNote: (note) => notes.push(note) });
     expect(planned).toEqual([batch, batch, batch]);
     expect(notes).toEqual([
-      `From step 2 on, batches of ${batch} are computed in 2 parts, to keep to --memory-limit ${batch}.`,
-      `From step 4 on, batches of ${batch} are computed in 1 part.`,
+      `From step 2 on, batches of ${batch} are computed in 2 micro-batches, to keep to --memory-limit ${batch}.`,
+      `From step 4 on, batches of ${batch} are computed in 1 micro-batch.`,
     ]);
     const { memoryLimit: _, ...free } = trial;
-    const unlimited = await train(jobOf(free), throughout);
+    const unlimited = await trainByPlan(jobOf(free), throughout);
     expect(limited.losses.slice(0, 2)).toEqual(unlimited.losses.slice(0, 2));
     expect(limited.losses[5]).not.toBe(unlimited.losses[5]);
     expect(limited.trainedSteps).toEqual(unlimited.trainedSteps);
@@ -141,13 +143,13 @@ describe("training", () => {
 
   test("variables that are no numbers are not kept as a checkpoint, nor given as the model", async () => {
     const storage = memoryStorage();
-    await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(trainByPlan(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
     const job = jobOf({ storage, lr: 1e39, resume: true });
-    await expect(train({ ...job, steps: 2 }, throughout)).rejects.toThrow(
+    await expect(trainByPlan({ ...job, steps: 2 }, throughout)).rejects.toThrow(
       /^".+" became (NaN|-?Infinity) by step 2 of 2 \(learning rate 1e\+39\)\. Start again with a lower --lr\. The checkpoint, of step 1,/,
     );
     const { checkpoints: _, ...kept } = job;
-    await expect(train({ ...kept, steps: 1 }, throughout)).rejects.toMatchObject({ code: "DIVERGED" });
+    await expect(trainByPlan({ ...kept, steps: 1 }, throughout)).rejects.toMatchObject({ code: "DIVERGED" });
     expect(await storage.list()).toContain("variables-1.safetensors");
   });
 
@@ -156,18 +158,18 @@ describe("training", () => {
     const onEnd = (): void => {
       ended++;
     };
-    await expect(train(jobOf({ onEnd }), stoppingIn(2))).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(trainByPlan(jobOf({ onEnd }), stoppingIn(2))).rejects.toMatchObject({ code: "ABORTED" });
     expect(ended).toBe(1);
   });
 
   test("a loss that is no number names the step, the way out and the newest checkpoint, if there is one", async () => {
     const storage = memoryStorage();
     const lr = 1e38;
-    await expect(train(jobOf({ storage, lr }), throughout)).rejects.toThrow(
+    await expect(trainByPlan(jobOf({ storage, lr }), throughout)).rejects.toThrow(
       /^Loss became NaN at step \d of 6 \(learning rate 1e\+38\)\. Start again with a lower --lr\.$/,
     );
-    await expect(train(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
-    await expect(train(jobOf({ storage, lr, resume: true }), throughout)).rejects.toThrow(
+    await expect(trainByPlan(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
+    await expect(trainByPlan(jobOf({ storage, lr, resume: true }), throughout)).rejects.toThrow(
       /lower --lr\. The checkpoint, of step 1, goes on with these options alone\.$/,
     );
   });
