@@ -36,6 +36,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   data: ["ir"],
   run: [...core, "engines"],
   training: [...core, "run", "autodiff", "quantizers", "engines", "data"],
+  units: [...core, "quantizers", "run", "engines", "data", "training"],
   calibration: [...core, "run", "quantizers", "engines", "data", "training", "evaluate"],
   evaluate: [...core, "quantizers", "run", "engines", "data", "training"],
   methods: [
@@ -54,7 +55,6 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],
-  units: core,
   compare: ["run", "ir", "onnx", "data", "evaluate"],
   report: ["inspect", "evaluate"],
 };

@@ -41,6 +41,12 @@ export function addDistillation(build: Builder, logits: string, teacher: Graph):
   return build.node("Mul", [total, build.scalar(-1 / Number(build.type(logits).shape[0]), total)], {}, "loss");
 }
 
+/** The mean of (output − wanted)², over all elements. */
+export function squaredError(build: Builder, output: string, wanted: string): string {
+  const difference = build.node("Sub", [output, wanted]);
+  return build.node("ReduceMean", [build.node("Mul", [difference, difference])], { keepdims: 0 });
+}
+
 /**
  * The mean of (output − wanted)², over all elements. With a teacher the sum of this over all outputs, against the teacher's;
  * without one that of the first output, against the targets, an input of the graph.
@@ -50,10 +56,7 @@ export function addMeanSquaredError(build: Builder, outputs: readonly string[], 
   const pairs = taught
     ? outputs.map((output) => [output, taught.get(output) ?? ""])
     : [[outputs[0], build.input(targetInput, build.type(outputs[0]))]];
-  const errors = pairs.map(([output, wanted]) => {
-    const difference = build.node("Sub", [output, wanted]);
-    return build.node("ReduceMean", [build.node("Mul", [difference, difference])], { keepdims: 0 });
-  });
+  const errors = pairs.map(([output, wanted]) => squaredError(build, output, wanted));
   return build.node("Identity", [errors.reduce((sum, error) => build.node("Add", [sum, error]))], {}, "loss");
 }
 

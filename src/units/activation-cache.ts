@@ -1,0 +1,212 @@
+// A cache of values by sample: in memory up to a limit, in a storage beyond it.
+import type { Storage } from "../data/storage.ts";
+import { type DType, dtypes, type TypedArray } from "../ir/dtype.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import { narrowTensor, widenTensor } from "../ir/half.ts";
+import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
+
+export interface CacheOptions {
+  /** Holds what goes beyond the memory. Of the cache alone: files of an earlier one that was not disposed of are removed. */
+  readonly storage: Storage;
+  /** How much may stay in memory, besides a chunk of each value that is being filled. */
+  readonly memoryBytes: number;
+  /** How float32 values are kept; values of other types are kept as they are. */
+  readonly floats: "float32" | "float16";
+}
+
+/** Values of many samples under names. The first axis of what goes in and comes out is the samples. */
+export interface ActivationCache {
+  /** Adds samples to those of `name`; all have the same type and shape. */
+  append(name: string, samples: Tensor): Promise<void>;
+  /** How many samples there are of `name`. */
+  count(name: string): number;
+  /** Samples of `name` in the order of `indices`, which may hold one several times. */
+  read(name: string, indices: ArrayLike<number>): Promise<Tensor>;
+  /** Forgets `name`, and removes its files. */
+  drop(name: string): Promise<void>;
+  /** Bytes by where they are. */
+  size(): { readonly memoryBytes: number; readonly storedBytes: number };
+  /** Forgets everything, and removes all files. */
+  dispose(): Promise<void>;
+}
+
+/** Chunks are read and written whole: large enough for a disk, small enough for samples in any order. */
+const chunkBytes = 1024 * 1024;
+const filePrefix = "activations-";
+
+/** Of samples that follow each other. */
+interface Chunk {
+  readonly bytes: number;
+  /** In memory; absent: in the file. */
+  readonly data?: TypedArray;
+  readonly file: string;
+}
+
+interface Column {
+  readonly id: number;
+  readonly given: DType;
+  readonly kept: DType;
+  /** Of a sample. */
+  readonly shape: readonly number[];
+  readonly samplesPerChunk: number;
+  readonly chunks: Chunk[];
+  /** The chunk that is being filled, and how many samples it has. */
+  filling: TypedArray | undefined;
+  filled: number;
+}
+
+/** Throws IO where the storage cannot be written or read. */
+export async function openActivationCache(options: CacheOptions): Promise<ActivationCache> {
+  const { storage, memoryBytes } = options;
+  for (const name of await storage.list()) if (name.startsWith(filePrefix)) await storage.remove(name);
+  const columns = new Map<string, Column>();
+  let columnCount = 0;
+  const bytesOf = (isInMemory: boolean): number =>
+    [...columns.values()]
+      .flatMap(({ chunks }) => chunks)
+      .filter(({ data }) => (data !== undefined) === isInMemory)
+      .reduce((sum, { bytes }) => sum + bytes, 0);
+
+  const columnFor = (name: string, samples: Tensor): Column => {
+    const known = columns.get(name);
+    const column = known ?? newColumn(columnCount++, samples, options.floats);
+    if (known === undefined) columns.set(name, column);
+    const [, ...shape] = samples.shape;
+    assert(
+      samples.dtype === column.given && String(shape) === String(column.shape),
+      `samples of "${name}" are ${samples.dtype} [${shape}] after ${column.given} [${column.shape}]`,
+    );
+    return column;
+  };
+  const closeChunk = async (name: string, column: Column, data: TypedArray): Promise<void> => {
+    const file = `${filePrefix}${column.id}-${column.chunks.length}.bin`;
+    const bytes = data.byteLength;
+    if (bytesOf(true) + bytes <= memoryBytes) {
+      column.chunks.push({ bytes, data, file });
+      return;
+    }
+    try {
+      await storage.write(file, new Uint8Array(data.buffer, data.byteOffset, bytes));
+    } catch (cause) {
+      throw cannotStore(name, bytesOf(false), options, cause);
+    }
+    column.chunks.push({ bytes, file });
+  };
+  const read = async (name: string, indices: ArrayLike<number>): Promise<Tensor> => {
+    const column = columns.get(name);
+    assert(column, `the cache has no "${name}"`);
+    return gather(name, column, indices, storage);
+  };
+  const drop = async (name: string): Promise<void> => {
+    const { chunks = [] } = columns.get(name) ?? {};
+    columns.delete(name);
+    for (const { data, file } of chunks) if (data === undefined) await storage.remove(file);
+  };
+  return {
+    append: async (name, samples) => {
+      const column = columnFor(name, samples);
+      const { data } = kept(name, samples, column.kept);
+      const size = sizeOf(column.shape);
+      for (let sample = 0; sample < samples.shape[0]; sample++) {
+        column.filling ??= allocate(column.kept, column.samplesPerChunk * size);
+        copy(data, sample * size, column.filling, column.filled * size, size);
+        column.filled++;
+        if (column.filled < column.samplesPerChunk) continue;
+        await closeChunk(name, column, column.filling);
+        column.filling = undefined;
+        column.filled = 0;
+      }
+    },
+    count: (name) => {
+      const column = columns.get(name);
+      return column ? column.chunks.length * column.samplesPerChunk + column.filled : 0;
+    },
+    read,
+    drop,
+    size: () => ({ memoryBytes: bytesOf(true), storedBytes: bytesOf(false) }),
+    dispose: async () => {
+      for (const name of [...columns.keys()]) await drop(name);
+    },
+  };
+}
+
+function newColumn(id: number, { dtype, shape: [, ...shape] }: Tensor, floats: CacheOptions["floats"]): Column {
+  const kept = dtype === "float32" ? floats : dtype;
+  const sampleBytes = sizeOf(shape) * dtypes[kept].array.BYTES_PER_ELEMENT;
+  const samplesPerChunk = Math.max(1, Math.floor(chunkBytes / Math.max(1, sampleBytes)));
+  return { id, given: dtype, kept, shape, samplesPerChunk, chunks: [], filling: undefined, filled: 0 };
+}
+
+/** Throws BAD_DATA where a number is beyond what float16 holds. */
+function kept(name: string, samples: Tensor, dtype: DType): Tensor {
+  if (dtype !== "float16" || samples.dtype === "float16") return samples;
+  const narrow = narrowTensor(samples, "float16");
+  const most = 65504;
+  const beyond = (samples.data as Float32Array).find((value) => Math.abs(value) > most && Number.isFinite(value));
+  if (beyond === undefined) return narrow;
+  throw new FrostbitError(
+    "BAD_DATA",
+    `Activation "${name}" reaches ${beyond}, beyond float16's ${most}. Keep activations in float32.`,
+  );
+}
+
+function copy(from: TypedArray, start: number, to: TypedArray, at: number, length: number): void {
+  (to as Float32Array).set(from.subarray(start, start + length) as Float32Array, at);
+}
+
+function cannotStore(
+  name: string,
+  stored: number,
+  { memoryBytes, floats }: CacheOptions,
+  cause: unknown,
+): FrostbitError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
+  return new FrostbitError(
+    "IO",
+    `The activations of "${name}" could not be stored, after ${megabytes(memoryBytes)} MB in memory and ${megabytes(stored)} MB in the storage: ${reason} Use fewer samples, more memory${floats === "float32" ? " or float16" : ""}.`,
+    { cause },
+  );
+}
+
+/** Each chunk that holds one of the samples is read once. */
+async function gather(name: string, column: Column, indices: ArrayLike<number>, storage: Storage): Promise<Tensor> {
+  const { shape, samplesPerChunk, chunks } = column;
+  const count = chunks.length * samplesPerChunk + column.filled;
+  const size = sizeOf(shape);
+  const data = allocate(column.kept, indices.length * size);
+  const byChunk = new Map<number, number[]>();
+  for (let place = 0; place < indices.length; place++) {
+    assert(indices[place] >= 0 && indices[place] < count, `"${name}" has ${count} samples, no ${indices[place]}`);
+    const chunk = Math.floor(indices[place] / samplesPerChunk);
+    const places = byChunk.get(chunk);
+    if (places) places.push(place);
+    else byChunk.set(chunk, [place]);
+  }
+  for (const [index, places] of byChunk) {
+    const chunk = index < chunks.length ? await dataOf(name, chunks[index], column, storage) : column.filling;
+    assert(chunk, `chunk ${index} of "${name}" is missing`);
+    for (const place of places) copy(chunk, (indices[place] % samplesPerChunk) * size, data, place * size, size);
+  }
+  const samples = { dtype: column.kept, shape: [indices.length, ...shape], data };
+  return column.given === column.kept ? samples : widenTensor(samples);
+}
+
+async function dataOf(
+  name: string,
+  { data, file, bytes }: Chunk,
+  { kept }: Column,
+  storage: Storage,
+): Promise<TypedArray> {
+  if (data) return data;
+  const stored = await storage.read(file);
+  if (stored?.length !== bytes)
+    throw new FrostbitError(
+      "IO",
+      `The activations of "${name}" are incomplete: "${file}" has ${stored?.length ?? 0} bytes, expected ${bytes}. Something else changes the storage of the cache; start again.`,
+    );
+  // A copy starts where an element may.
+  const aligned = allocate(kept, bytes / dtypes[kept].array.BYTES_PER_ELEMENT);
+  new Uint8Array(aligned.buffer).set(stored);
+  return aligned;
+}

@@ -1,0 +1,180 @@
+// Walks the units of a network in order, with what enters and leaves each in the float model and in the quantized one.
+
+import { assert } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { setBatchSize } from "../passes/set-batch-size.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
+import type { ActivationCache } from "./activation-cache.ts";
+import { cutUnit } from "./cut-unit.ts";
+import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-layout.ts";
+import type { Unit } from "./units.ts";
+
+/** What the units before one compute: "float": in the float model; "quantized": as they are quantized by then. */
+export type StreamName = "float" | "quantized";
+
+export interface UnitsJob {
+  readonly units: readonly Unit[];
+  readonly float: Graph;
+  /** The same graph with quantizers. */
+  readonly quantized: Graph;
+  /** The inputs of the graph by name, samples along the first axis. */
+  readonly batches: AsyncIterable<ReadonlyMap<string, Tensor>>;
+  /** Empty; what is in it afterwards is of no use. */
+  readonly cache: ActivationCache;
+  /** Samples in which units run to fill the cache. */
+  readonly batchSize: number;
+}
+
+/** A unit whose turn it is, and what it is optimized by. */
+export interface UnitData {
+  readonly unit: Unit;
+  /** Where the unit is among the units, from 0. */
+  readonly index: number;
+  /** The whole quantized model, the units before this one as they were optimized. */
+  readonly quantized: Graph;
+  /** Constants that no unit before reads: those that this unit may change. */
+  readonly own: ReadonlySet<string>;
+  readonly samples: number;
+  /** Of samples, in any order, the batch of each of the unit's inputs. */
+  inputs(stream: StreamName, samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
+  /** Of samples, in any order, what the float unit on the float stream gives: the unit's outputs. */
+  outputs(samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
+}
+
+/**
+ * Calls `optimize` for each unit in turn; it gives the whole quantized model back, the unit's own constants changed. The next unit
+ * has as its quantized inputs what the units before it give with these. Gives the model after the last unit.
+ */
+export async function optimizeUnits(
+  job: UnitsJob,
+  optimize: (data: UnitData) => Promise<Graph>,
+  context: Context,
+): Promise<Graph> {
+  const { units, float, cache } = job;
+  const values = new Set(units.flatMap(({ inputs, outputs }) => [...inputs, ...outputs]));
+  const streams: Streams = { job, layouts: sampleLayouts(float, values), samples: 0 };
+  await fillInputs(streams);
+  const own = ownConstants(job);
+  let { quantized } = job;
+  for (const [index, unit] of units.entries()) {
+    await runUnit(streams, float, unit, "float", context);
+    quantized = await optimize(dataOf(streams, quantized, index, own[index]));
+    await runUnit(streams, quantized, unit, "quantized", context);
+    for (const value of lastReadBy(units, index))
+      for (const stream of ["float", "quantized"] as const) await cache.drop(keyOf(job, stream, value));
+  }
+  return quantized;
+}
+
+interface Streams {
+  readonly job: UnitsJob;
+  readonly layouts: ReadonlyMap<string, SampleLayout>;
+  samples: number;
+}
+
+/** Inputs of the graph are the same in both streams. */
+const keyOf = ({ float }: UnitsJob, stream: StreamName, value: string): string =>
+  float.inputs.includes(value) ? `input ${value}` : `${stream} ${value}`;
+
+const layoutOf = ({ layouts }: Streams, value: string): SampleLayout => {
+  const layout = layouts.get(value);
+  assert(layout, `the layout of "${value}" is not known`);
+  return layout;
+};
+
+async function fillInputs(streams: Streams): Promise<void> {
+  const { job, layouts } = streams;
+  for await (const batch of job.batches) {
+    let count = 0;
+    for (const [input, value] of batch) {
+      count = value.shape[0];
+      const layout = layouts.get(input);
+      if (layout) await job.cache.append(keyOf(job, "float", input), toSamples(value, layout));
+    }
+    streams.samples += count;
+  }
+}
+
+async function readValue(
+  streams: Streams,
+  stream: StreamName,
+  value: string,
+  samples: ArrayLike<number>,
+): Promise<Tensor> {
+  return toBatch(await streams.job.cache.read(keyOf(streams.job, stream, value), samples), layoutOf(streams, value));
+}
+
+async function readValues(
+  streams: Streams,
+  stream: StreamName,
+  values: readonly string[],
+  samples: ArrayLike<number>,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const result = new Map<string, Tensor>();
+  for (const value of values) result.set(value, await readValue(streams, stream, value, samples));
+  return result;
+}
+
+/** Runs a unit of `graph` on what is in its stream, and adds what it gives. A last batch that is not full is filled up. */
+async function runUnit(
+  streams: Streams,
+  graph: Graph,
+  unit: Unit,
+  stream: StreamName,
+  context: Context,
+): Promise<void> {
+  const { job, samples } = streams;
+  const sized = setBatchSize(graph, job.batchSize);
+  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, async (program) => {
+    for (let start = 0; start < samples; start += job.batchSize) {
+      const count = Math.min(job.batchSize, samples - start);
+      const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, count - 1));
+      const given = await program.run(await readValues(streams, stream, unit.inputs, indices), signalOf(context));
+      for (const output of unit.outputs) {
+        const value = given.get(output);
+        assert(value, `unit "${unit.name}" gives no "${output}"`);
+        await job.cache.append(keyOf(job, stream, output), firstOf(toSamples(value, layoutOf(streams, output)), count));
+      }
+      context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
+    }
+  });
+}
+
+const firstOf = ({ dtype, shape: [all, ...shape], data }: Tensor, count: number): Tensor => ({
+  dtype,
+  shape: [count, ...shape],
+  data: data.subarray(0, (data.length / all) * count),
+});
+
+/** By unit, the constants that it is the first to read: two units may share a weight or a quantizer. */
+function ownConstants({ units, quantized, batchSize }: UnitsJob): readonly ReadonlySet<string>[] {
+  const sized = setBatchSize(quantized, batchSize);
+  const read = new Set<string>();
+  return units.map(({ inputs, outputs }) => {
+    const constants = [...cutUnit(sized, inputs, outputs).constants.keys()].filter((name) => !read.has(name));
+    for (const name of constants) read.add(name);
+    return new Set(constants);
+  });
+}
+
+function dataOf(streams: Streams, quantized: Graph, index: number, own: ReadonlySet<string>): UnitData {
+  const unit = streams.job.units[index];
+  return {
+    unit,
+    index,
+    quantized,
+    own,
+    samples: streams.samples,
+    inputs: (stream, samples) => readValues(streams, stream, unit.inputs, samples),
+    outputs: (samples) => readValues(streams, "float", unit.outputs, samples),
+  };
+}
+
+/** Values that no unit after it reads. */
+function lastReadBy(units: readonly Unit[], index: number): readonly string[] {
+  const later = new Set(units.slice(index + 1).flatMap(({ inputs }) => inputs));
+  const { inputs, outputs } = units[index];
+  return [...inputs, ...outputs].filter((value) => !later.has(value));
+}

@@ -1,0 +1,166 @@
+// Optimizes one unit of a quantized network against the float unit: parameters train until it gives what the float unit gives.
+import { z } from "zod";
+import { randomBits } from "../data/random.ts";
+import { shuffledOrder } from "../data/sampler.ts";
+import type { Builder } from "../ir/builder.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { setBatchSize } from "../passes/set-batch-size.ts";
+import type { Context } from "../run/context.ts";
+import type { CheckpointOptions } from "../training/checkpoint.ts";
+import { type ScheduledInputs, type Trainer, train } from "../training/loop.ts";
+import { squaredError } from "../training/loss.ts";
+import { makeVariables } from "../training/make-variables.ts";
+import { buildStep, type Step, type TrainedParameter } from "../training/step.ts";
+import { cutUnit } from "./cut-unit.ts";
+import type { UnitData } from "./optimize-units.ts";
+
+/** quantized, float: of that stream. mixed: each element of the quantized stream with this probability, else of the float one. */
+export type UnitInputs = "quantized" | "float" | { readonly mixed: number };
+
+/**
+ * Adds the loss of a unit whose nodes `build` holds; `targets`: by output of the unit that its layers compute, the input that
+ * holds what the float unit gives. What else it needs are inputs that `scheduled` feeds.
+ */
+export type UnitLoss = (build: Builder, unit: Graph, targets: ReadonlyMap<string, string>) => string;
+
+export interface UnitTraining {
+  readonly data: UnitData;
+  readonly inputs: UnitInputs;
+  readonly loss: UnitLoss;
+  /** Of the unit as it is cut out of the quantized model: those that train. Of these, the unit's own do. */
+  readonly parametersOf: (unit: Graph) => readonly TrainedParameter[];
+  /** Learning rates, and every other input that the loss has added. */
+  readonly scheduled: ScheduledInputs;
+  readonly steps: number;
+  /** Samples of a step. */
+  readonly batch: number;
+  readonly clipNorm?: number;
+  /** In a storage of the unit's own. */
+  readonly checkpoints?: CheckpointOptions;
+  readonly checkpointEvery: number;
+}
+
+export interface TrainedUnit {
+  /** The whole quantized model with the unit's parameters as they were trained. */
+  readonly quantized: Graph;
+  /** Of each step. */
+  readonly losses: readonly number[];
+}
+
+/** The sum over the targets of the mean of (output − target)². */
+export const reconstructionError: UnitLoss = (build, _, targets) =>
+  [...targets]
+    .map(([output, target]) => squaredError(build, output, target))
+    .reduce((sum, error) => build.node("Add", [sum, error]));
+
+/** Throws ABORTED, DIVERGED and, where there are fewer samples than a batch, BAD_OPTION. */
+export async function trainUnit(job: UnitTraining, context: Context): Promise<TrainedUnit> {
+  const { data, steps, batch, checkpointEvery, checkpoints } = job;
+  const { unit, quantized, samples } = data;
+  if (samples < batch)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `Unit "${unit.name}" has ${samples} samples to train with; expected at least the ${batch} of a step.`,
+    );
+  const model = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
+  const result = await train(
+    {
+      model,
+      steps,
+      batch,
+      batches: (start) => batchesOf(job, context.seed, start),
+      begin: (saved) => unitTrainer(job, model, saved),
+      stateSchema: unitState,
+      checkpoints,
+      checkpointEvery,
+      phase: `train ${unit.name}`,
+      divergence: { where: `unit "${unit.name}"`, remedy: "Start again with lower learning rates." },
+    },
+    context,
+  );
+  const constants = new Map(quantized.constants);
+  for (const { name } of ownParameters(job, model)) {
+    const value = result.model.constants.get(name);
+    assert(value && constants.has(name), `"${name}" is no constant of the model`);
+    constants.set(name, value);
+  }
+  return { quantized: { ...quantized, constants }, losses: result.losses };
+}
+
+const unitState = z.object({ unit: z.string() });
+type UnitState = z.infer<typeof unitState>;
+
+function unitTrainer(job: UnitTraining, model: Graph, saved: UnitState | undefined): Trainer<UnitState> {
+  const { name } = job.data.unit;
+  if (saved && saved.unit !== name)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `The checkpoint is of unit "${saved.unit}"; expected one of unit "${name}". Give each unit a storage of its own.`,
+    );
+  const request = { key: name, build: () => stepOf(job, model) };
+  return { beforeStep: async () => request, scheduled: job.scheduled, state: () => ({ unit: name }) };
+}
+
+const ownParameters = ({ data, parametersOf }: UnitTraining, model: Graph): readonly TrainedParameter[] =>
+  parametersOf(model).filter(({ name }) => data.own.has(name));
+
+const targetInput = (output: string): string => `frostbit/target:${output}`;
+
+function stepOf(job: UnitTraining, model: Graph): Step {
+  const { unit } = job.data;
+  const parameters = ownParameters(job, model);
+  const { graph, initial } = makeVariables(
+    model,
+    parameters.map(({ name }) => name),
+  );
+  return buildStep({
+    forward: graph,
+    start: initial,
+    loss: (build, forward) => {
+      const targets = unit.targets.map(
+        (output) => [output, build.input(targetInput(output), build.type(output))] as const,
+      );
+      return job.loss(build, forward, new Map(targets));
+    },
+    parameters,
+    clipNorm: job.clipNorm,
+    microBatches: 1,
+  });
+}
+
+/** Epoch after epoch in an order of its own; a step's samples follow from the seed, the unit and the step. */
+async function* batchesOf(job: UnitTraining, seed: number, start: number): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+  const { data, batch } = job;
+  const perEpoch = Math.floor(data.samples / batch);
+  for (let step = start; ; step++) {
+    const order = shuffledOrder(data.samples, randomBits(seed, data.index), Math.floor(step / perEpoch));
+    const samples = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
+    const outputs = await data.outputs(samples);
+    const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
+    const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
+    yield new Map([...(await inputsOf(job, seed, step, samples)), ...known]);
+  }
+}
+
+async function inputsOf(
+  { data, inputs }: UnitTraining,
+  seed: number,
+  step: number,
+  samples: Int32Array,
+): Promise<ReadonlyMap<string, Tensor>> {
+  if (typeof inputs === "string") return data.inputs(inputs, samples);
+  const [quantized, float] = [await data.inputs("quantized", samples), await data.inputs("float", samples)];
+  const limit = inputs.mixed * 2 ** 32;
+  return new Map(
+    [...quantized].map(([name, value], input) => {
+      const other = float.get(name)?.data;
+      if (!other) return [name, value];
+      const mixed = value.data.slice();
+      for (let i = 0; i < mixed.length; i++)
+        if (randomBits(seed, data.index, step, input, i) >= limit) mixed[i] = other[i];
+      return [name, { ...value, data: mixed }];
+    }),
+  );
+}

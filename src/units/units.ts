@@ -1,0 +1,131 @@
+// Cuts a network into units that are optimized one after the other: its layers, its blocks, or all of it.
+import { FrostbitError } from "../ir/errors.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
+import { setBatchSize } from "../passes/set-batch-size.ts";
+import { unitOfNodeByBlock } from "./blocks.ts";
+import { type Stream, streamOf, type UnitOfNode } from "./stream.ts";
+
+/**
+ * layer: a linear layer, with what follows it alone and keeps its shape. block: the nodes from one value through which everything
+ * flows to the next such value. network: everything.
+ */
+export const unitKinds = ["layer", "block", "network"] as const;
+export type UnitKind = (typeof unitKinds)[number];
+
+/** What `cutUnit(graph, unit.inputs, unit.outputs)` cuts out, of the float graph and of the quantized one alike. */
+export interface Unit {
+  /** Of its layer, or what the names of its layers have in common. */
+  readonly name: string;
+  /** Outputs of units before it, then inputs of the graph. */
+  readonly inputs: readonly string[];
+  /** What later units read, and outputs of the graph. */
+  readonly outputs: readonly string[];
+  /** The outputs that a layer of the unit lies upstream of: what is held against the float unit's. */
+  readonly targets: readonly string[];
+  /** Names of linear layers, in the order of the nodes. */
+  readonly layers: readonly string[];
+}
+
+/**
+ * Units in an order in which they can run: each reads inputs of the graph and outputs of units before it. Every layer lies in
+ * one of them, and together they give what the graph gives. What no layer lies upstream of, as a mask made from an input, belongs
+ * to no unit: every unit that reads it computes it from the graph's inputs. Throws BAD_MODEL where there is no layer.
+ */
+export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
+  // Shapes are constants once the batch is a number, and tie no node to another's.
+  const sized = setBatchSize(graph, 2);
+  const stream = streamOf(sized);
+  if (stream.layers.size === 0)
+    throw new FrostbitError("BAD_MODEL", `"${graph.name}" has no linear layer, so that there is no unit to optimize.`);
+  const unitOfNode = unitsOfNodes[kind](sized, stream);
+  const count = Math.max(...unitOfNode.values()) + 1;
+  const unique = uniqueNames();
+  return Array.from({ length: count }, (_, index) => {
+    const layers = layersOf(stream, unitOfNode, index);
+    const name = kind === "network" ? "network" : unique(commonName(layers));
+    return { name, layers, ...edgesOf(sized, stream, unitOfNode, index) };
+  });
+}
+
+const unitsOfNodes: Readonly<Record<UnitKind, (graph: Graph, stream: Stream) => UnitOfNode>> = {
+  layer: unitOfNodeByLayer,
+  block: unitOfNodeByBlock,
+  network: (_, { nodes }) => new Map([...nodes].map((node) => [node, 0])),
+};
+
+const layersOf = ({ layers }: Stream, unitOfNode: UnitOfNode, index: number): readonly string[] =>
+  [...layers].filter(([node]) => unitOfNode.get(node) === index).map(([, name]) => name);
+
+/** "layer1.0" of layer1.0.conv1 and layer1.0.conv2; the first name where nothing is in common. */
+function commonName(layers: readonly string[]): string {
+  const [first, ...rest] = layers.map((name) => name.split(/[./]/));
+  const differs = first.findIndex((part, i) => rest.some((other) => other[i] !== part));
+  const common = differs < 0 ? first : first.slice(0, differs);
+  const length = common.join(".").length;
+  return length === 0 ? layers[0] : layers[0].slice(0, length);
+}
+
+/** Each layer, with what is computed from it alone in its shape. Everything else belongs to the first layer that needs it. */
+function unitOfNodeByLayer(graph: Graph, { nodes, layers, made }: Stream): UnitOfNode {
+  const units = new Map<Node, number>();
+  const shapeOf = (node: Node): string => String(graph.values.get(node.outputs[0])?.shape);
+  for (const node of nodes) {
+    const before = made(node);
+    const [unit] = before.map((producer) => units.get(producer));
+    const follows = before.every((producer) => units.get(producer) === unit && shapeOf(producer) === shapeOf(node));
+    if (layers.has(node)) units.set(node, [...layers.keys()].indexOf(node));
+    else if (unit !== undefined && follows && node.op !== "FakeQuantize") units.set(node, unit);
+  }
+  const first = new Map<Node, number>();
+  for (const node of [...nodes].reverse()) {
+    const unit = units.get(node) ?? first.get(node);
+    if (unit !== undefined && !units.has(node)) units.set(node, unit);
+    if (unit !== undefined)
+      for (const producer of made(node)) first.set(producer, Math.min(unit, first.get(producer) ?? unit));
+  }
+  for (const node of nodes)
+    if (!units.has(node)) units.set(node, Math.max(...made(node).map((producer) => units.get(producer) ?? 0)));
+  return units;
+}
+
+/** What enters a unit and what leaves it. */
+function edgesOf(
+  graph: Graph,
+  { nodes, layers }: Stream,
+  unitOfNode: UnitOfNode,
+  index: number,
+): Pick<Unit, "inputs" | "outputs" | "targets"> {
+  const made = producers(graph);
+  const own = [...nodes].filter((node) => unitOfNode.get(node) === index);
+  const entering = new Set<string>();
+  const ofGraph = new Set<string>();
+  const seen = new Set<string>();
+  const enter = (value: string): void => {
+    if (seen.has(value)) return;
+    seen.add(value);
+    const producer = made.get(value);
+    const unit = producer && unitOfNode.get(producer);
+    if (unit === index) return;
+    if (unit !== undefined) entering.add(value);
+    else if (producer) producer.inputs.forEach(enter);
+    else if (graph.inputs.includes(value)) ofGraph.add(value);
+  };
+  const reached = new Set<string>();
+  for (const node of own) {
+    node.inputs.forEach(enter);
+    if (!layers.has(node) && !node.inputs.some((input) => reached.has(input))) continue;
+    for (const output of node.outputs) reached.add(output);
+  }
+  const readElsewhere = new Set(
+    [...nodes].filter((node) => unitOfNode.get(node) !== index).flatMap(({ inputs }) => inputs),
+  );
+  const outputs = own
+    .flatMap((node) => node.outputs)
+    .filter((value) => value !== "" && (readElsewhere.has(value) || graph.outputs.includes(value)));
+  return {
+    inputs: [...entering, ...ofGraph],
+    outputs,
+    targets: outputs.filter((value) => reached.has(value)),
+  };
+}
