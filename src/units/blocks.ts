@@ -36,8 +36,9 @@ interface Region {
 }
 
 /**
- * Everything flows through a value if, once it is made, no other value made so far is read any more: it dominates all nodes after
- * it and is dominated by none of them, whatever the order of the nodes. Data that layers work on is there from the start.
+ * Everything flows through a value if, once it is made, no other value made so far is read any more: it lies downstream of every
+ * node before it and upstream of every node after it. Data that layers work on is there from the start; a branch that ends in an
+ * output of the graph belongs to the region in which it ends.
  */
 function regionsOf({ nodes, data }: Stream): readonly Region[] {
   const reads = new Map<string, number>();
