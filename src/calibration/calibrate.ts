@@ -4,26 +4,18 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
+import { weightQparams } from "../quantizers/observe-weights.ts";
 import { entropyRange } from "../quantizers/observers/entropy.ts";
 import {
   addToHistogram,
   createHistogram,
   type Histogram,
   movingAverage,
-  mseLargest,
   mseRange,
   type ObserverName,
   percentileRange,
 } from "../quantizers/observers/observer.ts";
-import {
-  asymmetricQparams,
-  forEachInRows,
-  largestOfRows,
-  type Qparams,
-  type Range,
-  signedQparams,
-  symmetricQparams,
-} from "../quantizers/qparams.ts";
+import { asymmetricQparams, type Qparams, type Range, signedQparams } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
@@ -52,7 +44,7 @@ export async function calibrate(
       ? undefined
       : await observeHistograms(graph, ranges, batches, options, context);
   const result = new Map<string, Qparams>();
-  for (const site of sites.weights) result.set(site.name, weightQparams(graph, site, options.observer));
+  for (const site of sites.weights) result.set(site.name, qparamsOfWeight(graph, site, options.observer));
   for (const site of owners) {
     const range = chooseRange(site, ranges, histograms, options.observer);
     const qparams = site.symmetric ? signedQparams : asymmetricQparams;
@@ -63,17 +55,10 @@ export async function calibrate(
 
 const dtypeOf = (graph: Graph, value: string): DType => graph.values.get(value)?.dtype ?? "float32";
 
-function weightQparams(graph: Graph, site: Site, observer: ObserverName): Qparams {
+function qparamsOfWeight(graph: Graph, site: Site, observer: ObserverName): Qparams {
   const weight = graph.constants.get(site.value);
-  assert(weight && site.axis !== undefined, `weight "${site.value}" is no constant`);
-  const largest = observer === "mse" ? mseOfRows(weight, site.axis, site.bits) : largestOfRows(weight, site.axis);
-  return symmetricQparams(largest, site.bits, weight.dtype);
-}
-
-function mseOfRows(weight: Tensor, axis: number, bits: number): number[] {
-  const rows: number[][] = Array.from({ length: weight.shape[axis] }, () => []);
-  forEachInRows(weight, axis, (row, value) => rows[row].push(value));
-  return rows.map((row) => mseLargest(row, bits));
+  assert(weight, `weight "${site.value}" is no constant`);
+  return weightQparams(weight, site, observer);
 }
 
 function chooseRange(

@@ -1,4 +1,5 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
+import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
@@ -17,24 +18,29 @@ export type Storage = "packed" | "int8";
 
 export interface Exported {
   readonly model: OnnxModel;
-  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights, whichever is newest. */
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, whichever is newest. */
   readonly opset: number;
 }
 
+const packedTypes: Partial<Readonly<Record<DType, DType>>> = { int8: "int4", uint8: "uint4" };
+
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
-  for (const { integers, bits } of folded.layers) {
-    const value = constants.get(integers);
-    assert(value, `integers "${integers}" are no constant`);
-    if (storage === "packed" && bits <= 4) constants.set(integers, { ...value, dtype: "int4" });
-  }
+  for (const { integers, zeroPoint, bits } of folded.layers)
+    for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
+      const value = constants.get(name);
+      assert(value, `integers "${name}" are no constant`);
+      if (storage === "packed" && bits <= 4)
+        constants.set(name, { ...value, dtype: packedTypes[value.dtype] ?? value.dtype });
+    }
   const names = namesIn(folded.graph, constants);
   const nodes = folded.graph.nodes.flatMap((node) =>
     node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), constants, names) : [node],
   );
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
-  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4");
-  return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked ? 21 : 0) };
+  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
+  const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
+  return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0) };
 }
 
 interface Names {

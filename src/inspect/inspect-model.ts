@@ -7,6 +7,7 @@ import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
+import { weightAxesOf } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
@@ -151,7 +152,7 @@ const methodsThatTrain = (role: ParameterRole): readonly string[] =>
 function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
   const made = producers(graph);
   return graph.nodes.flatMap((node) => {
-    if (!productOps.has(node.op)) return [];
+    if (weightAxesOf(node) === undefined) return [];
     const dequantize = made.get(node.inputs[1]);
     const integers = dequantize?.op === "DequantizeLinear" ? dequantize.inputs[0] : "";
     const weight = graph.constants.get(integers);
@@ -242,8 +243,6 @@ function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspe
   return [...counts].map(([op, entry]) => ({ op, ...entry })).sort((a, b) => b.multiplyAdds - a.multiplyAdds);
 }
 
-const productOps: ReadonlySet<string> = new Set(["Conv", "ConvTranspose", "Gemm", "MatMul"]);
-
 function refusedProducts(
   graph: Graph,
   layers: readonly LinearLayer[],
@@ -252,7 +251,7 @@ function refusedProducts(
   const accepted = new Set([...alreadyQuantized, ...layers.map(({ node }) => node.name)]);
   const weights = new Set(layers.map(({ weight }) => weight));
   return graph.nodes
-    .filter((node) => productOps.has(node.op) && !accepted.has(node.name))
+    .filter((node) => weightAxesOf(node) !== undefined && !accepted.has(node.name))
     .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node, weights) }));
 }
 

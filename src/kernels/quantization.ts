@@ -5,23 +5,10 @@ import { assert } from "../ir/errors.ts";
 import type { Node } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { sizeOf, type Tensor, toNumbers } from "../ir/tensor.ts";
-import { numberAttribute, stringAttribute } from "../ops/attributes.ts";
-import { resolveAxis } from "../ops/operands.ts";
+import { stringAttribute } from "../ops/attributes.ts";
+import { forEachRun, granularityOf, isGrouped, rowAxisOfGradient, scaleLayout } from "../ops/granularity.ts";
 import { float64Of, fromFloat64, rounding } from "./float64.ts";
 import type { Kernel } from "./kernel.ts";
-
-/** A tensor as [outer, size along the axis, inner]; without an axis as one row. */
-interface Rows {
-  readonly outer: number;
-  readonly size: number;
-  readonly inner: number;
-}
-
-function rowsOf(shape: readonly number[], axis: number | undefined, node: Node): Rows {
-  if (axis === undefined) return { outer: 1, size: 1, inner: sizeOf(shape) };
-  const at = resolveAxis(node, axis, shape.length);
-  return { outer: sizeOf(shape.slice(0, at)), size: shape[at], inner: sizeOf(shape.slice(at + 1)) };
-}
 
 interface Quantizer {
   readonly scale: number;
@@ -30,7 +17,7 @@ interface Quantizer {
   readonly high: number;
 }
 
-/** The quantizer of each row along the axis; a zero point beyond the integers counts as the nearest of them. */
+/** The quantizer of each scale; a zero point beyond the integers counts as the nearest of them. */
 function quantizers(inputs: readonly (Tensor | undefined)[], node: Node): readonly Quantizer[] {
   const [scale, zeroPoint, low, high] = inputs;
   assert(scale && low && high, `${node.op} lacks inputs`);
@@ -45,56 +32,63 @@ function quantizers(inputs: readonly (Tensor | undefined)[], node: Node): readon
   }));
 }
 
-const FakeQuantize: Kernel = ([x, ...qparams], node) => {
-  assert(x, "FakeQuantize without x");
+const FakeQuantize: Kernel = ([x, scale, ...rest], node) => {
+  assert(x && scale, "FakeQuantize lacks inputs");
   const round = rounding(x.dtype);
   const data = float64Of(x, node);
-  const { outer, size, inner } = rowsOf(x.shape, numberAttribute(node, "axis"), node);
-  const all = quantizers(qparams, node);
+  const all = quantizers([scale, ...rest], node);
   const y = new Float64Array(data.length);
-  for (let o = 0; o < outer; o++)
-    for (let row = 0; row < size; row++) {
-      const { scale, zeroPoint, low, high } = all[row];
-      const start = (o * size + row) * inner;
-      for (let i = start; i < start + inner; i++) {
-        const v = roundHalfToEven(round(data[i] / scale)) + zeroPoint;
-        y[i] = (Math.min(high, Math.max(low, v)) - zeroPoint) * scale;
-      }
+  forEachRun(scaleLayout(x.shape, granularityOf(node, x.shape.length), scale.shape), (start, end, index) => {
+    const { scale, zeroPoint, low, high } = all[index];
+    for (let i = start; i < end; i++) {
+      const v = roundHalfToEven(round(data[i] / scale)) + zeroPoint;
+      y[i] = (Math.min(high, Math.max(low, v)) - zeroPoint) * scale;
     }
+  });
   return [fromFloat64(x.dtype, x.shape, y, node)];
 };
 
-const FakeQuantizeGradient: Kernel = ([dy, x, scale, zeroPoint, low, high, rows], node) => {
-  assert(dy && x && scale, "FakeQuantizeGradient lacks inputs");
-  const round = rounding(x.dtype);
-  const [g, data] = [dy, x].map((input) => float64Of(input, node));
-  const axis = numberAttribute(node, "axis");
-  const { outer, size, inner } = rowsOf(x.shape, axis, node);
-  const all = quantizers([scale, zeroPoint, low, high], node);
-  const selected = rows ? toNumbers(rows) : all.map((_, row) => row);
-  const dx = new Float64Array(g.length);
-  const dscale = new Float64Array(selected.length);
-  const dzeroPoint = new Float64Array(selected.length);
+/** Some rows of a tensor along an axis. */
+function takeRows(t: Tensor, axis: number, rows: readonly number[], node: Node): Tensor {
+  const data = float64Of(t, node);
+  const [outer, inner] = [sizeOf(t.shape.slice(0, axis)), sizeOf(t.shape.slice(axis + 1))];
+  const taken = new Float64Array(outer * rows.length * inner);
   for (let o = 0; o < outer; o++)
-    selected.forEach((row, r) => {
-      const { scale: s, zeroPoint: z, low: lowest, high: highest } = all[row];
-      const from = (o * size + row) * inner;
-      const to = (o * selected.length + r) * inner;
-      for (let i = 0; i < inner; i++) {
-        const quotient = round(data[from + i] / s);
-        const v = roundHalfToEven(quotient) + z;
-        const gradient = g[to + i];
-        if (v >= lowest && v <= highest) {
-          dx[to + i] = gradient;
-          dscale[r] += gradient * (v - z - quotient);
-        } else {
-          dscale[r] += gradient * ((v < lowest ? lowest : highest) - z);
-          dzeroPoint[r] -= gradient * s;
-        }
-      }
+    rows.forEach((row, r) => {
+      const from = (o * t.shape[axis] + row) * inner;
+      taken.set(data.subarray(from, from + inner), (o * rows.length + r) * inner);
     });
-  const parameter = (values: Float64Array): Tensor =>
-    fromFloat64(dy.dtype, axis === undefined ? [] : [selected.length], values, node);
+  return { dtype: "float64", shape: t.shape.with(axis, rows.length), data: taken };
+}
+
+const FakeQuantizeGradient: Kernel = ([dy, x, scale, zeroPoint, low, high, rows], node) => {
+  assert(dy && x && scale && low && high, "FakeQuantizeGradient lacks inputs");
+  const round = rounding(x.dtype);
+  const granularity = granularityOf(node, x.shape.length);
+  const chosen = rows && { axis: rowAxisOfGradient(node, granularity), rows: toNumbers(rows) };
+  const scaleAxis = isGrouped(granularity) ? chosen?.axis : 0;
+  const take = (t: Tensor, axis = 0): Tensor => (chosen ? takeRows(t, axis, chosen.rows, node) : t);
+  const [step, zero] = [take(scale, scaleAxis), zeroPoint && take(zeroPoint, scaleAxis)];
+  const all = quantizers([step, zero, low, high], node);
+  const [g, data] = [dy, take(x, chosen?.axis)].map((input) => float64Of(input, node));
+  const dx = new Float64Array(g.length);
+  const dscale = new Float64Array(all.length);
+  const dzeroPoint = new Float64Array(all.length);
+  forEachRun(scaleLayout(dy.shape, granularity, step.shape), (start, end, index) => {
+    const { scale: s, zeroPoint: z, low: lowest, high: highest } = all[index];
+    for (let i = start; i < end; i++) {
+      const quotient = round(data[i] / s);
+      const v = roundHalfToEven(quotient) + z;
+      if (v >= lowest && v <= highest) {
+        dx[i] = g[i];
+        dscale[index] += g[i] * (v - z - quotient);
+      } else {
+        dscale[index] += g[i] * ((v < lowest ? lowest : highest) - z);
+        dzeroPoint[index] -= g[i] * s;
+      }
+    }
+  });
+  const parameter = (values: Float64Array): Tensor => fromFloat64(dy.dtype, step.shape, values, node);
   return [fromFloat64(dy.dtype, dy.shape, dx, node), parameter(dscale), parameter(dzeroPoint)];
 };
 
@@ -104,18 +98,13 @@ function rangeOf(dtype: DType): readonly [number, number] {
   return dtype.startsWith("u") ? [0, 2 ** bits - 1] : [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
 }
 
-/** Which scale each element has: one for all, one per row, or one per block of rows. */
+/** Which scale each element has, as ONNX's attributes say. */
 function scaleIndices(shape: readonly number[], scale: readonly number[], node: Node): Int32Array {
   const result = new Int32Array(sizeOf(shape));
   if (sizeOf(scale) === 1) return result;
-  const axis = resolveAxis(node, numberAttribute(node, "axis", 1), shape.length);
-  const block = numberAttribute(node, "block_size", 0);
-  const { outer, size, inner } = rowsOf(shape, axis, node);
-  for (let o = 0; o < outer; o++)
-    for (let row = 0; row < size; row++)
-      for (let i = 0; i < inner; i++)
-        result[(o * size + row) * inner + i] =
-          block === 0 ? row : (o * scale[axis] + Math.floor(row / block)) * inner + i;
+  const attributes = { axis: 1, ...node.attributes };
+  const granularity = granularityOf({ ...node, attributes }, shape.length);
+  forEachRun(scaleLayout(shape, granularity, scale), (start, end, index) => result.fill(index, start, end));
   return result;
 }
 

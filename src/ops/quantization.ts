@@ -11,40 +11,54 @@ import type {
   SampleRule,
   Want,
 } from "./definition.ts";
+import {
+  fitsScale,
+  type Granularity,
+  granularityOf,
+  isGrouped,
+  printGranularity,
+  rowAxisOfGradient,
+} from "./granularity.ts";
 import { anything, floats, numbers, optional, rowsOf, tied } from "./inputs.ts";
 import { operand, resolveAxis } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
 import { alignedSamples, samplesBesideAxis, samplesWhere } from "./samples.ts";
 
-const axisAttribute = (node: Node): number => numberAttribute(node, "axis", 0);
+/** The axis of dy that rows index. */
+const rowAxis = (node: Node): number => numberAttribute(node, "row_axis", numberAttribute(node, "axis", 0));
 
 const isRows = (want: Want): want is Rows => typeof want === "object";
 
-/** Throws unless scale and zero point are scalars, or 1-D along the node's axis. */
+/** Throws unless scale and zero point have the shape that the node's granularity gives them. */
 function checkQparams(context: InferContext, x: ValueType, first: number): void {
   const { node, inputs } = context;
-  const axis = numberAttribute(node, "axis");
-  const size = axis === undefined ? undefined : x.shape[resolveAxis(node, axis, x.shape.length)];
+  const granularity = granularityOf(node, x.shape.length);
+  const scale = operand(context, first).shape;
   for (const i of [first, first + 1]) {
-    const type = i === first ? operand(context, i) : inputs[i];
-    if (type === undefined) continue;
-    const isKnown = typeof size === "number" && typeof type.shape[0] === "number";
-    if (axis === undefined ? type.shape.length === 0 : type.shape.length === 1 && (!isKnown || type.shape[0] === size))
-      continue;
+    const shape = inputs[i]?.shape;
+    if (shape === undefined || (fitsScale(x.shape, granularity, shape) && isSameShape(shape, scale))) continue;
     throw mismatch(
       node,
-      `input "${node.inputs[i]}" is ${printShape(type.shape)}; expected ${printShape(size === undefined ? [] : [size])} for x ${printShape(x.shape)}.`,
+      `input "${node.inputs[i]}" is ${printShape(shape)}; expected ${expectedScale(x.shape, granularity)} for x ${printShape(x.shape)}.`,
     );
   }
+}
+
+function expectedScale(shape: readonly Dim[], granularity: Granularity): string {
+  if (granularity === "tensor") return "[]";
+  if (!isGrouped(granularity)) return printShape([shape[granularity.axis]]);
+  return `a scale for each group, ${printGranularity(granularity)},`;
 }
 
 const fakeQuantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) => {
   if (dy === undefined) return [];
   const [x, scale, zeroPoint, low, high] = node.inputs;
-  const rows = [0, 1, 2].map(wants).find(isRows)?.rows;
+  const rows = [0, 1, 2].map(wants).find(isRows);
   const wanted = [0, 1, 2].map((i) => wants(i) !== "none");
-  const inputs = [dy, x, scale, zeroPoint, low, high, rows];
-  const gradients = build.nodes("FakeQuantizeGradient", inputs, wanted, node.attributes);
+  const inputs = [dy, x, scale, zeroPoint, low, high, rows?.rows];
+  const isByRow = rows !== undefined && isGrouped(granularityOf(node));
+  const attributes = isByRow ? { ...node.attributes, row_axis: rows.axis } : node.attributes;
+  const gradients = build.nodes("FakeQuantizeGradient", inputs, wanted, attributes);
   return gradients.map((name) => name || undefined);
 };
 
@@ -65,25 +79,36 @@ export const FakeQuantize: OwnOpDefinition = {
   },
   gradient: fakeQuantizeGradient,
   cost: costPerElement,
-  keepsRows: (input, axis, node) => input <= 2 && axis === node.attributes["axis"],
+  keepsRows: (input, axis, node) => {
+    const granularity = granularityOf(node);
+    if (input > 2 || granularity === "tensor") return false;
+    return isGrouped(granularity) ? axis !== granularity.axis : axis === granularity.axis;
+  },
 };
 
-/** dx, dscale and dzeroPoint of FakeQuantize; with `rows`, dy and the results hold these rows along `axis` alone. */
+/** dx, dscale and dzeroPoint of FakeQuantize; with `rows`, dy and the results hold these rows alone. */
 export const FakeQuantizeGradient: OwnOpDefinition = {
   introduced: "own",
-  inputs: [floats, floats, floats, optional(floats), floats, floats, optional(rowsOf(1, axisAttribute))],
+  inputs: [floats, floats, floats, optional(floats), floats, floats, optional(rowsOf(1, rowAxis))],
   outputs: 3,
   sampleAxis: "coupled",
   movesValues: false,
   infer: (context) => {
+    const { node } = context;
     const { dtype, shape } = operand(context, 0);
-    const axis = numberAttribute(context.node, "axis");
+    const granularity = granularityOf(node, shape.length);
     const rows = context.inputs[6];
-    if (rows && axis === undefined) throw mismatch(context.node, "it has rows but no axis.");
-    if (!rows) checkQparams(context, { dtype, shape }, 2);
-    const compact = rows ? shape.with(axis ?? 0, rows.shape[0]) : shape;
-    const parameter = { dtype, shape: axis === undefined ? [] : [compact.at(axis) ?? 0] };
-    return [{ dtype, shape: compact }, parameter, parameter];
+    const scale = operand(context, 2).shape;
+    if (!rows) {
+      checkQparams(context, { dtype, shape }, 2);
+      return [{ dtype, shape }, ...[1, 2].map(() => ({ dtype, shape: scale }))];
+    }
+    const axis = rowAxisOfGradient(node, granularity);
+    if (isGrouped(granularity) && !isSame(scale[axis], operand(context, 1).shape[axis]))
+      throw mismatch(node, `its rows share scales ${printShape(scale)}; expected scales of each row's own.`);
+    const [count] = rows.shape;
+    const parameter = { dtype, shape: isGrouped(granularity) ? scale.with(axis, count) : [count] };
+    return [{ dtype, shape: shape.with(axis, count) }, parameter, parameter];
   },
   gradient: "none",
   cost: ([dy = []]) => ({ multiplyAdds: 2 * dy.reduce((a, b) => a * b, 1) }),
@@ -103,7 +128,7 @@ function checkScales(context: InferContext, x: readonly Dim[]): void {
   const { node, inputs } = context;
   const scale = operand(context, 1).shape;
   const zeroPoint = inputs[2]?.shape;
-  if (!isOne(scale) && !fitsScale(node, x, scale))
+  if (!isOne(scale) && !fitsOnnxScale(node, x, scale))
     throw mismatch(
       node,
       `its scale "${node.inputs[1]}" is ${printShape(scale)}; expected one number, or one for each of its axis (or block along it) of x ${printShape(x)}.`,
@@ -116,7 +141,7 @@ const isSame = (a: Dim | undefined, b: Dim): boolean => typeof a === "string" ||
 const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
   a.length === b.length && a.every((dim, i) => isSame(dim, b[i]));
 
-function fitsScale(node: Node, x: readonly Dim[], scale: readonly Dim[]): boolean {
+function fitsOnnxScale(node: Node, x: readonly Dim[], scale: readonly Dim[]): boolean {
   const axis = resolveAxis(node, numberAttribute(node, "axis", 1), x.length);
   const block = numberAttribute(node, "block_size", 0);
   if (block === 0) return scale.length === 1 && isSame(scale[0], x[axis]);

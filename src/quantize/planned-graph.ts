@@ -1,7 +1,8 @@
 // The graph of a training step, or of a forward pass, as quantizing with these options would run it, without data.
 import type { Graph } from "../ir/graph.ts";
-import { scalar, tensorOf } from "../ir/tensor.ts";
+import { scalar, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { sitesOf } from "../methods/ptq/method.ts";
+import { scaleShape } from "../ops/granularity.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
@@ -32,9 +33,9 @@ function withQuantizers(graph: Graph, options: QuantizeOptions): Graph {
   return insertQuantizers(graph, sites, new Map(all.map((site) => [site.name, unitQparams(graph, site)])));
 }
 
-function unitQparams(graph: Graph, { value, axis }: Site): Qparams {
+function unitQparams(graph: Graph, { value, granularity, symmetric }: Site): Qparams {
   const { dtype = "float32", shape = [] } = graph.values.get(value) ?? {};
-  const rows = axis === undefined ? undefined : Number(shape[axis]);
-  const ones = Array.from({ length: rows ?? 1 }, () => 1);
-  return { scale: tensorOf(dtype, rows === undefined ? [] : [rows], ones), zeroPoint: scalar(dtype, 0) };
+  const scales = scaleShape(shape.map(Number), granularity);
+  const filled = (value: number): Tensor => tensorOf(dtype, scales, new Array<number>(sizeOf(scales)).fill(value));
+  return { scale: filled(1), zeroPoint: symmetric ? scalar(dtype, 0) : filled(0) };
 }

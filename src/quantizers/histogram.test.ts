@@ -25,11 +25,11 @@ describe("histogramOf", () => {
 
   test("a range per channel: the widest, the narrowest, and what each clips", () => {
     const values = tensorOf("float32", [2, 3], [1, -1, 4, 1, -1, 4]);
-    const rows = [
+    const ranges = [
       { low: -3, high: 3, scale: 1 },
       { low: -30, high: 30, scale: 10 },
     ];
-    expect(histogramOf(values, { axis: 0, rows }).range).toEqual({
+    expect(histogramOf(values, { granularity: { axis: 0 }, shape: [2], ranges }).range).toEqual({
       widest: { low: -30, high: 30 },
       narrowest: { low: -3, high: 3 },
       clipped: 1 / 6,
@@ -37,9 +37,9 @@ describe("histogramOf", () => {
   });
 
   test("what lies within half a step of the range is rounded, not clipped", () => {
-    const rows = [{ low: 0, high: 3, scale: 1 }];
+    const ranges = [{ low: 0, high: 3, scale: 1 }];
     const clipped = (value: number) =>
-      histogramOf(tensorOf("float32", [1], [value]), { axis: undefined, rows }).range?.clipped;
+      histogramOf(tensorOf("float32", [1], [value]), { granularity: "tensor", shape: [], ranges }).range?.clipped;
     expect([-0.4, 3.4, 3.6, -0.6].map(clipped)).toEqual([0, 0, 1, 1]);
   });
 });
@@ -49,11 +49,19 @@ test("a quantizer's range is its integers without the zero point, times the scal
   const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
   const y = build.node("MatMul", [x, build.constant(tensorOf("float32", [2, 1], [1, 2]), "w")], {}, "y");
   const graph = build.graph([y]);
-  const site = { name: "y.input", value: "x", readers: ["y"], bits: 4, symmetric: false };
+  const site = {
+    name: "y.input",
+    value: "x",
+    readers: ["y"],
+    bits: 4,
+    symmetric: false,
+    granularity: "tensor",
+  } as const;
   const qparams = { scale: tensorOf("float32", [], [0.5]), zeroPoint: tensorOf("float32", [], [5]) };
   const quantized = insertQuantizers(graph, { weights: [], activations: [site] }, new Map([["y.input", qparams]]));
   expect(rangesOf(quantized, quantizersOf(quantized)[0])).toEqual({
-    axis: undefined,
-    rows: [{ low: -2.5, high: 5, scale: 0.5 }],
+    granularity: "tensor",
+    shape: [],
+    ranges: [{ low: -2.5, high: 5, scale: 0.5 }],
   });
 });

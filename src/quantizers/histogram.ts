@@ -2,7 +2,8 @@
 import type { Graph } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
-import { forEachInRows } from "./qparams.ts";
+import type { Granularity } from "../ops/granularity.ts";
+import { forEachScaled } from "./qparams.ts";
 import type { Bounds, Quantizer } from "./quantizer.ts";
 
 /** How the values of a tensor lie. */
@@ -17,7 +18,7 @@ export interface Histogram {
 
 /** What a quantizer can represent. */
 export interface QuantizerRange {
-  /** Of the channel with the widest range, and with the narrowest; the same where all channels share one. */
+  /** The widest range of the channels or groups, and the narrowest; the same where all share one. */
   readonly widest: Bounds;
   readonly narrowest: Bounds;
   /** Share of the values that are clipped, 0 to 1. */
@@ -43,35 +44,40 @@ export function histogramOf(values: Tensor, ranges?: QuantizerRanges): Histogram
   return ranges ? { ...found, range: summaryOf(values, ranges) } : found;
 }
 
-/** One range per channel along `axis`, or one of the whole tensor. */
+/** A range for each scale. */
 export interface QuantizerRanges {
-  readonly axis: number | undefined;
-  readonly rows: readonly (Bounds & { readonly scale: number })[];
+  readonly granularity: Granularity;
+  /** Of the scales. */
+  readonly shape: readonly number[];
+  readonly ranges: readonly (Bounds & { readonly scale: number })[];
 }
 
 /** Real values at the ends of a quantizer's integers: (low − zeroPoint)·scale and (high − zeroPoint)·scale. */
-export function rangesOf(graph: Graph, { node, scale, zeroPoint, axis }: Quantizer): QuantizerRanges | undefined {
+export function rangesOf(
+  graph: Graph,
+  { node, scale, zeroPoint, granularity }: Quantizer,
+): QuantizerRanges | undefined {
   const [scales, low, high] = [scale, node.inputs[3], node.inputs[4]].map((name) => graph.constants.get(name));
   const zeroPoints = zeroPoint === "" ? undefined : graph.constants.get(zeroPoint);
   if (!scales || !low || !high || (zeroPoint !== "" && !zeroPoints)) return undefined;
   const [{ 0: lowest }, { 0: highest }] = [numbersOf(low), numbersOf(high)];
-  const rows = Array.from(numbersOf(scales), (step, row) => {
+  const ranges = Array.from(numbersOf(scales), (step, i) => {
     const offsets = zeroPoints && numbersOf(zeroPoints);
-    const offset = offsets ? roundHalfToEven(offsets[row % offsets.length]) : 0;
+    const offset = offsets ? roundHalfToEven(offsets[i % offsets.length]) : 0;
     return { low: (lowest - offset) * step, high: (highest - offset) * step, scale: step };
   });
-  return { axis, rows };
+  return { granularity, shape: scales.shape, ranges };
 }
 
 const widthOf = ({ low, high }: Bounds): number => high - low;
 
-function summaryOf(values: Tensor, { axis, rows }: QuantizerRanges): QuantizerRange {
-  const sorted = [...rows].sort((a, b) => widthOf(a) - widthOf(b));
+function summaryOf(values: Tensor, { granularity, shape, ranges }: QuantizerRanges): QuantizerRange {
+  const sorted = [...ranges].sort((a, b) => widthOf(a) - widthOf(b));
   const [narrowest, widest] = [sorted[0], sorted[sorted.length - 1]];
   let clipped = 0;
   let count = 0;
-  forEachInRows(values, axis ?? 0, (index, value) => {
-    const { low, high, scale } = rows[axis === undefined ? 0 : index];
+  forEachScaled(values, granularity, shape, (index, value) => {
+    const { low, high, scale } = ranges[index];
     // Half a step beyond the ends still rounds to them.
     if (value < low - scale / 2 || value > high + scale / 2) clipped++;
     count++;

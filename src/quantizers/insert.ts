@@ -5,12 +5,13 @@ import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { scalar, type Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
+import { granularityAttributes } from "../ops/granularity.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import type { Qparams } from "./qparams.ts";
-import { boundsOf, boundsOfActivations } from "./quantizer.ts";
+import { type Bounds, boundsOf, boundsOfActivations } from "./quantizer.ts";
 import type { Site, Sites } from "./sites.ts";
 
-/** `qparams`: by site name; those of weights have one scale per row. */
+/** `qparams`: by site name. */
 export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMap<string, Qparams>): Graph {
   const constants = new Map(graph.constants);
   const values = new Map(graph.values);
@@ -23,8 +24,15 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
     values.set(name, { dtype: value.dtype, shape: value.shape });
     return name;
   };
-  for (const site of [...sites.weights, ...sites.activations]) {
-    const node = quantizerNode(graph, site, sites, qparams, { add, nameOf });
+  const bounded = [
+    ...sites.weights.map((site) => [site, boundsOf(site.bits, site.symmetric)] as const),
+    ...sites.activations.map((site) => [site, boundsOfActivations(site.bits, site.symmetric)] as const),
+  ];
+  for (const [site, bounds] of bounded) {
+    const owner = site.sameAs === undefined ? site : sites.activations.find(({ value }) => value === site.sameAs);
+    const found = owner && qparams.get(owner.name);
+    assert(owner && found, `no qparams for site "${site.name}"`);
+    const node = quantizerNode(graph, site, bounds, { ...found, owner: owner.name }, { add, nameOf });
     const list = added.get(site.value) ?? [];
     added.set(site.value, [...list, node]);
     const readers = site.readers === "all" ? ["*"] : site.readers;
@@ -61,30 +69,31 @@ interface Additions {
   readonly nameOf: (hint: string) => string;
 }
 
+/** Qparams, and the name of the site that they are of. */
+interface OwnedQparams extends Qparams {
+  readonly owner: string;
+}
+
 function quantizerNode(
   graph: Graph,
   site: Site,
-  sites: Sites,
-  qparams: ReadonlyMap<string, Qparams>,
+  { low, high }: Bounds,
+  { owner, ...qparams }: OwnedQparams,
   { add, nameOf }: Additions,
 ): Node {
   const dtype: DType = graph.values.get(site.value)?.dtype ?? "float32";
-  const owner = site.sameAs === undefined ? site : sites.activations.find((other) => other.value === site.sameAs);
-  const found = owner && qparams.get(owner.name);
-  assert(owner && found, `no qparams for site "${site.name}"`);
-  const { low, high } = (site.axis === undefined ? boundsOfActivations : boundsOf)(site.bits, site.symmetric);
-  const zeroPoint = site.symmetric ? "" : add(`${owner.name}_zero_point`, found.zeroPoint);
+  const zeroPoint = site.symmetric ? "" : add(`${owner}_zero_point`, qparams.zeroPoint);
   return {
     name: nameOf(`${site.name}_quantizer`),
     op: "FakeQuantize",
     inputs: [
       site.value,
-      add(`${owner.name}_scale`, found.scale),
+      add(`${owner}_scale`, qparams.scale),
       zeroPoint,
       add(`${dtype}:${low}`, scalar(dtype, low)),
       add(`${dtype}:${high}`, scalar(dtype, high)),
     ],
     outputs: [nameOf(`${site.name}_quantized`)],
-    attributes: { bits: site.bits, ...(site.axis === undefined ? {} : { axis: site.axis }) },
+    attributes: { bits: site.bits, ...granularityAttributes(site.granularity) },
   };
 }

@@ -3,6 +3,7 @@ import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
+import { biasFactorOf, channelAxisOf, takesBias, weightAxesOf } from "../ops/linear.ts";
 
 export interface LinearLayer {
   /** The weight's name without ".weight", or the node's name; unique in the graph. */
@@ -14,15 +15,16 @@ export interface LinearLayer {
   readonly weight: string;
   /** The weight's output channels: 0 for Conv and transposed Gemm, 1 for MatMul, Gemm and ConvTranspose. */
   readonly rowAxis: number;
+  /** The weight's input channels, along which groups lie. */
+  readonly inputAxis: number;
+  /** The layer's output channels. */
+  readonly channelAxis: number;
   /** "" where the layer has none. */
   readonly bias: string;
-}
-
-/** Where the output channels of a linear operator's weight lie; `undefined` for other operators. */
-export function rowAxisOf(node: Node): number | undefined {
-  if (node.op === "Conv") return 0;
-  if (node.op === "Gemm") return numberAttribute(node, "transB", 0) === 1 ? 0 : 1;
-  return node.op === "MatMul" || node.op === "ConvTranspose" ? 1 : undefined;
+  /** Whether the node itself can add a bias. */
+  readonly takesBias: boolean;
+  /** What the node multiplies its bias by. */
+  readonly biasFactor: number;
 }
 
 /** A grouped ConvTranspose has its output channels along two axes; a weight of rank 1 has none. */
@@ -49,8 +51,9 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
   const unique = uniqueNames();
   const axes = new Map<string, number>();
   return graph.nodes.flatMap((node) => {
-    const rowAxis = rowAxisOf(node);
-    if (rowAxis === undefined) return [];
+    const weightAxes = weightAxesOf(node);
+    if (weightAxes === undefined) return [];
+    const { rows: rowAxis, inputs: inputAxis } = weightAxes;
     const weight = behindQuantizer(node.inputs[1]);
     const bias = node.inputs[2] ?? "";
     if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
@@ -59,7 +62,14 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
     const stem = weight.endsWith(".weight") ? weight.slice(0, -".weight".length) : node.name;
     const name = unique(names.has(stem) ? node.name : stem);
     names.add(name);
-    return [{ name, node, input: behindQuantizer(node.inputs[0]), weight, rowAxis, bias }];
+    const rank = graph.values.get(node.outputs[0])?.shape.length ?? 2;
+    return [
+      {
+        ...{ name, node, input: behindQuantizer(node.inputs[0]), weight, bias },
+        ...{ rowAxis, inputAxis, channelAxis: channelAxisOf(node, rank) },
+        ...{ takesBias: takesBias(node), biasFactor: biasFactorOf(node) },
+      },
+    ];
   });
 }
 

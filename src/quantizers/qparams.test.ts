@@ -21,7 +21,16 @@ test.each([1e-36, 1e-40, 1e-44])("a row whose weights are %d computes zeros, as 
 });
 
 test("a scale without all its digits is none: weights get 1, activations are refused", () => {
-  expect([...numbersOf(symmetricQparams([0, 1e-44, 1e-38, 127], 8, "float32").scale)]).toEqual([1, 1, 1, 1]);
+  expect([
+    ...numbersOf(
+      symmetricQparams(
+        [0, 1e-44, 1e-38, 127].map((max) => ({ min: 0, max })),
+        8,
+        "float32",
+        [4],
+      ).scale,
+    ),
+  ]).toEqual([1, 1, 1, 1]);
   for (const qparams of [asymmetricQparams, signedQparams])
     expect(() => qparams({ min: 0, max: 1e-40 }, 8, "float32", "x")).toThrow('Value "x" was 0 in all');
 });

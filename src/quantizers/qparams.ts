@@ -3,11 +3,12 @@ import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { forEachRun, type Granularity, scaleLayout } from "../ops/granularity.ts";
 import { boundsOf, boundsOfActivations } from "./quantizer.ts";
 
 export interface Qparams {
-  /** Shape [] per tensor, [rows] per channel. */
   readonly scale: Tensor;
+  /** As many as there are scales; one zero may stand for all. */
   readonly zeroPoint: Tensor;
 }
 
@@ -50,17 +51,43 @@ function checkedRange(range: Range, where: string): Range {
   return { min, max };
 }
 
-/** EfQAT eq. 4 per row: scale = max|w| / (2^(b−1) − 1); a row of zeros, or of numbers as good as 0, gets scale 1. */
-export function symmetricQparams(largest: readonly number[], bits: number, dtype: DType): Qparams {
-  const { high } = boundsOf(bits, true);
-  const scales = largest.map((value) => (value / high >= leastScale ? value / high : 1));
-  return { scale: tensorOf(dtype, [scales.length], scales), zeroPoint: tensorOf(dtype, [], [0]) };
+/** Scales of a weight from what is divided among the integers; zeros, or numbers as good as 0, get scale 1. */
+const scalesOf = (spans: readonly number[], integers: number): number[] =>
+  spans.map((span) => (span / integers >= leastScale ? span / integers : 1));
+
+/** EfQAT eq. 4 for each scale of a weight: max|w| / (2^(b−1) − 1). */
+export function symmetricQparams(
+  ranges: readonly Range[],
+  bits: number,
+  dtype: DType,
+  shape: readonly number[],
+): Qparams {
+  const largest = ranges.map(({ min, max }) => Math.max(-min, max));
+  const scales = scalesOf(largest, boundsOf(bits, true).high);
+  return { scale: tensorOf(dtype, shape, scales), zeroPoint: tensorOf(dtype, [], [0]) };
+}
+
+/** EfQAT eq. 2 for each scale of a weight. */
+export function asymmetricWeightQparams(
+  ranges: readonly Range[],
+  bits: number,
+  dtype: DType,
+  shape: readonly number[],
+): Qparams {
+  const { high } = boundsOf(bits, false);
+  const ends = ranges.map(({ min, max }) => ({ min: Math.min(min, 0), max: Math.max(max, 0) }));
+  const spans = ends.map(({ min, max }) => max - min);
+  const scales = scalesOf(spans, high);
+  const zeroPoints = ends.map(({ min }, i) => Math.min(high, roundHalfToEven(-min / scales[i]) + 0));
+  return { scale: tensorOf(dtype, shape, scales), zeroPoint: tensorOf(dtype, shape, zeroPoints) };
 }
 
 /** The same with scales rounded up to powers of two, so that the range still fits, and the zero point moved along. */
 export function powerOfTwoQparams({ scale, zeroPoint }: Qparams): Qparams {
   const powers = Array.from(numbersOf(scale), (value) => 2 ** Math.ceil(Math.log2(value)));
-  const moved = Array.from(numbersOf(zeroPoint), (value) => roundHalfToEven((value * numbersOf(scale)[0]) / powers[0]));
+  const moved = Array.from(numbersOf(zeroPoint), (value, i) =>
+    roundHalfToEven((value * numbersOf(scale)[i]) / powers[i]),
+  );
   return {
     scale: tensorOf(scale.dtype, scale.shape, powers),
     zeroPoint: tensorOf(zeroPoint.dtype, zeroPoint.shape, moved),
@@ -77,6 +104,19 @@ export function forEachInRows(
   const inner = sizeOf(t.shape.slice(axis + 1));
   const rows = t.shape[axis];
   for (let i = 0; i < data.length; i++) visit(Math.floor(i / inner) % rows, data[i], i);
+}
+
+/** Calls `visit` for each element with the index of its scale. */
+export function forEachScaled(
+  t: Tensor,
+  granularity: Granularity,
+  scale: readonly number[],
+  visit: (scale: number, value: number, index: number) => void,
+): void {
+  const data = numbersOf(t);
+  forEachRun(scaleLayout(t.shape, granularity, scale), (start, end, index) => {
+    for (let i = start; i < end; i++) visit(index, data[i], i);
+  });
 }
 
 /** max|w| of each row. */

@@ -1,8 +1,8 @@
 // What a quantizer is: a FakeQuantize node and the parameters it reads.
 import type { Graph, Node } from "../ir/graph.ts";
 import { numberAttribute } from "../ops/attributes.ts";
+import { type Granularity, granularityOf } from "../ops/granularity.ts";
 
-/** Half-open choices are none: every quantizer has its integer bounds. */
 /** The lowest and the highest of a range. */
 export interface Bounds {
   readonly low: number;
@@ -31,7 +31,7 @@ export interface Quantizer {
   /** "" for a symmetric quantizer. */
   readonly zeroPoint: string;
   readonly bits: number;
-  readonly axis: number | undefined;
+  readonly granularity: Granularity;
 }
 
 export function quantizerOf(node: Node): Quantizer {
@@ -43,7 +43,7 @@ export function quantizerOf(node: Node): Quantizer {
     scale,
     zeroPoint,
     bits: numberAttribute(node, "bits", 8),
-    axis: numberAttribute(node, "axis"),
+    granularity: granularityOf(node),
   };
 }
 

@@ -3,11 +3,11 @@ import { dtypes } from "../ir/dtype.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, scalar, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
-import { numberAttribute } from "../ops/attributes.ts";
+import { type Granularity, granularityAttributes, granularityOf, isGrouped } from "../ops/granularity.ts";
+import { weightAxesOf } from "../ops/linear.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { rowAxisOf } from "./linear-layers.ts";
-import { forEachInRows } from "./qparams.ts";
+import { forEachScaled } from "./qparams.ts";
 import { type Bounds, boundsOf, boundsOfActivations, wideBoundsOf } from "./quantizer.ts";
 
 interface State {
@@ -20,8 +20,8 @@ interface State {
 }
 
 /**
- * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, quantized
- * symmetrically, become float weights behind FakeQuantize; int32 biases become float. Everything else stays as it is, and stays frozen.
+ * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, with scales
+ * per row or of groups of inputs, become float weights behind FakeQuantize; int32 biases become float. Everything else stays as it is, and stays frozen.
  */
 export function recognizeQuantizers(graph: Graph): Graph {
   const constants = new Map(graph.constants);
@@ -58,7 +58,7 @@ function weightAxes(graph: Graph): ReadonlyMap<string, number> {
   const other = new Set(graph.outputs);
   for (const node of graph.nodes)
     node.inputs.forEach((input, i) => {
-      const axis = i === 1 ? rowAxisOf(node) : undefined;
+      const axis = i === 1 ? weightAxesOf(node)?.rows : undefined;
       if (axis === undefined || (axes.get(input) ?? axis) !== axis) other.add(input);
       else axes.set(input, axis);
     });
@@ -69,15 +69,22 @@ interface Dequantizer {
   readonly scale: Tensor;
   /** One per scale. */
   readonly zeroPoints: readonly number[];
+  readonly granularity: Granularity;
 }
 
-/** The constant scale and zero points of a node; `undefined` where they are computed or in blocks. */
-function qparamsOf({ graph }: State, { inputs: [, scaleName, zeroName], ...node }: Node): Dequantizer | undefined {
+/** The constant scale and zero points of a node; `undefined` where they are computed. */
+function qparamsOf({ graph }: State, node: Node): Dequantizer | undefined {
+  const [x, scaleName, zeroName] = node.inputs;
   const scale = graph.constants.get(scaleName);
   const zeroPoint = zeroName ? graph.constants.get(zeroName) : undefined;
-  const isBlocked = numberAttribute({ inputs: [], ...node }, "block_size", 0) !== 0;
-  if (!scale || isBlocked || (zeroName && !zeroPoint) || !/^float(32|64)$/.test(scale.dtype)) return undefined;
-  return { scale, zeroPoints: zeroPoint ? toNumbers(zeroPoint) : new Array<number>(scale.data.length).fill(0) };
+  const rank = graph.values.get(x)?.shape.length;
+  if (!scale || rank === undefined || (zeroName && !zeroPoint) || !/^float(32|64)$/.test(scale.dtype)) return undefined;
+  const isOne = sizeOf(scale.shape) === 1;
+  return {
+    scale,
+    zeroPoints: zeroPoint ? toNumbers(zeroPoint) : new Array<number>(scale.data.length).fill(0),
+    granularity: isOne ? "tensor" : granularityOf({ ...node, attributes: { axis: 1, ...node.attributes } }, rank),
+  };
 }
 
 /** `conv1.weight` of `conv1.weight_quantized`. */
@@ -88,7 +95,8 @@ function biasOf(state: State, node: Node): string | undefined {
   const integers = state.graph.constants.get(node.inputs[0]);
   const qparams = qparamsOf(state, node);
   if (integers?.dtype !== "int32" || integers.shape.length !== 1 || !qparams) return undefined;
-  const { scale, zeroPoints } = qparams;
+  const { scale, zeroPoints, granularity } = qparams;
+  if (isGrouped(granularity)) return undefined;
   const at = (list: ArrayLike<number>, i: number): number => (list.length === 1 ? list[0] : list[i]);
   const scales = numbersOf(scale);
   return state.add(node.outputs[0], floatName(node.inputs[0]), () =>
@@ -102,44 +110,109 @@ function biasOf(state: State, node: Node): string | undefined {
 
 function weightQuantizer(state: State, node: Node, rowAxis: number | undefined): Node | undefined {
   const integers = state.graph.constants.get(node.inputs[0]);
-  const qparams = qparamsOf(state, node);
-  if (!integers || !qparams || rowAxis === undefined || integers.shape.length < 2) return undefined;
-  const width = dtypes[integers.dtype].bits;
-  const { scale, zeroPoints } = qparams;
-  const rank = integers.shape.length;
-  const axis = (numberAttribute(node, "axis", 1) + rank) % rank;
-  const middle = integers.dtype.startsWith("u") ? 2 ** (width - 1) : 0;
-  const isPerRow = sizeOf(scale.shape) === 1 || axis === rowAxis;
-  if (width > 8 || !isPerRow || zeroPoints.some((zeroPoint) => zeroPoint !== middle)) return undefined;
-  const rows = integers.shape[rowAxis];
-  const given = numbersOf(scale);
-  const scales = Array.from({ length: rows }, (_, row) => (given.length === 1 ? given[0] : given[row]));
+  const given = qparamsOf(state, node);
+  if (!integers || !given || rowAxis === undefined || integers.shape.length < 2) return undefined;
+  if (dtypes[integers.dtype].bits > 8) return undefined;
+  const qparams = byRowOrGroup(given, integers.shape, rowAxis);
+  if (!qparams) return undefined;
+  const { scale, zeroPoints, granularity } = qparams;
+  const { dtype } = scale;
+  const scales = numbersOf(scale);
   const weight = new Float64Array(integers.data.length);
-  forEachInRows({ ...integers, data: Float64Array.from(toNumbers(integers)) }, rowAxis, (row, value, i) => {
-    weight[i] = (value - middle) * scales[row];
+  const codes = { ...integers, data: Float64Array.from(toNumbers(integers)) };
+  forEachScaled(codes, granularity, scale.shape, (at, value, i) => {
+    weight[i] = (value - zeroPoints[at]) * scales[at];
   });
   const name = floatName(node.inputs[0]);
-  const { dtype } = scale;
-  const value = state.add(node.inputs[0], name, () => tensorOf(dtype, integers.shape, weight));
-  const perRow = state.add(`${node.inputs[1]} of ${node.inputs[0]}`, `${name}_scale`, () =>
-    tensorOf(dtype, [rows], scales),
-  );
+  const range = rangeOf(integers, zeroPoints);
+  const of = `of ${node.inputs[0]}`;
+  const { shape } = scale;
   // A name of its own: folding makes a value of the file's name again.
   const outputs = [state.unique(`${name}_fake_quantized`)];
-  const range = rangeOf(toNumbers(integers).map((value) => value - middle));
-  return fakeQuantize(state, { ...node, outputs }, { value, scale: perRow, zeroPoint: "", ...range, axis: rowAxis });
+  return fakeQuantize(
+    state,
+    { ...node, outputs },
+    {
+      value: state.add(node.inputs[0], name, () => tensorOf(dtype, integers.shape, weight)),
+      scale: state.add(`${node.inputs[1]} ${of}`, `${name}_scale`, () => scale),
+      zeroPoint: range.isSymmetric
+        ? ""
+        : state.add(`zero point ${of}`, `${name}_zero_point`, () =>
+            tensorOf(
+              dtype,
+              shape,
+              zeroPoints.map((zeroPoint) => zeroPoint + range.shift),
+            ),
+          ),
+      ...range,
+      granularity,
+    },
+  );
 }
 
-/** The fewest bits that hold these integers, whatever type stores them: in the restricted range, or in the whole one if they use its lowest. */
-function rangeOf(integers: readonly number[]): { readonly bits: number; readonly bounds: Bounds } {
+/** The scales of a weight as ours are: one per row, or of groups along another axis; `undefined` for other granularities. */
+function byRowOrGroup(qparams: Dequantizer, shape: readonly number[], rowAxis: number): Dequantizer | undefined {
+  const { scale, zeroPoints, granularity } = qparams;
+  if (granularity === "tensor") {
+    const rows = shape[rowAxis];
+    return {
+      scale: tensorOf(scale.dtype, [rows], new Array<number>(rows).fill(numbersOf(scale)[0])),
+      zeroPoints: new Array<number>(rows).fill(zeroPoints[0]),
+      granularity: { axis: rowAxis },
+    };
+  }
+  if (!isGrouped(granularity)) return granularity.axis === rowAxis ? qparams : undefined;
+  return granularity.axis === rowAxis ? undefined : sharedOverWindow(qparams);
+}
+
+/** Where all places of a window have the same scales and zero points, one of each for all. */
+function sharedOverWindow({ scale, zeroPoints, granularity }: Dequantizer): Dequantizer {
+  const window = sizeOf(scale.shape.slice(2));
+  const scales = numbersOf(scale);
+  const isShared = zeroPoints.every((zeroPoint, i) => {
+    const first = i - (i % window);
+    return scales[i] === scales[first] && zeroPoint === zeroPoints[first];
+  });
+  if (window === 1 || !isShared) return { scale, zeroPoints, granularity };
+  const shape = scale.shape.map((size, axis) => (axis < 2 ? size : 1));
+  const first = (_: number, i: number): boolean => i % window === 0;
+  return {
+    scale: tensorOf(scale.dtype, shape, Array.from(scales).filter(first)),
+    zeroPoints: zeroPoints.filter(first),
+    granularity,
+  };
+}
+
+interface CodeRange {
+  readonly isSymmetric: boolean;
+  readonly bits: number;
+  readonly bounds: Bounds;
+  /** What lifts the file's integers to those above zero. */
+  readonly shift: number;
+}
+
+/**
+ * The fewest bits that hold a weight's integers, whatever type stores them. Around the middle of the type: in the restricted
+ * range, or in the whole one if they use its lowest.
+ */
+function rangeOf(integers: Tensor, zeroPoints: readonly number[]): CodeRange {
+  const isUnsigned = integers.dtype.startsWith("u");
+  const middle = isUnsigned ? 2 ** (dtypes[integers.dtype].bits - 1) : 0;
+  const isSymmetric = zeroPoints.every((zeroPoint) => zeroPoint === middle);
   let [low, high] = [0, 0];
-  for (const value of integers) {
+  for (const code of isSymmetric ? toNumbers(integers) : [...toNumbers(integers), ...zeroPoints]) {
+    const value = isSymmetric ? code - middle : code;
     low = Math.min(low, value);
     high = Math.max(high, value);
   }
+  if (!isSymmetric && isUnsigned) {
+    const bits = Math.max(2, Math.ceil(Math.log2(high + 1)));
+    return { isSymmetric, bits, bounds: boundsOf(bits, false), shift: 0 };
+  }
   const bits = Math.max(2, Math.ceil(Math.log2(Math.max(high + 1, -low))) + 1);
   const wide = wideBoundsOf(bits);
-  return { bits, bounds: low === wide.low ? wide : boundsOf(bits, true) };
+  if (!isSymmetric) return { isSymmetric, bits, bounds: boundsOf(bits, false), shift: -wide.low };
+  return { isSymmetric, bits, bounds: low === wide.low ? wide : boundsOf(bits, true), shift: 0 };
 }
 
 interface Pair {
@@ -186,6 +259,7 @@ function activationQuantizer(state: State, node: Node): Node | undefined {
       : state.add(`${scaleName} ${zeroPoint}`, `${scaleName}_zero_point`, () => scalar(scale.dtype, zeroPoint)),
     bits,
     bounds: boundsOfActivations(bits, isSymmetric),
+    granularity: "tensor",
   });
 }
 
@@ -195,10 +269,14 @@ interface Recognized {
   readonly zeroPoint: string;
   readonly bits: number;
   readonly bounds: Bounds;
-  readonly axis?: number;
+  readonly granularity: Granularity;
 }
 
-function fakeQuantize(state: State, node: Node, { value, scale, zeroPoint, bits, bounds, axis }: Recognized): Node {
+function fakeQuantize(
+  state: State,
+  node: Node,
+  { value, scale, zeroPoint, bits, bounds, granularity }: Recognized,
+): Node {
   const dtype = state.constants.get(scale)?.dtype ?? "float32";
   const bound = (number: number): string =>
     state.add(`${dtype}:${number}`, `${dtype}:${number}`, () => scalar(dtype, number));
@@ -207,6 +285,6 @@ function fakeQuantize(state: State, node: Node, { value, scale, zeroPoint, bits,
     op: "FakeQuantize",
     inputs: [value, scale, zeroPoint, bound(bounds.low), bound(bounds.high)],
     outputs: node.outputs,
-    attributes: { bits, ...(axis === undefined ? {} : { axis }) },
+    attributes: { bits, ...granularityAttributes(granularity) },
   };
 }

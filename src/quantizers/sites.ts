@@ -2,6 +2,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
+import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
 import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
 
@@ -13,7 +14,7 @@ export interface Site {
   readonly readers: readonly string[] | "all";
   readonly bits: number;
   readonly symmetric: boolean;
-  readonly axis?: number;
+  readonly granularity: Granularity;
   /** A value of the same range whose qparams this site shares. */
   readonly sameAs?: string;
 }
@@ -63,7 +64,7 @@ const weightSite = (sharing: readonly LinearLayer[], options: QuantizeOptions): 
   readers: sharing.map(({ node }) => node.name),
   bits: bitsOf(sharing[0], options).weights,
   symmetric: true,
-  axis: sharing[0].rowAxis,
+  granularity: { axis: sharing[0].rowAxis },
 });
 
 /** Placement `inputs`: each linear layer has a quantizer of its own on its input, as the papers do. */
@@ -74,6 +75,7 @@ const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): S
     readers: [layer.node.name],
     bits: bitsOf(layer, options).activations,
     symmetric: options.symmetricActivations,
+    granularity: "tensor",
   }));
 
 /** Operators that ONNX Runtime runs on integers when what they read and write is quantized. */
@@ -150,6 +152,7 @@ const valueSite = (value: string, bits: number, source: string, symmetric: boole
   readers: "all",
   bits,
   symmetric,
+  granularity: "tensor",
   ...(source === value ? {} : { sameAs: source }),
 });
 

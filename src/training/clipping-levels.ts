@@ -30,7 +30,7 @@ export function clipActivations(
   const levels = new Map<string, ClippingLevel>();
   const clipped = new Map<string, string>();
   for (const quantizer of quantizersOf(graph)) {
-    if (quantizer.axis !== undefined) continue;
+    if (quantizer.granularity !== "tensor") continue;
     const known = levels.get(quantizer.scale);
     const level = known ?? addLevel(build, quantizer, initial);
     levels.set(quantizer.scale, level);

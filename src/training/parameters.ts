@@ -52,7 +52,7 @@ export function parametersOf(graph: Graph): readonly Parameter[] {
   for (const node of graph.nodes) {
     const layer = layers.get(node.name);
     if (layer) add(layer.weight, "weight", layer);
-    if (layer && node.op !== "MatMul") add(node.inputs[2], "bias");
+    if (layer?.takesBias) add(node.inputs[2], "bias");
     if (normalizations.has(node.op)) for (const input of node.inputs.slice(1, 3)) add(input, "norm");
     if (node.op === "Add") for (const name of biasesOfAddition(graph, node, made, layers)) add(name, "bias");
   }

@@ -87,7 +87,8 @@ function lsqFactor(graph: Graph, name: string): number {
   const quantizer = quantizersOf(graph).find(({ scale, zeroPoint }) => scale === name || zeroPoint === name);
   assert(quantizer, `no quantizer reads "${name}"`);
   const shape = graph.values.get(quantizer.value)?.shape.map(Number) ?? [];
-  const sharing = sizeOf(shape) / shape[quantizer.axis ?? 0];
+  const scales = graph.values.get(quantizer.scale)?.shape.map(Number) ?? [];
+  const sharing = sizeOf(shape) / (quantizer.granularity === "tensor" ? shape[0] : sizeOf(scales));
   return 1 / Math.sqrt(sharing * highOf(graph, quantizer));
 }
 

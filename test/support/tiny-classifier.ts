@@ -4,7 +4,8 @@ import type { Graph, OnnxModel } from "../../src/ir/graph.ts";
 import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { insertQuantizers } from "../../src/quantizers/insert.ts";
-import { asymmetricQparams, largestOfRows, type Qparams, symmetricQparams } from "../../src/quantizers/qparams.ts";
+import { weightQparams } from "../../src/quantizers/observe-weights.ts";
+import { asymmetricQparams, type Qparams } from "../../src/quantizers/qparams.ts";
 import { type QuantizeOptions, quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites, type Site } from "../../src/quantizers/sites.ts";
 import { createRandom } from "./random.ts";
@@ -88,8 +89,7 @@ export function quantizeTiny(
   const qparams = new Map<string, Qparams>();
   for (const site of sites.weights) {
     const weight = graph.constants.get(site.value);
-    if (weight)
-      qparams.set(site.name, symmetricQparams(largestOfRows(weight, site.axis ?? 0), site.bits, weight.dtype));
+    if (weight) qparams.set(site.name, weightQparams(weight, site, "min-max"));
   }
   for (const site of sites.activations)
     qparams.set(

@@ -4,6 +4,8 @@ import { numbersOf, sizeOf } from "../../ir/tensor.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { convolutionWindow } from "../../ops/convolution-shape.ts";
 import { isStatic } from "../../ops/dims.ts";
+import { granularityOf, isGrouped } from "../../ops/granularity.ts";
+import { isMatrixProduct, weightAxesOf } from "../../ops/linear.ts";
 import { isTransposed } from "../../ops/matrix-shape.ts";
 import { resolveAxis } from "../../ops/operands.ts";
 import { geometryOf, isFast } from "./convolution-geometry.ts";
@@ -16,14 +18,14 @@ function boundsOf(node: Node, graph: Graph): readonly [low: number, high: number
   return low === undefined || high === undefined ? undefined : [Number(low), Number(high)];
 }
 
-const isPerTensor = (node: Node): boolean => numberAttribute(node, "axis") === undefined;
+const isPerTensor = (node: Node): boolean => granularityOf(node) === "tensor";
 
 /** Activations have one quantizer and at most 8 bits. */
 function whyNoCodes(node: Node | undefined, graph: Graph): string | undefined {
   if (node?.op !== "FakeQuantize") return "its input has no quantizer";
   const bounds = boundsOf(node, graph);
   if (!bounds) return "the bounds of its input's quantizer are no constants";
-  if (!isPerTensor(node)) return "its input's quantizer has a scale per channel";
+  if (!isPerTensor(node)) return "its input's quantizer has several scales";
   const span = bounds[1] - bounds[0];
   return span <= 255 ? undefined : `its input has ${span + 1} codes, more than 8 bits hold`;
 }
@@ -42,7 +44,9 @@ function whyNoWeightCodes(
   const bounds = boundsOf(node, graph);
   if (!bounds) return "the bounds of its weight's quantizer are no constants";
   if ((node.inputs[2] ?? "") !== "") return "its weight's quantizer has a zero point";
-  if (!isPerTensor(node) && resolveAxis(node, numberAttribute(node, "axis", 0), rankOf(node, graph)) !== outputs)
+  const granularity = granularityOf(node, rankOf(node, graph));
+  if (isGrouped(granularity)) return "its weight has a scale per group";
+  if (granularity !== "tensor" && granularity.axis !== outputs)
     return "its weight's scales do not belong to output channels";
   if (bounds[0] < -128 || bounds[1] > 127) return `its weight's codes ${bounds.join(" to ")} do not fit 8 bits`;
   return whyInexact(Math.max(...bounds.map(Math.abs)), integers);
@@ -64,7 +68,7 @@ function whyNoStoredCodes(node: Node, outputs: number, graph: Graph, integers: n
   if (zero !== "" && !(zeros && numbersOf(zeros).every((value) => value === 0))) return "its weight has a zero point";
   const scales = graph.values.get(scale)?.shape ?? [];
   const isOne = scales.every((size) => size === 1);
-  if (!isOne && numberAttribute(node, "block_size", 0) !== 0) return "its weight has a scale per block";
+  if (!isOne && numberAttribute(node, "block_size", 0) !== 0) return "its weight has a scale per group";
   if (!isOne && resolveAxis(node, numberAttribute(node, "axis", 1), rankOf(node, graph)) !== outputs)
     return "its weight's scales do not belong to output channels";
   return whyInexact(largestOf(codes, graph, integers), integers);
@@ -84,7 +88,7 @@ const mostTerms = 1 << 16;
 const whyTooMany = (terms: number): string | undefined =>
   terms <= mostTerms ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
 
-/** A matrix product is one of whatever by a matrix, with nothing but one number per column added. */
+/** The second operand is one matrix, and at most one number per column is added. */
 function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
   const [x, w, bias] = node.inputs.map((name) => graph.values.get(name)?.shape);
   if (!x || !w || x.length < 2 || w.length !== 2) return "it is no product by one matrix";
@@ -102,7 +106,7 @@ function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
 }
 
 function whyNoProduct(node: Node, graph: Graph): string | undefined {
-  if (node.op === "Gemm" || node.op === "MatMul") return whyNoMatrixProduct(node, graph);
+  if (isMatrixProduct(node)) return whyNoMatrixProduct(node, graph);
   if (node.op !== "Conv") return "only convolutions and matrix products are multiplied in integers";
   const rank = rankOf(node, graph);
   if (rank !== 4) return `it has ${rank - 2} spatial axes, not 2`;
@@ -122,7 +126,7 @@ function whyNoImplementation(node: Node, graph: Graph, numerics: Numerics): stri
 
 /** Why a node does not multiply the codes of its first two inputs; `undefined` where it does. */
 export function whyNotIntegers(node: Node, graph: Graph, { producers }: Uses, numerics: Numerics): string | undefined {
-  const outputs = node.op === "Conv" || (node.op === "Gemm" && isTransposed(node, "transB")) ? 0 : 1;
+  const outputs = weightAxesOf(node)?.rows ?? 0;
   const [x, w] = node.inputs.map((name) => producers.get(name));
   return (
     whyNoProduct(node, graph) ??

@@ -4,8 +4,8 @@ import { assert } from "../../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf, zeros } from "../../ir/tensor.ts";
 import { uniqueNames } from "../../ir/unique-names.ts";
-import { numberAttribute } from "../../ops/attributes.ts";
 import { buildOn } from "../../ops/infer.ts";
+import { channelAxisOf } from "../../ops/linear.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
 import { type Context, signalOf } from "../../run/context.ts";
 import { compileOptions, withProgram } from "../../run/with-program.ts";
@@ -56,14 +56,12 @@ function meansGraph(graph: Graph, layers: readonly string[]): { graph: Graph; ou
     const node = nodes.get(name);
     assert(node, `there is no layer "${name}"`);
     const rank = build.type(node.outputs[0]).shape.length;
-    const channels = channelAxis(node, rank);
+    const channels = channelAxisOf(node, rank);
     const axes = Array.from({ length: rank }, (_, axis) => axis).filter((axis) => axis !== channels);
     return build.node("ReduceMean", [node.outputs[0], build.ints(axes)], { keepdims: 0 });
   });
   return { graph: build.graph(outputs), outputs };
 }
-
-const channelAxis = ({ op }: Node, rank: number): number => (op.startsWith("Conv") ? 1 : rank - 1);
 
 /** The means of the outputs over all samples, by channel. */
 async function meansOver(
@@ -133,7 +131,7 @@ function withBiases(graph: Graph): Graph {
   const unique = uniqueNames(values.keys());
   const bare = new Map(
     linearLayers(graph)
-      .filter(({ node, bias }) => node.op !== "MatMul" && bias === "" && !normAfter(graph, readers, node))
+      .filter(({ node, bias, takesBias }) => takesBias && bias === "" && !normAfter(graph, readers, node))
       .map((layer) => [layer.node.name, layer]),
   );
   const nodes = graph.nodes.map((node) => {
@@ -173,10 +171,7 @@ function placeOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, la
   const { node } = layer;
   const norm = normAfter(graph, readers, node);
   if (norm) return { layer, name: norm.inputs[3], factor: -1 };
-  if (node.op !== "MatMul") {
-    const beta = node.op === "Gemm" ? numberAttribute(node, "beta", 1) : 1;
-    return { layer, name: layer.bias, factor: 1 / beta };
-  }
+  if (layer.takesBias) return { layer, name: layer.bias, factor: 1 / layer.biasFactor };
   const next = onlyReader(graph, readers, node.outputs[0]);
   const added = next?.op === "Add" ? next.inputs.find((input) => input !== node.outputs[0]) : undefined;
   return { layer, name: added ?? "", factor: 1 };

@@ -3,6 +3,7 @@ import { assert } from "../../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
+import { isMatrixProduct } from "../../ops/linear.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../../quantizers/qparams.ts";
 
@@ -10,6 +11,8 @@ import { forEachInRows, largestOfRows } from "../../quantizers/qparams.ts";
 interface Pair {
   readonly first: LinearLayer;
   readonly second: LinearLayer;
+  /** The axis of the second weight that reads the first layer's channels. */
+  readonly axis: number;
   /** The normalization between them: it takes the factors instead of the first layer's weight. */
   readonly norm: Node | undefined;
 }
@@ -42,8 +45,9 @@ function findPairs(graph: Graph): readonly Pair[] {
     if (!second || ![first, second].every(({ node, weight }) => node.inputs[1] === weight && isOwn(weight))) return [];
     const scaled = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
     const isKnown = norm?.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ?? true;
-    if (!isKnown || !scaled.every(isOwn) || inputAxis(graph, first, second) === undefined) return [];
-    return first.node.op === "MatMul" || first.node.op === "Gemm" ? [] : [{ first, second, norm }];
+    const axis = readingAxis(graph, first, second);
+    if (!isKnown || !scaled.every(isOwn) || axis === undefined) return [];
+    return isMatrixProduct(first.node) ? [] : [{ first, second, axis, norm }];
   });
 }
 
@@ -65,26 +69,25 @@ function follow(
   }
 }
 
-/** The axis of the second weight that reads the first layer's channels; undefined where there is none. */
-function inputAxis(graph: Graph, first: LinearLayer, second: LinearLayer): number | undefined {
+/** The axis of the second weight that reads the first layer's channels: a depthwise layer's rows, else its inputs. */
+function readingAxis(graph: Graph, first: LinearLayer, second: LinearLayer): number | undefined {
   const channels = graph.values.get(first.weight)?.shape[first.rowAxis];
   const shape = graph.values.get(second.weight)?.shape ?? [];
   const group = numberAttribute(second.node, "group", 1);
-  if (second.node.op === "Conv" && group === 1 && shape[1] === channels) return 1;
-  if (second.node.op === "Conv" && group === channels && shape[0] === channels && shape[1] === 1) return 0;
-  return second.node.op === "ConvTranspose" && group === 1 && shape[0] === channels ? 0 : undefined;
+  if (isMatrixProduct(second.node)) return undefined;
+  if (group === 1) return shape[second.inputAxis] === channels ? second.inputAxis : undefined;
+  return group === channels && shape[second.rowAxis] === channels && shape[second.inputAxis] === 1
+    ? second.rowAxis
+    : undefined;
 }
 
 /** Eq. 11: sᵢ = √(r₁ᵢ r₂ᵢ) / r₂ᵢ; channels with hardly any weight keep theirs. */
-function equalizePair(constants: Map<string, Tensor>, { first, second, norm }: Pair): void {
+function equalizePair(constants: Map<string, Tensor>, { first, second, axis, norm }: Pair): void {
   const read = (name: string): Tensor => {
     const value = constants.get(name);
     assert(value, `"${name}" is no constant`);
     return value;
   };
-  const shape = read(second.weight).shape;
-  const isDepthwise = second.node.op === "Conv" && shape[1] === 1 && numberAttribute(second.node, "group", 1) > 1;
-  const axis = isDepthwise || second.node.op === "ConvTranspose" ? 0 : 1;
   const factors = norm ? factorsOf(norm, read) : undefined;
   const before = largestOfRows(read(first.weight), first.rowAxis).map((value, row) => value * (factors?.[row] ?? 1));
   const after = largestOfRows(read(second.weight), axis);

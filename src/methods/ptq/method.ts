@@ -57,7 +57,7 @@ export async function quantizeFloat({ model, data, scales }: Job, context: Conte
 
 /** What options say of bits and ranges is not for layers whose quantizers the file brings. */
 function noteQuantized(float: Graph, context: Context): void {
-  const weights = quantizersOf(float).filter(({ axis }) => axis !== undefined);
+  const weights = quantizersOf(float).filter(({ granularity }) => granularity !== "tensor");
   const bits = [...new Set(weights.map((quantizer) => quantizer.bits))].sort();
   if (weights.length > 0)
     context.onNote?.(

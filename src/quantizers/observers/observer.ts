@@ -98,6 +98,24 @@ function squaredError({ range, counts }: Histogram, grid: Grid): number {
   return error;
 }
 
+/** Of 80 ranges shrunk towards 0, the one with the least squared error of an asymmetric quantizer over `values`. */
+export function mseRangeOf(values: readonly number[], bits: number): Range {
+  const whole = {
+    min: values.reduce((least, value) => Math.min(least, value), 0),
+    max: values.reduce((most, value) => Math.max(most, value), 0),
+  };
+  let best: Range = whole;
+  let least = Number.POSITIVE_INFINITY;
+  for (const candidate of shrunkRanges(whole).slice(0, 80)) {
+    const grid = gridOf(candidate, bits, false);
+    if (grid.scale === 0) return whole;
+    let error = 0;
+    for (const w of values) error += (w - (integerAt(grid, w) - grid.zeroPoint) * grid.scale) ** 2;
+    if (error < least) [least, best] = [error, candidate];
+  }
+  return best;
+}
+
 /** Of 80 shrunk maxima, the one with the least squared error of a symmetric quantizer over `values`. */
 export function mseLargest(values: readonly number[], bits: number): number {
   const { high } = boundsOf(bits, true);

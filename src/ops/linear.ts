@@ -1,0 +1,36 @@
+// What the linear operators have in common: where their weight's rows and inputs lie, and what they do with their bias.
+import type { Node } from "../ir/graph.ts";
+import { numberAttribute } from "./attributes.ts";
+import { isTransposed } from "./matrix-shape.ts";
+
+/** The axes of a weight along which the output channels (its rows) and the input channels lie. */
+export interface WeightAxes {
+  readonly rows: number;
+  readonly inputs: number;
+}
+
+const rowsFirst: WeightAxes = { rows: 0, inputs: 1 };
+const inputsFirst: WeightAxes = { rows: 1, inputs: 0 };
+
+const axesByOp: Readonly<Record<string, (node: Node) => WeightAxes>> = {
+  Conv: () => rowsFirst,
+  ConvTranspose: () => inputsFirst,
+  Gemm: (node) => (isTransposed(node, "transB") ? rowsFirst : inputsFirst),
+  MatMul: () => inputsFirst,
+};
+
+/** `undefined` for operators that are not linear. */
+export const weightAxesOf = (node: Node): WeightAxes | undefined =>
+  Object.hasOwn(axesByOp, node.op) ? axesByOp[node.op](node) : undefined;
+
+/** Whether it is a product of matrices, whose output channels come last; those of convolutions lie along axis 1. */
+export const isMatrixProduct = ({ op }: Node): boolean => op === "Gemm" || op === "MatMul";
+
+/** The axis of a linear operator's output along which its channels lie. */
+export const channelAxisOf = (node: Node, rank: number): number => (isMatrixProduct(node) ? rank - 1 : 1);
+
+/** Whether its third input is a bias. */
+export const takesBias = ({ op }: Node): boolean => op !== "MatMul";
+
+/** What its bias is multiplied by. */
+export const biasFactorOf = (node: Node): number => (node.op === "Gemm" ? numberAttribute(node, "beta", 1) : 1);

@@ -1,0 +1,145 @@
+// A weight's integers, and how they are stored: behind DequantizeLinear, with a scale for each row or group.
+import { assert } from "../ir/errors.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { allocate, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { type Granularity, granularityAttributes, isGrouped } from "../ops/granularity.ts";
+import type { LinearLayer } from "./linear-layers.ts";
+import { forEachScaled } from "./qparams.ts";
+import type { Quantizer } from "./quantizer.ts";
+
+export const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
+  const value = graph.constants.get(name);
+  assert(value, `"${name}" is no constant`);
+  return Array.from(numbersOf(value));
+};
+
+export interface Integers {
+  /** Unsigned where there are zero points. */
+  readonly values: Int8Array | Uint8Array;
+  readonly granularity: Granularity;
+  readonly scaleShape: readonly number[];
+  readonly scales: number[];
+  /** One for each scale; absent: all are 0. */
+  readonly zeroPoints?: readonly number[];
+}
+
+/** The row of each scale. */
+function rowsOfScales(scaleShape: readonly number[], granularity: Granularity, rowAxis: number): readonly number[] {
+  const axis = isGrouped(granularity) ? rowAxis : 0;
+  const inner = sizeOf(scaleShape.slice(axis + 1));
+  return Array.from({ length: sizeOf(scaleShape) }, (_, i) => Math.floor(i / inner) % scaleShape[axis]);
+}
+
+/**
+ * The integers that the fake quantizer gives, with the rows' factors in their scales and its sign in theirs: around zero −q, of
+ * which −low may not be one; above zero low + high − q, as the zero point.
+ */
+export function integersOf(
+  graph: Graph,
+  layer: LinearLayer,
+  quantizer: Quantizer,
+  factor: readonly number[],
+): Integers {
+  const [weight, scale] = [layer.weight, quantizer.scale].map((name) => graph.constants.get(name));
+  assert(weight && scale, `weight "${layer.weight}" or its scale is no constant`);
+  const { granularity } = quantizer;
+  const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOfConstant(graph, bound)[0]);
+  const given = numbersOf(scale);
+  const clamp = (q: number): number => Math.min(high, Math.max(low, q));
+  const zeroPoints =
+    quantizer.zeroPoint === ""
+      ? undefined
+      : numbersOfConstant(graph, quantizer.zeroPoint).map((zeroPoint) => clamp(roundHalfToEven(zeroPoint)));
+  const factors = rowsOfScales(scale.shape, granularity, layer.rowAxis).map((row) => factor[row]);
+  const divide =
+    weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
+  const values = allocate(zeroPoints ? "uint8" : "int8", weight.data.length) as Int8Array | Uint8Array;
+  const turned = (q: number, sign: number, zeroPoint: number): number => {
+    if (!zeroPoints) return Math.min(high, q * sign);
+    return sign === 0 ? zeroPoint : sign < 0 ? low + high - q : q;
+  };
+  forEachScaled(weight, granularity, scale.shape, (i, w, at) => {
+    const zeroPoint = zeroPoints?.[i] ?? 0;
+    const q = clamp(roundHalfToEven(divide(w, given[i])) + zeroPoint);
+    values[at] = turned(q, Math.sign(factors[i]), zeroPoint);
+  });
+  return {
+    ...{ values, granularity, scaleShape: scale.shape },
+    scales: factors.map((each, i) => (each === 0 ? 1 : given[i] * Math.abs(each))),
+    ...(zeroPoints && {
+      zeroPoints: zeroPoints.map((zeroPoint, i) => turned(zeroPoint, Math.sign(factors[i]), zeroPoint)),
+    }),
+  };
+}
+
+/** A weight's integers and scales behind DequantizeLinear. */
+export interface StoredWeight extends Integers {
+  readonly weight: string;
+  /** The constant that holds the integers. */
+  readonly integers: string;
+  /** The constant that holds the zero points, or "". */
+  readonly zeroPoint: string;
+  /** The value that DequantizeLinear gives. */
+  readonly output: string;
+}
+
+export interface Additions {
+  readonly constants: Map<string, Tensor>;
+  readonly unique: (name: string) => string;
+  readonly made: StoredWeight[];
+}
+
+const isSameList = (a: ArrayLike<number> = [], b: ArrayLike<number> = []): boolean =>
+  a.length === b.length && Array.prototype.every.call(a, (value, i) => value === b[i]);
+
+/** ONNX's blocks have a scale at every place of a window; ours share one, which is repeated. */
+function repeatedOverWindow(
+  values: readonly number[],
+  { granularity, scaleShape }: Integers,
+  weightShape: readonly number[],
+): { readonly shape: readonly number[]; readonly values: readonly number[] } {
+  if (!isGrouped(granularity)) return { shape: scaleShape, values };
+  const shape = weightShape.with(granularity.axis, scaleShape[granularity.axis]);
+  const window = sizeOf(shape) / sizeOf(scaleShape);
+  return { shape, values: values.flatMap((value) => new Array<number>(window).fill(value)) };
+}
+
+/** The weight in the file, and the node that brings it there: none where another layer has the same weight in the same form. */
+export function storeWeight(
+  layer: LinearLayer,
+  weight: Tensor,
+  integers: Integers,
+  { constants, unique, made }: Additions,
+): { readonly stored: StoredWeight; readonly nodes: readonly Node[] } {
+  const known = made.find(
+    (other) =>
+      other.weight === layer.weight &&
+      isSameList(other.scales, integers.scales) &&
+      isSameList(other.zeroPoints, integers.zeroPoints) &&
+      isSameList(other.values, integers.values),
+  );
+  if (known) return { stored: known, nodes: [] };
+  const { values, scales, zeroPoints, granularity } = integers;
+  const nameOf = (suffix: string): string => unique(`${layer.name}.weight_${suffix}`);
+  const dtype = zeroPoints ? "uint8" : "int8";
+  const [codes, scale] = [nameOf("integers"), nameOf("folded_scale")];
+  constants.set(codes, { dtype, shape: weight.shape, data: values });
+  const steps = repeatedOverWindow(scales, integers, weight.shape);
+  constants.set(scale, tensorOf(weight.dtype, steps.shape, steps.values));
+  const zeroPoint = zeroPoints ? nameOf("folded_zero_point") : "";
+  if (zeroPoints) {
+    const repeated = repeatedOverWindow(zeroPoints, integers, weight.shape);
+    constants.set(zeroPoint, tensorOf(dtype, repeated.shape, repeated.values));
+  }
+  const node: Node = {
+    name: nameOf("dequantize"),
+    op: "DequantizeLinear",
+    inputs: zeroPoints ? [codes, scale, zeroPoint] : [codes, scale],
+    outputs: [nameOf("dequantized")],
+    attributes: granularityAttributes(granularity),
+  };
+  const stored = { ...integers, weight: layer.weight, integers: codes, zeroPoint, output: node.outputs[0] };
+  made.push(stored);
+  return { stored, nodes: [node] };
+}
