@@ -6,10 +6,11 @@
 
 // Files
 
+export type { ByteSource } from "./ir/tensor-source.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
 export type { ExternalTarget } from "./onnx/encode-tensor.ts";
-export type { ExternalFile, ExternalSource } from "./onnx/external-data.ts";
+export type { ExternalSource } from "./onnx/external-data.ts";
 export { type ReadOptions, readOnnx } from "./onnx/read.ts";
 export { type WriteOptions, writeOnnx } from "./onnx/write.ts";
 

@@ -2,7 +2,8 @@
 
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
+import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { type ByteSource, elementsOf, storedTensor } from "../ir/tensor-source.ts";
 
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, Tensor>;
@@ -39,14 +40,15 @@ interface Entry {
   readonly end: number;
 }
 
-/** `file` is what error messages call the file. */
-export function readSafetensors(bytes: Uint8Array, file: string): SafetensorsFile {
-  const { header, start } = readHeader(bytes, file);
+/** Reads the header; every tensor is read whenever it is used. `file` is what error messages call the file. */
+export function readSafetensors(source: ByteSource, file: string): SafetensorsFile {
+  const { header, start } = readHeader(source, file);
+  const available = source.sizeBytes - start;
   const entries = Object.entries(header)
     .filter(([name]) => name !== metadataKey)
-    .map(([name, value]) => readEntry(file, name, value, bytes.length - start));
-  checkCoverage(file, entries, bytes.length - start);
-  const tensors = new Map(entries.map((entry) => [entry.name, readTensor(bytes.subarray(start), entry)]));
+    .map(([name, value]) => readEntry(file, name, value, available));
+  checkCoverage(file, entries, available);
+  const tensors = new Map(entries.map((entry) => [entry.name, tensorAt(source, start, entry)]));
   return { tensors, metadata: readMetadata(file, header[metadataKey]) };
 }
 
@@ -55,18 +57,18 @@ const bad = (file: string, what: string): FrostbitError => new FrostbitError("BA
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-function readHeader(bytes: Uint8Array, file: string): { header: Record<string, unknown>; start: number } {
-  if (bytes.length < 8)
-    throw bad(file, `${bytes.length} bytes; a safetensors file starts with 8 bytes of header length.`);
-  const length = new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
-  if (length > BigInt(Math.min(maxHeaderBytes, bytes.length - 8))) {
+function readHeader(source: ByteSource, file: string): { header: Record<string, unknown>; start: number } {
+  const { sizeBytes } = source;
+  if (sizeBytes < 8) throw bad(file, `${sizeBytes} bytes; a safetensors file starts with 8 bytes of header length.`);
+  const head = source.read(0, 8);
+  const length = new DataView(head.buffer, head.byteOffset, 8).getBigUint64(0, true);
+  if (length > BigInt(Math.min(maxHeaderBytes, sizeBytes - 8))) {
     throw bad(
       file,
-      `bytes 0-8 claim a header of ${length} bytes, the file has ${bytes.length}. It is truncated, or not a safetensors file.`,
+      `bytes 0-8 claim a header of ${length} bytes, the file has ${sizeBytes}. It is truncated, or not a safetensors file.`,
     );
   }
-  const start = 8 + Number(length);
-  return { header: parseHeader(bytes.subarray(8, start), file), start };
+  return { header: parseHeader(source.read(8, Number(length)), file), start: 8 + Number(length) };
 }
 
 function parseHeader(bytes: Uint8Array, file: string): Record<string, unknown> {
@@ -118,11 +120,8 @@ function checkCoverage(file: string, entries: readonly Entry[], available: numbe
   if (end !== available) throw bad(file, `bytes ${end}-${available} of the data belong to no tensor.`);
 }
 
-function readTensor(bytes: Uint8Array, { dtype, shape, start, end }: Entry): Tensor {
-  const data = allocate(dtype, sizeOf(shape));
-  new Uint8Array(data.buffer).set(bytes.subarray(start, end));
-  return tensor(dtype, shape, data);
-}
+const tensorAt = (source: ByteSource, dataStart: number, { dtype, shape, start, end }: Entry): Tensor =>
+  storedTensor(dtype, shape, () => elementsOf(source.read(dataStart + start, end - start), dtype, sizeOf(shape)));
 
 function readMetadata(file: string, value: unknown): ReadonlyMap<string, string> {
   if (value === undefined) return new Map();
@@ -152,7 +151,7 @@ export function writeSafetensors(
   let offset = 0;
   const entries = sorted.map(([name, value]) => {
     const start = offset;
-    offset += value.data.byteLength;
+    offset += sizeOf(value.shape) * dtypes[value.dtype].array.BYTES_PER_ELEMENT;
     return [name, { dtype: codeFor(name, value), shape: value.shape, data_offsets: [start, offset] }] as const;
   });
   const meta = JSON.stringify(Object.fromEntries([...metadata].sort(byName)));
@@ -176,7 +175,8 @@ function assemble(header: string, tensors: readonly (readonly [string, Tensor])[
   new DataView(result.buffer).setBigUint64(0, BigInt(length), true);
   result.set(text, 8);
   let offset = 8 + length;
-  for (const [, { data }] of tensors) {
+  for (const [, value] of tensors) {
+    const { data } = value;
     result.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
     offset += data.byteLength;
   }

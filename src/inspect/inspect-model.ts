@@ -3,7 +3,7 @@
 import { reportedDb, sqnrDb } from "../evaluate/difference.ts";
 import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
-import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
@@ -142,7 +142,7 @@ function learnedConstants(graph: Graph): LearnedConstant[] {
   return trainedParameters(graph).flatMap(({ name, role }) => {
     const value = graph.constants.get(name);
     if (!value || (role !== "vector" && role !== "table")) return [];
-    return [{ name, shape: value.shape, parameters: value.data.length, trainsIn: methodsThatTrain(role) }];
+    return [{ name, shape: value.shape, parameters: sizeOf(value.shape), trainsIn: methodsThatTrain(role) }];
   });
 }
 
@@ -164,7 +164,7 @@ function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): Quan
         node: node.name,
         op: node.op,
         weightShape: weight.shape,
-        parameters: weight.data.length,
+        parameters: sizeOf(weight.shape),
         dtype: weight.dtype,
         bits: bitsOf(weight),
         sizeBytes: bytesOf(weight),
@@ -185,7 +185,7 @@ function bitsOf(weight: Tensor): number {
   return Math.max(1, magnitude + (weight.dtype.startsWith("u") ? 0 : 1));
 }
 
-const bytesOf = ({ dtype, data }: Tensor): number => packedBytes(dtype, data.length);
+const bytesOf = ({ dtype, shape }: Tensor): number => packedBytes(dtype, sizeOf(shape));
 
 function inspectValue(graph: Graph, name: string): InspectedValue {
   const type = graph.values.get(name);
@@ -206,7 +206,7 @@ function inspectLayer(
       node: layer.node.name,
       op: layer.node.op,
       weightShape: weight.shape,
-      parameters: weight.data.length,
+      parameters: sizeOf(weight.shape),
       sizeBytes: bytesOf(weight),
       multiplyAdds: costs.get(layer.node.name) ?? 0,
       importance: [...importanceOfRows(weight, layer.rowAxis)],

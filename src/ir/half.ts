@@ -1,8 +1,9 @@
 // Half precision: float16 and bfloat16 are held as their bits, and converted where they are read and written.
-import type { DType } from "./dtype.ts";
+import type { DType, TypedArray } from "./dtype.ts";
 import { assert } from "./errors.ts";
 import { roundHalfToEven } from "./round.ts";
-import { type Tensor, toNumbers } from "./tensor.ts";
+import { numbersOf, type Tensor } from "./tensor.ts";
+import { isStored, storedTensor } from "./tensor-source.ts";
 
 /** The element types of 16 bits. */
 export type HalfType = "float16" | "bfloat16";
@@ -52,13 +53,18 @@ const narrow = { float16: numberToFloat16, bfloat16: numberToBfloat16 };
 /** The same numbers in float32, exactly; tensors of other types as they are. */
 export function widenTensor(t: Tensor): Tensor {
   if (!isHalf(t.dtype)) return t;
-  return { dtype: "float32", shape: t.shape, data: Float32Array.from(t.data as Uint16Array, widen[t.dtype]) };
+  const convert = widen[t.dtype];
+  return converted(t, "float32", () => Float32Array.from(t.data as Uint16Array, convert));
 }
 
 /** A float tensor rounded to half precision, as its bits. */
 export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
   assert(t.dtype === "float32" || t.dtype === "float64", `narrowTensor of ${t.dtype}`);
-  return { dtype, shape: t.shape, data: Uint16Array.from(toNumbers(t), narrow[dtype]) };
+  return converted(t, dtype, () => Uint16Array.from(numbersOf(t), narrow[dtype]));
 }
+
+/** What stays in its file is converted whenever it is read. */
+const converted = (from: Tensor, dtype: DType, convert: () => TypedArray): Tensor =>
+  isStored(from) ? storedTensor(dtype, from.shape, convert) : { dtype, shape: from.shape, data: convert() };
 
 export const widened = (dtype: DType): DType => (isHalf(dtype) ? "float32" : dtype);

@@ -7,7 +7,10 @@ import { assert } from "./errors.ts";
 export interface Tensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
-  /** Row-major, of the array that belongs to `dtype`: float32 in a Float32Array, int64 in a BigInt64Array, bool in a Uint8Array. */
+  /**
+   * Row-major, of the array that belongs to `dtype`: float32 in a Float32Array, int64 in a BigInt64Array, bool in a Uint8Array.
+   * Of a tensor that stays in its file, every use reads it: take it once, and the number of elements from `shape`.
+   */
   readonly data: TypedArray;
 }
 
@@ -41,7 +44,11 @@ export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLi
 export const scalar = (dtype: DType, value: number): Tensor => tensorOf(dtype, [], [value]);
 
 /** The same tensor in memory of its own. */
-export const copyTensor = (t: Tensor): Tensor => ({ ...t, shape: [...t.shape], data: t.data.slice() });
+export const copyTensor = ({ dtype, shape, data }: Tensor): Tensor => ({
+  dtype,
+  shape: [...shape],
+  data: data.slice(),
+});
 
 /** The elements as numbers; 64-bit integers lose precision beyond 2^53, float16 and bfloat16 must be converted first. */
 export function toNumbers(t: Tensor): number[] {

@@ -4,6 +4,7 @@ import { FrostbitError } from "./errors.ts";
 import { consumers, describeNode, type Graph, type Node } from "./graph.ts";
 import { sortNodes } from "./sort-nodes.ts";
 import { sizeOf, type Tensor } from "./tensor.ts";
+import { isStored } from "./tensor-source.ts";
 
 const maxElements = 2 ** 31;
 const maxShown = 5;
@@ -16,7 +17,7 @@ const takeInfinity: ReadonlySet<string> = new Set([
 
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
 
-/** Gives the graph with its nodes in topological order; throws BAD_MODEL if it is broken. */
+/** Gives the graph with its nodes in topological order; throws BAD_MODEL if it is broken. What stays in its file is not read. */
 export function verifyGraph(graph: Graph): Graph {
   checkNames(graph);
   checkInputsExist(graph);
@@ -90,19 +91,26 @@ function checkSizes(graph: Graph): void {
 }
 
 function checkConstant(graph: Graph, name: string, constant: Tensor, readers: readonly Node[]): void {
-  const { dtype, shape, data } = constant;
+  const { dtype, shape } = constant;
   const printed = `[${shape.join(", ")}]`;
   const count = sizeOf(shape);
   if (shape.some((size) => size < 0)) throw bad(`initializer "${name}" has the shape ${printed}.`);
   if (count > maxElements) throw bad(`initializer "${name}" has the shape ${printed}: more than 2^31 elements.`);
-  if (count !== data.length || !(data instanceof dtypes[dtype].array))
-    throw bad(
-      `initializer "${name}" has ${data.length} elements of data; ${dtype} of shape ${printed} takes ${count}.`,
-    );
   const type = graph.values.get(name);
   if (type && (type.dtype !== dtype || type.shape.join() !== shape.join()))
     throw bad(
       `initializer "${name}" is ${dtype} of shape ${printed}, but its type says ${type.dtype} [${type.shape.join(", ")}].`,
+    );
+  if (!isStored(constant)) checkElements(name, constant, readers);
+}
+
+/** Throws BAD_MODEL where elements are missing, or where one is no number that `readers` can compute with. */
+export function checkElements(name: string, constant: Tensor, readers: readonly Node[]): void {
+  const { dtype, shape, data } = constant;
+  const count = sizeOf(shape);
+  if (count !== data.length || !(data instanceof dtypes[dtype].array))
+    throw bad(
+      `initializer "${name}" has ${data.length} elements of data; ${dtype} of shape [${shape.join(", ")}] takes ${count}.`,
     );
   const position = findNonFinite(constant, readers.length > 0 && readers.every(({ op }) => takeInfinity.has(op)));
   if (position >= 0)

@@ -10,8 +10,8 @@ import { preprocessPresets } from "../data/preprocess.ts";
 import { readSafetensors } from "../data/safetensors.ts";
 import { naturalOrder } from "../data/sampler.ts";
 import { numbersOf, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { fileSource } from "./file-source.ts";
 import { openData, openTestData } from "./open-data.ts";
-import { readBytes } from "./storage.ts";
 
 let folder = "";
 const inFolder = (name: string): string => join(folder, name);
@@ -207,7 +207,7 @@ describe.skipIf(!real)("the real CIFAR-10 (FROSTBIT_DATA)", () => {
     const { test: dataset, train, heldOut, classes } = await openData(`cifar10:${real}/cifar10`);
     expect([train.length, dataset.length, heldOut, classes?.length]).toEqual([50000, 10000, false, 10]);
     const path = `${real}/resnet_cifar10/resnet20_reference_logits64.safetensors`;
-    const { tensors } = readSafetensors(await readBytes(path), path);
+    const { tensors } = readSafetensors(fileSource(path), path);
     const expected = [...tensors.values()].find((value) => value.shape.length === 4)!;
     for await (const batch of batches(dataset, { batchSize: 64, preprocess: preprocessPresets.imagenet })) {
       const actual = numbersOf(batch.inputs.get("image")!);

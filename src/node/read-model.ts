@@ -1,17 +1,18 @@
 // Reads a model file; external data comes from its folder alone.
-import { closeSync, openSync, readFileSync, readSync, realpathSync, statSync } from "node:fs";
+import { realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
-import type { ExternalFile, ExternalSource } from "../onnx/external-data.ts";
+import type { ByteSource } from "../ir/tensor-source.ts";
+import type { ExternalSource } from "../onnx/external-data.ts";
 import { describeOtherFormat } from "../onnx/other-formats.ts";
 import { readOnnx } from "../onnx/read.ts";
-import { ioError } from "./storage.ts";
+import { fileSource } from "./file-source.ts";
 
 /**
  * Reads an ONNX file of opset 7 to 24 and the external data beside it, which must lie in its folder or below. The graph has the
- * operators of opset 24, whatever the file has. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read,
- * BAD_MODEL where it is no ONNX model, UNSUPPORTED_OP with all nodes that cannot be handled.
+ * operators of opset 24, whatever the file has. Large tensors stay in their files, which must not change meanwhile, and are read
+ * whenever they are used. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read, BAD_MODEL where it is no ONNX model, UNSUPPORTED_OP with all nodes that cannot be handled.
  *
  * @example
  * const { graph, origin } = readModel("resnet20.onnx");
@@ -19,34 +20,21 @@ import { ioError } from "./storage.ts";
 export function readModel(path: string): OnnxModel {
   if (typeof path !== "string")
     throw new FrostbitError("BAD_OPTION", "readModel takes the path of a file; readOnnx reads bytes.");
-  return readOnnx(readBytes(path), { name: basename(path), external: filesBeside(path) });
+  return readOnnx(fileSource(path), { name: basename(path), external: filesBeside(path) });
 }
 
 const headBytes = 64;
 
 /** For files that ONNX Runtime opens itself: throws where there is none, or where it begins as another format does. */
 export function checkModelFile(path: string): void {
-  const head = new Uint8Array(headBytes);
-  let length = 0;
-  try {
-    length = inFile(path, (handle) => readSync(handle, head));
-  } catch (cause) {
-    throw ioError("read", path, cause);
-  }
-  const other = length === 0 ? "the file is empty." : describeOtherFormat(head.subarray(0, length));
+  const file = fileSource(path);
+  const head = file.read(0, Math.min(headBytes, file.sizeBytes));
+  const other = head.length === 0 ? "the file is empty." : describeOtherFormat(head);
   if (other !== undefined) throw new FrostbitError("BAD_MODEL", `${basename(path)}: ${other}`);
 }
 
-function readBytes(path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw ioError("read", path, cause);
-  }
-}
-
 function filesBeside(path: string): ExternalSource {
-  const opened = new Map<string, ExternalFile>();
+  const opened = new Map<string, ByteSource>();
   return (location) => {
     const file = opened.get(location) ?? openBeside(path, location);
     opened.set(location, file);
@@ -55,7 +43,7 @@ function filesBeside(path: string): ExternalSource {
 }
 
 /** Refuses links that lead out of the model's folder. */
-function openBeside(path: string, location: string): ExternalFile {
+function openBeside(path: string, location: string): ByteSource {
   const folder = realpathSync(dirname(path));
   const file = resolveFile(join(folder, location), location, path);
   if (relative(folder, file).split(sep)[0] === "..")
@@ -64,10 +52,7 @@ function openBeside(path: string, location: string): ExternalFile {
       `the external file "${location}" is a link to "${file}", outside the model's folder. Copy it beside the model.`,
     );
   if (!statSync(file).isFile()) throw new FrostbitError("BAD_MODEL", `the external file "${location}" is no file.`);
-  return {
-    sizeBytes: statSync(file).size,
-    read: (offset, length) => readPart(file, offset, length),
-  };
+  return fileSource(file);
 }
 
 function resolveFile(file: string, location: string, path: string): string {
@@ -80,26 +65,4 @@ function resolveFile(file: string, location: string, path: string): string {
       { cause },
     );
   }
-}
-
-function inFile<T>(file: string, use: (handle: number) => T): T {
-  const handle = openSync(file, "r");
-  try {
-    return use(handle);
-  } finally {
-    closeSync(handle);
-  }
-}
-
-function readPart(file: string, offset: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  inFile(file, (handle) => {
-    let done = 0;
-    while (done < length) {
-      const count = readSync(handle, bytes, done, Math.min(length - done, 2 ** 30), offset + done);
-      if (count === 0) throw new FrostbitError("IO", `${file} ended at byte ${offset + done} while being read.`);
-      done += count;
-    }
-  });
-  return bytes;
 }

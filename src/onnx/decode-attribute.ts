@@ -3,8 +3,7 @@ import { type AttributeProto, AttributeProto_AttributeType as Type } from "onnx-
 import { FrostbitError } from "../ir/errors.ts";
 import type { Attribute } from "../ir/graph.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
-import { decodeTensor } from "./decode-tensor.ts";
-import type { ExternalSource } from "./external-data.ts";
+import { decodeTensor, type TensorContext } from "./decode-tensor.ts";
 
 /** Attributes that hold an element type; in the graph they hold its name. 0 stands for none. */
 export const dtypeAttributes: ReadonlySet<string> = new Set(["to", "dtype", "output_dtype"]);
@@ -12,11 +11,9 @@ export const dtypeAttributes: ReadonlySet<string> = new Set(["to", "dtype", "out
 /** Attributes in which the largest integers mean "to the end". */
 const openEnded: ReadonlySet<string> = new Set(["starts", "ends"]);
 
-export interface AttributeContext {
+export interface AttributeContext extends TensorContext {
   /** `Conv (node "/a")`, for messages. */
   readonly where: string;
-  readonly external: ExternalSource | undefined;
-  readonly unsupported: (what: string) => void;
 }
 
 /** `undefined` for an attribute that says nothing, or that went to `unsupported`. */
@@ -33,7 +30,7 @@ export function decodeAttribute(proto: AttributeProto, context: AttributeContext
       return decodeText(proto.s);
     case Type.TENSOR:
       if (!proto.t) throw bad(`${place} holds no tensor.`);
-      return decodeTensor(proto.t, place, context.external, context.unsupported);
+      return decodeTensor(proto.t, place, context);
     case Type.FLOATS:
       return proto.floats;
     case Type.INTS:

@@ -1,22 +1,17 @@
 // ModelProto → graph as the file has it: nothing upgraded, sorted or inferred yet.
 import { fromBinary } from "@bufbuild/protobuf";
-import {
-  type GraphProto,
-  type ModelProto,
-  ModelProtoSchema,
-  type NodeProto,
-  type TensorProto,
-  type ValueInfoProto,
-} from "onnx-buf";
+import { type GraphProto, type ModelProto, ModelProtoSchema, type NodeProto, type ValueInfoProto } from "onnx-buf";
 import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Attribute, Dim, Graph, Node, Origin, ValueType } from "../ir/graph.ts";
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import type { ByteSource } from "../ir/tensor-source.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
 import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
+import { type FileOutline, outlineFile } from "./file-outline.ts";
 import { describeOtherFormat } from "./other-formats.ts";
 import { findUnsupportedNodes } from "./unsupported.ts";
 
@@ -33,10 +28,17 @@ export interface DecodedModel {
 
 type Report = (what: string) => void;
 
+interface Sources {
+  readonly external: ExternalSource | undefined;
+  readonly rawData: FileOutline["rawData"];
+}
+
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
 
-export function decodeModel(bytes: Uint8Array, external: ExternalSource | undefined): DecodedModel {
-  const model = parse(bytes);
+/** Of a source, the data of large tensors stays there until it is used; of bytes, it is copied. */
+export function decodeModel(file: Uint8Array | ByteSource, external: ExternalSource | undefined): DecodedModel {
+  const { bytes, rawData } = file instanceof Uint8Array ? { bytes: file, rawData: new Map() } : outlineOf(file);
+  const model = parse(bytes, file instanceof Uint8Array ? file.length : file.sizeBytes);
   if (!model.graph)
     throw bad(
       describeOtherFormat(bytes) ??
@@ -47,7 +49,7 @@ export function decodeModel(bytes: Uint8Array, external: ExternalSource | undefi
   const report: Report = (what) => unsupported.push(what);
   if (model.functions.length > 0)
     report(`local functions: ${model.functions.map(({ name }) => `"${name}"`).join(", ")}`);
-  const decoded = decodeGraph(model.graph, external, report);
+  const decoded = decodeGraph(model.graph, { external, rawData }, report);
   if (unsupported.length > 0) throw refusal(unsupported);
   return { ...decoded, origin };
 }
@@ -63,7 +65,18 @@ function refusal(unsupported: readonly string[]): FrostbitError {
   );
 }
 
-function parse(bytes: Uint8Array): ModelProto {
+const headBytes = 64;
+
+/** What is no protobuf is read whole, for the decoder to say what is wrong, unless its head says it. */
+function outlineOf(file: ByteSource): FileOutline {
+  const outline = outlineFile(file);
+  if (outline) return outline;
+  const other = describeOtherFormat(file.read(0, Math.min(headBytes, file.sizeBytes)));
+  if (other !== undefined) throw bad(other);
+  return { bytes: file.read(0, file.sizeBytes), rawData: new Map() };
+}
+
+function parse(bytes: Uint8Array, sizeBytes: number): ModelProto {
   if (bytes.length === 0) throw bad("the file is empty.");
   try {
     return fromBinary(ModelProtoSchema, bytes, { readUnknownFields: false });
@@ -72,7 +85,7 @@ function parse(bytes: Uint8Array): ModelProto {
     throw new FrostbitError(
       "BAD_MODEL",
       describeOtherFormat(bytes) ??
-        `the file's ${bytes.length} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
+        `the file's ${sizeBytes} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
       { cause },
     );
   }
@@ -113,16 +126,16 @@ export const operatorName = ({ domain, opType }: NodeProto): string =>
 
 function decodeGraph(
   proto: GraphProto,
-  external: ExternalSource | undefined,
+  sources: Sources,
   report: Report,
 ): { readonly graph: Graph; readonly declared: ReadonlyMap<string, ValueType> } {
-  const constants = decodeInitializers(proto, external, report);
+  const constants = decodeInitializers(proto, sources, report);
   const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
   for (const node of proto.node) {
     const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
-    const attributes = decodeAttributes(node, name, external, report);
+    const attributes = decodeAttributes(node, name, sources.external, report);
     const value = isConstant(node) ? constantValue(attributes) : undefined;
     if (value) {
       addConstant(constants, node.output[0] ?? "", value);
@@ -169,22 +182,16 @@ function trimmed(names: readonly string[]): string[] {
   return names.slice(0, length);
 }
 
-function decodeInitializers(
-  proto: GraphProto,
-  external: ExternalSource | undefined,
-  report: Report,
-): Map<string, Tensor> {
+function decodeInitializers(proto: GraphProto, { external, rawData }: Sources, report: Report): Map<string, Tensor> {
   const constants = new Map<string, Tensor>();
-  for (const initializer of proto.initializer) {
-    const tensor = decodeInitializer(initializer, external, report);
+  for (const [index, initializer] of proto.initializer.entries()) {
+    const context = { external, unsupported: report, raw: rawData.get(index) };
+    const tensor = decodeTensor(initializer, `initializer "${initializer.name}"`, context);
     if (tensor) addConstant(constants, initializer.name, tensor);
   }
   for (const { values } of proto.sparseInitializer) report(`sparse initializer "${values?.name ?? ""}"`);
   return constants;
 }
-
-const decodeInitializer = (proto: TensorProto, external: ExternalSource | undefined, report: Report) =>
-  decodeTensor(proto, `initializer "${proto.name}"`, external, report);
 
 function addConstant(constants: Map<string, Tensor>, name: string, value: Tensor): void {
   if (name === "") throw bad("an initializer has no name.");

@@ -3,8 +3,9 @@ import { type TensorProto, TensorProto_DataLocation } from "onnx-buf";
 import { type DType, dtypes, packedBytes, type TypedArray } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
+import { type ByteSource, elementsOf, minStoredBytes, storedTensor } from "../ir/tensor-source.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
-import { type ExternalSource, readExternal } from "./external-data.ts";
+import { type ExternalSource, openExternal } from "./external-data.ts";
 
 export const maxElements = 2 ** 31;
 const maxRank = 64;
@@ -32,23 +33,32 @@ const fields: Readonly<Record<DType, TypedField>> = {
 
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
 
-/** `where` names the tensor in messages; a type that we do not hold goes to `unsupported` and gives `undefined`. */
-export function decodeTensor(
-  proto: TensorProto,
-  where: string,
-  external: ExternalSource | undefined,
-  unsupported: (what: string) => void,
-): Tensor | undefined {
+/** What tensors are decoded with. */
+export interface TensorContext {
+  readonly external: ExternalSource | undefined;
+  /** Takes what is of a type that we do not hold. */
+  readonly unsupported: (what: string) => void;
+  /** The raw data of this tensor, where it was left in the model's file. */
+  readonly raw?: ByteSource | undefined;
+}
+
+/** `where` names the tensor in messages; a type that we do not hold gives `undefined`. */
+export function decodeTensor(proto: TensorProto, where: string, context: TensorContext): Tensor | undefined {
   const dtype = dtypeOfCode(proto.dataType);
   if (!dtype) {
     const known = codeName(proto.dataType);
     if (!known) throw bad(`${where} has the element type ${proto.dataType}, which ONNX does not have.`);
-    unsupported(`${where} has elements of type ${known}`);
+    context.unsupported(`${where} has elements of type ${known}`);
     return undefined;
   }
   if (proto.segment) throw bad(`${where} is split into segments, which ONNX Runtime does not read either.`);
   const shape = decodeDims(proto.dims, where);
-  return { dtype, shape, data: decodeData(proto, dtype, shape, where, external) };
+  const count = sizeOf(shape);
+  const sizeBytes = packedBytes(dtype, count);
+  const read = openData(proto, dtype, shape, where, context);
+  if (!read) return { dtype, shape, data: decodeData(proto, dtype, shape, where) };
+  const elements = (): TypedArray => fromBytes(read(), dtype, count);
+  return sizeBytes < minStoredBytes ? { dtype, shape, data: elements() } : storedTensor(dtype, shape, elements);
 }
 
 function decodeDims(dims: readonly bigint[], where: string): number[] {
@@ -61,31 +71,38 @@ function decodeDims(dims: readonly bigint[], where: string): number[] {
   return shape;
 }
 
-function decodeData(
+/** What reads the bytes of a tensor whose data is not in its proto. */
+function openData(
   proto: TensorProto,
   dtype: DType,
   shape: readonly number[],
   where: string,
-  external: ExternalSource | undefined,
-): TypedArray {
-  const count = sizeOf(shape);
-  const sizeBytes = packedBytes(dtype, count);
-  if (proto.dataLocation === TensorProto_DataLocation.EXTERNAL)
-    return fromBytes(readExternal(proto, where, sizeBytes, external), dtype, count);
+  { external, raw }: TensorContext,
+): (() => Uint8Array) | undefined {
+  const sizeBytes = packedBytes(dtype, sizeOf(shape));
+  if (proto.dataLocation === TensorProto_DataLocation.EXTERNAL) return openExternal(proto, where, sizeBytes, external);
+  if (!raw) return undefined;
+  checkRawBytes(raw.sizeBytes, dtype, shape, where);
+  return () => raw.read(0, sizeBytes);
+}
+
+function checkRawBytes(given: number, dtype: DType, shape: readonly number[], where: string): void {
+  const sizeBytes = packedBytes(dtype, sizeOf(shape));
+  if (given !== sizeBytes)
+    throw bad(`${where} has ${given} bytes of data; ${dtype} of shape [${shape.join(", ")}] takes ${sizeBytes}.`);
+}
+
+function decodeData(proto: TensorProto, dtype: DType, shape: readonly number[], where: string): TypedArray {
   const typed = proto[fields[dtype]];
   if (proto.rawData.length === 0 && typed.length > 0) return fromField(typed, dtype, shape, where);
-  if (proto.rawData.length !== sizeBytes)
-    throw bad(
-      `${where} has ${proto.rawData.length} bytes of data; ${dtype} of shape [${shape.join(", ")}] takes ${sizeBytes}.`,
-    );
-  return fromBytes(proto.rawData, dtype, count);
+  checkRawBytes(proto.rawData.length, dtype, shape, where);
+  // A copy: the proto's bytes are the file's, which belong to the caller.
+  return fromBytes(new Uint8Array(proto.rawData), dtype, sizeOf(shape));
 }
 
 /** Little-endian bytes as files hold them → one element per array entry. */
 function fromBytes(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
-  if (dtypes[dtype].bits === 4) return unpackNibbles(bytes, dtype, count);
-  const copy = new Uint8Array(bytes); // a buffer of its own: typed arrays want aligned offsets
-  return new dtypes[dtype].array(copy.buffer, 0, count);
+  return dtypes[dtype].bits === 4 ? unpackNibbles(bytes, dtype, count) : elementsOf(bytes, dtype, count);
 }
 
 /** Two elements per byte, the first in the low nibble. */

@@ -1,9 +1,10 @@
 // Tensor → TensorProto, its bytes in the proto or in a file beside the model.
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { StringStringEntryProtoSchema, type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from "onnx-buf";
 import { dtypes, packedBytes } from "../ir/dtype.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { dtypeCode } from "./data-types.ts";
+import { fieldNumbers, fieldOf, type Piece, pieceOf } from "./pieces.ts";
 
 /** The file that takes tensors' bytes; they are appended in the order of writing. */
 export interface ExternalTarget {
@@ -14,19 +15,29 @@ export interface ExternalTarget {
 }
 
 /** Smaller tensors stay in the model's own file. */
-export const leastExternalBytes = 1024;
+const minExternalBytes = 1024;
 /** Offsets are aligned so that the file can be mapped into memory, on Windows too. */
 const alignment = 65536;
 
 export const encodeTensor = (name: string, value: Tensor): TensorProto =>
   create(TensorProtoSchema, { ...head(name, value), rawData: rawBytes(value) });
 
-/** An encoder that moves large tensors to `target`. */
-export function externalEncoder(target: ExternalTarget): (name: string, value: Tensor) => TensorProto {
+export type EncodeTensor = (name: string, value: Tensor) => readonly Piece[];
+
+/** As `encodeTensor`; the tensor is read when its piece is made. */
+export const tensorPieces: EncodeTensor = (name, value) => [
+  pieceOf(toBinary(TensorProtoSchema, create(TensorProtoSchema, head(name, value)))),
+  ...fieldOf(fieldNumbers.tensorRawData, [
+    { sizeBytes: packedBytes(value.dtype, sizeOf(value.shape)), bytes: () => rawBytes(value) },
+  ]),
+];
+
+/** An encoder that moves large tensors to `target`, one after the other. */
+export function externalEncoder(target: ExternalTarget): EncodeTensor {
   let end = 0;
   return (name, value) => {
+    if (packedBytes(value.dtype, sizeOf(value.shape)) < minExternalBytes) return tensorPieces(name, value);
     const bytes = rawBytes(value);
-    if (bytes.length < leastExternalBytes) return encodeTensor(name, value);
     const offset = Math.ceil(end / alignment) * alignment;
     if (offset > end) target.append(new Uint8Array(offset - end));
     target.append(bytes);
@@ -34,11 +45,9 @@ export function externalEncoder(target: ExternalTarget): (name: string, value: T
     const externalData = Object.entries({ location: target.location, offset, length: bytes.length }).map(
       ([key, entry]) => create(StringStringEntryProtoSchema, { key, value: String(entry) }),
     );
-    return create(TensorProtoSchema, {
-      ...head(name, value),
-      dataLocation: TensorProto_DataLocation.EXTERNAL,
-      externalData,
-    });
+    const dataLocation = TensorProto_DataLocation.EXTERNAL;
+    const proto = create(TensorProtoSchema, { ...head(name, value), dataLocation, externalData });
+    return [pieceOf(toBinary(TensorProtoSchema, proto))];
   };
 }
 

@@ -1,16 +1,10 @@
 // Tensors whose bytes lie in a file beside the model.
 import type { TensorProto } from "onnx-buf";
 import { FrostbitError } from "../ir/errors.ts";
-
-/** A file of tensor data, read in parts so that it may be larger than memory. */
-export interface ExternalFile {
-  readonly sizeBytes: number;
-  /** `length` bytes from `offset` on, both within the file. */
-  read(offset: number, length: number): Uint8Array;
-}
+import type { ByteSource } from "../ir/tensor-source.ts";
 
 /** Opens a file by its location as the model names it: relative to the model's folder, without "..". */
-export type ExternalSource = (location: string) => ExternalFile;
+export type ExternalSource = (location: string) => ByteSource;
 
 interface Place {
   readonly location: string;
@@ -18,13 +12,13 @@ interface Place {
   readonly length: number | undefined;
 }
 
-/** The bytes of an external tensor that takes `sizeBytes`; `where` names it in messages. */
-export function readExternal(
+/** What reads the bytes of an external tensor that takes `sizeBytes`; `where` names it in messages. */
+export function openExternal(
   proto: TensorProto,
   where: string,
   sizeBytes: number,
   source: ExternalSource | undefined,
-): Uint8Array {
+): () => Uint8Array {
   const { location, offset, length } = placeOf(proto, where);
   checkLocation(location, where);
   if (length !== undefined && length !== sizeBytes)
@@ -39,7 +33,7 @@ export function readExternal(
     throw bad(
       `${where} wants bytes ${offset}-${offset + sizeBytes} of "${location}", which has ${file.sizeBytes} bytes. The external data file is truncated, or the offset is wrong.`,
     );
-  return file.read(offset, sizeBytes);
+  return () => file.read(offset, sizeBytes);
 }
 
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);

@@ -1,8 +1,10 @@
 // ONNX bytes → graph: decoded, in float32 where it is half precision, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
 import { FrostbitError } from "../ir/errors.ts";
-import type { Dim, Graph, OnnxModel, ValueType } from "../ir/graph.ts";
+import { consumers, type Dim, type Graph, type OnnxModel, type ValueType } from "../ir/graph.ts";
 import { widened } from "../ir/half.ts";
-import { verifyGraph } from "../ir/verify.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { type ByteSource, isStored, loaded, storedTensor } from "../ir/tensor-source.ts";
+import { checkElements, verifyGraph } from "../ir/verify.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -21,16 +23,17 @@ export interface ReadOptions {
 
 /**
  * Reads a model of opset 7 to 24. The graph has the operators of opset 24, half precision is float32, and what constants alone
- * determine is computed. Throws BAD_MODEL, or UNSUPPORTED_OP with all nodes that cannot be handled.
+ * determine is computed. Of a `ByteSource`, large tensors are read when they are used. Throws BAD_MODEL, or UNSUPPORTED_OP with
+ * all nodes that cannot be handled.
  *
  * @example
  * const { graph } = readOnnx(bytes, { name: "model.onnx" });
  */
-export function readOnnx(bytes: Uint8Array, { name, external }: ReadOptions): OnnxModel {
+export function readOnnx(file: Uint8Array | ByteSource, { name, external }: ReadOptions): OnnxModel {
   return inFile(name, () => {
-    const { graph, origin, declared } = decodeModel(bytes, external);
+    const { graph, origin, declared } = decodeModel(file, external);
     const { graph: wide, half } = widenHalf(graph, declared);
-    const upgraded = upgradeGraph(verifyGraph(wide), origin.opset);
+    const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     checkComputed(typed);
     checkDeclared(declared, typed.values);
@@ -38,12 +41,31 @@ export function readOnnx(bytes: Uint8Array, { name, external }: ReadOptions): On
   });
 }
 
-/** Begins the messages of errors with the file's name. */
+/** What stays in its file is checked when it is first read, as the rest was. */
+function checkedWhenRead(graph: Graph, file: string): Graph {
+  const readers = consumers(graph);
+  const checked = (name: string, constant: Tensor): Tensor => {
+    if (!isStored(constant)) return constant;
+    let isChecked = false;
+    return storedTensor(constant.dtype, constant.shape, () =>
+      inFile(file, () => {
+        const inMemory = loaded(constant);
+        if (!isChecked) checkElements(name, inMemory, readers.get(name) ?? []);
+        isChecked = true;
+        return inMemory.data;
+      }),
+    );
+  };
+  const constants = new Map([...graph.constants].map(([name, value]) => [name, checked(name, value)]));
+  return { ...graph, constants };
+}
+
+/** Begins the messages of errors with the file's name, once. */
 function inFile<T>(name: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof FrostbitError)) throw error;
+    if (!(error instanceof FrostbitError) || error.message.startsWith(`${name}: `)) throw error;
     throw new FrostbitError(error.code, `${name}: ${error.message}`, { cause: error });
   }
 }

@@ -1,14 +1,12 @@
 // Graph → ONNX bytes of the opset asked for.
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
-  type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
   StringStringEntryProtoSchema,
-  type TensorProto,
   TensorShapeProto_DimensionSchema,
   TensorShapeProtoSchema,
   TypeProto_TensorSchema,
@@ -19,14 +17,15 @@ import {
 import { packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { sizeOf } from "../ir/tensor.ts";
 import { isOwn } from "../ops/index.ts";
 import { narrowHalf } from "../passes/half-precision.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
 import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
 import { encodeAttribute } from "./encode-attribute.ts";
-import { type ExternalTarget, encodeTensor, externalEncoder } from "./encode-tensor.ts";
+import { type EncodeTensor, type ExternalTarget, externalEncoder, tensorPieces } from "./encode-tensor.ts";
+import { fieldNumbers, fieldOf, joinPieces, type Piece, pieceOf } from "./pieces.ts";
 
 /** How `writeOnnx` writes. */
 export interface WriteOptions {
@@ -69,19 +68,29 @@ export function writeOnnx(
   assert(graph.variables.length === 0, `writeOnnx of a graph with ${graph.variables.length} variables`);
   checkOperators(graph);
   checkSize(graph, externalData);
-  const model = create(ModelProtoSchema, {
+  const before: MessageInitShape<typeof ModelProtoSchema> = {
     irVersion: BigInt(irVersions.get(opset) ?? 0),
-    opsetImport: opsetImports(graph, opset),
     producerName: origin.producerName,
     producerVersion: origin.producerVersion,
     domain: origin.domain,
     modelVersion: origin.modelVersion,
     docString: origin.docString,
+  };
+  const after: MessageInitShape<typeof ModelProtoSchema> = {
+    opsetImport: opsetImports(graph, opset),
     metadataProps: [...origin.metadata].map(([key, value]) => create(StringStringEntryProtoSchema, { key, value })),
-    graph: encodeGraph(downgradeGraph(graph, opset), externalData ? externalEncoder(externalData) : encodeTensor),
-  });
-  return toBinary(ModelProtoSchema, model);
+  };
+  const encode = externalData ? externalEncoder(externalData) : tensorPieces;
+  return joinPieces([
+    part(ModelProtoSchema, before),
+    ...fieldOf(fieldNumbers.modelGraph, encodeGraph(downgradeGraph(graph, opset), encode)),
+    part(ModelProtoSchema, after),
+  ]);
 }
+
+/** Some fields of a message. Those of one number after the other, as here, are the bytes that the message has as a whole. */
+const part = <Schema extends DescMessage>(schema: Schema, fields: MessageInitShape<Schema>): Piece =>
+  pieceOf(toBinary(schema, create(schema, fields)));
 
 function checkOperators(graph: Graph): void {
   const ours = graph.nodes.filter(({ op }) => isOwn(op));
@@ -95,7 +104,7 @@ function checkOperators(graph: Graph): void {
 
 function checkSize(graph: Graph, externalData: ExternalTarget | undefined): void {
   let sizeBytes = 0;
-  for (const { dtype, data } of graph.constants.values()) sizeBytes += packedBytes(dtype, data.length);
+  for (const { dtype, shape } of graph.constants.values()) sizeBytes += packedBytes(dtype, sizeOf(shape));
   if (externalData || sizeBytes <= maxInlineBytes) return;
   throw new FrostbitError(
     "BAD_OPTION",
@@ -114,16 +123,14 @@ const opsetImports = (graph: Graph, opset: number) =>
     create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? BigInt(opset) : 1n }),
   );
 
-type EncodeTensor = (name: string, value: Tensor) => TensorProto;
-
-const encodeGraph = (graph: Graph, encode: EncodeTensor): GraphProto =>
-  create(GraphProtoSchema, {
-    name: graph.name || "graph",
-    node: graph.nodes.map(encodeNode),
-    initializer: [...graph.constants].map(([name, value]) => encode(name, value)),
+const encodeGraph = (graph: Graph, encode: EncodeTensor): readonly Piece[] => [
+  part(GraphProtoSchema, { name: graph.name || "graph", node: graph.nodes.map(encodeNode) }),
+  ...[...graph.constants].flatMap(([name, value]) => fieldOf(fieldNumbers.graphInitializer, encode(name, value))),
+  part(GraphProtoSchema, {
     input: graph.inputs.map((name) => encodeValue(graph, name)),
     output: graph.outputs.map((name) => encodeValue(graph, name)),
-  });
+  }),
+];
 
 function encodeNode(node: Node): NodeProto {
   return create(NodeProtoSchema, {

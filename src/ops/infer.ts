@@ -4,7 +4,7 @@ import { type Builder, createBuilder, type InferNode } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { toNumbers } from "../ir/tensor.ts";
+import { sizeOf, toNumbers } from "../ir/tensor.ts";
 import type { AnyOpDefinition, InferContext } from "./definition.ts";
 import { opDefinition } from "./index.ts";
 import { checkInputs } from "./inputs.ts";
@@ -12,7 +12,7 @@ import { checkInputs } from "./inputs.ts";
 const maxElements = 1024;
 
 function elementsOf(constant: Tensor | undefined): readonly Dim[] | undefined {
-  if (!constant || constant.data.length > maxElements || !/^(u?int(32|64)|bool)$/.test(constant.dtype))
+  if (!constant || sizeOf(constant.shape) > maxElements || !/^(u?int(32|64)|bool)$/.test(constant.dtype))
     return undefined;
   return toNumbers(constant);
 }

@@ -3,9 +3,10 @@
 import { packedBytes } from "../ir/dtype.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { loadedOnUse } from "../ir/tensor-source.ts";
 import { kernels } from "../kernels/index.ts";
 import { isStatic } from "../ops/dims.ts";
-import { isOpType, opDefinition } from "../ops/index.ts";
+import { isOpType, type OpType, opDefinition } from "../ops/index.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";
 
 /** What one pass may still compute: a small file may describe much. */
@@ -18,9 +19,10 @@ interface Budget {
 /** Much for what exporters leave to compute, in a moment and in memory of the order of the file's. */
 function budgetOf(graph: Graph): Budget {
   let [bytes, elements] = [0, 0];
-  for (const { dtype, data } of graph.constants.values()) {
-    bytes += packedBytes(dtype, data.length);
-    elements += data.length;
+  for (const { dtype, shape } of graph.constants.values()) {
+    const count = sizeOf(shape);
+    bytes += packedBytes(dtype, count);
+    elements += count;
   }
   return { bytes: Math.max(16 * 1024 * 1024, 2 * bytes), work: 3e7 + 16 * elements };
 }
@@ -46,7 +48,7 @@ function afford(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[
     bytes += packedBytes(type.dtype, sizeOf(shape));
     elements += sizeOf(shape);
   }
-  for (const input of inputs) elements += input?.data.length ?? 0;
+  for (const input of inputs) elements += input ? sizeOf(input.shape) : 0;
   const cost = opDefinition(node.op)?.cost(
     inputs.map((input) => input?.shape),
     shapes,
@@ -64,6 +66,19 @@ const quantizers: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLi
 
 const isHalf = ({ dtype }: Tensor): boolean => dtype === "float16" || dtype === "bfloat16";
 
+/** What a node gives for constants: a kernel reads their elements over and over, and what it gives back as it was stays where it is. */
+export function computeConstants(
+  op: OpType,
+  inputs: readonly (Tensor | undefined)[],
+  node: Node,
+): readonly (Tensor | undefined)[] {
+  const held = inputs.map((input) => input && loadedOnUse(input));
+  return kernels[op](held, node).map((result) => {
+    const place = held.indexOf(result);
+    return place < 0 ? result : inputs[place];
+  });
+}
+
 /** The results of a node whose inputs are all constants; `undefined` where it must run. */
 function evaluate(
   graph: Graph,
@@ -77,7 +92,7 @@ function evaluate(
     inputs.some((input) => input && isHalf(input)) || /^b?float16$/.test(String(node.attributes["to"]));
   if (!isConstant || isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
   if (!afford(graph, node, inputs, budget)) return undefined;
-  return kernels[node.op](inputs, node);
+  return computeConstants(node.op, inputs, node);
 }
 
 /** A graph output stays a node's output, as files and engines expect. */

@@ -1,7 +1,7 @@
 // Makes a fixed leading batch dimension free, where shape inference shows that every sample goes its own way.
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
-import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { opDefinition } from "../ops/index.ts";
@@ -186,7 +186,7 @@ function copyLeading(node: Node, { batch, constants, fixed, addConstant }: Surro
 function sizesToScales(node: Node, { constants, fixed, addConstant }: Surroundings): Node {
   const sizes = constants.get(node.inputs[3] ?? "");
   const before = fixed(node.inputs[0]);
-  if (!sizes || sizes.data.length !== before.length) return node;
+  if (!sizes || sizeOf(sizes.shape) !== before.length) return node;
   const scales = toNumbers(sizes).map((size, axis) => size / Number(before[axis]));
   if (!scales.every((scale) => Math.log2(scale) % 1 === 0)) return node;
   const input = addConstant(`${node.name}/scales`, tensorOf("float32", [scales.length], scales));

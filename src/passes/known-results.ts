@@ -2,9 +2,8 @@
 
 import { describeNode, type Graph, type Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { kernels } from "../kernels/index.ts";
 import { isOpType } from "../ops/index.ts";
-import { knownContents } from "./fold-constants.ts";
+import { computeConstants, knownContents } from "./fold-constants.ts";
 
 export function knownResults(graph: Graph, node: Node): readonly (Tensor | undefined)[] {
   const contents = node.outputs.map((output) => knownContents(graph, output));
@@ -12,5 +11,5 @@ export function knownResults(graph: Graph, node: Node): readonly (Tensor | undef
   const inputs = node.inputs.map((input) => graph.constants.get(input));
   if (!isOpType(node.op) || node.inputs.some((input, i) => input !== "" && !inputs[i]))
     throw new Error(`internal: ${describeNode(node)} is not known before a run`);
-  return kernels[node.op](inputs, node);
+  return computeConstants(node.op, inputs, node);
 }

@@ -1,7 +1,7 @@
 // Removes Clips that the quantizers behind them repeat.
 import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
-import { numbersOf } from "../ir/tensor.ts";
+import { numbersOf, sizeOf } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { onlyReader } from "./linear-layers.ts";
 
@@ -25,7 +25,7 @@ export function dropRepeatedClips(graph: Graph): Graph {
 function isRepeated(graph: Graph, clip: Node, quantizer: Node): boolean {
   const numberOf = (name: string | undefined): number | undefined => {
     const constant = name ? graph.constants.get(name) : undefined;
-    return constant?.data.length === 1 ? numbersOf(constant)[0] : undefined;
+    return constant && sizeOf(constant.shape) === 1 ? numbersOf(constant)[0] : undefined;
   };
   const [scale, zeroPoint = 0, low, high] = quantizer.inputs.slice(1).map(numberOf);
   const [least, most] = [1, 2].map((i) => (clip.inputs[i] ? numberOf(clip.inputs[i]) : i === 1 ? -Infinity : Infinity));

@@ -4,6 +4,7 @@ import { readSafetensors, writeSafetensors } from "../data/safetensors.ts";
 import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { bytesSource } from "../ir/tensor-source.ts";
 
 /** Where a run's checkpoints go, and whether it goes on from one. */
 export interface CheckpointOptions {
@@ -68,7 +69,7 @@ export async function loadCheckpoint<Own extends OwnState>(
       "IO",
       `The checkpoint's "${name}" is missing. Remove the checkpoint folder and start again.`,
     );
-  return { state, own, variables: readSafetensors(variables, name).tensors };
+  return { state, own, variables: readSafetensors(bytesSource(variables), name).tensors };
 }
 
 /** Throws what `loadCheckpoint` throws where the newest checkpoint is of another run or cannot be read, before anything is computed. */

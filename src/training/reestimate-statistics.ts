@@ -1,6 +1,6 @@
 // Takes the statistics of batch normalization anew, from the model as it was trained.
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
@@ -21,7 +21,7 @@ export async function reestimateStatistics(
   const sized = setBatchSize(graph, batchSize);
   const names = [...new Set(runningStatistics(sized))];
   if (names.length === 0) return graph;
-  const sums = new Map(names.map((name) => [name, new Float64Array(graph.constants.get(name)?.data.length ?? 0)]));
+  const sums = new Map(names.map((name) => [name, new Float64Array(sizeOf(graph.constants.get(name)?.shape ?? [0]))]));
   const { statistics, outputs } = statisticsGraph(sized, names);
   let count = 0;
   await withProgram(statistics, context, async (program) => {

@@ -14,6 +14,7 @@ import type { Graph, OnnxModel } from "../../src/ir/graph.ts";
 import { castTensor, numbersOf, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { efqat } from "../../src/methods/efqat/efqat.ts";
 import { efqatOptions } from "../../src/methods/efqat/options.ts";
+import { fileSource } from "../../src/node/file-source.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
@@ -61,7 +62,7 @@ const read = (name: string): OnnxModel =>
   readOnnx(readFileSync(join(folder, `${name}.onnx`)), { name: `${name}.onnx` });
 
 function fixtureOf(name: string): ReadonlyMap<string, Tensor> {
-  const file = readSafetensors(readFileSync(join(folder, `${name}.safetensors`)), `${name}.safetensors`);
+  const file = readSafetensors(fileSource(join(folder, `${name}.safetensors`)), `${name}.safetensors`);
   return file.tensors;
 }
 

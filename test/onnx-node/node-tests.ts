@@ -51,8 +51,11 @@ export const operatorsOf = ({ graph }: ModelProto): string[] => [
 ];
 
 export function tensorValue(proto: TensorProto): Tensor {
-  const tensor = decodeTensor(proto, `tensor "${proto.name}"`, undefined, (what) => {
-    throw new FrostbitError("UNSUPPORTED_OP", what);
+  const tensor = decodeTensor(proto, `tensor "${proto.name}"`, {
+    external: undefined,
+    unsupported: (what) => {
+      throw new FrostbitError("UNSUPPORTED_OP", what);
+    },
   });
   if (!tensor) throw new Error(`internal: "${proto.name}" was not decoded`);
   return tensor;

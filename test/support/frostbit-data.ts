@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe } from "vitest";
 import { readSafetensors } from "../../src/data/safetensors.ts";
+import { bytesSource } from "../../src/ir/tensor-source.ts";
 
 export const frostbitData = process.env["FROSTBIT_DATA"];
 
@@ -13,4 +14,5 @@ export const describeWithData = (name: string, body: (folder: string) => void): 
 };
 
 export const readBytes = (...path: string[]): Uint8Array => new Uint8Array(readFileSync(join(...path)));
-export const readTensors = (...path: string[]) => readSafetensors(readBytes(...path), path[path.length - 1]).tensors;
+export const readTensors = (...path: string[]) =>
+  readSafetensors(bytesSource(readBytes(...path)), path[path.length - 1]).tensors;

@@ -341,7 +341,7 @@ export function fusedStep(fused: Fused): Step {
 
 /** A tensor that the plan holds. */
 export const constantValue = (value: Tensor): Value => ({
-  slot: { bytes: value.data.byteLength, home: { kind: "constant", value } },
+  slot: { bytes: sizeOf(value.shape) * bytesOf(value.dtype), home: { kind: "constant", value } },
   dtype: value.dtype,
   shape: value.shape,
   layout: "plain",

@@ -2,6 +2,7 @@
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { copyTensor, type Tensor } from "../../ir/tensor.ts";
+import { loaded } from "../../ir/tensor-source.ts";
 import { kernels } from "../../kernels/index.ts";
 import { isOpType } from "../../ops/index.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
@@ -155,7 +156,8 @@ export const createReferenceEngine = (): Engine => ({
   supports,
   compile: async (graph) => {
     refuseUnsupported(graph);
-    return createExecutable(graph);
+    const constants = new Map([...graph.constants].map(([name, value]) => [name, loaded(value)]));
+    return createExecutable({ ...graph, constants });
   },
   variables: async (initial) => createHeldVariables("reference", initial),
 });
