@@ -4,10 +4,18 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { type ComparedValue, type Comparison, compareModels, defaultThresholdDb } from "../compare/compare-models.ts";
 import { createSession } from "../engines/onnxruntime/session.ts";
+import { readModel } from "../node/read-model.ts";
 import { readBytes } from "../node/storage.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
-import { modelInputs, noteIdleImages, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import {
+  inputTypes,
+  isPictures,
+  noteIdleImages,
+  openDataset,
+  preprocessFrom,
+  testDataOptions,
+} from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
@@ -33,7 +41,7 @@ export function compareCommand(): Command {
       const comparison = await compareModels(
         await readBytes(first),
         await readBytes(second),
-        await openDataset(given, modelInputs(first, given.data)),
+        await openDataset(given, isPictures(given.data) ? inputTypes(readModel(first).graph) : new Map()),
         {
           preprocess: preprocessFrom(given),
           thresholdDb: given.threshold,

@@ -3,9 +3,8 @@ import { z } from "zod";
 import { type Dataset, limit } from "../data/dataset.ts";
 import type { ImageOptions, Size } from "../data/image-size.ts";
 import { type Preprocess, type PreprocessPreset, preprocessPresets, resolvePreprocess } from "../data/preprocess.ts";
-import type { Dim, ValueType } from "../ir/graph.ts";
+import type { Dim, Graph, ValueType } from "../ir/graph.ts";
 import { dataKinds, openTestData } from "../node/open-data.ts";
-import { readModel } from "../node/read-model.ts";
 import type { Values } from "./command.ts";
 import { flagOf } from "./options-from-schema.ts";
 
@@ -92,7 +91,7 @@ export function imagesFrom(
   };
 }
 
-const isPictures = (data: string | undefined): boolean => data?.startsWith("images:") === true;
+export const isPictures = (data: string | undefined): boolean => data?.startsWith("images:") === true;
 
 /** Where what is read is no pictures: which options are without effect. */
 export function noteIdleImages(
@@ -105,12 +104,9 @@ export function noteIdleImages(
   note(`${given.map(flagOf).join(", ")}: no effect with --data ${data[0]}, only with images:DIR.`);
 }
 
-/** What the model's inputs are, which only pictures ask. */
-export function modelInputs(path: string, ...data: readonly (string | undefined)[]): ReadonlyMap<string, ValueType> {
-  if (!data.some(isPictures)) return new Map();
-  const { inputs, values } = readModel(path).graph;
-  return new Map([...values].filter(([name]) => inputs.includes(name)));
-}
+/** What a graph's inputs are. */
+export const inputTypes = ({ inputs, values }: Graph): ReadonlyMap<string, ValueType> =>
+  new Map([...values].filter(([name]) => inputs.includes(name)));
 
 /** `inputs`: the model's. */
 export async function openDataset(

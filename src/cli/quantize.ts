@@ -18,7 +18,7 @@ import { createCommand, type Session, type Values } from "./command.ts";
 import {
   imageOptions,
   imagesFrom,
-  modelInputs,
+  inputTypes,
   noteIdleImages,
   preprocessFrom,
   preprocessOptions,
@@ -86,7 +86,8 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   );
   noteIdleImages(values, session.note, data, testData);
   const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
-  const images = imagesFrom(parseSchemaOptions(imageOptions, values), modelInputs(modelPath, data, testData));
+  const model = readModel(modelPath);
+  const images = imagesFrom(parseSchemaOptions(imageOptions, values), inputTypes(model.graph));
   const source = await openData(data, {
     seed: options.seed,
     images,
@@ -94,11 +95,12 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   });
   const result = await quantizeFile({
     modelPath,
+    model,
     source,
     preprocess,
     options,
     out,
-    engine: chooseEngine(engine, readModel(modelPath).graph, options),
+    engine: chooseEngine(engine, model.graph, options),
     resume,
     overwrite,
     signal: session.interrupt.signal,

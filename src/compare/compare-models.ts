@@ -13,7 +13,7 @@ import {
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
-import { computedValues, outputNames, watchValues } from "../onnx/watch-values.ts";
+import { type NamedValues, namedValues, watchValues } from "../onnx/watch-values.ts";
 
 /** How two files are compared. */
 export interface CompareOptions {
@@ -74,14 +74,15 @@ export async function compareModels(
   dataset: Dataset,
   options: CompareOptions,
 ): Promise<Comparison> {
-  const names = commonValues(first, second);
+  const [inFirst, inSecond] = [namedValues(first), namedValues(second)];
+  const names = commonValues(inFirst, inSecond);
   const files = [
-    await options.open(watchValues(first, names), 0),
-    await options.open(watchValues(second, names), 1),
+    await options.open(watchValues(first, inFirst, names), 0),
+    await options.open(watchValues(second, inSecond, names), 1),
   ] as const;
   try {
     const totals = await runBoth(files, names, dataset, options);
-    checkRelated(totals, new Set([...outputNames(first), ...outputNames(second)]));
+    checkRelated(totals, new Set([...inFirst.outputs, ...inSecond.outputs]));
     return summarize(totals, names, dataset.length, options.thresholdDb ?? defaultThresholdDb);
   } finally {
     await Promise.all(files.map((file) => file.dispose()));
@@ -110,9 +111,9 @@ function checkRelated({ differences, incomparable }: Totals, outputs: ReadonlySe
       );
 }
 
-function commonValues(first: Uint8Array, second: Uint8Array): readonly string[] {
-  const inSecond = new Set(computedValues(second));
-  const names = computedValues(first).filter((name) => inSecond.has(name));
+function commonValues(first: NamedValues, second: NamedValues): readonly string[] {
+  const inSecond = new Set(second.computed);
+  const names = first.computed.filter((name) => inSecond.has(name));
   if (names.length === 0)
     throw new FrostbitError("BAD_MODEL", `The two models have no value of the same name. ${advice}`);
   return names;

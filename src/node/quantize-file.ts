@@ -7,7 +7,8 @@ import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, OnnxModel } from "../ir/graph.ts";
+import type { ByteSource } from "../ir/tensor-source.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
@@ -17,15 +18,18 @@ import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
 import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
+import { fileSource } from "./file-source.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
-import { ensureWritable, folderStorage, readBytes, removeEmptyFolders, writeAtomic } from "./storage.ts";
+import { ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
 export interface QuantizeFileJob {
   /** An ONNX file of opset 7 to 24; external data lies beside it. */
   readonly modelPath: string;
+  /** What `readModel(modelPath)` gave, where the caller has read it already. */
+  readonly model?: OnnxModel;
   /** What is calibrated and trained on, and what is tested with: `openData` opens it. */
   readonly source: Source;
   /** What the model was trained on: `resolvePreprocess`. */
@@ -62,6 +66,20 @@ export interface QuantizeFileResult {
   readonly report: Report;
 }
 
+interface FileDigest {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+const digestedAtOnce = 16 * 1024 * 1024;
+
+function digestOfFile({ sizeBytes, read }: ByteSource): FileDigest {
+  const hash = createHash("sha256");
+  for (let done = 0; done < sizeBytes; done += digestedAtOnce)
+    hash.update(read(done, Math.min(digestedAtOnce, sizeBytes - done)));
+  return { sha256: hash.digest("hex"), sizeBytes };
+}
+
 const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
 
 /**
@@ -73,12 +91,14 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * BAD_OPTION too where another run writes to `out`, or would lose what it trained there.
  *
  * @example
+ * const model = readModel("resnet20.onnx");
  * const { report } = await quantizeFile({
  *   modelPath: "resnet20.onnx",
+ *   model,
  *   source: await openData("cifar10:cifar-10-batches-bin"),
  *   preprocess: resolvePreprocess("imagenet"),
  *   options: runOptions.parse({ quantize: { weights: 4, activations: 8 }, methods: ["efqat"] }),
- *   engine: selectEngine("auto", [readModel("resnet20.onnx").graph]),
+ *   engine: selectEngine("auto", [model.graph]),
  *   out: "out",
  * });
  */
@@ -103,9 +123,9 @@ async function quantizeLocked(job: QuantizeFileJob): Promise<QuantizeFileResult>
 
 async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
   const started = performance.now();
-  const bytes = await readBytes(job.modelPath);
-  const model = readModel(job.modelPath);
-  const parts = await partsOf(job, bytes, model.graph);
+  const input = digestOfFile(fileSource(job.modelPath));
+  const model = job.model ?? readModel(job.modelPath);
+  const parts = await partsOf(job, input.sha256, model.graph);
   const { out, resume = false, overwrite = false } = job;
   const storage = folderStorage(join(out, "checkpoint"));
   await claimOut({ out, storage, parts, resume, overwrite });
@@ -130,7 +150,7 @@ async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
     },
     context,
   );
-  return writeResults(job, bytes, outcome, started);
+  return writeResults(job, input, outcome, started);
 }
 
 function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
@@ -167,11 +187,11 @@ function digestOfWeights({ constants }: Graph): string {
 }
 
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
-async function partsOf(job: QuantizeFileJob, model: Uint8Array, graph: Graph): Promise<RunParts> {
+async function partsOf(job: QuantizeFileJob, modelDigest: string, graph: Graph): Promise<RunParts> {
   const { source, preprocess, engine, threads } = job;
   const fields = {
     ...versions(),
-    model: sha256(model),
+    model: modelDigest,
     weights: digestOfWeights(graph),
     ...fingerprintOptions(job.options),
     data: await digestOf(source.train),
@@ -205,7 +225,7 @@ function fingerprintOptions({
 
 async function writeResults(
   job: QuantizeFileJob,
-  input: Uint8Array,
+  input: FileDigest,
   outcome: QuantizeOutcome,
   started: number,
 ): Promise<QuantizeFileResult> {
@@ -216,7 +236,7 @@ async function writeResults(
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),
-    input: { path: job.modelPath, sha256: sha256(input), sizeBytes: input.length },
+    input: { path: job.modelPath, ...input },
     output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
     engine: job.engine.name,
     precision: precisionOf(job),

@@ -2,20 +2,27 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { GraphProtoSchema, ModelProtoSchema, ValueInfoProtoSchema } from "onnx-buf";
 
-/** Names of what a file's nodes compute, in topological order. */
-export function computedValues(bytes: Uint8Array): readonly string[] {
-  const nodes = fromBinary(ModelProtoSchema, bytes).graph?.node ?? [];
-  return nodes.flatMap((node) => node.output.filter((output) => output !== ""));
+/** Names in a file: of what its nodes compute, in topological order, and of its outputs. */
+export interface NamedValues {
+  readonly computed: readonly string[];
+  readonly outputs: readonly string[];
 }
 
-/** Names of a file's outputs. */
-export const outputNames = (bytes: Uint8Array): readonly string[] =>
-  fromBinary(ModelProtoSchema, bytes).graph?.output.map(({ name }) => name) ?? [];
+export function namedValues(bytes: Uint8Array): NamedValues {
+  const { node = [], output = [] } = fromBinary(ModelProtoSchema, bytes).graph ?? {};
+  return {
+    computed: node.flatMap((each) => each.output.filter((name) => name !== "")),
+    outputs: output.map(({ name }) => name),
+  };
+}
 
 /** Protobuf joins messages that follow one another, so that the outputs are simply appended to the file. */
-export function watchValues(bytes: Uint8Array, names: readonly string[]): Uint8Array<ArrayBuffer> {
-  const outputs = new Set(outputNames(bytes));
-  const output = names.filter((name) => !outputs.has(name)).map((name) => create(ValueInfoProtoSchema, { name }));
+export function watchValues(
+  bytes: Uint8Array,
+  { outputs }: NamedValues,
+  names: readonly string[],
+): Uint8Array<ArrayBuffer> {
+  const output = names.filter((name) => !outputs.includes(name)).map((name) => create(ValueInfoProtoSchema, { name }));
   const addition = toBinary(
     ModelProtoSchema,
     create(ModelProtoSchema, { graph: create(GraphProtoSchema, { output }) }),
