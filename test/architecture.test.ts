@@ -28,7 +28,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   onnx: core,
   autodiff: core,
   quantizers: core,
-  /** `select.ts` alone knows the engines. */
+  /** `table.ts` alone knows the engines. */
   engines: [...core, "engines/reference", "engines/onnxruntime", "engines/native"],
   "engines/reference": [...core, "kernels", "engines"],
   "engines/onnxruntime": [...core, "engines", "onnx"],

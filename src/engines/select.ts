@@ -1,22 +1,30 @@
 // Engines by name.
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Engine } from "./engine.ts";
-import { isNativeBuilt } from "./native/addon.ts";
-import { createNativeEngine } from "./native/native-engine.ts";
-import { createOnnxRuntimeEngine } from "./onnxruntime/onnxruntime-engine.ts";
-import { createReferenceEngine } from "./reference/reference-engine.ts";
+import { type EngineEntry, type EngineKey, engineEntries, engines } from "./table.ts";
 
-export const engineNames = ["auto", "onnxruntime", "native", "reference"] as const;
 /**
  * "onnxruntime": ONNX Runtime, everywhere. "native": C++ over oneDNN, Linux x64. "reference": plain loops, slow. "auto": see
  * `selectEngine`.
  * @useDeclaredType
  */
-export type EngineName = (typeof engineNames)[number];
+export type EngineName = "auto" | EngineKey;
+
+export const engineNames: readonly ["auto", ...EngineKey[]] = ["auto", ...engineEntries.map(([name]) => name)];
 
 const runsAll = (engine: Engine, graphs: readonly Graph[]): boolean =>
   graphs.every((graph) => graph.nodes.every((node) => engine.supports(node, graph)));
+
+/** The first preferred engine that runs all graphs, else the fallback (docs/decisions/0013). */
+function automatic(graphs: readonly Graph[]): Engine {
+  const entries = engineEntries.map(([, entry]) => entry);
+  const runs = ({ auto, isAvailable, create }: EngineEntry): boolean =>
+    auto === "preferred" && graphs.length > 0 && isAvailable() && runsAll(create(), graphs);
+  const chosen = entries.find(runs) ?? entries.find(({ auto }) => auto === "fallback");
+  assert(chosen, "no engine is the fallback of auto");
+  return chosen.create();
+}
 
 /**
  * An engine by its name. "auto" is the native engine where it is built and runs all that is asked of it, else onnxruntime (docs/decisions/0013).
@@ -25,18 +33,8 @@ const runsAll = (engine: Engine, graphs: readonly Graph[]): boolean =>
  * @param graphs - what it is to run; with none, "auto" is onnxruntime
  */
 export function selectEngine(name: EngineName, graphs: readonly Graph[] = []): Engine {
-  switch (name) {
-    case "auto":
-      return graphs.length > 0 && isNativeBuilt() && runsAll(createNativeEngine(), graphs)
-        ? createNativeEngine()
-        : createOnnxRuntimeEngine();
-    case "onnxruntime":
-      return createOnnxRuntimeEngine();
-    case "native":
-      return createNativeEngine();
-    case "reference":
-      return createReferenceEngine();
-    default:
-      throw new FrostbitError("BAD_OPTION", `engine is ${JSON.stringify(name)}; expected ${engineNames.join(", ")}.`);
-  }
+  if (name === "auto") return automatic(graphs);
+  if (!Object.hasOwn(engines, name))
+    throw new FrostbitError("BAD_OPTION", `engine is ${JSON.stringify(name)}; expected ${engineNames.join(", ")}.`);
+  return engines[name].create();
 }

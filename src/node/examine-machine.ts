@@ -1,8 +1,7 @@
 // What of this machine and installation matters: processor, instruction sets, versions, engines.
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
-import { describeAddon } from "../engines/native/addon.ts";
-import { loadOrt } from "../engines/onnxruntime/ort-module.ts";
+import { type EngineEntry, engineEntries } from "../engines/table.ts";
 import { versions } from "./versions.ts";
 
 export interface EngineState {
@@ -43,40 +42,19 @@ function instructionSets(): readonly string[] | null {
   return parseInstructionSets(readFileSync("/proc/cpuinfo", "utf8"));
 }
 
-async function examineOnnxRuntime(version: string): Promise<EngineState> {
-  const name = "onnxruntime";
+async function examineEngine(name: string, { describe }: EngineEntry): Promise<EngineState> {
   try {
-    await loadOrt();
-    return { name, available: true, detail: `onnxruntime-node ${version}` };
+    return { name, available: true, detail: await describe(versions()) };
   } catch (error) {
     return { name, available: false, detail: error instanceof Error ? error.message : String(error) };
   }
 }
-
-function examineNative(): EngineState {
-  const name = "native";
-  try {
-    const { oneDnn, oneDnnKernels, kernels, path, origin } = describeAddon();
-    const detail = `oneDNN ${oneDnn} with ${oneDnnKernels}, own kernels with ${kernels}; ${origin}: ${path}`;
-    return { name, available: true, detail };
-  } catch (error) {
-    return { name, available: false, detail: error instanceof Error ? error.message : String(error) };
-  }
-}
-
-/** The native engine is never missing: what it runs, the others run too. */
-const optionalEngine = "native";
 
 export async function examineMachine(): Promise<Machine> {
-  const found = versions();
-  const engines = [
-    await examineOnnxRuntime(found["onnxruntime-node"]),
-    examineNative(),
-    { name: "reference", available: true, detail: "built in; exact and slow" },
-  ];
-  const problems = engines
-    .filter(({ name, available }) => !available && name !== optionalEngine)
-    .map(({ name, detail }) => `Engine ${name}: ${detail}`);
+  const examined = await Promise.all(engineEntries.map(([name, entry]) => examineEngine(name, entry)));
+  const problems = engineEntries.flatMap(([name, { isRequired }], i) =>
+    isRequired && !examined[i].available ? [`Engine ${name}: ${examined[i].detail}`] : [],
+  );
   if (Number(process.versions.node.split(".")[0]) < oldestNode)
     problems.push(`Node ${process.versions.node} is too old; install Node ${oldestNode} or newer.`);
   return {
@@ -85,8 +63,8 @@ export async function examineMachine(): Promise<Machine> {
     threads: availableParallelism(),
     memoryMb: Math.round(totalmem() / 2 ** 20),
     instructionSets: instructionSets(),
-    versions: found,
-    engines,
+    versions: versions(),
+    engines: examined,
     problems,
   };
 }
