@@ -17,7 +17,7 @@ const page = "docs/internals/add-a-method.md";
 const shapes = join(root, "examples/shapes");
 
 /** Parts of a method that may be left out. */
-type Optional = { [Part in keyof Method]: Omit<Method, Part> extends Pick<Method, never> & Method ? Part : never };
+type Optional = { [Part in keyof Method]: Omit<Method, Part> extends Method ? Part : never };
 
 describe("a method", () => {
   test("has no part that can be forgotten", () => {
