@@ -22,7 +22,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 /** A method of a run, by name, and its options, each with a value. */
 export interface MethodStep {
   readonly method: string;
-  readonly options: Fields;
+  readonly options: Readonly<Record<string, unknown>>;
 }
 
 /** A model on its way through the methods. */

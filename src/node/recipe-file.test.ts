@@ -34,3 +34,12 @@ test.each(["quantize: { layers: { *.conv : 8 } }", "quantize:\n  layers:\n    *.
     });
   },
 );
+
+test("references that stand for more and more are refused as that", async () => {
+  const tens = (name: string): string => `[${Array.from({ length: 10 }, () => name).join(", ")}]`;
+  const lines = [`a: &a ${tens("x")}`, `b: &b ${tens("*a")}`, `c: &c ${tens("*b")}`, `d: ${tens("*c")}`];
+  await expect(readRecipe(await recipe(lines.join("\n")))).rejects.toMatchObject({
+    code: "BAD_OPTION",
+    message: expect.stringMatching(/Excessive alias count indicates a resource exhaustion attack\.$/),
+  });
+});

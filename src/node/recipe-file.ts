@@ -14,13 +14,13 @@ function parseYaml(text: string, path: string): unknown {
   try {
     return parse(text);
   } catch (cause) {
-    // The parser's way to say that "*name" stands for nothing.
-    if (cause instanceof ReferenceError)
-      throw new FrostbitError(
-        "BAD_OPTION",
-        `${path}: ${cause.message}. Write a name that begins with "*" in quotes: '*.conv'.`,
-        { cause },
-      );
+    // The parser's way to say that "*name" stands for nothing, or for too much.
+    if (cause instanceof ReferenceError) {
+      const hint = cause.message.startsWith("Excessive")
+        ? ""
+        : ` Write a name that begins with "*" in quotes: '*.conv'.`;
+      throw new FrostbitError("BAD_OPTION", `${path}: ${cause.message}.${hint}`, { cause });
+    }
     if (!(cause instanceof YAMLParseError)) throw cause;
     throw new FrostbitError("BAD_OPTION", `${path}: ${cause.message.split("\n")[0].replace(/:$/, "")}.`, { cause });
   }

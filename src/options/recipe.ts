@@ -138,7 +138,7 @@ export function recipeOf({ quantize, methods: steps, ...whole }: RunOptions): Fi
 
 /**
  * Checks what a run is told and fills in what its target chooses and the defaults; the form is that of
- * [recipes](docs/guide/recipes.md). Throws BAD_OPTION, naming the entry at fault.
+ * recipes. Throws BAD_OPTION, naming the entry at fault.
  *
  * @example
  * const options = runOptions.parse({

@@ -384,7 +384,7 @@ describe("errors", () => {
     const result = await run("quantize", "conv.onnx", ...cifar, "--method", "efat");
     expect([result.code, result.stderr]).toEqual([
       1,
-      'error: --method is efat; did you mean "efqat"? Expected "ptq", "efqat", "qat" or "float".\n',
+      'error: --method is efat; did you mean "efqat"? Expected values separated by commas, each "ptq", "efqat", "qat", "float", "cross-layer-equalization" or "bias-correction".\n',
     ]);
     for (const command of [["quantise"], ["help", "quantise"]]) {
       const unknown = await run(...command);
