@@ -21,6 +21,7 @@ export const normalizationExamples = {
   LayerNormalization: [
     { inputs: [normal(2, 5, 8), normal(8), normal(8)], outputs: 3 },
     { name: "two axes, no bias", inputs: [normal(2, 5, 4), normal(5, 4)], attributes: { axis: 1, epsilon: 1e-3 } },
+    { name: "parameters of one of two axes", inputs: [normal(3, 5, 4), normal(4)], attributes: { axis: 1 } },
   ],
   InstanceNormalization: [{ inputs: [normal(2, 3, 5, 4), normal(3), normal(3)], attributes: { epsilon: 1e-2 } }],
   RMSNormalization: [
