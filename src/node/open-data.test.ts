@@ -93,6 +93,17 @@ describe("openData", () => {
     );
   });
 
+  test("a small file that unpacks to much is refused after 128 MiB, whatever it claims", async () => {
+    const part = gzipSync(new Uint8Array(2 ** 24));
+    const path = inFolder("bomb.npy.gz");
+    await writeFile(path, Buffer.concat(Array.from({ length: 200 }, () => part)));
+    const started = performance.now();
+    await expect(openTestData(`npy:${path}`)).rejects.toThrow(
+      /"[^"]*bomb\.npy\.gz" unpacks \d+ bytes to 13\d{7} or more; what is unpacked are 128 MiB, or 256 times the packed bytes/,
+    );
+    expect(performance.now() - started).toBeLessThan(2000);
+  });
+
   test("MNIST's files give images of one channel, compressed or not", async () => {
     const header = (...sizes: number[]): number[] => [
       0,

@@ -1,10 +1,10 @@
 // NumPy's .npz files: a zip of arrays, which their names make inputs or labels of a split.
-import { unzipSync } from "fflate";
 import type { Dataset, Splits } from "../data/dataset.ts";
 import { memoryDataset } from "../data/memory-dataset.ts";
 import { readNpy } from "../data/npy.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { readZip } from "./read-zip.ts";
 import { readBytes } from "./storage.ts";
 
 /** "x_train", "train_images", or a name that belongs to no split. */
@@ -37,17 +37,8 @@ export async function openNpz(path: string): Promise<Splits> {
 
 /** By name without ".npy". */
 function unpack(zip: Uint8Array, path: string): ReadonlyMap<string, Uint8Array> {
-  try {
-    const files = unzipSync(zip, { filter: ({ name }) => name.endsWith(".npy") });
-    return new Map(Object.entries(files).map(([name, bytes]) => [name.slice(0, -".npy".length), bytes]));
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Cannot unpack "${path}": ${reason}. It is no .npz file, or it is damaged or incomplete. Save it with numpy.savez.`,
-      { cause },
-    );
-  }
+  const files = readZip(zip, path, (name) => name.endsWith(".npy"));
+  return new Map([...files].map(([name, bytes]) => [name.slice(0, -".npy".length), bytes]));
 }
 
 function datasetOf(name: string, arrays: ReadonlyMap<string, Tensor>): Dataset {
