@@ -1,7 +1,7 @@
 // Decodes pictures with sharp: an optional peer that is loaded when it is used, and works on threads of its own.
 import type Sharp from "sharp";
 import type { DecodeImage } from "../data/image-dataset.ts";
-import { resizedSize } from "../data/image-size.ts";
+import { printSize, resizedSize, type Size } from "../data/image-size.ts";
 import { FrostbitError } from "../ir/errors.ts";
 
 let loaded: Promise<typeof Sharp> | undefined;
@@ -21,6 +21,22 @@ async function importSharp(): Promise<typeof Sharp> {
   }
 }
 
+/** Of one picture, as its file has it and once resized: 8192 × 8192, decoded 192 MiB. */
+const mostPixels = 2 ** 26;
+/** Of one side in a file; JPEG has no more. */
+const mostSide = 65535;
+
+/** By what its header says, before anything is decoded: a few bytes can stand for gigabytes. */
+function checkSize(path: string, [height, width]: Size, [rows, columns]: Size): void {
+  const tooLarge = height > mostSide || width > mostSide || height * width > mostPixels;
+  if (!tooLarge && rows * columns <= mostPixels) return;
+  const becomes = tooLarge ? "" : `, and would be resized to ${printSize([rows, columns])}`;
+  throw new FrostbitError(
+    "BAD_DATA",
+    `"${path}" is ${printSize([height, width])}${becomes}; pictures of ${mostSide} pixels a side and ${mostPixels} in all are read at most. Make it smaller, or take it out.`,
+  );
+}
+
 /** Dropped before resizing, which would take colours by how opaque they are. */
 async function withoutAlpha(sharp: typeof Sharp, file: ReturnType<typeof Sharp>): Promise<ReturnType<typeof Sharp>> {
   const { data, info } = await file.toColourspace("srgb").removeAlpha().raw().toBuffer({ resolveWithObject: true });
@@ -36,9 +52,10 @@ export async function loadImageDecoder(): Promise<DecodeImage> {
   const sharp = await loaded;
   return async (path, resize) => {
     try {
-      const file = sharp(path, { ignoreIcc: true, failOn: "error" });
+      const file = sharp(path, { ignoreIcc: true, failOn: "error", limitInputPixels: false });
       const { width, height, hasAlpha } = await file.metadata();
       const [rows, columns] = resizedSize([height, width], resize);
+      checkSize(path, [height, width], [rows, columns]);
       const picture = hasAlpha ? await withoutAlpha(sharp, file) : file;
       const { data, info } = await picture
         .toColourspace("srgb")
@@ -47,6 +64,7 @@ export async function loadImageDecoder(): Promise<DecodeImage> {
         .toBuffer({ resolveWithObject: true });
       return { data, size: [info.height, info.width] };
     } catch (cause) {
+      if (cause instanceof FrostbitError) throw cause;
       const reason = cause instanceof Error ? cause.message.replace(/\s+/g, " ").trim() : String(cause);
       throw new FrostbitError("BAD_DATA", `Cannot decode the image "${path}": ${reason}. Repair it or take it out.`, {
         cause,

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { deflateSync, gzipSync } from "node:zlib";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Dataset, Samples } from "../data/dataset.ts";
@@ -42,6 +43,29 @@ beforeAll(async () => {
   );
 });
 afterAll(() => rm(folder, { recursive: true }));
+
+/** A grey PNG's header and no pixels. */
+function pngOf(width: number, height: number): Uint8Array {
+  const chunk = (type: string, data: Buffer): Buffer => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    // A gzip file ends with the checksum that a chunk has.
+    const sum = Buffer.from(gzipSync(body).subarray(-8, -4)).reverse();
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(data.length);
+    return Buffer.concat([length, body, sum]);
+  };
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header[8] = 8;
+  const signature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  return Buffer.concat([
+    signature,
+    chunk("IHDR", header),
+    chunk("IDAT", deflateSync("")),
+    chunk("IEND", Buffer.alloc(0)),
+  ]);
+}
 
 const at = (path: string): string => `images:${join(folder, path)}`;
 const all = async (dataset: Dataset): Promise<Samples> => dataset.read(naturalOrder(dataset.length));
@@ -130,6 +154,75 @@ describe("images:DIR", () => {
     await symlink("../real/labels.txt", join(folder, "linked/set/labels.txt"));
     const dataset = await openTestData(at("linked/set"), square(1));
     expect([dataset.classes, dataset.length]).toEqual([["cat", "dog"], 2]);
+  });
+
+  test("pictures that several links lead to count once, in one class or alone", async () => {
+    for (let i = 0; i < 6; i++) await plain(`again/set/cat/deep/${i}.png`, [i, 2, 3], 2, 2);
+    await plain("again/set/dog/0.png", [9, 9, 9], 2, 2);
+    await symlink("deep", join(folder, "again/set/cat/also"));
+    await symlink("deep/0.png", join(folder, "again/set/cat/first.png"));
+    for (const [from, to] of ["one", "two", "three"].entries())
+      for (let i = 0; i < 4; i++) {
+        await mkdir(join(folder, "again/set/cat/deep", to), { recursive: true });
+        const into = from === 0 ? "." : ["one", "two", "three"][from - 1];
+        await symlink(join(folder, "again/set/cat/deep", to), join(folder, "again/set/cat/deep", into, `link${i}`));
+      }
+    const dataset = await openTestData(at("again/set"), square(1));
+    expect([dataset.classes, dataset.length]).toEqual([["cat", "dog"], 7]);
+    await plain("alone/0.png", [1, 1, 1], 2, 2);
+    await symlink("0.png", join(folder, "alone/1.png"));
+    expect((await openTestData(at("alone"), square(1))).length).toBe(1);
+  });
+
+  test("links that lead back to where they lie, or into another class, are refused by name", async () => {
+    await plain("loop/set/cat/0.png", [1, 2, 3], 2, 2);
+    await plain("loop/set/dog/0.png", [4, 5, 6], 2, 2);
+    const link = join(folder, "loop/set/cat/deeper");
+    for (const target of [".", "..", "../../set", "../cat/../cat"]) {
+      await symlink(target, link);
+      await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
+        /deeper" is a link to ".*", in which it lies: its pictures would have no end\. Take the link out\.$/,
+      );
+      await rm(link);
+    }
+    await symlink("../dog", link);
+    await symlink("../cat", join(folder, "loop/set/dog/back"));
+    await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
+      /"[^"]*back" is a link to "[^"]*cat", in which/,
+    );
+    await rm(join(folder, "loop/set/dog/back"));
+    await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
+      /dog" and "[^"]*deeper" lead to the same place, "[^"]*", and belong to two classes\./,
+    );
+    await rm(link);
+    await symlink(".", join(folder, "loop/set/all"));
+    await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
+      /all" is a link to ".*set", in which it lies/,
+    );
+  });
+
+  test("what is called like a picture and is a device or a pipe is refused", async () => {
+    await plain("device/0.png", [1, 2, 3], 2, 2);
+    await symlink("/dev/zero", join(folder, "device/1.png"));
+    await expect(openTestData(at("device"), square(1))).rejects.toThrow(
+      /1\.png" is called like a picture and is no file\. Take it out\./,
+    );
+  });
+
+  test.each([
+    [200_000, 1, /is 1x200000; pictures of 65535 pixels a side and 67108864 in all are read at most/],
+    [1, 200_000, /is 200000x1; pictures of 65535 pixels a side/],
+    [60_000, 60_000, /is 60000x60000; pictures of/],
+    [2 ** 31 - 1, 2 ** 31 - 1, /Cannot decode the image|pictures of 65535/],
+    [65_000, 1, /is 1x65000, and would be resized to 64x4160000; pictures of/],
+  ])("a picture whose header says %i × %i is refused before it is decoded", async (width, height, message) => {
+    const path = join(folder, `large-${width}-${height}`, "0.png");
+    await mkdir(dirname(path));
+    await writeFile(path, pngOf(width, height));
+    const dataset = await openTestData(`images:${dirname(path)}`, square(64));
+    const started = performance.now();
+    await expect(all(dataset)).rejects.toThrow(message);
+    expect(performance.now() - started).toBeLessThan(2000);
   });
 
   test("a shorter side keeps the aspect ratio, HEIGHTxWIDTH stretches", async () => {

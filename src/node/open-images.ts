@@ -1,6 +1,6 @@
 // Finds the pictures below a folder: a folder a class, or pictures alone, each perhaps in train/ and test/.
-import type { Dirent } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
+import type { Dirent, Stats } from "node:fs";
+import { readdir, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Dataset, Splits } from "../data/dataset.ts";
 import { type ImageFile, imageDataset } from "../data/image-dataset.ts";
@@ -19,7 +19,17 @@ const testFolders = ["test", "val", "valid", "validation"];
 
 interface Listing {
   readonly folders: readonly string[];
-  readonly pictures: readonly string[];
+  /** With where each leads. */
+  readonly pictures: ReadonlyMap<string, string>;
+}
+
+type Kind = "file" | "folder" | "other" | "lost";
+
+interface Named {
+  readonly name: string;
+  readonly kind: Kind;
+  /** The path without links. */
+  readonly real: string;
 }
 
 /** In the order of their code units, as other tools number classes. */
@@ -27,36 +37,83 @@ async function list(folder: string): Promise<Listing> {
   const entries: Dirent[] = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
     throw ioError("read", folder, cause);
   });
-  const isFolder = await Promise.all(entries.map((entry) => leadsToFolder(folder, entry)));
-  const names = (keep: (entry: Dirent, isFolder: boolean) => boolean): string[] =>
-    entries
-      .filter((entry, i) => !entry.name.startsWith(".") && keep(entry, isFolder[i]))
-      .map(({ name }) => name)
-      .sort();
-  const [other] = names(({ name }, is) => !is && otherPicture.test(name));
+  const here = await realpath(folder);
+  const named = await Promise.all(
+    entries.filter(({ name }) => !name.startsWith(".")).map((entry) => follow(here, entry)),
+  );
+  named.sort((a, b) => (a.name < b.name ? -1 : 1));
+  const isPicture = ({ name }: Named): boolean => picture.test(name);
+  const other = named.find(({ name, kind }) => kind !== "folder" && otherPicture.test(name));
   if (other !== undefined)
     throw new FrostbitError(
       "BAD_DATA",
-      `"${join(folder, other)}" is a picture of a format that is not read; expected ${extensions}. Convert it, or take it out.`,
+      `"${join(folder, other.name)}" is a picture of a format that is not read; expected ${extensions}. Convert it, or take it out.`,
+    );
+  const odd = named.find((entry) => entry.kind === "other" && isPicture(entry));
+  if (odd !== undefined)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${join(folder, odd.name)}" is called like a picture and is no file. Take it out.`,
     );
   return {
-    folders: names((_, is) => is),
-    pictures: names(({ name }, is) => !is && picture.test(name)),
+    folders: named.filter((entry) => entry.kind === "folder" && !isPicture(entry)).map(({ name }) => name),
+    pictures: new Map(named.filter(isPicture).map(({ name, real }) => [name, real])),
   };
 }
 
-/** Links too, to wherever; what is called like a picture is taken for one. */
-async function leadsToFolder(folder: string, entry: Dirent): Promise<boolean> {
-  if (!entry.isSymbolicLink()) return entry.isDirectory() && !picture.test(entry.name);
-  const target = await stat(join(folder, entry.name)).catch(() => undefined);
-  return target?.isDirectory() === true && !picture.test(entry.name);
+const kindOf = (entry: Pick<Stats, "isFile" | "isDirectory">): Kind =>
+  entry.isDirectory() ? "folder" : entry.isFile() ? "file" : "other";
+
+/** Links too, to wherever. */
+async function follow(folder: string, entry: Dirent): Promise<Named> {
+  const path = join(folder, entry.name);
+  if (!entry.isSymbolicLink()) return { name: entry.name, kind: kindOf(entry), real: path };
+  const [target, real] = await Promise.all([stat(path), realpath(path)]).catch(() => []);
+  return { name: entry.name, kind: target ? kindOf(target) : "lost", real: real ?? path };
 }
 
-/** Paths of all pictures below a folder, however deep. */
-async function picturesBelow(folder: string): Promise<readonly string[]> {
+/** Which folders and pictures have been found, without links, and where: each belongs to one class. */
+type Visited = Map<string, { readonly path: string; readonly label: number }>;
+
+interface Walk {
+  readonly visited: Visited;
+  readonly label: number;
+  /** The folders on the way here, without links. */
+  readonly above: readonly string[];
+}
+
+/** Whether nothing led to `real` before. Throws where it belongs to another class. */
+function isFirst({ visited, label }: Walk, real: string, path: string): boolean {
+  const before = visited.get(real);
+  if (before === undefined) visited.set(real, { path, label });
+  else if (before.label !== label)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${path}" and "${before.path}" lead to the same place, "${real}", and belong to two classes. Take one of the links out.`,
+    );
+  return before === undefined;
+}
+
+/** Paths of all pictures below a folder, however deep; each once, however many links lead to it. */
+async function picturesBelow(folder: string, walk: Walk): Promise<readonly string[]> {
+  const real = await realpath(folder).catch((cause: unknown) => {
+    throw ioError("read", folder, cause);
+  });
+  if (walk.above.includes(real))
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${folder}" is a link to "${real}", in which it lies: its pictures would have no end. Take the link out.`,
+    );
+  if (!isFirst(walk, real, folder)) return [];
   const { folders, pictures } = await list(folder);
-  const deeper = await Promise.all(folders.map((name) => picturesBelow(join(folder, name))));
-  return [...pictures.map((name) => join(folder, name)), ...deeper.flat()];
+  const paths = [...pictures]
+    .map(([name, target]) => ({ path: join(folder, name), target }))
+    .filter(({ path, target }) => isFirst(walk, target, path))
+    .map(({ path }) => path);
+  for (const name of folders)
+    for (const path of await picturesBelow(join(folder, name), { ...walk, above: [...walk.above, real] }))
+      paths.push(path);
+  return paths;
 }
 
 interface Found {
@@ -66,23 +123,30 @@ interface Found {
 
 async function findSamples(folder: string): Promise<Found> {
   const { folders, pictures } = await list(folder);
-  if (folders.length === 0) return { files: pictures.map((name) => ({ path: join(folder, name) })) };
-  if (pictures.length > 0)
+  const visited: Visited = new Map();
+  const above = [await realpath(folder)];
+  if (folders.length === 0) {
+    const walk = { visited, label: 0, above };
+    const paths = [...pictures].map(([name, real]) => ({ path: join(folder, name), real }));
+    return { files: paths.filter(({ path, real }) => isFirst(walk, real, path)).map(({ path }) => ({ path })) };
+  }
+  const [image] = pictures.keys();
+  if (image !== undefined)
     throw new FrostbitError(
       "BAD_DATA",
-      `"${folder}" holds images ("${pictures[0]}", …) and folders ("${folders[0]}", …); expected a folder a class, or images alone, which have no labels. Move one of them.`,
+      `"${folder}" holds images ("${image}", …) and folders ("${folders[0]}", …); expected a folder a class, or images alone, which have no labels. Move one of them.`,
     );
-  const found = await Promise.all(folders.map((name) => picturesBelow(join(folder, name))));
-  const empty = found.findIndex((paths) => paths.length === 0);
-  if (empty >= 0)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `"${join(folder, folders[empty])}" is a class without images; expected ${extensions} files. Take the folder out, or fill it.`,
-    );
-  return {
-    files: found.flatMap((paths, label) => paths.map((path) => ({ path, label }))),
-    classes: folders,
-  };
+  const files: ImageFile[] = [];
+  for (const [label, name] of folders.entries()) {
+    const paths = await picturesBelow(join(folder, name), { visited, label, above });
+    if (paths.length === 0)
+      throw new FrostbitError(
+        "BAD_DATA",
+        `"${join(folder, name)}" is a class without images; expected ${extensions} files. Take the folder out, or fill it.`,
+      );
+    for (const path of paths) files.push({ path, label });
+  }
+  return { files, classes: folders };
 }
 
 interface SplitFolders {
