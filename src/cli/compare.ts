@@ -41,7 +41,7 @@ export function compareCommand(): Command {
       const comparison = await compareModels(
         await readBytes(first),
         await readBytes(second),
-        await openDataset(given, isPictures(given.data) ? inputTypes(readModel(first).graph) : new Map()),
+        await openDataset(given, isPictures(given.data) ? inputTypes(readModel(first).graph) : new Map(), note),
         {
           preprocess: preprocessFrom(given),
           thresholdDb: given.threshold,

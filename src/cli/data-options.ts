@@ -2,7 +2,14 @@
 import { z } from "zod";
 import { type Dataset, limit } from "../data/dataset.ts";
 import type { ImageOptions, Size } from "../data/image-size.ts";
-import { type Preprocess, type PreprocessPreset, preprocessPresets, resolvePreprocess } from "../data/preprocess.ts";
+import { choosePictures } from "../data/pictures.ts";
+import {
+  isNeutral,
+  type Preprocess,
+  type PreprocessPreset,
+  preprocessPresets,
+  resolvePreprocess,
+} from "../data/preprocess.ts";
 import type { Dim, Graph, ValueType } from "../ir/graph.ts";
 import { dataKinds, openTestData } from "../node/open-data.ts";
 import type { Values } from "./command.ts";
@@ -22,6 +29,12 @@ export const preprocessOptions = z.object({
     .enum(["nchw", "nhwc"])
     .optional()
     .describe("The layout that the model wants, instead of the preset's nchw."),
+  preprocessInputs: z
+    .array(z.string())
+    .optional()
+    .describe(
+      "Names of the inputs that are pictures; else those of bytes, or the only one of floats, with three axes.",
+    ),
 });
 
 export const imageOptions = z.object({
@@ -108,11 +121,35 @@ export function noteIdleImages(
 export const inputTypes = ({ inputs, values }: Graph): ReadonlyMap<string, ValueType> =>
   new Map([...values].filter(([name]) => inputs.includes(name)));
 
+const describeInputs = (inputs: Dataset["inputs"], isPicture: boolean): string =>
+  [...inputs]
+    .filter(([, { layout }]) => (layout !== undefined) === isPicture)
+    .map(([name, { dtype, shape }]) => `"${name}" (${dtype} [${shape.join(", ")}])`)
+    .join(", ");
+
+/** The data with its pictures as the options name them. Where others could be meant, what is preprocessed is noted. */
+export function withNamedPictures(
+  dataset: Dataset,
+  options: z.infer<typeof preprocessOptions>,
+  note: (text: string) => void = () => undefined,
+): Dataset {
+  const { preprocessInputs } = options;
+  const chosen = preprocessInputs ? choosePictures(dataset, preprocessInputs) : dataset;
+  const pictures = describeInputs(chosen.inputs, true);
+  const isPlain = chosen.inputs.size === 1 && [...chosen.inputs.values()].every(({ dtype }) => dtype === "uint8");
+  if (pictures === "" || isPlain || isNeutral(preprocessFrom(options))) return chosen;
+  const others = describeInputs(chosen.inputs, false);
+  note(`Preprocessed: ${pictures}.${others === "" ? "" : ` As they are: ${others}.`}`);
+  return chosen;
+}
+
 /** `inputs`: the model's. */
 export async function openDataset(
   options: z.infer<typeof testDataOptions>,
   inputs: ReadonlyMap<string, ValueType>,
+  note: (text: string) => void,
 ): Promise<Dataset> {
-  const dataset = await openTestData(options.data, { images: imagesFrom(options, inputs) });
+  const opened = await openTestData(options.data, { images: imagesFrom(options, inputs) });
+  const dataset = withNamedPictures(opened, options, note);
   return options.limit === undefined ? dataset : limit(dataset, options.limit);
 }

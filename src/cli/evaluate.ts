@@ -27,7 +27,7 @@ export function evaluateCommand(): Command {
       checkModelFile(path);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {
-        const result = await evaluateModel(file, await openDataset(given, file.inputs), {
+        const result = await evaluateModel(file, await openDataset(given, file.inputs, note), {
           preprocess: preprocessFrom(given),
           signal: interrupt.signal,
           onProgress: progress.show,

@@ -22,6 +22,7 @@ import {
   noteIdleImages,
   preprocessFrom,
   preprocessOptions,
+  withNamedPictures,
 } from "./data-options.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
@@ -85,19 +86,24 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     values,
   );
   noteIdleImages(values, session.note, data, testData);
-  const preprocess = preprocessFrom(parseSchemaOptions(preprocessOptions, values));
+  const pictures = parseSchemaOptions(preprocessOptions, values);
   const model = readModel(modelPath);
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), inputTypes(model.graph));
-  const source = await openData(data, {
+  const opened = await openData(data, {
     seed: options.seed,
     images,
     ...(testData === undefined ? {} : { testData }),
   });
+  const source = {
+    ...opened,
+    train: withNamedPictures(opened.train, pictures, session.note),
+    test: withNamedPictures(opened.test, pictures),
+  };
   const result = await quantizeFile({
     modelPath,
     model,
     source,
-    preprocess,
+    preprocess: preprocessFrom(pictures),
     options,
     out,
     engine: chooseEngine(engine, model.graph, options),

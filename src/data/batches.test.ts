@@ -1,9 +1,12 @@
 import { describe, expect, test } from "vitest";
+import type { ValueType } from "../ir/graph.ts";
 import { narrowTensor } from "../ir/half.ts";
-import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { allocate, type Tensor, tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { placeSamples } from "./batch-axis.ts";
 import { type Batch, batchCount, batches, runAhead } from "./batches.ts";
 import { type Dataset, limit, matchInputs } from "./dataset.ts";
 import { memoryDataset } from "./memory-dataset.ts";
+import { choosePictures } from "./pictures.ts";
 import { preprocessPresets, resolvePreprocess } from "./preprocess.ts";
 import { naturalOrder, shuffledOrder } from "./sampler.ts";
 import { holdOut } from "./split.ts";
@@ -142,6 +145,123 @@ describe("batches", () => {
     const [batch] = await collect(batches(dataset, { batchSize: 3, preprocess: preprocessPresets.imagenet }));
     expect(batch.inputs.get("ids")).toEqual(tokens);
     expect(batch.labels).toBeUndefined();
+  });
+
+  const picture = (dtype: "uint8" | "float32", value: number): Tensor =>
+    tensorOf(
+      dtype,
+      [2, 1, 2, 2],
+      Array.from({ length: 8 }, () => value),
+    );
+  const prepared = async (dataset: Dataset, preprocess = preprocessPresets.unit): Promise<Record<string, number>> => {
+    const [{ inputs }] = await collect(batches(dataset, { batchSize: 2, preprocess }));
+    return Object.fromEntries([...inputs].map(([name, value]) => [name, toNumbers(value)[0]]));
+  };
+
+  test("with several inputs, those of bytes are pictures, and maps of floats stay as they are", async () => {
+    const inputs = { image: picture("uint8", 255), map: picture("float32", 255), second: picture("uint8", 51) };
+    const dataset = memoryDataset("two", new Map(Object.entries(inputs)));
+    const [{ inputs: one }] = await collect(batches(dataset, { batchSize: 2, preprocess: preprocessPresets.unit }));
+    expect(toNumbers(one.get("image")!)[0]).toBeCloseTo(1, 6);
+    expect(toNumbers(one.get("second")!)[0]).toBeCloseTo(0.2, 6);
+    expect(one.get("map")).toEqual(inputs.map);
+    const named = await prepared(choosePictures(dataset, ["map"]));
+    expect([named["image"], named["map"]]).toEqual([255, 1]);
+  });
+
+  test("of several inputs of floats, those that are pictures are asked for", async () => {
+    const floats = new Map([
+      ["image", picture("float32", 255)],
+      ["map", picture("float32", 51)],
+    ]);
+    const dataset = memoryDataset("floats", floats);
+    const which =
+      'which of the inputs of "floats" are pictures is not known; "image" (float32 [1, 2, 2]), "map" (float32 [1, 2, 2]) may be.';
+    await expect(prepared(dataset)).rejects.toThrow(`preprocess: ${which} Name those that are (--preprocess-inputs;`);
+    const flipped = { operations: ["flip"], seed: 1, epoch: 0 } as const;
+    await expect(
+      collect(batches(dataset, { batchSize: 2, preprocess: preprocessPresets.none, augment: flipped })),
+    ).rejects.toThrow(`augment: ${which}`);
+    expect(await prepared(dataset, preprocessPresets.none)).toEqual({ image: 255, map: 51 });
+    expect(await prepared(choosePictures(dataset, ["image"]))).toEqual({ image: 1, map: 51 });
+    expect(() => choosePictures(dataset, ["mask"])).toThrow(
+      'preprocessInputs names "mask", which is no input of "floats"; expected bytes or floats of three axes. The inputs are "image", "map".',
+    );
+  });
+
+  test("a scalar belongs to every sample; where the model takes one number, so do equal ones of each sample", async () => {
+    const x = tensorOf("float32", [3, 2], [1, 2, 3, 4, 5, 6]);
+    const model = new Map<string, ValueType>([
+      ["x", { dtype: "float32", shape: ["N", 2] }],
+      ["t", { dtype: "float32", shape: [] }],
+    ]);
+    const first = async (
+      t: Tensor,
+      inputs: Parameters<typeof placeSamples>[1] = model,
+    ): Promise<Tensor | undefined> => {
+      const dataset = placeSamples(
+        memoryDataset(
+          "scalar",
+          new Map([
+            ["t", t],
+            ["x", x],
+          ]),
+        ),
+        inputs,
+      );
+      const [batch] = await collect(batches(dataset, { batchSize: 2, preprocess: preprocessPresets.none }));
+      return batch.inputs.get("t");
+    };
+    const two = tensorOf("float32", [], [2]);
+    expect(await first(two)).toEqual(two);
+    expect(await first(tensorOf("float32", [3], [2, 2, 2]))).toEqual(two);
+    await expect(first(tensorOf("float32", [3], [2, 7, 2]))).rejects.toThrow(
+      '"t" is 2 in sample 0 of "scalar" and 7 in sample 1; the model takes one number for all samples that run at once. Give the samples of each number as data of their own.',
+    );
+    const each = new Map([...model, ["t", { dtype: "float32", shape: ["N"] } as ValueType]]);
+    expect(await first(two, each)).toEqual(tensorOf("float32", [2], [2, 2]));
+    expect(() => memoryDataset("none", new Map([["t", two]]))).toThrow("every input is a scalar");
+  });
+
+  test("states are given along the axis where the model has its batch, from data with samples along either", async () => {
+    const model = new Map([
+      ["state", { dtype: "float32", shape: [2, "N", 2] }],
+      ["x", { dtype: "float32", shape: ["N", 1] }],
+    ] as const);
+    // [samples, layers, 2]: sample 0 is 0, 1, 2, 3.
+    const rows = tensorOf("float32", [3, 2, 2], naturalOrder(12));
+    const layers = tensorOf("float32", [2, 3, 2], [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11]);
+    for (const state of [rows, layers]) {
+      const dataset = memoryDataset(
+        "states",
+        new Map([
+          ["state", state],
+          ["x", tensorOf("float32", [3, 1], [7, 8, 9])],
+        ]),
+      );
+      expect(dataset.length).toBe(3);
+      const placed = placeSamples(dataset, model);
+      const all = await collect(batches(placed, { batchSize: 2, preprocess: preprocessPresets.none }));
+      expect(all.map(({ inputs }) => inputs.get("state"))).toEqual([
+        tensorOf("float32", [2, 2, 2], [0, 1, 4, 5, 2, 3, 6, 7]),
+        tensorOf("float32", [2, 1, 2], [8, 9, 10, 11]),
+      ]);
+    }
+  });
+
+  test.each([
+    ["uint64", [1n, 2n ** 64n - 1n, 0n], "18446744073709551615 (sample 1, uint64)"],
+    ["uint64", [1n, 0n, 2n ** 53n + 1n], "9007199254740993 (sample 2, uint64)"],
+    ["int64", [1n, 0n, -1n], "-1 (sample 2, int64)"],
+    ["int8", [-128, 0, 1], "-128 (sample 0, int8)"],
+    ["uint32", [0, 2 ** 32 - 1, 1], "4294967295 (sample 1, uint32)"],
+  ] as const)("labels of %s that are no class are refused: %s", (dtype, values, what) => {
+    const array = allocate(dtype, 3);
+    array.set(values as never);
+    const x = tensorOf("float32", [3, 1], [1, 2, 3]);
+    expect(() => memoryDataset("d", new Map([["x", x]]), tensor(dtype, [3], array))).toThrow(
+      `d: label ${what} is out of range; class indices are 0 to 2147483647.`,
+    );
   });
 
   test("a dataset that gives other than it says is refused", async () => {

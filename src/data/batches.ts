@@ -3,11 +3,13 @@
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { castTensor, sizeOf } from "../ir/tensor.ts";
+import { allocate, castTensor, sizeOf, tensor } from "../ir/tensor.ts";
 import { type Augment, shiftOf } from "./augment.ts";
+import { moveSamplesTo } from "./batch-axis.ts";
 import { type Dataset, type InputType, type Samples, sampleOf } from "./dataset.ts";
 import { imagePreparer, preparedShape, unshifted } from "./images.ts";
-import type { Preprocess } from "./preprocess.ts";
+import { mayBePicture } from "./pictures.ts";
+import { isNeutral, type Preprocess } from "./preprocess.ts";
 import { naturalOrder } from "./sampler.ts";
 
 export interface BatchOptions {
@@ -46,11 +48,35 @@ export function preparedInputs(
 
 type Prepare = (tensor: Tensor, indices: Int32Array) => Tensor;
 
-function preparer(type: InputType, preprocess: Preprocess, augment: Augment | undefined): Prepare {
-  if (type.layout === undefined) return (tensor) => castTensor(tensor, preparedDtype(type));
+function preparer(dataset: Dataset, name: string, options: Pick<BatchOptions, "preprocess" | "augment">): Prepare {
+  const type = dataset.inputs.get(name)!;
+  const { preprocess, augment } = options;
+  if (type.layout === undefined) return (given, indices) => place(castTensor(given, preparedDtype(type)), indices);
   const prepare = imagePreparer(type, preprocess);
-  return (tensor, indices) =>
-    prepare(tensor, augment && augment.operations.length > 0 ? (row) => shiftOf(augment, indices[row]) : unshifted);
+  const shift =
+    augment && augment.operations.length > 0
+      ? (indices: Int32Array) => (row: number) => shiftOf(augment, indices[row])
+      : () => unshifted;
+  return (given, indices) => moveSamplesTo(prepare(given, shift(indices)), type.batchAxis ?? 0);
+
+  function place(cast: Tensor, indices: Int32Array): Tensor {
+    if (type.batchAxis === null) return oneScalar(dataset, name, cast, indices);
+    return moveSamplesTo(cast.shape.length === 0 ? repeat(cast, indices.length) : cast, type.batchAxis ?? 0);
+  }
+}
+
+const repeat = ({ dtype, data }: Tensor, count: number): Tensor =>
+  tensor(dtype, [count], allocate(dtype, count).fill(data[0] as never));
+
+/** What all samples of a batch share, which the model takes once for all. */
+function oneScalar(dataset: Dataset, name: string, { dtype, data }: Tensor, indices: Int32Array): Tensor {
+  const other = data.findIndex((value: number | bigint) => value !== data[0]);
+  if (other > 0)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `"${name}" is ${data[0]} in sample ${sampleOf(dataset, indices[0])} of "${dataset.name}" and ${data[other]} in sample ${sampleOf(dataset, indices[other])}; the model takes one number for all samples that run at once. Give the samples of each number as data of their own.`,
+    );
+  return tensor(dtype, [], data.slice(0, 1));
 }
 
 /** As what it says that it is, and what it holds where that is something else. */
@@ -67,6 +93,7 @@ function faultOf(dataset: Dataset, { inputs, labels, target }: Samples, count: n
   for (const [name, { dtype, shape }] of dataset.inputs) {
     const given = printTensor(inputs.get(name));
     const expected = `${dtype} [${[count, ...shape].join(", ")}]`;
+    if (shape.length === 0 && given === `${dtype} []`) continue;
     if (given !== expected) return `input "${name}" is ${given}; expected ${expected}.`;
   }
   const given = printTensor(labels);
@@ -96,7 +123,7 @@ function checkNumbers(dataset: Dataset, { inputs, target }: Samples, indices: In
   for (const [name, tensor] of [...inputs, ["labels", target] as const]) {
     const at = tensor ? firstNaN(tensor) : undefined;
     if (tensor === undefined || at === undefined) continue;
-    const size = tensor.data.length / indices.length;
+    const size = Math.max(1, tensor.data.length / indices.length);
     throw new FrostbitError(
       "BAD_DATA",
       `"${name}" is NaN in sample ${sampleOf(dataset, indices[Math.floor(at / size)])} of "${dataset.name}" (element ${at % size} of ${size}). Repair the data, or take the sample out.`,
@@ -133,10 +160,28 @@ export async function* runAhead<B, Result>(
   }
 }
 
+/** Throws BAD_OPTION where pictures are to be changed, and several inputs or none that are known to be pictures may be meant. */
+function checkPictures(dataset: Dataset, { preprocess, augment }: BatchOptions): void {
+  const changes = [
+    ...(isNeutral(preprocess) ? [] : ["preprocess"]),
+    ...(augment && augment.operations.length > 0 ? ["augment"] : []),
+  ];
+  const types = [...dataset.inputs.values()];
+  if (changes.length === 0 || !types.some(mayBePicture) || types.some(({ layout }) => layout !== undefined)) return;
+  const inputs = [...dataset.inputs]
+    .filter(([, type]) => mayBePicture(type))
+    .map(([name, { dtype, shape }]) => `"${name}" (${dtype} [${shape.join(", ")}])`);
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `${changes.join(" and ")}: which of the inputs of "${dataset.name}" are pictures is not known; ${inputs.join(", ")} may be. Name those that are (--preprocess-inputs; in a module, their layout), or leave ${changes.join(" and ")} out.`,
+  );
+}
+
 /** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
-  const { batchSize, preprocess, order = naturalOrder(dataset.length), augment, dropLast, start = 0 } = options;
-  const prepare = new Map([...dataset.inputs].map(([name, type]) => [name, preparer(type, preprocess, augment)]));
+  const { batchSize, order = naturalOrder(dataset.length), dropLast, start = 0 } = options;
+  checkPictures(dataset, options);
+  const prepare = new Map([...dataset.inputs.keys()].map((name) => [name, preparer(dataset, name, options)]));
   const count = batchCount(order.length, batchSize, dropLast);
   const indicesOf = (index: number): Int32Array => order.slice(index * batchSize, (index + 1) * batchSize);
   let next = start < count ? readChecked(dataset, indicesOf(start)) : undefined;

@@ -15,11 +15,13 @@ export interface InputType {
   readonly shape: readonly number[];
   /** Present on images alone: how `shape` is ordered. Only images are preprocessed and augmented. */
   readonly layout?: Layout;
+  /** Where the model has its batch axis, set once model and data are known; `null`: it takes one scalar a run. By default the first. */
+  readonly batchAxis?: number | null;
 }
 
 /** Some samples of a dataset, by input name. */
 export interface Samples {
-  /** Each of shape [samples, ...shape]. */
+  /** Each of shape [samples, ...shape]; a scalar that all samples share may be of shape []. */
   readonly inputs: ReadonlyMap<string, Tensor>;
   /** int64 class indices of shape [samples]. */
   readonly labels?: Tensor;
@@ -84,6 +86,14 @@ const fieldsOf = ({
   ...{ name, length, inputs, hasLabels },
   ...(target && { target }),
   ...(classes && { classes }),
+});
+
+/** The same samples with other descriptions of the same inputs. */
+export const withInputs = (dataset: Dataset, inputs: Dataset["inputs"]): Dataset => ({
+  ...fieldsOf(dataset),
+  inputs,
+  originOf: (index) => sampleOf(dataset, index),
+  read: (indices) => dataset.read(indices),
 });
 
 /** The samples of `dataset` at `indices`, numbered anew. */

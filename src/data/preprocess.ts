@@ -44,6 +44,10 @@ export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Pa
   return result;
 }
 
+/** Whether stored values stay what they are. */
+export const isNeutral = ({ scale, mean, std }: Preprocess): boolean =>
+  scale === 1 && mean.every((value) => value === 0) && std.every((value) => value === 1);
+
 /** Scale and offset of one channel: y = x · factor + offset. */
 export interface ChannelMap {
   readonly factor: number;

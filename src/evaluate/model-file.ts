@@ -1,4 +1,5 @@
 // A model file opened in the runtime that will run it, and batches in the form that it declares.
+import { batchAxes, placeSamples } from "../data/batch-axis.ts";
 import { preparedInputs } from "../data/batches.ts";
 import { type Dataset, matchInputs } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
@@ -19,22 +20,28 @@ export interface ModelFile {
 
 /** The batch size that the file fixes; `undefined` where it takes any. */
 export function fixedBatch({ inputs }: Pick<ModelFile, "inputs">): number | undefined {
-  for (const { shape } of inputs.values()) if (typeof shape[0] === "number") return shape[0];
+  for (const [name, axis] of batchAxes(inputs)) {
+    const size = inputs.get(name)?.shape[axis];
+    if (typeof size === "number") return size;
+  }
   return undefined;
 }
 
-const agrees = (shape: readonly number[], declared: readonly Dim[]): boolean =>
+const agrees = (shape: readonly number[], declared: readonly Dim[], batchAxis = 0): boolean =>
   declared.length === 0 ||
   (declared.length === shape.length + 1 &&
-    declared.slice(1).every((size, axis) => typeof size === "string" || size < 0 || size === shape[axis]));
+    declared
+      .filter((_, axis) => axis !== batchAxis)
+      .every((size, axis) => typeof size === "string" || size < 0 || size === shape[axis]));
 
 /** The dataset with the file's input names. Throws BAD_DATA where types or shapes differ. */
 export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, preprocess: Preprocess): Dataset {
-  const matched = matchInputs(dataset, { inputs: [...file.inputs.keys()] });
+  const matched = placeSamples(matchInputs(dataset, { inputs: [...file.inputs.keys()] }), file.inputs);
+  const axes = batchAxes(file.inputs);
   const prepared = preparedInputs(matched, preprocess);
   for (const [name, declared] of file.inputs) {
     const given = prepared.get(name);
-    if (!given || (given.dtype === declared.dtype && agrees(given.shape, declared.shape))) continue;
+    if (!given || (given.dtype === declared.dtype && agrees(given.shape, declared.shape, axes.get(name)))) continue;
     throw new FrostbitError(
       "BAD_DATA",
       `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. ${remedy(matched.inputs.get(name)?.layout !== undefined, given, declared, preprocess)}`,
@@ -64,7 +71,7 @@ interface ValueShape {
 /** The tensor with `count` rows, its last one repeated. */
 export function padRows(source: Tensor, count: number): Tensor {
   const rows = source.shape[0];
-  if (rows >= count) return source;
+  if (source.shape.length === 0 || rows >= count) return source;
   const shape = source.shape.slice(1);
   const size = sizeOf(shape);
   const data = allocate(source.dtype, count * size);
