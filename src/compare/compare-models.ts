@@ -1,4 +1,5 @@
 // Two model files, value by value: where they compute the same, and where they part.
+import { changeSamples } from "../data/batch-axis.ts";
 import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
@@ -11,6 +12,7 @@ import {
   sqnrDb,
 } from "../evaluate/difference.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
+import { batchAxes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { type NamedValues, namedValues, watchValues } from "../onnx/watch-values.ts";
@@ -137,8 +139,8 @@ async function runBoth(
     if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${dataset.length} samples.`);
     const same = await other.next();
     if (!same.value) break;
-    const a = await first.run(padded(batch.inputs, fixed), comparable);
-    const b = await second.run(padded(same.value.inputs, fixed), comparable);
+    const a = await first.run(padded(first, batch.inputs, fixed), comparable);
+    const b = await second.run(padded(second, same.value.inputs, fixed), comparable);
     const samples = batch.indices.length;
     for (const name of comparable)
       add(totals, name, without(a.get(name), fixed, samples), without(b.get(name), fixed, samples));
@@ -157,8 +159,12 @@ function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess
   }
 }
 
-const padded = (inputs: ReadonlyMap<string, Tensor>, count: number | undefined): ReadonlyMap<string, Tensor> =>
-  new Map([...inputs].map(([name, value]) => [name, padRows(value, count ?? 0)]));
+const padded = (
+  file: ModelFile,
+  inputs: ReadonlyMap<string, Tensor>,
+  count: number | undefined,
+): ReadonlyMap<string, Tensor> =>
+  count === undefined ? inputs : changeSamples(inputs, batchAxes(file.inputs), (rows) => padRows(rows, count));
 
 /** Without what stands for samples that a last batch of a fixed size lacks; values whose first axis is another one stay whole. */
 const without = (value: Tensor | undefined, fixed: number | undefined, samples: number): Tensor | undefined =>

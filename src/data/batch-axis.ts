@@ -1,4 +1,5 @@
-// Where a model's inputs have their batch axis, and tensors with their samples moved there.
+// Tensors with their samples moved to where a model has its batch axis.
+import { batchAxes } from "../ir/batch-axes.ts";
 import type { ValueType } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
 import { type Dataset, type InputType, withInputs } from "./dataset.ts";
@@ -31,20 +32,6 @@ export function moveSamplesFrom(source: Tensor, axis: number): Tensor {
   return swapAxes(source, sizeOf(before), shape[axis], [shape[axis], ...before, ...shape.slice(axis + 1)]);
 }
 
-/**
- * By input, the axis along which a model has its samples: the first, unless that one is fixed and a later one alone has the name
- * of another input's first axis, as recurrent states have it.
- */
-export function batchAxes(inputs: ReadonlyMap<string, ValueType>): ReadonlyMap<string, number> {
-  const first = [...inputs.values()].map(({ shape }) => shape[0]);
-  const names = new Set(first.filter((size) => typeof size === "string" && size !== ""));
-  const axisOf = ({ shape }: ValueType): number => {
-    const axes = shape.flatMap((size, axis) => (names.has(size) ? [axis] : []));
-    return axes.length === 1 ? axes[0] : 0;
-  };
-  return new Map([...inputs].map(([name, type]) => [name, axisOf(type)]));
-}
-
 /** The dataset with its samples placed as the model's inputs, which have the same names, want them. */
 export function placeSamples(dataset: Dataset, inputs: ReadonlyMap<string, ValueType>): Dataset {
   const axes = batchAxes(inputs);
@@ -55,4 +42,17 @@ export function placeSamples(dataset: Dataset, inputs: ReadonlyMap<string, Value
   const placed = new Map([...dataset.inputs].map(([name, type]) => [name, place(name, type)]));
   const isSame = [...placed].every(([name, type]) => dataset.inputs.get(name) === type);
   return isSame ? dataset : withInputs(dataset, placed);
+}
+
+/** The same inputs with `change` of each one's samples, which it gets along axis 0; scalars stay. */
+export function changeSamples(
+  inputs: ReadonlyMap<string, Tensor>,
+  axes: ReadonlyMap<string, number>,
+  change: (rows: Tensor) => Tensor,
+): ReadonlyMap<string, Tensor> {
+  const changed = (name: string, value: Tensor): Tensor => {
+    const axis = axes.get(name) ?? 0;
+    return value.shape.length === 0 ? value : moveSamplesTo(change(moveSamplesFrom(value, axis)), axis);
+  };
+  return new Map([...inputs].map(([name, value]) => [name, changed(name, value)]));
 }

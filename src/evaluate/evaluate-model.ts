@@ -1,7 +1,9 @@
 // Accuracy and loss of a model file as it will be deployed.
+import { changeSamples } from "../data/batch-axis.ts";
 import { type Batch, batches, runAhead } from "../data/batches.ts";
 import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { batchAxes } from "../ir/batch-axes.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { evaluationBatch } from "./batch-that-fits.ts";
@@ -40,6 +42,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
   const { preprocess, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels) throw noLabels(dataset, "there is nothing to measure against.");
   const fixed = fixedBatch(file);
+  const axes = batchAxes(file.inputs);
   const output = outputOf(file, options.output);
   const score = emptyScore();
   let areProbabilities: boolean | undefined;
@@ -47,7 +50,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
   const matched = datasetFor(file, dataset, preprocess);
   const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess });
   const run = ({ inputs }: Batch) =>
-    file.run(new Map([...inputs].map(([name, value]) => [name, padRows(value, fixed ?? 0)])), [output]);
+    file.run(fixed === undefined ? inputs : changeSamples(inputs, axes, (rows) => padRows(rows, fixed)), [output]);
   for await (const [batch, outputs] of runAhead(all, run)) {
     if (signal?.aborted)
       throw new FrostbitError("ABORTED", `Stopped after ${score.samples} of ${dataset.length} samples.`);

@@ -1,5 +1,7 @@
 // What the report says of each layer's values: how they lie, and what quantizing that layer alone does to the outputs.
 
+import { changeSamples } from "../data/batch-axis.ts";
+import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
@@ -33,10 +35,11 @@ const budget = 1e11;
 /** On the first samples of `batch`. */
 export async function measureLayers(graph: Graph, batch: Inputs, context: Context): Promise<LayerMeasures> {
   const layers = linearLayers(graph).length;
-  const [first] = batch.values();
+  const axes = batchAxes(inputTypes(graph));
+  const [given] = [...batch].flatMap(([name, { shape }]) => shape[axes.get(name) ?? 0] ?? []);
   const affordable = Math.floor(budget / Math.max(1, (layers + 2) * totalMultiplyAdds(graph)));
-  const samples = Math.max(1, Math.min(first.shape[0], affordable));
-  const inputs = new Map([...batch].map(([name, value]) => [name, firstRows(value, samples)]));
+  const samples = Math.max(1, Math.min(given, affordable));
+  const inputs = changeSamples(batch, axes, (rows) => firstRows(rows, samples));
   return {
     samples,
     inputs: await inputHistograms(graph, inputs, context),

@@ -1,8 +1,9 @@
 // A model file opened in the runtime that will run it, and batches in the form that it declares.
-import { batchAxes, placeSamples } from "../data/batch-axis.ts";
+import { placeSamples } from "../data/batch-axis.ts";
 import { preparedInputs } from "../data/batches.ts";
 import { type Dataset, matchInputs } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { batchAxes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Dim, ValueType } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
@@ -71,7 +72,7 @@ interface ValueShape {
 /** The tensor with `count` rows, its last one repeated. */
 export function padRows(source: Tensor, count: number): Tensor {
   const rows = source.shape[0];
-  if (source.shape.length === 0 || rows >= count) return source;
+  if (rows >= count) return source;
   const shape = source.shape.slice(1);
   const size = sizeOf(shape);
   const data = allocate(source.dtype, count * size);

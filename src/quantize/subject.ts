@@ -1,8 +1,9 @@
 // What a run works on: the float model, ready for many samples at once, and the data that fits it.
 import { type Dataset, limit } from "../data/dataset.ts";
-import { datasetFor } from "../evaluate/model-file.ts";
+import { datasetFor, fixedBatch } from "../evaluate/model-file.ts";
+import { inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph, ValueType } from "../ir/graph.ts";
+import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type { MethodModel } from "../methods/method.ts";
 import { writeOnnx } from "../onnx/write.ts";
@@ -54,9 +55,8 @@ export function openSubject(job: QuantizeJob): Subject {
 /** Training and evaluation run many samples at once; throws BAD_MODEL, saying why, where the model cannot. */
 function withFreeBatch(graph: Graph): Graph {
   const result = freeBatch(graph);
-  const [input] = graph.inputs;
-  const leading = result.graph.values.get(input)?.shape[0];
-  if (typeof leading !== "number") return result.graph;
+  const leading = fixedBatch({ inputs: inputTypes(result.graph) });
+  if (leading === undefined) return result.graph;
   throw new FrostbitError(
     "BAD_MODEL",
     `The model takes ${leading} sample${leading === 1 ? "" : "s"} at a time, and its batch cannot be made free: ${result.reason ?? ""} Export it with a dynamic batch dimension.`,
@@ -65,14 +65,7 @@ function withFreeBatch(graph: Graph): Graph {
 
 /** As many of the dataset's samples as `limit` says. Throws BAD_DATA where it does not fit the model. */
 const dataFor = ({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: Graph): Dataset =>
-  limit(
-    datasetFor(
-      { inputs: new Map(graph.inputs.map((name) => [name, graph.values.get(name) as ValueType])) },
-      dataset,
-      preprocess,
-    ),
-    options.limit ?? Number.POSITIVE_INFINITY,
-  );
+  limit(datasetFor({ inputs: inputTypes(graph) }, dataset, preprocess), options.limit ?? Number.POSITIVE_INFINITY);
 
 /** The first output, if it holds class scores: without labels, one that the loss "mse" follows may be anything. */
 function scoresOf({ options }: QuantizeJob, float: Graph, test: Dataset): string | undefined {
