@@ -1,14 +1,14 @@
 // What all commands have in common: --json, --verbose, progress, and one place that prints results.
 import { Command } from "commander";
 import { createInterrupt, type Interrupt } from "./interrupt.ts";
-import { printable } from "./printable.ts";
+import { printable, printableJson, printableLines } from "./printable.ts";
 import { createProgress, type ProgressDisplay } from "./progress.ts";
 
 export interface Session {
   readonly progress: ProgressDisplay;
   readonly interrupt: Interrupt;
-  /** Standard output: the object as one line with --json, else the text. */
-  readonly print: (result: object, text: string) => void;
+  /** Standard output: the object as one line with --json, else the lines. */
+  readonly print: (result: object, lines: readonly string[]) => void;
   /** Standard error, so that it never mixes with results. */
   readonly note: (text: string) => void;
 }
@@ -16,15 +16,28 @@ export interface Session {
 export type Values = Readonly<Record<string, unknown>>;
 export type Action = (args: readonly string[], values: Values, session: Session) => Promise<void>;
 
+export interface CommandOptions {
+  /** Whether Ctrl-C waits for the step in hand however long it takes, because what it learned is kept. */
+  readonly finishesStep?: boolean;
+}
+
+/** What a step may take that is stopped and lost: Ctrl-C ends a command within a second. */
+const mostStepMs = 700;
+
 /** A command whose action gets its arguments, option values, and a session that ends with it. */
-export function createCommand(name: string, description: string, action: Action): Command {
+export function createCommand(
+  name: string,
+  description: string,
+  action: Action,
+  { finishesStep = false }: CommandOptions = {},
+): Command {
   return new Command(name)
     .description(description)
     .option("--json", "Print the result as one JSON object, the last line on standard output.")
     .option("--verbose", "Print stacks of errors.")
     .action(async function run(this: Command) {
       const values = this.opts();
-      const session = createSession(values["json"] === true);
+      const session = createSession(values["json"] === true, finishesStep);
       try {
         await action(this.processedArgs as readonly string[], values, session);
       } finally {
@@ -34,20 +47,30 @@ export function createCommand(name: string, description: string, action: Action)
     });
 }
 
-function createSession(json: boolean): Session {
+function createSession(json: boolean, finishesStep: boolean): Session {
   const progress = createProgress();
   const note = (text: string): void => {
     progress.stop();
     process.stderr.write(`${printable(text)}\n`);
   };
-  const interrupt = createInterrupt(() => note("Stopping after this step. Press Ctrl-C again to stop at once."));
+  const interrupt = createInterrupt({
+    onFirst: () => note("Stopping after this step. Press Ctrl-C again to stop at once."),
+    onLast: progress.stop,
+    ...(finishesStep ? {} : { mostMs: mostStepMs }),
+  });
   return {
-    progress,
+    progress: {
+      ...progress,
+      show: (state) => {
+        interrupt.arm();
+        progress.show(state);
+      },
+    },
     interrupt,
     note,
-    print: (result, text) => {
+    print: (result, lines) => {
       progress.stop();
-      process.stdout.write(`${json ? JSON.stringify(result) : printable(text)}\n`);
+      process.stdout.write(`${json ? printableJson(result) : printableLines(lines)}\n`);
     },
   };
 }

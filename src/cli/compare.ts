@@ -71,9 +71,9 @@ const row = ({ name, shape, sqnrDb, largest }: ComparedValue): readonly string[]
   formatDigits(largest),
 ];
 
-function describe({ samples, values, firstDiverged, thresholdDb, incomparable }: Comparison): string {
+function describe({ samples, values, firstDiverged, thresholdDb, incomparable }: Comparison): readonly string[] {
   return [
-    formatTable(["value", "shape", "SQNR dB", "largest difference"], values.map(row), [
+    ...formatTable(["value", "shape", "SQNR dB", "largest difference"], values.map(row), [
       "left",
       "left",
       "right",
@@ -84,5 +84,5 @@ function describe({ samples, values, firstDiverged, thresholdDb, incomparable }:
     firstDiverged === null
       ? `All ${values.length} values agree on ${samples} samples (SQNR of at least the threshold, ${thresholdDb} dB).`
       : `The first value that diverges (SQNR below the threshold, ${thresholdDb} dB, on ${samples} samples): ${firstDiverged}`,
-  ].join("\n");
+  ];
 }

@@ -22,7 +22,7 @@ function describe({
   versions,
   engines,
   problems,
-}: Machine): string {
+}: Machine): readonly string[] {
   const line = (label: string, text: string): string => `${label.padEnd(18)}  ${text}`;
   return [
     line("platform", platform),
@@ -36,7 +36,7 @@ function describe({
     ...(problems.length === 0
       ? [withoutProblems(engines)]
       : ["", "Missing:", ...problems.map((problem) => `  ${problem}`)]),
-  ].join("\n");
+  ];
 }
 
 function withoutProblems(engines: Machine["engines"]): string {

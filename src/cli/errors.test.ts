@@ -1,14 +1,15 @@
 import { CommanderError } from "commander";
 import { describe, expect, test } from "vitest";
-import { FrostbitError } from "../ir/errors.ts";
+import { errorAt, FrostbitError } from "../ir/errors.ts";
 import { parseInstructionSets } from "../node/examine-machine.ts";
 import { failureOf } from "./errors.ts";
+import { printableLines } from "./printable.ts";
 import { formatCount, formatTable } from "./table.ts";
 
 describe("failures", () => {
   test("the user's are their message, exit code 1", () => {
     expect(failureOf(new FrostbitError("BAD_DATA", "x.npy is empty."), false)).toEqual({
-      message: "error: x.npy is empty.",
+      lines: ["error: x.npy is empty."],
       exitCode: 1,
       json: { error: { code: "BAD_DATA", message: "x.npy is empty." } },
     });
@@ -16,7 +17,7 @@ describe("failures", () => {
 
   test("an interruption is no error: its message alone, exit code 130", () => {
     expect(failureOf(new FrostbitError("ABORTED", "Stopped."), false)).toMatchObject({
-      message: "Stopped.",
+      lines: ["Stopped."],
       exitCode: 130,
     });
   });
@@ -24,8 +25,9 @@ describe("failures", () => {
   test("ours say so and exit with 70, the stack with --verbose", () => {
     const error = new Error("internal: no such value");
     expect(failureOf(error, false)).toEqual({
-      message:
+      lines: [
         "internal: no such value. This is a bug in frostbit; please report it. Run again with --verbose for the stack.",
+      ],
       exitCode: 70,
       json: {
         error: {
@@ -34,15 +36,15 @@ describe("failures", () => {
         },
       },
     });
-    expect(failureOf(new TypeError("x is undefined"), true).message).toMatch(
+    expect(failureOf(new TypeError("x is undefined"), true).lines.join("\n")).toMatch(
       /^internal: x is undefined\.[^\n]*\nTypeError: .*\n {4}at /,
     );
   });
 
   test("commander has already printed its own; help is no failure", () => {
-    expect(failureOf(new CommanderError(0, "commander.help", ""), false)).toEqual({ message: "", exitCode: 0 });
+    expect(failureOf(new CommanderError(0, "commander.help", ""), false)).toEqual({ lines: [], exitCode: 0 });
     expect(failureOf(new CommanderError(1, "commander.unknownOption", "error: unknown option '--x'"), false)).toEqual({
-      message: "",
+      lines: [],
       exitCode: 1,
       json: { error: { code: "BAD_OPTION", message: "unknown option '--x'" } },
     });
@@ -59,7 +61,32 @@ test("tables have columns as wide as their widest cell", () => {
       ],
       ["left", "right"],
     ),
-  ).toBe(["name       n", "────────  ──", "a         10", "long one   2"].join("\n"));
+  ).toEqual(["name       n", "────────  ──", "a         10", "long one   2"]);
+});
+
+test("a name in a table makes no line of its own, and is cut where it is long", () => {
+  const lines = formatTable(
+    ["name", "n"],
+    [
+      ["a\nerror: b", "1"],
+      ["x".repeat(1e6), "2"],
+    ],
+  );
+  expect(lines.slice(2)).toEqual([
+    `${"a\\x0aerror: b".padEnd("… (1000000 characters)".length + 120)}  1`,
+    `${"x".repeat(120)}… (1000000 characters)  2`,
+  ]);
+});
+
+test("a name in an error makes no line of its own; lists that are meant do", () => {
+  const error = errorAt("m.onnx: ", new FrostbitError("BAD_MODEL", ["two:", '  Conv "a\nok"']));
+  const { lines } = failureOf(error, false);
+  expect(printableLines(lines)).toBe('error: m.onnx: two:\n  Conv "a\\x0aok"');
+  const forged = failureOf(new FrostbitError("BAD_DATA", "x\n    at nowhere"), true).lines;
+  expect(printableLines(forged).split("\n").slice(0, 2)).toEqual([
+    "error: x\\x0a    at nowhere",
+    "FrostbitError: x\\x0a    at nowhere",
+  ]);
 });
 
 test("counts are printed with three digits", () => {

@@ -5,7 +5,8 @@ import { FrostbitError } from "../ir/errors.ts";
 export const exitCodes = { ok: 0, user: 1, ours: 70, interrupted: 130 } as const;
 
 export interface Failure {
-  readonly message: string;
+  /** Its lines; none where it has been said. */
+  readonly lines: readonly string[];
   readonly exitCode: number;
   /** For standard output with --json; absent where nothing failed, as with --help. */
   readonly json?: { readonly error: { readonly code: string; readonly message: string } };
@@ -13,22 +14,32 @@ export interface Failure {
 
 /** The user's errors are a message; ours say so, since nobody can do anything about them but report them. */
 export function failureOf(error: unknown, verbose: boolean): Failure {
-  const stack = error instanceof Error && verbose ? `\n${error.stack ?? ""}${causeOf(error)}` : "";
+  const stack = error instanceof Error && verbose ? [...stackOf(error), ...causeOf(error)] : [];
   if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return { message: "", exitCode: exitCodes.ok };
-    return { message: "", exitCode: exitCodes.user, json: jsonOf("BAD_OPTION", error.message.replace(/^error: /, "")) };
+    if (error.exitCode === 0) return { lines: [], exitCode: exitCodes.ok };
+    return { lines: [], exitCode: exitCodes.user, json: jsonOf("BAD_OPTION", error.message.replace(/^error: /, "")) };
   }
   if (error instanceof FrostbitError) {
     const [prefix, exitCode] = error.code === "ABORTED" ? ["", exitCodes.interrupted] : ["error: ", exitCodes.user];
-    return { message: `${prefix}${error.message}${stack}`, exitCode, json: jsonOf(error.code, error.message) };
+    const [first, ...rest] = error.lines;
+    return { lines: [`${prefix}${first}`, ...rest, ...stack], exitCode, json: jsonOf(error.code, error.message) };
   }
   const text = (error instanceof Error ? error.message : String(error)).replace(/[^.!?]$/, "$&.");
   const hint = verbose ? "" : " Run again with --verbose for the stack.";
   const message = `${text.startsWith("internal:") ? "" : "internal: "}${text} This is a bug in frostbit; please report it.`;
-  return { message: `${message}${hint}${stack}`, exitCode: exitCodes.ours, json: jsonOf("INTERNAL", message) };
+  return { lines: [`${message}${hint}`, ...stack], exitCode: exitCodes.ours, json: jsonOf("INTERNAL", message) };
 }
 
 const jsonOf = (code: string, message: string): NonNullable<Failure["json"]> => ({ error: { code, message } });
 
-const causeOf = (error: Error): string =>
-  error.cause instanceof Error ? `\ncaused by: ${error.cause.stack ?? error.cause.message}` : "";
+/** The name and message as one line, and where it was thrown. */
+function stackOf({ name, message, stack = "" }: Error): readonly string[] {
+  const places = stack.includes(message) ? stack.slice(stack.indexOf(message) + message.length) : stack;
+  return [`${name}: ${message}`, ...places.split("\n").filter((line) => /^ +at /.test(line))];
+}
+
+function causeOf({ cause }: Error): readonly string[] {
+  if (!(cause instanceof Error)) return [];
+  const [first, ...places] = stackOf(cause);
+  return [`caused by: ${first}`, ...places];
+}

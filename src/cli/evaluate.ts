@@ -36,7 +36,9 @@ export function evaluateCommand(): Command {
         const hint =
           sameLabelHint(result, result.classes) ?? nearChanceHint(result.top1, result.classes, result.samples);
         if (hint !== undefined) note(`note: ${hint}`);
-        print(result, `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`);
+        print(result, [
+          `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`,
+        ]);
       } finally {
         await file.dispose();
       }

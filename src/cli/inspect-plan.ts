@@ -73,7 +73,7 @@ export function planOf(model: Graph, values: Values): PlanResult {
   return { method, part, ...description, totals };
 }
 
-export function formatPlan(path: string, plan: PlanResult): string {
+export function formatPlan(path: string, plan: PlanResult): readonly string[] {
   const { precision, threads, part, method, totals, steps, integerProducts, floatProducts } = plan;
   const what = part === "step" ? `a training step of ${method}` : "a forward pass";
   const slow = steps.filter(({ isSlow }) => isSlow).length;
@@ -82,14 +82,14 @@ export function formatPlan(path: string, plan: PlanResult): string {
   return [
     `${path}: ${what} on the native engine, ${precision}, ${threads} threads`,
     "",
-    formatTable(header, rows, ["right", "left", "left", "left", "right", "right", "right"]),
+    ...formatTable(header, rows, ["right", "left", "left", "left", "right", "right", "right"]),
     "",
     `${totals.steps} steps, ${formatCount(totals.operations)} operations, ${formatBytes(totals.bytesRead)} read, ${formatBytes(totals.bytesWritten)} written`,
     `intermediate values ${formatBytes(plan.arenaBytes)}, constants ${formatBytes(plan.constantBytes)}, variables ${formatBytes(plan.variableBytes)}`,
     ...(slow === 0 ? [] : [`${slow} steps have no fast kernel; they are marked with "slow".`]),
     `${integerProducts.length} of ${integerProducts.length + floatProducts.length} forward products in integers`,
     ...floatProducts.map(({ op, node, reason }) => `  ${op} "${node}" in floats: ${reason}`),
-  ].join("\n");
+  ];
 }
 
 function stepRows(step: PlannedStep, i: number): readonly (readonly string[])[] {

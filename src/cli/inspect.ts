@@ -51,11 +51,11 @@ async function run([path]: readonly string[], values: Values, { print }: Session
   if (html !== undefined)
     await writeAtomic(html, renderInspection({ title: basename(path), opset: origin.opset, ...inspection }));
   const written = html === undefined ? {} : { html };
-  const more = html === undefined ? "" : `\n\n${html} shows the same with histograms of the weights.`;
-  print(
-    { model: path, opset: origin.opset, ...written, ...inspection },
-    describe(path, origin.opset, inspection) + more,
-  );
+  const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];
+  print({ model: path, opset: origin.opset, ...written, ...inspection }, [
+    ...describe(path, origin.opset, inspection),
+    ...more,
+  ]);
 }
 
 function refuseWithoutPlan(values: Values): void {
@@ -64,7 +64,7 @@ function refuseWithoutPlan(values: Values): void {
   throw new FrostbitError("BAD_OPTION", `${flag} belongs to --plan. Give --plan too, or leave it out.`);
 }
 
-function describe(path: string, opset: number, inspection: Inspection): string {
+function describe(path: string, opset: number, inspection: Inspection): readonly string[] {
   const { inputs, outputs, parameters, sizeBytes, multiplyAdds } = inspection;
   const values = (list: Inspection["inputs"]): string =>
     list.map(({ name, dtype, shape }) => `${name} ${dtype} [${shape.join(", ")}]`).join("; ");
@@ -74,19 +74,19 @@ function describe(path: string, opset: number, inspection: Inspection): string {
     `outputs: ${values(outputs)}`,
     `${formatCount(parameters)} parameters in ${formatBytes(sizeBytes)}, ${formatCount(multiplyAdds)} multiply-adds a sample`,
     "",
-    ...(inspection.alreadyQuantized.length === 0 ? [] : [quantizedTable(inspection.alreadyQuantized), ""]),
+    ...(inspection.alreadyQuantized.length === 0 ? [] : [...quantizedTable(inspection.alreadyQuantized), ""]),
     ...(inspection.layers.length === 0 && inspection.alreadyQuantized.length > 0
       ? []
-      : [layerTable(inspection.layers), ""]),
-    ...(inspection.learned.length === 0 ? [] : [learnedTable(inspection.learned), ""]),
-    operatorTable(inspection),
+      : [...layerTable(inspection.layers), ""]),
+    ...(inspection.learned.length === 0 ? [] : [...learnedTable(inspection.learned), ""]),
+    ...operatorTable(inspection),
     ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
     ...refusals("Without a gradient; nothing trains through them:", inspection.notDifferentiable),
-  ].join("\n");
+  ];
 }
 
-function layerTable(layers: readonly InspectedLayer[]): string {
-  if (layers.length === 0) return "No layer can be quantized: none is a product with a constant weight.";
+function layerTable(layers: readonly InspectedLayer[]): readonly string[] {
+  if (layers.length === 0) return ["No layer can be quantized: none is a product with a constant weight."];
   const rows = layers.map(({ name, op, weightShape, parameters, sizeBytes, multiplyAdds, importance, canTrain }) => [
     name,
     op,
@@ -123,7 +123,7 @@ function layerTable(layers: readonly InspectedLayer[]): string {
   ]);
 }
 
-function quantizedTable(layers: readonly QuantizedLayer[]): string {
+function quantizedTable(layers: readonly QuantizedLayer[]): readonly string[] {
   const rows = layers.map(({ name, op, weightShape, parameters, dtype, bits, sizeBytes, multiplyAdds }) => [
     name,
     op,
@@ -135,10 +135,10 @@ function quantizedTable(layers: readonly QuantizedLayer[]): string {
   ]);
   const header = ["layer", "operator", "weight", "parameters", "bits", "size", "multiply-adds"];
   const table = formatTable(header, rows, ["left", "left", "left", "right", "left", "right", "right"]);
-  return `Already quantized:\n${table}`;
+  return ["Already quantized:", ...table];
 }
 
-function learnedTable(constants: readonly LearnedConstant[]): string {
+function learnedTable(constants: readonly LearnedConstant[]): readonly string[] {
   const rows = constants.map(({ name, shape, parameters, trainsIn }) => [
     name,
     shape.join("×"),
@@ -156,7 +156,7 @@ function rangeOf(values: readonly number[]): readonly string[] {
   return [formatDigits(least), formatDigits(mean), `${formatDigits(values[channel])} (${channel})`];
 }
 
-const operatorTable = ({ operators }: Inspection): string =>
+const operatorTable = ({ operators }: Inspection): readonly string[] =>
   formatTable(
     ["operator", "nodes", "multiply-adds"],
     operators.map(({ op, count, multiplyAdds }) => [op, String(count), formatCount(multiplyAdds)]),

@@ -1,22 +1,43 @@
-// Ctrl-C: the first stops after the step in hand, the second at once.
+// Ctrl-C: before anything is computed it ends the process as if nobody listened, for a listener would wait while a file is read.
+// Later the first stops after the step in hand, the second at once.
 import { exitCodes } from "./errors.ts";
 
 export interface Interrupt {
   readonly signal: AbortSignal;
+  /** From now on there is a step to finish. */
+  readonly arm: () => void;
   readonly dispose: () => void;
 }
 
-export function createInterrupt(onFirst: () => void): Interrupt {
+export interface InterruptOptions {
+  readonly onFirst: () => void;
+  /** Before the process ends at once. */
+  readonly onLast: () => void;
+  /** How long a step may take where nothing is lost with it; absent where it is always finished. */
+  readonly mostMs?: number;
+}
+
+export function createInterrupt({ onFirst, onLast, mostMs }: InterruptOptions): Interrupt {
   const controller = new AbortController();
+  let armed = false;
+  const end = (): never => {
+    onLast();
+    process.exit(exitCodes.interrupted);
+  };
   const handle = (): void => {
-    if (controller.signal.aborted) process.exit(exitCodes.interrupted);
+    if (controller.signal.aborted) end();
     controller.abort();
     onFirst();
+    if (mostMs !== undefined) setTimeout(end, mostMs).unref();
   };
-  process.on("SIGINT", handle);
-  process.on("SIGTERM", handle);
   return {
     signal: controller.signal,
+    arm: () => {
+      if (armed) return;
+      armed = true;
+      process.on("SIGINT", handle);
+      process.on("SIGTERM", handle);
+    },
     dispose: () => {
       process.off("SIGINT", handle);
       process.off("SIGTERM", handle);

@@ -1,21 +1,16 @@
 #!/usr/bin/env node
 // The command: parses, runs one subcommand, and turns errors into messages and exit codes.
-import { exitCodes, failureOf } from "./errors.ts";
-import { printable } from "./printable.ts";
+import { failureOf } from "./errors.ts";
+import { printableJson, printableLines } from "./printable.ts";
 import { createProgram } from "./program.ts";
+import { guardStreams } from "./streams.ts";
 
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") return;
-  const reason = error.code === "ENOSPC" ? "the disk is full. Free some space, or send it elsewhere." : error.message;
-  process.stderr.write(`error: Cannot write to standard output: ${reason}\n`);
-  process.exitCode = exitCodes.user;
-});
-
+guardStreams();
 try {
   await createProgram().parseAsync(process.argv);
 } catch (error) {
-  const { message, exitCode, json } = failureOf(error, process.argv.includes("--verbose"));
-  if (message !== "") process.stderr.write(`${printable(message)}\n`);
-  if (json && process.argv.includes("--json")) process.stdout.write(`${JSON.stringify(json)}\n`);
+  const { lines, exitCode, json } = failureOf(error, process.argv.includes("--verbose"));
+  if (lines.length > 0) process.stderr.write(`${printableLines(lines)}\n`);
+  if (json && process.argv.includes("--json")) process.stdout.write(`${printableJson(json)}\n`);
   process.exitCode = exitCode;
 }

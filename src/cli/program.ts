@@ -6,6 +6,7 @@ import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
 import { inspectCommand } from "./inspect.ts";
+import { printableLines } from "./printable.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { quickstartCommand } from "./quickstart.ts";
 import { runCommand } from "./run.ts";
@@ -41,6 +42,10 @@ export function createProgram(): Command {
     .version(frostbitVersion())
     .showSuggestionAfterError()
     .showHelpAfterError("--help shows arguments and options.")
+    .configureOutput({
+      writeErr: (text) => process.stderr.write(printableLines(text.split("\n"))),
+      writeOut: (text) => process.stdout.write(printableLines(text.split("\n"))),
+    })
     .exitOverride();
   for (const make of commands) program.addCommand(make().copyInheritedSettings(program));
   program.addCommand(helpCommand(program).copyInheritedSettings(program));

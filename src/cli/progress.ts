@@ -1,6 +1,7 @@
 // Progress on standard error: a bar on a terminal, else a plain line now and then.
 import { Presets, SingleBar } from "cli-progress";
 import { formatDigits } from "../report/format-digits.ts";
+import { printable } from "./printable.ts";
 
 export interface Progress {
   readonly phase: string;
@@ -53,8 +54,10 @@ export function createProgress({
   const draw = stream.isTTY ? barDisplay(stream) : lineDisplay(stream, now);
   let current = { phase: "", total: 0, done: 0, from: 0, since: 0 };
   return {
-    show: (progress) => {
-      const { phase, done, total } = progress;
+    show: (given) => {
+      const { done, total } = given;
+      const phase = printable(given.phase);
+      const progress = { ...given, phase, ...(given.note !== undefined && { note: printable(given.note) }) };
       // Methods that train one after the other have one phase, each from its start.
       if (phase !== current.phase || total !== current.total || done < current.done) {
         draw.stop();

@@ -67,6 +67,7 @@ export function quantizeCommand(): Command {
     "quantize",
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
+    { finishesStep: true },
   ).argument("<model>", "ONNX file");
   for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runFlags])
     addSchemaOptions(command, schema);
@@ -179,7 +180,7 @@ const agreementOf = ({ argmaxAgreement, sqnrDb }: NonNullable<Report["verificati
     ? `outputs at ${sqnrDb === null ? "no difference" : `${sqnrDb.toFixed(1)} dB SQNR at least`}`
     : `argmax agreement ${(100 * argmaxAgreement).toFixed(1)} %`;
 
-function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string {
+function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonly string[] {
   const { stages, top1, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
   const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
@@ -199,7 +200,9 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): string 
     ],
   );
   const verified = verification
-    ? `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, ${agreementOf(verification)}.\n`
-    : "";
-  return `${table}\n${verified}${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`;
+    ? [
+        `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, ${agreementOf(verification)}.`,
+      ]
+    : [];
+  return [...table, ...verified, `${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`];
 }

@@ -41,6 +41,7 @@ export function quickstartCommand(): Command {
     "quickstart",
     "Quantize the network that comes with Frostbit to 4 bits: a first run that needs no model or data of your own.",
     run,
+    { finishesStep: true },
   );
   return addSchemaOptions(command, commandOptions);
 }
@@ -50,7 +51,8 @@ async function run(_: readonly string[], values: Values, session: Session): Prom
   const shapes = relative(process.cwd(), fileURLToPath(new URL("../../examples/shapes", import.meta.url)));
   const model = join(shapes, "shapes.onnx");
   const options = { data: `module:${join(shapes, "shapes.js")}`, ...settings, out };
-  session.note(`${commandOf(model, options)}\n`);
+  session.note(commandOf(model, options));
+  session.note("");
   // Its own folder holds nothing that a second run would not give again.
   const overwrite = values["out"] === undefined;
   const result = await quantizeWith(model, { ...options, overwrite }, session);
@@ -71,7 +73,7 @@ function wonBackOf({ report: { top1 } }: QuantizeFileResult): number {
   return (100 * (deployed - ptq)) / (float - ptq);
 }
 
-function describe({ modelPath, reportPath, report }: QuantizeFileResult, wonBackPercent: number): string {
+function describe({ modelPath, reportPath, report }: QuantizeFileResult, wonBackPercent: number): readonly string[] {
   const { top1, sizeBytes, seconds, data } = report;
   const percent = (value: number | null): string => `${value?.toFixed(2)} %`;
   const table = formatTable(
@@ -83,12 +85,14 @@ function describe({ modelPath, reportPath, report }: QuantizeFileResult, wonBack
     ],
     ["left", "right", "right"],
   );
-  return `${table}
-
-On ${data.testSamples} test images. Training a quarter of each layer's channels at a time won back ${wonBackPercent.toFixed(0)} % of what rounding lost.
-${modelPath} is verified in ONNX Runtime; ${reportPath} shows how it came about. ${formatSeconds(seconds.total)} in all.
-
-Next, with a model and pictures of your own, a folder a class (docs/guide/quantize-a-cnn.md has other data, and more):
-
-  ${next}`;
+  return [
+    ...table,
+    "",
+    `On ${data.testSamples} test images. Training a quarter of each layer's channels at a time won back ${wonBackPercent.toFixed(0)} % of what rounding lost.`,
+    `${modelPath} is verified in ONNX Runtime; ${reportPath} shows how it came about. ${formatSeconds(seconds.total)} in all.`,
+    "",
+    "Next, with a model and pictures of your own, a folder a class (docs/guide/quantize-a-cnn.md has other data, and more):",
+    "",
+    `  ${next}`,
+  ];
 }

@@ -38,7 +38,7 @@ export function runCommand(): Command {
         const outputs = await writeOutputs(given.out, await program.run(inputs, { signal: interrupt.signal }));
         print(
           { engine: engine.name, outputs },
-          outputs.map(({ name, file, shape }) => `${name} [${shape.join(", ")}] → ${file}`).join("\n"),
+          outputs.map(({ name, file, shape }) => `${name} [${shape.join(", ")}] → ${file}`),
         );
       } finally {
         await executable.dispose();

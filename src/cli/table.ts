@@ -1,21 +1,26 @@
 // Plain tables for terminals.
 import { formatDigits } from "../report/format-digits.ts";
+import { printable, shorten } from "./printable.ts";
 
 export type Align = "left" | "right";
 
-/** Columns as wide as their widest cell. */
+/** Of a cell, so that a name cannot make every row as long as itself. */
+const longestCell = 120;
+
+/** The table's lines: columns as wide as their widest cell, and no cell of several lines. */
 export function formatTable(
   header: readonly string[],
   rows: readonly (readonly string[])[],
   align: readonly Align[] = [],
-): string {
-  const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i].length)));
-  const print = (cells: readonly string[]): string =>
-    cells
+): readonly string[] {
+  const cells = rows.map((row) => row.map((cell) => printable(shorten(cell, longestCell))));
+  const widths = header.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i].length)));
+  const print = (row: readonly string[]): string =>
+    row
       .map((cell, i) => (align[i] === "right" ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
       .join("  ")
       .trimEnd();
-  return [print(header), print(widths.map((width) => "─".repeat(width))), ...rows.map(print)].join("\n");
+  return [print(header), print(widths.map((width) => "─".repeat(width))), ...cells.map(print)];
 }
 
 const units = ["", "k", "M", "G", "T"] as const;

@@ -13,7 +13,7 @@ import {
 } from "../evaluate/difference.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { errorAt, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { type NamedValues, namedValues, watchValues } from "../onnx/watch-values.ts";
 
@@ -155,7 +155,7 @@ function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess
     return datasetFor(file, dataset, preprocess);
   } catch (cause) {
     if (!(cause instanceof FrostbitError)) throw cause;
-    throw new FrostbitError(cause.code, `The ${which} model: ${cause.message}`, { cause });
+    throw errorAt(`The ${which} model: `, cause);
   }
 }
 

@@ -25,12 +25,22 @@ export type ErrorCode =
 export class FrostbitError extends Error {
   /** What programs go by. */
   readonly code: ErrorCode;
+  /** The message's lines. A line end within one is part of a name that the message quotes. */
+  readonly lines: readonly string[];
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+  constructor(code: ErrorCode, message: string | readonly string[], options?: { cause?: unknown }) {
+    const lines = typeof message === "string" ? [message] : message;
+    super(lines.join("\n"), options);
     this.name = "FrostbitError";
     this.code = code;
+    this.lines = lines;
   }
+}
+
+/** The same error, its message after `where`. */
+export function errorAt(where: string, error: FrostbitError): FrostbitError {
+  const [first, ...rest] = error.lines;
+  return new FrostbitError(error.code, [`${where}${first}`, ...rest], { cause: error });
 }
 
 /** Guards what only a bug of ours can break; the message starts with "internal:". */

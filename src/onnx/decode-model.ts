@@ -59,10 +59,11 @@ function refusal(unsupported: readonly string[]): FrostbitError {
   const shown = unsupported.slice(0, 50);
   const rest = unsupported.length - shown.length;
   const lines = rest > 0 ? [...shown, `and ${rest} more`] : shown;
-  return new FrostbitError(
-    "UNSUPPORTED_OP",
-    `the model has what cannot be handled:\n${lines.map((line) => `  ${line}`).join("\n")}\nExport it without these.`,
-  );
+  return new FrostbitError("UNSUPPORTED_OP", [
+    "the model has what cannot be handled:",
+    ...lines.map((line) => `  ${line}`),
+    "Export it without these.",
+  ]);
 }
 
 const headBytes = 64;

@@ -1,5 +1,5 @@
 // ONNX bytes → graph: decoded, in float32 where it is half precision, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
-import { FrostbitError } from "../ir/errors.ts";
+import { errorAt, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Dim, type Graph, type OnnxModel, type ValueType } from "../ir/graph.ts";
 import { widened } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -66,7 +66,7 @@ function inFile<T>(name: string, read: () => T): T {
     return read();
   } catch (error) {
     if (!(error instanceof FrostbitError) || error.message.startsWith(`${name}: `)) throw error;
-    throw new FrostbitError(error.code, `${name}: ${error.message}`, { cause: error });
+    throw errorAt(`${name}: `, error);
   }
 }
 

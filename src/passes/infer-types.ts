@@ -71,9 +71,9 @@ export function inferTypes(graph: Graph): Graph {
   }
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1)
-    throw new FrostbitError(
-      failures[0].code,
-      `${failures.length} nodes of graph "${graph.name}" have no types:\n${failures.map(({ message }) => `- ${message}`).join("\n")}`,
-    );
+    throw new FrostbitError(failures[0].code, [
+      `${failures.length} nodes of graph "${graph.name}" have no types:`,
+      ...failures.map(({ message }) => `- ${message}`),
+    ]);
   return { ...graph, values: types };
 }

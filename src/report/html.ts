@@ -1,4 +1,5 @@
 // Builds HTML with everything escaped that is not HTML already.
+import { escapeHidden } from "./escape-hidden.ts";
 
 export interface Html {
   readonly html: string;
@@ -13,7 +14,8 @@ const entities: Readonly<Record<string, string>> = {
   '"': "&quot;",
   "'": "&#39;",
 };
-export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => entities[character]);
+export const escapeHtml = (text: string): string =>
+  escapeHidden(text, "\n\t").replace(/[&<>"']/g, (character) => entities[character]);
 
 const isHtml = (content: Content): content is Html => typeof content === "object" && "html" in content;
 
