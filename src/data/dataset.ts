@@ -46,6 +46,8 @@ export interface Dataset {
   readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
   /** Names of the classes, in the order of their indices. */
   readonly classes?: readonly string[];
+  /** What changes with any of the samples, where that takes less than reading them all, which is done otherwise: resuming asks for it. */
+  readonly digest?: () => Promise<string>;
   /** Where this is a part of other data: which sample there one of these is, for messages. */
   readonly originOf?: (index: number) => number;
   /** The samples at these indices, 0 to `length` − 1, in this order, in memory of their own. */
@@ -75,18 +77,15 @@ export interface Source {
 export const sampleOf = (dataset: Dataset, index: number): number => dataset.originOf?.(index) ?? index;
 
 /** By name, because a spread would leave out what an instance of a class inherits. */
-const fieldsOf = ({
-  name,
-  length,
-  inputs,
-  hasLabels,
-  target,
-  classes,
-}: Dataset): Omit<Dataset, "read" | "originOf"> => ({
-  ...{ name, length, inputs, hasLabels },
-  ...(target && { target }),
-  ...(classes && { classes }),
-});
+function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
+  const { name, length, inputs, hasLabels, target, classes } = dataset;
+  return {
+    ...{ name, length, inputs, hasLabels },
+    ...(target && { target }),
+    ...(classes && { classes }),
+    ...(dataset.digest && { digest: () => dataset.digest!() }),
+  };
+}
 
 /** The same samples with other descriptions of the same inputs. */
 export const withInputs = (dataset: Dataset, inputs: Dataset["inputs"]): Dataset => ({

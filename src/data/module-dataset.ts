@@ -51,7 +51,7 @@ function parse<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
 function parseDataset(value: unknown, file: string, split: string): Dataset {
   const where = `${file}: export "${split}"`;
   const described: z.output<typeof dataset> = parse(dataset, value, where);
-  const { read } = value as { read?: unknown };
+  const { read, digest } = value as { read?: unknown; digest?: unknown };
   if (typeof read !== "function")
     throw new FrostbitError("BAD_DATA", `${where}.read is ${typeof read}; expected a function.`);
   return {
@@ -60,6 +60,7 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
     inputs: described.inputs,
     hasLabels: described.hasLabels === true,
     ...(described.target && { target: described.target }),
+    ...(typeof digest === "function" && { digest: async () => String(await digest.call(value)) }),
     read: async (indices) => {
       const result = parse(samples, await read.call(value, indices), `${where}.read()`) as Samples;
       if (result.labels && described.hasLabels === undefined)

@@ -37,7 +37,8 @@ export function parseInstructionSets(cpuInfo: string): readonly string[] {
   return line.split(/\s+/).filter((flag) => interesting.has(flag));
 }
 
-function instructionSets(): readonly string[] | null {
+/** Those that matter for arithmetic; `null` where the platform does not tell. */
+export function instructionSets(): readonly string[] | null {
   if (platform() !== "linux") return null;
   return parseInstructionSets(readFileSync("/proc/cpuinfo", "utf8"));
 }

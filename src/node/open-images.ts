@@ -8,6 +8,7 @@ import { type ImageOptions, planImages } from "../data/image-size.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { loadImageDecoder } from "./decode-image.ts";
+import { digestOfFiles } from "./digest-data.ts";
 import { ioError } from "./storage.ts";
 
 const picture = /\.(jpe?g|png|webp|tiff?|gif|avif)$/i;
@@ -196,8 +197,13 @@ export async function openImages(folder: string, options: ImageOptions): Promise
     if (part?.files.length === 0)
       throw new FrostbitError("BAD_DATA", `"${join(folder, name ?? "")}" has no images; expected ${extensions} files.`);
   const decode = await loadImageDecoder();
-  const dataset = ({ files, classes }: Found, split: string): Dataset =>
-    imageDataset(`images ${join(folder, split)}`, mixed(files), plan, decode, classes);
+  const dataset = ({ files, classes }: Found, split: string): Dataset => {
+    const order = mixed(files);
+    return {
+      ...imageDataset(`images ${join(folder, split)}`, order, plan, decode, classes),
+      digest: () => digestOfFiles(order),
+    };
+  };
   const classes = train?.classes ?? test?.classes;
   return {
     ...(train && { train: dataset(train, splits.train ?? "") }),

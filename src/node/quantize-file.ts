@@ -2,14 +2,14 @@
 import { createHash } from "node:crypto";
 import { arch, availableParallelism, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
-import type { Dataset, Source } from "../data/dataset.ts";
+import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
-import { isQuantized, type RunOptions } from "../options/run-options.ts";
+import { isQuantized, type RunOptions, trains } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeModel } from "../quantize/quantize-model.ts";
@@ -18,6 +18,7 @@ import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
 import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
+import { digestOf, machineParts } from "./digest-data.ts";
 import { fileSource } from "./file-source.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
@@ -163,21 +164,6 @@ function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
   );
 }
 
-const fingerprintSamples = 128;
-
-/** Of samples spread over all, since all may take long to read. */
-async function digestOf(dataset: Dataset): Promise<string> {
-  const { name, length } = dataset;
-  const count = Math.min(length, fingerprintSamples);
-  const indices = Int32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
-  const { inputs, labels, target } = await dataset.read(indices);
-  const hash = createHash("sha256");
-  for (const tensor of [...inputs.values(), labels, target]) {
-    if (tensor) hash.update(new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
-  }
-  return `${name} ${length} ${hash.digest("hex")}`;
-}
-
 /** With external data, the file is not the whole model. */
 function digestOfWeights({ constants }: Graph): string {
   const hash = createHash("sha256");
@@ -186,20 +172,26 @@ function digestOfWeights({ constants }: Graph): string {
   return hash.digest("hex");
 }
 
-/** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and threads. */
+/** What trains nothing leaves no checkpoint, for which all data would be read. */
+async function dataParts({ source: { train, test }, options }: QuantizeFileJob): Promise<RunParts> {
+  if (!options.methods.some(trains))
+    return { data: `${train.name} ${train.length}`, "test data": `${test.name} ${test.length}` };
+  return { data: await digestOf(train), "test data": await digestOf(test) };
+}
+
+/** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
 async function partsOf(job: QuantizeFileJob, modelDigest: string, graph: Graph): Promise<RunParts> {
-  const { source, preprocess, engine, threads } = job;
+  const { preprocess, engine, threads } = job;
   const fields = {
     ...versions(),
     model: modelDigest,
     weights: digestOfWeights(graph),
     ...fingerprintOptions(job.options),
-    data: await digestOf(source.train),
-    "test data": await digestOf(source.test),
+    ...(await dataParts(job)),
     preprocess,
     engine: engine.name,
     precision: precisionOf(job),
-    threads: threads ?? "all",
+    ...machineParts(engine, threads),
   };
   const printed = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printed(value)]));
