@@ -1,11 +1,10 @@
-import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scalar } from "../ir/tensor.ts";
 import { saveCheckpoint } from "../training/checkpoint.ts";
-import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
+import { claimOut, fingerprintOf, type RunParts } from "./claim-out.ts";
 import { folderStorage } from "./storage.ts";
 
 let folder = "";
@@ -13,32 +12,6 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "frostbit-claim-"));
 });
 afterAll(() => rm(folder, { recursive: true }));
-
-describe("a folder of results", () => {
-  test("is held by one run at a time", async () => {
-    const refused = (pid: number): string =>
-      `"${folder}" is being written by another run, process ${pid}. Wait for it or stop it`;
-    const unlock = await lockFolder(folder);
-    await expect(lockFolder(join(folder, "."))).rejects.toThrow(refused(process.pid));
-    await unlock();
-    expect(await readdir(folder)).toEqual([]);
-    await writeFile(join(folder, ".frostbit.lock"), `${process.ppid}\n${hostname()}\n`);
-    await expect(lockFolder(folder)).rejects.toThrow(refused(process.ppid));
-    await rm(join(folder, ".frostbit.lock"));
-    await (await lockFolder(folder))();
-  });
-
-  test.each([
-    ["that was killed", () => `${spawnSync(process.execPath, ["--version"]).pid}\n${hostname()}\n`],
-    ["of another machine", () => `${process.ppid}\nanother-${hostname()}\n`],
-    ["that wrote no more than its file", () => ""],
-  ])("is taken over from a run %s", async (_, lock) => {
-    await writeFile(join(folder, ".frostbit.lock"), lock());
-    const unlock = await lockFolder(folder);
-    await unlock();
-    expect(await readdir(folder)).toEqual([]);
-  });
-});
 
 describe("a checkpoint in the folder", () => {
   const parts: RunParts = { lr: "0.001", data: `digits 400 ${"0".repeat(64)}`, batch: "32" };

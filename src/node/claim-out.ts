@@ -1,70 +1,9 @@
-// The folder of a run's results: held by one run at a time, and not taken from a run whose work would be lost.
-import { open, readFile, rm, stat } from "node:fs/promises";
-import { hostname } from "node:os";
-import { join, resolve } from "node:path";
+// The folder of a run's results is not taken from a run whose work would be lost.
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { savedFingerprint } from "../training/checkpoint.ts";
-import { codeOf, ioError, isAlive } from "./storage.ts";
-
-const lockName = ".frostbit.lock";
-
-/** Of this machine, or of another that cannot be asked. */
-async function holderOf(path: string): Promise<number | undefined> {
-  const [pid, host] = (await readFile(path, "utf8").catch(() => "")).split("\n");
-  const isOther = host === hostname() && Number(pid) !== process.pid;
-  return isOther && isAlive(Number(pid)) ? Number(pid) : undefined;
-}
-
-async function tryLock(path: string): Promise<boolean> {
-  try {
-    const file = await open(path, "wx");
-    await file.writeFile(`${process.pid}\n${hostname()}\n`).finally(() => file.close());
-    return true;
-  } catch (cause) {
-    if (codeOf(cause) === "EEXIST") return false;
-    throw ioError("write", path, cause);
-  }
-}
-
-/**
- * Holds the folder, which exists, until what it gives is called. What a run that was killed left is taken over; throws
- * BAD_OPTION where another run of this machine writes to the folder.
- */
-export async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const path = join(folder, lockName);
-  const place = resolve(folder);
-  if (held.has(place)) throw taken(folder, path, process.pid);
-  held.add(place);
-  try {
-    await takeLock(folder, path);
-  } catch (error) {
-    held.delete(place);
-    throw error;
-  }
-  return async () => {
-    held.delete(place);
-    await rm(path, { force: true });
-  };
-}
-
-/** By this process, whose number a file may have from one before it. */
-const held = new Set<string>();
-
-const taken = (folder: string, path: string, holder: number): FrostbitError =>
-  new FrostbitError(
-    "BAD_OPTION",
-    `"${folder}" is being written by another run, process ${holder}. Wait for it or stop it, or choose another --out folder; if no such run is there, remove "${path}".`,
-  );
-
-async function takeLock(folder: string, path: string): Promise<void> {
-  if (!(await tryLock(path))) {
-    const holder = await holderOf(path);
-    if (holder !== undefined) throw taken(folder, path, holder);
-    await rm(path, { force: true });
-    if (!(await tryLock(path))) await takeLock(folder, path);
-  }
-}
 
 /** What a run is of, by name: versions, model, data, and each option. */
 export type RunParts = Readonly<Record<string, string>>;

@@ -4,6 +4,7 @@ import { arch, availableParallelism, cpus, platform } from "node:os";
 import { basename, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import type { Storage } from "../data/storage.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -17,9 +18,10 @@ import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
-import { claimOut, fingerprintOf, lockFolder, type RunParts } from "./claim-out.ts";
+import { claimOut, fingerprintOf, type RunParts } from "./claim-out.ts";
 import { digestOf, machineParts } from "./digest-data.ts";
 import { fileSource } from "./file-source.ts";
+import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
@@ -114,21 +116,21 @@ export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileRe
 }
 
 async function quantizeLocked(job: QuantizeFileJob): Promise<QuantizeFileResult> {
-  const unlock = await lockFolder(job.out);
+  const lock = await lockFolder(job.out);
   try {
-    return await quantizeInto(job);
+    return await quantizeInto(job, lock);
   } finally {
-    await unlock();
+    await lock.release();
   }
 }
 
-async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<QuantizeFileResult> {
   const started = performance.now();
   const input = digestOfFile(fileSource(job.modelPath));
   const model = job.model ?? readModel(job.modelPath);
   const parts = await partsOf(job, input.sha256, model.graph);
   const { out, resume = false, overwrite = false } = job;
-  const storage = folderStorage(join(out, "checkpoint"));
+  const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, parts, resume, overwrite });
   const threads = job.threads === undefined ? {} : { threads: job.threads };
   const context = {
@@ -151,8 +153,22 @@ async function quantizeInto(job: QuantizeFileJob): Promise<QuantizeFileResult> {
     },
     context,
   );
+  await lock.check();
   return writeResults(job, input, outcome, started);
 }
+
+/** Writes nothing once another run has the folder. */
+const heldStorage = (storage: Storage, { check }: FolderLock): Storage => ({
+  ...storage,
+  write: async (name, bytes) => {
+    await check();
+    await storage.write(name, bytes);
+  },
+  remove: async (name) => {
+    await check();
+    await storage.remove(name);
+  },
+});
 
 function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
   const { precisions } = engine;
