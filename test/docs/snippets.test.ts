@@ -24,8 +24,8 @@ const blocks = documents.flatMap(blocksOf);
 const followed = "docs/internals/add-a-method.md";
 const written = blocks.filter(({ file }) => !file.startsWith("docs/api/") && file !== followed);
 
-/** Of blocks in these languages something is run or checked below; those without a language show output. */
-const languages = ["", "sh", "sh runnable", "js", "js runnable", "yaml"];
+/** Of blocks in these languages something is run or checked below, of ts in add-an-op.test.ts; those without a language show output. */
+const languages = ["", "sh", "sh runnable", "js", "js runnable", "ts", "yaml"];
 
 /** What needs a registry, a browser or a person. */
 const notRun = [

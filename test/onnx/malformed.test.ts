@@ -386,6 +386,10 @@ describe("operators that contradict their inputs", () => {
     ["Gather at floats", node("Gather", ["x", "x"], ["y"]), /"x" is float32; expected int32 or int64/],
     ["Where by floats", node("Where", ["x", "x", "x"], ["y"]), /"x" is float32; expected bool/],
     ["LogSoftmax of indices", node("LogSoftmax", ["s"], ["y"]), /"s" is int64; expected a float/],
+    ["Add of three", node("Add", ["x", "x", "x"], ["y"]), /Add \(node "add"\): it has 3 inputs; expected 2\./],
+    ["Div of five", node("Div", ["x", "x", "x", "x", "x"], ["y"]), /Div \(node "div"\): it has 5 inputs; expected 2\./],
+    ["Clip with four inputs", node("Clip", ["x", "x", "x", "x"], ["y"]), /it has 4 inputs; expected 3 at most\./],
+    ["Relu with two outputs", node("Relu", ["x"], ["y", "z"]), /Relu \(node "relu"\): it has 2 outputs; expected 1\./],
     ["And of floats", node("And", ["x", "x"], ["y"]), /"x" is float32; expected bool/],
     [
       "GatherElements beyond its data",
