@@ -45,7 +45,10 @@ export function addUpdate(
     optimizer.kind === "sgd"
       ? { momentum: optimizer.momentum, weightDecay: optimizer.weightDecay }
       : {
-          ...{ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: optimizer.weightDecay },
+          beta1: 0.9,
+          beta2: 0.999,
+          epsilon: 1e-8,
+          weightDecay: optimizer.weightDecay,
           ...(optimizer.kind === "adamw" ? { decoupled: 1 } : {}),
         };
   const [next, ...states] = build.nodes(

@@ -52,7 +52,13 @@ function jobOf({ storage = memoryStorage(), resume = false, lr = 0.01, onEnd, ..
   return {
     model,
     options: trainingOptions.parse({
-      ...{ batch, lr, optimizer, memoryLimit, qparamLr: 1e-3, schedule: "cosine", checkpointEvery: 4 },
+      batch,
+      lr,
+      optimizer,
+      memoryLimit,
+      qparamLr: 1e-3,
+      schedule: "cosine",
+      checkpointEvery: 4,
     }),
     plan: efqat(model, { ...efqatRun, seed }),
     steps: 6,
@@ -141,7 +147,7 @@ describe("training by a plan", () => {
     expect(limited.trainedSteps).toEqual(unlimited.trainedSteps);
   });
 
-  test("variables that are no numbers are not kept as a checkpoint, nor given as the model", async () => {
+  test("variables that are NaN or infinite are not kept as a checkpoint, nor given as the model", async () => {
     const storage = memoryStorage();
     await expect(trainByPlan(jobOf({ storage }), stoppingIn(1))).rejects.toMatchObject({ code: "ABORTED" });
     const job = jobOf({ storage, lr: 1e39, resume: true });
@@ -162,7 +168,7 @@ describe("training by a plan", () => {
     expect(ended).toBe(1);
   });
 
-  test("a loss that is no number names the step, the way out and the newest checkpoint, if there is one", async () => {
+  test("a loss that is NaN names the step, the way out and the newest checkpoint, if there is one", async () => {
     const storage = memoryStorage();
     const lr = 1e38;
     await expect(trainByPlan(jobOf({ storage, lr }), throughout)).rejects.toThrow(
