@@ -38,11 +38,12 @@ export async function calibrate(
 ): Promise<ReadonlyMap<string, Qparams>> {
   const owners = sites.activations.filter((site) => site.sameAs === undefined);
   const values = [...new Set(owners.map((site) => site.value))];
-  const ranges = await observeRanges(graph, values, batches, options, context);
+  const seen = { graph, batches, options, context };
+  const ranges = await observeRanges(seen, values);
   const histograms =
     options.observer === "min-max" || options.observer === "moving-average"
       ? undefined
-      : await observeHistograms(graph, ranges, batches, options, context);
+      : await observeHistograms(seen, ranges);
   const result = new Map<string, Qparams>();
   for (const site of sites.weights) result.set(site.name, qparamsOfWeight(graph, site, options.observer));
   for (const site of owners) {
@@ -75,51 +76,45 @@ function chooseRange(
   return (observer === "mse" ? mseRange : entropyRange)(histogram, site.bits, site.symmetric);
 }
 
-async function observeRanges(
-  graph: Graph,
-  values: readonly string[],
-  batches: CalibrationBatches,
-  options: CalibrationOptions,
-  context: Context,
-): Promise<Map<string, Range>> {
-  const build = buildOn(graph);
+/** What is run to see its values. */
+interface Seen {
+  readonly graph: Graph;
+  readonly batches: CalibrationBatches;
+  readonly options: CalibrationOptions;
+  readonly context: Context;
+}
+
+async function observeRanges(seen: Seen, values: readonly string[]): Promise<Map<string, Range>> {
+  const build = buildOn(seen.graph);
   const names = values.map((value) => [
     build.node("ReduceMin", [value], { keepdims: 0 }),
     build.node("ReduceMax", [value], { keepdims: 0 }),
   ]);
   const ranges = new Map<string, Range>();
-  await observe(build.graph(names.flat()), batches, options, context, "calibrate", (outputs) => {
+  await observe({ ...seen, graph: build.graph(names.flat()) }, "calibrate", (outputs) => {
     values.forEach((value, i) => {
       const [min, max] = names[i].map((name) => numbersOf(outputs(name))[0]);
       const known = ranges.get(value) ?? { min, max };
       const joined = { min: Math.min(known.min, min), max: Math.max(known.max, max) };
-      ranges.set(value, options.observer === "moving-average" ? movingAverage(known, { min, max }) : joined);
+      ranges.set(value, seen.options.observer === "moving-average" ? movingAverage(known, { min, max }) : joined);
     });
   });
   return ranges;
 }
 
-async function observeHistograms(
-  graph: Graph,
-  ranges: ReadonlyMap<string, Range>,
-  batches: CalibrationBatches,
-  options: CalibrationOptions,
-  context: Context,
-): Promise<Map<string, Histogram>> {
-  const build = buildOn(graph);
+async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>): Promise<Map<string, Histogram>> {
+  const build = buildOn(seen.graph);
   const copies = new Map([...ranges.keys()].map((value) => [value, build.node("Identity", [value])]));
   const histograms = new Map([...ranges].map(([value, range]) => [value, createHistogram(range)]));
-  await observe(build.graph([...copies.values()]), batches, options, context, "calibrate: histograms", (outputs) => {
+  const copied = { ...seen, graph: build.graph([...copies.values()]) };
+  await observe(copied, "calibrate: histograms", (outputs) => {
     for (const [value, histogram] of histograms) addToHistogram(histogram, numbersOf(outputs(copies.get(value) ?? "")));
   });
   return histograms;
 }
 
 async function observe(
-  graph: Graph,
-  batches: CalibrationBatches,
-  options: CalibrationOptions,
-  context: Context,
+  { graph, batches, options, context }: Seen,
   phase: string,
   see: (output: (name: string) => Tensor) => void,
 ): Promise<void> {
