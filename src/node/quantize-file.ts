@@ -237,9 +237,9 @@ async function writeResults(
   outcome: QuantizeOutcome,
   started: number,
 ): Promise<QuantizeFileResult> {
-  const modelPath = join(job.out, "model.onnx");
+  const modelPath = join(job.out, outcome.files[0].name);
   const reportPath = join(job.out, "report.html");
-  await writeAtomic(modelPath, outcome.bytes);
+  for (const { name, bytes } of outcome.files) await writeAtomic(join(job.out, name), bytes);
   const { options } = job;
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,

@@ -1,8 +1,14 @@
 // From the trained graph to a verified file.
 
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
-import { type Exported, exportQdq } from "../export/qdq.ts";
-import { checkVerification, type Verification, verifyExport } from "../export/verify.ts";
+import {
+  type ExportedFile,
+  type ExportSource,
+  exportFormats,
+  type FormatName,
+  writeFormat,
+} from "../export/formats.ts";
+import { checkVerification, type Verification } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -10,15 +16,22 @@ import { writeOnnx } from "../onnx/write.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
-import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
+import { foldQuantizers } from "../quantizers/fold.ts";
 import type { Context } from "../run/context.ts";
 import type { QuantizeJob } from "./job.ts";
 
 export interface Written {
-  readonly bytes: Uint8Array;
+  /** First the one that runtimes open. */
+  readonly files: readonly ExportedFile[];
   /** Absent for a float model. */
-  readonly quantized?: { readonly folded: Folded; readonly exported: Exported };
+  readonly quantized?: ExportSource & { readonly format: FormatName };
 }
+
+/** The format of every quantized model: runs have no option for it while there is one. */
+const format: FormatName = "qdq";
+
+/** A model in float stays ONNX, as it came. */
+const floatFileName = "model.onnx";
 
 /** The model as a file, not yet verified. Also run before training, so that what cannot be written fails early. */
 export function writeModel(
@@ -28,10 +41,14 @@ export function writeModel(
 ): Written {
   const { placement, storage } = run.quantize;
   const graph = origin.half ? roundHalf(trained, origin.half) : trained;
-  if (!isQuantized(run)) return { bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) };
-  const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
-  const exported = exportQdq(folded, origin, storage);
-  return { bytes: writeOnnx(exported.model, { opset: exported.opset }), quantized: { folded, exported } };
+  if (!isQuantized(run))
+    return { files: [{ name: floatFileName, bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) }] };
+  const source: ExportSource = {
+    folded: foldQuantizers(graph, placement === "runtime" ? "int32" : "float"),
+    origin,
+    storage,
+  };
+  return { files: writeFormat(format, exportFormats[format], source), quantized: { ...source, format } };
 }
 
 /** How near the exported file comes to what was trained. */
@@ -45,7 +62,7 @@ export const foldingThresholds = { inputs: 15, runtime: 3 } as const;
 
 /** `scores`: the output of class scores, if any. Throws VERIFICATION if the folded graph does not do what was trained, or the file in ONNX Runtime not what it does. */
 export async function verifyModel(
-  { bytes, quantized }: Written,
+  { files, quantized }: Written,
   trained: Graph,
   samples: readonly ReadonlyMap<string, Tensor>[],
   job: Pick<QuantizeJob, "openDeployed" | "options">,
@@ -53,12 +70,13 @@ export async function verifyModel(
   context: Context,
 ): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;
-  const { folded, exported } = quantized;
+  const { folded } = quantized;
   const outputs = new Map(floatOutputs(trained).map((output) => [output, output]));
   const folding = await layerSqnr(trained, folded.graph, outputs, samples, context);
   for (const [output, sqnrDb] of folding)
     checkFolding(output, sqnrDb, foldingThresholds[job.options.quantize.placement]);
-  const verification = await verifyExport(folded, exported, bytes, samples, job.openDeployed, context);
+  const run = { batches: samples, open: job.openDeployed, context };
+  const verification = await exportFormats[quantized.format].verify(quantized, files, run);
   checkVerification(verification, scores);
   return { ...verification, foldingSqnrDb: Math.min(...folding.values()) };
 }

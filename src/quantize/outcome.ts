@@ -1,6 +1,7 @@
 // What a run gives.
 import type { OutputDistance } from "../evaluate/distance.ts";
 import type { LayerMeasures } from "../evaluate/layer-sensitivity.ts";
+import type { ExportedFile } from "../export/formats.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { TrainingRecord } from "../methods/method.ts";
 import type { ModelVerification } from "./export-model.ts";
@@ -26,6 +27,8 @@ export interface Latency {
 export interface QuantizeOutcome {
   /** The exported file, verified. */
   readonly bytes: Uint8Array;
+  /** Everything that belongs to the export, that file first. */
+  readonly files: readonly ExportedFile[];
   /** The model with its quantizers as trained, normalization unfolded; where nothing is quantized, the float model. */
   readonly trained: Graph;
   readonly top1: Top1;

@@ -99,12 +99,13 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   const trained = model.graph;
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
+  const { bytes } = written.files[0];
   const samples = await takeBatches(run, verificationSamples);
   const verification = await clock.time("evaluation", () =>
     verifyModel(written, trained, samples, job, scores, context),
   );
   await measureStage(run, "quantized", folded?.graph);
-  const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, written.bytes));
+  const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, bytes));
   if (deployed !== null) top1.set("deployed", deployed);
   // Quantizers that the file brought are no part of the float model.
   const compared = model.float === subject.start.graph ? float : model.float;
@@ -113,7 +114,8 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   );
   const fidelity = await clock.time("evaluation", () => measureFidelity(run, { start, trained, written }));
   return {
-    bytes: written.bytes,
+    bytes,
+    files: written.files,
     trained,
     top1: topOf(top1),
     fidelity,
@@ -142,7 +144,7 @@ async function measureFidelity(
       const graph = stage === "float" || stage === "deployed" ? undefined : graphs[stage];
       if (graph) measured.set(stage, graph);
     }
-  return fidelityOf(run, measured, written.bytes);
+  return fidelityOf(run, measured, written.files[0].bytes);
 }
 
 const topOf = (measured: ReadonlyMap<Stage, number>): QuantizeOutcome["top1"] => ({

@@ -74,7 +74,7 @@ describeWithData("models that are no classifiers", (data) => {
     const steps = options.methods;
     const walk = { steps, all: steps, data: { train, preprocess }, checkpoints: undefined };
     const trained = await runMethods(start, walk, context);
-    const deployed = await openDeployed(writeModel(model, trained.model.graph, options).bytes);
+    const deployed = await openDeployed(writeModel(model, trained.model.graph, options).files[0].bytes);
     const runs = new Map<string, RunModel>([["deployed", (inputs) => deployed.run(inputs)]]);
     const dataset = datasetFor(original, source.test, preprocess);
     const measured = { outputs, preprocess, batchSize: 1 };
