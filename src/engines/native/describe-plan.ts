@@ -4,15 +4,16 @@ import type { Dim, Graph, Node } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
 import { opDefinition } from "../../ops/index.ts";
 import type { Precision } from "../engine.ts";
+import { fixSizes } from "../planning/fix-sizes.ts";
+import { updateNodes } from "../planning/update-nodes.ts";
 import { loadAddon, type NativeMemory } from "./addon.ts";
 import { isReference } from "./convolution-geometry.ts";
 import { whyNotIntegers } from "./integers.ts";
-import { lateNodes, lower, refuseUnsupported } from "./lower.ts";
+import { lower, openRowCounts, refuseUnsupported } from "./lower.ts";
 import { usesOf } from "./lowering.ts";
 import { assemble, bindProgram, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { bytesOf, type Part, type Slot, type Step } from "./plan.ts";
-import { openCounts, specialise } from "./specialise.ts";
 
 export interface PlannedPart {
   readonly kernel: string;
@@ -72,10 +73,10 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   const addon = loadAddon();
   const numerics = createNumerics(addon, precision, threads);
   refuseUnsupported(graph);
-  const counts = openCounts(graph);
-  const specialised = specialise(graph, new Map(), counts);
-  refuseUnsupported(specialised);
-  const plan = lower(specialised, counts, numerics);
+  const counts = openRowCounts(graph);
+  const fixed = fixSizes(graph, { sizes: new Map(), counts, engine: "native" });
+  refuseUnsupported(fixed);
+  const plan = lower(fixed, counts, numerics);
   const assembled = assemble(addon, plan);
   const variables = new Map<string, NativeMemory>();
   let variableBytes = 0;
@@ -88,14 +89,14 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   const implementations = bindProgram(addon, assembled, threads, variables).program.describe();
   release(assembled);
   for (const memory of variables.values()) memory.dispose();
-  const uses = usesOf(specialised);
-  const late = lateNodes(specialised);
-  const products = specialised.nodes
+  const uses = usesOf(fixed);
+  const late = updateNodes(fixed);
+  const products = fixed.nodes
     .filter((node) => productOps.has(node.op) && !late.has(node))
-    .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, specialised, uses, numerics) }));
+    .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, fixed, uses, numerics) }));
   return {
     ...{ precision, threads },
-    steps: plan.steps.map((step, i) => describeStep(step, implementations[i], specialised, counts)),
+    steps: plan.steps.map((step, i) => describeStep(step, implementations[i], fixed, counts)),
     integerProducts: products.flatMap(({ node, reason }) => (reason === undefined ? [node] : [])),
     floatProducts: products.flatMap(({ node, op, reason }) => (reason === undefined ? [] : [{ node, op, reason }])),
     ...{ arenaBytes: assembled.arena.bytes, constantBytes: assembled.constantBytes, variableBytes },

@@ -4,6 +4,8 @@ import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
 import { knownResults } from "../../passes/known-results.ts";
+import { openCounts } from "../planning/fix-sizes.ts";
+import { updateNodes } from "../planning/update-nodes.ts";
 import { fuse } from "./fuse.ts";
 import {
   acceptsTypes,
@@ -17,7 +19,6 @@ import {
 } from "./lowering.ts";
 import { nativeOps } from "./lowerings/index.ts";
 import { bytesOf, fixed, type Plan, type Slot, type Step, type Value } from "./plan.ts";
-import { openCounts } from "./specialise.ts";
 
 /** Operators that folding leaves alone even where all inputs are constants. */
 const neverFolded: ReadonlySet<string> = new Set(["FakeQuantize", "QuantizeLinear", "DequantizeLinear"]);
@@ -29,10 +30,17 @@ function isKnownBefore(node: Node, graph: Graph): boolean {
   return isOpType(node.op) && (isContent || (isConstant && !neverFolded.has(node.op)));
 }
 
+/** The counts of rows that may stay open in this engine's plans. */
+export const openRowCounts = (graph: Graph): ReadonlyMap<string, number> =>
+  openCounts(graph, (node, open) => {
+    const op = nativeOps.get(node.op);
+    return op?.takesRows === true && (op.accepts?.(node, graph, open) ?? true);
+  });
+
 const known = new WeakMap<Graph, Open>();
 
 function openOf(graph: Graph): Open {
-  const open = known.get(graph) ?? new Set(openCounts(graph).keys());
+  const open = known.get(graph) ?? new Set(openRowCounts(graph).keys());
   known.set(graph, open);
   return open;
 }
@@ -56,24 +64,8 @@ export function refuseUnsupported(graph: Graph): void {
   );
 }
 
-/** Nodes that serve the updates alone. */
-export function lateNodes(graph: Graph): ReadonlySet<Node> {
-  const early = new Set(graph.outputs);
-  const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
-  const updates = new Set(graph.updates.values());
-  const late = new Set<Node>();
-  const readLate = new Set<string>();
-  for (const node of graph.nodes.toReversed()) {
-    const feedsUpdates = node.outputs.some((output) => output !== "" && (updates.has(output) || readLate.has(output)));
-    const isLate = feedsUpdates && !isEarly(node);
-    if (isLate) late.add(node);
-    for (const input of node.inputs) (isLate ? readLate : early).add(input);
-  }
-  return late;
-}
-
 export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numerics: Numerics): Plan {
-  const late = lateNodes(graph);
+  const late = updateNodes(graph);
   const draft: Draft = {
     ...{ values: new Map(), steps: [], counts, copies: new Map(), narrowed: new Map() },
     ...{ uses: usesOf(graph), numerics, late },

@@ -1,13 +1,13 @@
 // A plan's memory in the addon, and the program that runs over it.
 import { assert } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
+import { type Arena, placeMemory } from "../planning/place-memory.ts";
 import { type NativeAddon, type NativeMemory, type NativeProgram, type NativeStep, refuse } from "./addon.ts";
-import { type Arena, placeSlots } from "./place.ts";
 import type { Part, Plan, Slot } from "./plan.ts";
 
 export interface Assembled {
   readonly plan: Plan;
-  readonly arena: Arena;
+  readonly arena: Arena<Slot>;
   readonly arenaMemory: NativeMemory;
   readonly constants: ReadonlyMap<Tensor, number>;
   readonly constantBytes: number;
@@ -39,7 +39,12 @@ function layConstants(plan: Plan): { constants: ReadonlyMap<Tensor, number>; byt
 /** Takes the memory of a plan's constants and intermediate values. */
 export function assemble(addon: NativeAddon, plan: Plan): Assembled {
   const slotsOf = (values: Plan["inputs"]): readonly Slot[] => [...values.values()].map(({ slot }) => slot);
-  const arena = placeSlots(plan.steps, slotsOf(plan.inputs), slotsOf(plan.outputs));
+  const arena = placeMemory({
+    steps: plan.steps,
+    early: slotsOf(plan.inputs),
+    late: slotsOf(plan.outputs),
+    isPlaced: ({ home }) => home.kind === "arena",
+  });
   const { constants, bytes } = layConstants(plan);
   const constantMemory = new addon.Memory(bytes);
   for (const [value, offset] of constants) constantMemory.write(offset, value.data);

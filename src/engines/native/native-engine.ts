@@ -14,13 +14,13 @@ import type {
   ProgramRunOptions,
   Variables,
 } from "../engine.ts";
+import { fixSizes, givenSizes, sizesToFix } from "../planning/fix-sizes.ts";
+import { createQueue, type Queue } from "../planning/queue.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
-import { lower, refuseUnsupported, supports } from "./lower.ts";
+import { lower, openRowCounts, refuseUnsupported, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
-import { givenSizes, openCounts, sizesToFix, specialise } from "./specialise.ts";
-import { createTurns, type Turns } from "./turns.ts";
 import { createVariables, isNativeVariables, type NativeVariables } from "./variables.ts";
 
 /** Plans for several batch sizes are kept; older ones are made again. */
@@ -47,7 +47,7 @@ interface Compiled {
   readonly open: readonly string[];
   /** By the sizes that were fixed. */
   readonly plans: Map<string, Assembled>;
-  readonly turns: Turns;
+  readonly queue: Queue;
   isDisposed: boolean;
 }
 
@@ -56,11 +56,11 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
   refuseUnsupported(graph);
-  const counts = openCounts(graph);
+  const counts = openRowCounts(graph);
   const open = sizesToFix(graph, counts);
   const compiled: Compiled = {
     ...{ addon, graph, threads, counts, open, numerics: createNumerics(addon, precision, threads) },
-    ...{ plans: new Map(), turns: createTurns(), isDisposed: false },
+    ...{ plans: new Map(), queue: createQueue(), isDisposed: false },
   };
   if (open.length === 0) planFor(compiled, new Map());
   return {
@@ -71,7 +71,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
     bind: (variables) => bind(compiled, variables),
     dispose: async () => {
       compiled.isDisposed = true;
-      await compiled.turns.take(async () => {
+      await compiled.queue.run(async () => {
         for (const plan of compiled.plans.values()) release(plan);
         compiled.plans.clear();
       });
@@ -85,9 +85,9 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   const key = open.map((size) => sizes.get(size)).join();
   const known = plans.get(key);
   if (known) return known;
-  const specialised = specialise(graph, sizes, counts);
-  refuseUnsupported(specialised);
-  const plan = assemble(addon, lower(specialised, counts, compiled.numerics));
+  const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
+  refuseUnsupported(fixed);
+  const plan = assemble(addon, lower(fixed, counts, compiled.numerics));
   if (plans.size >= mostPlans)
     for (const [oldest, old] of [...plans].slice(0, 1)) {
       release(old);
@@ -108,10 +108,10 @@ function bind(compiled: Compiled, variables: Variables): Program {
   return {
     run: async (inputs, options = {}) => {
       checkRun(compiled, inputs, options);
-      const isBusy = compiled.turns.isBusy() || variables.turns.isBusy();
+      const isBusy = compiled.queue.isBusy() || variables.queue.isBusy();
       const given = isBusy ? copies(inputs) : inputs;
-      return compiled.turns.take(() =>
-        variables.turns.take(async () => {
+      return compiled.queue.run(() =>
+        variables.queue.run(async () => {
           if (compiled.isDisposed) throw disposed(graph);
           refuseAborted(graph, options.signal);
           const plan = planFor(compiled, givenSizes(graph, given));

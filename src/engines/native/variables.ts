@@ -3,8 +3,8 @@ import { dtypes } from "../../ir/dtype.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import type { Variables } from "../engine.ts";
+import { createQueue, type Queue } from "../planning/queue.ts";
 import type { NativeAddon, NativeMemory } from "./addon.ts";
-import { createTurns, type Turns } from "./turns.ts";
 
 export interface HeldVariable {
   readonly dtype: Tensor["dtype"];
@@ -16,7 +16,7 @@ export interface NativeVariables extends Variables {
   readonly engine: "native";
   readonly held: ReadonlyMap<string, HeldVariable>;
   /** Runs, reads and writes, one after the other. */
-  readonly turns: Turns;
+  readonly queue: Queue;
 }
 
 export const isNativeVariables = (variables: Variables): variables is NativeVariables =>
@@ -24,7 +24,7 @@ export const isNativeVariables = (variables: Variables): variables is NativeVari
 
 export function createVariables(addon: NativeAddon, initial: ReadonlyMap<string, Tensor>): NativeVariables {
   const held = new Map<string, HeldVariable>();
-  const turns = createTurns();
+  const queue = createQueue();
   const set = (name: string, { dtype, shape, data }: Tensor): void => {
     const memory = new addon.Memory(data.byteLength);
     memory.write(0, data);
@@ -40,22 +40,22 @@ export function createVariables(addon: NativeAddon, initial: ReadonlyMap<string,
   return {
     engine: "native",
     held,
-    turns,
+    queue,
     names: () => [...held.keys()],
     read: (name) =>
-      turns.take(async () => {
+      queue.run(async () => {
         const { dtype, shape, memory } = find(name);
         const data = new dtypes[dtype].array(shape.reduce((product, size) => product * size, 1));
         memory.read(0, data);
         return { dtype, shape, data };
       }),
     write: (name, value) =>
-      turns.take(async () => {
+      queue.run(async () => {
         find(name);
         set(name, value);
       }),
     add: (values) =>
-      turns.take(async () => {
+      queue.run(async () => {
         for (const [name, value] of values) set(name, value);
       }),
     dispose: () => {

@@ -7,7 +7,6 @@ import { resolveAxis } from "../../ops/operands.ts";
 import { foldConstants } from "../../passes/fold-constants.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
 import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
-import { nativeOps } from "./lowerings/index.ts";
 
 /** The size of the axis that `rows` indexes in a node; `undefined` where it is read otherwise. */
 function indexedSize(graph: Graph, node: Node, rows: string): number | undefined {
@@ -19,8 +18,11 @@ function indexedSize(graph: Graph, node: Node, rows: string): number | undefined
   return typeof size === "number" ? size : undefined;
 }
 
-/** The sizes that may stay open, with the most that each may be. */
-export function openCounts(graph: Graph): ReadonlyMap<string, number> {
+/** The sizes that may stay open, with the most that each may be. `allows`: whether the engine runs a node with these sizes open. */
+export function openCounts(
+  graph: Graph,
+  allows: (node: Node, open: ReadonlySet<string>) => boolean,
+): ReadonlyMap<string, number> {
   const counts = new Map<string, number>();
   for (const name of graph.inputs) {
     const type = graph.values.get(name);
@@ -30,10 +32,7 @@ export function openCounts(graph: Graph): ReadonlyMap<string, number> {
     const sizes = readers.map((node) => indexedSize(graph, node, name));
     const users = graph.nodes.filter((node) => reads(graph, node, size));
     const open = new Set([size]);
-    const isOpen = users.every((node) => {
-      const op = nativeOps.get(node.op);
-      return op?.takesRows && (op.accepts?.(node, graph, open) ?? true);
-    });
+    const isOpen = users.every((node) => allows(node, open));
     if (sizes.length > 0 && isOpen && sizes.every((each) => each !== undefined)) counts.set(size, Math.min(...sizes));
   }
   return counts;
@@ -58,12 +57,17 @@ export function givenSizes(graph: Graph, inputs: ReadonlyMap<string, Tensor>): R
   return sizes;
 }
 
+/** How sizes are fixed. */
+export interface FixedSizes {
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Those that stay open. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** The engine's name, for messages. */
+  readonly engine: string;
+}
+
 /** The graph with these sizes in place of the symbols; everything that then is constant is folded. */
-export function specialise(
-  graph: Graph,
-  sizes: ReadonlyMap<string, number>,
-  counts: ReadonlyMap<string, number>,
-): Graph {
+export function fixSizes(graph: Graph, { sizes, counts, engine }: FixedSizes): Graph {
   const values = new Map(graph.values);
   const fix = (dim: Dim): Dim => (typeof dim === "string" ? (sizes.get(dim) ?? dim) : dim);
   for (const name of graph.inputs) {
@@ -76,7 +80,7 @@ export function specialise(
     if (open === undefined) continue;
     throw new FrostbitError(
       "UNSUPPORTED_OP",
-      `The native engine cannot run graph "${graph.name}": the size "${open}" of value "${name}" is known only while it runs. Use engine: "onnxruntime".`,
+      `The ${engine} engine cannot run graph "${graph.name}": the size "${open}" of value "${name}" is known only while it runs. Use engine: "onnxruntime".`,
     );
   }
   return result;

@@ -1,12 +1,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { placeSlots } from "./place.ts";
-import type { Slot, Step } from "./plan.ts";
+import { type MemoryStep, placeMemory, type Sized } from "./place-memory.ts";
 
-const slot = (bytes: number): Slot => ({ bytes, home: { kind: "arena" } });
-const step = (inputs: readonly Slot[], outputs: readonly Slot[], inPlace: Step["inPlace"] = []): Step => ({
-  ...{ kernel: "any", inputs, outputs, inPlace },
-  ...{ ints: [], floats: [] },
+type Step = MemoryStep<Sized>;
+
+const slot = (bytes: number): Sized => ({ bytes });
+const placeSlots = (steps: readonly Step[], early: readonly Sized[], late: readonly Sized[]) =>
+  placeMemory({ steps, early, late, isPlaced: () => true });
+const step = (inputs: readonly Sized[], outputs: readonly Sized[], inPlace: Step["inPlace"] = []): Step => ({
+  inputs,
+  outputs,
+  inPlace,
 });
 
 /** A chain of steps: each reads some earlier slots and writes one of its own. */

@@ -1,17 +1,17 @@
 // One piece of work at a time, in the order of asking.
 
-export interface Turns {
+export interface Queue {
   readonly isBusy: () => boolean;
   /** Starts `work` at once where nothing else runs. */
-  readonly take: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly run: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
-export function createTurns(): Turns {
+export function createQueue(): Queue {
   let last: Promise<unknown> = Promise.resolve();
   let waiting = 0;
   return {
     isBusy: () => waiting > 0,
-    take: async (work) => {
+    run: async (work) => {
       waiting++;
       const mine = waiting === 1 ? work() : last.then(work, work);
       last = mine.then(

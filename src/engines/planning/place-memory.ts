@@ -1,7 +1,28 @@
 // Places all intermediate memory in one arena: slots that are never needed at once share bytes.
-import type { Slot, Step } from "./plan.ts";
 
-export interface Arena {
+/** A value's memory. */
+export interface Sized {
+  readonly bytes: number;
+}
+
+/** What one step reads and writes. */
+export interface MemoryStep<Slot> {
+  readonly inputs: readonly (Slot | undefined)[];
+  readonly outputs: readonly (Slot | undefined)[];
+  /** Pairs [output, input] that may be the same memory: each element is read before it is written. */
+  readonly inPlace: readonly (readonly [number, number])[];
+}
+
+export interface MemoryPlan<Slot> {
+  readonly steps: readonly MemoryStep<Slot>[];
+  /** What is written before the first step, and what is read after the last. */
+  readonly early: Iterable<Slot>;
+  readonly late: Iterable<Slot>;
+  /** Whether a slot is to be placed; others have memory of their own. */
+  readonly isPlaced: (slot: Slot) => boolean;
+}
+
+export interface Arena<Slot> {
   readonly bytes: number;
   readonly offsets: ReadonlyMap<Slot, number>;
 }
@@ -10,17 +31,17 @@ const alignment = 64;
 const aligned = (bytes: number): number => Math.ceil(bytes / alignment) * alignment;
 
 /** From the first step that touches it to the last. */
-interface Block {
+interface Block<Slot> {
   readonly slots: Slot[];
   readonly bytes: number;
   first: number;
   last: number;
 }
 
-function lifetimes(steps: readonly Step[], early: Iterable<Slot>, late: Iterable<Slot>): Map<Slot, Block> {
-  const blocks = new Map<Slot, Block>();
+function lifetimes<Slot extends Sized>({ steps, early, late, isPlaced }: MemoryPlan<Slot>): Map<Slot, Block<Slot>> {
+  const blocks = new Map<Slot, Block<Slot>>();
   const touch = (slot: Slot | undefined, at: number): void => {
-    if (slot?.home.kind !== "arena") return;
+    if (!slot || !isPlaced(slot)) return;
     const block = blocks.get(slot) ?? { slots: [slot], bytes: aligned(slot.bytes), first: at, last: at };
     block.first = Math.min(block.first, at);
     block.last = Math.max(block.last, at);
@@ -35,11 +56,11 @@ function lifetimes(steps: readonly Step[], early: Iterable<Slot>, late: Iterable
 }
 
 /** Whether a step may overwrite an input wherever it reads it. */
-const isOverwritable = ({ inputs, inPlace }: Step, output: number, slot: Slot): boolean =>
+const isOverwritable = <Slot>({ inputs, inPlace }: MemoryStep<Slot>, output: number, slot: Slot): boolean =>
   inputs.every((each, i) => each !== slot || inPlace.some(([to, from]) => to === output && from === i));
 
 /** An output that is read later takes the bytes of an input that is not, where the step allows it. */
-function shareInPlace(steps: readonly Step[], blocks: Map<Slot, Block>): void {
+function shareInPlace<Slot>(steps: readonly MemoryStep<Slot>[], blocks: Map<Slot, Block<Slot>>): void {
   steps.forEach((step, at) => {
     const { inputs, outputs, inPlace } = step;
     for (const [output, input] of inPlace) {
@@ -57,11 +78,11 @@ function shareInPlace(steps: readonly Step[], blocks: Map<Slot, Block>): void {
 }
 
 /** First fit, the largest first. */
-export function placeSlots(steps: readonly Step[], early: Iterable<Slot>, late: Iterable<Slot>): Arena {
-  const bySlot = lifetimes(steps, early, late);
-  shareInPlace(steps, bySlot);
+export function placeMemory<Slot extends Sized>(plan: MemoryPlan<Slot>): Arena<Slot> {
+  const bySlot = lifetimes(plan);
+  shareInPlace(plan.steps, bySlot);
   const blocks = [...new Set(bySlot.values())].sort((a, b) => b.bytes - a.bytes || a.first - b.first);
-  const placed: (Block & { offset: number })[] = [];
+  const placed: (Block<Slot> & { offset: number })[] = [];
   const offsets = new Map<Slot, number>();
   for (const block of blocks) {
     const rivals = placed
