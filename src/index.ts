@@ -26,7 +26,7 @@ export { type OpenDataOptions, openData, openTestData } from "./node/open-data.t
 
 export type { Storage } from "./data/storage.ts";
 export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
-export type { ExportedFile } from "./export/formats.ts";
+export type { ExportedFile } from "./export/format.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
 export type { MethodStep, TrainingRecord } from "./methods/method.ts";
 export { runOptions } from "./options/recipe.ts";

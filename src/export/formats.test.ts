@@ -3,14 +3,8 @@ import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
-import {
-  type ExportedFile,
-  type ExportFormat,
-  type ExportSource,
-  exportFormats,
-  type VerificationRun,
-  writeFormat,
-} from "./formats.ts";
+import type { ExportedFile, ExportFormat, ExportSource, VerificationRun } from "./format.ts";
+import { exportFormats, writeFormat } from "./formats.ts";
 import { checkVerification } from "./verify.ts";
 
 const source: ExportSource = {

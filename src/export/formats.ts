@@ -1,53 +1,12 @@
-// The formats that quantized models are exported in: what each can hold, how it is written, and how its files are verified.
+// The formats that quantized models are exported in.
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph, Origin } from "../ir/graph.ts";
-import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import type { Graph } from "../ir/graph.ts";
+import { sizeOf } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
-import type { Context } from "../run/context.ts";
-import { exportQdq, type Storage } from "./qdq.ts";
-import { type OpenDeployed, type Verification, verifyExport } from "./verify.ts";
-
-/** One file of an exported model, named as it is in its folder. */
-export interface ExportedFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
-
-/** What is exported. */
-export interface ExportSource {
-  readonly folded: Folded;
-  readonly origin: Origin;
-  readonly storage: Storage;
-}
-
-/** What files are verified with. */
-export interface VerificationRun {
-  readonly batches: readonly ReadonlyMap<string, Tensor>[];
-  readonly open: OpenDeployed;
-  readonly context: Context;
-}
-
-/** Which of a layer's weights share a scale. */
-export type ScaleSharing = "tensor" | "channel" | "group";
-
-export interface ExportFormat {
-  /** First the one that runtimes open. */
-  readonly fileNames: readonly [string, ...string[]];
-  /** Layers beyond it are refused before anything is written. */
-  readonly holds: {
-    readonly weightBits: { readonly min: number; readonly max: number };
-    readonly scales: readonly ScaleSharing[];
-  };
-  /** The bytes of `fileNames`, in that order. */
-  readonly write: (source: ExportSource) => readonly Uint8Array[];
-  /** Runs the files as their users will, and compares them with the folded graph. */
-  readonly verify: (
-    source: ExportSource,
-    files: readonly ExportedFile[],
-    run: VerificationRun,
-  ) => Promise<Verification>;
-}
+import type { ExportedFile, ExportFormat, ExportSource, ScaleSharing } from "./format.ts";
+import { exportQdq } from "./qdq.ts";
+import { verifyExport } from "./verify.ts";
 
 const exported = ({ folded, origin, storage }: ExportSource) => exportQdq(folded, origin, storage);
 

@@ -1,13 +1,8 @@
 // From the trained graph to a verified file.
 
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
-import {
-  type ExportedFile,
-  type ExportSource,
-  exportFormats,
-  type FormatName,
-  writeFormat,
-} from "../export/formats.ts";
+import type { ExportedFile, ExportSource } from "../export/format.ts";
+import { exportFormats, type FormatName, writeFormat } from "../export/formats.ts";
 import { checkVerification, type Verification } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";

@@ -1,7 +1,7 @@
 // What a run gives.
 import type { OutputDistance } from "../evaluate/distance.ts";
 import type { LayerMeasures } from "../evaluate/layer-sensitivity.ts";
-import type { ExportedFile } from "../export/formats.ts";
+import type { ExportedFile } from "../export/format.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { TrainingRecord } from "../methods/method.ts";
 import type { ModelVerification } from "./export-model.ts";
