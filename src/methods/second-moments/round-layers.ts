@@ -1,0 +1,249 @@
+// Rounds the weights of a quantized model layer after layer, each knowing what those before it have become.
+import { assert } from "../../ir/errors.ts";
+import { consumers, type Graph, type Node } from "../../ir/graph.ts";
+import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { numberAttribute } from "../../ops/attributes.ts";
+import { buildOn } from "../../ops/infer.ts";
+import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
+import { type LinearLayer, onlyReader } from "../../quantizers/linear-layers.ts";
+import { type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
+import type { Context } from "../../run/context.ts";
+import {
+  constantOf,
+  dequantize,
+  type Grid,
+  gridOf,
+  nearestIntegers,
+  placeIntegers,
+  quotientsOf,
+  roundedLayers,
+} from "./grid.ts";
+import { fromMatrices, type MatrixForm, matrixFormOf, toMatrices } from "./matrix-form.ts";
+import { type LayerBatch, measureMoments } from "./measure-moments.ts";
+import { errorOfRows, type SecondMoments } from "./moments.ts";
+import { advance, type Batches, bytesOf, cutBefore, type Stream, valuesOf } from "./stream.ts";
+
+/** What a layer's inputs have gone through: quantized weights and activations, quantized weights, or nothing. */
+export const streamNames = ["quantized", "weights", "float"] as const;
+export type StreamName = (typeof streamNames)[number];
+
+/** How one layer's weight is to be rounded; all arrays in the order [groups, rows, columns]. */
+export interface RoundingProblem {
+  readonly form: MatrixForm;
+  /** The weight in units of its scale, w / s. */
+  readonly quotients: Float64Array;
+  readonly grid: Grid;
+  readonly moments: SecondMoments;
+  /** By row: what the normalization behind the layer multiplies its output by. */
+  readonly factors: Float64Array;
+}
+
+/** Gives the integers. */
+export type RoundingSolver = (problem: RoundingProblem) => Promise<Float64Array>;
+
+export interface RoundingOptions {
+  readonly stream: StreamName;
+  readonly positions: number;
+  /** How many samples the batches hold. */
+  readonly calibrationSamples: number;
+}
+
+/** What became of a layer. */
+export interface RoundedLayer {
+  readonly name: string;
+  /** On samples held out, noise to signal of the layer's output: rounded to nearest, and as the method rounds it. */
+  readonly nearest: number;
+  readonly chosen: number;
+  /** A layer that the method makes worse keeps nearest. */
+  readonly kept: "nearest" | "chosen";
+}
+
+export interface Rounded {
+  readonly graph: Graph;
+  readonly layers: readonly RoundedLayer[];
+}
+
+/** What both streams together may hold in memory; where it is too little, the layers before are computed again. */
+const heldBytes = 2 ** 30;
+
+/**
+ * The quantized graph with weights on the integers that `solve` chose: each layer's quantizer gives just these. `float` names its
+ * values as the quantized graph does.
+ */
+export async function roundLayers(
+  quantized: Graph,
+  float: Graph,
+  batches: Batches,
+  options: RoundingOptions,
+  solve: RoundingSolver,
+  context: Context,
+): Promise<Rounded> {
+  const places = roundedLayers(quantized);
+  const outputs = places.map(({ layer }) => layer.node.outputs[0]);
+  const needed = removeDeadNodes({ ...float, outputs });
+  let graph = quantized;
+  let given: Stream = { cut: float.inputs, batches };
+  let carried: Stream = given;
+  const layers: RoundedLayer[] = [];
+  for (const [index, { layer, quantizer }] of places.entries()) {
+    const form = matrixFormOf(graph, layer);
+    if (form === undefined) {
+      context.onNote?.(`Layer "${layer.name}" is a transposed convolution; its weights keep rounding to nearest.`);
+      continue;
+    }
+    const cut = cutBefore(needed, layer.node.name);
+    if (4 * bytesOf(float, cut) * options.calibrationSamples <= heldBytes) {
+      given = await advance(float, given, cut, context);
+      carried = await advance(carrier(graph, float, options.stream), carried, cut, context);
+    }
+    const pairs = layerBatches(graph, float, { given, carried }, layer, options.stream, context);
+    const { fitted, heldOut } = await measureMoments(layer, form, pairs, options.positions, context);
+    const problem = problemOf(graph, layer, quantizer, form, fitted);
+    const integers = await solve(problem);
+    const result = judge(layer.name, problem, heldOut, integers);
+    if (result.kept === "nearest") context.onNote?.(noteOfNearest(result));
+    layers.push(result);
+    const kept = result.kept === "nearest" ? nearestOf(problem) : integers;
+    graph = place(graph, quantizer, form, kept);
+    context.onProgress?.({ phase: "round weights", done: index + 1, total: places.length });
+  }
+  return { graph, layers };
+}
+
+function noteOfNearest({ name, nearest, chosen }: RoundedLayer): string {
+  const ratio = (chosen / nearest).toPrecision(3);
+  return `Layer "${name}" keeps its weights rounded to nearest: on samples held out, rounding them otherwise makes the error of its output ${ratio} times as large.`;
+}
+
+/** The graph that carries a layer's inputs to it. */
+function carrier(graph: Graph, float: Graph, stream: StreamName): Graph {
+  if (stream === "quantized") return graph;
+  return stream === "float" ? float : withFloatActivations(graph);
+}
+
+function withFloatActivations(graph: Graph): Graph {
+  const source = new Map(
+    quantizersOf(graph)
+      .filter(({ value }) => !graph.constants.has(value))
+      .map(({ output, value }) => [output, value]),
+  );
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    inputs: node.inputs.map((input) => source.get(input) ?? input),
+  }));
+  return { ...graph, nodes };
+}
+
+interface Streams {
+  /** Of the float graph. */
+  readonly given: Stream;
+  /** Of the graph that carries the layer's inputs. */
+  readonly carried: Stream;
+}
+
+async function* layerBatches(
+  graph: Graph,
+  float: Graph,
+  { given, carried }: Streams,
+  { node }: LinearLayer,
+  stream: StreamName,
+  context: Context,
+): AsyncGenerator<LayerBatch, void, undefined> {
+  const wanted = withTarget(graph, float, node);
+  const carrying = carrier(graph, float, stream);
+  const input = carrying.nodes.find(({ name }) => name === node.name)?.inputs[0] ?? "";
+  const targets = valuesOf(wanted.graph, given, [wanted.target], context);
+  try {
+    for await (const values of valuesOf(carrying, carried, [input], context)) {
+      const target = await targets.next();
+      const [x, t] = [values.get(input), target.value?.get(wanted.target)];
+      assert(x && t, `the streams of "${node.name}" have different batches`);
+      yield { x, t };
+    }
+  } finally {
+    await targets.return();
+  }
+}
+
+/** The float graph with what the quantized layer's product should be: the float layer's output without the quantized one's bias. */
+function withTarget(quantized: Graph, float: Graph, { name }: Node): { graph: Graph; target: string } {
+  const find = (graph: Graph): Node => {
+    const node = graph.nodes.find((other) => other.name === name);
+    assert(node, `there is no layer "${name}"`);
+    return node;
+  };
+  const layer = find(quantized);
+  const build = buildOn(float);
+  const [output] = find(float).outputs;
+  const bias = biasOf(quantized, layer, build.type(output).shape.length);
+  return { target: bias ? build.node("Sub", [output, build.constant(bias)]) : output, graph: build.graph([]) };
+}
+
+/** Shaped to be added to the layer's output; `undefined` where the layer has none. */
+function biasOf(graph: Graph, node: Node, rank: number): Tensor | undefined {
+  const name = node.inputs[2] ?? "";
+  if (name === "" || node.op === "MatMul") return undefined;
+  const bias = constantOf(graph, name);
+  if (node.op === "Conv") return { ...bias, shape: [...bias.shape, ...Array.from({ length: rank - 2 }, () => 1)] };
+  const beta = numberAttribute(node, "beta", 1);
+  return tensorOf(
+    bias.dtype,
+    bias.shape,
+    Array.from(numbersOf(bias), (value) => value * beta),
+  );
+}
+
+function problemOf(
+  graph: Graph,
+  layer: LinearLayer,
+  { output }: Quantizer,
+  form: MatrixForm,
+  moments: SecondMoments,
+): RoundingProblem {
+  const quantizer = quantizersOf(graph).find((other) => other.output === output);
+  assert(quantizer, `there is no quantizer of "${output}"`);
+  const grid = gridOf(graph, quantizer);
+  return {
+    form,
+    quotients: toMatrices(form, quotientsOf(constantOf(graph, quantizer.value), grid)),
+    grid: { ...grid, scale: toMatrices(form, grid.scale), zeroPoint: toMatrices(form, grid.zeroPoint) },
+    moments,
+    factors: factorsOf(graph, layer, form.groups * form.rows),
+  };
+}
+
+/** γ / √(variance + ε) of a normalization of constants that alone reads the layer's output; ones without it. */
+function factorsOf(graph: Graph, { node }: LinearLayer, rows: number): Float64Array {
+  const next = onlyReader(graph, consumers(graph), node.outputs[0]);
+  const isNormalized =
+    node.op === "Conv" &&
+    next?.op === "BatchNormalization" &&
+    next.inputs.slice(1, 5).every((name) => graph.constants.has(name));
+  if (!isNormalized) return new Float64Array(rows).fill(1);
+  const [gamma, , , variance] = next.inputs.slice(1, 5).map((name) => numbersOf(constantOf(graph, name)));
+  const epsilon = numberAttribute(next, "epsilon", 1e-5);
+  return Float64Array.from({ length: rows }, (_, row) => gamma[row] / Math.sqrt(variance[row] + epsilon));
+}
+
+const nearestOf = ({ quotients, grid }: RoundingProblem): Float64Array => nearestIntegers(quotients, grid);
+
+/** Noise to signal of the layer's output, as its normalization weighs the rows. */
+function relativeError({ grid, factors }: RoundingProblem, moments: SecondMoments, integers: Float64Array): number {
+  const weigh = (values: ArrayLike<number>): number =>
+    factors.reduce((sum, factor, row) => sum + factor * factor * values[row], 0);
+  const signal = weigh(moments.targets) / Math.max(1, moments.count);
+  return weigh(errorOfRows(moments, dequantize(grid, integers))) / Math.max(signal, Number.MIN_VALUE);
+}
+
+function judge(name: string, problem: RoundingProblem, heldOut: SecondMoments, integers: Float64Array): RoundedLayer {
+  const nearest = relativeError(problem, heldOut, nearestOf(problem));
+  const chosen = relativeError(problem, heldOut, integers);
+  return { name, nearest, chosen, kept: chosen > nearest ? "nearest" : "chosen" };
+}
+
+function place(graph: Graph, { output }: Quantizer, form: MatrixForm, integers: Float64Array): Graph {
+  const quantizer = quantizersOf(graph).find((other) => other.output === output);
+  assert(quantizer, `there is no quantizer of "${output}"`);
+  const values = fromMatrices(form, integers, constantOf(graph, quantizer.value));
+  return placeIntegers(graph, quantizer, Float64Array.from(numbersOf(values)));
+}

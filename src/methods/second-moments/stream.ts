@@ -1,0 +1,89 @@
+// The values of a graph at a cut, sample after sample: where the rest of the graph goes on from.
+import { dtypes } from "../../ir/dtype.ts";
+import { assert } from "../../ir/errors.ts";
+import type { Graph } from "../../ir/graph.ts";
+import type { Tensor } from "../../ir/tensor.ts";
+import { type Context, signalOf } from "../../run/context.ts";
+import { compileOptions } from "../../run/with-program.ts";
+import { cutUnit } from "../../units/cut-unit.ts";
+
+export type Values = ReadonlyMap<string, Tensor>;
+
+/** Batches of named values; each call starts over with the same ones. */
+export type Batches = () => AsyncIterable<Values>;
+
+/** `batches` give the values named `cut`, from which everything that is still wanted of a graph follows. */
+export interface Stream {
+  readonly cut: readonly string[];
+  readonly batches: Batches;
+}
+
+/** `values` of the graph for every batch of the stream. */
+export async function* valuesOf(
+  graph: Graph,
+  { cut, batches }: Stream,
+  values: readonly string[],
+  context: Context,
+): AsyncGenerator<Values, void, undefined> {
+  const unit = cutUnit(
+    graph,
+    cut,
+    values.filter((value) => !cut.includes(value)),
+  );
+  for await (const [given, found] of runs(unit, batches, context))
+    yield new Map(values.map((value) => [value, tensorNamed(value, found, given)]));
+}
+
+function tensorNamed(value: string, ...places: readonly Values[]): Tensor {
+  const found = places.find((place) => place.has(value))?.get(value);
+  assert(found, `no value "${value}"`);
+  return found;
+}
+
+/** What is given and what the graph makes of it, batch after batch. */
+async function* runs(
+  unit: Graph,
+  batches: Batches,
+  context: Context,
+): AsyncGenerator<readonly [given: Values, found: Values], void, undefined> {
+  const executable = await context.engine.compile(unit, compileOptions(context));
+  const variables = await context.engine.variables(new Map());
+  try {
+    const program = executable.bind(variables);
+    for await (const given of batches()) {
+      const inputs = new Map(unit.inputs.map((name) => [name, tensorNamed(name, given)]));
+      yield [given, unit.outputs.length === 0 ? new Map() : await program.run(inputs, signalOf(context))];
+    }
+  } finally {
+    variables.dispose();
+    await executable.dispose();
+  }
+}
+
+/** The stream a way further down its graph, in memory. */
+export async function advance(graph: Graph, stream: Stream, cut: readonly string[], context: Context): Promise<Stream> {
+  const held: Values[] = [];
+  for await (const values of valuesOf(graph, stream, cut, context)) held.push(values);
+  async function* batches(): AsyncGenerator<Values, void, undefined> {
+    yield* held;
+  }
+  return { cut, batches };
+}
+
+/** Bytes that a sample takes of these values; sizes that are not known count as 1. */
+export function bytesOf(graph: Graph, values: readonly string[]): number {
+  return values.reduce((total, value) => {
+    const { dtype = "float32", shape = [] } = graph.values.get(value) ?? {};
+    const elements = shape.reduce<number>((product, size) => product * (typeof size === "number" ? size : 1), 1);
+    return total + (elements * dtypes[dtype].bits) / 8;
+  }, 0);
+}
+
+/** What nodes before the one named compute, or the graph is given, for it and those behind it. */
+export function cutBefore({ nodes, inputs }: Graph, node: string): readonly string[] {
+  const at = nodes.findIndex(({ name }) => name === node);
+  assert(at >= 0, `there is no node "${node}"`);
+  const made = new Set([...inputs, ...nodes.slice(0, at).flatMap(({ outputs }) => outputs)]);
+  const read = new Set(nodes.slice(at).flatMap((behind) => behind.inputs));
+  return [...made].filter((value) => read.has(value));
+}
