@@ -7,42 +7,13 @@ import type { MatrixForm } from "./matrix-form.ts";
  */
 export interface SecondMoments {
   readonly form: MatrixForm;
-  count: number;
+  readonly count: number;
   /** A = Σ x xᵀ, [groups, columns, columns]. */
   readonly inputs: Float64Array;
   /** C = Σ t xᵀ, [groups, rows, columns]. */
   readonly cross: Float64Array;
   /** Σ t², [groups, rows]. */
   readonly targets: Float64Array;
-}
-
-export function noMoments(form: MatrixForm): SecondMoments {
-  const { groups, rows, columns } = form;
-  return {
-    form,
-    count: 0,
-    inputs: new Float64Array(groups * columns * columns),
-    cross: new Float64Array(groups * rows * columns),
-    targets: new Float64Array(groups * rows),
-  };
-}
-
-const add = (sum: Float64Array, values: ArrayLike<number>): void => {
-  for (let i = 0; i < sum.length; i++) sum[i] += values[i];
-};
-
-/** Adds the sums of a batch. */
-export function addMoments(
-  moments: SecondMoments,
-  count: number,
-  inputs: ArrayLike<number>,
-  cross: ArrayLike<number>,
-  targets: ArrayLike<number>,
-): void {
-  moments.count += count;
-  add(moments.inputs, inputs);
-  add(moments.cross, cross);
-  add(moments.targets, targets);
 }
 
 /** By output: the mean squared error of weights [groups, rows, columns], w A wᵀ − 2 w cᵀ + t². */

@@ -1,4 +1,5 @@
 // Rounds the weights of a quantized model layer after layer, each knowing what those before it have become.
+import type { DType } from "../../ir/dtype.ts";
 import { assert } from "../../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
@@ -19,16 +20,15 @@ import {
   roundedLayers,
 } from "./grid.ts";
 import { fromMatrices, type MatrixForm, matrixFormOf, toMatrices } from "./matrix-form.ts";
-import { type LayerBatch, measureMoments } from "./measure-moments.ts";
+import { measureMoments } from "./measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "./moments.ts";
-import { advance, type Batches, bytesOf, cutBefore, type Stream, valuesOf } from "./stream.ts";
-
-/** What a layer's inputs have gone through: quantized weights and activations, quantized weights, or nothing. */
-export const streamNames = ["quantized", "weights", "float"] as const;
-export type StreamName = (typeof streamNames)[number];
+import type { MomentsOptions, StreamName } from "./options.ts";
+import { type Batches, bytesOf, cutBefore, passOver, type Stream } from "./stream.ts";
 
 /** How one layer's weight is to be rounded; all arrays in the order [groups, rows, columns]. */
 export interface RoundingProblem {
+  /** Of the weight. */
+  readonly dtype: DType;
   readonly form: MatrixForm;
   /** The weight in units of its scale, w / s. */
   readonly quotients: Float64Array;
@@ -40,13 +40,6 @@ export interface RoundingProblem {
 
 /** Gives the integers. */
 export type RoundingSolver = (problem: RoundingProblem) => Promise<Float64Array>;
-
-export interface RoundingOptions {
-  readonly stream: StreamName;
-  readonly positions: number;
-  /** How many samples the batches hold. */
-  readonly calibrationSamples: number;
-}
 
 /** What became of a layer. */
 export interface RoundedLayer {
@@ -74,7 +67,7 @@ export async function roundLayers(
   quantized: Graph,
   float: Graph,
   batches: Batches,
-  options: RoundingOptions,
+  options: MomentsOptions,
   solve: RoundingSolver,
   context: Context,
 ): Promise<Rounded> {
@@ -91,13 +84,21 @@ export async function roundLayers(
       context.onNote?.(`Layer "${layer.name}" is a transposed convolution; its weights keep rounding to nearest.`);
       continue;
     }
-    const cut = cutBefore(needed, layer.node.name);
-    if (4 * bytesOf(float, cut) * options.calibrationSamples <= heldBytes) {
-      given = await advance(float, given, cut, context);
-      carried = await advance(carrier(graph, float, options.stream), carried, cut, context);
-    }
-    const pairs = layerBatches(graph, float, { given, carried }, layer, options.stream, context);
-    const { fitted, heldOut } = await measureMoments(layer, form, pairs, options.positions, context);
+    const before = cutBefore(needed, layer.node.name);
+    const cut = 4 * bytesOf(float, before) * options.roundingSamples <= heldBytes ? before : undefined;
+    const wanted = withTarget(graph, float, layer.node);
+    const targets = passOver(wanted.graph, given, wanted.target, cut, context);
+    const carrying = carrier(graph, float, options.stream);
+    const inputs = passOver(carrying, carried, nodeNamed(carrying, layer.node.name).inputs[0], cut, context);
+    const { fitted, heldOut } = await measureMoments(
+      layer,
+      form,
+      inputs.values,
+      targets.values,
+      options.positions,
+      context,
+    );
+    [given, carried] = [targets.end, inputs.end];
     const problem = problemOf(graph, layer, quantizer, form, fitted);
     const integers = await solve(problem);
     const result = judge(layer.name, problem, heldOut, integers);
@@ -134,47 +135,17 @@ function withFloatActivations(graph: Graph): Graph {
   return { ...graph, nodes };
 }
 
-interface Streams {
-  /** Of the float graph. */
-  readonly given: Stream;
-  /** Of the graph that carries the layer's inputs. */
-  readonly carried: Stream;
-}
-
-async function* layerBatches(
-  graph: Graph,
-  float: Graph,
-  { given, carried }: Streams,
-  { node }: LinearLayer,
-  stream: StreamName,
-  context: Context,
-): AsyncGenerator<LayerBatch, void, undefined> {
-  const wanted = withTarget(graph, float, node);
-  const carrying = carrier(graph, float, stream);
-  const input = carrying.nodes.find(({ name }) => name === node.name)?.inputs[0] ?? "";
-  const targets = valuesOf(wanted.graph, given, [wanted.target], context);
-  try {
-    for await (const values of valuesOf(carrying, carried, [input], context)) {
-      const target = await targets.next();
-      const [x, t] = [values.get(input), target.value?.get(wanted.target)];
-      assert(x && t, `the streams of "${node.name}" have different batches`);
-      yield { x, t };
-    }
-  } finally {
-    await targets.return();
-  }
+function nodeNamed({ nodes }: Graph, name: string): Node {
+  const node = nodes.find((other) => other.name === name);
+  assert(node, `there is no layer "${name}"`);
+  return node;
 }
 
 /** The float graph with what the quantized layer's product should be: the float layer's output without the quantized one's bias. */
 function withTarget(quantized: Graph, float: Graph, { name }: Node): { graph: Graph; target: string } {
-  const find = (graph: Graph): Node => {
-    const node = graph.nodes.find((other) => other.name === name);
-    assert(node, `there is no layer "${name}"`);
-    return node;
-  };
-  const layer = find(quantized);
+  const layer = nodeNamed(quantized, name);
   const build = buildOn(float);
-  const [output] = find(float).outputs;
+  const [output] = nodeNamed(float, name).outputs;
   const bias = biasOf(quantized, layer, build.type(output).shape.length);
   return { target: bias ? build.node("Sub", [output, build.constant(bias)]) : output, graph: build.graph([]) };
 }
@@ -204,6 +175,7 @@ function problemOf(
   assert(quantizer, `there is no quantizer of "${output}"`);
   const grid = gridOf(graph, quantizer);
   return {
+    dtype: constantOf(graph, quantizer.value).dtype,
     form,
     quotients: toMatrices(form, quotientsOf(constantOf(graph, quantizer.value), grid)),
     grid: { ...grid, scale: toMatrices(form, grid.scale), zeroPoint: toMatrices(form, grid.zeroPoint) },

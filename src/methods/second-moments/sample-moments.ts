@@ -73,7 +73,7 @@ interface Batch {
   readonly t: Tensor;
 }
 
-/** With inputs x and t of a convolution, the positions sampled, and their patches' indices; its outputs are A, C and Σ t². */
+/** With inputs x and t of a convolution, the positions sampled, and their patches' indices; it adds to A, C and Σ t². */
 export function convolutionMoments(form: MatrixForm, places: PatchPlaces, { x, t }: Batch, positions: number): Graph {
   const build = buildOn();
   const { groups, rows, columns } = form;
@@ -97,7 +97,7 @@ export function convolutionMoments(form: MatrixForm, places: PatchPlaces, { x, t
     const turned = build.node("Transpose", [split], { perm: [1, 2, 0, 3] });
     return build.node("Reshape", [turned, build.ints([groups, height, samples * positions])]);
   };
-  return productsOf(build, matrix(patches, columns), matrix(sampled, rows));
+  return addProducts(build, matrix(patches, columns), matrix(sampled, rows));
 }
 
 /** The same of a matrix product, whose positions are all rows that the batch has. */
@@ -115,16 +115,23 @@ export function productMoments(node: Node, { rows, columns }: MatrixForm, { x, t
   };
   const inputs = matrix(given, columns);
   const scaled = alpha === 1 ? inputs : build.node("Mul", [inputs, build.scalar(alpha, inputs)]);
-  return productsOf(build, scaled, matrix(target, rows));
+  return addProducts(build, scaled, matrix(target, rows));
 }
 
-/** Of x [groups, columns, samples] and t [groups, rows, samples]. */
-function productsOf(build: Builder, x: string, t: string): Graph {
+/** Variables of the graphs here: A, C and Σ t². */
+export const sumNames = ["A", "C", "T"] as const;
+
+/** Adds the products of x [groups, columns, samples] and t [groups, rows, samples] to the sums. */
+function addProducts(build: Builder, x: string, t: string): Graph {
   const turned = build.node("Transpose", [x], { perm: [0, 2, 1] });
-  const squares = build.node("Mul", [t, t]);
-  return build.graph([
+  const products = [
     build.node("MatMul", [x, turned]),
     build.node("MatMul", [t, turned]),
-    build.node("ReduceSum", [squares, build.ints([2])], { keepdims: 0 }),
-  ]);
+    build.node("ReduceSum", [build.node("Mul", [t, t]), build.ints([2])], { keepdims: 0 }),
+  ];
+  sumNames.forEach((name, i) => {
+    const sum = build.variable(name, build.type(products[i]));
+    build.update(sum, build.node("Add", [sum, products[i]]));
+  });
+  return build.graph([]);
 }

@@ -60,14 +60,32 @@ async function* runs(
   }
 }
 
-/** The stream a way further down its graph, in memory. */
-export async function advance(graph: Graph, stream: Stream, cut: readonly string[], context: Context): Promise<Stream> {
+/** One pass over a stream's batches, and where the stream goes on after it. */
+export interface Pass {
+  /** One value for each batch. */
+  readonly values: AsyncGenerator<Tensor, void, undefined>;
+  readonly end: Stream;
+}
+
+/** Computes `value` for every batch. With `cut`, the stream goes on from there, in memory; without, from where it was. */
+export function passOver(
+  graph: Graph,
+  stream: Stream,
+  value: string,
+  cut: readonly string[] | undefined,
+  context: Context,
+): Pass {
   const held: Values[] = [];
-  for await (const values of valuesOf(graph, stream, cut, context)) held.push(values);
+  async function* values(): AsyncGenerator<Tensor, void, undefined> {
+    for await (const found of valuesOf(graph, stream, [value, ...(cut ?? [])], context)) {
+      if (cut) held.push(new Map(cut.map((name) => [name, tensorNamed(name, found)])));
+      yield tensorNamed(value, found);
+    }
+  }
   async function* batches(): AsyncGenerator<Values, void, undefined> {
     yield* held;
   }
-  return { cut, batches };
+  return { values: values(), end: cut ? { cut, batches } : stream };
 }
 
 /** Bytes that a sample takes of these values; sizes that are not known count as 1. */

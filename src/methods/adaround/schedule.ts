@@ -1,0 +1,18 @@
+// How AdaRound's regularizer and learning rate go with the iterations, which count from 1.
+import type { AdaroundOptions } from "./options.ts";
+
+/** Linear from the first exponent to the last, over the iterations behind the warm-up; `undefined` in it. */
+export function betaAt(
+  iteration: number,
+  { iterations, roundingWarmup, beta: [start, end] }: Pick<AdaroundOptions, "iterations" | "roundingWarmup" | "beta">,
+): number | undefined {
+  const first = roundingWarmup * iterations;
+  if (iteration < first) return undefined;
+  return end + (start - end) * Math.max(0, 1 - (iteration - first) / (iterations - first));
+}
+
+/** A variable has to travel up to 2.4, and Adam moves it by the learning rate at most: all iterations together go 10 far. */
+export const learningRateOf = ({
+  iterations,
+  roundingLr,
+}: Pick<AdaroundOptions, "iterations" | "roundingLr">): number => roundingLr ?? Math.max(1e-3, 10 / iterations);

@@ -1,0 +1,166 @@
+import { describe, expect, test } from "vitest";
+import { expectClose } from "../../../test/support/close.ts";
+import { createRandom } from "../../../test/support/random.ts";
+import { roundHalfToEven } from "../../ir/round.ts";
+import { clampTo, dequantize } from "../second-moments/grid.ts";
+import { errorOfRows } from "../second-moments/moments.ts";
+import type { RoundingProblem } from "../second-moments/round-layers.ts";
+import { inverseFactor } from "./cholesky.ts";
+import { gptq } from "./gptq.ts";
+
+const random = createRandom(11);
+
+/** Inputs of which some are alike, and one is always 0. */
+function problemOf(groups: number, rows: number, columns: number, reach = 3.6): RoundingProblem {
+  const size = groups * rows * columns;
+  const inputs = new Float64Array(groups * columns * columns);
+  for (let group = 0; group < groups; group++)
+    for (let sample = 0; sample < 40; sample++) {
+      const common = random.normal();
+      const x = Array.from({ length: columns }, (_, i) => (i === 1 ? 0 : (1 + i / 3) * (random.normal() + common)));
+      x.forEach((a, i) => {
+        x.forEach((b, j) => {
+          inputs[(group * columns + i) * columns + j] += a * b;
+        });
+      });
+    }
+  const scale = Float64Array.from({ length: size }, (_, i) => 0.1 + 0.05 * (Math.floor(i / columns) % 3));
+  const quotients = Float64Array.from({ length: size }, () => random.uniform(-reach, reach));
+  const weight = quotients.map((quotient, i) => quotient * scale[i]);
+  const cross = new Float64Array(size);
+  for (let at = 0; at < size; at++) {
+    const row = Math.floor(at / columns);
+    const a = Math.floor(row / rows) * columns * columns;
+    for (let k = 0; k < columns; k++) cross[at] += weight[row * columns + k] * inputs[a + k * columns + (at % columns)];
+  }
+  const targets = Float64Array.from({ length: groups * rows }, (_, row) => {
+    let sum = 0;
+    for (let i = 0; i < columns; i++) sum += weight[row * columns + i] * cross[row * columns + i];
+    return sum;
+  });
+  const form = { groups, rows, columns, isTransposed: false, shape: [groups * rows, columns] };
+  return {
+    dtype: "float64",
+    form,
+    quotients,
+    grid: { scale, zeroPoint: new Float64Array(size), low: -3, high: 3 },
+    moments: { form, count: 40, inputs, cross, targets },
+    factors: new Float64Array(groups * rows).fill(1),
+  };
+}
+
+/** Solves the symmetric system by elimination. */
+function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
+  const rows = matrix.map((row, i) => [...row, right[i]]);
+  const n = rows.length;
+  for (let i = 0; i < n; i++)
+    for (let j = i + 1; j < n; j++) {
+      const factor = rows[j][i] / rows[i][i];
+      for (let k = i; k <= n; k++) rows[j][k] -= factor * rows[i][k];
+    }
+  const x = new Array<number>(n).fill(0);
+  for (let i = n - 1; i >= 0; i--)
+    x[i] = (rows[i][n] - x.reduce((sum, value, k) => (k > i ? sum + rows[i][k] * value : sum), 0)) / rows[i][i];
+  return x;
+}
+
+/** One column after the other, the rest each time the least squares answer to what is rounded so far. */
+function plainly({ form, quotients, grid, moments }: RoundingProblem, actOrder: boolean, damping: number): number[] {
+  const { groups, rows, columns } = form;
+  const result = new Array<number>(quotients.length).fill(0);
+  for (let row = 0; row < groups * rows; row++) {
+    const at = Math.floor(row / rows) * columns * columns;
+    const a = (i: number, j: number): number => moments.inputs[at + i * columns + j];
+    const mean = Array.from({ length: columns }, (_, i) => a(i, i)).reduce((sum, value) => sum + value, 0) / columns;
+    const h = (i: number, j: number): number => a(i, j) + (i === j ? damping * mean : 0);
+    const order = Array.from({ length: columns }, (_, i) => i);
+    if (actOrder) order.sort((i, j) => a(j, j) - a(i, i));
+    const weight = Array.from(
+      { length: columns },
+      (_, i) => quotients[row * columns + i] * grid.scale[row * columns + i],
+    );
+    const lost = new Array<number>(columns).fill(0);
+    order.forEach((column, done) => {
+      const open = order.slice(done);
+      const fixed = order.slice(0, done);
+      const moved = solve(
+        open.map((i) => open.map((j) => h(i, j))),
+        open.map((i) => -fixed.reduce((sum, j) => sum + h(i, j) * lost[j], 0)),
+      );
+      const index = row * columns + column;
+      const q = clampTo(grid, roundHalfToEven((weight[column] + moved[0]) / grid.scale[index]));
+      result[index] = q;
+      lost[column] = q * grid.scale[index] - weight[column];
+    });
+  }
+  return result;
+}
+
+describe("GPTQ", () => {
+  test("Uᵀ U is the inverse", () => {
+    const { moments } = problemOf(1, 1, 6);
+    const a = moments.inputs.map((value, i) => value + (i % 7 === 0 ? 1 : 0));
+    const u = inverseFactor(a, 6);
+    const product = Array.from({ length: 36 }, (_, at) => {
+      const [i, j] = [Math.floor(at / 6), at % 6];
+      let sum = 0;
+      for (let k = 0; k < 6; k++) for (let m = 0; m < 6; m++) sum += u[m * 6 + i] * u[m * 6 + k] * a[k * 6 + j];
+      return sum;
+    });
+    expectClose(
+      product,
+      Array.from({ length: 36 }, (_, at) => Number(at % 7 === 0)),
+      {
+        widen: { factor: 100, because: "a product of three matrices" },
+      },
+    );
+  });
+
+  test.each([
+    [true, 0.01],
+    [false, 0.01],
+    [true, 0.3],
+  ])("rounds as least squares says, actOrder %s, damping %d", (actOrder, damping) => {
+    const problem = problemOf(2, 4, 9);
+    expect(Array.from(gptq(problem, { actOrder, damping }), (q) => q + 0)).toEqual(
+      plainly(problem, actOrder, damping).map((q) => q + 0),
+    );
+  });
+
+  test("comes near the best of all integers", () => {
+    const problem = problemOf(1, 40, 5, 2.5);
+    const errors = errorOfRows(
+      problem.moments,
+      dequantize(problem.grid, gptq(problem, { actOrder: true, damping: 0.01 })),
+    );
+    const nearest = errorOfRows(
+      problem.moments,
+      dequantize(
+        problem.grid,
+        problem.quotients.map((q) => clampTo(problem.grid, Math.round(q))),
+      ),
+    );
+    const best = bestOfAll(problem);
+    const sum = (values: ArrayLike<number>): number => Array.from(values).reduce((a, b) => a + b, 0);
+    errors.forEach((error, row) => {
+      expect(error).toBeGreaterThanOrEqual(best[row] - 1e-9);
+    });
+    expect(sum(errors)).toBeLessThan(1.1 * sum(best));
+    expect(sum(nearest)).toBeGreaterThan(1.5 * sum(best));
+  });
+});
+
+/** By row: the least error of all integers. */
+function bestOfAll({ form, grid, moments }: RoundingProblem): number[] {
+  const { rows, columns } = form;
+  const levels = grid.high - grid.low + 1;
+  const best = new Array<number>(rows).fill(Number.POSITIVE_INFINITY);
+  for (let code = 0; code < levels ** columns; code++) {
+    const row = Float64Array.from({ length: columns }, (_, i) => grid.low + (Math.floor(code / levels ** i) % levels));
+    const all = Float64Array.from({ length: rows * columns }, (_, i) => row[i % columns] * grid.scale[i]);
+    errorOfRows(moments, all).forEach((error, i) => {
+      best[i] = Math.min(best[i], error);
+    });
+  }
+  return best;
+}
