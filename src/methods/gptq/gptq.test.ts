@@ -7,11 +7,11 @@ import { errorOfRows } from "../second-moments/moments.ts";
 import type { RoundingProblem } from "../second-moments/round-layers.ts";
 import { inverseFactor } from "./cholesky.ts";
 import { gptq } from "./gptq.ts";
-
-const random = createRandom(11);
+import type { GptqOptions } from "./options.ts";
 
 /** Inputs of which some are alike, and one is always 0. */
 function problemOf(groups: number, rows: number, columns: number, reach = 3.6): RoundingProblem {
+  const random = createRandom(11);
   const size = groups * rows * columns;
   const inputs = new Float64Array(groups * columns * columns);
   for (let group = 0; group < groups; group++)
@@ -65,7 +65,8 @@ function solve(matrix: readonly (readonly number[])[], right: readonly number[])
 }
 
 /** One column after the other, the rest each time the least squares answer to what is rounded so far. */
-function plainly({ form, quotients, grid, moments }: RoundingProblem, actOrder: boolean, damping: number): number[] {
+function plainly({ form, quotients, grid, moments }: RoundingProblem, options: GptqOptions): number[] {
+  const { actOrder, damping, target } = options;
   const { groups, rows, columns } = form;
   const result = new Array<number>(quotients.length).fill(0);
   for (let row = 0; row < groups * rows; row++) {
@@ -75,10 +76,18 @@ function plainly({ form, quotients, grid, moments }: RoundingProblem, actOrder: 
     const h = (i: number, j: number): number => a(i, j) + (i === j ? damping * mean : 0);
     const order = Array.from({ length: columns }, (_, i) => i);
     if (actOrder) order.sort((i, j) => a(j, j) - a(i, i));
-    const weight = Array.from(
+    const given = Array.from(
       { length: columns },
       (_, i) => quotients[row * columns + i] * grid.scale[row * columns + i],
     );
+    const columnsInOrder = given.map((_, column) => column);
+    const weight =
+      target === "weight"
+        ? given
+        : solve(
+            columnsInOrder.map((k) => columnsInOrder.map((l) => h(k, l))),
+            given.map((w, column) => moments.cross[row * columns + column] + damping * mean * w),
+          );
     const lost = new Array<number>(columns).fill(0);
     order.forEach((column, done) => {
       const open = order.slice(done);
@@ -117,13 +126,17 @@ describe("GPTQ", () => {
   });
 
   test.each([
-    [true, 0.01],
-    [false, 0.01],
-    [true, 0.3],
-  ])("rounds as least squares says, actOrder %s, damping %d", (actOrder, damping) => {
-    const problem = problemOf(2, 4, 9);
-    expect(Array.from(gptq(problem, { actOrder, damping }), (q) => q + 0)).toEqual(
-      plainly(problem, actOrder, damping).map((q) => q + 0),
+    [true, 0.01, "weight"],
+    [false, 0.01, "weight"],
+    [true, 0.3, "weight"],
+    [true, 0.1, "output"],
+  ] as const)("rounds as least squares says, actOrder %s, damping %d, target %s", (actOrder, damping, target) => {
+    const alike = problemOf(2, 4, 9);
+    const random = createRandom(12);
+    const cross = alike.moments.cross.map((value) => value + 3 * random.normal());
+    const problem = { ...alike, moments: { ...alike.moments, cross } };
+    expect(Array.from(gptq(problem, { actOrder, damping, target }), (q) => q + 0)).toEqual(
+      plainly(problem, { actOrder, damping, target }).map((q) => q + 0),
     );
   });
 
@@ -131,7 +144,7 @@ describe("GPTQ", () => {
     const problem = problemOf(1, 40, 5, 2.5);
     const errors = errorOfRows(
       problem.moments,
-      dequantize(problem.grid, gptq(problem, { actOrder: true, damping: 0.01 })),
+      dequantize(problem.grid, gptq(problem, { actOrder: true, damping: 0.01, target: "weight" })),
     );
     const nearest = errorOfRows(
       problem.moments,

@@ -14,30 +14,55 @@ export function gptq(problem: RoundingProblem, options: GptqOptions): Float64Arr
 }
 
 function roundGroup(
-  { form, quotients, grid, moments }: RoundingProblem,
+  problem: RoundingProblem,
   group: number,
-  { actOrder, damping }: GptqOptions,
+  { actOrder, damping, target }: GptqOptions,
   integers: Float64Array,
 ): void {
+  const { form, grid, moments } = problem;
   const { rows, columns } = form;
   const size = columns * columns;
   const moment = moments.inputs.subarray(group * size, (group + 1) * size);
   const order = orderOf(moment, columns, actOrder);
-  const factor = inverseFactor(damped(moment, order, damping), columns);
-  const rest = new Float64Array(columns);
+  const added = damping * meanOf(order.map((i) => moment[i * columns + i]));
+  const factor = inverseFactor(damped(moment, order, added), columns);
   for (let row = group * rows; row < (group + 1) * rows; row++) {
-    const start = row * columns;
-    order.forEach((column, i) => {
-      rest[i] = quotients[start + column] * grid.scale[start + column];
-    });
+    const rest = target === "weight" ? weightsOf(problem, row, order) : answersOf(problem, row, order, factor, added);
     for (let i = 0; i < columns; i++) {
-      const at = start + order[i];
+      const at = row * columns + order[i];
       const q = clampTo(grid, roundHalfToEven(rest[i] / grid.scale[at]) + grid.zeroPoint[at]);
       integers[at] = q;
       const error = (rest[i] - (q - grid.zeroPoint[at]) * grid.scale[at]) / factor[i * columns + i];
       for (let j = i; j < columns; j++) rest[j] -= error * factor[i * columns + j];
     }
   }
+}
+
+/** Where nothing but zeros was seen, any damping will do. */
+const meanOf = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / values.length || 1;
+
+function weightsOf({ form, quotients, grid }: RoundingProblem, row: number, order: readonly number[]): Float64Array {
+  const start = row * form.columns;
+  return Float64Array.from(order, (column) => quotients[start + column] * grid.scale[start + column]);
+}
+
+/** The least squares answer (c + damping · w) (A + damping · I)⁻¹ = (c + damping · w) Uᵀ U */
+function answersOf(
+  problem: RoundingProblem,
+  row: number,
+  order: readonly number[],
+  factor: Float64Array,
+  added: number,
+): Float64Array {
+  const n = order.length;
+  const { cross } = problem.moments;
+  const right = weightsOf(problem, row, order).map((w, i) => cross[row * n + order[i]] + added * w);
+  const half = new Float64Array(n);
+  for (let i = 0; i < n; i++) for (let j = i; j < n; j++) half[i] += factor[i * n + j] * right[j];
+  const answers = new Float64Array(n);
+  for (let i = 0; i < n; i++) for (let j = i; j < n; j++) answers[j] += factor[i * n + j] * half[i];
+  return answers;
 }
 
 /** The columns in the order in which they are rounded. */
@@ -47,14 +72,13 @@ function orderOf(moment: Float64Array, columns: number, actOrder: boolean): read
   return actOrder ? natural.sort((i, j) => diagonal(j) - diagonal(i)) : natural;
 }
 
-/** H = A + damping · mean(diag A) · I in the order given; the moments of inputs that are always 0 are as good as any. */
-function damped(moment: Float64Array, order: readonly number[], damping: number): Float64Array {
+/** H = A + added · I in the order given. */
+function damped(moment: Float64Array, order: readonly number[], added: number): Float64Array {
   const n = order.length;
-  const mean = order.reduce((sum, i) => sum + moment[i * n + i], 0) / n || 1;
   const result = new Float64Array(n * n);
   order.forEach((i, row) => {
     order.forEach((j, column) => {
-      result[row * n + column] = moment[i * n + j] + (row === column ? damping * mean : 0);
+      result[row * n + column] = moment[i * n + j] + (row === column ? added : 0);
     });
   });
   return result;

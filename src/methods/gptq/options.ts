@@ -6,6 +6,12 @@ export const gptqOptions = z.object({
     .boolean()
     .default(true)
     .describe("Whether weights are rounded in the order of their inputs' mean squares, the largest first."),
+  target: z
+    .enum(["weight", "output"])
+    .default("output")
+    .describe(
+      "What is approached: the weight itself, as GPTQ does, or the weight that gives the float model's output best for the inputs that the layer now has (output).",
+    ),
   damping: z
     .number()
     .positive()

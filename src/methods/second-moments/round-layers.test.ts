@@ -89,7 +89,7 @@ describe("rounding layer after layer", () => {
         batches,
         { ...options, stream },
         (problem) => {
-          const integers = gptq(problem, { actOrder: true, damping: 0.01 });
+          const integers = gptq(problem, { actOrder: true, damping: 0.01, target: "weight" });
           found.push(errorOfRows(problem.moments, dequantize(problem.grid, integers)));
           return Promise.resolve(integers);
         },
@@ -113,7 +113,7 @@ describe("rounding layer after layer", () => {
       batches,
       options,
       (problem) => {
-        const integers = gptq(problem, { actOrder: false, damping: 0.01 });
+        const integers = gptq(problem, { actOrder: false, damping: 0.01, target: "weight" });
         chosen.push(integers.map((q, i) => q * Math.sign(problem.factors[Math.floor(i / problem.form.columns)])));
         return Promise.resolve(integers);
       },
@@ -150,7 +150,7 @@ describe("rounding layer after layer", () => {
     const sum = build.node("ReduceSum", ["linear.weight"], { keepdims: 0 });
     const shared = build.graph([...quantized.outputs, sum]);
     const solve = (problem: RoundingProblem): Promise<Float64Array> =>
-      Promise.resolve(gptq(problem, { actOrder: true, damping: 0.01 }));
+      Promise.resolve(gptq(problem, { actOrder: true, damping: 0.01, target: "weight" }));
     const { graph } = await roundLayers(shared, float, batches, options, solve, context);
     const alone = await roundLayers(quantized, float, batches, options, solve, context);
     const given = new Map([["input", inputs[0]]]);
