@@ -15,7 +15,19 @@ const methodFolders = readdirSync(join(source, "methods"), { withFileTypes: true
 
 const ofMethods = [
   ...core,
-  ...["run", "units", "autodiff", "quantizers", "calibration", "training", "evaluate", "engines", "data", "methods"],
+  ...[
+    "run",
+    "units",
+    "rounding",
+    "autodiff",
+    "quantizers",
+    "calibration",
+    "training",
+    "evaluate",
+    "engines",
+    "data",
+    "methods",
+  ],
 ];
 
 /** What each unit may import besides itself. A unit is a folder of src/, or a folder of engines/ and methods/. */
@@ -53,6 +65,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...methodFolders,
   ],
   ...Object.fromEntries(methodFolders.map((folder) => [folder, ofMethods])),
+  rounding: [...core, "units", "run", "quantizers", "engines", "data"],
   export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],

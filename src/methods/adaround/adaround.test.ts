@@ -8,11 +8,11 @@ import { createReferenceEngine } from "../../engines/reference/reference-engine.
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
-import { dequantize, nearestIntegers } from "../second-moments/grid.ts";
-import { matrixFormOf } from "../second-moments/matrix-form.ts";
-import { measureMoments } from "../second-moments/measure-moments.ts";
-import { errorOfRows, type SecondMoments } from "../second-moments/moments.ts";
-import type { RoundingProblem } from "../second-moments/round-layers.ts";
+import { dequantize, nearestIntegers } from "../../rounding/grid.ts";
+import { matrixFormOf } from "../../rounding/matrix-form.ts";
+import { measureMoments } from "../../rounding/measure-moments.ts";
+import { errorOfRows, type SecondMoments } from "../../rounding/moments.ts";
+import type { RoundingProblem } from "../../rounding/round-layers.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
 import { betaAt, learningRateOf } from "./schedule.ts";

@@ -1,4 +1,4 @@
-// AdaRound's own options; those of second moments are in methods/second-moments/options.ts.
+// AdaRound's own options; those of second moments are in rounding/options.ts.
 import { z } from "zod";
 
 export const adaroundOptions = z.object({

@@ -4,9 +4,9 @@ import type { DType } from "../../ir/dtype.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
+import { clampTo } from "../../rounding/grid.ts";
+import type { RoundingProblem } from "../../rounding/round-layers.ts";
 import { addUpdate, optimizerState } from "../../training/optimizer.ts";
-import { clampTo } from "../second-moments/grid.ts";
-import type { RoundingProblem } from "../second-moments/round-layers.ts";
 
 /** ζ and γ: the sigmoid is stretched to reach beyond 0 and 1, and cut off there. */
 const [zeta, gamma] = [1.1, -0.1];

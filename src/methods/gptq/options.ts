@@ -1,4 +1,4 @@
-// GPTQ's own options; those of second moments are in methods/second-moments/options.ts.
+// GPTQ's own options; those of second moments are in rounding/options.ts.
 import { z } from "zod";
 
 export const gptqOptions = z.object({

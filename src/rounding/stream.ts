@@ -1,11 +1,11 @@
 // The values of a graph at a cut, sample after sample: where the rest of the graph goes on from.
-import { dtypes } from "../../ir/dtype.ts";
-import { assert } from "../../ir/errors.ts";
-import type { Graph } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
-import { type Context, signalOf } from "../../run/context.ts";
-import { compileOptions } from "../../run/with-program.ts";
-import { cutUnit } from "../../units/cut-unit.ts";
+import { dtypes } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { compileOptions } from "../run/with-program.ts";
+import { cutUnit } from "../units/cut-unit.ts";
 
 export type Values = ReadonlyMap<string, Tensor>;
 

@@ -1,12 +1,13 @@
 // The grid that a weight's quantizer rounds to, and weights that lie on it.
-import { assert } from "../../ir/errors.ts";
-import { consumers, type Graph, type Node, producers } from "../../ir/graph.ts";
-import { roundHalfToEven } from "../../ir/round.ts";
-import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { uniqueNames } from "../../ir/unique-names.ts";
-import { type LinearLayer, linearLayers } from "../../quantizers/linear-layers.ts";
-import { forEachInRows } from "../../quantizers/qparams.ts";
-import { type Quantizer, quantizerOf } from "../../quantizers/quantizer.ts";
+import { assert } from "../ir/errors.ts";
+import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { uniqueNames } from "../ir/unique-names.ts";
+import { forEachRun, scaleLayout } from "../ops/granularity.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+
+import { type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /** The values (q − zeroPoint) · scale for the integers q from low to high; one scale and zero point for each element. */
 export interface Grid {
@@ -28,16 +29,18 @@ export function constantOf(graph: Graph, name: string): Tensor {
   return value;
 }
 
-export function gridOf(graph: Graph, { node, value, scale, zeroPoint, axis }: Quantizer): Grid {
+/** The scale and the zero point of each element. */
+export function gridOf(graph: Graph, { node, value, scale, zeroPoint, granularity }: Quantizer): Grid {
   const weight = constantOf(graph, value);
   const [low, high] = node.inputs.slice(3).map((bound) => numbersOf(constantOf(graph, bound))[0]);
-  const scales = numbersOf(constantOf(graph, scale));
+  const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? [0] : numbersOf(constantOf(graph, zeroPoint));
-  const grid = { scale: new Float64Array(weight.data.length), zeroPoint: new Float64Array(weight.data.length) };
-  forEachInRows(weight, axis ?? 0, (row, _, i) => {
-    grid.scale[i] = scales[axis === undefined ? 0 : row];
-    const z = roundHalfToEven(zeroPoints[zeroPoints.length === 1 ? 0 : row]);
-    grid.zeroPoint[i] = Math.min(high, Math.max(low, z));
+  const size = sizeOf(weight.shape);
+  const grid = { scale: new Float64Array(size), zeroPoint: new Float64Array(size) };
+  forEachRun(scaleLayout(weight.shape, granularity, scales.shape), (start, end, at) => {
+    grid.scale.fill(numbersOf(scales)[at], start, end);
+    const z = roundHalfToEven(zeroPoints[zeroPoints.length === 1 ? 0 : at]);
+    grid.zeroPoint.fill(Math.min(high, Math.max(low, z)), start, end);
   });
   return { ...grid, low, high };
 }

@@ -1,12 +1,12 @@
 // Sums the second moments of one layer over the batches of its inputs and targets.
-import { naturalOrder, shuffledOrder } from "../../data/sampler.ts";
-import type { Program, Variables } from "../../engines/engine.ts";
-import { assert, FrostbitError } from "../../ir/errors.ts";
-import type { Graph } from "../../ir/graph.ts";
-import { allocate, numbersOf, sizeOf, type Tensor, tensor, zeros } from "../../ir/tensor.ts";
-import type { LinearLayer } from "../../quantizers/linear-layers.ts";
-import { type Context, signalOf } from "../../run/context.ts";
-import { compileOptions } from "../../run/with-program.ts";
+import { naturalOrder, shuffledOrder } from "../data/sampler.ts";
+import type { Program, Variables } from "../engines/engine.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { allocate, numbersOf, sizeOf, type Tensor, tensor, zeros } from "../ir/tensor.ts";
+import type { LinearLayer } from "../quantizers/linear-layers.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { compileOptions } from "../run/with-program.ts";
 import type { MatrixForm } from "./matrix-form.ts";
 import type { SecondMoments } from "./moments.ts";
 import {

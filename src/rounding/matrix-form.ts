@@ -1,10 +1,10 @@
 // A linear layer's weight as matrices: one for each group of the layer, a row for each of its outputs.
 
-import { assert } from "../../ir/errors.ts";
-import type { Graph } from "../../ir/graph.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { groupOf } from "../../ops/convolution-shape.ts";
-import type { LinearLayer } from "../../quantizers/linear-layers.ts";
+import { assert } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { groupOf } from "../ops/convolution-shape.ts";
+import type { LinearLayer } from "../quantizers/linear-layers.ts";
 
 /** y = W x for each group by itself; a convolution's x is the patch under its kernel, channel by channel. */
 export interface MatrixForm {

@@ -1,14 +1,14 @@
 // Rounds the weights of a quantized model layer after layer, each knowing what those before it have become.
-import type { DType } from "../../ir/dtype.ts";
-import { assert } from "../../ir/errors.ts";
-import { consumers, type Graph, type Node } from "../../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { numberAttribute } from "../../ops/attributes.ts";
-import { buildOn } from "../../ops/infer.ts";
-import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
-import { type LinearLayer, onlyReader } from "../../quantizers/linear-layers.ts";
-import { type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
-import type { Context } from "../../run/context.ts";
+import type { DType } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
+import { consumers, type Graph, type Node } from "../ir/graph.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { buildOn } from "../ops/infer.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { type LinearLayer, onlyReader } from "../quantizers/linear-layers.ts";
+import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
+import type { Context } from "../run/context.ts";
 import {
   constantOf,
   dequantize,

@@ -1,11 +1,11 @@
 // The sums that a batch adds to a layer's second moments, as a graph: sampled positions, their patches, and two products.
-import type { Builder } from "../../ir/builder.ts";
-import type { Graph, Node } from "../../ir/graph.ts";
-import { sizeOf, type Tensor } from "../../ir/tensor.ts";
-import { numberAttribute } from "../../ops/attributes.ts";
-import { convolutionWindow } from "../../ops/convolution-shape.ts";
-import { buildOn } from "../../ops/infer.ts";
-import type { Window } from "../../ops/window.ts";
+import type { Builder } from "../ir/builder.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { convolutionWindow } from "../ops/convolution-shape.ts";
+import { buildOn } from "../ops/infer.ts";
+import type { Window } from "../ops/window.ts";
 import type { MatrixForm } from "./matrix-form.ts";
 
 /** Where a convolution's output positions read a padded input, both counted within one channel. */
