@@ -118,7 +118,7 @@ export function scaleLayout(shape: readonly number[], granularity: Granularity, 
   return {
     ...{ outer, size, inner: sizeOf(shape.slice(axis + 1, end)), window: sizeOf(shape.slice(end)) },
     ...{ group: granularity.groupSize, groups: scale[axis] },
-    keepsOuter: scale.slice(0, axis).some((each) => each !== 1),
+    keepsOuter: sizeOf(scale.slice(0, axis)) === outer,
   };
 }
 

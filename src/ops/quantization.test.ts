@@ -49,6 +49,38 @@ function straightThrough(dy: Tensor, x: Tensor, scale: Tensor, zeroPoint: Tensor
   return result;
 }
 
+/** The same in groups, by the indices of each element: where the scale has one index, all share it. */
+function straightThroughGroups(
+  dy: Tensor,
+  x: Tensor,
+  scale: Tensor,
+  zeroPoint: Tensor,
+  axis: number,
+  groupSize: number,
+): Gradients {
+  const result: Gradients = {
+    dx: [],
+    dscale: toNumbers(scale).map(() => 0),
+    dzeroPoint: toNumbers(scale).map(() => 0),
+  };
+  toNumbers(x).forEach((_, i) => {
+    let rest = i;
+    const at = x.shape.map(() => 0);
+    for (let each = x.shape.length - 1; each >= 0; each--) {
+      at[each] = rest % x.shape[each];
+      rest = Math.floor(rest / x.shape[each]);
+    }
+    at[axis] = Math.floor(at[axis] / groupSize);
+    const index = scale.shape.reduce((sum, size, each) => sum * size + (size === 1 ? 0 : at[each]), 0);
+    const one = (t: Tensor, from: number): Tensor => tensorOf("float64", [1], [Number(t.data[from])]);
+    const each = straightThrough(one(dy, i), one(x, i), one(scale, index), one(zeroPoint, index));
+    result.dx.push(each.dx[0]);
+    result.dscale[index] += each.dscale[0];
+    result.dzeroPoint[index] += each.dzeroPoint[0];
+  });
+  return result;
+}
+
 describe("FakeQuantizeGradient is the straight-through gradient", () => {
   it.each([
     ["one scale", [], {}, true],
@@ -66,6 +98,38 @@ describe("FakeQuantizeGradient is the straight-through gradient", () => {
     expectClose(toNumbers(actual[0]), expected.dx, { what: "dx" });
     expectClose(toNumbers(actual[1]), expected.dscale, { what: "dscale" });
     expectClose(toNumbers(actual[2]), expected.dzeroPoint, { what: "dzeroPoint" });
+  });
+
+  it.each([
+    { what: "a matrix by input groups, the last one ragged", shape: [10, 3], axis: 0, groupSize: 4, scale: [3, 3] },
+    { what: "a matrix with its rows first", shape: [3, 10], axis: 1, groupSize: 4, scale: [3, 3] },
+    { what: "a convolution, its window shared", shape: [3, 5, 2, 2], axis: 1, groupSize: 2, scale: [3, 3, 1, 1] },
+    { what: "a transposed convolution", shape: [5, 3, 2, 2], axis: 0, groupSize: 2, scale: [3, 3, 1, 1] },
+    { what: "ONNX's blocks, a scale at each place", shape: [3, 5, 2, 2], axis: 1, groupSize: 2, scale: [3, 3, 2, 2] },
+    { what: "an activation's channels", shape: [4, 2, 10], axis: 2, groupSize: 3, scale: [1, 1, 4] },
+  ])("groups: $what", ({ shape, axis, groupSize, scale: scaleSizes }) => {
+    const [dy, x] = [random.tensor("float64", shape), random.tensor("float64", shape)];
+    const scale = random.uniformTensor("float64", scaleSizes, 0.1, 0.3);
+    const zeroPoint = random.uniformTensor("float64", scaleSizes, -3, 3);
+    const inputs = [dy, x, scale, zeroPoint, ...bounds];
+    const actual = runKernel("FakeQuantizeGradient", inputs, { axis, block_size: groupSize }, kernels, 3);
+    const expected = straightThroughGroups(dy, x, scale, zeroPoint, axis, groupSize);
+    expectClose(toNumbers(actual[0]), expected.dx, { what: "dx" });
+    expectClose(toNumbers(actual[1]), expected.dscale, { what: "dscale" });
+    expectClose(toNumbers(actual[2]), expected.dzeroPoint, { what: "dzeroPoint" });
+  });
+
+  it("one group of all inputs is a scale per row", () => {
+    const [dy, x] = [random.tensor("float64", [4, 9]), random.tensor("float64", [4, 9])];
+    const [scale, zeroPoint] = [
+      random.uniformTensor("float64", [4], 0.1, 0.3),
+      random.uniformTensor("float64", [4], -3, 3),
+    ];
+    const asGroups = (t: Tensor): Tensor => ({ ...t, shape: [4, 1] });
+    const perRow = runKernel("FakeQuantizeGradient", [dy, x, scale, zeroPoint, ...bounds], { axis: 0 }, kernels, 3);
+    const inputs = [dy, x, asGroups(scale), asGroups(zeroPoint), ...bounds];
+    const grouped = runKernel("FakeQuantizeGradient", inputs, { axis: 1, block_size: 9 }, kernels, 3);
+    expect(grouped.map(toNumbers)).toEqual(perRow.map(toNumbers));
   });
 
   // torch._fake_quantize_learnable_per_tensor_affine(x, 0.5, zeroPoint, low, high, 1) of PyTorch 1.13 and its backward().
@@ -124,6 +188,22 @@ describe("rows of FakeQuantize's gradients", () => {
       checkRows("FakeQuantize", inputs, { axis: 0 }, { input, axis: 0, rows }, { kernels });
   });
 
+  it.each([
+    { what: "a matrix", shape: [10, 4], scale: [3, 4], axis: 0, rowAxis: 1 },
+    { what: "a matrix with its rows first", shape: [4, 10], scale: [4, 3], axis: 1, rowAxis: 0 },
+    { what: "a convolution", shape: [4, 10, 2, 2], scale: [4, 3, 1, 1], axis: 1, rowAxis: 0 },
+  ])("in groups: $what", ({ shape, scale, axis, rowAxis }) => {
+    const grouped = [
+      random.tensor("float64", shape),
+      random.uniformTensor("float64", scale, 0.1, 0.3),
+      random.uniformTensor("float64", scale, -3, 3),
+      ...bounds,
+    ];
+    for (const rows of [[3, 1], []])
+      for (const input of [0, 1, 2])
+        checkRows("FakeQuantize", grouped, { axis, block_size: 4 }, { input, axis: rowAxis, rows }, { kernels });
+  });
+
   it("along the last axis of a matrix", () => {
     const matrix = [
       random.tensor("float64", [6, 4]),
@@ -136,6 +216,17 @@ describe("rows of FakeQuantize's gradients", () => {
 });
 
 describe("inference of FakeQuantize", () => {
+  it("refuses scales that do not fit the groups", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [8, 70] });
+    const scale = build.input("scale", { dtype: "float32", shape: [8, 2] });
+    const bound = build.scalar(7);
+    const attributes = { axis: 1, block_size: 32 };
+    expect(() => build.node("FakeQuantize", [x, scale, undefined, bound, bound], attributes, "/w")).toThrow(
+      'FakeQuantize (node "/w"): input "scale" is [8, 2]; expected [8, 3], in groups of 32 along axis 1, for x [8, 70].',
+    );
+  });
+
   it("refuses scales that do not fit the axis", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: [8, 3] });

@@ -47,7 +47,10 @@ function checkQparams(context: InferContext, x: ValueType, first: number): void 
 function expectedScale(shape: readonly Dim[], granularity: Granularity): string {
   if (granularity === "tensor") return "[]";
   if (!isGrouped(granularity)) return printShape([shape[granularity.axis]]);
-  return `a scale for each group, ${printGranularity(granularity)},`;
+  const { axis, groupSize } = granularity;
+  const size = shape[axis];
+  const groups = typeof size === "number" ? Math.ceil(size / groupSize) : size;
+  return `${printShape(shape.with(axis, groups))}, ${printGranularity(granularity)},`;
 }
 
 const fakeQuantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) => {

@@ -1,5 +1,6 @@
 // Examples of our own operators, in the sizes that engines treat differently: whole blocks of channels and not, strides, rows.
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { scaleShape } from "../../src/ops/granularity.ts";
 import { type Example, int64 } from "../operators/examples/example.ts";
 import { createRandom } from "../support/random.ts";
 import { operatorExamples } from "./operator-examples.ts";
@@ -233,6 +234,54 @@ const perChannel = (axis: number, zeroPoint: boolean): Example[] => {
   ];
 };
 
+/** Shapes with the groups' axis, what of the scale's sizes is 1 for all, and the axis along which rows lie. */
+const groupings = [
+  { what: "a MatMul's weight", shape: [40, 6], axis: 0, rowAxis: 1 },
+  { what: "a Gemm's weight", shape: [6, 40], axis: 1, rowAxis: 0 },
+  { what: "a weight of 300 inputs", shape: [5, 300], axis: 1, rowAxis: 0 },
+  { what: "a Conv's weight", shape: [6, 20, 3, 3], axis: 1, rowAxis: 0 },
+  { what: "a ConvTranspose's weight", shape: [20, 6, 3, 3], axis: 0, rowAxis: 1 },
+  { what: "a middle axis", shape: [3, 40, 5], axis: 1, rowAxis: 0, scale: [3, 1, 5] },
+  { what: "an activation's channels", shape: [2, 3, 40], axis: 2, scale: [1, 1, 1] },
+];
+
+const groupRandom = createRandom(41);
+const perGroup = groupings.flatMap(({ what, shape, axis, rowAxis, scale: kept }) =>
+  [16, 32, 64, 128, 256]
+    .filter((size) => size < shape[axis])
+    .concat(shape[axis])
+    .flatMap((groupSize) =>
+      [false, true].flatMap((zeroPoint): Example[] => {
+        const groups = Math.ceil(shape[axis] / groupSize);
+        const scales = kept?.with(axis, groups) ?? scaleShape(shape, { axis, groupSize });
+        const drawn = (...sizes: number[]): Tensor => groupRandom.tensor("float32", sizes);
+        const x = drawn(...shape);
+        const qparams = [
+          groupRandom.uniformTensor("float32", scales, 0.2, 0.6),
+          zeroPoint ? groupRandom.uniformTensor("float32", scales, 0, 7) : undefined,
+          ...(zeroPoint ? bounds(0, 7) : bounds(-3, 3)),
+        ];
+        const attributes = { axis, block_size: groupSize };
+        const name = `${what}, groups of ${groupSize}${zeroPoint ? ", zero points" : ""}`;
+        const gradient = { op: "FakeQuantizeGradient", outputs: 3 } as const;
+        const whole: Example[] = [
+          { op: "FakeQuantize", name, inputs: [x, ...qparams], attributes },
+          { ...gradient, name, inputs: [drawn(...shape), x, ...qparams], attributes },
+        ];
+        if (rowAxis === undefined) return whole;
+        const byRow = { ...attributes, row_axis: rowAxis };
+        return [
+          ...whole,
+          ...[int64(2, 0), int64()].map((rows) => ({
+            ...gradient,
+            ...{ name: `${name}, ${rows.data.length} rows`, attributes: byRow },
+            inputs: [drawn(...shape.with(rowAxis, rows.data.length)), x, ...qparams, rows],
+          })),
+        ];
+      }),
+    ),
+);
+
 const normalizations = [
   [16, 16, 5, 4],
   [3, 5, 4, 2],
@@ -318,6 +367,7 @@ export const engineExamples: readonly Example[] = [
   ...quantizers,
   ...perChannel(0, false),
   ...perChannel(1, true),
+  ...perGroup,
   ...normalizations,
   ...updates([5, 4, 3], undefined, undefined),
   ...updates([5, 4, 3], 0, [4, 1]),

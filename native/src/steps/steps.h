@@ -14,6 +14,7 @@ using StepMakers = std::map<std::string, MakeStep>;
 StepMakers elementwise_steps();
 StepMakers data_steps();
 StepMakers quantization_steps();
+StepMakers group_quantization_steps();
 StepMakers fused_steps();
 StepMakers convolution_steps();
 StepMakers weight_gradient_steps();

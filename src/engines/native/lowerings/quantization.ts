@@ -1,7 +1,14 @@
 // Fake quantization and its gradient, over memory as [outer, size, inner] around the axis.
 import { assert } from "../../../ir/errors.ts";
-import { numberAttribute } from "../../../ops/attributes.ts";
-import { resolveAxis } from "../../../ops/operands.ts";
+import type { Graph, Node } from "../../../ir/graph.ts";
+import {
+  type GroupGranularity,
+  granularityOf,
+  isGrouped,
+  rowAxisOfGradient,
+  type ScaleLayout,
+  scaleLayout,
+} from "../../../ops/granularity.ts";
 import { multipliesIntegers } from "../integers.ts";
 import type { Lowering, NativeOp } from "../lowering.ts";
 import { type Codes, fixed, type Layout, memoryOrder, type Value } from "../plan.ts";
@@ -23,22 +30,32 @@ export function around(
 const FakeQuantize: NativeOp = {
   lower: (lowering) => {
     const { node, input, optional, output, emit, emitPart } = lowering;
-    const given = numberAttribute(node, "axis");
-    if (given === undefined) {
+    const granularity = granularityOf(node, lowering.graph.values.get(node.inputs[0])?.shape.length);
+    if (granularity === "tensor") {
       if (lowerToCodes(lowering)) return;
       const x = input(0);
       const whole = [input(1), optional(2), input(3), input(4)];
       return emitPart("fakeQuantize", { streams: [x], whole, results: [output(0, x.layout)] });
     }
     const x = input(0, "plain");
-    emit("fakeQuantize", {
-      inputs: [x, input(1), optional(2), input(3), input(4)],
+    const scale = input(1, "plain");
+    const isByGroup = isGrouped(granularity);
+    emit(isByGroup ? "fakeQuantizeGroups" : "fakeQuantize", {
+      inputs: [x, scale, optional(2), input(3), input(4)],
       outputs: [output(0, x.layout)],
-      ints: around(fixed(x.shape), resolveAxis(node, given, x.shape.length), x.layout),
+      ints: isByGroup
+        ? groupInts(scaleLayout(fixed(x.shape), granularity, fixed(scale.shape)))
+        : around(fixed(x.shape), granularity.axis, x.layout),
       inPlace: [[0, 0]],
     });
   },
 };
+
+/** Sizes of x, how many indices share a quantizer, and whether each outer index has its own. */
+const groupInts = ({ outer, size, inner, window, group, keepsOuter }: ScaleLayout): readonly number[] => [
+  ...[outer, size, inner, window, group],
+  Number(keepsOuter),
+];
 
 /** Where integer products read them, quantized activations are held as codes; whether they are. */
 function lowerToCodes({ node, graph, uses, numerics, input, optional, define, scratch, emitPart }: Lowering): boolean {
@@ -67,8 +84,8 @@ export function weightCodes(
   if (quantizer.op === "DequantizeLinear") return { codes: w, scale: step };
   const codes = scratch("int8", w.shape);
   const scale = scratch("float32", step.shape);
-  const given = numberAttribute(quantizer, "axis");
-  const axis = given === undefined ? undefined : resolveAxis(quantizer, given, w.shape.length);
+  const granularity = granularityOf(quantizer, w.shape.length);
+  const axis = granularity === "tensor" ? undefined : granularity.axis;
   emit("quantizeRows", {
     inputs: [w, step, low, high],
     outputs: [codes, scale],
@@ -77,21 +94,36 @@ export function weightCodes(
   return { codes, scale };
 }
 
+/** Rows of groups lie along all that is before the groups' axis, or all that is behind it but a window. */
+function acceptsRows(node: Node, graph: Graph): boolean {
+  const [x, scale] = node.inputs.slice(1, 3).map((name) => graph.values.get(name)?.shape ?? []);
+  const granularity = granularityOf(node, x.length);
+  if (!isGrouped(granularity) || (node.inputs[6] ?? "") === "") return true;
+  const axis = rowAxisOfGradient(node, granularity);
+  const shared = scale.slice(Math.max(axis, granularity.axis) + 1);
+  return axis < granularity.axis
+    ? granularity.axis === 1
+    : axis === granularity.axis + 1 && shared.every((size) => size === 1);
+}
+
 const FakeQuantizeGradient: NativeOp = {
+  accepts: acceptsRows,
   integers: [6],
   takesRows: true,
-  lower: ({ node, input, optional, output, emit, emitPart, size, most, as }) => {
-    const given = numberAttribute(node, "axis");
-    const x = given === undefined ? input(1) : input(1, "plain");
+  lower: (lowering) => {
+    const { node, graph, input, optional, output, emit, emitPart, size, most, as } = lowering;
+    const granularity = granularityOf(node, graph.values.get(node.inputs[1])?.shape.length);
+    if (isGrouped(granularity)) return lowerGroupsGradient(lowering, granularity);
+    const axis = granularity === "tensor" ? undefined : granularity.axis;
+    const x = axis === undefined ? input(1) : input(1, "plain");
     const dy = as(input(0), x.layout);
-    if (given === undefined && !optional(6)) {
+    if (axis === undefined && !optional(6)) {
       const whole = [input(2), optional(3), input(4), input(5)];
       return emitPart("fakeQuantizeGradient", {
         ...{ streams: [dy, x], whole },
         ...{ results: [output(0, x.layout)], ends: [output(1), output(2)] },
       });
     }
-    const axis = given === undefined ? undefined : resolveAxis(node, given, x.shape.length);
     const shape = around(fixed(x.shape), axis, x.layout);
     const rows = optional(6);
     const mostRows = rows ? Math.min(most(rows.shape[0]), most(dy.shape[axis ?? 0])) : shape[1];
@@ -104,5 +136,23 @@ const FakeQuantizeGradient: NativeOp = {
     });
   },
 };
+
+function lowerGroupsGradient(
+  { node, input, optional, output, emit, size, most }: Lowering,
+  granularity: GroupGranularity,
+): void {
+  const [dy, x, scale] = [input(0, "plain"), input(1, "plain"), input(2, "plain")];
+  const rows = optional(6);
+  const axis = rows && rowAxisOfGradient(node, granularity);
+  const along = axis === undefined ? 0 : axis < granularity.axis ? 1 : 2;
+  const count = rows ? size(rows.shape[0]) : 0;
+  const mostRows = rows && axis !== undefined ? Math.min(most(rows.shape[0]), most(dy.shape[axis])) : 0;
+  emit("fakeQuantizeGroupsGradient", {
+    inputs: [dy, x, scale, optional(3), input(4), input(5), rows],
+    outputs: [output(0, "plain"), output(1, "plain"), output(2, "plain")],
+    ints: [...groupInts(scaleLayout(fixed(x.shape), granularity, fixed(scale.shape))), along, count, mostRows],
+    inPlace: [[0, 0]],
+  });
+}
 
 export const quantizationOps: Readonly<Record<string, NativeOp>> = { FakeQuantize, FakeQuantizeGradient };

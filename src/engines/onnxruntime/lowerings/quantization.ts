@@ -1,9 +1,16 @@
 // Fake quantization and its gradient.
 
 import type { DType } from "../../../ir/dtype.ts";
+import type { Dim } from "../../../ir/graph.ts";
 import { toNumbers } from "../../../ir/tensor.ts";
-import { numberAttribute } from "../../../ops/attributes.ts";
 import { isStatic } from "../../../ops/dims.ts";
+import {
+  type Granularity,
+  type GroupGranularity,
+  granularityOf,
+  isGrouped,
+  rowAxisOfGradient,
+} from "../../../ops/granularity.ts";
 import {
   canBlock,
   elementsOf,
@@ -18,7 +25,7 @@ interface Quantizer {
   readonly context: LoweringContext;
   readonly first: 0 | 1;
   readonly layout: Layout;
-  readonly axis: number | undefined;
+  readonly granularity: Granularity;
   readonly dtype: DType;
   /** Bounds, where they are constants. */
   readonly low: number | undefined;
@@ -32,14 +39,13 @@ const bound = (context: LoweringContext, input: number): number | undefined => {
 
 function quantizerOf(context: LoweringContext, first: 0 | 1): Quantizer {
   const { node, block, type, lies } = context;
-  const given = numberAttribute(node, "axis");
-  const axis = given === undefined || given >= 0 ? given : given + type(first).shape.length;
-  const readsBlocked = axis === undefined && canBlock(type(first), block) && lies(first, "blocked");
+  const granularity = granularityOf(node, type(first).shape.length);
+  const readsBlocked = granularity === "tensor" && canBlock(type(first), block) && lies(first, "blocked");
   return {
     context,
     first,
     layout: readsBlocked ? "blocked" : "plain",
-    axis,
+    granularity,
     dtype: type(first).dtype,
     low: bound(context, first + 3),
     high: bound(context, first + 4),
@@ -68,10 +74,10 @@ function codeTypeOf({ low, high }: Quantizer): CodeType | undefined {
 const smallestForCodes = 4096;
 
 function usesCodes(quantizer: Quantizer): CodeType | undefined {
-  const { context, first, axis, dtype } = quantizer;
+  const { context, first, granularity, dtype } = quantizer;
   const type = context.type(first);
   const isSmall = isStatic(type.shape) && elementsOf(type) < smallestForCodes;
-  if (axis !== undefined || dtype !== "float32" || isSmall) return undefined;
+  if (granularity !== "tensor" || dtype !== "float32" || isSmall) return undefined;
   return codeTypeOf(quantizer);
 }
 
@@ -130,11 +136,11 @@ interface Parameters {
 function parametersOf(quantizer: Quantizer): Parameters {
   const { context, first, layout, dtype } = quantizer;
   const { emit, input, has } = context;
-  const scale = perChannel(quantizer, first + 1);
+  const scale = broadcast(quantizer, first + 1);
   const low = scalarLike(context, first + 3, dtype);
   const high = scalarLike(context, first + 4, dtype);
   if (!has(first + 2)) return { x: input(first, layout), scale, low, high };
-  const zeroPoint = roundedZeroPoint(quantizer, perChannel(quantizer, first + 2));
+  const zeroPoint = roundedZeroPoint(quantizer, broadcast(quantizer, first + 2));
   return {
     x: input(first, layout),
     scale,
@@ -146,10 +152,15 @@ function parametersOf(quantizer: Quantizer): Parameters {
 const scalarLike = ({ emit, input, type }: LoweringContext, place: number, dtype: DType): string =>
   type(place).dtype === dtype ? input(place) : emit.node("Cast", [input(place)], { to: dtype });
 
-function perChannel(quantizer: Quantizer, place: number): string {
-  const { context, axis, first } = quantizer;
-  if (axis === undefined) return context.input(place);
-  return context.emit.reshape(context.input(place), channelShape(context.type(first).shape.length, axis));
+/** A scale or zero point as it broadcasts against x: those of groups repeated for each index. */
+function broadcast({ context, granularity, first }: Quantizer, place: number): string {
+  const { emit, input, type } = context;
+  if (granularity === "tensor") return input(place);
+  const { axis } = granularity;
+  const { shape } = type(first);
+  if (!isGrouped(granularity)) return emit.reshape(input(place), channelShape(shape.length, axis));
+  const groups = Array.from({ length: Number(shape[axis]) }, (_, i) => Math.floor(i / granularity.groupSize));
+  return emit.node("Gather", [input(place), emit.ints(groups)], { axis });
 }
 
 const channelShape = (rank: number, axis: number): number[] =>
@@ -169,7 +180,7 @@ const clip = (emit: LoweringContext["emit"], x: string, low: string, high: strin
 
 const FakeQuantizeGradient: Lowering = (context) => {
   const quantizer = quantizerOf(context, 1);
-  const isWhole = quantizer.axis === undefined && !context.has(6);
+  const isWhole = quantizer.granularity === "tensor" && !context.has(6);
   if (isWhole && quantizer.dtype === "float32" && elementsOf(context.type(1)) >= smallestForCodes)
     wholeGradient(quantizer);
   else channelGradient(quantizer);
@@ -244,10 +255,10 @@ function insideMask(quantizer: Quantizer): string {
   return emit.node("Cast", [isInside], { to: "float32" });
 }
 
-/** The definition itself, for weights: small, per channel, perhaps of some rows. */
+/** The definition itself, for weights: small, per channel or group, perhaps of some rows. */
 function channelGradient(quantizer: Quantizer): void {
-  const { context, axis, dtype } = quantizer;
-  const { emit, input, set, wants, type } = context;
+  const { context, dtype } = quantizer;
+  const { emit, input, set, wants } = context;
   const { x, scale, low, high } = chosenRows(quantizer, parametersOf(quantizer));
   const dy = input(0);
   const ratio = emit.node("Div", [x, scale]);
@@ -256,8 +267,7 @@ function channelGradient(quantizer: Quantizer): void {
   const isInside = emit.node("Cast", [emit.node("Equal", [rounded, clipped])], { to: dtype });
   const dx = emit.node("Mul", [dy, isInside]);
   set(0, dx);
-  const rank = type(1).shape.length;
-  const sum = (value: string): string => sumPerChannel(emit, value, rank, axis);
+  const sum = (value: string): string => sumPerScale(quantizer, value);
   if (wants(1)) {
     // Inside q − z − x/scale, outside q − z.
     const factor = emit.node("Sub", [clipped, emit.node("Mul", [ratio, isInside])]);
@@ -269,16 +279,37 @@ function channelGradient(quantizer: Quantizer): void {
   }
 }
 
-function sumPerChannel(emit: LoweringContext["emit"], value: string, rank: number, axis: number | undefined): string {
-  if (axis === undefined) return sumOf(emit, value);
-  const axes = Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis);
+/** Sums over what shares a scale, in the scale's shape. */
+function sumPerScale({ context, granularity }: Quantizer, value: string): string {
+  const { emit, type } = context;
+  if (granularity === "tensor") return sumOf(emit, value);
+  if (isGrouped(granularity)) return sumPerGroup(context, granularity, value);
+  const axes = type(1).shape.flatMap((_, i) => (i === granularity.axis ? [] : [i]));
   return axes.length === 0 ? value : emit.node("ReduceSum", [value, emit.ints(axes)], { keepdims: 0 });
 }
 
+/** The groups' axis is filled up with zeros and split in two; all rows count as one size, which may be open. */
+function sumPerGroup({ node, emit, has, type }: LoweringContext, granularity: GroupGranularity, value: string): string {
+  const { axis, groupSize } = granularity;
+  const [x, scale] = [type(1).shape, type(2).shape];
+  const rows = has(6) ? rowAxisOfGradient(node, granularity) : undefined;
+  const sizes = (shape: readonly Dim[]): number[] =>
+    shape.map((size, i) => (i === rows || typeof size === "string" ? -1 : size));
+  const groups = Number(scale[axis]);
+  const missing = groups * groupSize - Number(x[axis]);
+  const pads = [...x.map(() => 0), ...x.map((_, i) => (i === axis ? missing : 0))];
+  const filled = missing === 0 ? value : emit.node("Pad", [value, emit.ints(pads)]);
+  const split = emit.reshape(filled, sizes(x).toSpliced(axis, 1, groups, groupSize));
+  const shared = scale.flatMap((size, i) => (i !== axis && i !== rows && size === 1 ? [i < axis ? i : i + 1] : []));
+  const sums = emit.node("ReduceSum", [split, emit.ints([axis + 1, ...shared])], { keepdims: 0 });
+  return emit.reshape(sums, sizes(scale));
+}
+
 function chosenRows(quantizer: Quantizer, parameters: Parameters): Parameters {
-  const { context, axis } = quantizer;
-  if (!context.has(6) || axis === undefined) return parameters;
-  const { emit, input, has } = context;
+  const { context, granularity } = quantizer;
+  if (!context.has(6) || granularity === "tensor") return parameters;
+  const { emit, input, has, node } = context;
+  const axis = rowAxisOfGradient(node, granularity);
   const choose = (value: string): string => emit.node("Gather", [value, input(6)], { axis });
   const { x, scale, low, high } = parameters;
   return { x: choose(x), scale: choose(scale), low: has(3) ? choose(low) : low, high: has(3) ? choose(high) : high };
