@@ -22,7 +22,14 @@ const elsewhere = Object.keys(trainingOptions.omit(stepShape).shape);
 /** Those of `quantize` that decide what a step consists of: all of a method's own, since its choice of what trains may heed any. */
 const stepOptions = z.object({
   ...quantizationOptions.pick({
-    ...{ weights: true, activations: true, symmetricActivations: true, placement: true, layers: true, outputs: true },
+    weights: true,
+    groupSize: true,
+    asymmetricWeights: true,
+    activations: true,
+    symmetricActivations: true,
+    placement: true,
+    layers: true,
+    outputs: true,
   }).shape,
   ...Object.fromEntries(Object.entries(stepFlags.shape).filter(([name]) => !elsewhere.includes(name))),
 });

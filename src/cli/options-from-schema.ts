@@ -32,6 +32,7 @@ const placeholders: Readonly<Record<string, string>> = {
   int: " <number>",
   string: " <text>",
   enum: " <choice>",
+  literal: " <choice>",
   array: " <a,b,…>",
   record: " <name=value,…>",
   boolean: "",
@@ -116,7 +117,7 @@ function parseRecord(text: string, flag: string): unknown {
 function parseValue(core: z.core.$ZodType, given: unknown, flag: string): unknown {
   if (typeof given !== "string") return given;
   const definition = definitionOf(core);
-  if (definition.type === "number") return parseNumber(given);
+  if (definition.type === "number" || definition.type === "literal") return parseNumber(given);
   if (definition.type === "record") return parseRecord(given, flag);
   if (definition.type === "union") return parseEither(definition.options ?? [], given, flag);
   if (definition.type !== "array" || !definition.element) return given;

@@ -12,6 +12,7 @@ export function trainEverything(graph: Graph): PlanSource {
 const roles: Readonly<Record<ParameterRole, true>> = {
   weight: true,
   "weight-scale": true,
+  "weight-zero-point": true,
   "input-scale": true,
   "input-zero-point": true,
   bias: true,

@@ -5,7 +5,19 @@ import { observerNames } from "./observers/observer.ts";
 const bits = z.int().min(2).max(8);
 
 export const quantizeOptions = z.object({
-  weights: bits.default(8).describe("Bits of the weights: symmetric, restricted range, one scale per output channel."),
+  weights: bits
+    .default(8)
+    .describe("Bits of the weights, symmetric in the restricted range unless asymmetricWeights says otherwise."),
+  groupSize: z
+    .literal([16, 32, 64, 128, 256, "whole"])
+    .default("whole")
+    .describe(
+      "Input channels of a weight that share a scale, for each output channel: whole is one scale per output channel. Groups cost file size and integer kernels, and keep accuracy at 4 bits and fewer.",
+    ),
+  asymmetricWeights: z
+    .boolean()
+    .default(false)
+    .describe("Whether weights have zero points, one for each scale, so that the integers span their range exactly."),
   activations: bits.default(8).describe("Bits of the activations: one scale per tensor, asymmetric by default."),
   symmetricActivations: z
     .boolean()
@@ -34,6 +46,22 @@ export const quantizeOptions = z.object({
 });
 
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;
+
+/** What excludes each other: the option at fault and why. */
+export function quantizeConflicts({
+  placement,
+  groupSize,
+  asymmetricWeights,
+}: QuantizeOptions): readonly { option: string; message: string }[] {
+  if (placement !== "runtime") return [];
+  const found: { option: string; message: string }[] = [];
+  const why = "placement runtime is for integer kernels, whose weights have";
+  const way = "Use placement inputs";
+  if (groupSize !== "whole")
+    found.push({ option: "groupSize", message: `is ${groupSize}; ${why} one scale per output channel. ${way}` });
+  if (asymmetricWeights) found.push({ option: "asymmetricWeights", message: `is true; ${why} zero point 0. ${way}` });
+  return found;
+}
 
 /** The bits of one layer; undefined: the layer stays in float. The last pattern that matches wins. */
 export function bitsOfLayer(

@@ -30,17 +30,17 @@ export function findSites(graph: Graph, options: QuantizeOptions): Sites {
   const quantized = layers.filter((layer) => bitsOfLayer(options, layer.name) !== undefined);
   const activations =
     options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
-  return { weights: weightSites(quantized, options), activations };
+  return { weights: weightSites(graph, quantized, options), activations };
 }
 
 /** One per weight and bits: what else reads the weight reads it in float. */
-function weightSites(layers: readonly LinearLayer[], options: QuantizeOptions): readonly Site[] {
+function weightSites(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): readonly Site[] {
   const groups = new Map<string, LinearLayer[]>();
   for (const layer of layers) {
     const key = `${bitsOf(layer, options).weights}:${layer.weight}`;
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
-  return [...groups.values()].map((sharing) => weightSite(sharing, options));
+  return [...groups.values()].map((sharing) => weightSite(graph, sharing, options));
 }
 
 function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions): void {
@@ -58,13 +58,23 @@ function bitsOf(layer: LinearLayer, options: QuantizeOptions): { weights: number
   return bitsOfLayer(options, layer.name) ?? options;
 }
 
-const weightSite = (sharing: readonly LinearLayer[], options: QuantizeOptions): Site => ({
+/** Inputs that make no more than one group have one scale per row. */
+function granularityOfWeight(
+  graph: Graph,
+  { weight, rowAxis, inputAxis }: LinearLayer,
+  { groupSize }: QuantizeOptions,
+): Granularity {
+  const inputs = Number(graph.values.get(weight)?.shape[inputAxis]);
+  return groupSize === "whole" || inputs <= groupSize ? { axis: rowAxis } : { axis: inputAxis, groupSize };
+}
+
+const weightSite = (graph: Graph, sharing: readonly LinearLayer[], options: QuantizeOptions): Site => ({
   name: `${sharing[0].name}.weight`,
   value: sharing[0].weight,
   readers: sharing.map(({ node }) => node.name),
   bits: bitsOf(sharing[0], options).weights,
-  symmetric: true,
-  granularity: { axis: sharing[0].rowAxis },
+  symmetric: !options.asymmetricWeights,
+  granularity: granularityOfWeight(graph, sharing[0], options),
 });
 
 /** Placement `inputs`: each linear layer has a quantizer of its own on its input, as the papers do. */

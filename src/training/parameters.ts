@@ -5,12 +5,13 @@ import { quantizersOf } from "../quantizers/quantizer.ts";
 import { type LearnedForm, learnedConstants } from "./learned-constants.ts";
 
 /**
- * weight: rows that EfQAT freezes. weight-scale: frozen with its weight's rows. table: frozen by EfQAT whole. The others always
+ * weight: rows that EfQAT freezes. weight-scale, weight-zero-point: frozen with its weight's rows. table: frozen by EfQAT whole. The others always
  * train. input-scale, input-zero-point: qparams of activations. vector, table: constants that are learned in other places.
  */
 export type ParameterRole =
   | "weight"
   | "weight-scale"
+  | "weight-zero-point"
   | "input-scale"
   | "input-zero-point"
   | "bias"
@@ -20,7 +21,7 @@ export type ParameterRole =
 export interface Parameter {
   readonly name: string;
   readonly role: ParameterRole;
-  /** The layer whose rows this parameter belongs to, for weights and their scales. */
+  /** The layer whose rows this parameter belongs to, for weights, their scales and zero points. */
   readonly layer?: LinearLayer;
 }
 
@@ -46,7 +47,7 @@ export function parametersOf(graph: Graph): readonly Parameter[] {
   for (const quantizer of quantizersOf(graph)) {
     const layer = layerOfWeight.get(quantizer.value);
     add(quantizer.scale, layer ? "weight-scale" : "input-scale", layer);
-    add(quantizer.zeroPoint, "input-zero-point");
+    add(quantizer.zeroPoint, layer ? "weight-zero-point" : "input-zero-point", layer);
   }
   const made = producers(graph);
   for (const node of graph.nodes) {

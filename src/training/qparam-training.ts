@@ -45,12 +45,14 @@ export function qparamRateOf(options: {
   return rate === "as weights" ? options.lr : rate;
 }
 
-export const isQparam = ({ role }: Parameter): boolean => role.endsWith("scale") || role === "input-zero-point";
+export const isZeroPoint = ({ role }: Parameter): boolean => role.endsWith("zero-point");
+
+export const isQparam = (parameter: Parameter): boolean => parameter.role.endsWith("scale") || isZeroPoint(parameter);
 
 /** Only LSQ+ and EfQAT train zero points; PACT leaves the scales to its clipping levels. */
-export function trainsQparam(training: QparamTraining, { role }: Parameter): boolean {
+export function trainsQparam(training: QparamTraining, parameter: Parameter): boolean {
   if (training === "pact") return false;
-  return role !== "input-zero-point" || training === "direct" || training === "log2" || training === "lsq+";
+  return !isZeroPoint(parameter) || training === "direct" || training === "log2" || training === "lsq+";
 }
 
 type Update = (
