@@ -17,6 +17,7 @@ const schema = z.object({
     .record(z.string(), z.union([z.int().min(2).max(8), z.literal("float"), z.object({ weights: z.int().optional() })]))
     .default({}),
   resume: z.boolean().default(false),
+  groupSize: z.literal([16, 32, "whole"]).default("whole"),
 });
 
 const parse = (...args: string[]): z.infer<typeof schema> => {
@@ -27,7 +28,15 @@ const parse = (...args: string[]): z.infer<typeof schema> => {
 
 describe("options from a schema", () => {
   test("defaults are the schema's", () => {
-    expect(parse()).toEqual({ updateRatio: 0.05, mode: "cwpn", lr: 1e-3, augment: [], layers: {}, resume: false });
+    expect(parse()).toEqual({
+      updateRatio: 0.05,
+      mode: "cwpn",
+      lr: 1e-3,
+      augment: [],
+      layers: {},
+      resume: false,
+      groupSize: "whole",
+    });
   });
 
   test("numbers, choices, lists, records and flags are parsed", () => {
@@ -52,11 +61,17 @@ describe("options from a schema", () => {
       mean: [0.1, 0.2],
       layers: { "conv*": 8, "a=b": "float" },
       resume: true,
+      groupSize: "whole",
     });
+    expect([parse("--group-size", "32"), parse("--group-size", "whole")].map(({ groupSize }) => groupSize)).toEqual([
+      32,
+      "whole",
+    ]);
     expect(parse("--layers", '{"conv1":"float"}').layers).toEqual({ conv1: "float" });
   });
 
   test.each([
+    [["--group-size", "24"], '--group-size is 24; expected 16, 32 or "whole".'],
     [["--update-ratio", "3"], "--update-ratio is 3; expected a number from 0 to 1."],
     [["--update-ratio", "much"], "--update-ratio is much; expected a number from 0 to 1."],
     [["--steps", "1.5"], "--steps is 1.5; expected a whole number above 0."],

@@ -34,13 +34,32 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
         constants.set(name, { ...value, dtype: packedTypes[value.dtype] ?? value.dtype });
     }
   const names = namesIn(folded.graph, constants);
-  const nodes = folded.graph.nodes.flatMap((node) =>
-    node.op === "FakeQuantize" ? quantizeNodes(quantizerOf(node), constants, names) : [node],
-  );
+  const nodes = folded.graph.nodes.flatMap((node) => {
+    if (node.op === "FakeQuantize") return quantizeNodes(quantizerOf(node), constants, names);
+    return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
+  });
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
   const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0) };
+}
+
+const isBytesInBlocks = ({ op, inputs, attributes }: Node, constants: ReadonlyMap<string, Tensor>): boolean =>
+  op === "DequantizeLinear" && "block_size" in attributes && /^u?int8$/.test(constants.get(inputs[0])?.dtype ?? "");
+
+/**
+ * ONNX Runtime 1.30 makes an integer kernel of a MatMul or Conv between quantizers, and then fails on scales in blocks: a Reshape
+ * that changes nothing keeps it from it.
+ */
+function withReshape(graph: Graph, node: Node, { unique, constant }: Names): Node[] {
+  const [output] = node.outputs;
+  const shape = graph.values.get(output)?.shape.map(Number) ?? [];
+  const flat = unique(`${output}:blocks`);
+  const inputs = [flat, constant(`shape:${shape.join("x")}`, tensorOf("int64", [shape.length], shape))];
+  return [
+    { ...node, outputs: [flat] },
+    { name: unique(`${node.name}:Reshape`), op: "Reshape", inputs, outputs: [output], attributes: {} },
+  ];
 }
 
 interface Names {

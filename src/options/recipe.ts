@@ -7,8 +7,8 @@ import { arrangeMethods, conflictsOf } from "./arrange-methods.ts";
 import { closestName } from "./closest-name.ts";
 import { coreOf, expectedOf } from "./describe-type.ts";
 import { lostName } from "./lost-name.ts";
-import { quantizationConflicts, quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
-import { withTarget } from "./targets.ts";
+import { quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
+import { targetConflicts, withTarget } from "./targets.ts";
 import { unusedInQuantization, unusedInStep, unusedNotes } from "./unused-options.ts";
 
 const recipeKeys = ["quantize", "methods", ...Object.keys(wholeOptions.shape)];
@@ -95,7 +95,7 @@ function parse<Schema extends z.ZodObject>(schema: Schema, given: Fields, place:
 /** Throws BAD_OPTION where options that are each right make no sense together. */
 function checkTogether(quantize: RunOptions["quantize"], given: readonly MethodStep[], where: string): void {
   const messages = [
-    ...quantizationConflicts(quantize).map(({ option, message }) => `${where}: quantize.${option} ${message}`),
+    ...targetConflicts(quantize).map(({ option, message }) => `${where}: quantize.${option} ${message}`),
     ...conflictsOf(given).flatMap((conflicts, i) =>
       conflicts.map(({ option, message }) => `${where}: methods[${i}].${given[i].method}.${option} ${message}`),
     ),

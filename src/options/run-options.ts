@@ -2,9 +2,9 @@
 import { z } from "zod";
 import { type Stage, stages } from "../evaluate/stages.ts";
 import { methodOf } from "../methods/index.ts";
-import type { Conflict, Method, MethodStep } from "../methods/method.ts";
-import { quantizeConflicts, quantizeOptions } from "../quantizers/quantize-options.ts";
-import { targetConflicts, targetNames } from "./targets.ts";
+import type { Method, MethodStep } from "../methods/method.ts";
+import { quantizeOptions } from "../quantizers/quantize-options.ts";
+import { targetNames } from "./targets.ts";
 
 /** What a recipe has under `quantize`. */
 export const quantizationOptions = z.object({
@@ -47,12 +47,6 @@ export const wholeOptions = z.object({
 });
 
 export type QuantizationOptions = z.output<typeof quantizationOptions>;
-
-/** What the options of quantization make wrong together. */
-export const quantizationConflicts = (options: QuantizationOptions): readonly Conflict[] => [
-  ...targetConflicts(options),
-  ...quantizeConflicts(options),
-];
 
 /**
  * Everything that one run can be told, each option with a value: `runOptions.parse` gives it. `docs/options.md` has the options'

@@ -16,8 +16,7 @@ describe("targets", () => {
     [{ target: "tensorrt", activations: 4 }, /quantize\.activations is 4; TensorRT has activations of 8 bits alone/],
     [{ target: "tensorrt", symmetricActivations: false }, /is false; TensorRT takes zero point 0 alone/],
     [{ target: "tensorrt", asymmetricWeights: true }, /asymmetricWeights.*is true; TensorRT takes zero point 0 alone/s],
-    [{ placement: "runtime", groupSize: 32 }, /groupSize.*is 32; placement runtime is for integer kernels/s],
-    [{ placement: "runtime", asymmetricWeights: true }, /is true; placement runtime is for integer kernels/],
+    [{ target: "tensorrt", groupSize: 32 }, /groupSize.*is 32; TensorRT has one scale per output channel/s],
     [{ target: "avx2", weights: 8 }, /is 8; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7/],
     [{ target: "avx", weights: 8 }, /quantize\.target is "avx"; did you mean "avx2"\?/],
   ])("%j is refused", (quantize, message) => {

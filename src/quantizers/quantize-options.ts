@@ -12,7 +12,7 @@ export const quantizeOptions = z.object({
     .literal([16, 32, 64, 128, 256, "whole"])
     .default("whole")
     .describe(
-      "Input channels of a weight that share a scale, for each output channel: whole is one scale per output channel. Groups cost file size and integer kernels, and keep accuracy at 4 bits and fewer.",
+      "Input channels of a weight that share a scale, for each output channel: whole is one scale per output channel. Groups keep accuracy at 4 bits and fewer, and cost file size and integer kernels.",
     ),
   asymmetricWeights: z
     .boolean()
@@ -46,22 +46,6 @@ export const quantizeOptions = z.object({
 });
 
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;
-
-/** What excludes each other: the option at fault and why. */
-export function quantizeConflicts({
-  placement,
-  groupSize,
-  asymmetricWeights,
-}: QuantizeOptions): readonly { option: string; message: string }[] {
-  if (placement !== "runtime") return [];
-  const found: { option: string; message: string }[] = [];
-  const why = "placement runtime is for integer kernels, whose weights have";
-  const way = "Use placement inputs";
-  if (groupSize !== "whole")
-    found.push({ option: "groupSize", message: `is ${groupSize}; ${why} one scale per output channel. ${way}` });
-  if (asymmetricWeights) found.push({ option: "asymmetricWeights", message: `is true; ${why} zero point 0. ${way}` });
-  return found;
-}
 
 /** The bits of one layer; undefined: the layer stays in float. The last pattern that matches wins. */
 export function bitsOfLayer(

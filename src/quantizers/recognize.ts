@@ -23,7 +23,8 @@ interface State {
  * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, with scales
  * per row or of groups of inputs, become float weights behind FakeQuantize; int32 biases become float. Everything else stays as it is, and stays frozen.
  */
-export function recognizeQuantizers(graph: Graph): Graph {
+export function recognizeQuantizers(file: Graph): Graph {
+  const graph = withoutIdleReshapes(file);
   const constants = new Map(graph.constants);
   const shared = new Map<string, string>();
   const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
@@ -50,6 +51,24 @@ export function recognizeQuantizers(graph: Graph): Graph {
   const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
   return removeDeadNodes(inferTypes({ ...graph, nodes: rewired, constants, values }));
+}
+
+/** A Reshape that leaves a dequantized weight as it is stands there for ONNX Runtime's sake. */
+function withoutIdleReshapes(graph: Graph): Graph {
+  const made = producers(graph);
+  const shapeOf = (value: string): string => String(graph.values.get(value)?.shape);
+  const idle = new Map<string, string>();
+  for (const { op, inputs, outputs } of graph.nodes) {
+    const before = made.get(inputs[0]);
+    const isWeight = before?.op === "DequantizeLinear" && graph.constants.has(before.inputs[0]);
+    const isIdle = op === "Reshape" && isWeight && shapeOf(inputs[0]) === shapeOf(outputs[0]);
+    if (isIdle && !graph.outputs.includes(outputs[0])) idle.set(outputs[0], inputs[0]);
+  }
+  if (idle.size === 0) return graph;
+  const nodes = graph.nodes
+    .filter(({ outputs }) => !idle.has(outputs[0]))
+    .map((node) => ({ ...node, inputs: node.inputs.map((input) => idle.get(input) ?? input) }));
+  return { ...graph, nodes };
 }
 
 /** Which values are weights of linear layers alone, and along which axis their rows lie. */

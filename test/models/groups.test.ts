@@ -58,7 +58,22 @@ function matrices(): Graph {
   return build.graph([third], "matrices");
 }
 
+/** Layers with nothing between them but quantizers. */
+function bare(): Graph {
+  const random = createRandom(6);
+  const build = buildOn();
+  const weight = (name: string, ...shape: number[]): string =>
+    build.constant(random.uniformTensor("float32", shape, -0.2, 0.2), name);
+  const x = build.input("input", { dtype: "float32", shape: ["N", 3, tinySize, tinySize] });
+  const wide = build.node("Conv", [x, weight("wide.weight", 40, 3, 1, 1)], { kernel_shape: [1, 1] }, "wide");
+  const first = build.node("Conv", [wide, weight("conv.weight", 40, 40, 3, 3)], { kernel_shape: [3, 3] }, "conv");
+  const pooled = build.node("ReduceMean", [first, build.ints([2, 3])], { keepdims: 0 }, "pool");
+  const second = build.node("MatMul", [pooled, weight("up.weight", 40, 48)], {}, "up");
+  return build.graph([build.node("MatMul", [second, weight("down.weight", 48, 4)], {}, "down")], "bare");
+}
+
 const models = [
+  { name: "bare layers", build: bare },
   { name: "convolutions", build: convolutions },
   { name: "matrices", build: matrices },
 ];
@@ -111,13 +126,20 @@ describe.each(models)("$name", ({ build }) => {
     }
   });
 
-  test("placement runtime leaves the biases of weights in groups in float", async () => {
-    const graph = quantize({ groupSize: 16, placement: "runtime" });
-    const { folded, result, bytes } = exported(graph, "int8", "int32");
-    const biases = [...result.model.graph.constants].filter(([name]) => name.endsWith("bias_folded"));
-    expect(biases.length).toBeGreaterThan(0);
-    checkVerification(await verifyExport(folded, result, bytes, [inputs], open, { engine, seed: 0 }), undefined);
-  });
+  test.each([false, true])(
+    "placement runtime, zero points %s: layers in groups take no integer bias",
+    async (asymmetricWeights) => {
+      const graph = quantize({ groupSize: 16, asymmetricWeights, placement: "runtime" });
+      const { folded, result, bytes } = exported(graph, "int8", "int32");
+      const blocks = new Set(
+        folded.graph.nodes.filter(({ attributes }) => "block_size" in attributes).flatMap(({ outputs }) => outputs),
+      );
+      const layers = folded.graph.nodes.filter(({ inputs }) => blocks.has(inputs[1]));
+      expect(layers.length).toBeGreaterThan(0);
+      for (const { inputs: read } of layers) expect(read).toHaveLength(2);
+      checkVerification(await verifyExport(folded, result, bytes, [inputs], open, { engine, seed: 0 }), undefined);
+    },
+  );
 
   test("smaller groups and zero points are nearer to the float weights", async () => {
     const float = build();
