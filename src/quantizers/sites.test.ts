@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { Builder } from "../ir/builder.ts";
 import type { Graph } from "../ir/graph.ts";
-import { tensorOf } from "../ir/tensor.ts";
+import { sizeOf, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { type QuantizeOptions, quantizeOptions } from "./quantize-options.ts";
 import { findSites } from "./sites.ts";
@@ -76,6 +76,23 @@ describe("placement runtime", () => {
 });
 
 describe("weights", () => {
+  test.each([
+    ["Conv", [8, 40, 3, 3], {}, 1],
+    ["ConvTranspose", [40, 8, 3, 3], {}, 0],
+    ["MatMul", [40, 8], {}, 0],
+    ["Gemm", [40, 8], {}, 0],
+    ["Gemm", [8, 40], { transB: 1 }, 1],
+  ] as const)("of %s %j %j have groups along their inputs, axis %i", (op, shape, attributes, axis) => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: shape.length === 4 ? ["N", 40, 5, 5] : ["N", 40] });
+    const weight = build.constant(tensorOf("float32", shape, new Array<number>(sizeOf(shape)).fill(1)), "w");
+    const graph = build.graph([build.node(op, [x, weight], attributes, "layer")]);
+    const granularity = (groupSize: 16 | 64 | "whole") =>
+      findSites(graph, quantizeOptions.parse({ groupSize })).weights[0].granularity;
+    expect(granularity(16)).toEqual({ axis, groupSize: 16 });
+    for (const groupSize of [64, "whole"] as const) expect(granularity(groupSize)).toEqual({ axis: 1 - axis });
+  });
+
   test("what is no quantized layer reads a weight in float; layers of other bits have quantizers of their own", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 4] });

@@ -237,6 +237,16 @@ describe("what an opset cannot express is refused with the lowest that can", () 
     expect(() => writeOnnx({ graph, origin }, { opset: 17 })).toThrow(/int4 is newer \(opset 21\)/);
     expect(writeOnnx({ graph, origin }, { opset: 21 }).length).toBeGreaterThan(0);
   });
+  test("scales of blocks", () => {
+    const build = buildOn();
+    const q = build.constant(tensorOf("int8", [2, 4], [1, -8, 3, 4, 5, 6, 7, 8]), "q");
+    const scale = build.constant(tensorOf("float32", [2, 2], [1, 2, 3, 4]), "scale");
+    const graph = build.graph([build.node("DequantizeLinear", [q, scale], { axis: 1, block_size: 2 })]);
+    expect(() => writeOnnx({ graph, origin }, { opset: 20 })).toThrow(
+      /its attribute "block_size" \(2\) is newer \(opset 21\)/,
+    );
+    expect(writeOnnx({ graph, origin }, { opset: 21 }).length).toBeGreaterThan(0);
+  });
   test("an operator of ours", () => {
     const { graph } = model("Relu");
     const nodes = [{ ...graph.nodes[0], op: "FakeQuantize" }];

@@ -102,6 +102,19 @@ describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" 
   });
 });
 
+test.skipIf(!isNativeBuilt)("weights in groups are multiplied as floats", () => {
+  const build = buildOn();
+  const bounds = (low: number, high: number): string[] => [build.scalar(low), build.scalar(high)];
+  const x = build.input("x", { dtype: "float32", shape: [4, 64] });
+  const codes = build.node("FakeQuantize", [x, build.scalar(1), "", ...bounds(-128, 127)]);
+  const ones = (...shape: number[]): string =>
+    build.constant(tensorOf("float32", shape, new Array<number>(sizeOf(shape)).fill(1)));
+  const grouped = { axis: 0, block_size: 32 };
+  const weight = build.node("FakeQuantize", [ones(64, 8), ones(2, 8), "", ...bounds(-7, 7)], grouped);
+  const graph = build.graph([build.node("MatMul", [codes, weight])]);
+  expect(describePlan(graph).floatProducts.map(({ reason }) => reason)).toEqual(["its weight has a scale per group"]);
+});
+
 /** Alike in all places but the last: every sum of pairs is as large as it can be. */
 const ends = (shape: readonly number[], usual: number, last: number): Tensor => {
   const value = tensorOf("float32", shape, new Array<number>(sizeOf(shape)).fill(usual));

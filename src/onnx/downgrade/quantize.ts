@@ -1,6 +1,5 @@
-// QuantizeLinear and DequantizeLinear before 23 have no output type, before 21 no small types and no blocks, before 13 no axis.
+// QuantizeLinear and DequantizeLinear before 23 have no output type, before 21 no small types, before 13 no axis.
 import type { DType } from "../../ir/dtype.ts";
-import { numberAttribute } from "../../ops/attributes.ts";
 import { type Downgrade, NeedsOpset, withAttributes } from "./downgrade.ts";
 
 /** Since which opset each type is quantized to. */
@@ -17,8 +16,6 @@ export const typesByOpset: Downgrade = {
       throw new NeedsOpset(node.op === "DequantizeLinear" ? 23 : 21, `its output_dtype "${wanted}" is newer`);
     const first = since[quantized] ?? 10;
     if (opset < first) throw new NeedsOpset(first, `the type ${quantized} is newer`);
-    if (opset < 21 && numberAttribute(node, "block_size", 0) !== 0)
-      throw new NeedsOpset(21, "scales of blocks are newer");
     if (opset < 19 && type(scale).dtype !== "float32")
       throw new NeedsOpset(19, `a scale of type ${type(scale).dtype} is newer`);
     return [withAttributes(node, { output_dtype: undefined, precision: undefined })];
