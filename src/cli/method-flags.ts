@@ -4,14 +4,8 @@ import { FrostbitError } from "../ir/errors.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf } from "../options/arrange-methods.ts";
-import {
-  quantizationConflicts,
-  quantizationOptions,
-  type RunOptions,
-  trains,
-  wholeOptions,
-} from "../options/run-options.ts";
-import { withTarget } from "../options/targets.ts";
+import { quantizationOptions, type RunOptions, trains, wholeOptions } from "../options/run-options.ts";
+import { targetConflicts, withTarget } from "../options/targets.ts";
 import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
 import type { Values } from "./command.ts";
 import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
@@ -117,7 +111,7 @@ function takes({ options }: Method, name: string, values: Values): boolean {
 }
 
 function checkTogether(quantize: RunOptions["quantize"], steps: readonly MethodStep[]): void {
-  const conflicts = [...quantizationConflicts(quantize), ...conflictsOf(steps).flat()];
+  const conflicts = [...targetConflicts(quantize), ...conflictsOf(steps).flat()];
   const messages = new Set(conflicts.map(({ option, message }) => `${flagOf(option)} ${message}`));
   if (messages.size > 0) throw new FrostbitError("BAD_OPTION", `${[...messages].join(". ")}.`);
 }

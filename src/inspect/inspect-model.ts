@@ -14,6 +14,7 @@ import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
+import { dequantizerOf } from "../quantizers/recognize.ts";
 import { type ParameterRole, parametersOf as trainedParameters } from "../training/parameters.ts";
 
 /** A layer that can be quantized: a product with a constant weight. */
@@ -153,8 +154,7 @@ function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): Quan
   const made = producers(graph);
   return graph.nodes.flatMap((node) => {
     if (weightAxesOf(node) === undefined) return [];
-    const dequantize = made.get(node.inputs[1]);
-    const integers = dequantize?.op === "DequantizeLinear" ? dequantize.inputs[0] : "";
+    const integers = dequantizerOf(graph, made, node.inputs[1])?.inputs[0] ?? "";
     const weight = graph.constants.get(integers);
     if (!weight) return [];
     const at = integers.lastIndexOf(".weight");

@@ -53,16 +53,23 @@ export function recognizeQuantizers(file: Graph): Graph {
   return removeDeadNodes(inferTypes({ ...graph, nodes: rewired, constants, values }));
 }
 
-/** A Reshape that leaves a dequantized weight as it is stands there for ONNX Runtime's sake. */
+/** The DequantizeLinear that gives a value, behind a Reshape that changes nothing: our files have them for ONNX Runtime's sake. */
+export function dequantizerOf(graph: Graph, made: ReadonlyMap<string, Node>, value: string): Node | undefined {
+  const node = made.get(value);
+  const shapeOf = (name: string): string => String(graph.values.get(name)?.shape);
+  const isIdle = node?.op === "Reshape" && shapeOf(node.inputs[0]) === shapeOf(value);
+  const found = isIdle ? made.get(node.inputs[0]) : node;
+  return found?.op === "DequantizeLinear" ? found : undefined;
+}
+
+/** Readers of weights behind such a Reshape read the DequantizeLinear itself. */
 function withoutIdleReshapes(graph: Graph): Graph {
   const made = producers(graph);
-  const shapeOf = (value: string): string => String(graph.values.get(value)?.shape);
   const idle = new Map<string, string>();
-  for (const { op, inputs, outputs } of graph.nodes) {
-    const before = made.get(inputs[0]);
-    const isWeight = before?.op === "DequantizeLinear" && graph.constants.has(before.inputs[0]);
-    const isIdle = op === "Reshape" && isWeight && shapeOf(inputs[0]) === shapeOf(outputs[0]);
-    if (isIdle && !graph.outputs.includes(outputs[0])) idle.set(outputs[0], inputs[0]);
+  for (const { op, outputs } of graph.nodes) {
+    const before = op === "Reshape" ? dequantizerOf(graph, made, outputs[0]) : undefined;
+    if (before && graph.constants.has(before.inputs[0]) && !graph.outputs.includes(outputs[0]))
+      idle.set(outputs[0], before.outputs[0]);
   }
   if (idle.size === 0) return graph;
   const nodes = graph.nodes

@@ -6,6 +6,7 @@ import { createOnnxRuntimeEngine } from "../../src/engines/onnxruntime/onnxrunti
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { exportQdq } from "../../src/export/qdq.ts";
 import { checkVerification, verifyExport } from "../../src/export/verify.ts";
+import { inspectModel } from "../../src/inspect/inspect-model.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
@@ -116,7 +117,9 @@ describe.each(models)("$name", ({ build }) => {
     const graph = quantize(form);
     for (const storage of ["packed", "int8"] as const) {
       const { result, bytes } = exported(graph, storage);
-      const read = recognizeQuantizers(readOnnx(bytes, { name: "groups.onnx" }).graph);
+      const file = readOnnx(bytes, { name: "groups.onnx" }).graph;
+      expect(inspectModel(file).alreadyQuantized).toHaveLength(linearLayers(graph).length);
+      const read = recognizeQuantizers(file);
       expect(read.nodes.filter(({ op }) => op === "DequantizeLinear")).toEqual([]);
       expect(sorted(describeQuantizers(read))).toEqual(sorted(describeQuantizers(graph)));
       expectClose(await outputOf(read), await outputOf(result.model.graph));
