@@ -47,6 +47,7 @@ describe("a run goes to its end, with its files and its exit code,", () => {
   }, 60_000);
 
   test("and so does an error's exit code", () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: for bash
     for (const to of ["2>/dev/full", "2>&1 | true; exit ${PIPESTATUS[0]}", ">/dev/full 2>/dev/full"])
       expect(bash(`'${process.execPath}' '${cliPath}' inspect none.onnx --json ${to}`).status).toBe(1);
   }, 60_000);
