@@ -17,7 +17,7 @@ const encryptedFlag = 1;
 interface Entry {
   readonly name: string;
   readonly isEncrypted: boolean;
-  readonly method: number;
+  readonly compression: number;
   readonly crc: number;
   readonly packed: number;
   readonly unpacked: number;
@@ -113,7 +113,7 @@ function readEntry({ path, bytes, view }: Archive, at: number): { readonly entry
     entry: {
       ...{ name, unpacked, packed, at: local },
       isEncrypted: (view.getUint16(at + 8, true) & encryptedFlag) !== 0,
-      method: view.getUint16(at + 10, true),
+      compression: view.getUint16(at + 10, true),
       crc: view.getUint32(at + 16, true),
     },
     next: extraEnd + view.getUint16(at + 32, true),
@@ -167,11 +167,11 @@ function unpack(path: string, entry: Entry, packed: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function inflate(path: string, { name, method, unpacked, isEncrypted }: Entry, packed: Uint8Array): Uint8Array {
+function inflate(path: string, { name, compression, unpacked, isEncrypted }: Entry, packed: Uint8Array): Uint8Array {
   if (isEncrypted) throw bad(path, `"${name}" is encrypted`);
-  if (method === stored) return packed;
-  if (method !== deflated)
-    throw bad(path, `"${name}" is packed by method ${method}; expected 0, stored, or 8, deflated`);
+  if (compression === stored) return packed;
+  if (compression !== deflated)
+    throw bad(path, `"${name}" is compressed by method ${compression}; expected 0, stored, or 8, deflated`);
   try {
     return inflateRawSync(packed, { maxOutputLength: Math.max(1, unpacked) });
   } catch (cause) {
