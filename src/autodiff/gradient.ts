@@ -3,13 +3,13 @@
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../ir/graph.ts";
-import type { Rows, Want } from "../ops/definition.ts";
+import type { Rows, Wanted } from "../ops/definition.ts";
 import { opDefinition } from "../ops/index.ts";
 import { buildOn } from "../ops/infer.ts";
 import { sumToShape } from "./sum-to-shape.ts";
 
 /** What is asked for: all of a value's gradient, or some rows of it, which come back compactly. */
-export type Wanted = ReadonlyMap<string, "all" | Rows>;
+export type WantedValues = ReadonlyMap<string, "all" | Rows>;
 
 export interface Differentiated {
   readonly graph: Graph;
@@ -18,7 +18,7 @@ export interface Differentiated {
 }
 
 /** Adds the gradients of `loss` (a scalar) with respect to `wanted` to a graph of static shapes. */
-export function gradient(graph: Graph, loss: string, wanted: Wanted): Differentiated {
+export function gradient(graph: Graph, loss: string, wanted: WantedValues): Differentiated {
   const build = buildOn(graph);
   const gradients = appendGradients(build, graph.nodes, loss, wanted);
   return { graph: build.graph(graph.outputs), gradients };
@@ -29,54 +29,56 @@ export function appendGradients(
   build: Builder,
   nodes: readonly Node[],
   loss: string,
-  wanted: Wanted,
+  wanted: WantedValues,
 ): ReadonlyMap<string, string> {
-  const needs = spreadNeeds(nodes, wanted, (output) => build.type(output).dtype !== "bool");
+  const carried = wantedDownstream(nodes, wanted, (output) => build.type(output).dtype !== "bool");
   const before = nodesBefore(nodes, loss);
-  const path = before.filter((node) => node.outputs.some((output) => needs.has(output)));
-  refuseMissingGradients(path, needs, wanted.size);
+  const path = before.filter((node) => node.outputs.some((output) => carried.has(output)));
+  assertGradientsExist(path, carried, wanted.size);
   const collected = new Map<string, string[]>([[loss, [build.scalar(1, loss)]]]);
-  for (const node of [...path].reverse()) differentiateNode(build, node, needs, collected);
+  for (const node of [...path].reverse()) differentiateNode(build, node, carried, collected);
   const gradients = new Map<string, string>();
   for (const value of wanted.keys()) {
     const total = sumOf(build, collected.get(value));
     if (total !== undefined) gradients.set(value, total);
   }
-  refuseLost(before, new Map([...wanted].filter(([value]) => !gradients.has(value))));
+  assertNoneLost(before, new Map([...wanted].filter(([value]) => !gradients.has(value))));
   return gradients;
 }
 
-type Needs = ReadonlyMap<string, "all" | Rows>;
-
 /**
- * Which values lie downstream of a wanted one, and whether only some of their rows do. A mask is constant almost everywhere:
- * booleans carry no need.
+ * Which values are downstream of a wanted one, and whether only some of their rows are. A mask is constant almost everywhere:
+ * booleans carry no gradient.
  */
-function spreadNeeds(nodes: readonly Node[], wanted: Wanted, carries: (output: string) => boolean): Needs {
-  const needs = new Map(wanted);
+function wantedDownstream(
+  nodes: readonly Node[],
+  wanted: WantedValues,
+  carries: (output: string) => boolean,
+): WantedValues {
+  const carried = new Map(wanted);
   for (const node of nodes) {
-    const need = needOfOutput(node, needs);
-    if (need === undefined) continue;
+    const want = wantedOfOutputs(node, carried);
+    if (want === undefined) continue;
     for (const output of node.outputs)
-      if (output !== "" && !needs.has(output) && carries(output)) needs.set(output, need);
+      if (output !== "" && !carried.has(output) && carries(output)) carried.set(output, want);
   }
-  return needs;
+  return carried;
 }
 
-function needOfOutput(node: Node, needs: Needs): "all" | Rows | undefined {
+function wantedOfOutputs(node: Node, wanted: WantedValues): "all" | Rows | undefined {
   const definition = opDefinition(node.op);
   let result: "all" | Rows | undefined;
   for (const [i, input] of node.inputs.entries()) {
-    const need = needs.get(input);
-    if (need === undefined) continue;
-    const keeps = need !== "all" && definition?.keepsRows?.(i, need.axis, node) === true;
-    if (!keeps || (result !== undefined && !sameRows(result, need))) return "all";
-    result = need;
+    const want = wanted.get(input);
+    if (want === undefined) continue;
+    const keeps = want !== "all" && definition?.keepsRows?.(i, want.axis, node) === true;
+    if (!keeps || (result !== undefined && !sameRows(result, want))) return "all";
+    result = want;
   }
   return result;
 }
 
-const sameRows = (a: Want, b: Want): boolean =>
+const sameRows = (a: Wanted, b: Wanted): boolean =>
   typeof a === "object" && typeof b === "object" && a.rows === b.rows && a.axis === b.axis;
 
 /** The nodes that `loss` depends on, in order. */
@@ -91,9 +93,9 @@ function nodesBefore(nodes: readonly Node[], loss: string): readonly Node[] {
   return result.reverse();
 }
 
-function refuseMissingGradients(path: readonly Node[], needs: Needs, count: number): void {
+function assertGradientsExist(path: readonly Node[], wanted: WantedValues, count: number): void {
   const missing = path.filter(
-    (node) => node.inputs.some((input) => needs.has(input)) && opDefinition(node.op)?.gradient === "none",
+    (node) => node.inputs.some((input) => wanted.has(input)) && opDefinition(node.op)?.gradient === "none",
   );
   if (missing.length === 0) return;
   const they = missing.length === 1 ? "it lies" : "they lie";
@@ -104,22 +106,22 @@ function refuseMissingGradients(path: readonly Node[], needs: Needs, count: numb
 }
 
 /** Values that the loss depends on through masks alone have no gradient; the walk has found none. */
-function refuseLost(before: readonly Node[], lost: Wanted): void {
-  const needs = spreadNeeds(before, lost, () => true);
-  refuseMissingGradients(before, needs, lost.size);
+function assertNoneLost(before: readonly Node[], lost: WantedValues): void {
+  const carried = wantedDownstream(before, lost, () => true);
+  assertGradientsExist(before, carried, lost.size);
 }
 
-function differentiateNode(build: Builder, node: Node, needs: Needs, collected: Map<string, string[]>): void {
+function differentiateNode(build: Builder, node: Node, wanted: WantedValues, collected: Map<string, string[]>): void {
   const rule = opDefinition(node.op)?.gradient;
   const dys = node.outputs.map((output) => sumOf(build, collected.get(output)));
   if (dys.every((dy) => dy === undefined) || rule === undefined || rule === "none") return;
-  const asked = node.inputs.map((input, i) => askFor(node, i, needs.get(input), needs.get(node.outputs[0])));
-  const dxs = rule({ node, build, dys, wants: (i) => asked[i] ?? "none", type: build.type });
+  const requested = node.inputs.map((input, i) => requestOf(node, i, wanted.get(input), wanted.get(node.outputs[0])));
+  const dxs = rule({ node, build, dys, wants: (i) => requested[i] ?? "none", type: build.type });
   for (const [i, input] of node.inputs.entries()) {
-    const need = needs.get(input);
+    const want = wanted.get(input);
     const dx = dxs[i];
-    if (need === undefined || dx === undefined) continue;
-    const fitted = fitGradient(build, dx, input, need, asked[i]);
+    if (want === undefined || dx === undefined) continue;
+    const fitted = fitGradient(build, dx, input, want, requested[i]);
     const list = collected.get(input);
     if (list) list.push(fitted);
     else collected.set(input, [fitted]);
@@ -127,17 +129,17 @@ function differentiateNode(build: Builder, node: Node, needs: Needs, collected: 
 }
 
 /** Rows are asked of a rule if `dy` holds just these rows already, or if the rule computes rows of a whole `dy`. */
-function askFor(node: Node, input: number, need: Want | undefined, outputNeed: Want | undefined): Want {
-  if (need === undefined || typeof need === "string") return need ?? "none";
-  const isCompact = outputNeed !== undefined && sameRows(need, outputNeed);
-  return isCompact || opDefinition(node.op)?.computesRows?.(input, need.axis, node) === true ? need : "all";
+function requestOf(node: Node, input: number, want: Wanted | undefined, wantedOfOutput: Wanted | undefined): Wanted {
+  if (want === undefined || typeof want === "string") return want ?? "none";
+  const isCompact = wantedOfOutput !== undefined && sameRows(want, wantedOfOutput);
+  return isCompact || opDefinition(node.op)?.computesRows?.(input, want.axis, node) === true ? want : "all";
 }
 
-function fitGradient(build: Builder, dx: string, input: string, need: Want, asked: Want): string {
-  if (typeof asked === "object") return dx;
+function fitGradient(build: Builder, dx: string, input: string, want: Wanted, requested: Wanted): string {
+  if (typeof requested === "object") return dx;
   const whole = sumToShape(build, dx, build.type(input).shape);
-  return typeof need === "object"
-    ? build.node("Gather", [whole, need.rows], { axis: rowAxisIn(build.type(input).shape, need) })
+  return typeof want === "object"
+    ? build.node("Gather", [whole, want.rows], { axis: rowAxisIn(build.type(input).shape, want) })
     : whole;
 }
 

@@ -123,9 +123,9 @@ async function observe(
     for await (const inputs of batches()) {
       const outputs = await program.run(inputs, signalOf(context));
       see((name) => {
-        const found = outputs.get(name);
-        assert(found, `calibration output "${name}" is missing`);
-        return found;
+        const tensor = outputs.get(name);
+        assert(tensor, `calibration output "${name}" is missing`);
+        return tensor;
       });
       count += inputs.values().next().value?.shape[0] ?? 0;
       context.onProgress?.({ phase, done: count, total: options.calibrationSamples });

@@ -22,7 +22,7 @@ export interface CommandOptions {
 }
 
 /** What a step may take that is stopped and lost: Ctrl-C ends a command within a second. */
-const mostStepMs = 700;
+const maxStepMs = 700;
 
 /** A command whose action gets its arguments, option values, and a session that ends with it. */
 export function createCommand(
@@ -56,7 +56,7 @@ function createSession(json: boolean, finishesStep: boolean): Session {
   const interrupt = createInterrupt({
     onFirst: () => note("Stopping after this step. Press Ctrl-C again to stop at once."),
     onLast: progress.stop,
-    ...(finishesStep ? {} : { mostMs: mostStepMs }),
+    ...(finishesStep ? {} : { maxMs: maxStepMs }),
   });
   return {
     progress: {

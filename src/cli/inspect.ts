@@ -46,7 +46,7 @@ async function run([path]: readonly string[], values: Values, { print }: Session
     const plan = planOf(graph, values);
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
-  refuseWithoutPlan(values);
+  assertPlanFlagsApply(values);
   const inspection = inspectModel(graph);
   if (html !== undefined)
     await writeAtomic(html, renderInspection({ title: basename(path), opset: origin.opset, ...inspection }));
@@ -58,7 +58,7 @@ async function run([path]: readonly string[], values: Values, { print }: Session
   ]);
 }
 
-function refuseWithoutPlan(values: Values): void {
+function assertPlanFlagsApply(values: Values): void {
   const [flag] = givenPlanOptions(values);
   if (flag === undefined) return;
   throw new FrostbitError("BAD_OPTION", `${flag} belongs to --plan. Give --plan too, or leave it out.`);
@@ -151,9 +151,9 @@ function learnedTable(constants: readonly LearnedConstant[]): readonly string[] 
 
 function rangeOf(values: readonly number[]): readonly string[] {
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  const least = values.reduce((low, value) => Math.min(low, value), Number.POSITIVE_INFINITY);
+  const lowest = values.reduce((low, value) => Math.min(low, value), Number.POSITIVE_INFINITY);
   const channel = argmax(values, 0, values.length);
-  return [formatDigits(least), formatDigits(mean), `${formatDigits(values[channel])} (${channel})`];
+  return [formatDigits(lowest), formatDigits(mean), `${formatDigits(values[channel])} (${channel})`];
 }
 
 const operatorTable = ({ operators }: Inspection): readonly string[] =>

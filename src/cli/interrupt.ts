@@ -14,10 +14,10 @@ export interface InterruptOptions {
   /** Before the process ends at once. */
   readonly onLast: () => void;
   /** How long a step may take where nothing is lost with it; absent where it is always finished. */
-  readonly mostMs?: number;
+  readonly maxMs?: number;
 }
 
-export function createInterrupt({ onFirst, onLast, mostMs }: InterruptOptions): Interrupt {
+export function createInterrupt({ onFirst, onLast, maxMs }: InterruptOptions): Interrupt {
   const controller = new AbortController();
   let armed = false;
   const end = (): never => {
@@ -28,7 +28,7 @@ export function createInterrupt({ onFirst, onLast, mostMs }: InterruptOptions): 
     if (controller.signal.aborted) end();
     controller.abort();
     onFirst();
-    if (mostMs !== undefined) setTimeout(end, mostMs).unref();
+    if (maxMs !== undefined) setTimeout(end, maxMs).unref();
   };
   return {
     signal: controller.signal,

@@ -82,12 +82,12 @@ function barDisplay(stream: NodeJS.WriteStream): Drawing {
   let bar: SingleBar | undefined;
   const start = (total: number, phase: string): SingleBar => {
     const format = "{phase} {bar} {percentage} % | {rate} | {left} left {note}";
-    const made = new SingleBar(
+    const bar = new SingleBar(
       { stream, format, hideCursor: true, barsize: 24, gracefulExit: false },
       Presets.shades_classic,
     );
-    made.start(total, 0, { phase, rate: "–", left: "–", note: "" });
-    return made;
+    bar.start(total, 0, { phase, rate: "–", left: "–", note: "" });
+    return bar;
   };
   return {
     show: ({ phase, done, total, note }, pace) => {

@@ -100,9 +100,9 @@ interface WrittenOutput {
 async function writeOutputs(folder: string, outputs: ReadonlyMap<string, Tensor>): Promise<readonly WrittenOutput[]> {
   await ensureFolder(folder);
   const result: WrittenOutput[] = [];
-  const taken = new Set<string>();
+  const usedNames = new Set<string>();
   for (const [name, value] of outputs) {
-    const file = join(folder, `${fileNameOf(name, taken)}.npy`);
+    const file = join(folder, `${fileNameOf(name, usedNames)}.npy`);
     await writeAtomic(file, writeNpy(value));
     result.push({ name, file, dtype: value.dtype, shape: value.shape });
   }

@@ -110,13 +110,13 @@ function classIndices(name: string, labels: Tensor): Tensor {
 }
 
 /** More classes than any output has elements for; beyond it, 64-bit labels would also be rounded. */
-const mostClasses = 2 ** 31;
+const maxClasses = 2 ** 31;
 
 function checkInRange(name: string, { dtype, data }: Tensor): void {
   for (let sample = 0; sample < data.length; sample++)
-    if (!(data[sample] >= 0 && data[sample] < mostClasses))
+    if (!(data[sample] >= 0 && data[sample] < maxClasses))
       throw new FrostbitError(
         "BAD_DATA",
-        `${name}: label ${data[sample]} (sample ${sample}, ${dtype}) is out of range; class indices are 0 to ${mostClasses - 1}.`,
+        `${name}: label ${data[sample]} (sample ${sample}, ${dtype}) is out of range; class indices are 0 to ${maxClasses - 1}.`,
       );
 }

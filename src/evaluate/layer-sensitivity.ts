@@ -5,7 +5,7 @@ import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { findLogits } from "../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -52,12 +52,12 @@ async function inputHistograms(graph: Graph, inputs: Inputs, context: Context): 
   const outputs = [...new Set(layers.map(({ input }) => input))].filter((value) => !inputs.has(value));
   const run = outputs.length === 0 ? undefined : removeDeadNodes({ ...graph, outputs });
   const computed = run ? await withProgram(run, context, (program) => program.run(inputs, signalOf(context))) : inputs;
-  const made = producers(graph);
+  const producerOf = producers(graph);
   return new Map(
     layers.map(({ name, node, input }) => {
       const value = inputs.get(input) ?? computed.get(input);
       assert(value, `layer input "${input}" is missing`);
-      const quantize = made.get(node.inputs[0]);
+      const quantize = producerOf.get(node.inputs[0]);
       const ranges = quantize?.op === "FakeQuantize" ? rangesOf(graph, quantizerOf(quantize)) : undefined;
       return [name, histogramOf(value, ranges)];
     }),
@@ -85,9 +85,9 @@ export async function layerSensitivity(
       const flags = [...switches].map(
         ([value, flag]) => [flag, tensorOf("bool", [], [Number(on.includes(value))])] as const,
       );
-      const found = (await program.run(new Map([...inputs, ...flags]), signalOf(context))).get(output);
-      assert(found, `no output "${output}"`);
-      return Float64Array.from(numbersOf(found));
+      const changed = (await program.run(new Map([...inputs, ...flags]), signalOf(context))).get(output);
+      assert(changed, `no output "${output}"`);
+      return Float64Array.from(numbersOf(changed));
     };
     const reference = await run([]);
     for (const [done, { name, own }] of layers.entries()) {
@@ -106,7 +106,7 @@ interface Switched {
 
 /** y = FakeQuantize(x, …) becomes y = Where(switch, FakeQuantize(x, …), x). */
 function addSwitches(graph: Graph): Switched {
-  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const unique = uniqueNamesIn(graph);
   const values = new Map(graph.values);
   const switches = new Map<string, string>();
   const nodes = graph.nodes.flatMap((node): Node[] => {

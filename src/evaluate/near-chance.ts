@@ -1,6 +1,6 @@
 // Whether an accuracy looks as if the model never saw such data.
 
-const fewestSamples = 100;
+const minSamples = 100;
 
 /** What still counts as guessing, in per cent: twice chance, or a fifth of the way from chance to perfect where that is less. */
 const nearChance = (chance: number): number => Math.min(2 * chance, chance + (100 - chance) / 5);
@@ -8,6 +8,6 @@ const nearChance = (chance: number): number => Math.min(2 * chance, chance + (10
 /** What to check where top-1, in per cent, is about what guessing gives; `undefined` where it is not. */
 export function nearChanceHint(top1: number, classes: number, samples: number): string | undefined {
   const chance = 100 / classes;
-  if (samples < fewestSamples || top1 >= nearChance(chance)) return undefined;
+  if (samples < minSamples || top1 >= nearChance(chance)) return undefined;
   return `Top-1 of ${top1.toFixed(2)} % is near chance (${chance.toFixed(2)} % with ${classes} classes). Check that the data is prepared as in training: --preprocess, --mean, --std, --scale, --layout.`;
 }

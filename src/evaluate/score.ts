@@ -33,7 +33,7 @@ export function checkLabels({ labels, indices }: Batch, dataset: Dataset, classe
 }
 
 /** The least float32 above 0: what rounds to 0 is no proof that a class cannot be. */
-const leastProbability = 2 ** -149;
+const minProbability = 2 ** -149;
 
 /** Adds scores of shape [samples, classes] against checked int64 labels. `areProbabilities`: the model ends in a Softmax. */
 export function addScores(score: Score, scores: Tensor, labels: Tensor, areProbabilities: boolean): void {
@@ -47,7 +47,7 @@ export function addScores(score: Score, scores: Tensor, labels: Tensor, areProba
     const found = argmax(values, start, classes);
     if (found === label && !Number.isNaN(values[start + found])) score.correct++;
     score.lossSum += areProbabilities
-      ? -Math.log(Math.max(values[start + label], leastProbability))
+      ? -Math.log(Math.max(values[start + label], minProbability))
       : crossEntropy(values, start, classes, label);
   }
 }

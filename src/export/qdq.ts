@@ -4,7 +4,7 @@ import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
@@ -63,19 +63,18 @@ function withReshape(graph: Graph, node: Node, { unique, constant }: Names): Nod
 }
 
 interface Names {
-  /** A name of its own. */
-  readonly unique: (hint: string) => string;
+  /** A new name. */
+  readonly unique: MakeName;
   /** A constant; the same hint gives the same one. */
   readonly constant: (hint: string, value: Tensor) => string;
 }
 
 /** New names beside those of a graph: a model may have an "int8:-8" already. */
 function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
-  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
-  const given = new Map<string, string>();
+  const unique = uniqueNamesIn(graph);
+  const shared = sharedNames(unique);
   const constant = (hint: string, value: Tensor): string => {
-    const name = given.get(hint) ?? unique(hint);
-    given.set(hint, name);
+    const name = shared(hint);
     constants.set(name, value);
     return name;
   };

@@ -127,10 +127,10 @@ export function checkVerification(verification: Verification, scores: string | u
 
 function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   const readers = consumers(graph);
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const node = graph.nodes.find(({ name }) => name === layer.node);
   assert(node, `folded layer "${layer.node}" is missing`);
-  const before = made.get(node.inputs[0]);
+  const before = producerOf.get(node.inputs[0]);
   let output = node.outputs[0];
   for (let next = onlyReader(graph, readers, output); next; next = onlyReader(graph, readers, output)) {
     const isBias = next.op === "Add" && next.inputs[0] === output && graph.constants.has(next.inputs[1]);
@@ -138,7 +138,7 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
     output = next.outputs[0];
     if (next.op === "FakeQuantize") break;
   }
-  const end = made.get(output);
+  const end = producerOf.get(output);
   const scale = end?.op === "FakeQuantize" ? graph.constants.get(quantizerOf(end).scale) : undefined;
   return {
     layer,

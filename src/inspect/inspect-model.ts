@@ -151,10 +151,10 @@ const methodsThatTrain = (role: ParameterRole): readonly string[] =>
   methods.filter(({ training }) => training !== "none" && training.roles.includes(role)).map(({ name }) => name);
 
 function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   return graph.nodes.flatMap((node) => {
     if (weightAxesOf(node) === undefined) return [];
-    const integers = dequantizerOf(graph, made, node.inputs[1])?.inputs[0] ?? "";
+    const integers = dequantizerOf(graph, producerOf, node.inputs[1])?.inputs[0] ?? "";
     const weight = graph.constants.get(integers);
     if (!weight) return [];
     const at = integers.lastIndexOf(".weight");
@@ -271,11 +271,11 @@ function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<s
 
 /** Nodes that a gradient of an output reaches. */
 function differentiableNodes(graph: Graph): ReadonlySet<string> {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const reached = new Set<string>();
   const pending = [...graph.outputs];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    const node = made.get(value);
+    const node = producerOf.get(value);
     if (!node || reached.has(node.name) || hasNoGradient(node)) continue;
     reached.add(node.name);
     pending.push(...node.inputs.filter((input) => isFloat(graph.values.get(input)?.dtype ?? "int64")));

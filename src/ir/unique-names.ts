@@ -1,8 +1,12 @@
 // New names.
+import type { Graph } from "./graph.ts";
 
-/** Gives each hint back, numbered if it is taken or was given before. */
-export function uniqueNames(taken: Iterable<string> = []): (hint: string) => string {
-  const names = new Set(taken);
+/** Makes a name from a hint. */
+export type MakeName = (hint: string) => string;
+
+/** Returns each hint, with a number if the name is in use. */
+export function uniqueNames(used: Iterable<string> = []): MakeName {
+  const names = new Set(used);
   const counters = new Map<string, number>();
   return (hint) => {
     let name = hint;
@@ -12,6 +16,20 @@ export function uniqueNames(taken: Iterable<string> = []): (hint: string) => str
       name = `${hint}_${count}`;
     }
     names.add(name);
+    return name;
+  };
+}
+
+/** Names that no value and no node of the graph has. */
+export const uniqueNamesIn = ({ values, nodes }: Graph): MakeName =>
+  uniqueNames([...values.keys(), ...nodes.flatMap(({ name, outputs }) => [name, ...outputs])]);
+
+/** Returns the same name whenever a hint repeats: for constants that several nodes share. */
+export function sharedNames(unique: MakeName): MakeName {
+  const nameByHint = new Map<string, string>();
+  return (hint) => {
+    const name = nameByHint.get(hint) ?? unique(hint);
+    nameByHint.set(hint, name);
     return name;
   };
 }

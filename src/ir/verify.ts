@@ -48,18 +48,18 @@ function checkNames(graph: Graph): void {
   if (givers.has("")) throw bad("an input of the graph has no name.");
 }
 
-function givenValues(graph: Graph): Set<string> {
-  const given = new Set([...graph.inputs, ...graph.variables, ...graph.constants.keys()]);
-  for (const node of graph.nodes) for (const output of node.outputs) if (output !== "") given.add(output);
-  return given;
+function definedValues(graph: Graph): Set<string> {
+  const defined = new Set([...graph.inputs, ...graph.variables, ...graph.constants.keys()]);
+  for (const node of graph.nodes) for (const output of node.outputs) if (output !== "") defined.add(output);
+  return defined;
 }
 
 function checkInputsExist(graph: Graph): void {
-  const given = givenValues(graph);
+  const defined = definedValues(graph);
   const missing: string[] = [];
   for (const node of graph.nodes)
     for (const input of node.inputs)
-      if (input !== "" && !given.has(input)) missing.push(`${describeNode(node)} reads "${input}"`);
+      if (input !== "" && !defined.has(input)) missing.push(`${describeNode(node)} reads "${input}"`);
   if (missing.length === 0) return;
   const rest = missing.length - maxShown;
   const shown = missing.slice(0, maxShown).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
@@ -68,15 +68,16 @@ function checkInputsExist(graph: Graph): void {
 
 function checkOutputs(graph: Graph): void {
   if (graph.outputs.length === 0) throw bad("the graph has no outputs.");
-  const given = givenValues(graph);
+  const defined = definedValues(graph);
   const seen = new Set<string>();
   for (const output of graph.outputs) {
-    if (!given.has(output)) throw bad(`the output "${output}" of the graph is given by no node, input or initializer.`);
+    if (!defined.has(output))
+      throw bad(`the output "${output}" of the graph is given by no node, input or initializer.`);
     if (seen.has(output)) throw bad(`the graph has the output "${output}" twice.`);
     seen.add(output);
   }
   for (const [variable, value] of graph.updates)
-    if (!given.has(value)) throw bad(`variable "${variable}" is to take the value "${value}", which nothing gives.`);
+    if (!defined.has(value)) throw bad(`variable "${variable}" is to take the value "${value}", which nothing gives.`);
 }
 
 function checkSizes(graph: Graph): void {

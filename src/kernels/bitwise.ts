@@ -2,7 +2,7 @@
 
 import { allocate, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { stringAttribute } from "../ops/attributes.ts";
-import { given } from "./index-maps.ts";
+import { required } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { isBig } from "./numbers.ts";
 import { applyBig } from "./pointwise.ts";
@@ -22,13 +22,13 @@ function fromBig(dtype: Tensor["dtype"], { shape, data }: Tensor): Tensor {
 const ofBits =
   (prepare: (node: Parameters<Kernel>[1]) => (a: bigint, b: bigint) => bigint): Kernel =>
   (inputs, node) => {
-    const [a, b] = [given(inputs, 0), given(inputs, 1)];
+    const [a, b] = [required(inputs, 0), required(inputs, 1)];
     const result = applyBig(prepare(node), { ...toBig(a), dtype: "int64" }, { ...toBig(b), dtype: "int64" });
     return [fromBig(a.dtype, result)];
   };
 
 const not: Kernel = (inputs) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   if (!isBig(x))
     return [
       tensorOf(

@@ -145,8 +145,8 @@ function selectedWeightGradient(
     const channels = targets.map((i) => rows[i]);
     const mine = Array.from({ length: inputs }, (_, i) => g * inputs + i);
     const selected = takeChannels(dy, batch, group * outputs, geometry.outputSize, channels);
-    const taken = group === 1 ? x : takeChannels(x, batch, group * inputs, geometry.inputSize, mine);
-    const part = weightGradient(selected, taken, { batch, group: 1, inputs, outputs: channels.length, geometry });
+    const groupInput = group === 1 ? x : takeChannels(x, batch, group * inputs, geometry.inputSize, mine);
+    const part = weightGradient(selected, groupInput, { batch, group: 1, inputs, outputs: channels.length, geometry });
     targets.forEach((target, i) => {
       dw.set(part.subarray(i * patchSize, (i + 1) * patchSize), target * patchSize);
     });

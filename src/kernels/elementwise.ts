@@ -5,7 +5,7 @@ import { describeNode, type Node } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { sizeOf, type Tensor, toNumbers } from "../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../ops/attributes.ts";
-import { given, take } from "./index-maps.ts";
+import { required, take } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { asNumbers, fromNumbers, isBig } from "./numbers.ts";
 import {
@@ -24,13 +24,13 @@ import { erf, sigmoid, softplus } from "./special-functions.ts";
 const reduceInputs =
   (f: NumberFunction, big: BigFunction): Kernel =>
   (inputs) => {
-    const tensors = inputs.map((_, i) => given(inputs, i));
+    const tensors = inputs.map((_, i) => required(inputs, i));
     const add = (a: Tensor, b: Tensor): Tensor => (isBig(a) ? applyBig(big, a, b) : applyNumbers(f, a, b, a.dtype));
     return [tensors.reduce(add)];
   };
 
 const mean: Kernel = (inputs) => {
-  const tensors = inputs.map((_, i) => given(inputs, i));
+  const tensors = inputs.map((_, i) => required(inputs, i));
   const total = tensors.reduce((a, b) => applyNumbers((x, y) => x + y, a, b, "float64"));
   const { dtype } = tensors[0];
   return [
@@ -48,7 +48,7 @@ function divisor(b: bigint): bigint {
 }
 
 const divide: Kernel = (inputs, node) => {
-  const isInteger = !isFloat(given(inputs, 0).dtype);
+  const isInteger = !isFloat(required(inputs, 0).dtype);
   const f: NumberFunction = isInteger ? (a, b) => Math.trunc(a / b) : (a, b) => a / b;
   return binary(f, (a, b) => a / divisor(b))(inputs, node);
 };
@@ -66,12 +66,12 @@ const mod: Kernel = (inputs, node) => {
 };
 
 const power: Kernel = (inputs) => {
-  const [a, b] = [given(inputs, 0), given(inputs, 1)];
+  const [a, b] = [required(inputs, 0), required(inputs, 1)];
   return [applyNumbers((x, y) => x ** y, a, b, a.dtype)];
 };
 
 const clip: Kernel = (inputs) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const bound = (i: number, fallback: number): number => {
     const input = inputs[i];
     return input ? toNumbers(input)[0] : fallback;
@@ -141,7 +141,7 @@ const shrink = (node: Node): ((x: number) => number) => {
 };
 
 const where: Kernel = (inputs) => {
-  const [condition, a, b] = [given(inputs, 0), given(inputs, 1), given(inputs, 2)];
+  const [condition, a, b] = [required(inputs, 0), required(inputs, 1), required(inputs, 2)];
   const { shape, offsets } = align([condition, a, b]);
   const holds = condition.data as Uint8Array;
   const [conditionAt, aAt, bAt] = offsets;
@@ -153,7 +153,7 @@ const where: Kernel = (inputs) => {
 };
 
 const castTo: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const to = stringAttribute(node, "to", "") as DType;
   if (x.dtype === to) return [x];
   for (const dtype of [x.dtype, to])
@@ -174,10 +174,10 @@ const castTo: Kernel = (inputs, node) => {
   return [fromNumbers(to, x.shape, values)];
 };
 
-const identity: Kernel = (inputs) => [given(inputs, 0)];
+const identity: Kernel = (inputs) => [required(inputs, 0)];
 
 const dropout: Kernel = (inputs) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   return [x, { dtype: "bool", shape: x.shape, data: new Uint8Array(x.data.length).fill(1) }];
 };
 

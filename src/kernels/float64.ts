@@ -6,7 +6,7 @@ import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 
 const isHalf = (dtype: DType): boolean => dtype === "float16" || dtype === "bfloat16";
 
-function refuseHalf(dtype: DType, node: Node): void {
+function assertNotHalf(dtype: DType, node: Node): void {
   if (!isHalf(dtype)) return;
   throw new FrostbitError(
     "UNSUPPORTED_OP",
@@ -16,7 +16,7 @@ function refuseHalf(dtype: DType, node: Node): void {
 
 /** The elements as float64: the tensor's own array where it is one, else a copy. */
 export function float64Of(value: Tensor, node: Node): Float64Array {
-  refuseHalf(value.dtype, node);
+  assertNotHalf(value.dtype, node);
   if (value.data instanceof Float64Array) return value.data;
   if (value.data instanceof BigInt64Array || value.data instanceof BigUint64Array)
     return Float64Array.from(toNumbers(value));
@@ -25,7 +25,7 @@ export function float64Of(value: Tensor, node: Node): Float64Array {
 
 /** A tensor of float64 results rounded to `dtype`. */
 export function fromFloat64(dtype: DType, shape: readonly number[], data: Float64Array, node: Node): Tensor {
-  refuseHalf(dtype, node);
+  assertNotHalf(dtype, node);
   return dtype === "float64" ? { dtype, shape, data } : tensorOf(dtype, shape, data);
 }
 

@@ -10,7 +10,7 @@ export function stridesOf(shape: readonly number[]): number[] {
 }
 
 /** The input that a kernel cannot do without. */
-export function given(inputs: readonly (Tensor | undefined)[], i: number): Tensor {
+export function required(inputs: readonly (Tensor | undefined)[], i: number): Tensor {
   const input = inputs[i];
   assert(input, `kernel called without input ${i}`);
   return input;

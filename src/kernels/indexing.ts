@@ -4,7 +4,7 @@ import { describeNode, type Node } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../ops/attributes.ts";
 import { resolveAxis } from "../ops/operands.ts";
-import { aroundAxis, given, stridesOf, take } from "./index-maps.ts";
+import { aroundAxis, required, stridesOf, take } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { asNumbers } from "./numbers.ts";
 
@@ -21,7 +21,7 @@ const axisOf = (node: Node, rank: number, fallback = 0): number =>
   resolveAxis(node, numberAttribute(node, "axis", fallback), rank);
 
 const gather: Kernel = (inputs, node) => {
-  const [x, indices] = [given(inputs, 0), given(inputs, 1)];
+  const [x, indices] = [required(inputs, 0), required(inputs, 1)];
   const axis = axisOf(node, x.shape.length);
   const { outer, size, inner } = aroundAxis(x.shape, axis);
   const rows = toNumbers(indices).map((index) => checkedIndex(node, index, size));
@@ -47,7 +47,7 @@ function elementOffsets(node: Node, shape: readonly number[], indices: Tensor): 
 }
 
 const gatherElements: Kernel = (inputs, node) => {
-  const [x, indices] = [given(inputs, 0), given(inputs, 1)];
+  const [x, indices] = [required(inputs, 0), required(inputs, 1)];
   return [take(x, indices.shape, elementOffsets(node, x.shape, indices))];
 };
 
@@ -77,7 +77,7 @@ const spread = ({ starts, length }: { starts: Int32Array; length: number }): Int
   Int32Array.from({ length: starts.length * length }, (_, i) => starts[Math.floor(i / length)] + (i % length));
 
 const gatherNd: Kernel = (inputs, node) => {
-  const [x, indices] = [given(inputs, 0), given(inputs, 1)];
+  const [x, indices] = [required(inputs, 0), required(inputs, 1)];
   const batch = numberAttribute(node, "batch_dims", 0);
   const depth = indices.shape[indices.shape.length - 1];
   const shape = [...indices.shape.slice(0, -1), ...x.shape.slice(batch + depth)];
@@ -109,12 +109,12 @@ function scatter(node: Node, x: Tensor, offsets: Int32Array, updates: Tensor): T
 }
 
 const scatterElements: Kernel = (inputs, node) => {
-  const [x, indices, updates] = [given(inputs, 0), given(inputs, 1), given(inputs, 2)];
+  const [x, indices, updates] = [required(inputs, 0), required(inputs, 1), required(inputs, 2)];
   return [scatter(node, x, elementOffsets(node, x.shape, indices), updates)];
 };
 
 const scatterNd: Kernel = (inputs, node) => {
-  const [x, indices, updates] = [given(inputs, 0), given(inputs, 1), given(inputs, 2)];
+  const [x, indices, updates] = [required(inputs, 0), required(inputs, 1), required(inputs, 2)];
   return [scatter(node, x, spread(sliceStarts(node, x.shape, indices, 0)), updates)];
 };
 
@@ -127,8 +127,8 @@ function depthOf(node: Node, value: number): number {
 }
 
 const oneHot: Kernel = (inputs, node) => {
-  const [indices, values] = [given(inputs, 0), given(inputs, 2)];
-  const depth = depthOf(node, toNumbers(given(inputs, 1))[0]);
+  const [indices, values] = [required(inputs, 0), required(inputs, 2)];
+  const depth = depthOf(node, toNumbers(required(inputs, 1))[0]);
   const axis = axisOf(node, indices.shape.length + 1, -1);
   const inner = sizeOf(indices.shape.slice(axis));
   const offsets = new Int32Array(indices.data.length * depth);
@@ -143,7 +143,7 @@ const oneHot: Kernel = (inputs, node) => {
 const argExtreme =
   (isBetter: (a: number, b: number) => boolean): Kernel =>
   (inputs, node) => {
-    const x = given(inputs, 0);
+    const x = required(inputs, 0);
     const axis = axisOf(node, x.shape.length);
     const { outer, size, inner } = aroundAxis(x.shape, axis);
     const takesLast = numberAttribute(node, "select_last_index", 0) === 1;
@@ -161,8 +161,8 @@ const argExtreme =
   };
 
 const topK: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
-  const k = toNumbers(given(inputs, 1))[0];
+  const x = required(inputs, 0);
+  const k = toNumbers(required(inputs, 1))[0];
   const axis = axisOf(node, x.shape.length, -1);
   const { outer, size, inner } = aroundAxis(x.shape, axis);
   const sign = numberAttribute(node, "largest", 1) === 1 ? -1 : 1;
@@ -184,11 +184,11 @@ const topK: Kernel = (inputs, node) => {
 };
 
 const nonZero: Kernel = (inputs) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const strides = stridesOf(x.shape);
-  const found = toNumbers(x).flatMap((value, i) => (value === 0 ? [] : [i]));
-  const coordinates = x.shape.flatMap((size, axis) => found.map((i) => Math.floor(i / strides[axis]) % size));
-  return [tensorOf("int64", [x.shape.length, found.length], coordinates)];
+  const positions = toNumbers(x).flatMap((value, i) => (value === 0 ? [] : [i]));
+  const coordinates = x.shape.flatMap((size, axis) => positions.map((i) => Math.floor(i / strides[axis]) % size));
+  return [tensorOf("int64", [x.shape.length, positions.length], coordinates)];
 };
 
 export const indexingKernels = {

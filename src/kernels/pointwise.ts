@@ -2,7 +2,7 @@
 import type { DType } from "../ir/dtype.ts";
 import type { Node } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
-import { broadcastOffsets, broadcastShape, given } from "./index-maps.ts";
+import { broadcastOffsets, broadcastShape, required } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { asNumbers, fromNumbers, isBig } from "./numbers.ts";
 
@@ -10,7 +10,7 @@ import { asNumbers, fromNumbers, isBig } from "./numbers.ts";
 export const unary =
   (prepare: (node: Node) => (x: number) => number, dtype?: DType): Kernel =>
   (inputs, node) => {
-    const x = given(inputs, 0);
+    const x = required(inputs, 0);
     const f = prepare(node);
     const values = asNumbers(x);
     const results = dtype || isBig(x) ? new Float64Array(values.length) : allocate(x.dtype, values.length);
@@ -55,10 +55,10 @@ export type BigFunction = (a: bigint, b: bigint) => bigint;
 export const binary =
   (f: NumberFunction, big?: BigFunction): Kernel =>
   (inputs) => {
-    const [a, b] = [given(inputs, 0), given(inputs, 1)];
+    const [a, b] = [required(inputs, 0), required(inputs, 1)];
     return [big && isBig(a) && isBig(b) ? applyBig(big, a, b) : applyNumbers(f, a, b, a.dtype)];
   };
 
 export const predicate =
   (f: (a: number, b: number) => boolean): Kernel =>
-  (inputs) => [applyNumbers((a, b) => Number(f(a, b)), given(inputs, 0), given(inputs, 1), "bool")];
+  (inputs) => [applyNumbers((a, b) => Number(f(a, b)), required(inputs, 0), required(inputs, 1), "bool")];

@@ -37,18 +37,18 @@ function forEachPair({ planes, geometry, runs }: Pool, visit: (output: number, i
 
 /** Where the first maximum of each window lies in x. */
 function maxima(pool: Pool, x: Float64Array): Float64Array {
-  const found = new Float64Array(sizeOf(pool.shape)).fill(-1);
+  const indices = new Float64Array(sizeOf(pool.shape)).fill(-1);
   forEachPair(pool, (output, input) => {
-    if (found[output] < 0 || x[input] > x[found[output]]) found[output] = input;
+    if (indices[output] < 0 || x[input] > x[indices[output]]) indices[output] = input;
   });
-  return found;
+  return indices;
 }
 
 function maxPooled(x: Tensor, pool: Pool, node: Node): readonly Tensor[] {
   const data = float64Of(x, node);
-  const found = maxima(pool, data);
-  const y = found.map((input) => (input < 0 ? Number.NEGATIVE_INFINITY : data[input]));
-  return [fromFloat64(x.dtype, pool.shape, y, node), tensorOf("int64", pool.shape, found)];
+  const indices = maxima(pool, data);
+  const y = indices.map((input) => (input < 0 ? Number.NEGATIVE_INFINITY : data[input]));
+  return [fromFloat64(x.dtype, pool.shape, y, node), tensorOf("int64", pool.shape, indices)];
 }
 
 const MaxPool: Kernel = ([x], node) => {

@@ -52,13 +52,13 @@ const FakeQuantize: Kernel = ([x, scale, ...rest], node) => {
 function takeRows(t: Tensor, axis: number, rows: readonly number[], node: Node): Tensor {
   const data = float64Of(t, node);
   const [outer, inner] = [sizeOf(t.shape.slice(0, axis)), sizeOf(t.shape.slice(axis + 1))];
-  const taken = new Float64Array(outer * rows.length * inner);
+  const picked = new Float64Array(outer * rows.length * inner);
   for (let o = 0; o < outer; o++)
     rows.forEach((row, r) => {
       const from = (o * t.shape[axis] + row) * inner;
-      taken.set(data.subarray(from, from + inner), (o * rows.length + r) * inner);
+      picked.set(data.subarray(from, from + inner), (o * rows.length + r) * inner);
     });
-  return { dtype: "float64", shape: t.shape.with(axis, rows.length), data: taken };
+  return { dtype: "float64", shape: t.shape.with(axis, rows.length), data: picked };
 }
 
 const FakeQuantizeGradient: Kernel = ([dy, x, scale, zeroPoint, low, high, rows], node) => {

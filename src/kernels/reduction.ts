@@ -5,7 +5,7 @@ import { numberAttribute } from "../ops/attributes.ts";
 import { letterSizes, parseEquation } from "../ops/equation.ts";
 import { resolveAxis } from "../ops/operands.ts";
 import { keepsAxes, reducedAxes, reducedShape } from "../ops/reducing.ts";
-import { aroundAxis, broadcastOffsets, given, offsetsOf, steps, stridesOf } from "./index-maps.ts";
+import { aroundAxis, broadcastOffsets, offsetsOf, required, steps, stridesOf } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { asNumbers, fromNumbers } from "./numbers.ts";
 
@@ -39,7 +39,7 @@ function planOf(x: Tensor, axesInput: Tensor | undefined, node: Node): Plan {
 const reduceBy =
   ({ start, step, end }: Reduction): Kernel =>
   (inputs, node) => {
-    const x = given(inputs, 0);
+    const x = required(inputs, 0);
     const { shape, target, length, count } = planOf(x, inputs[1], node);
     const values = asNumbers(x);
     const totals = new Float64Array(length).fill(start);
@@ -52,7 +52,7 @@ const reduceBy =
 
 /** log Σ eˣ, the largest x taken out. */
 const reduceLogSumExp: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const { shape, target, length } = planOf(x, inputs[1], node);
   const values = asNumbers(x);
   const largest = new Float64Array(length).fill(Number.NEGATIVE_INFINITY);
@@ -72,7 +72,7 @@ const reduceLogSumExp: Kernel = (inputs, node) => {
 const alongAxis =
   (row: (x: ArrayLike<number>, y: Float64Array, at: (k: number) => number, size: number) => void): Kernel =>
   (inputs, node) => {
-    const x = given(inputs, 0);
+    const x = required(inputs, 0);
     const axis = resolveAxis(node, numberAttribute(node, "axis", -1), x.shape.length);
     const { outer, size, inner } = aroundAxis(x.shape, axis);
     const values = asNumbers(x);
@@ -106,8 +106,8 @@ const logSoftmax = alongAxis((x, y, at, size) => {
 });
 
 const cumSum: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
-  const axis = resolveAxis(node, toNumbers(given(inputs, 1))[0], x.shape.length);
+  const x = required(inputs, 0);
+  const axis = resolveAxis(node, toNumbers(required(inputs, 1))[0], x.shape.length);
   const { outer, size, inner } = aroundAxis(x.shape, axis);
   const isExclusive = numberAttribute(node, "exclusive", 0) === 1;
   const isReverse = numberAttribute(node, "reverse", 0) === 1;
@@ -127,7 +127,7 @@ const cumSum: Kernel = (inputs, node) => {
 
 /** All letters run, the output's first; each input is read at its own strides. */
 const einsum: Kernel = (inputs, node) => {
-  const tensors = inputs.map((_, i) => given(inputs, i));
+  const tensors = inputs.map((_, i) => required(inputs, i));
   const equation = parseEquation(node);
   const sizes = letterSizes(
     node,

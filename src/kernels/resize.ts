@@ -2,7 +2,7 @@
 import { type Tensor, toNumbers } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { checkResize, type Interpolation, interpolate, type ResizeAxis, resizePlan } from "../ops/interpolation.ts";
-import { aroundAxis, given } from "./index-maps.ts";
+import { aroundAxis, required } from "./index-maps.ts";
 import type { Kernel } from "./kernel.ts";
 import { asNumbers, fromNumbers } from "./numbers.ts";
 
@@ -36,7 +36,7 @@ const contents = (input: Tensor | undefined): number[] | undefined => input && t
 
 const resize: Kernel = (inputs, node) => {
   checkResize(node);
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const plan = resizePlan(node, x.shape, {
     roi: contents(inputs[1]),
     scales: contents(inputs[2]),

@@ -11,8 +11,8 @@ import {
   aroundAxis,
   broadcastOffsets,
   broadcastShape,
-  given,
   offsetsOf,
+  required,
   reshaped,
   steps,
   stridesOf,
@@ -24,27 +24,27 @@ import { asNumbers, fromNumbers } from "./numbers.ts";
 const optionalNumbers = (input: Tensor | undefined): number[] | undefined => input && toNumbers(input);
 
 const shapeKernel: Kernel = (inputs, node) => {
-  const { shape } = given(inputs, 0);
+  const { shape } = required(inputs, 0);
   const part = shape.slice(numberAttribute(node, "start", 0), numberAttribute(node, "end", shape.length));
   return [tensorOf("int64", [part.length], part)];
 };
 
-const size: Kernel = (inputs) => [tensorOf("int64", [], [given(inputs, 0).data.length])];
+const size: Kernel = (inputs) => [tensorOf("int64", [], [required(inputs, 0).data.length])];
 
 const reshape: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
-  return [reshaped(x, reshapedShape(node, x.shape, toNumbers(given(inputs, 1))).map(Number))];
+  const x = required(inputs, 0);
+  return [reshaped(x, reshapedShape(node, x.shape, toNumbers(required(inputs, 1))).map(Number))];
 };
 
 const flatten: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const axis = numberAttribute(node, "axis", 1);
   const split = axis < 0 ? axis + x.shape.length : axis;
   return [reshaped(x, [sizeOf(x.shape.slice(0, split)), sizeOf(x.shape.slice(split))])];
 };
 
 const squeeze: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const axes = optionalNumbers(inputs[1])?.map((axis) => resolveAxis(node, axis, x.shape.length));
   return [
     reshaped(
@@ -55,8 +55,8 @@ const squeeze: Kernel = (inputs, node) => {
 };
 
 const unsqueeze: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
-  const list = toNumbers(given(inputs, 1));
+  const x = required(inputs, 0);
+  const list = toNumbers(required(inputs, 1));
   const rank = x.shape.length + list.length;
   const axes = list.map((axis) => resolveAxis(node, axis, rank));
   const rest = [...x.shape];
@@ -75,20 +75,20 @@ export function transposed(x: Tensor, perm: readonly number[]): Tensor {
 }
 
 const transpose: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   return [transposed(x, numbersAttribute(node, "perm") ?? x.shape.map((_, i) => x.shape.length - 1 - i))];
 };
 
 const expand: Kernel = (inputs) => {
-  const x = given(inputs, 0);
-  const shape = broadcastShape([x.shape, toNumbers(given(inputs, 1))]);
+  const x = required(inputs, 0);
+  const shape = broadcastShape([x.shape, toNumbers(required(inputs, 1))]);
   const offsets = broadcastOffsets(x.shape, shape);
   return [offsets ? take(x, shape, offsets) : x];
 };
 
 const tile: Kernel = (inputs) => {
-  const x = given(inputs, 0);
-  const repeats = toNumbers(given(inputs, 1));
+  const x = required(inputs, 0);
+  const repeats = toNumbers(required(inputs, 1));
   const strides = stridesOf(x.shape);
   const axes = x.shape.map((dim, axis) =>
     Array.from({ length: dim * repeats[axis] }, (_, i) => (i % dim) * strides[axis]),
@@ -103,7 +103,7 @@ const tile: Kernel = (inputs) => {
 };
 
 const concat: Kernel = (inputs, node) => {
-  const tensors = inputs.map((_, i) => given(inputs, i));
+  const tensors = inputs.map((_, i) => required(inputs, i));
   const [{ shape: first, dtype }] = tensors;
   const axis = resolveAxis(node, numberAttribute(node, "axis", 0), first.length);
   const total = tensors.reduce((sum, { shape }) => sum + shape[axis], 0);
@@ -120,13 +120,13 @@ const concat: Kernel = (inputs, node) => {
 };
 
 const split: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const axis = resolveAxis(node, numberAttribute(node, "axis", 0), x.shape.length);
-  const parts = numberAttribute(node, "num_outputs", node.outputs.length);
-  const even = Math.ceil(x.shape[axis] / parts);
+  const count = numberAttribute(node, "num_outputs", node.outputs.length);
+  const even = Math.ceil(x.shape[axis] / count);
   const sizes =
     optionalNumbers(inputs[1]) ??
-    Array.from({ length: parts }, (_, i) => Math.max(0, Math.min(even, x.shape[axis] - i * even)));
+    Array.from({ length: count }, (_, i) => Math.max(0, Math.min(even, x.shape[axis] - i * even)));
   let start = 0;
   return sizes.map((count) => {
     const part = sliced(x, [{ axis, start, step: 1, count }]);
@@ -151,16 +151,16 @@ function sliced(x: Tensor, slices: readonly AxisSlice[]): Tensor {
 }
 
 const slice: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
-  const starts = toNumbers(given(inputs, 1));
-  const ends = toNumbers(given(inputs, 2));
+  const x = required(inputs, 0);
+  const starts = toNumbers(required(inputs, 1));
+  const ends = toNumbers(required(inputs, 2));
   const axes = optionalNumbers(inputs[3]) ?? starts.map((_, i) => i);
   const strides = optionalNumbers(inputs[4]) ?? starts.map(() => 1);
   return [sliced(x, resolveSlices(node, { starts, ends, axes, steps: strides }, x.shape))];
 };
 
 const sliceGradient: Kernel = (inputs, node) => {
-  const dy = given(inputs, 0);
+  const dy = required(inputs, 0);
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
   const shape = list("shape");
   const [starts, steps] = [list("starts"), list("steps")];
@@ -174,7 +174,7 @@ const sliceGradient: Kernel = (inputs, node) => {
 };
 
 const pad: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const mode = stringAttribute(node, "mode", "constant");
   const amounts = padAmounts({
     node,
@@ -203,17 +203,17 @@ const pad: Kernel = (inputs, node) => {
 };
 
 const constantOfShape: Kernel = (inputs, node) => {
-  const shape = toNumbers(given(inputs, 0));
+  const shape = toNumbers(required(inputs, 0));
   const value = tensorAttribute(node, "value") ?? zeros("float32", [1]);
   return [take(value, shape, new Int32Array(sizeOf(shape)))];
 };
 
 const range: Kernel = (inputs) => {
-  const [start, limit, delta] = [0, 1, 2].map((i) => asNumbers(given(inputs, i))[0]);
+  const [start, limit, delta] = [0, 1, 2].map((i) => asNumbers(required(inputs, i))[0]);
   const count = Math.max(0, Math.ceil((limit - start) / delta));
   return [
     fromNumbers(
-      given(inputs, 0).dtype,
+      required(inputs, 0).dtype,
       [count],
       Float64Array.from({ length: count }, (_, i) => start + i * delta),
     ),
@@ -221,7 +221,7 @@ const range: Kernel = (inputs) => {
 };
 
 const depthToSpace: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const [n, c, h, w] = x.shape;
   const b = numberAttribute(node, "blocksize", 1);
   const channels = c / (b * b);
@@ -232,7 +232,7 @@ const depthToSpace: Kernel = (inputs, node) => {
 };
 
 const spaceToDepth: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const [n, c, h, w] = x.shape;
   const b = numberAttribute(node, "blocksize", 1);
   const moved = transposed(reshaped(x, [n, c, h / b, b, w / b, b]), [0, 3, 5, 1, 2, 4]);
@@ -240,7 +240,7 @@ const spaceToDepth: Kernel = (inputs, node) => {
 };
 
 const trilu: Kernel = (inputs, node) => {
-  const x = given(inputs, 0);
+  const x = required(inputs, 0);
   const k = optionalNumbers(inputs[1])?.[0] ?? 0;
   const isUpper = numberAttribute(node, "upper", 1) === 1;
   const [rows, columns] = x.shape.slice(-2);

@@ -8,7 +8,7 @@ import { float64Of, fromFloat64 } from "./float64.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** Visits every element that a step changes: its place in the weight, in the gradient, and its row. */
-function forEachChanged(
+function forEachUpdated(
   w: Tensor,
   rows: Tensor | undefined,
   node: Node,
@@ -38,7 +38,7 @@ const SgdUpdate: Kernel = ([w, g, velocity, learningRate, rows], node) => {
   const gradient = float64Of(g, node);
   const newW = float64Of(w, node).slice();
   const newVelocity = float64Of(velocity, node).slice();
-  forEachChanged(w, rows, node, (at, gradientAt) => {
+  forEachUpdated(w, rows, node, (at, gradientAt) => {
     newVelocity[at] = momentum * newVelocity[at] + gradient[gradientAt] + weightDecay * newW[at];
     newW[at] -= rate * newVelocity[at];
   });
@@ -65,7 +65,7 @@ const AdamUpdate: Kernel = ([w, g, m, v, step, learningRate, rows], node) => {
   const steps = countSteps(step, rows, node);
   const rates = steps.map((t) => rate / (1 - beta1 ** t));
   const corrections = steps.map((t) => Math.sqrt(1 - beta2 ** t));
-  forEachChanged(w, rows, node, (at, gradientAt, row) => {
+  forEachUpdated(w, rows, node, (at, gradientAt, row) => {
     const decayed = gradient[gradientAt] + (isDecoupled ? 0 : weightDecay * newW[at]);
     if (isDecoupled) newW[at] *= 1 - rate * weightDecay;
     newM[at] = beta1 * newM[at] + (1 - beta1) * decayed;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { scalar } from "../ir/tensor.ts";
 import { saveCheckpoint } from "../training/checkpoint.ts";
-import { claimOut, fingerprintOf, type RunParts } from "./claim-out.ts";
+import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { folderStorage } from "./storage.ts";
 
 let folder = "";
@@ -14,8 +14,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 describe("a checkpoint in the folder", () => {
-  const parts: RunParts = { lr: "0.001", data: `digits 400 ${"0".repeat(64)}`, batch: "32" };
-  const claim = async (changed: RunParts, how: "anew" | "resume" | "overwrite"): Promise<readonly string[]> => {
+  const parts: RunFields = { lr: "0.001", data: `digits 400 ${"0".repeat(64)}`, batch: "32" };
+  const claim = async (changed: RunFields, how: "anew" | "resume" | "overwrite"): Promise<readonly string[]> => {
     const out = await mkdtemp(join(folder, "out-"));
     const storage = folderStorage(join(out, "checkpoint"));
     const state = { fingerprint: fingerprintOf(parts), step: 300, losses: [] };
@@ -26,7 +26,7 @@ describe("a checkpoint in the folder", () => {
     }
     const { finished: _, ...others } = changed;
     const given = { ...parts, ...others };
-    await claimOut({ out, storage, parts: given, resume: how === "resume", overwrite: how === "overwrite" });
+    await claimOut({ out, storage, fields: given, resume: how === "resume", overwrite: how === "overwrite" });
     return storage.list();
   };
   const kept = ["state.json", "variables-300.safetensors"];

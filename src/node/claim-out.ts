@@ -6,13 +6,13 @@ import { FrostbitError } from "../ir/errors.ts";
 import { savedFingerprint } from "../training/checkpoint.ts";
 
 /** What a run is of, by name: versions, model, data, and each option. */
-export type RunParts = Readonly<Record<string, string>>;
+export type RunFields = Readonly<Record<string, string>>;
 
-export const fingerprintOf = (parts: RunParts): string => JSON.stringify(parts);
+export const fingerprintOf = (fields: RunFields): string => JSON.stringify(fields);
 
-function partsOf(fingerprint: string): RunParts {
+function parseFingerprint(fingerprint: string): RunFields {
   try {
-    return JSON.parse(fingerprint) as RunParts;
+    return JSON.parse(fingerprint) as RunFields;
   } catch {
     return {};
   }
@@ -23,7 +23,7 @@ const shown = (value: string | undefined): string =>
   value === undefined ? "not given" : value.length > longest ? `${value.slice(0, longest)}…` : value;
 
 /** "lr was 0.001 and is 0.5"; digests say nothing, so only that they differ. */
-function differences(before: RunParts, now: RunParts): readonly string[] {
+function differences(before: RunFields, now: RunFields): readonly string[] {
   const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   return names
     .filter((name) => before[name] !== now[name])
@@ -43,7 +43,7 @@ export interface Claim {
   readonly out: string;
   /** Of `out`'s checkpoints. */
   readonly storage: Storage;
-  readonly parts: RunParts;
+  readonly fields: RunFields;
   readonly resume: boolean;
   readonly overwrite: boolean;
 }
@@ -52,7 +52,7 @@ export interface Claim {
  * Throws BAD_OPTION where the checkpoint in `out` is of another run and would be resumed or lost, or where the same run
  * was stopped and would begin again. With `overwrite`, checkpoints are removed.
  */
-export async function claimOut({ out, storage, parts, resume, overwrite }: Claim): Promise<void> {
+export async function claimOut({ out, storage, fields, resume, overwrite }: Claim): Promise<void> {
   if (overwrite && resume)
     throw new FrostbitError("BAD_OPTION", "--resume goes on with the run in --out, --overwrite replaces it. Give one.");
   if (overwrite) {
@@ -61,7 +61,7 @@ export async function claimOut({ out, storage, parts, resume, overwrite }: Claim
   }
   const saved = await savedFingerprint(storage);
   if (!saved) return;
-  const differing = differences(partsOf(saved.fingerprint), parts);
+  const differing = differences(parseFingerprint(saved.fingerprint), fields);
   const list = `${differing.slice(0, 5).join(", ")}${differing.length > 5 ? ", …" : ""}`;
   if (resume && differing.length > 0)
     throw new FrostbitError(

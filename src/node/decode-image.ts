@@ -22,18 +22,18 @@ async function importSharp(): Promise<typeof Sharp> {
 }
 
 /** Of one picture, as its file has it and once resized: 8192 × 8192, decoded 192 MiB. */
-const mostPixels = 2 ** 26;
+const maxPixels = 2 ** 26;
 /** Of one side in a file; JPEG has no more. */
-const mostSide = 65535;
+const maxSide = 65535;
 
 /** By what its header says, before anything is decoded: a few bytes can stand for gigabytes. */
 function checkSize(path: string, [height, width]: Size, [rows, columns]: Size): void {
-  const tooLarge = height > mostSide || width > mostSide || height * width > mostPixels;
-  if (!tooLarge && rows * columns <= mostPixels) return;
+  const tooLarge = height > maxSide || width > maxSide || height * width > maxPixels;
+  if (!tooLarge && rows * columns <= maxPixels) return;
   const becomes = tooLarge ? "" : `, and would be resized to ${printSize([rows, columns])}`;
   throw new FrostbitError(
     "BAD_DATA",
-    `"${path}" is ${printSize([height, width])}${becomes}; pictures of ${mostSide} pixels a side and ${mostPixels} in all are read at most. Make it smaller, or take it out.`,
+    `"${path}" is ${printSize([height, width])}${becomes}; pictures of ${maxSide} pixels a side and ${maxPixels} in all are read at most. Make it smaller, or take it out.`,
   );
 }
 

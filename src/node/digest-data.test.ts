@@ -9,7 +9,7 @@ import { parseDatasetModule } from "../data/module-dataset.ts";
 import { holdOut } from "../data/split.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { tensorOf } from "../ir/tensor.ts";
-import { digestOf, digestOfFiles, machineParts } from "./digest-data.ts";
+import { digestOf, digestOfFiles, machineFields } from "./digest-data.ts";
 
 const data = (changed?: number, label?: number): Dataset => {
   const x = Array.from({ length: 2000 }, (_, i) => (i === changed ? -1 : i % 7));
@@ -57,15 +57,15 @@ describe("what of a machine a result depends on", () => {
   });
 
   test("is the number of threads, also where it is the machine's", () => {
-    expect(machineParts(reference, 3)["threads"]).toBe("3");
-    expect(Number(machineParts(reference, undefined)["threads"])).toBeGreaterThan(0);
+    expect(machineFields(reference, 3)["threads"]).toBe("3");
+    expect(Number(machineFields(reference, undefined)["threads"])).toBeGreaterThan(0);
   });
 
   test.skipIf(!isNativeBuilt)("is the native engine's oneDNN, kernels and limits", () => {
-    const before = machineParts(native, 1);
+    const before = machineFields(native, 1);
     expect(before["oneDNN"]).toMatch(/^\d+\.\d+/);
     process.env["FROSTBIT_MAX_CPU_ISA"] = "avx2";
-    expect(machineParts(native, 1)["FROSTBIT_MAX_CPU_ISA"]).toBe("avx2");
+    expect(machineFields(native, 1)["FROSTBIT_MAX_CPU_ISA"]).toBe("avx2");
     expect(before["FROSTBIT_MAX_CPU_ISA"]).toBeUndefined();
   });
 });

@@ -53,17 +53,17 @@ export async function digestOfFiles(
   return hash.digest("hex");
 }
 
-/** What another machine, build or limit has otherwise, and so computes otherwise. */
-export function machineParts(engine: Engine, threads: number | undefined): Readonly<Record<string, string>> {
-  const parts = { threads: String(threads ?? availableParallelism()) };
-  if (engine.name !== "native") return { ...parts, "instruction sets": (instructionSets() ?? ["unknown"]).join(" ") };
+/** What differs on another machine, with another build or another limit, and changes the numbers computed. */
+export function machineFields(engine: Engine, threads: number | undefined): Readonly<Record<string, string>> {
+  const fields = { threads: String(threads ?? availableParallelism()) };
+  if (engine.name !== "native") return { ...fields, "instruction sets": (instructionSets() ?? ["unknown"]).join(" ") };
   const { oneDnn, oneDnnKernels, kernels } = describeAddon();
   const limits = ["FROSTBIT_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
   return {
-    ...parts,
+    ...fields,
     oneDNN: oneDnn,
     "instruction sets": `${kernels}, oneDNN's ${oneDnnKernels}; ${(instructionSets() ?? ["unknown"]).join(" ")}`,
     ...Object.fromEntries(limits),

@@ -25,7 +25,7 @@ export interface FolderLock {
 }
 
 /** By this process. */
-const held = new Set<string>();
+const heldFolders = new Set<string>();
 
 /**
  * Holds the folder, which exists, until it is released. What a run left that was killed is taken over: at once where its
@@ -33,19 +33,19 @@ const held = new Set<string>();
  */
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const place = resolve(folder);
-  if (held.has(place)) throw taken(folder, `process ${process.pid}`, join(folder, prefix));
-  held.add(place);
+  if (heldFolders.has(place)) throw heldByAnother(folder, `process ${process.pid}`, join(folder, prefix));
+  heldFolders.add(place);
   try {
     const name = `${prefix}${randomUUID()}`;
     const path = await claim(folder, name);
-    return hold(folder, path, () => held.delete(place));
+    return hold(folder, path, () => heldFolders.delete(place));
   } catch (error) {
-    held.delete(place);
+    heldFolders.delete(place);
     throw error;
   }
 }
 
-const taken = (folder: string, holder: string, path: string): FrostbitError =>
+const heldByAnother = (folder: string, holder: string, path: string): FrostbitError =>
   new FrostbitError(
     "BAD_OPTION",
     `"${folder}" is being written by another run, ${holder}. Wait for it or stop it, or choose another --out folder; if no such run is there, remove "${path}".`,
@@ -70,7 +70,7 @@ async function claim(folder: string, name: string): Promise<string> {
       if (gone.has(other)) continue;
       const holder = await holderOf(join(folder, other));
       if (holder === undefined) gone.add(other);
-      else if (performance.now() - started > claimMs) throw taken(folder, holder, join(folder, other));
+      else if (performance.now() - started > claimMs) throw heldByAnother(folder, holder, join(folder, other));
     }
     if ((await locksIn(folder)).every((other) => gone.has(other))) {
       await writeFile(path, JSON.stringify(identity()), { flag: "wx" }).catch((cause: unknown) => {

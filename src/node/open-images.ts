@@ -50,11 +50,11 @@ async function list(folder: string): Promise<Listing> {
       "BAD_DATA",
       `"${join(folder, other.name)}" is a picture of a format that is not read; expected ${extensions}. Convert it, or take it out.`,
     );
-  const odd = named.find((entry) => entry.kind === "other" && isPicture(entry));
-  if (odd !== undefined)
+  const notAFile = named.find((entry) => entry.kind === "other" && isPicture(entry));
+  if (notAFile !== undefined)
     throw new FrostbitError(
       "BAD_DATA",
-      `"${join(folder, odd.name)}" is called like a picture and is no file. Take it out.`,
+      `"${join(folder, notAFile.name)}" is called like a picture and is no file. Take it out.`,
     );
   return {
     folders: named.filter((entry) => entry.kind === "folder" && !isPicture(entry)).map(({ name }) => name),

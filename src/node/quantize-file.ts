@@ -18,8 +18,8 @@ import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
-import { claimOut, fingerprintOf, type RunParts } from "./claim-out.ts";
-import { digestOf, machineParts } from "./digest-data.ts";
+import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
+import { digestOf, machineFields } from "./digest-data.ts";
 import { fileSource } from "./file-source.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { readModel } from "./read-model.ts";
@@ -106,11 +106,11 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * });
  */
 export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
-  const made = await ensureWritable(job.out);
+  const firstCreated = await ensureWritable(job.out);
   try {
     return await quantizeLocked(job);
   } catch (error) {
-    if (made !== undefined) await removeEmptyFolders(job.out, made);
+    if (firstCreated !== undefined) await removeEmptyFolders(job.out, firstCreated);
     throw error;
   }
 }
@@ -128,10 +128,10 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
   const started = performance.now();
   const input = digestOfFile(fileSource(job.modelPath));
   const model = job.model ?? readModel(job.modelPath);
-  const parts = await partsOf(job, input.sha256, model.graph);
+  const fields = await runFields(job, input.sha256, model.graph);
   const { out, resume = false, overwrite = false } = job;
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
-  await claimOut({ out, storage, parts, resume, overwrite });
+  await claimOut({ out, storage, fields, resume, overwrite });
   const threads = job.threads === undefined ? {} : { threads: job.threads };
   const context = {
     engine: job.engine,
@@ -149,7 +149,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
       preprocess: job.preprocess,
       options: job.options,
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
-      checkpoints: { storage, fingerprint: fingerprintOf(parts), resume },
+      checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,
   );
@@ -189,25 +189,25 @@ function digestOfWeights({ constants }: Graph): string {
 }
 
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
-async function dataParts({ source: { train, test }, options }: QuantizeFileJob): Promise<RunParts> {
+async function dataFields({ source: { train, test }, options }: QuantizeFileJob): Promise<RunFields> {
   if (!options.methods.some(trains))
     return { data: `${train.name} ${train.length}`, "test data": `${test.name} ${test.length}` };
   return { data: await digestOf(train), "test data": await digestOf(test) };
 }
 
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
-async function partsOf(job: QuantizeFileJob, modelDigest: string, graph: Graph): Promise<RunParts> {
+async function runFields(job: QuantizeFileJob, modelDigest: string, graph: Graph): Promise<RunFields> {
   const { preprocess, engine, threads } = job;
   const fields = {
     ...versions(),
     model: modelDigest,
     weights: digestOfWeights(graph),
     ...fingerprintOptions(job.options),
-    ...(await dataParts(job)),
+    ...(await dataFields(job)),
     preprocess,
     engine: engine.name,
     precision: precisionOf(job),
-    ...machineParts(engine, threads),
+    ...machineFields(engine, threads),
   };
   const printed = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printed(value)]));

@@ -130,13 +130,13 @@ function* largeSizes(view: DataView, start: number, end: number): Generator<numb
 }
 
 /** Where an entry's header starts, its packed bytes start, and where they end. */
-interface Part {
+interface CompressedEntry {
   readonly header: number;
   readonly start: number;
   readonly end: number;
 }
 
-function partOf({ path, bytes, view }: Archive, { name, at, packed }: Entry): Part {
+function partOf({ path, bytes, view }: Archive, { name, at, packed }: Entry): CompressedEntry {
   if (view.getUint32(at, true) !== localSignature) throw bad(path, `"${name}" is not where its directory says`);
   const start = at + 30 + view.getUint16(at + 26, true) + view.getUint16(at + 28, true);
   if (start + packed > bytes.length) throw bad(path, `"${name}" ends after the file`);
@@ -152,7 +152,7 @@ function checkNames(path: string, entries: readonly Entry[]): void {
 }
 
 /** Bytes that belong to several files are how a small archive unpacks to a large one. */
-function checkApart(path: string, parts: readonly (Part & { readonly entry: Entry })[]): void {
+function checkApart(path: string, parts: readonly (CompressedEntry & { readonly entry: Entry })[]): void {
   const sorted = [...parts].sort((a, b) => a.header - b.header);
   for (const [i, { header, entry }] of sorted.entries())
     if (i > 0 && header < sorted[i - 1].end)

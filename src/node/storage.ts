@@ -94,7 +94,7 @@ export async function ensureFolder(path: string): Promise<string | undefined> {
 
 /** As `ensureFolder`; throws IO where nothing can be written to it. */
 export async function ensureWritable(path: string): Promise<string | undefined> {
-  const made = await ensureFolder(path);
+  const firstCreated = await ensureFolder(path);
   const probe = temporaryName(join(path, "probe"));
   try {
     await writeThrough(probe, new Uint8Array());
@@ -102,7 +102,7 @@ export async function ensureWritable(path: string): Promise<string | undefined> 
   } catch (cause) {
     throw ioError("write", path, cause);
   }
-  return made;
+  return firstCreated;
 }
 
 /** From `path` up to `top`, one of those above it, the folders in which there is nothing. */

@@ -106,17 +106,18 @@ function decodeOrigin(model: ModelProto): Origin {
 }
 
 function decodeOpset(model: ModelProto): number {
-  const found = model.opsetImport.find(({ domain }) => isOnnxDomain(domain));
-  if (!found) throw bad("the model does not say which version (opset) of ONNX's operators it uses. Export it again.");
-  if (found.version < oldestOpset)
+  const onnxImport = model.opsetImport.find(({ domain }) => isOnnxDomain(domain));
+  if (!onnxImport)
+    throw bad("the model does not say which version (opset) of ONNX's operators it uses. Export it again.");
+  if (onnxImport.version < oldestOpset)
     throw bad(
-      `the model uses opset ${found.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it again with a newer opset, or convert it with onnx.version_converter.`,
+      `the model uses opset ${onnxImport.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it again with a newer opset, or convert it with onnx.version_converter.`,
     );
-  if (found.version > newestOpset)
+  if (onnxImport.version > newestOpset)
     throw bad(
-      `the model uses opset ${found.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it with opset_version=${newestOpset} or lower.`,
+      `the model uses opset ${onnxImport.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it with opset_version=${newestOpset} or lower.`,
     );
-  return Number(found.version);
+  return Number(onnxImport.version);
 }
 
 const isOnnxDomain = (domain: string): boolean => domain === "" || domain === "ai.onnx";

@@ -8,12 +8,12 @@ export function constantValue(node: Node): Tensor {
   const value = tensorAttribute(node, "value");
   if (value) return value;
   const number = (name: string): Tensor | undefined => {
-    const held = numberAttribute(node, name);
-    return held === undefined ? undefined : tensorOf(name === "value_int" ? "int64" : "float32", [], [held]);
+    const attribute = numberAttribute(node, name);
+    return attribute === undefined ? undefined : tensorOf(name === "value_int" ? "int64" : "float32", [], [attribute]);
   };
   const numbers = (name: string): Tensor | undefined => {
-    const held = numbersAttribute(node, name);
-    return held && tensorOf(name === "value_ints" ? "int64" : "float32", [held.length], held);
+    const attribute = numbersAttribute(node, name);
+    return attribute && tensorOf(name === "value_ints" ? "int64" : "float32", [attribute.length], attribute);
   };
   const found = number("value_float") ?? number("value_int") ?? numbers("value_floats") ?? numbers("value_ints");
   if (found) return found;

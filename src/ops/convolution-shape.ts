@@ -80,10 +80,10 @@ export function transposedConvolution(node: Node, x: readonly Dim[], w: readonly
     );
   const sizes = staticShape(node, "input's spatial sizes", x.slice(2));
   const full = sizes.map((size, axis) => fullSize(window, size, outputPadding[axis], axis));
-  const asked = numbersAttribute(node, "output_shape")?.slice(-sizes.length);
+  const requested = numbersAttribute(node, "output_shape")?.slice(-sizes.length);
   const mode = autoPad(node);
   const same = mode.startsWith("SAME") ? sizes.map((size, axis) => size * window.strides[axis]) : undefined;
-  const target = asked ?? same;
+  const target = requested ?? same;
   if (target) return { window: { ...window, pads: transposedPads(node, window, full, target) }, spatial: target };
   const pads = mode === "VALID" ? window.pads.map(() => 0) : window.pads;
   const spatial = full.map((size, axis) => size - pads[axis] - pads[axis + sizes.length]);

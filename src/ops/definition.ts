@@ -25,14 +25,14 @@ export interface Rows {
 }
 
 /** What is asked of a gradient: all of it, nothing, or some rows, given back compactly: size `rows` along `axis`. */
-export type Want = "all" | "none" | Rows;
+export type Wanted = "all" | "none" | Rows;
 
 export interface GradientContext {
   readonly node: Node;
   readonly build: Builder;
   /** Names of the gradients of the outputs; `undefined` where no gradient reaches that output. */
   readonly dys: readonly (string | undefined)[];
-  readonly wants: (input: number) => Want;
+  readonly wants: (input: number) => Wanted;
   readonly type: (value: string) => ValueType;
 }
 

@@ -21,9 +21,9 @@ export const isGrouped = (granularity: Granularity): granularity is GroupGranula
 
 /** What a node's attributes say, which have ONNX's names; the axis is counted from the front where the rank is given. */
 export function granularityOf(node: Node, rank?: number): Granularity {
-  const given = numberAttribute(node, "axis");
-  if (given === undefined) return "tensor";
-  const axis = rank === undefined ? given : resolveAxis(node, given, rank);
+  const axisAttribute = numberAttribute(node, "axis");
+  if (axisAttribute === undefined) return "tensor";
+  const axis = rank === undefined ? axisAttribute : resolveAxis(node, axisAttribute, rank);
   const groupSize = numberAttribute(node, "block_size", 0);
   if (groupSize < 0) throw mismatch(node, `block_size is ${groupSize}; expected a positive number.`);
   return groupSize === 0 ? { axis } : { axis, groupSize };

@@ -21,8 +21,8 @@ function gatheredElements(context: InferContext): readonly Dim[] | undefined {
   const elements = context.elements(0);
   const indices = context.elements(1);
   if (!elements || !indices || operand(context, 0).shape.length !== 1) return undefined;
-  const taken = indices.map((index) => (typeof index === "number" ? elements.at(index) : undefined));
-  return taken.every((element) => element !== undefined) ? taken : undefined;
+  const gathered = indices.map((index) => (typeof index === "number" ? elements.at(index) : undefined));
+  return gathered.every((element) => element !== undefined) ? gathered : undefined;
 }
 
 const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
@@ -320,10 +320,10 @@ export const TopK: OpDefinition = {
     const dim = shape[axis];
     if (typeof k === "number" && typeof dim === "number" && k > dim)
       throw mismatch(context.node, `k is ${k}, and axis ${axis} of ${printShape(shape)} has ${dim} elements.`);
-    const taken = shape.with(axis, k);
+    const sizes = shape.with(axis, k);
     return [
-      { dtype, shape: taken },
-      { dtype: "int64", shape: taken },
+      { dtype, shape: sizes },
+      { dtype: "int64", shape: sizes },
     ];
   },
   gradient: "none",

@@ -168,11 +168,11 @@ export function resizePlan(node: Node, shape: readonly number[], given: ResizeAr
       `${describeNode(node)}: expected scales or sizes, one for each of ${axes.length} axes.`,
     );
   const plan = axes.map((axis, i): ResizeAxis => {
-    const asked = (scales ?? sizes)?.[i] ?? Number.NaN;
-    if (!(asked >= 0 && asked * (scales ? shape[axis] : 1) <= maxSize))
+    const requested = (scales ?? sizes)?.[i] ?? Number.NaN;
+    if (!(requested >= 0 && requested * (scales ? shape[axis] : 1) <= maxSize))
       throw new FrostbitError(
         "BAD_MODEL",
-        `${describeNode(node)}: axis ${axis} of size ${shape[axis]} has the ${scales ? "scale" : "new size"} ${asked}; expected a number from 0, and a size of 2^31 at most.`,
+        `${describeNode(node)}: axis ${axis} of size ${shape[axis]} has the ${scales ? "scale" : "new size"} ${requested}; expected a number from 0, and a size of 2^31 at most.`,
       );
     const inputSize = shape[axis];
     const scale = scales ? scales[i] : (sizes as readonly number[])[i] / inputSize;

@@ -42,8 +42,8 @@ function crossEntropyGradient({ node, build, dys: [dloss, dlogProb], type }: Gra
   };
   const ofLogProb = (dy: string): string =>
     sub(dy, mul(softmax, build.node("ReduceSum", [dy, build.ints([1])], { keepdims: 1 })));
-  const parts = [dloss && ofLoss(dloss), dlogProb && ofLogProb(dlogProb)].filter((part) => part !== undefined);
-  return parts.length === 0 ? [] : [parts.reduce(add)];
+  const gradients = [dloss && ofLoss(dloss), dlogProb && ofLogProb(dlogProb)].filter((part) => part !== undefined);
+  return gradients.length === 0 ? [] : [gradients.reduce(add)];
 }
 
 /** Mean of −log softmax(logits)[label] over all labels; the second output is log softmax(logits). */

@@ -3,7 +3,7 @@ import type { Builder } from "../ir/builder.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { mismatch, numberAttribute, printShape } from "./attributes.ts";
 import { broadcastShapes } from "./broadcast.ts";
-import type { GradientContext, OpDefinition, SampleRule, Want } from "./definition.ts";
+import type { GradientContext, OpDefinition, SampleRule, Wanted } from "./definition.ts";
 import { isStatic } from "./dims.ts";
 import { numbers, optional, tied } from "./inputs.ts";
 import { gemmSizes, isTransposed, matMulShape } from "./matrix-shape.ts";
@@ -35,13 +35,13 @@ function flattened(build: Builder, value: string): string {
 }
 
 /** db = aᵀ · dy for a matrix b: one product over all leading axes, of the wanted columns alone. */
-function matrixGradient(build: Builder, a: string, dy: string, want: Want): string {
+function matrixGradient(build: Builder, a: string, dy: string, want: Wanted): string {
   const rows = flattened(build, dy);
   return build.node("MatMul", [transpose(build, flattened(build, a)), gatherRows(build, rows, rowsAlong(want, 1), 1)]);
 }
 
 /** The rows of a gradient that the rule could not compute alone. */
-function onlyRows(build: Builder, gradient: string, want: Want): string {
+function onlyRows(build: Builder, gradient: string, want: Wanted): string {
   return typeof want === "object" ? gatherRows(build, gradient, want.rows, want.axis) : gradient;
 }
 

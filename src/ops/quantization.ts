@@ -9,7 +9,7 @@ import type {
   OwnOpDefinition,
   Rows,
   SampleRule,
-  Want,
+  Wanted,
 } from "./definition.ts";
 import {
   fitsScale,
@@ -27,7 +27,7 @@ import { alignedSamples, samplesBesideAxis, samplesWhere } from "./samples.ts";
 /** The axis of dy that rows index. */
 const rowAxis = (node: Node): number => numberAttribute(node, "row_axis", numberAttribute(node, "axis", 0));
 
-const isRows = (want: Want): want is Rows => typeof want === "object";
+const isRows = (want: Wanted): want is Rows => typeof want === "object";
 
 /** Throws unless scale and zero point have the shape that the node's granularity gives them. */
 function checkQparams(context: InferContext, x: ValueType, first: number): void {

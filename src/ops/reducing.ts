@@ -8,9 +8,9 @@ import type { CostRule, GradientRule, InferRule } from "./definition.ts";
 import { productOf, sumOf } from "./dims.ts";
 import { knownNumbers, operand, resolveAxis, withElements } from "./operands.ts";
 
-/** The reduced axes of a node whose axes input holds `given`. */
-export function reducedAxes(node: Node, given: readonly number[] | undefined, rank: number): readonly number[] {
-  if (given && given.length > 0) return given.map((axis) => resolveAxis(node, axis, rank)).sort((a, b) => a - b);
+/** The reduced axes of a node whose axes input holds `axes`. */
+export function reducedAxes(node: Node, axes: readonly number[] | undefined, rank: number): readonly number[] {
+  if (axes && axes.length > 0) return axes.map((axis) => resolveAxis(node, axis, rank)).sort((a, b) => a - b);
   const keepsAll = numberAttribute(node, "noop_with_empty_axes", 0) === 1;
   return keepsAll ? [] : Array.from({ length: rank }, (_, axis) => axis);
 }

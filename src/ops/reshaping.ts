@@ -14,17 +14,17 @@ export function reshapedShape(node: Node, from: readonly Dim[], target: readonly
     throw mismatch(node, `size 0 at axis ${axis} copies an axis that ${printShape(from)} does not have.`);
   });
   const inferred = copied.indexOf(-1);
-  const asked = `cannot reshape ${printShape(from)} to ${printShape(target)}`;
-  if (copied.filter((dim) => dim === -1).length > 1) throw mismatch(node, `${asked}; only one size may be -1.`);
+  const failure = `cannot reshape ${printShape(from)} to ${printShape(target)}`;
+  if (copied.filter((dim) => dim === -1).length > 1) throw mismatch(node, `${failure}; only one size may be -1.`);
   if (inferred < 0) {
     if (isStatic(from) && isStatic(copied) && productOf(from) !== productOf(copied))
-      throw mismatch(node, `${asked}; the numbers of elements ${productOf(from)} and ${productOf(copied)} differ.`);
+      throw mismatch(node, `${failure}; the numbers of elements ${productOf(from)} and ${productOf(copied)} differ.`);
     return copied;
   }
   const rest = copied.toSpliced(inferred, 1);
   const size = quotientOf(from, rest);
   if (size === undefined && isStatic(from) && isStatic(rest))
-    throw mismatch(node, `${asked}; ${productOf(from)} elements do not divide by ${productOf(rest)}.`);
+    throw mismatch(node, `${failure}; ${productOf(from)} elements do not divide by ${productOf(rest)}.`);
   return copied.with(inferred, size ?? unknownDim(node, inferred));
 }
 
@@ -35,13 +35,13 @@ export function splitSizes(context: InferContext, axis: number): readonly Dim[] 
   const given = context.inputs[1] ? context.elements(1) : undefined;
   if (given) return given;
   if (context.inputs[1]) return node.outputs.map((_, i) => unknownDim(node, axis, i));
-  const parts = numberAttribute(node, "num_outputs", node.outputs.length);
+  const count = numberAttribute(node, "num_outputs", node.outputs.length);
   if (typeof dim === "string") {
-    const even = quotientOf([dim], [parts]);
+    const even = quotientOf([dim], [count]);
     return node.outputs.map((_, i) => even ?? unknownDim(node, axis, i));
   }
-  const size = Math.ceil(dim / parts);
-  return Array.from({ length: parts }, (_, i) => Math.max(0, Math.min(size, dim - i * size)));
+  const size = Math.ceil(dim / count);
+  return Array.from({ length: count }, (_, i) => Math.max(0, Math.min(size, dim - i * size)));
 }
 
 /** Pad's amounts as [begin, end] of every axis; negative amounts cut. */

@@ -1,9 +1,9 @@
 // What gradient rules need to answer a want for some rows.
 import type { Builder } from "../ir/builder.ts";
-import type { Want } from "./definition.ts";
+import type { Wanted } from "./definition.ts";
 
 /** The value that holds the rows wanted along `axis`; `undefined` when all are. */
-export const rowsAlong = (want: Want, axis: number): string | undefined =>
+export const rowsAlong = (want: Wanted, axis: number): string | undefined =>
   typeof want === "object" && want.axis === axis ? want.rows : undefined;
 
 /** The rows of `value`, or all of it. */

@@ -6,9 +6,9 @@ import { productOf } from "./dims.ts";
 
 /** The one axis that all agree on; "anywhere" where no input has samples. */
 export function agreed(axes: readonly (number | undefined)[]): ReturnType<SampleRule> {
-  const found = new Set(axes.filter((axis) => axis !== undefined));
-  if (found.size > 1) return "coupled";
-  const [axis] = found;
+  const distinct = new Set(axes.filter((axis) => axis !== undefined));
+  if (distinct.size > 1) return "coupled";
+  const [axis] = distinct;
   return axis ?? "anywhere";
 }
 

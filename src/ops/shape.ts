@@ -235,9 +235,9 @@ export const Tile: OpDefinition = {
     const { shape } = type(node.inputs[0]);
     const tiled = type(dy).shape;
     const folded = shape.flatMap((dim, axis) => [quotientOf([tiled[axis]], [dim]) ?? -1, dim]).map(Number);
-    const parts = build.node("Reshape", [dy, build.ints(folded)]);
+    const repeats = build.node("Reshape", [dy, build.ints(folded)]);
     const axes = build.ints(shape.map((_, axis) => 2 * axis));
-    return [build.node("ReduceSum", [parts, axes], { keepdims: 0 })];
+    return [build.node("ReduceSum", [repeats, axes], { keepdims: 0 })];
   },
   cost: noCost,
 };

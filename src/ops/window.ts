@@ -21,12 +21,12 @@ function listOf(node: Node, name: string, length: number, fallback: number): rea
 }
 
 /** As the native engine's kernels take: more than any image has pixels along a side. */
-const most = 2 ** 24;
+const maxValue = 2 ** 24;
 
 function atLeast(least: 0 | 1, node: Node, name: string, list: readonly number[]): readonly number[] {
-  if (list.every((value) => Number.isInteger(value) && value >= least && value <= most)) return list;
-  if (list.some((value) => value > most))
-    throw mismatch(node, `${name} is ${printShape(list)}; expected numbers up to ${most}.`);
+  if (list.every((value) => Number.isInteger(value) && value >= least && value <= maxValue)) return list;
+  if (list.some((value) => value > maxValue))
+    throw mismatch(node, `${name} is ${printShape(list)}; expected numbers up to ${maxValue}.`);
   throw mismatch(node, `${name} is ${printShape(list)}; expected numbers of at least ${least}.`);
 }
 

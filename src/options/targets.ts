@@ -29,19 +29,19 @@ interface TargetOptions {
 /** What the target's runtime cannot do: the option at fault and why. */
 export function targetConflicts(options: TargetOptions): readonly { option: string; message: string }[] {
   const { target, weights, activations, symmetricActivations, groupSize, asymmetricWeights } = options;
-  const found: { option: string; message: string }[] = [];
+  const conflicts: { option: string; message: string }[] = [];
   if (target === "tensorrt" && activations !== 8)
-    found.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
+    conflicts.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
   if (target === "tensorrt" && !symmetricActivations)
-    found.push({ option: "symmetricActivations", message: "is false; TensorRT takes zero point 0 alone" });
+    conflicts.push({ option: "symmetricActivations", message: "is false; TensorRT takes zero point 0 alone" });
   if (target === "tensorrt" && groupSize !== "whole")
-    found.push({ option: "groupSize", message: `is ${groupSize}; TensorRT has one scale per output channel` });
+    conflicts.push({ option: "groupSize", message: `is ${groupSize}; TensorRT has one scale per output channel` });
   if (target === "tensorrt" && asymmetricWeights)
-    found.push({ option: "asymmetricWeights", message: "is true; TensorRT takes zero point 0 alone" });
+    conflicts.push({ option: "asymmetricWeights", message: "is true; TensorRT takes zero point 0 alone" });
   if (target === "avx2" && weights > 7)
-    found.push({
+    conflicts.push({
       option: "weights",
       message: `is ${weights}; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7 or less`,
     });
-  return found;
+  return conflicts;
 }

@@ -72,9 +72,9 @@ export function computeConstants(
   inputs: readonly (Tensor | undefined)[],
   node: Node,
 ): readonly (Tensor | undefined)[] {
-  const held = inputs.map((input) => input && loadedOnUse(input));
-  return kernels[op](held, node).map((result) => {
-    const place = held.indexOf(result);
+  const constants = inputs.map((input) => input && loadedOnUse(input));
+  return kernels[op](constants, node).map((result) => {
+    const place = constants.indexOf(result);
     return place < 0 ? result : inputs[place];
   });
 }

@@ -72,7 +72,7 @@ function createWalk(graph: Graph, batch: number): Walk {
     node.outputs.forEach((output, i) => {
       if (output !== "") values.set(output, types[i]);
     });
-    return tie(node, types, { values, constants, symbol });
+    return couplingReason(node, types, { values, constants, symbol });
   };
   const result = (): Graph => {
     const read = new Set([...graph.outputs, ...nodes.flatMap(({ inputs }) => inputs)]);
@@ -118,8 +118,12 @@ interface Batch {
   readonly symbol: string;
 }
 
-/** Why the node ties the samples of a batch together; `undefined` if it treats each by itself. */
-function tie(node: Node, outputs: readonly ValueType[], { values, constants, symbol }: Batch): string | undefined {
+/** Why the node couples the samples of a batch; `undefined` if it computes each sample from itself alone. */
+function couplingReason(
+  node: Node,
+  outputs: readonly ValueType[],
+  { values, constants, symbol }: Batch,
+): string | undefined {
   const definition = opDefinition(node.op);
   const inputs = node.inputs.map((input) => values.get(input));
   const axes = inputs.map((type) => type?.shape.indexOf(symbol) ?? -1);
@@ -155,7 +159,7 @@ function lostSize(node: Node, outputs: readonly ValueType[]): string | undefined
   return outputs.some(isUnknown) ? `${describeNode(node)} computes with the size of the batch.` : undefined;
 }
 
-interface Surroundings {
+interface FreeBatch {
   readonly batch: number;
   readonly constants: ReadonlyMap<string, Tensor>;
   /** The shape that a value had with the fixed batch. */
@@ -165,15 +169,15 @@ interface Surroundings {
   readonly addConstant: (hint: string, value: Tensor) => string;
 }
 
-function withFreeConstants(node: Node, surroundings: Surroundings): Node {
-  if (surroundings.axisOf(node.inputs[0] ?? "") !== 0) return node;
-  if (node.op === "Reshape") return copyLeading(node, surroundings);
-  if (node.op === "Resize") return sizesToScales(node, surroundings);
+function withFreeConstants(node: Node, fixedBatch: FreeBatch): Node {
+  if (fixedBatch.axisOf(node.inputs[0] ?? "") !== 0) return node;
+  if (node.op === "Reshape") return copyLeading(node, fixedBatch);
+  if (node.op === "Resize") return sizesToScales(node, fixedBatch);
   return node;
 }
 
 /** Reshape to `[batch, …]`: the leading 0 copies the input's leading size, whatever it is. */
-function copyLeading(node: Node, { batch, constants, fixed, addConstant }: Surroundings): Node {
+function copyLeading(node: Node, { batch, constants, fixed, addConstant }: FreeBatch): Node {
   const target = constants.get(node.inputs[1] ?? "");
   if (!target || numberAttribute(node, "allowzero", 0) !== 0 || fixed(node.outputs[0])[0] !== batch) return node;
   const [leading, ...rest] = toNumbers(target);
@@ -183,7 +187,7 @@ function copyLeading(node: Node, { batch, constants, fixed, addConstant }: Surro
 }
 
 /** Resize to `[batch, …]`, where scales say exactly the same. */
-function sizesToScales(node: Node, { constants, fixed, addConstant }: Surroundings): Node {
+function sizesToScales(node: Node, { constants, fixed, addConstant }: FreeBatch): Node {
   const sizes = constants.get(node.inputs[3] ?? "");
   const before = fixed(node.inputs[0]);
   if (!sizes || sizeOf(sizes.shape) !== before.length) return node;

@@ -2,7 +2,7 @@
 import type { Attribute, Graph, Node, ValueType } from "../ir/graph.ts";
 import { type HalfType, isHalf, narrowTensor, widened, widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
 
 /** Which inputs, outputs and constants a file has in half precision. */
 export type HalfValues = ReadonlyMap<string, HalfType>;
@@ -66,7 +66,7 @@ export function roundHalf(graph: Graph, half: HalfValues): Graph {
 
 /** The graph as files have it: what was half precision is again, with casts to and from the float32 that computes. */
 export function narrowHalf(graph: Graph, half: HalfValues): Graph {
-  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const unique = uniqueNamesIn(graph);
   const constants = new Map(graph.constants);
   const values = new Map(graph.values);
   const renamed = new Map<string, string>();

@@ -151,9 +151,9 @@ function weightHistogram(graph: Graph, { node }: LinearLayer, weight: Tensor): H
 }
 
 function bitsOf(graph: Graph, layer: LinearLayer): { weight: number | null; activation: number | null } {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const bits = (input: string): number | null => {
-    const node = made.get(input);
+    const node = producerOf.get(input);
     return node?.op === "FakeQuantize" ? quantizerOf(node).bits : null;
   };
   return { weight: bits(layer.node.inputs[1]), activation: bits(layer.node.inputs[0]) };

@@ -105,9 +105,9 @@ async function latenciesOf(
     const size = Math.min(batchSize, part);
     const order = Int32Array.from({ length: size }, (_, i) => i % subject.test.length);
     const options = { batchSize: size, preprocess: job.preprocess, order };
-    const parts: ReadonlyMap<string, Tensor>[] = [];
-    for await (const { inputs } of batches(subject.test, options)) parts.push(inputs);
-    const times = await measureLatency([float, deployed], parts, batchSize === 1 ? { most: 200 } : {});
+    const outputs: ReadonlyMap<string, Tensor>[] = [];
+    for await (const { inputs } of batches(subject.test, options)) outputs.push(inputs);
+    const times = await measureLatency([float, deployed], outputs, batchSize === 1 ? { most: 200 } : {});
     return times.map((time) => (time * batchSize) / size);
   };
   const [one, many] = [await measure(1), await measure(256)];

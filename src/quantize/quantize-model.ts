@@ -37,8 +37,8 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
   const run = { job, subject, context, clock: createClock(), top1: new Map<Stage, number>() };
   const float = await measureStage(run, "float", subject.float);
   noteHints(run, float);
-  const made = await makeModel(run);
-  return finish(run, made);
+  const quantized = await makeModel(run);
+  return finish(run, quantized);
 }
 
 /** A run, and what it has measured so far. */

@@ -11,11 +11,11 @@ import { onlyReader } from "./linear-layers.ts";
  * of a Relu6 does once its scale has trained.
  */
 export function dropRepeatedClips(graph: Graph): Graph {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const readers = consumers(graph);
   const nodes = graph.nodes.map((node) => {
     const [value, ...rest] = node.inputs;
-    const clip = made.get(value);
+    const clip = producerOf.get(value);
     if (node.op !== "FakeQuantize" || clip?.op !== "Clip" || onlyReader(graph, readers, value) !== node) return node;
     return isRepeated(graph, clip, node) ? { ...node, inputs: [clip.inputs[0], ...rest] } : node;
   });

@@ -2,7 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { sortNodes } from "../ir/sort-nodes.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { isGrouped } from "../ops/granularity.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -51,15 +51,19 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   const constants = new Map(graph.constants);
   const replacement = new Map<string, readonly Node[]>();
   const layers: FoldedLayer[] = [];
-  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
-  const made: StoredWeight[] = [];
+  const unique = uniqueNamesIn(graph);
+  const storedWeights: StoredWeight[] = [];
   for (const layer of linearLayers(graph)) {
     const quantizer = weightQuantizers.get(layer.node.inputs[1]);
     if (!quantizer) continue;
     const input = weightQuantizers.get(layer.node.inputs[0]);
     const affine = affineOf(graph, readers, layer);
     const inputScale = scaleForBias(graph, biases, layer, quantizer, input);
-    const { nodes, stored } = foldLayer(graph, { layer, quantizer, affine, inputScale }, { constants, unique, made });
+    const { nodes, stored } = foldLayer(
+      graph,
+      { layer, quantizer, affine, inputScale },
+      { constants, unique, storedWeights },
+    );
     const { name, node } = layer;
     const { integers, zeroPoint } = stored;
     layers.push({ name, bits: quantizer.bits, integers, zeroPoint, node: node.name, output: affine.output });

@@ -40,8 +40,8 @@ export function histogramOf(values: Tensor, ranges?: QuantizerRanges): Histogram
   const perUnit = max > min ? bins / (max - min) : 0;
   for (let i = 0; i < data.length; i++)
     if (Number.isFinite(data[i])) counts[Math.min(bins - 1, Math.floor((data[i] - min) * perUnit))]++;
-  const found = min <= max ? { min, max, counts } : { min: 0, max: 0, counts };
-  return ranges ? { ...found, range: summaryOf(values, ranges) } : found;
+  const range = min <= max ? { min, max, counts } : { min: 0, max: 0, counts };
+  return ranges ? { ...range, range: summaryOf(values, ranges) } : range;
 }
 
 /** A range for each scale. */

@@ -4,7 +4,7 @@ import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { scalar, type Tensor } from "../ir/tensor.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
 import { granularityAttributes } from "../ops/granularity.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import type { Qparams } from "./qparams.ts";
@@ -17,7 +17,8 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   const values = new Map(graph.values);
   const added = new Map<string, Node[]>();
   const renamed = new Map<string, string>();
-  const nameOf = freshNames([...values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  // Quantizers share constants; an exported model may have an "x_scale" already.
+  const nameOf = sharedNames(uniqueNamesIn(graph));
   const add = (hint: string, value: Tensor): string => {
     const name = nameOf(hint);
     constants.set(name, value);
@@ -30,9 +31,9 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   ];
   for (const [site, bounds] of bounded) {
     const owner = site.sameAs === undefined ? site : sites.activations.find(({ value }) => value === site.sameAs);
-    const found = owner && qparams.get(owner.name);
-    assert(owner && found, `no qparams for site "${site.name}"`);
-    const node = quantizerNode(graph, site, bounds, { ...found, owner: owner.name }, { add, nameOf });
+    const siteQparams = owner && qparams.get(owner.name);
+    assert(owner && siteQparams, `no qparams for site "${site.name}"`);
+    const node = quantizerNode(graph, site, bounds, { ...siteQparams, owner: owner.name }, { add, nameOf });
     const list = added.get(site.value) ?? [];
     added.set(site.value, [...list, node]);
     const readers = site.readers === "all" ? ["*"] : site.readers;
@@ -52,21 +53,10 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   return inferTypes({ ...graph, nodes: [...first, ...nodes], constants, values });
 }
 
-/** The same name for the same hint, and none that the graph has: an exported model may have an "x_scale" already. */
-function freshNames(taken: Iterable<string>): (hint: string) => string {
-  const unique = uniqueNames(taken);
-  const given = new Map<string, string>();
-  return (hint) => {
-    const name = given.get(hint) ?? unique(hint);
-    given.set(hint, name);
-    return name;
-  };
-}
-
 interface Additions {
-  /** Adds a constant and gives its name. */
+  /** Adds a constant and returns its name. */
   readonly add: (hint: string, value: Tensor) => string;
-  readonly nameOf: (hint: string) => string;
+  readonly nameOf: MakeName;
 }
 
 /** Qparams, and the name of the site that they are of. */

@@ -41,10 +41,10 @@ function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
  * axes, and those whose bias is computed.
  */
 export function linearLayers(graph: Graph): readonly LinearLayer[] {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const parameters = new Set([...graph.constants.keys(), ...graph.variables]);
   const behindQuantizer = (value: string): string => {
-    const node = made.get(value);
+    const node = producerOf.get(value);
     return node?.op === "FakeQuantize" ? node.inputs[0] : value;
   };
   const names = new Set<string>();

@@ -18,7 +18,7 @@ export interface Range {
 }
 
 /** What would have a smaller scale counts as 0: trained down from there, it would lose its digits, and quotients overflow. */
-const leastScale = 2 ** -110;
+const minScale = 2 ** -110;
 
 /** EfQAT eq. 2, with 0 inside the range: scale = (max − min)/(2^b − 1), zeroPoint = round(−min/scale). */
 export function asymmetricQparams(range: Range, bits: number, dtype: DType, where: string): Qparams {
@@ -43,7 +43,7 @@ function checkedRange(range: Range, where: string): Range {
       "BAD_DATA",
       `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`,
     );
-  if (max - min < 2 ** 8 * leastScale)
+  if (max - min < 2 ** 8 * minScale)
     throw new FrostbitError(
       "BAD_DATA",
       `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`,
@@ -53,7 +53,7 @@ function checkedRange(range: Range, where: string): Range {
 
 /** Scales of a weight from what is divided among the integers; zeros, or numbers as good as 0, get scale 1. */
 const scalesOf = (spans: readonly number[], integers: number): number[] =>
-  spans.map((span) => (span / integers >= leastScale ? span / integers : 1));
+  spans.map((span) => (span / integers >= minScale ? span / integers : 1));
 
 /** EfQAT eq. 4 for each scale of a weight: max|w| / (2^(b−1) − 1). */
 export function symmetricQparams(

@@ -2,7 +2,7 @@
 import { dtypes } from "../ir/dtype.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, scalar, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
-import { uniqueNames } from "../ir/unique-names.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { type Granularity, granularityAttributes, granularityOf, isGrouped } from "../ops/granularity.ts";
 import { weightAxesOf } from "../ops/linear.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -12,7 +12,7 @@ import { type Bounds, boundsOf, boundsOfActivations, wideBoundsOf } from "./quan
 
 interface State {
   readonly graph: Graph;
-  readonly made: ReadonlyMap<string, Node>;
+  readonly producerOf: ReadonlyMap<string, Node>;
   readonly constants: Map<string, Tensor>;
   /** Adds a constant under a name like this; the same key gives the same constant. */
   readonly add: (key: string, name: string, make: () => Tensor) => string;
@@ -27,14 +27,14 @@ export function recognizeQuantizers(file: Graph): Graph {
   const graph = withoutIdleReshapes(file);
   const constants = new Map(graph.constants);
   const shared = new Map<string, string>();
-  const unique = uniqueNames([...graph.values.keys(), ...graph.nodes.map(({ name }) => name)]);
+  const unique = uniqueNamesIn(graph);
   const add: State["add"] = (key, name, make) => {
     const found = shared.get(key) ?? unique(name);
     if (!shared.has(key)) constants.set(found, make());
     shared.set(key, found);
     return found;
   };
-  const state: State = { graph, made: producers(graph), constants, add, unique };
+  const state: State = { graph, producerOf: producers(graph), constants, add, unique };
   const rowAxes = weightAxes(graph);
   const renamed = new Map<string, string>();
   const nodes = graph.nodes.flatMap((node): readonly Node[] => {
@@ -54,20 +54,20 @@ export function recognizeQuantizers(file: Graph): Graph {
 }
 
 /** The DequantizeLinear that gives a value, behind a Reshape that changes nothing: our files have them for ONNX Runtime's sake. */
-export function dequantizerOf(graph: Graph, made: ReadonlyMap<string, Node>, value: string): Node | undefined {
-  const node = made.get(value);
+export function dequantizerOf(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: string): Node | undefined {
+  const node = producerOf.get(value);
   const shapeOf = (name: string): string => String(graph.values.get(name)?.shape);
   const isIdle = node?.op === "Reshape" && shapeOf(node.inputs[0]) === shapeOf(value);
-  const found = isIdle ? made.get(node.inputs[0]) : node;
-  return found?.op === "DequantizeLinear" ? found : undefined;
+  const candidate = isIdle ? producerOf.get(node.inputs[0]) : node;
+  return candidate?.op === "DequantizeLinear" ? candidate : undefined;
 }
 
 /** Readers of weights behind such a Reshape read the DequantizeLinear itself. */
 function withoutIdleReshapes(graph: Graph): Graph {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const idle = new Map<string, string>();
   for (const { op, outputs } of graph.nodes) {
-    const before = op === "Reshape" ? dequantizerOf(graph, made, outputs[0]) : undefined;
+    const before = op === "Reshape" ? dequantizerOf(graph, producerOf, outputs[0]) : undefined;
     if (before && graph.constants.has(before.inputs[0]) && !graph.outputs.includes(outputs[0]))
       idle.set(outputs[0], before.outputs[0]);
   }
@@ -136,10 +136,10 @@ function biasOf(state: State, node: Node): string | undefined {
 
 function weightQuantizer(state: State, node: Node, rowAxis: number | undefined): Node | undefined {
   const integers = state.graph.constants.get(node.inputs[0]);
-  const given = qparamsOf(state, node);
-  if (!integers || !given || rowAxis === undefined || integers.shape.length < 2) return undefined;
+  const storedQparams = qparamsOf(state, node);
+  if (!integers || !storedQparams || rowAxis === undefined || integers.shape.length < 2) return undefined;
   if (dtypes[integers.dtype].bits > 8) return undefined;
-  const qparams = byRowOrGroup(given, integers.shape, rowAxis);
+  const qparams = byRowOrGroup(storedQparams, integers.shape, rowAxis);
   if (!qparams) return undefined;
   const { scale, zeroPoints, granularity } = qparams;
   const { dtype } = scale;
@@ -247,10 +247,10 @@ interface Pair {
 }
 
 /** The QuantizeLinear that a DequantizeLinear undoes, with a Clip between them where not all integers are used. */
-function pairOf({ graph, made }: State, node: Node): Pair | undefined {
-  const before = made.get(node.inputs[0]);
+function pairOf({ graph, producerOf }: State, node: Node): Pair | undefined {
+  const before = producerOf.get(node.inputs[0]);
   const clip = before?.op === "Clip" ? before : undefined;
-  const quantize = clip ? made.get(clip.inputs[0]) : before;
+  const quantize = clip ? producerOf.get(clip.inputs[0]) : before;
   if (quantize?.op !== "QuantizeLinear") return undefined;
   const dtype = graph.values.get(node.inputs[0])?.dtype ?? "uint8";
   if (!clip) return { quantize, bounds: boundsOfActivations(dtypes[dtype].bits, !dtype.startsWith("u")) };

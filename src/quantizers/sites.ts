@@ -122,7 +122,7 @@ const fusedOps = new Set(["BatchNormalization", "Relu", "Clip"]);
 
 /** Placement `runtime`: one quantizer per value, on every value that an integer kernel reads or writes. */
 function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): Site[] {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const readers = consumers(graph);
   const layerOf = new Map(layers.map((layer) => [layer.node.name, layer]));
   const chosen = new Map<string, number>();
@@ -146,7 +146,7 @@ function runtimeSites(graph: Graph, layers: readonly LinearLayer[], options: Qua
   }
   /** The value of the same bits that a chain of moving operators starts from; 0, which pads, is inside every range. */
   const rangeSource = (value: string): string => {
-    const node = made.get(value);
+    const node = producerOf.get(value);
     const isSame = node && movesValues(graph, node) && chosen.get(node.inputs[0]) === chosen.get(value);
     return isSame ? rangeSource(node.inputs[0]) : value;
   };

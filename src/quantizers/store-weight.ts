@@ -45,7 +45,7 @@ export function integersOf(
   assert(weight && scale, `weight "${layer.weight}" or its scale is no constant`);
   const { granularity } = quantizer;
   const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOfConstant(graph, bound)[0]);
-  const given = numbersOf(scale);
+  const scales = numbersOf(scale);
   const clamp = (q: number): number => Math.min(high, Math.max(low, q));
   const zeroPoints =
     quantizer.zeroPoint === ""
@@ -61,12 +61,12 @@ export function integersOf(
   };
   forEachScaled(weight, granularity, scale.shape, (i, w, at) => {
     const zeroPoint = zeroPoints?.[i] ?? 0;
-    const q = clamp(roundHalfToEven(divide(w, given[i])) + zeroPoint);
+    const q = clamp(roundHalfToEven(divide(w, scales[i])) + zeroPoint);
     values[at] = turned(q, Math.sign(factors[i]), zeroPoint);
   });
   return {
     ...{ values, granularity, scaleShape: scale.shape },
-    scales: factors.map((each, i) => (each === 0 ? 1 : given[i] * Math.abs(each))),
+    scales: factors.map((each, i) => (each === 0 ? 1 : scales[i] * Math.abs(each))),
     ...(zeroPoints && {
       zeroPoints: zeroPoints.map((zeroPoint, i) => turned(zeroPoint, Math.sign(factors[i]), zeroPoint)),
     }),
@@ -87,7 +87,7 @@ export interface StoredWeight extends Integers {
 export interface Additions {
   readonly constants: Map<string, Tensor>;
   readonly unique: (name: string) => string;
-  readonly made: StoredWeight[];
+  readonly storedWeights: StoredWeight[];
 }
 
 const isSameList = (a: ArrayLike<number> = [], b: ArrayLike<number> = []): boolean =>
@@ -110,9 +110,9 @@ export function storeWeight(
   layer: LinearLayer,
   weight: Tensor,
   integers: Integers,
-  { constants, unique, made }: Additions,
+  { constants, unique, storedWeights }: Additions,
 ): { readonly stored: StoredWeight; readonly nodes: readonly Node[] } {
-  const known = made.find(
+  const known = storedWeights.find(
     (other) =>
       other.weight === layer.weight &&
       isSameList(other.scales, integers.scales) &&
@@ -140,6 +140,6 @@ export function storeWeight(
     attributes: granularityAttributes(granularity),
   };
   const stored = { ...integers, weight: layer.weight, integers: codes, zeroPoint, output: node.outputs[0] };
-  made.push(stored);
+  storedWeights.push(stored);
   return { stored, nodes: [node] };
 }

@@ -109,7 +109,7 @@ const layerAxis = (names: readonly string[]): object =>
 const layerHeight = (layers: number): number => 16 + 20 * layers;
 
 /** How many points each of at most `most` stretches of the curve has. */
-const stretchOf = (points: number, most: number): number => Math.ceil(points / most);
+const stretchOf = (points: number, max: number): number => Math.ceil(points / max);
 
 /** A mean over each of at most `most` stretches of the curve. */
 export function smooth(points: readonly (readonly [number, number])[], most: number): (readonly [number, number])[] {

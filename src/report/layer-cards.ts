@@ -5,7 +5,7 @@ import type { HistogramReport } from "./report.ts";
 import { channelChart, histogramChart, histogramLegend } from "./small-charts.ts";
 
 /** Many layers would make the page slow to open. */
-const mostLayers = 120;
+const maxLayers = 120;
 
 const swatch = (variable: string): Html => html`<span class="key" style="background:var(${variable})"></span>`;
 
@@ -19,7 +19,7 @@ export interface ChannelCard {
 }
 
 export function channelCards(layers: readonly ChannelCard[]): Html {
-  const shown = layers.filter(({ importance }) => importance.length > 0).slice(0, mostLayers);
+  const shown = layers.filter(({ importance }) => importance.length > 0).slice(0, maxLayers);
   const card = ({ name, importance, channelsTrained }: ChannelCard): Html => {
     const trained = channelsTrained.filter((share) => share > 0).length;
     const count = trained > 0 ? `${grouped(trained)} of ${grouped(importance.length)}` : grouped(importance.length);
@@ -46,7 +46,7 @@ export function histogramCards(layers: readonly HistogramCard[]): Html {
       : html`<div>${isPair ? html`<span class="muted">${what}</span>` : ""}${histogramChart(`the ${what} of ${name}`, histogram)}<div class="ends">${histogramLegend(histogram)}</div></div>`;
   const card = ({ name, detail, weights, inputs }: HistogramCard): Html =>
     html`<div class="layer">${head(name, detail)}<div class="${weights && inputs ? "pair" : ""}">${one(name, "weights", weights)}${one(name, "inputs", inputs)}</div></div>`;
-  return html`<div class="card layers${isPair ? " wide" : ""}">${layers.slice(0, mostLayers).map(card)}</div>`;
+  return html`<div class="card layers${isPair ? " wide" : ""}">${layers.slice(0, maxLayers).map(card)}</div>`;
 }
 
 export const rangeKey = (): Html =>
@@ -54,4 +54,4 @@ export const rangeKey = (): Html =>
 
 /** Why a section shows fewer layers than there are; "" where it shows all. */
 export const leftOut = (layers: number): string =>
-  layers > mostLayers ? ` The first ${mostLayers} of ${grouped(layers)} layers.` : "";
+  layers > maxLayers ? ` The first ${maxLayers} of ${grouped(layers)} layers.` : "";

@@ -65,11 +65,11 @@ ${model.layers.length > 0 ? tile("in 4 bits", formatBytes(sizeIn(model, 4)), "we
 
 function costChart(model: InspectionPage, of: "parameters" | "multiplyAdds", title: string): Html {
   const layers = model.layers.map(({ name, [of]: value }) => ({ name, value }));
-  const most = Math.max(...layers.map(({ value }) => value));
-  const marked = layers.filter(({ value }) => value === most).map(({ name }) => name);
+  const max = Math.max(...layers.map(({ value }) => value));
+  const marked = layers.filter(({ value }) => value === max).map(({ name }) => name);
   const named =
     marked.length > 3 ? `${marked.slice(0, 3).join(", ")} and ${marked.length - 3} more` : marked.join(", ");
-  const caption = `Most in ${named}: ${marked.length > 1 ? "each " : ""}${ratio(most, model[of])} of all.`;
+  const caption = `Most in ${named}: ${marked.length > 1 ? "each " : ""}${ratio(max, model[of])} of all.`;
   return chart(title, caption, layerBars({ id: of, label: `${title} per layer`, layers, format: abbreviated, marked }));
 }
 

@@ -19,14 +19,14 @@ interface Channel {
   readonly trained: number;
 }
 
-const mostColumns = 96;
+const maxColumns = 96;
 
 /** The most important first; neighbours are joined where there are more than fit. */
 function sortedChannels(importance: readonly number[], trained: readonly number[]): readonly Channel[] {
   const channels = importance
     .map((value, i) => ({ importance: value, trained: trained[i] ?? 0 }))
     .sort((a, b) => b.importance - a.importance);
-  const size = Math.ceil(channels.length / mostColumns);
+  const size = Math.ceil(channels.length / maxColumns);
   return Array.from({ length: Math.ceil(channels.length / size) }, (_, i) => {
     const part = channels.slice(i * size, (i + 1) * size);
     return {
@@ -43,9 +43,9 @@ const strengthOf = ({ trained }: Channel): number => Math.ceil(trained * (streng
 /** EfQAT's Figure 3: importance of each output channel, and which of them trained. */
 export function channelChart(name: string, importance: readonly number[], trained: readonly number[]): Html {
   const channels = sortedChannels(importance, trained);
-  const most = Math.max(...channels.map((channel) => channel.importance), Number.MIN_VALUE);
+  const max = Math.max(...channels.map((channel) => channel.importance), Number.MIN_VALUE);
   const column = (channel: Channel, i: number): string => {
-    const tall = Math.max(0.5, (height * channel.importance) / most);
+    const tall = Math.max(0.5, (height * channel.importance) / max);
     return `M${short(i * 4)} ${height}v${short(-tall)}h3v${short(tall)}z`;
   };
   const paths = strengths.map((opacity, strength) => {

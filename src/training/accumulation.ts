@@ -53,8 +53,9 @@ export function takeAccumulated(
     const start = sums.get(sumName(name));
     assert(start, `no sum for "${name}"`);
     const sum = build.variable(sumName(name), { dtype: start.dtype, shape: start.shape });
-    const taken = want === "all" ? sum : build.node("Gather", [sum, want.rows], { axis: rowAxisIn(start.shape, want) });
-    means.set(name, build.node("Mul", [taken, build.scalar(1 / microBatches, sum)]));
+    const trainedRows =
+      want === "all" ? sum : build.node("Gather", [sum, want.rows], { axis: rowAxisIn(start.shape, want) });
+    means.set(name, build.node("Mul", [trainedRows, build.scalar(1 / microBatches, sum)]));
     build.update(sum, build.constant(start, `${sum}/zero`));
   }
   return means;

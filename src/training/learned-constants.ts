@@ -25,7 +25,7 @@ const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, re
  * ±10,000 on are masks. It must have a gradient. `known` are the parameters found by other rules.
  */
 export function learnedConstants(graph: Graph, known: ReadonlySet<string>): ReadonlyMap<string, LearnedForm> {
-  const found = new Map<string, LearnedForm>();
+  const forms = new Map<string, LearnedForm>();
   const trains = differentiableValues(graph);
   const sources = new Map([...graph.constants.keys(), ...graph.variables].map((name) => [name, [name]]));
   const learned = new Set<string>();
@@ -38,13 +38,13 @@ export function learnedConstants(graph: Graph, known: ReadonlySet<string>): Read
       const candidates = (sources.get(input) ?? []).filter((name) => !known.has(name));
       for (const name of candidates) {
         if (!trains.has(input) || !isParameter(graph, node, i, name, learned)) continue;
-        if (!found.has(name)) found.set(name, formOf(graph, name));
+        if (!forms.has(name)) forms.set(name, formOf(graph, name));
         isLearned = true;
       }
     });
     if (isLearned) for (const output of node.outputs) learned.add(output);
   }
-  return found;
+  return forms;
 }
 
 /** The constants that a node which computes nothing passes on; `undefined` for other nodes. */

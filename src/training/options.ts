@@ -81,9 +81,9 @@ export const trainingOptions = z.object({
 
 /** What the options together say is wrong: the option at fault and why; empty where they make sense. */
 export function trainingConflicts(options: TrainingOptions): readonly { option: string; message: string }[] {
-  const found: { option: string; message: string }[] = [];
+  const conflicts: { option: string; message: string }[] = [];
   const add = (isWrong: boolean, option: keyof TrainingOptions, message: string): void => {
-    if (isWrong) found.push({ option, message });
+    if (isWrong) conflicts.push({ option, message });
   };
   const { schedule, warmup, milestones, batch, accumulate } = options;
   add(
@@ -97,7 +97,7 @@ export function trainingConflicts(options: TrainingOptions): readonly { option: 
     `is ${milestones.join(",")}; expected numbers that rise`,
   );
   add(batch % accumulate !== 0, "accumulate", `is ${accumulate}; expected a number that divides the batch of ${batch}`);
-  return found;
+  return conflicts;
 }
 
 export type TrainingOptions = z.infer<typeof trainingOptions>;

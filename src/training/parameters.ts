@@ -36,11 +36,11 @@ const normalizations = new Set([
 
 /** Every parameter once, in the order of the nodes that read them. Constants and variables count alike. */
 export function parametersOf(graph: Graph): readonly Parameter[] {
-  const found = new Map<string, Parameter>();
+  const parameters = new Map<string, Parameter>();
   const holds = (name: string | undefined): name is string =>
     name !== undefined && (graph.constants.has(name) || graph.variables.includes(name));
   const add = (name: string | undefined, role: ParameterRole, layer?: LinearLayer): void => {
-    if (holds(name) && !found.has(name)) found.set(name, { name, role, ...(layer ? { layer } : {}) });
+    if (holds(name) && !parameters.has(name)) parameters.set(name, { name, role, ...(layer ? { layer } : {}) });
   };
   const layers = new Map(linearLayers(graph).map((layer) => [layer.node.name, layer]));
   const layerOfWeight = new Map([...layers.values()].map((layer) => [layer.weight, layer]));
@@ -49,16 +49,16 @@ export function parametersOf(graph: Graph): readonly Parameter[] {
     add(quantizer.scale, layer ? "weight-scale" : "input-scale", layer);
     add(quantizer.zeroPoint, layer ? "weight-zero-point" : "input-zero-point", layer);
   }
-  const made = producers(graph);
+  const producerOf = producers(graph);
   for (const node of graph.nodes) {
     const layer = layers.get(node.name);
     if (layer) add(layer.weight, "weight", layer);
     if (layer?.takesBias) add(node.inputs[2], "bias");
     if (normalizations.has(node.op)) for (const input of node.inputs.slice(1, 3)) add(input, "norm");
-    if (node.op === "Add") for (const name of biasesOfAddition(graph, node, made, layers)) add(name, "bias");
+    if (node.op === "Add") for (const name of biasesOfAddition(graph, node, producerOf, layers)) add(name, "bias");
   }
-  for (const [name, form] of learnedConstants(graph, new Set(found.keys()))) add(name, form);
-  return [...found.values()];
+  for (const [name, form] of learnedConstants(graph, new Set(parameters.keys()))) add(name, form);
+  return [...parameters.values()];
 }
 
 /** Parameters that a plan may freeze whole, besides the weights of layers. */
@@ -69,13 +69,13 @@ export const tablesOf = (graph: Graph): readonly string[] =>
 function biasesOfAddition(
   graph: Graph,
   node: Node,
-  made: ReadonlyMap<string, Node>,
+  producerOf: ReadonlyMap<string, Node>,
   layers: ReadonlyMap<string, LinearLayer>,
 ): readonly string[] {
   return node.inputs.filter((input, i) => {
     const shape = graph.values.get(input)?.shape ?? [];
-    const maker = made.get(node.inputs[1 - i]);
-    const other = maker?.op === "FakeQuantize" ? made.get(maker.inputs[0]) : maker;
+    const maker = producerOf.get(node.inputs[1 - i]);
+    const other = maker?.op === "FakeQuantize" ? producerOf.get(maker.inputs[0]) : maker;
     return other !== undefined && layers.has(other.name) && shape.filter((size) => size !== 1).length === 1;
   });
 }

@@ -55,7 +55,7 @@ export function trainsQparam(training: QparamTraining, parameter: Parameter): bo
   return !isZeroPoint(parameter) || training === "direct" || training === "log2" || training === "lsq+";
 }
 
-type Update = (
+type QparamUpdate = (
   build: Builder,
   optimizer: Optimizer,
   name: string,
@@ -79,7 +79,7 @@ export function addQparamUpdate(
     const scaled = build.node("Mul", [gradient, build.scalar(lsqFactor(build.graph([]), name), name)]);
     return addUpdate(build, optimizer, name, scaled, learningRate, rows);
   }
-  const ways: Partial<Record<QparamTraining, Update>> = { log2: addLogarithmicUpdate, tqt: addThresholdUpdate };
+  const ways: Partial<Record<QparamTraining, QparamUpdate>> = { log2: addLogarithmicUpdate, tqt: addThresholdUpdate };
   const update = (isScale && ways[training]) || addUpdate;
   return update(build, optimizer, name, gradient, learningRate, rows);
 }
@@ -110,7 +110,7 @@ function gradientOfLogarithm(build: Builder, scale: string, gradient: string, ro
  * One step of θ = log₂ scale (EfQAT appendix A.2). What is kept is the scale, times 2^Δθ a step: θ itself would be rounded to
  * 5e-7, as much as a step; rows that do not train keep their bytes.
  */
-const addLogarithmicUpdate: Update = (build, optimizer, scale, gradient, learningRate, rows) => {
+const addLogarithmicUpdate: QparamUpdate = (build, optimizer, scale, gradient, learningRate, rows) => {
   const { dtype, shape } = build.type(scale);
   const origin = build.constant(zeros(dtype, shape.map(Number)), `${scale}/origin`);
   const byLogarithm = gradientOfLogarithm(build, scale, gradient, rows);
@@ -121,7 +121,7 @@ const addLogarithmicUpdate: Update = (build, optimizer, scale, gradient, learnin
 const thresholdOf = (scale: string): string => `${scale}/threshold`;
 
 /** TQT (arXiv:1903.08066): scale = 2^⌈t⌉, t straight through its rounding up. */
-const addThresholdUpdate: Update = (build, optimizer, scale, gradient, learningRate, rows) => {
+const addThresholdUpdate: QparamUpdate = (build, optimizer, scale, gradient, learningRate, rows) => {
   const threshold = build.variable(thresholdOf(scale), build.type(scale));
   const byLogarithm = gradientOfLogarithm(build, scale, gradient, rows);
   const next = addUpdate(build, optimizer, scale, byLogarithm, learningRate, rows, threshold);
@@ -137,11 +137,11 @@ export function qparamVariables(
 ): ReadonlyMap<string, Tensor> {
   if (training !== "tqt" || !role.endsWith("scale")) return new Map();
   const exponents = Array.from(numbersOf(value), Math.log2);
-  const odd = exponents.findIndex((exponent) => !Number.isInteger(exponent));
-  if (odd >= 0)
+  const fractional = exponents.findIndex((exponent) => !Number.isInteger(exponent));
+  if (fractional >= 0)
     throw new FrostbitError(
       "BAD_OPTION",
-      `qparamTraining is "tqt", which trains powers of two, but scale "${name}" holds ${numbersOf(value)[odd]}. Quantize the model for it, with powerOfTwoQparams.`,
+      `qparamTraining is "tqt", which trains powers of two, but scale "${name}" holds ${numbersOf(value)[fractional]}. Quantize the model for it, with powerOfTwoQparams.`,
     );
   const thresholds = exponents.map((exponent) => exponent - 0.5);
   return new Map([[thresholdOf(name), tensorOf(value.dtype, value.shape, thresholds)]]);

@@ -26,8 +26,8 @@ export async function reestimateStatistics(
   let count = 0;
   await withProgram(statistics, context, async (program) => {
     for await (const inputs of batches) {
-      const found = await program.run(inputs, signalOf(context));
-      for (const [name, output] of outputs) addTo(sums.get(name), found.get(output));
+      const statistics = await program.run(inputs, signalOf(context));
+      for (const [name, output] of outputs) addTo(sums.get(name), statistics.get(output));
       count++;
       context.onProgress?.({ phase: "re-estimate statistics", done: count * batchSize, total });
     }

@@ -7,6 +7,6 @@ export const smallestScale = 2 ** -10;
 
 /** `next`, but no smaller than that share of `start`. */
 export function keepAboveSmallest(build: Builder, name: string, start: Tensor, next: string): string {
-  const least = Array.from(numbersOf(start), (value) => value * smallestScale);
-  return build.node("Max", [next, build.constant(tensorOf(start.dtype, start.shape, least), `${name}/smallest`)]);
+  const minimum = Array.from(numbersOf(start), (value) => value * smallestScale);
+  return build.node("Max", [next, build.constant(tensorOf(start.dtype, start.shape, minimum), `${name}/smallest`)]);
 }

@@ -1,6 +1,6 @@
 // Builds a training step: forward, loss, backward of what is wanted and the parameters' updates, as one graph, or two where the
 // gradients of several micro-batches are added up first.
-import { appendGradients } from "../autodiff/gradient.ts";
+import { appendGradients, type WantedValues } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -77,7 +77,6 @@ export interface Step {
 
 /** By parameter. */
 type Gradients = ReadonlyMap<string, string>;
-type Wanted = ReadonlyMap<string, "all" | Rows>;
 
 /** The input that holds the indices of the rows that train of a weight. */
 export const rowsInput = (weight: string): string => `frostbit/rows:${weight}`;
@@ -128,7 +127,7 @@ function addRowInputs(build: Builder, parameters: readonly TrainedParameter[]): 
   return inputs;
 }
 
-const wantedOf = (parameters: readonly TrainedParameter[]): Wanted =>
+const wantedOf = (parameters: readonly TrainedParameter[]): WantedValues =>
   new Map(
     parameters.flatMap(({ name, trains }) => {
       if (trains === "none") return [];
@@ -136,7 +135,7 @@ const wantedOf = (parameters: readonly TrainedParameter[]): Wanted =>
     }),
   );
 
-function rowsOf(wanted: Wanted, name: string): Rows | undefined {
+function rowsOf(wanted: WantedValues, name: string): Rows | undefined {
   const want = wanted.get(name);
   return want === "all" ? undefined : want;
 }
@@ -154,7 +153,12 @@ function initialVariables({ start, parameters }: StepOptions): ReadonlyMap<strin
 }
 
 /** Binds the next value of every parameter that has a gradient. */
-function addUpdates(build: Builder, { parameters, clipNorm }: StepOptions, found: Gradients, wanted: Wanted): void {
+function addUpdates(
+  build: Builder,
+  { parameters, clipNorm }: StepOptions,
+  found: Gradients,
+  wanted: WantedValues,
+): void {
   const clipped = parameters.filter(({ isClipped }) => isClipped).map(({ name }) => name);
   const gradients = clipNorm === undefined ? found : clipByNorm(build, found, clipped, clipNorm);
   const rates = new Map<string, string>();

@@ -141,12 +141,12 @@ function newColumn(id: number, { dtype, shape: [, ...shape] }: Tensor, floats: C
 function kept(name: string, samples: Tensor, dtype: DType): Tensor {
   if (dtype !== "float16" || samples.dtype === "float16") return samples;
   const narrow = narrowTensor(samples, "float16");
-  const most = 65504;
-  const beyond = (samples.data as Float32Array).find((value) => Math.abs(value) > most && Number.isFinite(value));
+  const maxHalf = 65504;
+  const beyond = (samples.data as Float32Array).find((value) => Math.abs(value) > maxHalf && Number.isFinite(value));
   if (beyond === undefined) return narrow;
   throw new FrostbitError(
     "BAD_DATA",
-    `Activation "${name}" reaches ${beyond}, beyond float16's ${most}. Keep activations in float32.`,
+    `Activation "${name}" reaches ${beyond}, beyond float16's ${maxHalf}. Keep activations in float32.`,
   );
 }
 

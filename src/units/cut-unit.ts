@@ -4,14 +4,14 @@ import { type Graph, type Node, producers } from "../ir/graph.ts";
 
 /** The graph that computes `outputs` from `inputs`, constants of their own included. Throws if something else is needed. */
 export function cutUnit(graph: Graph, inputs: readonly string[], outputs: readonly string[]): Graph {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const stop = new Set(inputs);
   const kept = new Set<Node>();
   const read = new Set<string>();
   const visit = (value: string): void => {
     if (value === "" || stop.has(value) || read.has(value)) return;
     read.add(value);
-    const node = made.get(value);
+    const node = producerOf.get(value);
     if (!node) {
       if (graph.constants.has(value)) return;
       throw new FrostbitError(

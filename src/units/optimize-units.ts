@@ -131,9 +131,9 @@ async function runUnit(
     for (let start = 0; start < samples; start += job.batchSize) {
       const count = Math.min(job.batchSize, samples - start);
       const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, count - 1));
-      const given = await program.run(await readValues(streams, stream, unit.inputs, indices), signalOf(context));
+      const targets = await program.run(await readValues(streams, stream, unit.inputs, indices), signalOf(context));
       for (const output of unit.outputs) {
-        const value = given.get(output);
+        const value = targets.get(output);
         assert(value, `unit "${unit.name}" gives no "${output}"`);
         await job.cache.append(keyOf(job, stream, output), firstOf(toSamples(value, layoutOf(streams, output)), count));
       }

@@ -8,7 +8,7 @@ export interface Stream {
   /** Names of the linear layers, by node, in the order of the nodes. */
   readonly layers: ReadonlyMap<Node, string>;
   /** The nodes of the stream that make a node's inputs, each once. */
-  readonly made: (node: Node) => readonly Node[];
+  readonly producersOf: (node: Node) => readonly Node[];
   /** The values outside the stream that layers work on, and what those are computed from: data, other than masks and shapes. */
   readonly data: ReadonlySet<string>;
 }
@@ -33,5 +33,5 @@ export function streamOf(graph: Graph): Stream {
     maker?.inputs.forEach(addData);
   };
   for (const node of layers.keys()) addData(node.inputs[0]);
-  return { nodes, layers, made, data };
+  return { nodes, layers, producersOf: made, data };
 }

@@ -170,14 +170,14 @@ const graphs = fc
       };
       for (const [i, { kind, a, b }] of steps.entries()) {
         const from = take(a);
-        const made =
+        const added =
           kind === "layer"
             ? layer(`layer${i}`, from)
             : kind === "relu"
               ? node(`relu${i}`, from)
               : node(`add${i}`, from, b % 5 === 0 ? mask : take(b));
-        values.push(made);
-        unread.add(made);
+        values.push(added);
+        unread.add(added);
       }
       return [[...unread].reduce((sum, value, i) => node(`end${i}`, sum, value))];
     }),
@@ -231,15 +231,16 @@ describe("any graph", () => {
 
 /** By its definition: the values upstream of a layer without which nothing that layers work on reaches the output. */
 function bottlenecksBefore(graph: Graph, layer: Node): readonly string[] {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const upstream = (value: string, found = new Set<string>()): Set<string> => {
     if (found.has(value)) return found;
     found.add(value);
-    for (const input of made.get(value)?.inputs ?? []) upstream(input, found);
+    for (const input of producerOf.get(value)?.inputs ?? []) upstream(input, found);
     return found;
   };
   const weights = new Set(linearLayers(graph).map(({ node }) => node));
-  const isStream = (value: string): boolean => [...upstream(value)].some((each) => weights.has(made.get(each) as Node));
+  const isStream = (value: string): boolean =>
+    [...upstream(value)].some((each) => weights.has(producerOf.get(each) as Node));
   const worked = [...weights].map(({ inputs: [input] }) => input).filter((input) => !isStream(input));
   const data = new Set(worked.flatMap((value) => [...upstream(value)]).filter((value) => !graph.constants.has(value)));
   const reachesEnd = (without: string): boolean => {

@@ -67,11 +67,11 @@ function commonName(layers: readonly string[]): string {
 }
 
 /** Each layer, with what is computed from it alone in its shape. Everything else belongs to the first layer that needs it. */
-function unitOfNodeByLayer(graph: Graph, { nodes, layers, made }: Stream): UnitOfNode {
+function unitOfNodeByLayer(graph: Graph, { nodes, layers, producersOf }: Stream): UnitOfNode {
   const units = new Map<Node, number>();
   const shapeOf = (node: Node): string => String(graph.values.get(node.outputs[0])?.shape);
   for (const node of nodes) {
-    const before = made(node);
+    const before = producersOf(node);
     const [unit] = before.map((producer) => units.get(producer));
     const follows = before.every((producer) => units.get(producer) === unit && shapeOf(producer) === shapeOf(node));
     if (layers.has(node)) units.set(node, [...layers.keys()].indexOf(node));
@@ -82,10 +82,10 @@ function unitOfNodeByLayer(graph: Graph, { nodes, layers, made }: Stream): UnitO
     const unit = units.get(node) ?? first.get(node);
     if (unit !== undefined && !units.has(node)) units.set(node, unit);
     if (unit !== undefined)
-      for (const producer of made(node)) first.set(producer, Math.min(unit, first.get(producer) ?? unit));
+      for (const producer of producersOf(node)) first.set(producer, Math.min(unit, first.get(producer) ?? unit));
   }
   for (const node of nodes)
-    if (!units.has(node)) units.set(node, Math.max(...made(node).map((producer) => units.get(producer) ?? 0)));
+    if (!units.has(node)) units.set(node, Math.max(...producersOf(node).map((producer) => units.get(producer) ?? 0)));
   return units;
 }
 
@@ -96,7 +96,7 @@ function edgesOf(
   unitOfNode: UnitOfNode,
   index: number,
 ): Pick<Unit, "inputs" | "outputs" | "targets"> {
-  const made = producers(graph);
+  const producerOf = producers(graph);
   const own = [...nodes].filter((node) => unitOfNode.get(node) === index);
   const entering = new Set<string>();
   const ofGraph = new Set<string>();
@@ -104,7 +104,7 @@ function edgesOf(
   const enter = (value: string): void => {
     if (seen.has(value)) return;
     seen.add(value);
-    const producer = made.get(value);
+    const producer = producerOf.get(value);
     const unit = producer && unitOfNode.get(producer);
     if (unit === index) return;
     if (unit !== undefined) entering.add(value);

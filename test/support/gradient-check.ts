@@ -5,7 +5,7 @@ import { assert } from "../../src/ir/errors.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import type { Kernel } from "../../src/kernels/kernel.ts";
-import type { AnyOpDefinition, Want } from "../../src/ops/definition.ts";
+import type { AnyOpDefinition, Wanted } from "../../src/ops/definition.ts";
 import { opDefinition } from "../../src/ops/index.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "./close.ts";
@@ -102,7 +102,7 @@ function forward({ build, node, feeds }: OneNode, kernels: KernelTable): Tensor[
 function runRule(
   one: OneNode,
   cotangents: readonly (Tensor | undefined)[],
-  wants: (input: number) => Want,
+  wants: (input: number) => Wanted,
   kernels: KernelTable,
 ): (Tensor | undefined)[] {
   const { build, node, definition, feeds } = one;
@@ -238,7 +238,7 @@ export function checkRows(
   const compact = keeps ? cotangents.map((dy) => dy && takeRows(dy, axis, rows)) : cotangents;
   const name = part.build.input("rows", { dtype: "int64", shape: ["rows"] });
   part.feeds.set(name, tensorOf("int64", [rows.length], rows));
-  const want: Want = { rows: name, axis };
+  const want: Wanted = { rows: name, axis };
   const some = runRule(part, compact, (i) => (i === input ? want : "none"), options.kernels)[input];
   assert(some, `the rule of ${op} gave no rows for input ${input}`);
   expectClose(some, takeRows(all, axis, rows), { what: `${op}: rows [${rows}] of input ${input}'s gradient` });

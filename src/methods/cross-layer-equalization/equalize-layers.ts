@@ -94,8 +94,8 @@ function equalizePair(constants: Map<string, Tensor>, { first, second, axis, nor
   const divided = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
   const offset = divided.at(-1);
   const offsets = offset === undefined ? [] : numbersOf(read(offset));
-  const least = (i: number): number => faint * Math.abs(offsets[i] ?? 0);
-  const scales = before.map((value, i) => (value > least(i) && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
+  const threshold = (i: number): number => faint * Math.abs(offsets[i] ?? 0);
+  const scales = before.map((value, i) => (value > threshold(i) && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
   const scale = (name: string, along: number, by: (row: number) => number): void => {
     const value = read(name);
     const numbers = new Float64Array(value.data.length);

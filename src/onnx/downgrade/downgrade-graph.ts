@@ -2,7 +2,7 @@
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { type Tensor, toNumbers } from "../../ir/tensor.ts";
-import { uniqueNames } from "../../ir/unique-names.ts";
+import { uniqueNamesIn } from "../../ir/unique-names.ts";
 import { type DowngradeContext, NeedsOpset } from "./downgrade.ts";
 import { downgrades } from "./index.ts";
 import { checkOperator, dropNewAttributes } from "./introduced.ts";
@@ -12,11 +12,7 @@ const maxShown = 10;
 /** Values keep their names; constants that became attributes are left out. Only types of values that rules ask for are read. */
 export function downgradeGraph(graph: Graph, opset: number): Graph {
   const constants = new Map(graph.constants);
-  const unique = uniqueNames([
-    ...graph.inputs,
-    ...graph.constants.keys(),
-    ...graph.nodes.flatMap(({ name, outputs }) => [name, ...outputs]),
-  ]);
+  const unique = uniqueNamesIn(graph);
   const problems: { readonly node: Node; readonly needs: NeedsOpset }[] = [];
   const nodes = graph.nodes.flatMap((node) => {
     try {

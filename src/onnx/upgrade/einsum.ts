@@ -17,13 +17,13 @@ function withoutEllipsis({ node, opset, type }: UpgradeContext): string {
   );
   if (ranks.some((rank) => rank < 0))
     throw cannotUpgrade(node, opset, `its equation "${text}" names more axes than its inputs have.`);
-  const most = Math.max(...ranks);
-  const free = alphabet.filter((letter) => !text.includes(letter)).slice(0, most);
-  const letters = (rank: number): string => free.slice(most - rank).join("");
+  const maxRank = Math.max(...ranks);
+  const free = alphabet.filter((letter) => !text.includes(letter)).slice(0, maxRank);
+  const letters = (rank: number): string => free.slice(maxRank - rank).join("");
   const inputs = terms.map((term, i) => term.replace("...", letters(ranks[i])));
   const named = [...left.replaceAll(/[.,]/g, "")];
   const once = named.filter((letter) => named.indexOf(letter) === named.lastIndexOf(letter)).sort();
-  return `${inputs.join(",")}->${right === undefined ? letters(most) + once.join("") : right.replace("...", letters(most))}`;
+  return `${inputs.join(",")}->${right === undefined ? letters(maxRank) + once.join("") : right.replace("...", letters(maxRank))}`;
 }
 
 export const toLetters: Upgrade = {
@@ -76,10 +76,10 @@ export const toMatMul: Upgrade = {
       return call("Transpose", [value], { perm: to.map((letter) => from.indexOf(letter)) });
     };
     const [a, b] = node.inputs;
-    const made = call("MatMul", [
+    const multiplied = call("MatMul", [
       moved(a, equation.inputs[0], [...batch, ...rows, ...summed]),
       moved(b, equation.inputs[1], [...batch, ...summed, ...columns]),
     ]);
-    return finish(moved(made, [...batch, ...rows, ...columns].join(""), [...equation.output]));
+    return finish(moved(multiplied, [...batch, ...rows, ...columns].join(""), [...equation.output]));
   },
 };

@@ -2,7 +2,7 @@
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node, type ValueType } from "../../ir/graph.ts";
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { uniqueNames } from "../../ir/unique-names.ts";
+import { uniqueNamesIn } from "../../ir/unique-names.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
 import { upgrades } from "./index.ts";
 import type { Upgrade, UpgradeContext } from "./upgrade.ts";
@@ -27,7 +27,7 @@ function upgradeNode(node: Node, [rule, ...rest]: readonly Upgrade[], state: Sta
 }
 
 /** Rules ask for the inputs that an operator must have; a node may lack them. */
-function given(node: Node, value: string | undefined): string {
+function requireInput(node: Node, value: string | undefined): string {
   if (value) return value;
   const at = value === undefined ? node.inputs.length : node.inputs.indexOf(value);
   throw new FrostbitError("BAD_MODEL", `${describeNode(node)}: input ${at} is missing; it is required.`);
@@ -43,10 +43,7 @@ function createState(graph: Graph, opset: number): State {
   const nodes: Node[] = [];
   const constants = new Map<string, Tensor>(graph.constants);
   const values = new Map<string, ValueType>(graph.values);
-  const unique = uniqueNames([
-    ...graph.values.keys(),
-    ...graph.nodes.flatMap(({ name, outputs }) => [name, ...outputs]),
-  ]);
+  const unique = uniqueNamesIn(graph);
   const used = new Set([...graph.outputs, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
   const current = (outputs: readonly string[]): Graph => ({ ...graph, nodes: [...nodes], constants, values, outputs });
   const types = new Map<string, ValueType>();
@@ -80,7 +77,7 @@ function createState(graph: Graph, opset: number): State {
   const contextOf = (node: Node): UpgradeContext => ({
     node,
     opset,
-    type: (value) => type(given(node, value)),
+    type: (value) => type(requireInput(node, value)),
     constantOf: (value) => constants.get(value),
     constant: (hint, value) => constant(`${node.name}/${hint}`, value),
     ints: (hint, list) => constant(`${node.name}/${hint}`, tensorOf("int64", [list.length], list)),

@@ -9,10 +9,10 @@ const never = 1e-9;
 export function entropyRange(seen: Histogram, bits: number, symmetric = false): Range {
   const histogram = withoutZeros(seen);
   let best = histogram.range;
-  let least = Number.POSITIVE_INFINITY;
+  let smallest = Number.POSITIVE_INFINITY;
   for (const candidate of shrunkRanges(histogram.range)) {
     const divergence = divergenceOf(histogram, candidate, bits, symmetric);
-    if (divergence < least) [least, best] = [divergence, candidate];
+    if (divergence < smallest) [smallest, best] = [divergence, candidate];
   }
   return best;
 }

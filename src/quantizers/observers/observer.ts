@@ -78,10 +78,10 @@ export const integerAt = ({ scale, zeroPoint, low, high }: Grid, x: number): num
 /** Of 100 ranges shrunk towards 0, the one with the least squared error of the quantized values. */
 export function mseRange(histogram: Histogram, bits: number, symmetric = false): Range {
   let best = histogram.range;
-  let least = Number.POSITIVE_INFINITY;
+  let smallest = Number.POSITIVE_INFINITY;
   for (const candidate of shrunkRanges(histogram.range)) {
     const error = squaredError(histogram, gridOf(candidate, bits, symmetric));
-    if (error < least) [least, best] = [error, candidate];
+    if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;
 }
@@ -101,17 +101,17 @@ function squaredError({ range, counts }: Histogram, grid: Grid): number {
 /** Of 80 ranges shrunk towards 0, the one with the least squared error of an asymmetric quantizer over `values`. */
 export function mseRangeOf(values: readonly number[], bits: number): Range {
   const whole = {
-    min: values.reduce((least, value) => Math.min(least, value), 0),
+    min: values.reduce((smallest, value) => Math.min(smallest, value), 0),
     max: values.reduce((most, value) => Math.max(most, value), 0),
   };
   let best: Range = whole;
-  let least = Number.POSITIVE_INFINITY;
+  let smallest = Number.POSITIVE_INFINITY;
   for (const candidate of shrunkRanges(whole).slice(0, 80)) {
     const grid = gridOf(candidate, bits, false);
     if (grid.scale === 0) return whole;
     let error = 0;
     for (const w of values) error += (w - (integerAt(grid, w) - grid.zeroPoint) * grid.scale) ** 2;
-    if (error < least) [least, best] = [error, candidate];
+    if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;
 }
@@ -121,13 +121,13 @@ export function mseLargest(values: readonly number[], bits: number): number {
   const { high } = boundsOf(bits, true);
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   let best = largest;
-  let least = Number.POSITIVE_INFINITY;
+  let smallest = Number.POSITIVE_INFINITY;
   for (let step = 0; step < 80 && largest > 0; step++) {
     const candidate = largest * (1 - 0.01 * step);
     const scale = candidate / high;
     let error = 0;
     for (const w of values) error += (w - scale * Math.min(high, Math.max(-high, roundHalfToEven(w / scale)))) ** 2;
-    if (error < least) [least, best] = [error, candidate];
+    if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;
 }
