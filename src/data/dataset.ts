@@ -80,7 +80,10 @@ export const sampleOf = (dataset: Dataset, index: number): number => dataset.ori
 function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
   const { name, length, inputs, hasLabels, target, classes } = dataset;
   return {
-    ...{ name, length, inputs, hasLabels },
+    name,
+    length,
+    inputs,
+    hasLabels,
     ...(target && { target }),
     ...(classes && { classes }),
     ...(dataset.digest && { digest: () => dataset.digest!() }),

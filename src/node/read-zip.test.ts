@@ -135,7 +135,11 @@ function handMade(files: readonly HandMade[], is64 = false): Uint8Array {
 describe("small archives that unpack to much", () => {
   const zeros = deflateRawSync(new Uint8Array(2 ** 20));
   const file = (i: number, more: Partial<HandMade>): HandMade => ({
-    ...{ name: `x${i}.npy`, packed: zeros, method: 8, unpacked: 2 ** 20, crc: 0 },
+    name: `x${i}.npy`,
+    packed: zeros,
+    method: 8,
+    unpacked: 2 ** 20,
+    crc: 0,
     ...more,
   });
 

@@ -111,7 +111,10 @@ function readEntry({ path, bytes, view }: Archive, at: number): { readonly entry
   const [unpacked, packed, local] = [size(24), size(20), size(42)];
   return {
     entry: {
-      ...{ name, unpacked, packed, at: local },
+      name,
+      unpacked,
+      packed,
+      at: local,
       isEncrypted: (view.getUint16(at + 8, true) & encryptedFlag) !== 0,
       compression: view.getUint16(at + 10, true),
       crc: view.getUint32(at + 16, true),

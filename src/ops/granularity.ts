@@ -116,8 +116,12 @@ export function scaleLayout(shape: readonly number[], granularity: Granularity, 
     return { outer, size, inner: 1, window: sizeOf(shape.slice(axis + 1)), group: 1, groups: size, keepsOuter: false };
   const end = windowStart(axis, scale);
   return {
-    ...{ outer, size, inner: sizeOf(shape.slice(axis + 1, end)), window: sizeOf(shape.slice(end)) },
-    ...{ group: granularity.groupSize, groups: scale[axis] },
+    outer,
+    size,
+    inner: sizeOf(shape.slice(axis + 1, end)),
+    window: sizeOf(shape.slice(end)),
+    group: granularity.groupSize,
+    groups: scale[axis],
     keepsOuter: sizeOf(scale.slice(0, axis)) === outer,
   };
 }

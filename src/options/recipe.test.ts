@@ -17,8 +17,15 @@ const chain = {
 describe("recipes", () => {
   test("say what flags would", () => {
     const flags = {
-      ...{ target: "avx2", weights: "4", observer: "mse", layers: "conv1=8", seed: "7" },
-      ...{ prepare: "bias-correction,cross-layer-equalization", method: "efqat", updateRatio: "1/4", lr: "0.03" },
+      target: "avx2",
+      weights: "4",
+      observer: "mse",
+      layers: "conv1=8",
+      seed: "7",
+      prepare: "bias-correction,cross-layer-equalization",
+      method: "efqat",
+      updateRatio: "1/4",
+      lr: "0.03",
     };
     const methods = [...chain.methods.slice(0, 2), { efqat: { updateRatio: 0.25, lr: 0.03 } }];
     expect(runFromRecipe({ ...chain, methods }, where)).toEqual(runFromFlags(flags).run);

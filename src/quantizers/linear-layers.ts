@@ -65,9 +65,16 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
     const rank = graph.values.get(node.outputs[0])?.shape.length ?? 2;
     return [
       {
-        ...{ name, node, input: behindQuantizer(node.inputs[0]), weight, bias },
-        ...{ rowAxis, inputAxis, channelAxis: channelAxisOf(node, rank) },
-        ...{ takesBias: takesBias(node), biasFactor: biasFactorOf(node) },
+        name,
+        node,
+        input: behindQuantizer(node.inputs[0]),
+        weight,
+        bias,
+        rowAxis,
+        inputAxis,
+        channelAxis: channelAxisOf(node, rank),
+        takesBias: takesBias(node),
+        biasFactor: biasFactorOf(node),
       },
     ];
   });

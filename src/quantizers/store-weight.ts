@@ -65,7 +65,9 @@ export function integersOf(
     values[at] = turned(q, Math.sign(factors[i]), zeroPoint);
   });
   return {
-    ...{ values, granularity, scaleShape: scale.shape },
+    values,
+    granularity,
+    scaleShape: scale.shape,
     scales: factors.map((each, i) => (each === 0 ? 1 : scales[i] * Math.abs(each))),
     ...(zeroPoints && {
       zeroPoints: zeroPoints.map((zeroPoint, i) => turned(zeroPoint, Math.sign(factors[i]), zeroPoint)),

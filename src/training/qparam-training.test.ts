@@ -50,7 +50,11 @@ async function trainQparams(
 ): Promise<ReadonlyMap<string, Tensor>> {
   const qparams = qparamOptionsOf(training, sgd);
   const step = buildPlannedStep(graph, {
-    ...{ batchSize, loss: "cross-entropy", optimizer: sgd, qparams, plan: new Map() },
+    batchSize,
+    loss: "cross-entropy",
+    optimizer: sgd,
+    qparams,
+    plan: new Map(),
     ...trial,
   });
   const variables = await engine.variables(step.initial);

@@ -38,7 +38,11 @@ async function trained(
   const model = quantizeTiny(tinyClassifier(dtype), { weights: 4, activations: 8 });
   const optimizer = { kind: "sgd", momentum: 0.9, weightDecay: 1e-4 } as const;
   const step = buildPlannedStep(model, {
-    ...{ batchSize: whole / microBatches, loss: "cross-entropy", optimizer, plan: new Map(), freezesStatistics: true },
+    batchSize: whole / microBatches,
+    loss: "cross-entropy",
+    optimizer,
+    plan: new Map(),
+    freezesStatistics: true,
     ...trial,
   });
   const variables = await engine.variables(step.initial);
