@@ -1,13 +1,13 @@
 // Reads a model file; external data comes from its folder alone.
-import { realpathSync, statSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, relative, sep } from "node:path";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
 import type { ExternalSource } from "../onnx/external-data.ts";
-import { describeOtherFormat } from "../onnx/other-formats.ts";
-import { readOnnx } from "../onnx/read.ts";
+import { describeFolder, describeOtherFormat, formatOf, headBytes, isRead } from "../onnx/model-formats.ts";
 import { fileSource } from "./file-source.ts";
+import { modelReaders } from "./model-readers.ts";
 
 /**
  * Reads an ONNX file of opset 7 to 24 and the external data beside it, which must lie in its folder or below. The graph has the
@@ -20,15 +20,26 @@ import { fileSource } from "./file-source.ts";
 export function readModel(path: string): OnnxModel {
   if (typeof path !== "string")
     throw new FrostbitError("BAD_OPTION", "readModel takes the path of a file; readOnnx reads bytes.");
-  return readOnnx(fileSource(path), { name: basename(path), external: filesBeside(path) });
+  const name = basename(path);
+  assertNoFolder(path, name);
+  const file = fileSource(path);
+  const format = formatOf(headOf(file), name);
+  // ONNX files have no mark of their own, so that its reader tries all others, and says what it cannot read.
+  const read = modelReaders[format !== undefined && isRead(format) ? format : "onnx"];
+  return read(file, { name, external: filesBeside(path) });
 }
 
-const headBytes = 64;
+const headOf = (file: ByteSource): Uint8Array => file.read(0, Math.min(headBytes, file.sizeBytes));
+
+/** Names folders of formats that are folders. */
+function assertNoFolder(path: string, name: string): void {
+  const other = describeFolder((file) => existsSync(join(path, file)));
+  if (other !== undefined) throw new FrostbitError("BAD_MODEL", `${name}: ${other}`);
+}
 
 /** For files that ONNX Runtime opens itself: throws where there is none, or where it begins as another format does. */
 export function checkModelFile(path: string): void {
-  const file = fileSource(path);
-  const head = file.read(0, Math.min(headBytes, file.sizeBytes));
+  const head = headOf(fileSource(path));
   const other = head.length === 0 ? "the file is empty." : describeOtherFormat(head);
   if (other !== undefined) throw new FrostbitError("BAD_MODEL", `${basename(path)}: ${other}`);
 }

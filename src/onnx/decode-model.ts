@@ -12,7 +12,7 @@ import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { type FileOutline, outlineFile } from "./file-outline.ts";
-import { describeOtherFormat } from "./other-formats.ts";
+import { describeOtherFormat, headBytes } from "./model-formats.ts";
 import { findUnsupportedNodes } from "./unsupported.ts";
 
 export const oldestOpset = 7;
@@ -36,12 +36,16 @@ interface Sources {
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
 
 /** Of a source, the data of large tensors stays there until it is used; of bytes, it is copied. */
-export function decodeModel(file: Uint8Array | ByteSource, external: ExternalSource | undefined): DecodedModel {
-  const { bytes, rawData } = file instanceof Uint8Array ? { bytes: file, rawData: new Map() } : outlineOf(file);
-  const model = parse(bytes, file instanceof Uint8Array ? file.length : file.sizeBytes);
+export function decodeModel(
+  file: Uint8Array | ByteSource,
+  name: string,
+  external: ExternalSource | undefined,
+): DecodedModel {
+  const { bytes, rawData } = file instanceof Uint8Array ? { bytes: file, rawData: new Map() } : outlineOf(file, name);
+  const model = parse(bytes, name, file instanceof Uint8Array ? file.length : file.sizeBytes);
   if (!model.graph)
     throw bad(
-      describeOtherFormat(bytes) ??
+      describeOtherFormat(bytes, name) ??
         "the file holds no graph. It is not an ONNX model, or it was cut off while being written.",
     );
   const origin = decodeOrigin(model);
@@ -66,18 +70,16 @@ function refusal(unsupported: readonly string[]): FrostbitError {
   ]);
 }
 
-const headBytes = 64;
-
 /** What is no protobuf is read whole, for the decoder to say what is wrong, unless its head says it. */
-function outlineOf(file: ByteSource): FileOutline {
+function outlineOf(file: ByteSource, name: string): FileOutline {
   const outline = outlineFile(file);
   if (outline) return outline;
-  const other = describeOtherFormat(file.read(0, Math.min(headBytes, file.sizeBytes)));
+  const other = describeOtherFormat(file.read(0, Math.min(headBytes, file.sizeBytes)), name);
   if (other !== undefined) throw bad(other);
   return { bytes: file.read(0, file.sizeBytes), rawData: new Map() };
 }
 
-function parse(bytes: Uint8Array, sizeBytes: number): ModelProto {
+function parse(bytes: Uint8Array, name: string, sizeBytes: number): ModelProto {
   if (bytes.length === 0) throw bad("the file is empty.");
   try {
     return fromBinary(ModelProtoSchema, bytes, { readUnknownFields: false });
@@ -85,7 +87,7 @@ function parse(bytes: Uint8Array, sizeBytes: number): ModelProto {
     const reason = cause instanceof Error ? cause.message : String(cause);
     throw new FrostbitError(
       "BAD_MODEL",
-      describeOtherFormat(bytes) ??
+      describeOtherFormat(bytes, name) ??
         `the file's ${sizeBytes} bytes cannot be read as an ONNX model (${reason}). It is not ONNX, or it is truncated or damaged.`,
       { cause },
     );

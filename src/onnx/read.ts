@@ -31,7 +31,7 @@ export interface ReadOptions {
  */
 export function readOnnx(file: Uint8Array | ByteSource, { name, external }: ReadOptions): OnnxModel {
   return inFile(name, () => {
-    const { graph, origin, declared } = decodeModel(file, external);
+    const { graph, origin, declared } = decodeModel(file, name, external);
     const { graph: wide, half } = widenHalf(graph, declared);
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);

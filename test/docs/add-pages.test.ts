@@ -4,6 +4,7 @@ import { compileErrors, type Piece, piecesOf } from "../support/page-code.ts";
 
 const engine = piecesOf("docs/internals/add-an-engine.md");
 const format = piecesOf("docs/internals/add-an-export-format.md");
+const modelFormat = piecesOf("docs/internals/add-a-model-format.md");
 const minute = 60_000;
 
 const without = (pieces: readonly Piece[], path: string): readonly Piece[] =>
@@ -39,4 +40,19 @@ test("an export format", { timeout: 3 * minute }, () => {
     code: piece.code.replace(/ {2}verify: [\s\S]*?\n {2}\},\n/, ""),
   }));
   expect(compileErrors(unverified).join()).toMatch(/Property 'verify' is missing/);
+});
+
+test("a model format", { timeout: 4 * minute }, () => {
+  const [reader, formats, readers, examples] = [
+    "src/dense/read.ts",
+    "src/onnx/model-formats.ts",
+    "src/node/model-readers.ts",
+    "src/node/read-model.test.ts",
+  ];
+  expect(modelFormat.map(({ path }) => path)).toEqual([reader, formats, readers, examples]);
+  expect(compileErrors(modelFormat)).toEqual([]);
+  expect(compileErrors(without(modelFormat, readers), [readers]).join()).toMatch(/Property 'dense' is missing/);
+  expect(compileErrors(without(modelFormat, examples), [examples]).join()).toMatch(/Property 'dense' is missing/);
+  const unread = withoutLines(modelFormat, /dense: \{ description/);
+  expect(compileErrors(unread).join()).toMatch(/'dense' does not exist in type/);
 });

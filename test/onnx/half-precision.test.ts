@@ -60,7 +60,7 @@ describe.each<HalfType>(["float16", "bfloat16"])("a model in %s", (dtype) => {
 
   test("is written with the same types, names and bits", () => {
     const model = readOnnx(bytes, { name: "half.onnx" });
-    const { graph, declared } = decodeModel(writeOnnx(model, { opset: 17 }), undefined);
+    const { graph, declared } = decodeModel(writeOnnx(model, { opset: 17 }), "model.onnx", undefined);
     expect(graph.values.get("x")).toEqual({ dtype, shape: ["N", 3, 6, 6] });
     expect(declared.get("y")).toEqual({ dtype, shape: ["N", 5] });
     for (const [name, tensor] of constants) expect(graph.constants.get(name)).toEqual(tensor);
@@ -90,7 +90,8 @@ describe.each<HalfType>(["float16", "bfloat16"])("a model in %s", (dtype) => {
     const { graph, origin } = readOnnx(bytes, { name: "half.onnx" });
     const moved = { ...graph, constants: new Map(graph.constants).set("head", random.tensor("float32", [4, 5])) };
     const rounded = roundHalf(moved, origin.half ?? new Map());
-    const written = decodeModel(writeOnnx({ graph: rounded, origin }, { opset: 17 }), undefined).graph.constants;
+    const written = decodeModel(writeOnnx({ graph: rounded, origin }, { opset: 17 }), "model.onnx", undefined).graph
+      .constants;
     expect(widenTensor(written.get("head") as Tensor)).toEqual(rounded.constants.get("head"));
     expect(rounded.constants.get("scale")).toBe(graph.constants.get("scale"));
   });
