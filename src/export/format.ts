@@ -1,10 +1,8 @@
 // What a format of exported models is.
 import type { Origin } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
 import type { Folded } from "../quantizers/fold.ts";
-import type { Context } from "../run/context.ts";
 import type { Storage } from "./qdq.ts";
-import type { OpenDeployed, Verification } from "./verify.ts";
+import type { Verification, VerificationRun } from "./verify.ts";
 
 /** One file of an exported model, named as it is in its folder. */
 export interface ExportedFile {
@@ -17,13 +15,6 @@ export interface ExportSource {
   readonly folded: Folded;
   readonly origin: Origin;
   readonly storage: Storage;
-}
-
-/** What files are verified with. */
-export interface VerificationRun {
-  readonly batches: readonly ReadonlyMap<string, Tensor>[];
-  readonly open: OpenDeployed;
-  readonly context: Context;
 }
 
 /** Which of a layer's weights share a scale. */

@@ -3,9 +3,9 @@ import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
-import type { ExportedFile, ExportFormat, ExportSource, VerificationRun } from "./format.ts";
+import type { ExportedFile, ExportFormat, ExportSource } from "./format.ts";
 import { exportFormats, writeFormat } from "./formats.ts";
-import { checkVerification } from "./verify.ts";
+import { checkVerification, type VerificationRun } from "./verify.ts";
 
 const source: ExportSource = {
   folded: foldQuantizers(quantizeTiny(tinyClassifier("float32")), "float"),

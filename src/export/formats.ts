@@ -19,8 +19,8 @@ export const exportFormats = {
       const { model, opset } = exported(source);
       return [writeOnnx(model, { opset })];
     },
-    verify: (source, [{ bytes }], { batches, open, context }) =>
-      verifyExport(source.folded, exported(source), bytes, batches, open, context),
+    verify: (source, [{ bytes }], run) =>
+      verifyExport({ folded: source.folded, exported: exported(source), bytes }, run),
   },
 } as const satisfies Readonly<Record<string, ExportFormat>>;
 

@@ -55,13 +55,23 @@ interface LayerSpan {
   readonly step: number | undefined;
 }
 
+/** A graph, what it was exported to, and the file's bytes. */
+export interface ExportedGraph {
+  readonly folded: Folded;
+  readonly exported: Exported;
+  readonly bytes: Uint8Array;
+}
+
+/** What an export is verified with. */
+export interface VerificationRun {
+  readonly batches: readonly ReadonlyMap<string, Tensor>[];
+  readonly open: OpenDeployed;
+  readonly context: Context;
+}
+
 export async function verifyExport(
-  folded: Folded,
-  exported: Exported,
-  bytes: Uint8Array,
-  batches: readonly ReadonlyMap<string, Tensor>[],
-  open: OpenDeployed,
-  context: Context,
+  { folded, exported, bytes }: ExportedGraph,
+  { batches, open, context }: VerificationRun,
 ): Promise<Verification> {
   const spans = folded.layers.map((layer) => spanOf(folded.graph, layer));
   const watched = [...new Set([...folded.graph.outputs, ...spans.flatMap(({ input, output }) => [input, output])])];

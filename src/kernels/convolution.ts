@@ -27,12 +27,12 @@ function forward(x: Float64Array, w: Float64Array, bias: Float64Array | undefine
   if (bias) addPerChannel(y, bias, positions);
   const patches = new Float64Array(positions * patchSize); // [position, channel, tap]
   const runs = listRuns(geometry);
+  const windows = { channels: inputs, geometry, runs, layout: { tapStep: 1, positionStep: patchSize } };
   for (let part = 0; part < batch * group; part++) {
-    const layout = { tapStep: 1, positionStep: patchSize };
-    gatherPatches(patches, layout, x, part * inputs * geometry.inputSize, inputs, geometry, runs);
+    gatherPatches(patches, { data: x, offset: part * inputs * geometry.inputSize }, windows);
     const weights = { data: w, offset: (part % group) * outputs * patchSize };
     const target = { data: y, offset: part * outputs * positions };
-    addProduct(target, weights, { data: patches, offset: 0 }, outputs, positions, patchSize);
+    addProduct(target, weights, { data: patches, offset: 0 }, { m: outputs, n: positions, k: patchSize });
   }
   return y;
 }
@@ -47,12 +47,16 @@ function inputGradient(dy: Float64Array, w: Float64Array, sizes: Sizes): Float64
   );
   const patches = new Float64Array(patchSize * positions); // [channel, tap, position]
   const runs = listRuns(geometry);
+  const windows = { channels: inputs, geometry, runs, layout: { tapStep: positions, positionStep: 1 } };
   for (let part = 0; part < batch * group; part++) {
     const gradient = transposed({ data: dy, offset: part * outputs * positions }, outputs, positions);
     patches.fill(0);
-    addProduct({ data: patches, offset: 0 }, weights[part % group], gradient, patchSize, positions, outputs);
-    const layout = { tapStep: positions, positionStep: 1 };
-    scatterPatches(dx, part * inputs * geometry.inputSize, patches, layout, inputs, geometry, runs);
+    addProduct({ data: patches, offset: 0 }, weights[part % group], gradient, {
+      m: patchSize,
+      n: positions,
+      k: outputs,
+    });
+    scatterPatches({ data: dx, offset: part * inputs * geometry.inputSize }, patches, windows);
   }
   return dx;
 }
@@ -65,12 +69,12 @@ function weightGradient(dy: Float64Array, x: Float64Array, sizes: Sizes): Float6
   const dw = new Float64Array(group * outputs * patchSize);
   const patches = new Float64Array(patchSize * positions); // [channel, tap, position]
   const runs = listRuns(geometry);
+  const windows = { channels: inputs, geometry, runs, layout: { tapStep: positions, positionStep: 1 } };
   for (let part = 0; part < batch * group; part++) {
-    const layout = { tapStep: positions, positionStep: 1 };
-    gatherPatches(patches, layout, x, part * inputs * geometry.inputSize, inputs, geometry, runs);
+    gatherPatches(patches, { data: x, offset: part * inputs * geometry.inputSize }, windows);
     const target = { data: dw, offset: (part % group) * outputs * patchSize };
     const gradient = { data: dy, offset: part * outputs * positions };
-    addProduct(target, gradient, { data: patches, offset: 0 }, outputs, patchSize, positions);
+    addProduct(target, gradient, { data: patches, offset: 0 }, { m: outputs, n: patchSize, k: positions });
   }
   return dw;
 }

@@ -13,8 +13,14 @@ function dot(a: Float64Array, aStart: number, b: Float64Array, bStart: number, l
   return sum;
 }
 
+export interface ProductSizes {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
 /** c[m, n] += a[m, k] · b[n, k]ᵀ: row by row, so both operands are read in order. */
-export function addProduct(c: Matrix, a: Matrix, b: Matrix, m: number, n: number, k: number): void {
+export function addProduct(c: Matrix, a: Matrix, b: Matrix, { m, n, k }: ProductSizes): void {
   const tiledRows = m - (m % 4);
   const tiledColumns = n - (n % 4);
   for (let j = 0; j < tiledColumns; j += 4)
@@ -25,6 +31,7 @@ export function addProduct(c: Matrix, a: Matrix, b: Matrix, m: number, n: number
       c.data[c.offset + i * n + j] += dot(a.data, a.offset + i * k, b.data, b.offset + j * k, k);
 }
 
+// Numbers, not matrices: it is called for every 16 elements.
 // biome-ignore format: the tile reads as a grid
 function addTile(
   c: Float64Array,

@@ -1,5 +1,6 @@
 // Windows over three spatial axes as matrices of patches: what turns convolutions into matrix products.
 import type { Window } from "../ops/window.ts";
+import type { Matrix } from "./matrix.ts";
 
 /** A window with its input's and output's sizes, filled up to three spatial axes. */
 export interface Geometry {
@@ -51,11 +52,12 @@ export type VisitRun = (tap: number, output: number, input: number, length: numb
 export function forEachRun(geometry: Geometry, visit: VisitRun): void {
   const [kd, kh, kw] = geometry.kernel;
   for (let d = 0; d < kd; d++)
-    for (let h = 0; h < kh; h++) for (let w = 0; w < kw; w++) visitTap(geometry, d, h, w, (d * kh + h) * kw + w, visit);
+    for (let h = 0; h < kh; h++) for (let w = 0; w < kw; w++) visitTap(geometry, [d, h, w], visit);
 }
 
-function visitTap(geometry: Geometry, d: number, h: number, w: number, tap: number, visit: VisitRun): void {
-  const { strides, dilations, begin, input, output } = geometry;
+function visitTap(geometry: Geometry, [d, h, w]: readonly [number, number, number], visit: VisitRun): void {
+  const { kernel, strides, dilations, begin, input, output } = geometry;
+  const tap = (d * kernel[1] + h) * kernel[2] + w;
   const [firstD, endD] = tapRange(geometry, 0, d);
   const [firstH, endH] = tapRange(geometry, 1, h);
   const [firstW, endW] = tapRange(geometry, 2, w);
@@ -83,21 +85,26 @@ export function listRuns(geometry: Geometry): Int32Array {
   return Int32Array.from(runs);
 }
 
-/** Where patches lie: element (tap, position) of channel c is at c · kernelSize · tapStep + tap · tapStep + position · positionStep. */
-export interface PatchLayout {
+/** The layout of patches: element (tap, position) of channel c is at c · kernelSize · tapStep + tap · tapStep + position · positionStep. */
+interface PatchLayout {
   readonly tapStep: number;
   readonly positionStep: number;
 }
 
-/** Copies `channels` channels from `offset` on into patches; what lies in the padding is left as it is (zero). */
+/** The windows of one sample's channels. */
+export interface Windows {
+  readonly channels: number;
+  readonly geometry: Geometry;
+  /** From `listRuns`. */
+  readonly runs: Int32Array;
+  readonly layout: PatchLayout;
+}
+
+/** Copies channels into patches; elements in the padding keep their value (zero). */
 export function gatherPatches(
   patches: Float64Array,
-  { tapStep, positionStep }: PatchLayout,
-  x: Float64Array,
-  offset: number,
-  channels: number,
-  geometry: Geometry,
-  runs: Int32Array,
+  { data: x, offset }: Matrix,
+  { channels, geometry, runs, layout: { tapStep, positionStep } }: Windows,
 ): void {
   for (let c = 0; c < channels; c++) {
     const from = offset + c * geometry.inputSize;
@@ -111,15 +118,11 @@ export function gatherPatches(
   }
 }
 
-/** Adds patches back to where they were taken from. */
+/** Adds patches to the elements that they were copied from. */
 export function scatterPatches(
-  x: Float64Array,
-  offset: number,
+  { data: x, offset }: Matrix,
   patches: Float64Array,
-  { tapStep, positionStep }: PatchLayout,
-  channels: number,
-  geometry: Geometry,
-  runs: Int32Array,
+  { channels, geometry, runs, layout: { tapStep, positionStep } }: Windows,
 ): void {
   for (let c = 0; c < channels; c++) {
     const to = offset + c * geometry.inputSize;

@@ -42,13 +42,19 @@ const MatMul: Kernel = ([a, b], node) => {
   const y = new Float64Array(sizeOf(shape));
   aIndices.forEach((aIndex, i) => {
     const target = { data: y, offset: i * m * n };
-    addProduct(target, { data: aData, offset: aIndex * m * k }, columns[bIndices[i]], m, n, k);
+    addProduct(target, { data: aData, offset: aIndex * m * k }, columns[bIndices[i]], { m, n, k });
   });
   return [fromFloat64(a.dtype, shape, y, node)];
 };
 
+interface Scaled {
+  readonly m: number;
+  readonly n: number;
+  readonly beta: number;
+}
+
 /** Adds β c, broadcast to [m, n]. */
-function addScaled(y: Float64Array, c: Float64Array, shape: readonly number[], m: number, n: number, beta: number) {
+function addScaled(y: Float64Array, c: Float64Array, shape: readonly number[], { m, n, beta }: Scaled): void {
   const rows = shape.length === 2 ? shape[0] : 1;
   const columns = shape[shape.length - 1] ?? 1;
   for (let i = 0; i < m; i++)
@@ -63,10 +69,10 @@ const Gemm: Kernel = ([a, b, c], node) => {
   const rows = isTransposed(node, "transA") ? transposed(aMatrix, k, m) : aMatrix;
   const columns = isTransposed(node, "transB") ? bMatrix : transposed(bMatrix, k, n);
   const y = new Float64Array(m * n);
-  addProduct({ data: y, offset: 0 }, rows, columns, m, n, k);
+  addProduct({ data: y, offset: 0 }, rows, columns, { m, n, k });
   const alpha = numberAttribute(node, "alpha", 1);
   if (alpha !== 1) for (let i = 0; i < y.length; i++) y[i] *= alpha;
-  if (c) addScaled(y, float64Of(c, node), c.shape, m, n, numberAttribute(node, "beta", 1));
+  if (c) addScaled(y, float64Of(c, node), c.shape, { m, n, beta: numberAttribute(node, "beta", 1) });
   return [fromFloat64(a.dtype, [m, n], y, node)];
 };
 

@@ -51,12 +51,8 @@ function straightThrough(dy: Tensor, x: Tensor, scale: Tensor, zeroPoint: Tensor
 
 /** The same in groups, by the indices of each element: where the scale has one index, all share it. */
 function straightThroughGroups(
-  dy: Tensor,
-  x: Tensor,
-  scale: Tensor,
-  zeroPoint: Tensor,
-  axis: number,
-  groupSize: number,
+  { dy, x, scale, zeroPoint }: Readonly<Record<"dy" | "x" | "scale" | "zeroPoint", Tensor>>,
+  { axis, groupSize }: { readonly axis: number; readonly groupSize: number },
 ): Gradients {
   const result: Gradients = {
     dx: [],
@@ -113,7 +109,7 @@ describe("FakeQuantizeGradient is the straight-through gradient", () => {
     const zeroPoint = random.uniformTensor("float64", scaleSizes, -3, 3);
     const inputs = [dy, x, scale, zeroPoint, ...bounds];
     const actual = runKernel("FakeQuantizeGradient", inputs, { axis, block_size: groupSize }, kernels, 3);
-    const expected = straightThroughGroups(dy, x, scale, zeroPoint, axis, groupSize);
+    const expected = straightThroughGroups({ dy, x, scale, zeroPoint }, { axis, groupSize });
     expectClose(toNumbers(actual[0]), expected.dx, { what: "dx" });
     expectClose(toNumbers(actual[1]), expected.dscale, { what: "dscale" });
     expectClose(toNumbers(actual[2]), expected.dzeroPoint, { what: "dzeroPoint" });

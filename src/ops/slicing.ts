@@ -41,13 +41,19 @@ export function resolveSlices(node: Node, bounds: SliceBounds, shape: readonly n
 
 const unbounded = 2 ** 31 - 1;
 
-/** The size that a slice of a symbolic size has. */
-function slicedSymbol(node: Node, dim: string, axis: number, start: number, end: number, step: number): Dim {
+interface Bounds {
+  readonly start: number;
+  readonly end: number;
+  readonly step: number;
+}
+
+/** The size that a slice of a symbolic size has; `undefined` where it cannot be computed. */
+function slicedSymbol(dim: string, { start, end, step }: Bounds): Dim | undefined {
   if (step === -1 && start === -1 && end <= -unbounded) return dim;
   if (step === 1 && start >= 0 && end >= unbounded) return sumOf([dim, -start]);
   if (step === 1 && start >= 0 && end < 0) return sumOf([dim, end - start]);
   if (step === 1 && start < 0 && end < 0 && end > start) return end - start;
-  return unknownDim(node, axis);
+  return undefined;
 }
 
 /** The shape after slicing; sizes may be symbolic. */
@@ -57,7 +63,7 @@ export function slicedShape(node: Node, bounds: SliceBounds, shape: readonly Dim
     const axis = resolveAxis(node, axisGiven, shape.length);
     const dim = shape[axis];
     const [start, end, step] = [bounds.starts[i], bounds.ends[i], bounds.steps[i]];
-    if (typeof dim === "string") result[axis] = slicedSymbol(node, dim, axis, start, end, step);
+    if (typeof dim === "string") result[axis] = slicedSymbol(dim, { start, end, step }) ?? unknownDim(node, axis);
     else {
       const one = { starts: [start], ends: [end], axes: [0], steps: [step] };
       result[axis] = resolveSlices(node, one, [dim])[0].count;

@@ -55,13 +55,19 @@ export interface ModelVerification extends Verification {
 /** What folding must keep, dB: float biases are exact but for values that round the other way, int32 biases are rounded. */
 export const foldingThresholds = { inputs: 15, runtime: 3 } as const;
 
-/** `scores`: the output of class scores, if any. Throws VERIFICATION if the folded graph does not do what was trained, or the file in ONNX Runtime not what it does. */
+/** What an export is verified against. */
+interface VerifiedAgainst {
+  readonly trained: Graph;
+  /** The output of class scores, if any. */
+  readonly scores: string | undefined;
+  readonly samples: readonly ReadonlyMap<string, Tensor>[];
+}
+
+/** Throws VERIFICATION where the folded graph differs from the trained one, or the file in ONNX Runtime from the folded graph. */
 export async function verifyModel(
   { files, quantized }: Written,
-  trained: Graph,
-  samples: readonly ReadonlyMap<string, Tensor>[],
   job: Pick<QuantizeJob, "openDeployed" | "options">,
-  scores: string | undefined,
+  { trained, scores, samples }: VerifiedAgainst,
   context: Context,
 ): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;

@@ -102,7 +102,7 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   const { bytes } = written.files[0];
   const samples = await takeBatches(run, verificationSamples);
   const verification = await clock.time("evaluation", () =>
-    verifyModel(written, trained, samples, job, scores, context),
+    verifyModel(written, job, { trained, scores, samples }, context),
   );
   await measureStage(run, "quantized", folded?.graph);
   const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, bytes));

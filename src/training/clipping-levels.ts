@@ -81,7 +81,7 @@ function addClip(
 export const levelRule = (level: ClippingLevel, optimizer: Optimizer): UpdateRule => ({
   state: (name, { dtype, shape }) => optimizerState(optimizer, name, dtype, shape, undefined),
   next: (build, { name, gradient, learningRate }) => {
-    const stepped = addUpdate(build, optimizer, name, gradient, learningRate, undefined);
+    const stepped = addUpdate(build, optimizer, { name, gradient, learningRate, rows: undefined });
     const legal = keepAboveSmallest(build, name, level.start, stepped);
     build.update(level.scale, build.node("Div", [legal, build.scalar(level.steps, name)]));
     return legal;

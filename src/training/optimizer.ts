@@ -4,7 +4,7 @@ import { rowAxisIn } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import type { DType } from "../ir/dtype.ts";
 import { type Tensor, zeros } from "../ir/tensor.ts";
-import type { Rows } from "../ops/definition.ts";
+import type { GradientStep } from "./step.ts";
 
 export type Optimizer =
   | { readonly kind: "sgd"; readonly momentum: number; readonly weightDecay: number }
@@ -27,14 +27,11 @@ export function optimizerState(
   ]);
 }
 
-/** Adds the update of `name`, by default from its own value, by its gradient; gives back the new value's name, not yet bound. */
+/** Adds the update of a parameter from `value`, which is the parameter itself by default. Returns the new value's name, not yet bound. */
 export function addUpdate(
   build: Builder,
   optimizer: Optimizer,
-  name: string,
-  gradient: string,
-  learningRate: string,
-  rows: Rows | undefined,
+  { name, gradient, learningRate, rows }: GradientStep,
   value = name,
 ): string {
   const { dtype, shape } = build.type(name);

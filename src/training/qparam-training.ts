@@ -3,10 +3,10 @@ import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf, zeros } from "../ir/tensor.ts";
-import type { Rows } from "../ops/definition.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import { addUpdate, type Optimizer } from "./optimizer.ts";
 import type { Parameter } from "./parameters.ts";
+import type { GradientStep } from "./step.ts";
 
 export const qparamTrainings = ["direct", "log2", "lsq", "lsq+", "pact", "tqt"] as const;
 export type QparamTraining = (typeof qparamTrainings)[number];
@@ -55,33 +55,23 @@ export function trainsQparam(training: QparamTraining, parameter: Parameter): bo
   return !isZeroPoint(parameter) || training === "direct" || training === "log2" || training === "lsq+";
 }
 
-type QparamUpdate = (
-  build: Builder,
-  optimizer: Optimizer,
-  name: string,
-  gradient: string,
-  learningRate: string,
-  rows: Rows | undefined,
-) => string;
+type QparamUpdate = (build: Builder, optimizer: Optimizer, step: GradientStep) => string;
 
 /** Adds the update of a scale or zero point that trains; gives the new value's name, not yet bound. */
 export function addQparamUpdate(
   build: Builder,
   { training, optimizer }: QparamOptions,
-  parameter: Parameter,
-  gradient: string,
-  learningRate: string,
-  rows: Rows | undefined,
+  role: Parameter["role"],
+  step: GradientStep,
 ): string {
-  const { name } = parameter;
-  const isScale = parameter.role.endsWith("scale");
+  const { name } = step;
   if (training === "lsq" || training === "lsq+") {
-    const scaled = build.node("Mul", [gradient, build.scalar(lsqFactor(build.graph([]), name), name)]);
-    return addUpdate(build, optimizer, name, scaled, learningRate, rows);
+    const gradient = build.node("Mul", [step.gradient, build.scalar(lsqFactor(build.graph([]), name), name)]);
+    return addUpdate(build, optimizer, { ...step, gradient });
   }
   const ways: Partial<Record<QparamTraining, QparamUpdate>> = { log2: addLogarithmicUpdate, tqt: addThresholdUpdate };
-  const update = (isScale && ways[training]) || addUpdate;
-  return update(build, optimizer, name, gradient, learningRate, rows);
+  const update = (role.endsWith("scale") && ways[training]) || addUpdate;
+  return update(build, optimizer, step);
 }
 
 /** LSQ's gradient scale, 1/√(N · p): N values share the scale (of an activation: of one sample), p is the highest integer. */
@@ -101,7 +91,7 @@ function highOf(graph: Graph, { node }: Quantizer): number {
 }
 
 /** ∂L/∂θ of θ = log₂ scale: ∂L/∂scale · scale · ln 2, of the rows that train. */
-function gradientOfLogarithm(build: Builder, scale: string, gradient: string, rows: Rows | undefined): string {
+function gradientOfLogarithm(build: Builder, { name: scale, gradient, rows }: GradientStep): string {
   const trained = rows ? build.node("Gather", [scale, rows.rows], { axis: 0 }) : scale;
   return build.node("Mul", [gradient, build.node("Mul", [trained, build.scalar(Math.LN2, scale)])]);
 }
@@ -110,21 +100,23 @@ function gradientOfLogarithm(build: Builder, scale: string, gradient: string, ro
  * One step of θ = log₂ scale (EfQAT appendix A.2). What is kept is the scale, times 2^Δθ a step: θ itself would be rounded to
  * 5e-7, as much as a step; rows that do not train keep their bytes.
  */
-const addLogarithmicUpdate: QparamUpdate = (build, optimizer, scale, gradient, learningRate, rows) => {
+const addLogarithmicUpdate: QparamUpdate = (build, optimizer, step) => {
+  const { name: scale } = step;
   const { dtype, shape } = build.type(scale);
   const origin = build.constant(zeros(dtype, shape.map(Number)), `${scale}/origin`);
-  const byLogarithm = gradientOfLogarithm(build, scale, gradient, rows);
-  const change = addUpdate(build, optimizer, scale, byLogarithm, learningRate, rows, origin);
+  const gradient = gradientOfLogarithm(build, step);
+  const change = addUpdate(build, optimizer, { ...step, gradient }, origin);
   return build.node("Mul", [scale, build.node("Pow", [build.scalar(2, scale), change])]);
 };
 
 const thresholdOf = (scale: string): string => `${scale}/threshold`;
 
 /** TQT (arXiv:1903.08066): scale = 2^⌈t⌉, t straight through its rounding up. */
-const addThresholdUpdate: QparamUpdate = (build, optimizer, scale, gradient, learningRate, rows) => {
+const addThresholdUpdate: QparamUpdate = (build, optimizer, step) => {
+  const { name: scale } = step;
   const threshold = build.variable(thresholdOf(scale), build.type(scale));
-  const byLogarithm = gradientOfLogarithm(build, scale, gradient, rows);
-  const next = addUpdate(build, optimizer, scale, byLogarithm, learningRate, rows, threshold);
+  const gradient = gradientOfLogarithm(build, step);
+  const next = addUpdate(build, optimizer, { ...step, gradient }, threshold);
   build.update(threshold, next);
   return build.node("Pow", [build.scalar(2, scale), build.node("Ceil", [next])]);
 };

@@ -14,8 +14,8 @@ import { clipByNorm } from "./clip-by-norm.ts";
 /** Adds the loss of a forward pass whose nodes `build` holds; the name of its value, a scalar. What it needs besides may be inputs. */
 export type Loss = (build: Builder, forward: Graph) => string;
 
-/** What a rule steps a parameter by. */
-export interface Stepping {
+/** What a rule updates a parameter with. */
+export interface GradientStep {
   readonly name: string;
   readonly gradient: string;
   readonly learningRate: string;
@@ -28,7 +28,7 @@ export interface UpdateRule {
   /** The variables that the rule keeps beside the parameter, at their start; `rowAxis` where rows of it train. */
   readonly state: (name: string, value: Tensor, rowAxis: number | undefined) => ReadonlyMap<string, Tensor>;
   /** Gives the parameter's next value, not yet bound to it. */
-  readonly next: (build: Builder, stepping: Stepping) => string;
+  readonly next: (build: Builder, step: GradientStep) => string;
 }
 
 /** The rows along `axis` whose indices the input `rowsInput(weight)` holds: parameters of one weight share them. */

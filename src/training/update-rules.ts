@@ -11,8 +11,7 @@ import type { UpdateRule } from "./step.ts";
 
 export const optimizerRule = (optimizer: Optimizer): UpdateRule => ({
   state: (name, { dtype, shape }, rowAxis) => optimizerState(optimizer, name, dtype, shape, rowAxis),
-  next: (build, { name, gradient, learningRate, rows }) =>
-    addUpdate(build, optimizer, name, gradient, learningRate, rows),
+  next: (build, step) => addUpdate(build, optimizer, step),
 });
 
 /** Of a scale or zero point that starts at `start`: it stays one that a quantizer can use. */
@@ -22,8 +21,7 @@ export const qparamRule = (options: QparamOptions, parameter: Parameter, start: 
       ...optimizerState(options.optimizer, name, value.dtype, value.shape, rowAxis),
       ...qparamVariables(options, parameter, value),
     ]),
-  next: (build, { gradient, learningRate, rows }) =>
-    keepLegal(build, parameter, start, addQparamUpdate(build, options, parameter, gradient, learningRate, rows)),
+  next: (build, step) => keepLegal(build, parameter, start, addQparamUpdate(build, options, parameter.role, step)),
 });
 
 /** Scales stay positive; zero points stay where they round to one of the quantizer's integers. */

@@ -79,7 +79,7 @@ describe.each(tinyModels)("an exported $name, read back,", (model) => {
     const { folded, exported, bytes } = write(model, withTrained(graph, run), form);
     const samples = [new Map([["input", batchFor(model, "float32", 16).images]])];
     checkVerification(
-      await verifyExport(folded, exported, bytes, samples, open, { engine, seed: 0 }),
+      await verifyExport({ folded, exported, bytes }, { batches: samples, open, context: { engine, seed: 0 } }),
       graph.outputs[0],
     );
   });

@@ -53,7 +53,10 @@ describe.each(tinyModels)("$name", (model) => {
     expect(typesOf(read.graph, read.graph.outputs)).toEqual(typesOf(graph, graph.outputs));
     expect(folded.layers.map(({ name }) => name)).toEqual(linearLayers(graph).map(({ name }) => name));
 
-    checkVerification(await verifyExport(folded, result, bytes, [inputsOf(model)], open, context), graph.outputs[0]);
+    checkVerification(
+      await verifyExport({ folded, exported: result, bytes }, { batches: [inputsOf(model)], open, context }),
+      graph.outputs[0],
+    );
   });
 
   test.each(combinations.filter(({ storage }) => storage === "packed"))(
@@ -71,7 +74,7 @@ describe.each(tinyModels)("$name", (model) => {
       const [expected, actual] = [before, after].map((outputs) => outputs.get(trained.outputs[0]) as Tensor);
       expect(sqnr(numbersOf(actual), numbersOf(expected)), "SQNR of folding, biases left in float").toBeGreaterThan(25);
       checkVerification(
-        await verifyExport(folded, result, bytes, [inputsOf(model)], open, context),
+        await verifyExport({ folded, exported: result, bytes }, { batches: [inputsOf(model)], open, context }),
         trained.outputs[0],
       );
     },
@@ -91,7 +94,7 @@ test.each(["inputs", "runtime"] as const)(
       const taken = withNames(graph, names);
       const again = exported(model, taken, combination);
       checkVerification(
-        await verifyExport(again.folded, again.result, again.bytes, [inputsOf(model)], open, context),
+        await verifyExport({ ...again, exported: again.result }, { batches: [inputsOf(model)], open, context }),
         taken.outputs[0],
       );
       const [expected, actual] = await Promise.all(

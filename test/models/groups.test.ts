@@ -109,7 +109,13 @@ describe.each(models)("$name", ({ build }) => {
       expectClose(await outputOf(folded.graph), await outputOf(graph), {
         widen: { factor: 100, because: "scales take the normalizations' factors, sums of hundreds of products" },
       });
-      checkVerification(await verifyExport(folded, result, bytes, [inputs], open, { engine, seed: 0 }), undefined);
+      checkVerification(
+        await verifyExport(
+          { folded, exported: result, bytes },
+          { batches: [inputs], open, context: { engine, seed: 0 } },
+        ),
+        undefined,
+      );
     }
   });
 
@@ -140,7 +146,13 @@ describe.each(models)("$name", ({ build }) => {
       const layers = folded.graph.nodes.filter(({ inputs }) => blocks.has(inputs[1]));
       expect(layers.length).toBeGreaterThan(0);
       for (const { inputs: read } of layers) expect(read).toHaveLength(2);
-      checkVerification(await verifyExport(folded, result, bytes, [inputs], open, { engine, seed: 0 }), undefined);
+      checkVerification(
+        await verifyExport(
+          { folded, exported: result, bytes },
+          { batches: [inputs], open, context: { engine, seed: 0 } },
+        ),
+        undefined,
+      );
     },
   );
 

@@ -202,7 +202,10 @@ describe.each(models)("$name", ({ name, fixture: fixtureName, layers, parameters
     const exported = exportQdq(folded, model.origin, "packed");
     const bytes = writeOnnx(exported.model, { opset: exported.opset });
     const open = (file: Uint8Array) => openDeployed(file, { threads: 1 });
-    checkVerification(await verifyExport(folded, exported, bytes, samples, open, context), trained.outputs[0]);
+    checkVerification(
+      await verifyExport({ folded, exported, bytes }, { batches: samples, open, context }),
+      trained.outputs[0],
+    );
   });
 });
 

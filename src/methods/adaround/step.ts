@@ -82,7 +82,7 @@ export function roundingStep(problem: RoundingProblem, dtype: DType): RoundingSt
   const total = build.node("Add", [fit, regularizerGradient(build, offset, lambda, beta)]);
   const gradient = build.node("Mul", [total, derivative], {}, "gradient");
   const adam = { kind: "adam", weightDecay: 0 } as const;
-  build.update(variable, addUpdate(build, adam, variable, gradient, learningRate, undefined));
+  build.update(variable, addUpdate(build, adam, { name: variable, gradient, learningRate, rows: undefined }));
   const start = tensorOf(dtype, shape, startOf(problem));
   return {
     graph: build.graph([]),
