@@ -162,7 +162,7 @@ describe("small archives that unpack to much", () => {
   });
 
   test("by a method that is not read, encrypted, or twice under one name are refused", () => {
-    expect(() => read(handMade([file(0, { method: 12 })]))).toThrow('"x0.npy" is packed by method 12; expected 0');
+    expect(() => read(handMade([file(0, { method: 12 })]))).toThrow('"x0.npy" is compressed by method 12; expected 0');
     expect(() => read(handMade([file(0, {}), file(0, {})]))).toThrow('it has two files "x0.npy"');
   });
 });
