@@ -2,7 +2,7 @@
 import { assert } from "../../ir/errors.ts";
 import type { Graph, Node, ValueType } from "../../ir/graph.ts";
 import { createEmitter, type Emitter } from "./emitter.ts";
-import { canBlock, type Layout, type LoweringContext, toBlocked, toPlain } from "./lowering.ts";
+import { type BlockLayout, canBlock, type LoweringContext, toBlocked, toPlain } from "./lowering.ts";
 import { loweringOf } from "./lowerings/index.ts";
 
 export interface LoweredGraph {
@@ -17,13 +17,13 @@ export interface LowerOptions {
   readonly block: number;
 }
 
-type Lies = Partial<Record<Layout, string>>;
+type Layouts = Partial<Record<BlockLayout, string>>;
 
 interface State {
   readonly graph: Graph;
   readonly emit: Emitter;
   readonly block: number;
-  readonly lies: Map<string, Lies>;
+  readonly layouts: Map<string, Layouts>;
   readonly shared: Map<string, unknown>;
   readonly byInputs: Map<string, string>;
 }
@@ -31,8 +31,8 @@ interface State {
 export function lower(graph: Graph, { block }: LowerOptions): LoweredGraph {
   const kept = [...graph.inputs, ...graph.variables, ...graph.constants.keys()];
   const { emit, emitted } = createEmitter(kept);
-  const state: State = { graph, emit, block, lies: new Map(), shared: new Map(), byInputs: new Map() };
-  for (const name of kept) state.lies.set(name, { plain: name });
+  const state: State = { graph, emit, block, layouts: new Map(), shared: new Map(), byInputs: new Map() };
+  for (const name of kept) state.layouts.set(name, { plain: name });
   for (const node of graph.nodes) {
     emitted.scope = node.name;
     loweringOf(node.op)(contextOf(state, node));
@@ -56,18 +56,18 @@ function typeOf({ graph }: State, value: string): ValueType {
 }
 
 /** The ONNX value in the layout asked for; a conversion is made once. */
-function valueIn(state: State, value: string, layout: Layout): string {
-  const lies = state.lies.get(value);
-  assert(lies, `value "${value}" is read before it is made`);
-  const found = lies[layout];
-  if (found !== undefined) return found;
+function valueIn(state: State, value: string, layout: BlockLayout): string {
+  const layouts = state.layouts.get(value);
+  assert(layouts, `value "${value}" is read before it is made`);
+  const existing = layouts[layout];
+  if (existing !== undefined) return existing;
   const channels = Number(typeOf(state, value).shape[1]);
-  const made =
+  const converted =
     layout === "blocked"
-      ? toBlocked(state.emit, lies.plain as string)
-      : toPlain(state.emit, lies.blocked as string, channels);
-  lies[layout] = made;
-  return made;
+      ? toBlocked(state.emit, layouts.plain as string)
+      : toPlain(state.emit, layouts.blocked as string, channels);
+  layouts[layout] = converted;
+  return converted;
 }
 
 /**
@@ -92,7 +92,7 @@ function contextOf(state: State, node: Node): LoweringContext {
     block: state.block,
     has: (input) => Boolean(node.inputs[input]),
     input: (input, layout = "plain") => valueIn(state, name(input), layout),
-    lies: (input, layout) => state.lies.get(name(input))?.[layout] !== undefined,
+    hasLayout: (input, layout) => state.layouts.get(name(input))?.[layout] !== undefined,
     type: (input) => typeOf(state, name(input)),
     outputType: (output) => typeOf(state, node.outputs[output]),
     wants: (output) => Boolean(node.outputs[output]),
@@ -101,16 +101,16 @@ function contextOf(state: State, node: Node): LoweringContext {
       const target = node.outputs[output];
       if (!target) return;
       assert(layout === "plain" || canBlock(typeOf(state, target), state.block), `${target} cannot lie in blocks`);
-      state.lies.set(target, { [layout]: value });
+      state.layouts.set(target, { [layout]: value });
     },
     shared: <T>(key: string, make: () => T): T => {
       if (!state.shared.has(key)) state.shared.set(key, make());
       return state.shared.get(key) as T;
     },
-    made: <T>(key: string) => state.shared.get(key) as T | undefined,
+    alreadyShared: <T>(key: string) => state.shared.get(key) as T | undefined,
     find: (op, inputs, layout) => {
       const found = state.byInputs.get(signature(op, inputs));
-      return found === undefined ? undefined : state.lies.get(found)?.[layout];
+      return found === undefined ? undefined : state.layouts.get(found)?.[layout];
     },
   };
 }

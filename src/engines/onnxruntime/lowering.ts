@@ -10,7 +10,7 @@ import type { Emitter } from "./emitter.ts";
  * How the elements of a value lie in memory. `blocked` is ONNX Runtime's NCHWc: the channels in blocks that are innermost,
  * [N, C/block, H, W, block], under the shape [N, C, H, W].
  */
-export type Layout = "plain" | "blocked";
+export type BlockLayout = "plain" | "blocked";
 
 export interface LoweringContext {
   readonly node: Node;
@@ -19,23 +19,23 @@ export interface LoweringContext {
   readonly block: number;
   readonly has: (input: number) => boolean;
   /** The ONNX value of an input, converted if it lies otherwise. */
-  readonly input: (input: number, layout?: Layout) => string;
+  readonly input: (input: number, layout?: BlockLayout) => string;
   /** Whether an input already lies in this layout. */
-  readonly lies: (input: number, layout: Layout) => boolean;
+  readonly hasLayout: (input: number, layout: BlockLayout) => boolean;
   readonly type: (input: number) => ValueType;
   readonly outputType: (output: number) => ValueType;
   readonly wants: (output: number) => boolean;
   readonly constant: (input: number) => Tensor | undefined;
-  readonly set: (output: number, value: string, layout?: Layout) => void;
+  readonly set: (output: number, value: string, layout?: BlockLayout) => void;
   /** What several nodes share, made by the first of them. */
   readonly shared: <T>(key: string, make: () => T) => T;
   /** What `shared` made under a key, if anything. */
-  readonly made: <T>(key: string) => T | undefined;
+  readonly alreadyShared: <T>(key: string) => T | undefined;
   /** Another layout's or node's value by its name in the graph, where it has been lowered. */
-  readonly find: (op: string, inputs: readonly string[], layout: Layout) => string | undefined;
+  readonly find: (op: string, inputs: readonly string[], layout: BlockLayout) => string | undefined;
 }
 
-export type Lowering = (context: LoweringContext) => void;
+export type LoweringRule = (context: LoweringContext) => void;
 
 export const blockedDomain = "com.microsoft.nchwc";
 

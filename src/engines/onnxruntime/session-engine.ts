@@ -35,7 +35,7 @@ function supports(node: Node, graph: Graph): boolean {
   return !float32Only.has(node.op) && !(float32Statistics.has(node.op) && node.outputs.length > 1);
 }
 
-function refuseUnsupported(graph: Graph): void {
+function assertSupported(graph: Graph): void {
   const refused = graph.nodes.filter((node) => !supports(node, graph));
   if (refused.length === 0) return;
   const list = refused.map((node) => `${describeNode(node)} of ${[...new Set(dtypesOf(node, graph))].join(", ")}`);
@@ -73,7 +73,7 @@ async function compile(
   graph: Graph,
   { threads, providers }: CompileOptions & Pick<SessionOptions, "providers">,
 ): Promise<Executable> {
-  refuseUnsupported(graph);
+  assertSupported(graph);
   const lowered = lower(graph, { block: await detectBlock(ort) });
   const session = await openSession(ort, encodeGraph(lowered.graph), {
     ...(threads === undefined ? {} : { threads }),

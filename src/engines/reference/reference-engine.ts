@@ -15,7 +15,7 @@ const isHalf = (graph: Graph, value: string): boolean => /^b?float16$/.test(grap
 const supports = (node: Node, graph: Graph): boolean =>
   isOpType(node.op) && ![...node.inputs, ...node.outputs].some((value) => isHalf(graph, value));
 
-function refuseUnsupported(graph: Graph): void {
+function assertSupported(graph: Graph): void {
   const refused = graph.nodes.filter((node) => !supports(node, graph));
   if (refused.length === 0) return;
   throw new FrostbitError(
@@ -73,18 +73,18 @@ function runNode(node: Node, values: Map<string, Tensor>): void {
 }
 
 /** Lets timers and events happen, so that an abort can arrive. */
-const breathe = (): Promise<void> =>
+const yieldToEventLoop = (): Promise<void> =>
   new Promise((resolve) => {
     setTimeout(resolve, 0);
   });
 
-const breathEveryMs = 50;
+const yieldIntervalMs = 50;
 
 async function runNodes({ nodes, free }: Plan, values: Map<string, Tensor>, signal?: AbortSignal): Promise<void> {
   let last = performance.now();
   for (const [i, node] of nodes.entries()) {
-    if (signal && performance.now() - last > breathEveryMs) {
-      await breathe();
+    if (signal && performance.now() - last > yieldIntervalMs) {
+      await yieldToEventLoop();
       last = performance.now();
     }
     if (signal?.aborted) throw new FrostbitError("ABORTED", "Stopped.", { cause: signal.reason });
@@ -93,13 +93,13 @@ async function runNodes({ nodes, free }: Plan, values: Map<string, Tensor>, sign
   }
 }
 
-function taken(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+function valueNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
   const value = values.get(name);
   assert(value, `value "${name}" was not computed`);
   return value;
 }
 
-function refuseUnknownOutputs(graph: Graph, fetch: readonly string[]): void {
+function assertKnownOutputs(graph: Graph, fetch: readonly string[]): void {
   const unknown = fetch.filter((name) => !graph.outputs.includes(name));
   if (unknown.length > 0)
     throw new FrostbitError(
@@ -118,7 +118,7 @@ function createProgram(graph: Graph, variables: HeldVariables): Program {
   };
   return {
     run: async (inputs, { fetch = graph.outputs, signal }: ProgramRunOptions = {}) => {
-      refuseUnknownOutputs(graph, fetch);
+      assertKnownOutputs(graph, fetch);
       checkInputs(graph, inputs);
       const values = new Map([...graph.constants, ...inputs]);
       for (const name of graph.variables) {
@@ -127,8 +127,8 @@ function createProgram(graph: Graph, variables: HeldVariables): Program {
         if (value) values.set(name, value);
       }
       await runNodes(planFor(fetch), values, signal);
-      const outputs = new Map(fetch.map((name) => [name, taken(values, name)]));
-      const updates = [...graph.updates].map(([name, value]) => [name, copyTensor(taken(values, value))] as const);
+      const outputs = new Map(fetch.map((name) => [name, valueNamed(values, name)]));
+      const updates = [...graph.updates].map(([name, value]) => [name, copyTensor(valueNamed(values, value))] as const);
       for (const [name, value] of updates) variables.current.set(name, value);
       return outputs;
     },
@@ -155,7 +155,7 @@ export const createReferenceEngine = (): Engine => ({
   precisions: ["float32"],
   supports,
   compile: async (graph) => {
-    refuseUnsupported(graph);
+    assertSupported(graph);
     const constants = new Map([...graph.constants].map(([name, value]) => [name, loaded(value)]));
     return createExecutable({ ...graph, constants });
   },

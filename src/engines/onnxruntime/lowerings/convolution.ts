@@ -4,7 +4,7 @@ import { convolutionWindow } from "../../../ops/convolution-shape.ts";
 import { isStatic } from "../../../ops/dims.ts";
 import { givenWindow, spanOf, type Window } from "../../../ops/window.ts";
 import { blockedConv, blockFilter } from "../blocked-convolution.ts";
-import { canBlock, type Lowering, type LoweringContext, staticShapeOf, toPlain } from "../lowering.ts";
+import { canBlock, type LoweringContext, type LoweringRule, staticShapeOf, toPlain } from "../lowering.ts";
 import { passThrough } from "./elementwise.ts";
 import { weightGradientOfOpenChannels } from "./open-channels.ts";
 import {
@@ -42,7 +42,7 @@ function paddedBias({ emit, block, input, has }: LoweringContext, channels: numb
 const isDepthwise = ({ node }: LoweringContext, w: readonly number[]): boolean =>
   w[1] === 1 && w[0] > 1 && numberAttribute(node, "group", 1) === w[0];
 
-const Conv: Lowering = (context) => {
+const Conv: LoweringRule = (context) => {
   const { node, emit, block, input, type } = context;
   const w = staticShapeOf(type(1));
   const isByChannel = isDepthwise(context, w) && canBlock(type(0), block);
@@ -99,7 +99,7 @@ function turnFilter({ node, emit, input }: LoweringContext, w: readonly number[]
 
 const isOne = (value: number): boolean => value === 1;
 
-const ConvGradientInput: Lowering = (context) => {
+const ConvGradientInput: LoweringRule = (context) => {
   const gradient = inputGradientOf(context);
   const { window, w } = gradient;
   const pads = turnedPads(gradient);
@@ -204,7 +204,7 @@ function transposedConvolution({ node, emit, input, set }: LoweringContext, { wi
   set(0, isWhole ? full : emit.node("Pad", [full, emit.ints([0, 0, ...begins, 0, 0, ...ends])]));
 }
 
-const ConvGradientWeight: Lowering = (context) => {
+const ConvGradientWeight: LoweringRule = (context) => {
   const { block, type } = context;
   if (!isStatic(type(1).shape)) {
     weightGradientOfOpenChannels(context);
@@ -222,4 +222,7 @@ const ConvGradientWeight: Lowering = (context) => {
   else weightGradientByProduct(context);
 };
 
-export const convolutionLowerings = { Conv, ConvGradientInput, ConvGradientWeight } satisfies Record<string, Lowering>;
+export const convolutionLowerings = { Conv, ConvGradientInput, ConvGradientWeight } satisfies Record<
+  string,
+  LoweringRule
+>;

@@ -1,5 +1,5 @@
 // Operators that ONNX has, and ReluGradient: they run in whatever layout their inputs lie.
-import { canBlock, type Layout, type Lowering, type LoweringContext } from "../lowering.ts";
+import { type BlockLayout, canBlock, type LoweringContext, type LoweringRule } from "../lowering.ts";
 
 /** Operators whose every output element depends on the input elements at the same place alone. */
 const elementwise: ReadonlySet<string> = new Set([
@@ -13,18 +13,18 @@ const elementwise: ReadonlySet<string> = new Set([
 ]);
 
 /** The layout in which an elementwise node runs: blocked if one of its inputs lies so and the others may. */
-function layoutOf({ node, block, type, lies, has, outputType }: LoweringContext): Layout {
+function layoutOf({ node, block, type, hasLayout, has, outputType }: LoweringContext): BlockLayout {
   if (!elementwise.has(node.op) || !canBlock(outputType(0), block)) return "plain";
   const { shape } = outputType(0);
   const whole = node.inputs.map((_, i) => i).filter((i) => has(i) && type(i).shape.some((size) => size !== 1));
   const areAlike = whole.every((i) => String(type(i).shape) === String(shape) && type(i).dtype === "float32");
-  return areAlike && whole.some((i) => lies(i, "blocked")) ? "blocked" : "plain";
+  return areAlike && whole.some((i) => hasLayout(i, "blocked")) ? "blocked" : "plain";
 }
 
 const isWhole = ({ type }: LoweringContext, input: number): boolean => type(input).shape.some((size) => size !== 1);
 
 /** An ONNX operator as it is. */
-export const passThrough: Lowering = (context) => {
+export const passThrough: LoweringRule = (context) => {
   const { node, emit, has, input, set } = context;
   const layout = layoutOf(context);
   const inputs = node.inputs.map((_, i) => {
@@ -38,7 +38,7 @@ export const passThrough: Lowering = (context) => {
 };
 
 /** dy · [y > 0] */
-const ReluGradient: Lowering = (context) => {
+const ReluGradient: LoweringRule = (context) => {
   const { emit, input, set, type } = context;
   const { dtype } = type(0);
   const layout = layoutOf(context);
@@ -46,4 +46,4 @@ const ReluGradient: Lowering = (context) => {
   set(0, emit.node("Mul", [input(0, layout), emit.node("Cast", [isPositive], { to: dtype })]), layout);
 };
 
-export const elementwiseLowerings = { ReluGradient } satisfies Record<string, Lowering>;
+export const elementwiseLowerings = { ReluGradient } satisfies Record<string, LoweringRule>;

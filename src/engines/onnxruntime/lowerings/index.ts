@@ -1,6 +1,6 @@
 // Every operator of ours that ONNX lacks, or that has a faster form than ONNX Runtime's own, to its lowering.
 import type { OwnOpType } from "../../../ops/index.ts";
-import type { Lowering } from "../lowering.ts";
+import type { LoweringRule } from "../lowering.ts";
 import { convolutionLowerings } from "./convolution.ts";
 import { elementwiseLowerings, passThrough } from "./elementwise.ts";
 import { indexingLowerings } from "./indexing.ts";
@@ -17,9 +17,9 @@ const ownLowerings = {
   ...poolingLowerings,
   ...quantizationLowerings,
   ...updateLowerings,
-} satisfies Record<OwnOpType | "Conv", Lowering>;
+} satisfies Record<OwnOpType | "Conv", LoweringRule>;
 
-const lowerings: Readonly<Record<string, Lowering>> = ownLowerings;
+const lowerings: Readonly<Record<string, LoweringRule>> = ownLowerings;
 
 /** The lowering of an operator; ONNX's own pass through. */
-export const loweringOf = (op: string): Lowering => (Object.hasOwn(lowerings, op) ? lowerings[op] : passThrough);
+export const loweringOf = (op: string): LoweringRule => (Object.hasOwn(lowerings, op) ? lowerings[op] : passThrough);

@@ -2,7 +2,7 @@
 
 import { numbersAttribute } from "../../../ops/attributes.ts";
 import type { Emitter } from "../emitter.ts";
-import { type Lowering, type LoweringContext, staticShapeOf } from "../lowering.ts";
+import { type LoweringContext, type LoweringRule, staticShapeOf } from "../lowering.ts";
 
 function slicesOf({ node, type }: LoweringContext): readonly AxisSlice[] {
   const list = (name: string): readonly number[] => numbersAttribute(node, name, []);
@@ -13,7 +13,7 @@ function slicesOf({ node, type }: LoweringContext): readonly AxisSlice[] {
 
 import { type AxisSlice, largestPlaced, place } from "../place.ts";
 
-const SliceGradient: Lowering = (context) => {
+const SliceGradient: LoweringRule = (context) => {
   const { node, emit, input, type, set } = context;
   const shape = numbersAttribute(node, "shape", []);
   const sizes = [...staticShapeOf(type(0))];
@@ -48,4 +48,4 @@ function spread(emit: Emitter, value: string, sizes: number[], axis: number, str
   return emit.reshape(padded, sizes);
 }
 
-export const indexingLowerings = { SliceGradient } satisfies Record<string, Lowering>;
+export const indexingLowerings = { SliceGradient } satisfies Record<string, LoweringRule>;

@@ -4,11 +4,11 @@ import type { DType } from "../../../ir/dtype.ts";
 import { sizeOf, tensorOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
 import { blockedAffine } from "../blocked-convolution.ts";
-import { canBlock, type Layout, type Lowering, type LoweringContext, staticShapeOf } from "../lowering.ts";
+import { type BlockLayout, canBlock, type LoweringContext, type LoweringRule, staticShapeOf } from "../lowering.ts";
 
 interface Channels {
   readonly context: LoweringContext;
-  readonly layout: Layout;
+  readonly layout: BlockLayout;
   readonly dtype: DType;
   readonly shape: readonly number[];
   readonly channels: number;
@@ -17,9 +17,9 @@ interface Channels {
 }
 
 function channelsOf(context: LoweringContext, x: number): Channels {
-  const { block, type, lies } = context;
+  const { block, type, hasLayout } = context;
   const shape = staticShapeOf(type(x));
-  const layout = canBlock(type(x), block) && lies(x, "blocked") ? "blocked" : "plain";
+  const layout = canBlock(type(x), block) && hasLayout(x, "blocked") ? "blocked" : "plain";
   return { context, layout, dtype: type(x).dtype, shape, channels: shape[1], count: sizeOf(shape) / shape[1] };
 }
 
@@ -67,7 +67,7 @@ function normalized(
   return emit.node("BatchNormalization", [x, scale, shift, zero, one], { epsilon: 0 });
 }
 
-const BatchNormalizationTraining: Lowering = (context) => {
+const BatchNormalizationTraining: LoweringRule = (context) => {
   const { node, emit, input, set } = context;
   const here = channelsOf(context, 0);
   const { dtype, layout, count } = here;
@@ -88,7 +88,7 @@ const BatchNormalizationTraining: Lowering = (context) => {
 };
 
 /** x̂ = (x − mean)/σ: dbeta = Σ dy; dgamma = Σ dy·x̂; dx = gamma/σ · (dy − dbeta/n − x̂·dgamma/n) */
-const BatchNormalizationTrainingGradient: Lowering = (context) => {
+const BatchNormalizationTrainingGradient: LoweringRule = (context) => {
   const { node, emit, input, set, wants } = context;
   const here = channelsOf(context, 1);
   const { dtype, layout, count } = here;
@@ -135,4 +135,4 @@ function twoAffine(
 export const normalizationLowerings = {
   BatchNormalizationTraining,
   BatchNormalizationTrainingGradient,
-} satisfies Record<string, Lowering>;
+} satisfies Record<string, LoweringRule>;

@@ -3,10 +3,10 @@
 import { sizeOf, type Tensor, tensorOf } from "../../../ir/tensor.ts";
 import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { resolveWindow, spanOf, type Window } from "../../../ops/window.ts";
-import { type Lowering, type LoweringContext, staticShapeOf } from "../lowering.ts";
+import { type LoweringContext, type LoweringRule, staticShapeOf } from "../lowering.ts";
 
 /** MaxPool gives the index of each maximum; dy is added up there. */
-const MaxPoolGradient: Lowering = ({ node, emit, input, type, set }) => {
+const MaxPoolGradient: LoweringRule = ({ node, emit, input, type, set }) => {
   const shape = staticShapeOf(type(1));
   const [, indices] = emit.nodes("MaxPool", [input(1)], 2, node.attributes);
   const zeros = emit.constant(tensorOf(type(1).dtype, [1], [0]));
@@ -17,7 +17,7 @@ const MaxPoolGradient: Lowering = ({ node, emit, input, type, set }) => {
 };
 
 /** Each window's share of dy, spread by a transposed convolution of ones over every channel by itself. */
-const AveragePoolGradient: Lowering = (context) => {
+const AveragePoolGradient: LoweringRule = (context) => {
   const { node, emit, input, type, set } = context;
   const [batch, channels, ...places] = staticShapeOf(type(0));
   const spatial = numbersAttribute(node, "spatial", []);
@@ -58,4 +58,4 @@ function tapsWithin(window: Window, axis: number, place: number, begin: number, 
   return taps.filter((at) => at >= begin && at < end).length;
 }
 
-export const poolingLowerings = { MaxPoolGradient, AveragePoolGradient } satisfies Record<string, Lowering>;
+export const poolingLowerings = { MaxPoolGradient, AveragePoolGradient } satisfies Record<string, LoweringRule>;

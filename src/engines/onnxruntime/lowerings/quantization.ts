@@ -12,11 +12,11 @@ import {
   rowAxisOfGradient,
 } from "../../../ops/granularity.ts";
 import {
+  type BlockLayout,
   canBlock,
   elementsOf,
-  type Layout,
-  type Lowering,
   type LoweringContext,
+  type LoweringRule,
   matMulTransposed,
 } from "../lowering.ts";
 
@@ -24,7 +24,7 @@ import {
 interface Quantizer {
   readonly context: LoweringContext;
   readonly first: 0 | 1;
-  readonly layout: Layout;
+  readonly layout: BlockLayout;
   readonly granularity: Granularity;
   readonly dtype: DType;
   /** Bounds, where they are constants. */
@@ -38,9 +38,9 @@ const bound = (context: LoweringContext, input: number): number | undefined => {
 };
 
 function quantizerOf(context: LoweringContext, first: 0 | 1): Quantizer {
-  const { node, block, type, lies } = context;
+  const { node, block, type, hasLayout } = context;
   const granularity = granularityOf(node, type(first).shape.length);
-  const readsBlocked = granularity === "tensor" && canBlock(type(first), block) && lies(first, "blocked");
+  const readsBlocked = granularity === "tensor" && canBlock(type(first), block) && hasLayout(first, "blocked");
   return {
     context,
     first,
@@ -112,7 +112,7 @@ function roundedZeroPoint({ context, first, dtype }: Quantizer, zeroPoint: strin
   return context.emit.node("Clip", [context.emit.node("Round", [zeroPoint]), low, high]);
 }
 
-const FakeQuantize: Lowering = (context) => {
+const FakeQuantize: LoweringRule = (context) => {
   const quantizer = quantizerOf(context, 0);
   const type = usesCodes(quantizer);
   context.set(0, type ? dequantized(quantizer, type) : arithmetic(quantizer), quantizer.layout);
@@ -178,7 +178,7 @@ function arithmetic(quantizer: Quantizer): string {
 const clip = (emit: LoweringContext["emit"], x: string, low: string, high: string): string =>
   emit.node("Min", [emit.node("Max", [x, low]), high]);
 
-const FakeQuantizeGradient: Lowering = (context) => {
+const FakeQuantizeGradient: LoweringRule = (context) => {
   const quantizer = quantizerOf(context, 1);
   const isWhole = quantizer.granularity === "tensor" && !context.has(6);
   if (isWhole && quantizer.dtype === "float32" && elementsOf(context.type(1)) >= smallestForCodes)
@@ -189,9 +189,9 @@ const FakeQuantizeGradient: Lowering = (context) => {
 /** dx = dy · mask; dscale = (Σ dy·y − Σ dx·x)/scale; dzeroPoint = −scale·(Σ dy − Σ dx) */
 function wholeGradient(quantizer: Quantizer): void {
   const { context } = quantizer;
-  const { emit, input, set, wants, lies } = context;
-  const layout: Layout =
-    quantizer.layout === "blocked" || (canBlock(context.type(1), context.block) && lies(0, "blocked"))
+  const { emit, input, set, wants, hasLayout } = context;
+  const layout: BlockLayout =
+    quantizer.layout === "blocked" || (canBlock(context.type(1), context.block) && hasLayout(0, "blocked"))
       ? "blocked"
       : "plain";
   const here = { ...quantizer, layout };
@@ -248,10 +248,10 @@ function insideMask(quantizer: Quantizer): string {
   }
   const { scale, low, high } = parametersOf({ ...quantizer, layout });
   const half = emit.scalar(0.5);
-  const least = emit.node("Mul", [emit.node("Sub", [low, half]), scale]);
-  const most = emit.node("Mul", [emit.node("Add", [high, half]), scale]);
+  const minInside = emit.node("Mul", [emit.node("Sub", [low, half]), scale]);
+  const maxInside = emit.node("Mul", [emit.node("Add", [high, half]), scale]);
   const x = context.input(1, layout);
-  const isInside = emit.node("Equal", [emit.node("Clip", [x, least, most]), x]);
+  const isInside = emit.node("Equal", [emit.node("Clip", [x, minInside, maxInside]), x]);
   return emit.node("Cast", [isInside], { to: "float32" });
 }
 
@@ -315,4 +315,4 @@ function chosenRows(quantizer: Quantizer, parameters: Parameters): Parameters {
   return { x: choose(x), scale: choose(scale), low: has(3) ? choose(low) : low, high: has(3) ? choose(high) : high };
 }
 
-export const quantizationLowerings = { FakeQuantize, FakeQuantizeGradient } satisfies Record<string, Lowering>;
+export const quantizationLowerings = { FakeQuantize, FakeQuantizeGradient } satisfies Record<string, LoweringRule>;

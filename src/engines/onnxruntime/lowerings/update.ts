@@ -1,6 +1,6 @@
 // Optimizer updates; with rows, the rows are gathered, stepped and scattered back.
 import { numberAttribute } from "../../../ops/attributes.ts";
-import type { Lowering, LoweringContext } from "../lowering.ts";
+import type { LoweringContext, LoweringRule } from "../lowering.ts";
 
 interface Arithmetic {
   readonly of: (value: number) => string;
@@ -69,7 +69,7 @@ function decayed(context: LoweringContext, { of, add, mul }: Arithmetic, w: stri
 }
 
 /** v' = momentum · v + g; w' = w − learningRate · v' */
-const SgdUpdate: Lowering = (context) => {
+const SgdUpdate: LoweringRule = (context) => {
   const { node, input, set } = context;
   const arithmetic = arithmeticOf(context);
   const { of, add, sub, mul } = arithmetic;
@@ -81,7 +81,7 @@ const SgdUpdate: Lowering = (context) => {
 };
 
 /** PyTorch's Adam: the step is counted per row where rows train. */
-const AdamUpdate: Lowering = (context) => {
+const AdamUpdate: LoweringRule = (context) => {
   const { node, emit, input, set } = context;
   const arithmetic = arithmeticOf(context);
   const { of, add, sub, mul, div } = arithmetic;
@@ -89,8 +89,8 @@ const AdamUpdate: Lowering = (context) => {
   const [beta1, beta2] = [numberAttribute(node, "beta1", 0.9), numberAttribute(node, "beta2", 0.999)];
   const isDecoupled = numberAttribute(node, "decoupled", 0) === 1;
   const weightDecay = numberAttribute(node, "weightDecay", 0);
-  const taken = take(0);
-  const w = isDecoupled ? mul(taken, sub(of(1), mul(input(5), of(weightDecay)))) : taken;
+  const current = take(0);
+  const w = isDecoupled ? mul(current, sub(of(1), mul(input(5), of(weightDecay)))) : current;
   const g = isDecoupled ? input(1) : decayed(context, arithmetic, w);
   const m = add(mul(take(2), of(beta1)), mul(g, of(1 - beta1)));
   const v = add(mul(take(3), of(beta2)), mul(mul(g, g), of(1 - beta2)));
@@ -105,4 +105,4 @@ const AdamUpdate: Lowering = (context) => {
   set(3, put(4, step, 0));
 };
 
-export const updateLowerings = { SgdUpdate, AdamUpdate } satisfies Record<string, Lowering>;
+export const updateLowerings = { SgdUpdate, AdamUpdate } satisfies Record<string, LoweringRule>;

@@ -105,12 +105,12 @@ export function canMoveRows({ node, has, type }: LoweringContext): boolean {
  * dw[m, c, k] = Σ over n and places i of x of x[n, c, i] · dy[n, m, (i + pad − dilation·k) / stride]
  */
 export function weightGradientOfRows(context: LoweringContext): void {
-  const { emit, input, set, lies, block, type } = context;
+  const { emit, input, set, hasLayout, block, type } = context;
   const { batch, channels, window } = weightGradientOf(context);
   const taps = sizeOf(window.kernel);
   const inner = sizeOf(staticShapeOf(type(1)).slice(2));
   const moved = movedRows(context);
-  if (canBlock(type(1), block) && lies(1, "blocked")) {
+  if (canBlock(type(1), block) && hasLayout(1, "blocked")) {
     const x = emit.reshape(input(1, "blocked"), [batch, channels / block, inner, block]);
     const products = emit.node("MatMul", [emit.reshape(moved, [batch, 1, -1, inner]), x]); // [N, C/block, rows·taps, block]
     const sum = emit.node("ReduceSum", [products, emit.ints([0])], { keepdims: 0 });
