@@ -140,15 +140,15 @@ std::vector<Task> tasks_of(const Layer& layer) {
 void time_layer(const Layer& layer, int rounds) {
   using Clock = std::chrono::steady_clock;
   const auto tasks = tasks_of(layer);
-  std::vector<double> least(tasks.size(), 1e9);
+  std::vector<double> fastest(tasks.size(), 1e9);
   for (int round = 0; round < rounds; round++)
     for (size_t i = 0; i < tasks.size(); i++) {
       const auto start = Clock::now();
       tasks[i].second();
-      least[i] = std::min(least[i], std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+      fastest[i] = std::min(fastest[i], std::chrono::duration<double, std::milli>(Clock::now() - start).count());
     }
   std::printf("{\"inputs\": %ld, \"outputs\": %ld, \"size\": %ld, \"ms\": {", layer.inputs, layer.outputs, layer.size);
-  for (size_t i = 0; i < tasks.size(); i++) std::printf("%s\"%s\": %.4f", i ? ", " : "", tasks[i].first.c_str(), least[i]);
+  for (size_t i = 0; i < tasks.size(); i++) std::printf("%s\"%s\": %.4f", i ? ", " : "", tasks[i].first.c_str(), fastest[i]);
   std::printf("}}\n");
 }
 

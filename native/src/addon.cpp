@@ -230,9 +230,9 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return memories;
   }
 
-  /** Steps, or the parts of one. */
+  /** Steps, or the operations of a fused one. */
   static std::vector<StepDescription> steps_of(Napi::Env env, const Napi::Array& list,
-                                               const std::vector<std::shared_ptr<Memory>>& memories, bool may_have_parts) {
+                                               const std::vector<std::shared_ptr<Memory>>& memories, bool may_have_operations) {
     std::vector<StepDescription> steps;
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value value = list[i];
@@ -248,9 +248,10 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       const auto places = numbers_of(env, object.Get("places"));
       if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
       for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
-      const Napi::Value parts = object.Get("parts");
-      if (parts.IsArray() && !may_have_parts) throw problem(env, "expected parts without parts");
-      if (parts.IsArray()) step.parts = steps_of(env, parts.As<Napi::Array>(), memories, false);
+      const Napi::Value operations = object.Get("operations");
+      if (operations.IsArray() && !may_have_operations)
+        throw problem(env, "expected fused operations without operations of their own");
+      if (operations.IsArray()) step.operations = steps_of(env, operations.As<Napi::Array>(), memories, false);
       steps.push_back(std::move(step));
     }
     return steps;

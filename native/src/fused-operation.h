@@ -1,4 +1,4 @@
-// What a fused step does to each chunk of its elements: a chunk stays in the cache from part to part.
+// What a fused step does to each chunk of its elements: a chunk stays in the cache from operation to operation.
 #pragma once
 #include <map>
 #include <memory>
@@ -18,20 +18,20 @@ struct Chunk {
   int64_t capacity;
 
   template <class T>
-  T* at(const Stream<T>& stream) const {
-    if (stream.local < 0) return stream.data ? stream.data + begin : nullptr;
-    return reinterpret_cast<T*>(locals + stream.local * capacity);
+  T* at(const Elementwise<T>& operand) const {
+    if (operand.local < 0) return operand.data ? operand.data + begin : nullptr;
+    return reinterpret_cast<T*>(locals + operand.local * capacity);
   }
 
-  /** The same of a stream with one element for each row of `width`. */
+  /** The same of an operand with one element for each row of `width`. */
   template <class T>
-  T* rows_at(const Stream<T>& stream, int64_t width) const {
-    return stream.local < 0 ? stream.data + begin / width : at(stream);
+  T* rows_at(const Elementwise<T>& operand, int64_t width) const {
+    return operand.local < 0 ? operand.data + begin / width : at(operand);
   }
 };
 
-/** What compiling a part may ask for. */
-struct PartContext {
+/** What compiling a fused operation may ask for. */
+struct FusedContext {
   int threads;
   const Kernels* kernels;
   /** Elements of the whole step. */
@@ -40,33 +40,33 @@ struct PartContext {
   int64_t width;
 };
 
-class Part {
+class FusedOperation {
  public:
-  virtual ~Part() = default;
+  virtual ~FusedOperation() = default;
   /** Each thread, before its first chunk. */
   virtual void prepare(const RunContext&) {}
   virtual void run(const Chunk& chunk) = 0;
   /** Each thread, after its last chunk. */
   virtual void complete(const RunContext&) {}
-  /** Whether there is something left to do when all threads are through. */
-  virtual bool has_end() const { return false; }
+  /** Whether something is left to do when all threads are through. */
+  virtual bool has_epilogue() const { return false; }
   /** One thread, when all are through. */
-  virtual void end(const RunContext&) {}
+  virtual void epilogue(const RunContext&) {}
 };
 
-using MakePart = std::unique_ptr<Part> (*)(Arguments&, const PartContext&);
-using PartMakers = std::map<std::string, MakePart>;
+using MakeFusedOperation = std::unique_ptr<FusedOperation> (*)(Arguments&, const FusedContext&);
+using FusedOperationMakers = std::map<std::string, MakeFusedOperation>;
 
 template <class T>
-std::unique_ptr<Part> make_part(Arguments& arguments, const PartContext& context) {
+std::unique_ptr<FusedOperation> make_operation(Arguments& arguments, const FusedContext& context) {
   return std::make_unique<T>(arguments, context);
 }
 
-PartMakers conversion_parts();
-PartMakers elementwise_parts();
-PartMakers normalization_parts();
-PartMakers quantization_parts();
-PartMakers row_parts();
+FusedOperationMakers conversion_operations();
+FusedOperationMakers elementwise_operations();
+FusedOperationMakers normalization_operations();
+FusedOperationMakers quantization_operations();
+FusedOperationMakers row_operations();
 
 /** A few rows of numbers for each thread, a cache line apart. */
 template <class T>

@@ -169,7 +169,7 @@ void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer)
 
 bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
   const auto [scale, zero_point, low, high] = quantizer;
-  const float shift = zero_point - low, most = high - low;
+  const float shift = zero_point - low, max = high - low;
   int64_t i = 0;
   WideInt odd = {};
   for (; i + kWide <= count; i += kWide) {
@@ -177,7 +177,7 @@ bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
     const Wide code = rounded(value / scale) + shift;
     const Wide raised = code > 0.0f ? code : Wide{};
     const WideByte bytes =
-        __builtin_convertvector(__builtin_convertvector(raised > most ? most + Wide{} : raised, WideInt), WideByte);
+        __builtin_convertvector(__builtin_convertvector(raised > max ? max + Wide{} : raised, WideInt), WideByte);
     __builtin_memcpy(y + i, &bytes, sizeof bytes);
     odd |= value != value;
   }
@@ -186,7 +186,7 @@ bool quantize(const float* x, uint8_t* y, int64_t count, Quantizer quantizer) {
   for (; i < count; i++) {
     const float code = rintf(x[i] / scale) + shift;
     const float raised = code > 0 ? code : 0.0f;
-    y[i] = static_cast<uint8_t>(static_cast<int32_t>(raised > most ? most : raised));
+    y[i] = static_cast<uint8_t>(static_cast<int32_t>(raised > max ? max : raised));
     is_odd |= x[i] != x[i];
   }
   return is_odd != 0;

@@ -33,7 +33,7 @@ class PlansForOneThread {
 size_t touched_bytes(const StepDescription& description) {
   size_t bytes = 0;
   for (const auto& place : description.places) bytes += place.bytes;
-  for (const auto& part : description.parts) bytes += touched_bytes(part);
+  for (const auto& operation : description.operations) bytes += touched_bytes(operation);
   return bytes;
 }
 }  // namespace

@@ -40,7 +40,7 @@ class Memory {
 struct Place {
   char* data = nullptr;
   size_t bytes = 0;
-  /** Of a fused step's parts: which of the thread's buffers it is, of a chunk's size; −1 where it is memory. */
+  /** Of a fused step's operations: which of the thread's buffers it is, of a chunk's size; −1 where it is memory. */
   int local = -1;
 };
 
@@ -50,7 +50,7 @@ struct StepDescription {
   std::vector<int64_t> ints;
   std::vector<double> floats;
   /** What a fused step does to each chunk, in this order. */
-  std::vector<StepDescription> parts;
+  std::vector<StepDescription> operations;
 };
 
 /** What compiling a step may ask for. */
@@ -111,24 +111,24 @@ class Step {
 };
 
 /** More than any memory holds, and few enough that offsets do not overflow. */
-constexpr int64_t kMostElements = int64_t{1} << 40;
+constexpr int64_t kMaxElements = int64_t{1} << 40;
 
-/** The product of sizes; negative ones, and products beyond kMostElements of those that are not 0, are refused. */
+/** The product of sizes; negative ones, and products beyond kMaxElements of those that are not 0, are refused. */
 inline int64_t checked_product(const int64_t* sizes, size_t count) {
   int64_t result = 1;
   bool is_empty = false;
   for (size_t i = 0; i < count; i++) {
     if (sizes[i] < 0) throw PlanError("a size of " + std::to_string(sizes[i]));
     is_empty = is_empty || sizes[i] == 0;
-    if (sizes[i] > 0 && sizes[i] > kMostElements / result) throw PlanError("sizes beyond any memory");
+    if (sizes[i] > 0 && sizes[i] > kMaxElements / result) throw PlanError("sizes beyond any memory");
     if (sizes[i] > 0) result *= sizes[i];
   }
   return is_empty ? 0 : result;
 }
 
-/** An operand of a part: memory, of which each chunk has its place, or a buffer of the thread's. */
+/** An element-wise operand of a fused operation: memory, of which each chunk has its place, or a buffer of the thread's. */
 template <class T>
-struct Stream {
+struct Elementwise {
   T* data = nullptr;
   int local = -1;
 
@@ -140,18 +140,18 @@ class Arguments {
  public:
   explicit Arguments(const StepDescription& description) : description_(description) {}
 
-  const std::vector<StepDescription>& parts() const { return description_.parts; }
+  const std::vector<StepDescription>& operations() const { return description_.operations; }
 
-  /** The next place as a stream of `count` elements. */
+  /** The next place as an element-wise operand of `count` elements. */
   template <class T>
-  Stream<T> stream(int64_t count) {
-    const Stream<T> stream = optional_stream<T>(count);
-    if (!stream && count > 0) fail("lacks place " + std::to_string(place_ - 1));
-    return stream;
+  Elementwise<T> elementwise(int64_t count) {
+    const Elementwise<T> operand = optional_elementwise<T>(count);
+    if (!operand && count > 0) fail("lacks place " + std::to_string(place_ - 1));
+    return operand;
   }
 
   template <class T>
-  Stream<T> optional_stream(int64_t count) {
+  Elementwise<T> optional_elementwise(int64_t count) {
     if (place_ >= description_.places.size()) fail("has too few places");
     const int local = description_.places[place_].local;
     if (local < 0) return {optional<T>(count), -1};
@@ -196,7 +196,7 @@ class Arguments {
   /** A size: not negative and not absurd. */
   int64_t size() {
     const int64_t value = integer();
-    if (value < 0 || value > kMostElements) fail("has a size of " + std::to_string(value));
+    if (value < 0 || value > kMaxElements) fail("has a size of " + std::to_string(value));
     return value;
   }
 

@@ -76,8 +76,8 @@ void choose_strip(const PlaneConvolution& shape, int64_t images, int64_t rows, L
   while (layout->out_rows > 1 && bytes_of(layout->out_rows) > kStripBytes) layout->out_rows = ceiling(layout->out_rows, 2);
   layout->images = 1;
   if (layout->out_rows == shape.out[0]) {
-    const int64_t fitting = most(1, kStripBytes / most(1, bytes_of(shape.out[0])));
-    layout->images = most(1, least(images, fitting));
+    const int64_t fitting = max_of(1, kStripBytes / max_of(1, bytes_of(shape.out[0])));
+    layout->images = max_of(1, min_of(images, fitting));
   }
   layout->in_rows = b_rows(*layout, layout->out_rows);
 }
@@ -92,15 +92,15 @@ Layout layout_of(const PlaneConvolution& shape, int64_t images, int64_t rows) {
   layout.row_step = layout.is_packed ? 1 : shape.strides[0];
   layout.tap_step = layout.is_packed ? 1 : shape.dilations[0];
   const int64_t all_pairs = ceiling(ceiling(shape.in[1], shape.strides[1]), 2);
-  layout.segments = most(1, ceiling(all_pairs, kBlockPairs));
+  layout.segments = max_of(1, ceiling(all_pairs, kBlockPairs));
   layout.pairs = ceiling(all_pairs, layout.segments);
   int64_t low = 0, high = 0;
   for (int64_t kw = 0; kw < shape.kernel[1]; kw++) {
-    low = least(low, shift_of(shape, kw));
-    high = most(high, shift_of(shape, kw));
+    low = min_of(low, shift_of(shape, kw));
+    high = max_of(high, shift_of(shape, kw));
   }
   layout.left = high;
-  layout.pitch = high + most(shape.out[1], 2 * layout.pairs * layout.segments - low);
+  layout.pitch = high + max_of(shape.out[1], 2 * layout.pairs * layout.segments - low);
   layout.b_stride = layout.blocks * layout.segments * layout.pairs * 2 * kLanes;
   choose_strip(shape, images, rows, &layout);
   // An odd number of cache lines, so that the channels of a tile do not share a set.
@@ -114,10 +114,10 @@ Layout layout_of(const PlaneConvolution& shape, int64_t images, int64_t rows) {
   return layout;
 }
 
-int64_t scratch_bytes(const PlaneConvolution& shape, int64_t images, int64_t most_rows) {
+int64_t scratch_bytes(const PlaneConvolution& shape, int64_t images, int64_t max_rows) {
   // Fewer rows make longer strips, so that fewer rows may want more.
   int64_t bytes = 0;
-  for (int64_t rows = 1; rows <= most_rows; rows++) bytes = most(bytes, layout_of(shape, images, rows).bytes());
+  for (int64_t rows = 1; rows <= max_rows; rows++) bytes = max_of(bytes, layout_of(shape, images, rows).bytes());
   return bytes;
 }
 
@@ -223,15 +223,15 @@ inline void store_lanes(uint16_t* place, const uint16_t* lanes, int64_t from, in
 void place_block(const PlaneConvolution& shape, const Layout& layout, const uint16_t* dy, int64_t pixels, const int64_t* rows,
                  const int64_t* chosen, int64_t count, int64_t block, uint16_t* planes) {
   const int64_t channels = shape.outputs, width = shape.out[1];
-  const int64_t lanes = least(kLanes, channels - block * kLanes);
+  const int64_t lanes = min_of(kLanes, channels - block * kLanes);
   const __mmask16 mask = static_cast<__mmask16>((1u << lanes) - 1);
   for (int64_t pixel = 0; pixel < pixels; pixel += 32) {
-    const int64_t size = least(32, pixels - pixel);
+    const int64_t size = min_of(32, pixels - pixel);
     alignas(64) __m512i out[16];
     transpose_pixels(dy + pixel * channels + block * kLanes, channels, size, mask, out);
     for (int64_t at = 0; at < size;) {
       const int64_t row = (pixel + at) / width, column = (pixel + at) % width;
-      const int64_t end = least(size, at + width - column);
+      const int64_t end = min_of(size, at + width - column);
       uint16_t* place = planes + row * layout.pitch + layout.left + column;
       for (int64_t i = 0; i < count; i++) {
         const int64_t r = chosen[i];
@@ -544,7 +544,7 @@ int64_t list_segments(const Layout& layout, const Strip& strip, Segment* segment
 }
 
 void multiply_strip(const Product& product, const Segment* segments, int64_t count) {
-  const int64_t blocks = most(1, ceiling(count * product.layout->pairs, kBlockPairs + kBlockPairs / 4));
+  const int64_t blocks = max_of(1, ceiling(count * product.layout->pairs, kBlockPairs + kBlockPairs / 4));
   for (int64_t i = 0; i < blocks; i++) {
     const int64_t begin = part_begin(count, blocks, i);
     multiply_block(product, segments + begin, part_begin(count, blocks, i + 1) - begin);
@@ -564,7 +564,7 @@ void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientI
   memset(a, 0, static_cast<size_t>(layout.a_bytes));
   for (int64_t image = 0; image < images; image += layout.images)
     for (int64_t row = 0; row < shape.out[0]; row += layout.out_rows) {
-      const Strip strip{image, least(layout.images, images - image), row, least(layout.out_rows, shape.out[0] - row)};
+      const Strip strip{image, min_of(layout.images, images - image), row, min_of(layout.out_rows, shape.out[0] - row)};
       place_dy(shape, layout, strip, dy, rows, order, a);
       const int64_t segment_count = list_segments(layout, strip, segments);
       for (int64_t phase = 0; phase < shape.strides[1]; phase++) {
@@ -589,7 +589,7 @@ void give(const PlaneConvolution& shape, int64_t count, const float* sums, int64
         alignas(64) float values[kLanes];
         _mm512_store_ps(values, _mm512_mul_ps(total, _mm512_set1_ps(factor)));
         const int64_t block = column / layout.taps, tap = column % layout.taps;
-        const int64_t lanes = least(kLanes, layout.lanes - block * kLanes);
+        const int64_t lanes = min_of(kLanes, layout.lanes - block * kLanes);
         for (int64_t lane = 0; lane < lanes; lane++) {
           const int64_t at = block * kLanes + lane;
           const int64_t ci = layout.is_packed ? at % shape.inputs : at, kh = layout.is_packed ? at / shape.inputs : tap;

@@ -25,7 +25,7 @@ struct WeightGradientKernels {
   /** Whether they do such convolutions. */
   bool (*serves)(const PlaneConvolution& shape);
   /** Of 64-byte aligned scratch that add_up wants for so many images and rows, or fewer. */
-  int64_t (*scratch_bytes)(const PlaneConvolution& shape, int64_t images, int64_t most_rows);
+  int64_t (*scratch_bytes)(const PlaneConvolution& shape, int64_t images, int64_t max_rows);
   /** Floats that the sums of so many rows take. */
   int64_t (*sums_elements)(const PlaneConvolution& shape, int64_t rows);
   /**

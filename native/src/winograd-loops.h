@@ -25,7 +25,7 @@ constexpr int64_t kSide = 4, kPlanes = kSide * kSide;
 /** Vectors of a tile of sums in registers at most, and of its width. */
 constexpr int64_t kTileVectors = 16, kTileB = 2;
 /** Of a block's planes, and its tiles. */
-constexpr int64_t kBlockBytes = 256 * 1024, kFewestTiles = 16, kMostTiles = 64;
+constexpr int64_t kBlockBytes = 256 * 1024, kMinTiles = 16, kMaxTiles = 64;
 
 /** The i-th of so many parts of `size` things that are as even as they can be. */
 int64_t part_begin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
@@ -56,7 +56,7 @@ struct Grid {
 /** Rows of tiles in a block whose tiles take so many values of 4 bytes in each plane. */
 int64_t block_rows(const Grid& grid, int64_t values) {
   const int64_t fitting = kBlockBytes / (kPlanes * values * 4);
-  return most(1, least(kMostTiles, most(kFewestTiles, fitting)) / grid.columns);
+  return max_of(1, min_of(kMaxTiles, max_of(kMinTiles, fitting)) / grid.columns);
 }
 
 /** Values from a plane to the next: an odd number of cache lines, so that a tile's values do not share a set. */
@@ -226,7 +226,7 @@ void transform(const TiledConvolution& shape, const TiledWeights& w, int64_t fir
     for (int64_t output = 0; output < outputs; output += kLanes) {
       Taps taps[kTerms];
       for (int i = 0; i < kTerms; i++) taps[i] = taps_of(w, w.data + output * w.y_step + (input + i) * w.x_step);
-      const int64_t begin = output / panel * panel, width = least(panel, outputs - begin);
+      const int64_t begin = output / panel * panel, width = min_of(panel, outputs - begin);
       Terms* place = static_cast<Terms*>(filter) + begin * terms + input / kTerms * width + output - begin;
       for (int column = 0; column < kSide; column++) {
         __m512 values[kSide][kTerms];
@@ -288,7 +288,7 @@ template <class Format>
 void multiply_plane(const TiledConvolution& shape, const Terms* a, const Terms* filter, int64_t tiles, float* y) {
   const int64_t inputs = shape.x.channels / Format::kTerms, outputs = shape.y.channels;
   for (int64_t output = 0; output < outputs; output += kTileB * kLanes) {
-    const int64_t columns = least(kTileB, (outputs - output) / kLanes);
+    const int64_t columns = min_of(kTileB, (outputs - output) / kLanes);
     const int64_t parts = ceiling(tiles, kTileVectors / columns);
     for (int64_t i = 0; i < parts; i++) {
       const int64_t tile = part_begin(tiles, parts, i), rows = part_begin(tiles, parts, i + 1) - tile;
@@ -306,7 +306,7 @@ struct ConvolutionLayout {
 
   ConvolutionLayout(const TiledConvolution& shape, int64_t images) : grid(shape.y.size, 1) {
     inputs = shape.x.channels / Format::kTerms;
-    rows = least(images * grid.rows, block_rows(grid, inputs + shape.y.channels));
+    rows = min_of(images * grid.rows, block_rows(grid, inputs + shape.y.channels));
     a_stride = plane_stride(rows * grid.columns * inputs);
     y_stride = plane_stride(rows * grid.columns * shape.y.channels);
   }
@@ -329,7 +329,7 @@ void convolve(const TiledConvolution& shape, int64_t images, const typename Form
   auto* a = reinterpret_cast<Terms*>(scratch);
   auto* sums = reinterpret_cast<float*>(scratch + layout.a_bytes());
   for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
-    const int64_t rows = least(layout.rows, images * grid.rows - first);
+    const int64_t rows = min_of(layout.rows, images * grid.rows - first);
     for (int64_t i = 0; i < rows; i++)
       place_inputs<1>(Elements<Format>{x}, from, (first + i) / grid.rows, (first + i) % grid.rows * 2 - shape.begin[0],
                       -shape.begin[1], grid.columns, [&](int plane, int64_t tile, int64_t channel, const __m512(&values)[1]) {
@@ -451,7 +451,7 @@ struct WeightGradientLayout {
 
   WeightGradientLayout(const PlaneConvolution& shape, int64_t images, int64_t count) : grid(shape.out, kTerms) {
     pitch = ceiling(count, kLanes) * kLanes;
-    rows = least(images * grid.rows, block_rows(grid, (shape.inputs + pitch) / kTerms));
+    rows = min_of(images * grid.rows, block_rows(grid, (shape.inputs + pitch) / kTerms));
     a_stride = plane_stride(rows * grid.columns / kTerms * pitch);
     b_stride = plane_stride(rows * grid.columns / kTerms * shape.inputs);
     runs = count;
@@ -462,11 +462,11 @@ struct WeightGradientLayout {
 };
 
 template <class Format>
-int64_t weight_gradient_bytes(const PlaneConvolution& shape, int64_t images, int64_t most_rows) {
+int64_t weight_gradient_bytes(const PlaneConvolution& shape, int64_t images, int64_t max_rows) {
   // Fewer rows make larger blocks, so that fewer rows may want more.
   int64_t bytes = 0;
-  for (int64_t rows = 1; rows <= most_rows; rows++)
-    bytes = most(bytes, WeightGradientLayout<Format>(shape, images, rows).bytes());
+  for (int64_t rows = 1; rows <= max_rows; rows++)
+    bytes = max_of(bytes, WeightGradientLayout<Format>(shape, images, rows).bytes());
   return bytes;
 }
 
@@ -474,7 +474,7 @@ template <class Format>
 void accumulate_plane(const PlaneConvolution& shape, const Terms* a, int64_t pitch, const Terms* b, int64_t count,
                       int64_t terms, float* sums) {
   for (int64_t input = 0; input < shape.inputs; input += kTileB * kLanes) {
-    const int64_t columns = least(kTileB, (shape.inputs - input) / kLanes);
+    const int64_t columns = min_of(kTileB, (shape.inputs - input) / kLanes);
     const int64_t parts = ceiling(count, kTileVectors / columns);
     for (int64_t i = 0; i < parts; i++) {
       const int64_t row = part_begin(count, parts, i), rows = part_begin(count, parts, i + 1) - row;
@@ -498,7 +498,7 @@ void add_up(const PlaneConvolution& shape, int64_t images, const WeightGradientI
   auto* runs = reinterpret_cast<Run*>(scratch += layout.b_bytes());
   const int64_t run_count = list_runs(rows, count, runs);
   for (int64_t first = 0; first < images * grid.rows; first += layout.rows) {
-    const int64_t block = least(layout.rows, images * grid.rows - first);
+    const int64_t block = min_of(layout.rows, images * grid.rows - first);
     for (int64_t i = 0; i < block; i++) {
       const int64_t image = (first + i) / grid.rows, row = (first + i) % grid.rows, begin = i * grid.columns / kTerms;
       for (int64_t run = 0; run < run_count; run++)

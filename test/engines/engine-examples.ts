@@ -274,7 +274,8 @@ const perGroup = groupings.flatMap(({ what, shape, axis, rowAxis, scale: kept })
           ...whole,
           ...[int64(2, 0), int64()].map((rows) => ({
             ...gradient,
-            ...{ name: `${name}, ${rows.data.length} rows`, attributes: byRow },
+            name: `${name}, ${rows.data.length} rows`,
+            attributes: byRow,
             inputs: [drawn(...shape.with(rowAxis, rows.data.length)), x, ...qparams, rows],
           })),
         ];

@@ -90,8 +90,8 @@ function build(each: Case, dtype: "float32" | "float64"): Built {
     constant(low),
     constant(high),
   ];
-  const most = 2 ** (bits - 1) - 1;
-  const w = feed("w", untied([channels[1], channels[0] / group, kernel, kernel], 0.0625, -most - 2, most + 3));
+  const max = 2 ** (bits - 1) - 1;
+  const w = feed("w", untied([channels[1], channels[0] / group, kernel, kernel], 0.0625, -max - 2, max + 3));
   const scales = each.isPerTensor
     ? scalar("float32", 0.0625)
     : tensorOf(
@@ -99,7 +99,7 @@ function build(each: Case, dtype: "float32" | "float64"): Built {
         [channels[1]],
         Array.from({ length: channels[1] }, () => 0.0625),
       );
-  const wQparams = [feed("w_scale", scales), undefined, constant(-most), constant(most)];
+  const wQparams = [feed("w_scale", scales), undefined, constant(-max), constant(max)];
   const xq = on.node("FakeQuantize", [x, ...qparams]);
   const wq = on.node("FakeQuantize", [w, ...wQparams], each.isPerTensor ? {} : { axis: 0 });
   const y = on.node("Conv", [xq, wq], attributes);
@@ -358,15 +358,20 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
     const why = (most: number): string =>
       `its weight's codes go to ${most}; without AVX-512's VNNI instructions only those up to 64 are multiplied exactly`;
     const inFloats = (most: number): object => ({
-      ...{ most, kernels: ["convolution", "product"], integerProducts: [] },
+      most,
+      kernels: ["convolution", "product"],
+      integerProducts: [],
       reasons: [why(most), why(most)],
     });
     const inIntegers = (most: number): object => ({
-      ...{ most, kernels: ["convolution:integer", "product:integer"], integerProducts: ["conv", "product"] },
+      most,
+      kernels: ["convolution:integer", "product:integer"],
+      integerProducts: ["conv", "product"],
       reasons: [],
     });
     expect(JSON.parse(withAvx2(script))).toEqual({
-      ...{ kernels: "avx2", vnni: false },
+      kernels: "avx2",
+      vnni: false,
       planned: [inFloats(127), inFloats(65), inIntegers(64), inIntegers(7)],
     });
   });

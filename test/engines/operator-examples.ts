@@ -17,7 +17,9 @@ const float = (value: number): Tensor => scalar("float32", value);
 const ofOp =
   (op: string) =>
   (inputs: Example["inputs"], attributes: Example["attributes"] = {}, name?: string): Example => ({
-    ...{ op, inputs, attributes },
+    op,
+    inputs,
+    attributes,
     ...(name === undefined ? {} : { name }),
   });
 
@@ -61,7 +63,9 @@ const transposedConvolutions: readonly Example[] = [
   transposed("plain", [2, 16, 5, 4], [16, 16, 3, 3], 16, { pads: [1, 1, 1, 1] }),
   transposed("stride 2", [2, 5, 4, 3], [5, 7, 2, 2], 7, { strides: [2, 2] }),
   transposed("output padding", [1, 3, 4, 5], [3, 2, 3, 3], undefined, {
-    ...{ strides: [2, 3], pads: [1, 1, 1, 1], output_padding: [1, 2] },
+    strides: [2, 3],
+    pads: [1, 1, 1, 1],
+    output_padding: [1, 2],
   }),
   transposed("groups", [2, 6, 4, 4], [6, 2, 3, 3], 6, { group: 3, strides: [2, 1] }),
   transposed("dilated", [1, 1, 5, 5], [1, 1, 2, 3], 1, { dilations: [2, 2] }),
@@ -88,7 +92,9 @@ const stored: readonly Example[] = [
   quantize([halfwayAvoided(3, 41), float(0.125), scalar("int16", 7)]),
   quantize([halfwayAvoided(3, 41), float(0.125), scalar("uint16", 700)]),
   quantize([halfwayAvoided(3, 8), tensorOf("float32", [3, 2], [0.125, 0.25, 0.5, 1, 2, 4])], {
-    ...{ axis: 1, block_size: 4, output_dtype: "int8" },
+    axis: 1,
+    block_size: 4,
+    output_dtype: "int8",
   }),
   dequantize([whole("int8", -128, 127, 3, 41), float(0.1), scalar("int8", 3)]),
   dequantize([whole("uint8", 0, 255, 3, 5, 7), positive(5), whole("uint8", 0, 255, 5)], { axis: 1 }),
@@ -206,7 +212,8 @@ const rearrangements: readonly Example[] = [
   ofOp("Pad")([normal(3, 5), int64(2, 1, 1, 3)], { mode: "edge" }),
   ofOp("Pad")([whole("int64", 0, 9, 5), int64(2, 3), int64Scalar(7)], {}, "integers"),
   ofOp("Resize")([normal(1, 1, 3, 5), undefined, tensorOf("float32", [4], [1, 1, 2, 2])], {
-    ...{ mode: "linear", coordinate_transformation_mode: "align_corners" },
+    mode: "linear",
+    coordinate_transformation_mode: "align_corners",
   }),
   ofOp("ConstantOfShape")([int64(3, 5)], { value: int64(7) }),
   ofOp("Range")([int64Scalar(3), int64Scalar(20), int64Scalar(4)]),

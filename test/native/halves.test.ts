@@ -16,11 +16,11 @@ const script = `
     memory.write(0, Uint16Array.from({ length: count }, (_, i) => i));
     const none = new Float64Array();
     const [halves, wide, again] = [[0, 0, 2 * count], [0, 131072, 4 * count], [0, 393216, 2 * count]];
-    const parts = [
+    const operations = [
       { kernel: "widen:" + type, places: Float64Array.from([...halves, ...wide]), ints: none, floats: none },
       { kernel: "narrow:" + type, places: Float64Array.from([...wide, ...again, -1, 0, 0]), ints: none, floats: none },
     ];
-    const step = { kernel: "fused", places: none, ints: Float64Array.of(count, 15), floats: none, parts };
+    const step = { kernel: "fused", places: none, ints: Float64Array.of(count, 15), floats: none, operations };
     const [floats, bits] = [new Float32Array(count), new Uint16Array(count)];
     await new Program(1, [memory], [step], 1).run(none, [memory, 131072, floats, memory, 393216, bits]);
     results[type] = { floats: Buffer.from(floats.buffer).toString("base64"), bits: Array.from(bits) };
@@ -35,7 +35,8 @@ const isDenormal = (bits: number): boolean => (bits & 0x7f80) === 0;
 const resultsWith = (set: string): Results =>
   JSON.parse(
     execFileSync(process.execPath, ["--input-type=module", "-e", script, addonPath], {
-      ...{ encoding: "utf8", maxBuffer: 1 << 24 },
+      encoding: "utf8",
+      maxBuffer: 1 << 24,
       env: { ...process.env, FROSTBIT_MAX_CPU_ISA: set },
     }),
   );

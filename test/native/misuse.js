@@ -91,9 +91,9 @@ const misuses = {
       await message(() => program.run(none, [memory, 0])),
     ];
   },
-  async partsOfThemselves() {
-    const step = { kernel: "fused", places: none, ints: Float64Array.of(0, 1), floats: none, parts: [] };
-    step.parts.push(step);
+  async operationsOfThemselves() {
+    const step = { kernel: "fused", places: none, ints: Float64Array.of(0, 1), floats: none, operations: [] };
+    step.operations.push(step);
     return message(() => new Program(1, [], [step], 0));
   },
   async droppedDuringARun() {

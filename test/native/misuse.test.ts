@@ -45,7 +45,7 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
   });
 
   test("a step that is its own part", async () => {
-    expect(await outcomeOf("partsOfThemselves")).toBe("expected parts without parts");
+    expect(await outcomeOf("operationsOfThemselves")).toBe("expected fused operations without operations of their own");
   });
 
   test("a program that is collected while it runs", async () => {

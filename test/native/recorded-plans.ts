@@ -45,7 +45,10 @@ export function createRecorder(plans: RecordedPlan[], addon: NativeAddon): Nativ
       if (steps.length === 0) return true;
       plans.push({
         title: "",
-        ...{ threads, steps, firstCommit, counts },
+        threads,
+        steps,
+        firstCommit,
+        counts,
         memories: memories.map((memory) => (memory as RecordedMemory).bytes.slice()),
         results: triples.map(([memory, offset, array]) => [
           indexOf(memories, memory as NativeMemory),

@@ -1,21 +1,21 @@
 // Arithmetic element by element.
-#include "../fused-part.h"
+#include "../fused-operation.h"
 
 namespace frostbit {
 namespace {
 
-/** An operand that is one element for all comes after the stream. */
-class BinaryPart : public Part {
+/** A broadcast operand, one element for all, comes after the element-wise one. */
+class BinaryOperation : public FusedOperation {
  public:
-  BinaryPart(Arguments& arguments, const PartContext& context) : kernels_(context.kernels) {
+  BinaryOperation(Arguments& arguments, const FusedContext& context) : kernels_(context.kernels) {
     const int64_t op = arguments.size(), repeat = arguments.size();
     if (op >= static_cast<int64_t>(Binary::Count) || repeat > 2) arguments.fail("has an unknown operation");
     op_ = static_cast<Binary>(op), repeat_ = static_cast<Repeat>(repeat);
-    if (repeat_ != Repeat::Left) a_ = arguments.stream<float>(context.count);
-    if (repeat_ != Repeat::Right) b_ = arguments.stream<float>(context.count);
+    if (repeat_ != Repeat::Left) a_ = arguments.elementwise<float>(context.count);
+    if (repeat_ != Repeat::Right) b_ = arguments.elementwise<float>(context.count);
     if (repeat_ == Repeat::Left) left_ = arguments.place<float>(1);
     if (repeat_ == Repeat::Right) right_ = arguments.place<float>(1);
-    y_ = arguments.stream<float>(context.count);
+    y_ = arguments.elementwise<float>(context.count);
   }
 
   void run(const Chunk& chunk) override {
@@ -27,19 +27,19 @@ class BinaryPart : public Part {
   Binary op_;
   Repeat repeat_;
   float *left_ = nullptr, *right_ = nullptr;
-  Stream<float> a_, b_, y_;
+  Elementwise<float> a_, b_, y_;
 };
 
-/** One operand is a row that every row of the stream meets. */
-class BinaryRowPart : public Part {
+/** One operand is a row that every row of the element-wise one meets. */
+class BinaryRowOperation : public FusedOperation {
  public:
-  BinaryRowPart(Arguments& arguments, const PartContext& context) : kernels_(context.kernels), width_(context.width) {
+  BinaryRowOperation(Arguments& arguments, const FusedContext& context) : kernels_(context.kernels), width_(context.width) {
     const int64_t op = arguments.size(), repeat = arguments.size();
     if (op >= static_cast<int64_t>(Binary::Count) || repeat < 1 || repeat > 2) arguments.fail("has an unknown operation");
     op_ = static_cast<Binary>(op), is_right_ = repeat == 1;
-    x_ = arguments.stream<float>(context.count);
+    x_ = arguments.elementwise<float>(context.count);
     row_ = arguments.place<float>(width_);
-    y_ = arguments.stream<float>(context.count);
+    y_ = arguments.elementwise<float>(context.count);
   }
 
   void run(const Chunk& chunk) override {
@@ -55,18 +55,18 @@ class BinaryRowPart : public Part {
   Binary op_;
   bool is_right_;
   float* row_;
-  Stream<float> x_, y_;
+  Elementwise<float> x_, y_;
 };
 
-class UnaryPart : public Part {
+class UnaryOperation : public FusedOperation {
  public:
-  UnaryPart(Arguments& arguments, const PartContext& context)
+  UnaryOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels), alpha_(arguments.number()), beta_(arguments.number()) {
     const int64_t op = arguments.size();
     if (op >= static_cast<int64_t>(Unary::Count)) arguments.fail("has an unknown operation");
     op_ = static_cast<Unary>(op);
-    x_ = arguments.stream<float>(context.count);
-    y_ = arguments.stream<float>(context.count);
+    x_ = arguments.elementwise<float>(context.count);
+    y_ = arguments.elementwise<float>(context.count);
   }
 
   void run(const Chunk& chunk) override { kernels_->unary(op_, chunk.at(x_), chunk.at(y_), chunk.count, alpha_, beta_); }
@@ -75,17 +75,17 @@ class UnaryPart : public Part {
   const Kernels* kernels_;
   Unary op_;
   float alpha_, beta_;
-  Stream<float> x_, y_;
+  Elementwise<float> x_, y_;
 };
 
-class ClipPart : public Part {
+class ClipOperation : public FusedOperation {
  public:
-  ClipPart(Arguments& arguments, const PartContext& context)
+  ClipOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         low_(arguments.optional<float>(1)),
         high_(arguments.optional<float>(1)),
-        y_(arguments.stream<float>(context.count)) {}
+        y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override {
     kernels_->clip(chunk.at(x_), chunk.at(y_), chunk.count, low_ ? *low_ : -__builtin_inff(),
@@ -94,18 +94,18 @@ class ClipPart : public Part {
 
  private:
   const Kernels* kernels_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   float *low_, *high_;
-  Stream<float> y_;
+  Elementwise<float> y_;
 };
 
 }  // namespace
 
-PartMakers elementwise_parts() {
-  return {{"binary", make_part<BinaryPart>},
-          {"binaryRow", make_part<BinaryRowPart>},
-          {"unary", make_part<UnaryPart>},
-          {"clip", make_part<ClipPart>}};
+FusedOperationMakers elementwise_operations() {
+  return {{"binary", make_operation<BinaryOperation>},
+          {"binaryRow", make_operation<BinaryRowOperation>},
+          {"unary", make_operation<UnaryOperation>},
+          {"clip", make_operation<ClipOperation>}};
 }
 
 }  // namespace frostbit

@@ -1,7 +1,7 @@
 // Batch normalization over rows of channels.
 #include <cmath>
 
-#include "../fused-part.h"
+#include "../fused-operation.h"
 
 namespace frostbit {
 namespace {
@@ -22,7 +22,7 @@ double folded(const float* sums, int64_t channel, int64_t channels, int64_t widt
  */
 class ChannelSums {
  public:
-  ChannelSums(const PartContext& context)
+  ChannelSums(const FusedContext& context)
       : channels_(context.width),
         width_(repeated(channels_)),
         rows_(context.threads, 3, width_),
@@ -65,7 +65,7 @@ class ChannelSums {
     double& seen = totals_.row(chunk.thread, 2)[0];
     const double before = seen;
     seen += static_cast<double>(chunk.count / channels_);
-    const double lane_rows = static_cast<double>(width_ / channels_) * kMostTerms;
+    const double lane_rows = static_cast<double>(width_ / channels_) * kMaxTerms;
     if (std::floor(before / lane_rows) != std::floor(seen / lane_rows)) flush(chunk.thread);
   }
 
@@ -79,7 +79,7 @@ class ChannelSums {
 
  private:
   /** What a float32 adds up before it is added to a double. */
-  static constexpr double kMostTerms = 128;
+  static constexpr double kMaxTerms = 128;
 
   int64_t channels_, width_;
   ThreadRows<float> rows_;
@@ -87,11 +87,11 @@ class ChannelSums {
 };
 
 /** Mean and biased variance of each channel; each thread around the first row that it sees, all together by Chan's formula. */
-class StatisticsPart : public Part {
+class StatisticsOperation : public FusedOperation {
  public:
-  StatisticsPart(Arguments& arguments, const PartContext& context)
+  StatisticsOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         mean_(arguments.place<float>(context.width)),
         variance_(arguments.place<float>(context.width)),
         sums_(context) {}
@@ -109,9 +109,9 @@ class StatisticsPart : public Part {
   }
 
   void complete(const RunContext& run) override { sums_.flush(run.thread); }
-  bool has_end() const override { return true; }
+  bool has_epilogue() const override { return true; }
 
-  void end(const RunContext& run) override {
+  void epilogue(const RunContext& run) override {
     for (int64_t c = 0; c < sums_.channels(); c++) {
       double mean = 0, squares = 0, seen = 0;
       for (int thread = 0; thread < run.threads; thread++) {
@@ -132,25 +132,25 @@ class StatisticsPart : public Part {
 
  private:
   const Kernels* kernels_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   float *mean_, *variance_;
   ChannelSums sums_;
 };
 
 /** y = γ (x − mean) / √(variance + ε) + β with given statistics. */
-class NormalizationPart : public Part {
+class NormalizationOperation : public FusedOperation {
  public:
-  NormalizationPart(Arguments& arguments, const PartContext& context)
+  NormalizationOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
         channels_(context.width),
         width_(repeated(channels_)),
         epsilon_(arguments.precise()),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         gamma_(arguments.place<float>(channels_)),
         beta_(arguments.place<float>(channels_)),
         mean_(arguments.place<float>(channels_)),
         variance_(arguments.place<float>(channels_)),
-        y_(arguments.stream<float>(context.count)),
+        y_(arguments.elementwise<float>(context.count)),
         rows_(context.threads, 3, width_) {}
 
   void prepare(const RunContext& run) override {
@@ -172,20 +172,20 @@ class NormalizationPart : public Part {
   const Kernels* kernels_;
   int64_t channels_, width_;
   double epsilon_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   float *gamma_, *beta_, *mean_, *variance_;
-  Stream<float> y_;
+  Elementwise<float> y_;
   ThreadRows<float> rows_;
 };
 
 /** dbeta = Σ dy, dgamma = Σ dy (x − mean) / √(variance + ε) */
-class NormalizationSumsPart : public Part {
+class NormalizationSumsOperation : public FusedOperation {
  public:
-  NormalizationSumsPart(Arguments& arguments, const PartContext& context)
+  NormalizationSumsOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
         epsilon_(arguments.precise()),
-        dy_(arguments.stream<float>(context.count)),
-        x_(arguments.stream<float>(context.count)),
+        dy_(arguments.elementwise<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         mean_(arguments.place<float>(context.width)),
         variance_(arguments.place<float>(context.width)),
         dgamma_(arguments.place<float>(context.width)),
@@ -205,9 +205,9 @@ class NormalizationSumsPart : public Part {
   }
 
   void complete(const RunContext& run) override { sums_.flush(run.thread); }
-  bool has_end() const override { return true; }
+  bool has_epilogue() const override { return true; }
 
-  void end(const RunContext& run) override {
+  void epilogue(const RunContext& run) override {
     for (int64_t c = 0; c < sums_.channels(); c++) {
       double dbeta = 0, centred = 0;
       for (int thread = 0; thread < run.threads; thread++) {
@@ -222,28 +222,28 @@ class NormalizationSumsPart : public Part {
  private:
   const Kernels* kernels_;
   double epsilon_;
-  Stream<float> dy_, x_;
+  Elementwise<float> dy_, x_;
   float *mean_, *variance_, *dgamma_, *dbeta_;
   ChannelSums sums_;
 };
 
 /** dx = γ r (dy − dbeta/n − (x − mean) r dgamma/n) with r = 1 / √(variance + ε) */
-class NormalizationGradientPart : public Part {
+class NormalizationGradientOperation : public FusedOperation {
  public:
-  NormalizationGradientPart(Arguments& arguments, const PartContext& context)
+  NormalizationGradientOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
         channels_(context.width),
         width_(repeated(channels_)),
         rows_count_(static_cast<double>(context.count / context.width)),
         epsilon_(arguments.precise()),
-        dy_(arguments.stream<float>(context.count)),
-        x_(arguments.stream<float>(context.count)),
+        dy_(arguments.elementwise<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         gamma_(arguments.place<float>(channels_)),
         mean_(arguments.place<float>(channels_)),
         variance_(arguments.place<float>(channels_)),
         dgamma_(arguments.place<float>(channels_)),
         dbeta_(arguments.place<float>(channels_)),
-        dx_(arguments.stream<float>(context.count)),
+        dx_(arguments.elementwise<float>(context.count)),
         rows_(context.threads, 4, width_) {}
 
   void prepare(const RunContext& run) override {
@@ -272,20 +272,20 @@ class NormalizationGradientPart : public Part {
   const Kernels* kernels_;
   int64_t channels_, width_;
   double rows_count_, epsilon_;
-  Stream<float> dy_, x_;
+  Elementwise<float> dy_, x_;
   float *gamma_, *mean_, *variance_, *dgamma_, *dbeta_;
-  Stream<float> dx_;
+  Elementwise<float> dx_;
   ThreadRows<float> rows_;
 };
 
 }  // namespace
 
-PartMakers normalization_parts() {
+FusedOperationMakers normalization_operations() {
   return {
-      {"statistics", make_part<StatisticsPart>},
-      {"normalization", make_part<NormalizationPart>},
-      {"normalizationSums", make_part<NormalizationSumsPart>},
-      {"normalizationGradient", make_part<NormalizationGradientPart>},
+      {"statistics", make_operation<StatisticsOperation>},
+      {"normalization", make_operation<NormalizationOperation>},
+      {"normalizationSums", make_operation<NormalizationSumsOperation>},
+      {"normalizationGradient", make_operation<NormalizationGradientOperation>},
   };
 }
 

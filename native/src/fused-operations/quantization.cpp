@@ -1,7 +1,7 @@
 // Fake quantization with one quantizer for all elements, as floats and as codes, and its gradient.
 #include <cmath>
 
-#include "../fused-part.h"
+#include "../fused-operation.h"
 
 namespace frostbit {
 namespace {
@@ -18,34 +18,34 @@ struct OneQuantizer {
   Quantizer now() const { return {*scale, zero_point ? rounded_zero_point(*zero_point, *low, *high) : 0.0f, *low, *high}; }
 };
 
-class FakeQuantizePart : public Part {
+class FakeQuantizeOperation : public FusedOperation {
  public:
-  FakeQuantizePart(Arguments& arguments, const PartContext& context)
+  FakeQuantizeOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         qparams_(arguments),
-        y_(arguments.stream<float>(context.count)) {}
+        y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override { kernels_->fake_quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now()); }
 
  private:
   const Kernels* kernels_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   OneQuantizer qparams_;
-  Stream<float> y_;
+  Elementwise<float> y_;
 };
 
 /**
  * The codes above `low`, and the scale and zero point with which they are read. An x or a zero point that is not a number has
  * no code: it makes the scale one that is not a number, so that it is seen in the results as it is in float32.
  */
-class QuantizePart : public Part {
+class QuantizeOperation : public FusedOperation {
  public:
-  QuantizePart(Arguments& arguments, const PartContext& context)
+  QuantizeOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         qparams_(arguments),
-        y_(arguments.stream<uint8_t>(context.count)),
+        y_(arguments.elementwise<uint8_t>(context.count)),
         scale_(arguments.place<float>(1)),
         zero_(arguments.place<float>(1)),
         is_odd_(context.threads * kStride) {}
@@ -56,9 +56,9 @@ class QuantizePart : public Part {
     if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) is_odd_[chunk.thread * kStride] = true;
   }
 
-  bool has_end() const override { return true; }
+  bool has_epilogue() const override { return true; }
 
-  void end(const RunContext& run) override {
+  void epilogue(const RunContext& run) override {
     const auto [scale, zero_point, low, high] = qparams_.now();
     bool is_odd = zero_point != zero_point;
     for (int thread = 0; thread < run.threads; thread++) is_odd = is_odd || is_odd_[thread * kStride];
@@ -70,40 +70,40 @@ class QuantizePart : public Part {
   static constexpr int kStride = 64;
 
   const Kernels* kernels_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   OneQuantizer qparams_;
-  Stream<uint8_t> y_;
+  Elementwise<uint8_t> y_;
   float *scale_, *zero_;
   std::vector<char> is_odd_;
 };
 
 /** y = (x − zero) · scale */
-class DequantizePart : public Part {
+class DequantizeOperation : public FusedOperation {
  public:
-  DequantizePart(Arguments& arguments, const PartContext& context)
+  DequantizeOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        x_(arguments.stream<uint8_t>(context.count)),
+        x_(arguments.elementwise<uint8_t>(context.count)),
         scale_(arguments.place<float>(1)),
         zero_(arguments.place<float>(1)),
-        y_(arguments.stream<float>(context.count)) {}
+        y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override { kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_); }
 
  private:
   const Kernels* kernels_;
-  Stream<uint8_t> x_;
+  Elementwise<uint8_t> x_;
   float *scale_, *zero_;
-  Stream<float> y_;
+  Elementwise<float> y_;
 };
 
-class FakeQuantizeGradientPart : public Part {
+class FakeQuantizeGradientOperation : public FusedOperation {
  public:
-  FakeQuantizeGradientPart(Arguments& arguments, const PartContext& context)
+  FakeQuantizeGradientOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
-        dy_(arguments.stream<float>(context.count)),
-        x_(arguments.stream<float>(context.count)),
+        dy_(arguments.elementwise<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         qparams_(arguments),
-        dx_(arguments.optional_stream<float>(context.count)),
+        dx_(arguments.optional_elementwise<float>(context.count)),
         dscale_(arguments.optional<float>(1)),
         dzero_point_(arguments.optional<float>(1)),
         sums_(context.threads, 1, 2) {}
@@ -118,9 +118,9 @@ class FakeQuantizeGradientPart : public Part {
                                      sums_.row(chunk.thread, 0));
   }
 
-  bool has_end() const override { return dscale_ || dzero_point_; }
+  bool has_epilogue() const override { return dscale_ || dzero_point_; }
 
-  void end(const RunContext& run) override {
+  void epilogue(const RunContext& run) override {
     double total[2] = {};
     for (int thread = 0; thread < run.threads; thread++)
       for (int i = 0; i < 2; i++) total[i] += sums_.row(thread, 0)[i];
@@ -130,21 +130,21 @@ class FakeQuantizeGradientPart : public Part {
 
  private:
   const Kernels* kernels_;
-  Stream<float> dy_, x_;
+  Elementwise<float> dy_, x_;
   OneQuantizer qparams_;
-  Stream<float> dx_;
+  Elementwise<float> dx_;
   float *dscale_, *dzero_point_;
   ThreadRows<double> sums_;
 };
 
 }  // namespace
 
-PartMakers quantization_parts() {
+FusedOperationMakers quantization_operations() {
   return {
-      {"fakeQuantize", make_part<FakeQuantizePart>},
-      {"quantize", make_part<QuantizePart>},
-      {"dequantize", make_part<DequantizePart>},
-      {"fakeQuantizeGradient", make_part<FakeQuantizeGradientPart>},
+      {"fakeQuantize", make_operation<FakeQuantizeOperation>},
+      {"quantize", make_operation<QuantizeOperation>},
+      {"dequantize", make_operation<DequantizeOperation>},
+      {"fakeQuantizeGradient", make_operation<FakeQuantizeGradientOperation>},
   };
 }
 

@@ -1,7 +1,7 @@
 // Of rows as a whole: sums and extremes along them and down their columns, softmax, and a number for each row.
 #include <cmath>
 
-#include "../fused-part.h"
+#include "../fused-operation.h"
 
 namespace frostbit {
 namespace {
@@ -20,14 +20,14 @@ Reduction reduction(Arguments& arguments) {
 }
 
 /** One number of each row. */
-class ReduceRowPart : public Part {
+class ReduceRowOperation : public FusedOperation {
  public:
-  ReduceRowPart(Arguments& arguments, const PartContext& context)
+  ReduceRowOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels->rows),
         width_(context.width),
         op_(reduction(arguments)),
-        x_(arguments.stream<float>(context.count)),
-        y_(arguments.stream<float>(context.count / context.width)) {}
+        x_(arguments.elementwise<float>(context.count)),
+        y_(arguments.elementwise<float>(context.count / context.width)) {}
 
   void run(const Chunk& chunk) override {
     const float* x = chunk.at(x_);
@@ -40,19 +40,19 @@ class ReduceRowPart : public Part {
   const RowKernels* kernels_;
   int64_t width_;
   Reduction op_;
-  Stream<float> x_, y_;
+  Elementwise<float> x_, y_;
 };
 
 /** One operand is a number that all elements of a row meet. */
-class BinaryColumnPart : public Part {
+class BinaryColumnOperation : public FusedOperation {
  public:
-  BinaryColumnPart(Arguments& arguments, const PartContext& context) : kernels_(context.kernels), width_(context.width) {
+  BinaryColumnOperation(Arguments& arguments, const FusedContext& context) : kernels_(context.kernels), width_(context.width) {
     const int64_t op = arguments.size(), repeat = arguments.size();
     if (op >= static_cast<int64_t>(Binary::Count) || repeat < 1 || repeat > 2) arguments.fail("has an unknown operation");
     op_ = static_cast<Binary>(op), is_right_ = repeat == 1;
-    x_ = arguments.stream<float>(context.count);
-    column_ = arguments.stream<float>(context.count / width_);
-    y_ = arguments.stream<float>(context.count);
+    x_ = arguments.elementwise<float>(context.count);
+    column_ = arguments.elementwise<float>(context.count / width_);
+    y_ = arguments.elementwise<float>(context.count);
   }
 
   void run(const Chunk& chunk) override {
@@ -68,17 +68,17 @@ class BinaryColumnPart : public Part {
   int64_t width_;
   Binary op_;
   bool is_right_;
-  Stream<float> x_, column_, y_;
+  Elementwise<float> x_, column_, y_;
 };
 
-class SoftmaxRowPart : public Part {
+class SoftmaxRowOperation : public FusedOperation {
  public:
-  SoftmaxRowPart(Arguments& arguments, const PartContext& context)
+  SoftmaxRowOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels->rows),
         width_(context.width),
         is_log_(arguments.integer() != 0),
-        x_(arguments.stream<float>(context.count)),
-        y_(arguments.stream<float>(context.count)) {}
+        x_(arguments.elementwise<float>(context.count)),
+        y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override {
     const float* x = chunk.at(x_);
@@ -90,17 +90,17 @@ class SoftmaxRowPart : public Part {
   const RowKernels* kernels_;
   int64_t width_;
   bool is_log_;
-  Stream<float> x_, y_;
+  Elementwise<float> x_, y_;
 };
 
 /** y[j] = Σ x[i][j], or its mean: in float32 over some rows, then in double. */
-class SumColumnsPart : public Part {
+class SumColumnsOperation : public FusedOperation {
  public:
-  SumColumnsPart(Arguments& arguments, const PartContext& context)
+  SumColumnsOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
         width_(context.width),
         divisor_(arguments.integer() != 0 ? static_cast<double>(context.count / context.width) : 1),
-        x_(arguments.stream<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
         y_(arguments.place<float>(width_)),
         sums_(context.threads, 1, width_),
         totals_(context.threads, 1, width_),
@@ -116,15 +116,15 @@ class SumColumnsPart : public Part {
     int64_t& seen = *seen_.row(chunk.thread, 0);
     kernels_->sum_columns(chunk.at(x_), chunk.count, width_, sums_.row(chunk.thread, 0));
     seen += chunk.count / width_;
-    if (seen < kMostTerms) return;
+    if (seen < kMaxTerms) return;
     flush(chunk.thread);
     seen = 0;
   }
 
   void complete(const RunContext& run) override { flush(run.thread); }
-  bool has_end() const override { return true; }
+  bool has_epilogue() const override { return true; }
 
-  void end(const RunContext& run) override {
+  void epilogue(const RunContext& run) override {
     for (int64_t j = 0; j < width_; j++) {
       double total = 0;
       for (int thread = 0; thread < run.threads; thread++) total += totals_.row(thread, 0)[j];
@@ -134,7 +134,7 @@ class SumColumnsPart : public Part {
 
  private:
   /** What a float32 adds up before it is added to a double. */
-  static constexpr int64_t kMostTerms = 64;
+  static constexpr int64_t kMaxTerms = 64;
 
   void flush(int thread) {
     float* sums = sums_.row(thread, 0);
@@ -148,7 +148,7 @@ class SumColumnsPart : public Part {
   const Kernels* kernels_;
   int64_t width_;
   double divisor_;
-  Stream<float> x_;
+  Elementwise<float> x_;
   float* y_;
   ThreadRows<float> sums_;
   ThreadRows<double> totals_;
@@ -157,12 +157,12 @@ class SumColumnsPart : public Part {
 
 }  // namespace
 
-PartMakers row_parts() {
+FusedOperationMakers row_operations() {
   return {
-      {"reduceRow", make_part<ReduceRowPart>},
-      {"binaryColumn", make_part<BinaryColumnPart>},
-      {"softmaxRow", make_part<SoftmaxRowPart>},
-      {"sumColumns", make_part<SumColumnsPart>},
+      {"reduceRow", make_operation<ReduceRowOperation>},
+      {"binaryColumn", make_operation<BinaryColumnOperation>},
+      {"softmaxRow", make_operation<SoftmaxRowOperation>},
+      {"sumColumns", make_operation<SumColumnsOperation>},
   };
 }
 

@@ -53,7 +53,7 @@ struct Convolution {
   int64_t batch, group, inputs, outputs;
   Dims in, out, kernel, strides, dilations, begin, end;
   /** oneDNN counts some of these in 32 bits. */
-  static constexpr int64_t kMost = int64_t{1} << 24;
+  static constexpr int64_t kMax = int64_t{1} << 24;
   Types types;
 
   Convolution(Arguments& arguments, const Types& given) : types(given) {
@@ -64,9 +64,9 @@ struct Convolution {
     for (const Dims* list : {&out, &kernel, &strides, &dilations, &begin, &end})
       if (list->size() != rank) arguments.fail("has uneven lists");
     for (const Dims* list : {&in, &out, &kernel, &strides, &dilations, &begin, &end}) {
-      const int64_t least = list == &begin ? 0 : list == &end ? -kMost : 1;
+      const int64_t least = list == &begin ? 0 : list == &end ? -kMax : 1;
       for (const int64_t value : *list)
-        if (value < least || value > kMost) arguments.fail("has a window or an image of " + std::to_string(value));
+        if (value < least || value > kMax) arguments.fail("has a window or an image of " + std::to_string(value));
     }
     if (batch < 1 || inputs < 1 || outputs < 1) arguments.fail("has no images or channels");
     if (group < 1 || inputs % group != 0 || outputs % group != 0) arguments.fail("has channels that form no groups");
@@ -202,11 +202,11 @@ class PackedWeights {
   memory get(const RunContext& run) const { return view(packed_, is_packed() ? packed_data(run) : data_); }
 
  private:
-  static constexpr size_t kMostOwnBytes = 1 << 20;
+  static constexpr size_t kMaxOwnBytes = 1 << 20;
 
   char* packed_data(const RunContext& run) const { return is_own() ? run.scratch + own_offset_ : run.shared; }
   bool is_packed() const { return plain_ != packed_; }
-  bool is_own() const { return packed_.get_size() <= kMostOwnBytes; }
+  bool is_own() const { return packed_.get_size() <= kMaxOwnBytes; }
 
   memory::desc plain_, packed_;
   char* data_;
@@ -436,13 +436,13 @@ class WeightRowsGradientStep : public Step {
  public:
   WeightRowsGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
-    count_ = arguments.integer(), most_ = arguments.size();
+    count_ = arguments.integer(), max_ = arguments.size();
     dy_ = shape.y_place(arguments);
     x_ = shape.x_place(arguments);
-    rows_ = arguments.place<int64_t>(most_);
-    if (most_ > shape.outputs) arguments.fail("has more rows than channels");
+    rows_ = arguments.place<int64_t>(max_);
+    if (max_ > shape.outputs) arguments.fail("has more rows than channels");
     row_size_ = shape.weights() / shape.outputs;
-    dw_ = arguments.place<float>(most_, row_size_);
+    dw_ = arguments.place<float>(max_, row_size_);
     for (int64_t channels = kRows; shape.group == 1 && channels < shape.outputs; channels += kRows) {
       Convolution narrow = shape;
       narrow.outputs = channels;
@@ -455,7 +455,7 @@ class WeightRowsGradientStep : public Step {
 
   void run(int phase, const RunContext& run) override {
     const int64_t count = run.size(count_);
-    if (count > most_) throw PlanError("more rows than there are");
+    if (count > max_) throw PlanError("more rows than there are");
     if (count == 0) return;
     const auto& chosen =
         *std::find_if(widths_.begin(), widths_.end(), [&](const Width& width) { return width.channels >= count; });
@@ -513,7 +513,7 @@ class WeightRowsGradientStep : public Step {
   }
 
   Convolution convolution_;
-  int64_t count_, most_, row_size_;
+  int64_t count_, max_, row_size_;
   char *dy_, *x_;
   float* dw_;
   int64_t* rows_;

@@ -71,15 +71,15 @@ class GatherStep : public Step {
         size_(arguments.size()),
         inner_(arguments.size()),
         count_(arguments.integer()),
-        most_(arguments.size()) {
+        max_(arguments.size()) {
     x_ = arguments.place<T>(outer_, size_, inner_);
-    indices_ = arguments.place<int64_t>(most_);
-    y_ = arguments.place<T>(outer_, most_, inner_);
+    indices_ = arguments.place<int64_t>(max_);
+    y_ = arguments.place<T>(outer_, max_, inner_);
   }
 
   void run(int, const RunContext& run) override {
     const int64_t count = run.size(count_);
-    if (count > most_) throw PlanError("more rows than there are");
+    if (count > max_) throw PlanError("more rows than there are");
     const auto [begin, end] = share(run, outer_ * count);
     for (int64_t i = begin; i < end; i++) {
       const int64_t row = checked_row(indices_[i % count], size_);
@@ -88,7 +88,7 @@ class GatherStep : public Step {
   }
 
  private:
-  int64_t outer_, size_, inner_, count_, most_;
+  int64_t outer_, size_, inner_, count_, max_;
   T *x_, *y_;
   int64_t* indices_;
 };

@@ -9,24 +9,24 @@ class EinsumStep : public Step {
  public:
   EinsumStep(Arguments& arguments, CompileContext&) : kept_(arguments.list()), summed_(arguments.list()) {
     const int64_t operands = arguments.size();
-    int64_t most = 1;
-    if (operands < 1 || operands > kMost) arguments.fail("has too many operands");
+    int64_t max = 1;
+    if (operands < 1 || operands > kMax) arguments.fail("has too many operands");
     auto sizes = kept_;
     sizes.insert(sizes.end(), summed_.begin(), summed_.end());
     for (auto& strides : kept_strides_) strides.assign(kept_.size(), 0);
     for (auto& strides : summed_strides_) strides.assign(summed_.size(), 0);
     for (int64_t i = 0; i < operands; i++) {
       const auto strides = arguments.list();
-      if (strides.size() != sizes.size() || sizes.size() > kMostAxes) arguments.fail("has uneven lists");
+      if (strides.size() != sizes.size() || sizes.size() > kMaxAxes) arguments.fail("has uneven lists");
       const auto middle = strides.begin() + static_cast<int64_t>(kept_.size());
       kept_strides_[i].assign(strides.begin(), middle);
       summed_strides_[i].assign(middle, strides.end());
       const int64_t reached = extent(sizes, strides, 0, arguments);
       x_.push_back(arguments.place<float>(reached));
-      most = reached > 0 && most > kMostElements / reached ? kMostElements : most * reached;
+      max = reached > 0 && max > kMaxElements / reached ? kMaxElements : max * reached;
     }
     // Every axis is an operand's.
-    if (product(sizes) > most) arguments.fail("takes the same elements again and again");
+    if (product(sizes) > max) arguments.fail("takes the same elements again and again");
     y_ = arguments.place<float>(product(kept_));
   }
 
@@ -44,9 +44,9 @@ class EinsumStep : public Step {
   }
 
  private:
-  static constexpr int64_t kMost = 8;
+  static constexpr int64_t kMax = 8;
 
-  std::vector<int64_t> kept_, summed_, kept_strides_[kMost], summed_strides_[kMost];
+  std::vector<int64_t> kept_, summed_, kept_strides_[kMax], summed_strides_[kMax];
   std::vector<float*> x_;
   float* y_;
 };

@@ -10,9 +10,9 @@ constexpr int64_t kUnit = 16;
 /** Sizes, of which some may be known only at the run; their product is at most `most`. */
 struct Count {
   std::vector<int64_t> sizes;
-  int64_t most;
+  int64_t max;
 
-  explicit Count(Arguments& arguments) : sizes(arguments.list()), most(arguments.size()) {}
+  explicit Count(Arguments& arguments) : sizes(arguments.list()), max(arguments.size()) {}
 
   int64_t of(const RunContext& run) const {
     int64_t count = 1;
@@ -20,7 +20,7 @@ struct Count {
       const int64_t factors[] = {count, run.size(size)};
       count = checked_product(factors, 2);
     }
-    if (count > most) throw PlanError("a step was given more rows than it was planned for");
+    if (count > max) throw PlanError("a step was given more rows than it was planned for");
     return count;
   }
 };
@@ -30,9 +30,9 @@ class BinaryStep : public Step {
   BinaryStep(Arguments& arguments, CompileContext& context)
       : kernels_(context.kernels), op_(arguments.size()), repeat_(arguments.size()), count_(arguments) {
     if (op_ >= static_cast<int64_t>(Binary::Count) || repeat_ > 2) arguments.fail("has an unknown operation");
-    a_ = arguments.place<float>(repeat_ == 2 ? 1 : count_.most);
-    b_ = arguments.place<float>(repeat_ == 1 ? 1 : count_.most);
-    y_ = arguments.place<float>(count_.most);
+    a_ = arguments.place<float>(repeat_ == 2 ? 1 : count_.max);
+    b_ = arguments.place<float>(repeat_ == 1 ? 1 : count_.max);
+    y_ = arguments.place<float>(count_.max);
   }
 
   void run(int, const RunContext& run) override {
@@ -95,8 +95,8 @@ class UnaryStep : public Step {
         alpha_(arguments.number()),
         beta_(arguments.number()) {
     if (op_ >= static_cast<int64_t>(Unary::Count)) arguments.fail("has an unknown operation");
-    x_ = arguments.place<float>(count_.most);
-    y_ = arguments.place<float>(count_.most);
+    x_ = arguments.place<float>(count_.max);
+    y_ = arguments.place<float>(count_.max);
   }
 
   void run(int, const RunContext& run) override {
@@ -116,10 +116,10 @@ class UnaryStep : public Step {
 class ClipStep : public Step {
  public:
   ClipStep(Arguments& arguments, CompileContext& context) : kernels_(context.kernels), count_(arguments) {
-    x_ = arguments.place<float>(count_.most);
+    x_ = arguments.place<float>(count_.max);
     low_ = arguments.optional<float>(1);
     high_ = arguments.optional<float>(1);
-    y_ = arguments.place<float>(count_.most);
+    y_ = arguments.place<float>(count_.max);
   }
 
   void run(int, const RunContext& run) override {

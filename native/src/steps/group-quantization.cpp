@@ -113,23 +113,23 @@ class FakeQuantizeGroupsGradientStep : public Step {
         is_(arguments),
         along_(along_of(arguments)),
         count_(arguments.integer()),
-        most_(arguments.size()),
-        most_outer_(along_ == Along::kOuter ? most_ : is_.outer),
-        most_inner_(along_ == Along::kInner ? most_ : is_.inner),
-        dy_(arguments.place<float>(most_outer_, is_.size, most_inner_, is_.window)),
+        max_(arguments.size()),
+        max_outer_(along_ == Along::kOuter ? max_ : is_.outer),
+        max_inner_(along_ == Along::kInner ? max_ : is_.inner),
+        dy_(arguments.place<float>(max_outer_, is_.size, max_inner_, is_.window)),
         x_(arguments.place<float>(is_.outer, is_.size, is_.inner, is_.window)),
         qparams_(arguments, is_),
-        rows_(arguments.optional<int64_t>(along_ == Along::kNone ? 0 : most_)),
-        dx_(arguments.optional<float>(most_outer_, is_.size, most_inner_, is_.window)),
-        dscale_(arguments.optional<float>(is_.keeps_outer ? most_outer_ : 1, is_.groups, most_inner_)),
-        dzero_point_(arguments.optional<float>(is_.keeps_outer ? most_outer_ : 1, is_.groups, most_inner_)) {
+        rows_(arguments.optional<int64_t>(along_ == Along::kNone ? 0 : max_)),
+        dx_(arguments.optional<float>(max_outer_, is_.size, max_inner_, is_.window)),
+        dscale_(arguments.optional<float>(is_.keeps_outer ? max_outer_ : 1, is_.groups, max_inner_)),
+        dzero_point_(arguments.optional<float>(is_.keeps_outer ? max_outer_ : 1, is_.groups, max_inner_)) {
     if (along_ == Along::kOuter && !is_.keeps_outer) arguments.fail("has rows that share quantizers");
-    if (along_ != Along::kNone && !rows_ && most_ > 0) arguments.fail("has no rows");
+    if (along_ != Along::kNone && !rows_ && max_ > 0) arguments.fail("has no rows");
   }
 
   void run(int, const RunContext& run) override {
     const int64_t count = along_ == Along::kNone ? 0 : run.size(count_);
-    if (count > most_) throw PlanError("more rows than there are");
+    if (count > max_) throw PlanError("more rows than there are");
     const int64_t outer = along_ == Along::kOuter ? count : is_.outer;
     const int64_t inner = along_ == Along::kInner ? count : is_.inner;
     const auto [begin, end] = share(run, (is_.keeps_outer ? outer : 1) * is_.groups);
@@ -224,7 +224,7 @@ class FakeQuantizeGroupsGradientStep : public Step {
   const Kernels* kernels_;
   Groups is_;
   Along along_;
-  int64_t count_, most_, most_outer_, most_inner_;
+  int64_t count_, max_, max_outer_, max_inner_;
   float *dy_, *x_;
   Qparams qparams_;
   int64_t* rows_;

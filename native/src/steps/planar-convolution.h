@@ -8,7 +8,7 @@ namespace frostbit {
 /** Read as convolution.cpp reads one; its window gives its output. */
 struct PlanarConvolution {
   /** Of each axis at most. */
-  static constexpr int64_t kMost = int64_t{1} << 24;
+  static constexpr int64_t kMax = int64_t{1} << 24;
 
   int64_t batch;
   PlaneConvolution shape;
@@ -40,9 +40,9 @@ struct PlanarConvolution {
 
   void check(int axis, int64_t end, const Arguments& arguments) const {
     for (const auto* list : {&shape.in, &shape.out, &shape.kernel, &shape.strides, &shape.dilations})
-      if ((*list)[axis] < 1 || (*list)[axis] > kMost)
+      if ((*list)[axis] < 1 || (*list)[axis] > kMax)
         arguments.fail("has a window or an image of " + std::to_string((*list)[axis]));
-    if (shape.begin[axis] < 0 || shape.begin[axis] > kMost || end < -kMost || end > kMost)
+    if (shape.begin[axis] < 0 || shape.begin[axis] > kMax || end < -kMax || end > kMax)
       arguments.fail("has pads of " + std::to_string(shape.begin[axis]) + " and " + std::to_string(end));
     const int64_t reach = (shape.kernel[axis] - 1) * shape.dilations[axis] + 1;
     const int64_t free = shape.in[axis] + shape.begin[axis] + end - reach;

@@ -13,7 +13,7 @@ struct PoolWindow {
   /** Whether a mean divides by the whole window, padding included. */
   bool counts_pads;
   std::vector<int64_t> ends;
-  static constexpr int64_t kMost = int64_t{1} << 24;
+  static constexpr int64_t kMax = int64_t{1} << 24;
 
   explicit PoolWindow(Arguments& arguments)
       : batch(arguments.size()),
@@ -28,8 +28,8 @@ struct PoolWindow {
         ends(arguments.integers(3)) {
     for (const auto* list : {&kernel, &strides, &dilations, &pads, &ends})
       for (const int64_t value : *list)
-        if (value < -kMost || value > kMost) arguments.fail("has a window of " + std::to_string(value));
-    if (product(kernel) > kMost) arguments.fail("has a window of " + std::to_string(product(kernel)));
+        if (value < -kMax || value > kMax) arguments.fail("has a window of " + std::to_string(value));
+    if (product(kernel) > kMax) arguments.fail("has a window of " + std::to_string(product(kernel)));
   }
 
   int64_t inputs() const { return product({batch, in[0], in[1], in[2], channels}); }

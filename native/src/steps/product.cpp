@@ -109,8 +109,8 @@ class ProductStep : public Step {
  public:
   ProductStep(Arguments& arguments, CompileContext&) {
     m_ = arguments.integer(), n_ = arguments.integer(), k_ = arguments.integer();
-    const int64_t most_m = arguments.size(), most_n = arguments.size(), most_k = arguments.size();
-    most_ = {most_m, most_n, most_k};
+    const int64_t max_m = arguments.size(), max_n = arguments.size(), max_k = arguments.size();
+    max_ = {max_m, max_n, max_k};
     is_a_transposed_ = arguments.integer() != 0, is_b_transposed_ = arguments.integer() != 0;
     a_step_ = arguments.size(), b_step_ = arguments.size();
     c_row_ = arguments.size(), c_column_ = arguments.size();
@@ -129,19 +129,19 @@ class ProductStep : public Step {
     const auto matrices = [&](int which, int64_t rows, int64_t columns, bool is_transposed, int64_t step) {
       return is_transposed ? extent_of(strides_[which], columns, rows, step) : extent_of(strides_[which], rows, columns, step);
     };
-    a_ = arguments.place<A>(matrices(0, most_m, most_k, is_a_transposed_, a_step_));
-    b_ = arguments.place<B>(matrices(1, most_k, most_n, is_b_transposed_, b_step_));
+    a_ = arguments.place<A>(matrices(0, max_m, max_k, is_a_transposed_, a_step_));
+    b_ = arguments.place<B>(matrices(1, max_k, max_n, is_b_transposed_, b_step_));
     if constexpr (is_integer)
       zero_ = arguments.place<float>(1);
     else
-      c_ = arguments.optional<float>(extent({most_m, most_n}, {c_row_, c_column_}, 0, arguments));
-    y_ = arguments.place<Y>(product(batch_), most_m, most_n);
+      c_ = arguments.optional<float>(extent({max_m, max_n}, {c_row_, c_column_}, 0, arguments));
+    y_ = arguments.place<Y>(product(batch_), max_m, max_n);
   }
 
   void run(int, const RunContext& run) override {
     const Sizes sizes{run.size(m_), run.size(n_), run.size(k_)};
     const auto& [m, n, k] = sizes;
-    if (m > most_[0] || n > most_[1] || k > most_[2]) throw PlanError("more rows than there are");
+    if (m > max_[0] || n > max_[1] || k > max_[2]) throw PlanError("more rows than there are");
     if (m == 0 || n == 0) return;
     const int64_t batches = product(batch_);
     const bool is_by_batch = batches % run.threads == 0 || batches >= 4 * run.threads;
@@ -178,7 +178,7 @@ class ProductStep : public Step {
   }
 
   int64_t m_, n_, k_;
-  std::vector<int64_t> most_;
+  std::vector<int64_t> max_;
   bool is_a_transposed_, is_b_transposed_;
   int64_t a_step_, b_step_, c_row_, c_column_;
   std::vector<int64_t> batch_, strides_[2];

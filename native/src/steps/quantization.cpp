@@ -143,16 +143,16 @@ class FakeQuantizeGradientStep : public Step {
         size_(arguments.size()),
         inner_(arguments.size()),
         count_(arguments.integer()),
-        most_(arguments.size()),
-        dy_(arguments.place<float>(outer_, most_, inner_)),
+        max_(arguments.size()),
+        dy_(arguments.place<float>(outer_, max_, inner_)),
         x_(arguments.place<float>(outer_, size_, inner_)),
         qparams_(arguments, size_),
-        rows_(arguments.optional<int64_t>(most_)),
-        dx_(arguments.optional<float>(outer_, most_, inner_)),
-        dscale_(arguments.optional<float>(most_)),
-        dzero_point_(arguments.optional<float>(most_)),
+        rows_(arguments.optional<int64_t>(max_)),
+        dx_(arguments.optional<float>(outer_, max_, inner_)),
+        dscale_(arguments.optional<float>(max_)),
+        dzero_point_(arguments.optional<float>(max_)),
         sums_(context.threads * kSumStride) {
-    if (!rows_ && (count_ != size_ || most_ < size_)) arguments.fail("has no rows");
+    if (!rows_ && (count_ != size_ || max_ < size_)) arguments.fail("has no rows");
   }
 
   int phases() const override { return is_one() ? 2 : 1; }
@@ -186,7 +186,7 @@ class FakeQuantizeGradientStep : public Step {
 
   void run_rows(const RunContext& run) {
     const int64_t count = run.size(count_);
-    if (count > most_) throw PlanError("more rows than there are");
+    if (count > max_) throw PlanError("more rows than there are");
     if (inner_ == 1) return run_columns(share(run, count, kFewColumns), count);
     const auto [begin, end] = share(run, count);
     for (int64_t r = begin; r < end; r++) {
@@ -229,7 +229,7 @@ class FakeQuantizeGradientStep : public Step {
   static constexpr int64_t kSumRows = 64;
 
   const Kernels* kernels_;
-  int64_t outer_, size_, inner_, count_, most_;
+  int64_t outer_, size_, inner_, count_, max_;
   float *dy_, *x_;
   Qparams qparams_;
   int64_t* rows_;

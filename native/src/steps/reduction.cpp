@@ -88,7 +88,7 @@ class ReduceStep : public Step {
     step_ = nest_.reduced_strides[0].back();
     if (direction_ != Direction::Any) nest_.reduced.pop_back(), nest_.reduced_strides[0].pop_back();
     units_ = results_ == 0 ? 0 : product(nest_.kept);
-    is_divided_ = direction_ != Direction::Any && units_ < context.threads && length_ >= kLeast;
+    is_divided_ = direction_ != Direction::Any && units_ < context.threads && length_ >= kMin;
     if (is_divided_) parts_.resize(context.threads * results_);
   }
 
@@ -106,7 +106,7 @@ class ReduceStep : public Step {
  private:
   static constexpr int64_t kUnit = 64;
   /** Elements per result that are worth dividing. */
-  static constexpr int64_t kLeast = 4096;
+  static constexpr int64_t kMin = 4096;
 
   void reduce(const RunContext& run, int64_t unit, int64_t at, Range parts) {
     const int64_t width = direction_ == Direction::Rows ? 1 : width_of(unit);

@@ -35,14 +35,14 @@ std::unique_ptr<Step> make_step(Arguments& arguments, CompileContext& context) {
   return std::make_unique<T>(arguments, context);
 }
 
-constexpr size_t kMostAxes = 8;
+constexpr size_t kMaxAxes = 8;
 
 /** Calls `visit(row, offsets)` for the rows [begin, end) of a nest of loops; offsets per operand. */
 template <int operands, class Visit>
 void for_each_row(const std::vector<int64_t>& sizes, const std::vector<int64_t> (&strides)[operands], Range rows, Visit visit) {
   if (rows.begin >= rows.end) return;
   const int rank = static_cast<int>(sizes.size());
-  int64_t at[kMostAxes] = {};
+  int64_t at[kMaxAxes] = {};
   int64_t offsets[operands] = {};
   int64_t rest = rows.begin;
   for (int axis = rank - 1; axis >= 0; axis--) {
@@ -66,14 +66,14 @@ inline int64_t product(const std::vector<int64_t>& sizes) { return checked_produ
 /** Elements that lie between the first and the last of a nest of loops, both included: what a place must hold. */
 inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, int64_t offset,
                       const Arguments& arguments) {
-  if (sizes.size() > kMostAxes) arguments.fail("has too many axes");
+  if (sizes.size() > kMaxAxes) arguments.fail("has too many axes");
   if (product(sizes) == 0) return 0;
   int64_t low = offset, high = offset;
   for (size_t axis = 0; axis < sizes.size(); axis++) {
     int64_t span;
     int64_t& end = strides[axis] < 0 ? low : high;
     if (__builtin_mul_overflow(sizes[axis] - 1, strides[axis], &span) || __builtin_add_overflow(end, span, &end) ||
-        end > kMostElements)
+        end > kMaxElements)
       arguments.fail("reaches beyond any memory");
   }
   if (low < 0) arguments.fail("reads before its place");

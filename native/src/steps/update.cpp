@@ -9,20 +9,20 @@ namespace {
 
 /** [outer, size, inner] around the rows' axis; without rows one row holds everything. */
 struct Changed {
-  int64_t outer, size, inner, count, most;
+  int64_t outer, size, inner, count, max;
 
   explicit Changed(Arguments& arguments)
       : outer(arguments.size()),
         size(arguments.size()),
         inner(arguments.size()),
         count(arguments.integer()),
-        most(arguments.size()) {}
+        max(arguments.size()) {}
 
   int64_t elements() const { return product({outer, size, inner}); }
 
   /** Without rows the gradient is whole. */
   void check(const int64_t* rows, const Arguments& arguments) const {
-    if (!rows && most < size) arguments.fail("has no rows");
+    if (!rows && max < size) arguments.fail("has no rows");
   }
 
   /** `visit(at, gradientAt, length, row)` for this thread's part of what changes. */
@@ -34,7 +34,7 @@ struct Changed {
       return;
     }
     const int64_t given = run.size(count);
-    if (given > most) throw PlanError("more rows than there are");
+    if (given > max) throw PlanError("more rows than there are");
     const auto [begin, end] = share(run, given);
     for (int64_t r = begin; r < end; r++) {
       const int64_t row = checked_row(rows[r], size);
@@ -55,10 +55,10 @@ class SgdStep : public Step {
       : kernels_(context.kernels), changed_(arguments), momentum_(arguments.number()), decay_(arguments.number()) {
     const int64_t all = changed_.elements();
     w_ = arguments.place<float>(all);
-    g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
+    g_ = arguments.place<float>(changed_.outer, changed_.max, changed_.inner);
     velocity_ = arguments.place<float>(all);
     rate_ = arguments.place<float>(1);
-    rows_ = arguments.optional<int64_t>(changed_.most);
+    rows_ = arguments.optional<int64_t>(changed_.max);
     new_w_ = arguments.place<float>(all);
     new_velocity_ = arguments.place<float>(all);
     changed_.check(rows_, arguments);
@@ -97,12 +97,12 @@ class AdamStep : public Step {
     decoupled_ = arguments.precise();
     const int64_t all = changed_.elements();
     old_[0] = arguments.place<float>(all);
-    g_ = arguments.place<float>(changed_.outer, changed_.most, changed_.inner);
+    g_ = arguments.place<float>(changed_.outer, changed_.max, changed_.inner);
     old_[1] = arguments.place<float>(all);
     old_[2] = arguments.place<float>(all);
     step_ = arguments.place<float>(steps_);
     rate_ = arguments.place<float>(1);
-    rows_ = arguments.optional<int64_t>(changed_.most);
+    rows_ = arguments.optional<int64_t>(changed_.max);
     for (float*& next : new_) next = arguments.place<float>(all);
     new_step_ = arguments.place<float>(steps_);
     changed_.check(rows_, arguments);

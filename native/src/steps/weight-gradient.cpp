@@ -21,9 +21,9 @@ struct Winograd {
 struct WinogradBfloat16 {
   using Element = uint16_t;
   /** Transforming x takes about as long as multiplying it directly with this many rows. */
-  static constexpr int64_t kFewest = 12;
+  static constexpr int64_t kMin = 12;
   static const WeightGradientKernels<uint16_t>* of(int64_t rows) {
-    return rows < kFewest ? direct_weight_gradient() : winograd_weight_gradient<uint16_t>();
+    return rows < kMin ? direct_weight_gradient() : winograd_weight_gradient<uint16_t>();
   }
 };
 
@@ -40,7 +40,7 @@ class WeightGradientStep : public Step {
  public:
   WeightGradientStep(Arguments& arguments, CompileContext& context) : images_(arguments) {
     has_codes_ = arguments.integer() != 0;
-    count_ = arguments.integer(), most_ = arguments.size();
+    count_ = arguments.integer(), max_ = arguments.size();
     dy_ = arguments.place<Element>(images_.dy_elements());
     if (has_codes_)
       codes_ = arguments.place<uint8_t>(images_.x_elements());
@@ -48,19 +48,19 @@ class WeightGradientStep : public Step {
       values_ = arguments.place<Element>(images_.x_elements());
     zero_ = arguments.optional<float>(1);
     scale_ = arguments.optional<float>(1);
-    rows_ = arguments.optional<int64_t>(most_);
-    if (most_ > images_.shape.outputs) arguments.fail("has more rows than channels");
-    dw_ = arguments.place<float>(most_, images_.row_elements());
-    const int64_t most_images = (images_.batch + context.threads - 1) / context.threads;
-    row_bytes_ = (most_ * sizeof(int64_t) + 63) / 64 * 64;
+    rows_ = arguments.optional<int64_t>(max_);
+    if (max_ > images_.shape.outputs) arguments.fail("has more rows than channels");
+    dw_ = arguments.place<float>(max_, images_.row_elements());
+    const int64_t max_images = (images_.batch + context.threads - 1) / context.threads;
+    row_bytes_ = (max_ * sizeof(int64_t) + 63) / 64 * 64;
     // With fewer rows, too, they may be other ones.
-    for (const auto* kernels : {Kernels::of(0), Kernels::of(most_)}) {
+    for (const auto* kernels : {Kernels::of(0), Kernels::of(max_)}) {
       if (!kernels)
         arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
       if (!kernels->serves(images_.shape))
         arguments.fail("is of a shape that " + std::string(kernels->name) + " does not serve");
-      stride_ = std::max(stride_, kernels->sums_elements(images_.shape, most_));
-      context.want_scratch(row_bytes_ + kernels->scratch_bytes(images_.shape, most_images, most_));
+      stride_ = std::max(stride_, kernels->sums_elements(images_.shape, max_));
+      context.want_scratch(row_bytes_ + kernels->scratch_bytes(images_.shape, max_images, max_));
     }
     context.want_shared(context.threads * stride_ * sizeof(float));
   }
@@ -69,14 +69,14 @@ class WeightGradientStep : public Step {
 
   void run(int phase, const RunContext& run) override {
     const int64_t count = run.size(count_);
-    if (count > most_) throw PlanError("more rows than there are");
+    if (count > max_) throw PlanError("more rows than there are");
     if (phase == 0) return add_up(run, count);
     const auto [first, last] = share(run, count);
     Kernels::of(count)->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_,
                              scale_ ? *scale_ : 1, first, last, dw_);
   }
 
-  std::string describe() const override { return Kernels::of(most_)->name; }
+  std::string describe() const override { return Kernels::of(max_)->name; }
 
  private:
   void add_up(const RunContext& run, int64_t count) const {
@@ -97,7 +97,7 @@ class WeightGradientStep : public Step {
 
   PlanarConvolution images_;
   bool has_codes_;
-  int64_t count_, most_, stride_ = 0;
+  int64_t count_, max_, stride_ = 0;
   size_t row_bytes_;
   const Element* dy_;
   const uint8_t* codes_ = nullptr;

@@ -1,6 +1,6 @@
 // The addon, loaded when it is first used.
 import type { TypedArray } from "../../ir/dtype.ts";
-import { checkMethods, type FoundAddon, refusedPlan, requireAddon } from "./find-addon.ts";
+import { checkMethods, type FoundAddon, planError, requireAddon } from "./find-addon.ts";
 
 /** Bytes that live outside JavaScript; plans refer to them. */
 export interface NativeMemory {
@@ -17,7 +17,7 @@ export interface NativeStep {
   readonly ints: Float64Array;
   readonly floats: Float64Array;
   /** Of a fused step; a place whose memory is −2 is the buffer of that offset. */
-  readonly parts?: readonly NativeStep[];
+  readonly operations?: readonly NativeStep[];
 }
 
 export interface NativeProgram {
@@ -72,8 +72,8 @@ const load = (): NonNullable<typeof loaded> => {
 export const loadAddon = (): NativeAddon => load().addon;
 
 /** Throws what an error of the addon's means while a plan was made. */
-export function refuse(cause: unknown): never {
-  throw refusedPlan(load().found, cause);
+export function throwPlanError(cause: unknown): never {
+  throw planError(load().found, cause);
 }
 
 /** Whether the addon was found and loads. */

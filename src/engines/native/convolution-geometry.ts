@@ -24,23 +24,24 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   const suits = groupOf(node) === 1 && suitsWinograd(window, x, y);
   return {
     ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
-    ...{ suitsWinograd: suits, paysWinograd: suits && (x[1] * y[1]) / (x[1] + y[1]) >= fewestMultiplications },
+    suitsWinograd: suits,
+    paysWinograd: suits && (x[1] * y[1]) / (x[1] + y[1]) >= minMultiplications,
     elements: { x: sizeOf(x), w, y: sizeOf(y) },
   };
 }
 
 /** Transforming a weight takes about as long as multiplying it with 30 tiles. */
-const fewestTiles = 128;
+const minTiles = 128;
 
 /** Per transformed value, of input gradients: less than that and oneDNN's direct ones are faster (AMD Zen 4). */
-const fewestMultiplications = 12;
+const minMultiplications = 12;
 
 /** 3 × 3 windows side by side, and whole vectors of channels. */
 function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {
   const isPlain = [...strides, ...dilations].every((each) => each === 1);
   if (kernel.join() !== "3,3" || !isPlain || x[1] % 16 !== 0 || y[1] % 16 !== 0) return false;
   const tiles = [x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2));
-  return Math.min(...tiles) >= fewestTiles;
+  return Math.min(...tiles) >= minTiles;
 }
 
 /** What would implement a kernel of oneDNN's, as it names it. */

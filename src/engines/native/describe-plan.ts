@@ -9,13 +9,13 @@ import { updateNodes } from "../planning/update-nodes.ts";
 import { loadAddon, type NativeMemory } from "./addon.ts";
 import { isReference } from "./convolution-geometry.ts";
 import { whyNotIntegers } from "./integers.ts";
-import { lower, openRowCounts, refuseUnsupported } from "./lower.ts";
+import { assertSupported, lower, openRowCounts } from "./lower.ts";
 import { usesOf } from "./lowering.ts";
 import { assemble, bindProgram, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
-import { bytesOf, type Part, type Slot, type Step } from "./plan.ts";
+import { bytesOf, type FusedOperation, type Slot, type Step } from "./plan.ts";
 
-export interface PlannedPart {
+export interface PlannedOperation {
   readonly kernel: string;
   /** Absent where it only converts what is stored. */
   readonly node?: string;
@@ -26,14 +26,14 @@ export interface PlannedStep {
   /** The node that it computes; absent where it is of several or only copies. */
   readonly node?: string;
   /** What a fused step does to each chunk of its elements; empty for other steps. */
-  readonly parts: readonly PlannedPart[];
+  readonly parts: readonly PlannedOperation[];
   /** What implements it; "" where that is the one kernel of its name. */
   readonly implementation: string;
   /** Whether it is one of oneDNN's plain loops, or a convolution by matrix products. */
   readonly isSlow: boolean;
   readonly bytesRead: number;
   readonly bytesWritten: number;
-  /** Multiply-adds of products; elements, once per part, of all else. Rows that are chosen at the run count as all. */
+  /** Multiply-adds of products; elements, once per fused operation, of all else. Rows that are chosen at the run count as all. */
   readonly operations: number;
 }
 
@@ -72,10 +72,10 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   const { threads = availableParallelism(), precision = "float32" } = options;
   const addon = loadAddon();
   const numerics = createNumerics(addon, precision, threads);
-  refuseUnsupported(graph);
+  assertSupported(graph);
   const counts = openRowCounts(graph);
   const fixed = fixSizes(graph, { sizes: new Map(), counts, engine: "native" });
-  refuseUnsupported(fixed);
+  assertSupported(fixed);
   const plan = lower(fixed, counts, numerics);
   const assembled = assemble(addon, plan);
   const variables = new Map<string, NativeMemory>();
@@ -95,11 +95,14 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
     .filter((node) => productOps.has(node.op) && !late.has(node))
     .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, fixed, uses, numerics) }));
   return {
-    ...{ precision, threads },
+    precision,
+    threads,
     steps: plan.steps.map((step, i) => describeStep(step, implementations[i], fixed, counts)),
     integerProducts: products.flatMap(({ node, reason }) => (reason === undefined ? [node] : [])),
     floatProducts: products.flatMap(({ node, op, reason }) => (reason === undefined ? [] : [{ node, op, reason }])),
-    ...{ arenaBytes: assembled.arena.bytes, constantBytes: assembled.constantBytes, variableBytes },
+    arenaBytes: assembled.arena.bytes,
+    constantBytes: assembled.constantBytes,
+    variableBytes,
   };
 }
 
@@ -122,7 +125,7 @@ function describeStep(
   return {
     kernel,
     ...(node ? { node: node.name } : {}),
-    parts: fused?.parts.map(describePart) ?? [],
+    parts: fused?.operations.map(describeOperation) ?? [],
     implementation,
     isSlow: isReference(implementation) || (isConvolution && implementation.includes("gemm")),
     bytesRead: bytesIn(inputs),
@@ -131,14 +134,17 @@ function describeStep(
   };
 }
 
-const describePart = ({ kernel, node }: Part): PlannedPart => ({ kernel, ...(node ? { node: node.name } : {}) });
+const describeOperation = ({ kernel, node }: FusedOperation): PlannedOperation => ({
+  kernel,
+  ...(node ? { node: node.name } : {}),
+});
 
 const bytesIn = (slots: readonly (Slot | undefined)[]): number =>
   slots.reduce((sum, slot) => sum + (slot?.bytes ?? 0), 0);
 
 /** Four bytes each. */
 function elementsOf({ fused, inputs, outputs }: Step): number {
-  if (fused) return fused.count * fused.parts.length;
+  if (fused) return fused.count * fused.operations.length;
   return Math.max(0, ...[...inputs, ...outputs].map((slot) => (slot?.bytes ?? 0) / 4));
 }
 

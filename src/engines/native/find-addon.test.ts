@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FrostbitError } from "../../ir/errors.ts";
-import { checkMethods, refusedPlan } from "./find-addon.ts";
+import { checkMethods, planError } from "./find-addon.ts";
 
 describe("an addon that refuses a plan", () => {
   let folder = "";
@@ -16,7 +16,7 @@ describe("an addon that refuses a plan", () => {
   afterAll(() => rmSync(folder, { recursive: true }));
 
   const builtAt = (date: Date): void => utimesSync(path, date, date);
-  const refused = (reason: string): Error => refusedPlan({ path, origin: "built here" }, new Error(reason));
+  const refused = (reason: string): Error => planError({ path, origin: "built here" }, new Error(reason));
 
   test("is of another version where it lacks a kernel: which addon, and how to build it again", () => {
     builtAt(new Date(Date.now() + 60_000));

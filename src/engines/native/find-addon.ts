@@ -96,7 +96,7 @@ const ofAnotherVersion = ({ path }: FoundAddon, reason: string, cause?: unknown)
   );
 
 /** What a refused plan means: the addon is of another version than what planned, or the fault is ours. */
-export function refusedPlan(found: FoundAddon, cause: unknown): Error {
+export function planError(found: FoundAddon, cause: unknown): Error {
   const reason = cause instanceof Error ? cause.message : String(cause);
   if (reason.startsWith("there is no kernel") || isOlderThanSources(found))
     return ofAnotherVersion(found, reason, cause);

@@ -12,11 +12,11 @@ import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { fuse } from "./fuse.ts";
 import { fusedStep } from "./lowering.ts";
 import { createNativeEngine } from "./native-engine.ts";
-import type { Part, Slot, Step } from "./plan.ts";
+import type { FusedOperation, Slot, Step } from "./plan.ts";
 
-const slot = (count = 1024): Slot => ({ bytes: 4 * count, home: { kind: "arena" } });
+const slot = (count = 1024): Slot => ({ bytes: 4 * count, location: { kind: "arena" } });
 
-interface Options extends Partial<Pick<Part, "whole" | "ends">> {
+interface Options extends Partial<Pick<FusedOperation, "broadcast" | "epilogue">> {
   readonly kernel?: string;
   readonly count?: number;
   readonly width?: number;
@@ -24,25 +24,42 @@ interface Options extends Partial<Pick<Part, "whole" | "ends">> {
   readonly isLate?: boolean;
 }
 
-function elementwise(streams: readonly Slot[], results: readonly Slot[], options: Options = {}): Step {
-  const { kernel = "unary", count = 1024, width = 0, whole = [], ends = [], isLoad = false, isLate = false } = options;
-  const part: Part = { kernel, streams, whole, results, ends, ints: [], floats: [] };
-  return fusedStep({ count, width, parts: [part], isLoad, isLate });
+function elementwiseStep(elementwise: readonly Slot[], results: readonly Slot[], options: Options = {}): Step {
+  const {
+    kernel = "unary",
+    count = 1024,
+    width = 0,
+    broadcast = [],
+    epilogue = [],
+    isLoad = false,
+    isLate = false,
+  } = options;
+  const operation: FusedOperation = { kernel, elementwise, broadcast, results, epilogue, ints: [], floats: [] };
+  return fusedStep({ count, width, operations: [operation], isLoad, isLate });
 }
 
 const opaque = (inputs: readonly Slot[], outputs: readonly Slot[]): Step => ({
-  ...{ kernel: "convolution", inputs, outputs, ints: [], floats: [], inPlace: [] },
+  kernel: "convolution",
+  inputs,
+  outputs,
+  ints: [],
+  floats: [],
+  inPlace: [],
 });
 
 const kernels = (steps: readonly Step[]): readonly (readonly string[])[] =>
-  steps.map(({ kernel, fused }) => fused?.parts.map((part) => part.kernel) ?? [kernel]);
+  steps.map(({ kernel, fused }) => fused?.operations.map(({ kernel: name }) => name) ?? [kernel]);
 
 describe("fuse", () => {
   test("a chain becomes one step; what passes within it is a buffer that is used again", () => {
     const [x, a, b, y] = [slot(), slot(), slot(), slot()];
-    const steps = fuse([elementwise([x], [a]), elementwise([a], [b]), elementwise([b], [y])], new Set([y]), false);
+    const steps = fuse(
+      [elementwiseStep([x], [a]), elementwiseStep([a], [b]), elementwiseStep([b], [y])],
+      new Set([y]),
+      false,
+    );
     expect(kernels(steps)).toEqual([["unary", "unary", "unary"]]);
-    expect([a.home, b.home]).toEqual([
+    expect([a.location, b.location]).toEqual([
       { kind: "local", index: 0 },
       { kind: "local", index: 0 },
     ]);
@@ -51,26 +68,35 @@ describe("fuse", () => {
 
   test("sums that are ready at the end only are not read in the same step", () => {
     const [x, mean, y] = [slot(), slot(1), slot()];
-    const statistics = elementwise([x], [], { kernel: "statistics", ends: [mean] });
-    const normalization = elementwise([x], [y], { kernel: "normalization", whole: [mean] });
+    const statistics = elementwiseStep([x], [], { kernel: "statistics", epilogue: [mean] });
+    const normalization = elementwiseStep([x], [y], { kernel: "normalization", broadcast: [mean] });
     expect(kernels(fuse([statistics, normalization], new Set([y]), false))).toEqual([
       ["statistics"],
       ["normalization"],
     ]);
   });
 
-  test("a part does not join a step before what else it reads is made", () => {
+  test("an operation does not join a step before what else it reads is made", () => {
     const [x, a, b, y] = [slot(), slot(), slot(), slot()];
-    const steps = fuse([elementwise([x], [a]), opaque([x], [b]), elementwise([a, b], [y])], new Set([y]), false);
+    const steps = fuse(
+      [elementwiseStep([x], [a]), opaque([x], [b]), elementwiseStep([a, b], [y])],
+      new Set([y]),
+      false,
+    );
     expect(kernels(steps)).toEqual([["unary"], ["convolution"], ["unary"]]);
-    expect(a.home.kind).toBe("arena");
+    expect(a.location.kind).toBe("arena");
   });
 
-  test("a part joins a step just before that reads what it reads, if nothing later makes the rest", () => {
+  test("an operation joins a step just before that reads what it reads, if nothing later makes the rest", () => {
     const [x, a, b, c, y, z] = [slot(), slot(), slot(), slot(), slot(), slot()];
-    const beside = [elementwise([x], [a]), opaque([a], [c]), elementwise([x], [b]), elementwise([b, c], [y])];
+    const beside = [
+      elementwiseStep([x], [a]),
+      opaque([a], [c]),
+      elementwiseStep([x], [b]),
+      elementwiseStep([b, c], [y]),
+    ];
     expect(kernels(fuse(beside, new Set([y]), false))).toEqual([["unary", "unary"], ["convolution"], ["unary"]]);
-    const late = [elementwise([x], [a]), opaque([a], [c]), elementwise([x], [z], { whole: [c] })];
+    const late = [elementwiseStep([x], [a]), opaque([a], [c]), elementwiseStep([x], [z], { broadcast: [c] })];
     expect(kernels(fuse(late, new Set([a, z]), false))).toEqual([["unary"], ["convolution"], ["unary"]]);
   });
 
@@ -78,45 +104,45 @@ describe("fuse", () => {
     const [x, y] = [slot(), slot()];
     const numbers = slot(64);
     const rows = [
-      elementwise([x], [numbers], { kernel: "reduceRow", width: 16 }),
-      elementwise([x, numbers], [y], { kernel: "binaryColumn", width: 16 }),
-      elementwise([y], [slot()]),
+      elementwiseStep([x], [numbers], { kernel: "reduceRow", width: 16 }),
+      elementwiseStep([x, numbers], [y], { kernel: "binaryColumn", width: 16 }),
+      elementwiseStep([y], [slot()]),
     ];
     fuse(rows, new Set(), false);
-    expect([numbers.home, y.home]).toEqual([
+    expect([numbers.location, y.location]).toEqual([
       { kind: "local", index: 0 },
       { kind: "local", index: 1 },
     ]);
     const wide = slot(1 << 20);
     const [many, z] = [slot(1 << 16), slot(1 << 16)];
     const apart = [
-      elementwise([wide], [many], { kernel: "reduceRow", width: 16, count: 1 << 20 }),
-      elementwise([many], [z], { count: 1 << 16 }),
+      elementwiseStep([wide], [many], { kernel: "reduceRow", width: 16, count: 1 << 20 }),
+      elementwiseStep([many], [z], { count: 1 << 16 }),
     ];
     expect(kernels(fuse(apart, new Set([z]), true))).toEqual([["reduceRow"], ["unary"]]);
   });
 
   test("steps over other numbers of elements, and of rows of other widths, stay apart", () => {
     const [x, a, y, z] = [slot(), slot(), slot(), slot()];
-    const rows = elementwise([x], [a], { width: 16 });
-    const others = elementwise([a], [y], { width: 8 });
+    const rows = elementwiseStep([x], [a], { width: 16 });
+    const others = elementwiseStep([a], [y], { width: 8 });
     expect(kernels(fuse([rows, others], new Set([y]), false))).toHaveLength(2);
-    const fewer = elementwise([a], [z], { count: 512 });
-    expect(kernels(fuse([elementwise([x], [a]), fewer], new Set([z]), false))).toHaveLength(2);
-    const single = elementwise([x], [a], { width: 1 });
-    expect(kernels(fuse([single, elementwise([a], [z], { width: 16 })], new Set([z]), false))).toHaveLength(2);
-    expect(kernels(fuse([single, elementwise([a], [z])], new Set([z]), false))).toHaveLength(1);
+    const fewer = elementwiseStep([a], [z], { count: 512 });
+    expect(kernels(fuse([elementwiseStep([x], [a]), fewer], new Set([z]), false))).toHaveLength(2);
+    const single = elementwiseStep([x], [a], { width: 1 });
+    expect(kernels(fuse([single, elementwiseStep([a], [z], { width: 16 })], new Set([z]), false))).toHaveLength(2);
+    expect(kernels(fuse([single, elementwiseStep([a], [z])], new Set([z]), false))).toHaveLength(1);
   });
 
-  test("what is stored is loaded once in each step that reads it, and alone for what is no part", () => {
+  test("what is stored is loaded once in each step that reads it, and alone for what is not fused", () => {
     const [codes, wide, a, y, z, w] = [slot(), slot(), slot(), slot(), slot(), slot()];
-    const load = elementwise([codes], [wide], { kernel: "dequantize", isLoad: true });
+    const load = elementwiseStep([codes], [wide], { kernel: "dequantize", isLoad: true });
     const steps = [
       load,
-      elementwise([wide], [a]),
-      elementwise([wide, a], [y]),
+      elementwiseStep([wide], [a]),
+      elementwiseStep([wide, a], [y]),
       opaque([y], [z]),
-      elementwise([wide, z], [w]),
+      elementwiseStep([wide, z], [w]),
     ];
     expect(kernels(fuse(steps, new Set([w]), false))).toEqual([
       ["dequantize", "unary", "unary"],
@@ -124,17 +150,17 @@ describe("fuse", () => {
       ["dequantize", "unary"],
     ]);
     const [c, d, e] = [slot(), slot(), slot()];
-    const second = [elementwise([c], [d], { kernel: "dequantize", isLoad: true }), opaque([d], [e])];
+    const second = [elementwiseStep([c], [d], { kernel: "dequantize", isLoad: true }), opaque([d], [e])];
     expect(kernels(fuse(second, new Set([e]), false))).toEqual([["dequantize"], ["convolution"]]);
-    expect(d.home.kind).toBe("arena");
+    expect(d.location.kind).toBe("arena");
   });
 
   test("what is stored is loaded before a step that reads it as a whole", () => {
     const [codes, wide, x, y] = [slot(16), slot(16), slot(), slot()];
-    const load = elementwise([codes], [wide], { kernel: "dequantize", isLoad: true, count: 16 });
-    const steps = fuse([load, elementwise([x], [y], { whole: [wide], width: 16 })], new Set([y]), false);
+    const load = elementwiseStep([codes], [wide], { kernel: "dequantize", isLoad: true, count: 16 });
+    const steps = fuse([load, elementwiseStep([x], [y], { broadcast: [wide], width: 16 })], new Set([y]), false);
     expect(kernels(steps)).toEqual([["dequantize"], ["unary"]]);
-    expect(wide.home.kind).toBe("arena");
+    expect(wide.location.kind).toBe("arena");
   });
 
   test("what passes between steps is narrowed, in bfloat16 for gradients; what is kept or read as a whole is not", () => {
@@ -142,11 +168,13 @@ describe("fuse", () => {
     const make = (isLate: boolean, kept: boolean, isWhole: boolean): string[] => {
       const [x, a, b, c, y] = [slot(count), slot(count), slot(count), slot(count), slot(count)];
       const options = { count, isLate };
-      const first = elementwise([x], [a], options);
-      const reader = isWhole ? elementwise([c], [y], { ...options, whole: [a] }) : elementwise([a, c], [y], options);
-      const other = [elementwise([a], [b], options), opaque([b], [c])];
+      const first = elementwiseStep([x], [a], options);
+      const reader = isWhole
+        ? elementwiseStep([c], [y], { ...options, broadcast: [a] })
+        : elementwiseStep([a, c], [y], options);
+      const other = [elementwiseStep([a], [b], options), opaque([b], [c])];
       return fuse([first, ...other, reader], new Set(kept ? [a, y] : [y]), true).flatMap(({ fused }) =>
-        (fused?.parts ?? []).map(({ kernel }) => kernel).filter((kernel) => kernel !== "unary"),
+        (fused?.operations ?? []).map(({ kernel }) => kernel).filter((kernel) => kernel !== "unary"),
       );
     };
     expect(make(false, false, false)).toEqual(["narrow:float16", "widen:float16"]);
@@ -170,7 +198,9 @@ const rowGraphs = fc.array(
   fc.record({
     op: fc.constantFrom("Add", "Sub", "Max", "Softmax", "LogSoftmax", "along", "down"),
     reduction: fc.constantFrom("ReduceSum", "ReduceMean", "ReduceMax", "ReduceL2"),
-    ...{ a: fc.nat(), b: fc.nat(), isOutput: fc.boolean() },
+    a: fc.nat(),
+    b: fc.nat(),
+    isOutput: fc.boolean(),
   }),
   { minLength: 1, maxLength: 16 },
 );
@@ -182,7 +212,8 @@ function rowGraphOf(
 ): { graph: Graph; wanted: string[] } {
   const build = buildOn();
   const values = (["whole", "rows", "columns"] as const).map((kind) => ({
-    ...{ kind: kind as Kind, name: build.input(kind, { dtype: "float32", shape: shapes[kind] }) },
+    kind: kind as Kind,
+    name: build.input(kind, { dtype: "float32", shape: shapes[kind] }),
   }));
   const given = values.length;
   const wanted: string[] = [];

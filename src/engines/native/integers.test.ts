@@ -127,18 +127,18 @@ test.skipIf(!isNativeBuilt).each([
   [-64, 0],
   [127, 255],
   [-128, 128],
-])("codes at the ends of their ranges do not saturate: weights of %i, zero point %i", async (most, zero) => {
+])("codes at the ends of their ranges do not saturate: weights of %i, zero point %i", async (max, zero) => {
   const engine = createNativeEngine();
   const [channels, size] = [259, 4];
   const build = buildOn();
   const codes = (value: string, low: number, high: number, zeroPoint = ""): string =>
     build.node("FakeQuantize", [value, build.scalar(1), zeroPoint, build.scalar(low), build.scalar(high)]);
   const x = ends([2, channels, size, size], 255 - zero, -zero);
-  const [w, matrix] = [ends([3, channels, 3, 3], most, -1), ends([size * size * channels, 5], most, -1)];
+  const [w, matrix] = [ends([3, channels, 3, 3], max, -1), ends([size * size * channels, 5], max, -1)];
   const name = build.input("x", { dtype: "float32", shape: x.shape });
   const flat = build.node("Reshape", [name, build.ints([2, -1])]);
-  const low = Math.min(-Math.abs(most), most);
-  const weights = [w, matrix].map((value) => codes(build.constant(value), low, Math.max(1, Math.abs(most) - 1, most)));
+  const low = Math.min(-Math.abs(max), max);
+  const weights = [w, matrix].map((value) => codes(build.constant(value), low, Math.max(1, Math.abs(max) - 1, max)));
   const outputs = [
     build.node("Conv", [codes(name, 0, 255, build.scalar(zero)), weights[0]], { pads: [1, 1, 1, 1] }),
     build.node("MatMul", [codes(flat, 0, 255, build.scalar(zero)), weights[1]]),

@@ -10,7 +10,7 @@ import { fuse } from "./fuse.ts";
 import {
   acceptsTypes,
   constantValue,
-  createLowering,
+  createLoweringContext,
   type Draft,
   type NativeOp,
   type Numerics,
@@ -55,7 +55,7 @@ function opOf(node: Node, graph: Graph): NativeOp | undefined {
 export const supports = (node: Node, graph: Graph): boolean =>
   opOf(node, graph) !== undefined || isKnownBefore(node, graph);
 
-export function refuseUnsupported(graph: Graph): void {
+export function assertSupported(graph: Graph): void {
   const refused = graph.nodes.filter((node) => !supports(node, graph));
   if (refused.length === 0) return;
   throw new FrostbitError(
@@ -67,8 +67,14 @@ export function refuseUnsupported(graph: Graph): void {
 export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numerics: Numerics): Plan {
   const late = updateNodes(graph);
   const draft: Draft = {
-    ...{ values: new Map(), steps: [], counts, copies: new Map(), narrowed: new Map() },
-    ...{ uses: usesOf(graph), numerics, late },
+    values: new Map(),
+    steps: [],
+    counts,
+    copies: new Map(),
+    narrowed: new Map(),
+    uses: usesOf(graph),
+    numerics,
+    late,
   };
   const inputs = new Map(graph.inputs.map((name) => [name, startValue(graph, name, { kind: "arena" }, counts)]));
   for (const [name, value] of inputs) draft.values.set(name, value);
@@ -77,7 +83,7 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   // Late nodes come last, so that a run can stop before the first variable is written.
   for (const node of [false, true].flatMap((isLate) => graph.nodes.filter((each) => late.has(each) === isLate))) {
     const op = opOf(node, graph);
-    if (op) op.lower(createLowering(draft, graph, node));
+    if (op) op.lower(createLoweringContext(draft, graph, node));
     else defineKnown(draft, graph, node);
   }
   const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
@@ -86,7 +92,7 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   draft.steps.splice(0, draft.steps.length, ...fuse(withoutDead(draft.steps, kept), kept, numerics.bfloat16));
   writeUpdates(draft, graph, updates, outputs);
   const writesVariable = ({ outputs: written }: Step): boolean =>
-    written.some((slot) => slot?.home.kind === "variable");
+    written.some((slot) => slot?.location.kind === "variable");
   const first = draft.steps.findIndex(writesVariable);
   return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
 }
@@ -95,7 +101,9 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
 function withoutDead(steps: readonly Step[], kept: ReadonlySet<Slot>): readonly Step[] {
   const read = new Set<Slot | undefined>(kept);
   const live = steps.toReversed().filter(({ inputs, outputs }) => {
-    const isLive = outputs.some((slot) => slot && slot.bytes > 0 && (slot.home.kind === "variable" || read.has(slot)));
+    const isLive = outputs.some(
+      (slot) => slot && slot.bytes > 0 && (slot.location.kind === "variable" || read.has(slot)),
+    );
     if (isLive) for (const slot of inputs) read.add(slot);
     return isLive;
   });
@@ -109,20 +117,30 @@ function defineKnown(draft: Draft, graph: Graph, node: Node): void {
   });
 }
 
-function startValue(graph: Graph, name: string, home: Slot["home"], counts: ReadonlyMap<string, number>): Value {
+function startValue(
+  graph: Graph,
+  name: string,
+  location: Slot["location"],
+  counts: ReadonlyMap<string, number>,
+): Value {
   const type = graph.values.get(name);
   if (!type) throw new Error(`internal: "${name}" has no type`);
   const length = type.shape.reduce<number>(
     (product, size) => product * (typeof size === "number" ? size : (counts.get(size) ?? 0)),
     1,
   );
-  return { slot: { bytes: length * bytesOf(type.dtype), home }, dtype: type.dtype, shape: type.shape, layout: "plain" };
+  return {
+    slot: { bytes: length * bytesOf(type.dtype), location },
+    dtype: type.dtype,
+    shape: type.shape,
+    layout: "plain",
+  };
 }
 
 /** An output or an update as callers want it: row-major. */
 function result(draft: Draft, graph: Graph, name: string): Value {
   const reader: Node = { name: `result ${name}`, op: "Identity", inputs: [name], outputs: [], attributes: {} };
-  return createLowering(draft, graph, reader).input(0, "plain");
+  return createLoweringContext(draft, graph, reader).input(0, "plain");
 }
 
 function copyStep(from: Slot, to: Slot): Step {
@@ -144,17 +162,19 @@ function writeUpdates(
   outputs: Map<string, Value>,
 ): void {
   /** What is read after the last step must not be overwritten before. */
-  for (const [name, value] of outputs) if (value.slot.home.kind === "variable") outputs.set(name, kept(draft, value));
+  for (const [name, value] of outputs)
+    if (value.slot.location.kind === "variable") outputs.set(name, kept(draft, value));
   const saved = updates.map(([variable, value]) =>
-    value.slot.home.kind === "variable" ? ([variable, kept(draft, value)] as const) : ([variable, value] as const),
+    value.slot.location.kind === "variable" ? ([variable, kept(draft, value)] as const) : ([variable, value] as const),
   );
   const taken = new Set<Slot>();
   for (const [variable, { slot }] of saved) {
     const target = draft.values.get(variable)?.slot;
     if (!target) throw new Error(`internal: there is no variable "${variable}"`);
-    const isFree = slot.home.kind === "arena" && !taken.has(slot) && !isInput(draft, graph, slot);
+    const isFree = slot.location.kind === "arena" && !taken.has(slot) && !isInput(draft, graph, slot);
     taken.add(slot);
-    if (isFree && slot.bytes === target.bytes && mayWriteEarly(draft.steps, slot, target)) slot.home = target.home;
+    if (isFree && slot.bytes === target.bytes && mayWriteEarly(draft.steps, slot, target))
+      slot.location = target.location;
     else draft.steps.push(copyStep(slot, target));
   }
 }
@@ -172,7 +192,7 @@ function mayWriteEarly(steps: readonly Step[], slot: Slot, variable: Slot): bool
 
 /** A copy, made at the end, of a value that an update may overwrite. */
 function kept(draft: Draft, value: Value): Value {
-  const copy: Value = { ...value, slot: { bytes: value.slot.bytes, home: { kind: "arena" } } };
+  const copy: Value = { ...value, slot: { bytes: value.slot.bytes, location: { kind: "arena" } } };
   if (isStatic(value.shape) && fixed(value.shape).includes(0)) return copy;
   draft.steps.push(copyStep(value.slot, copy.slot));
   return copy;

@@ -7,12 +7,12 @@ import {
   bytesOf,
   collapsed,
   type Fused,
+  type FusedOperation,
   fixed,
   isEitherLayout,
-  type Layout,
   list,
+  type MemoryLayout,
   memoryOrder,
-  type Part,
   type Slot,
   type Step,
   stridesOf,
@@ -27,14 +27,14 @@ export interface EmitOptions {
   readonly inPlace?: Step["inPlace"];
 }
 
-export interface PartOptions {
-  readonly streams: readonly (Value | undefined)[];
-  readonly whole?: readonly (Value | undefined)[];
+export interface FusedOptions {
+  readonly elementwise: readonly (Value | undefined)[];
+  readonly broadcast?: readonly (Value | undefined)[];
   readonly results?: readonly (Value | undefined)[];
-  readonly ends?: readonly (Value | undefined)[];
+  readonly epilogue?: readonly (Value | undefined)[];
   readonly ints?: readonly number[];
   readonly floats?: readonly number[];
-  /** Elements of a row; absent where the part does not care. */
+  /** Elements of a row; absent where the operation does not care. */
   readonly width?: number;
   /** Sizes that only a run knows count as the most they may be: what lies beyond them is never read. */
   readonly isOpen?: boolean;
@@ -54,7 +54,7 @@ export interface Numerics {
   readonly implementation: (kernel: string, bytes: readonly number[], ints: readonly number[]) => string;
 }
 
-export interface Lowering {
+export interface LoweringContext {
   readonly graph: Graph;
   readonly node: Node;
   readonly numerics: Numerics;
@@ -62,7 +62,7 @@ export interface Lowering {
   readonly uses: Uses;
   /** An input in the graph's type; `undefined` where it is left out. */
   readonly optional: (i: number) => Value | undefined;
-  readonly input: (i: number, layout?: Layout) => Value;
+  readonly input: (i: number, layout?: MemoryLayout) => Value;
   /** An input as it is stored. */
   readonly stored: (i: number) => Value;
   /** Any value that is there already, row-major. */
@@ -74,22 +74,22 @@ export interface Lowering {
   /** A value of floats or codes in bfloat16. */
   readonly narrowed: (value: Value) => Value;
   /** The same value in another layout. */
-  readonly as: (value: Value, layout: Layout) => Value;
+  readonly as: (value: Value, layout: MemoryLayout) => Value;
   /** A new value of the node's i-th output's type; `undefined` where nobody wants it. */
-  readonly output: (i: number, layout?: Layout) => Value | undefined;
+  readonly output: (i: number, layout?: MemoryLayout) => Value | undefined;
   /** The i-th output is this value. */
   readonly define: (i: number, value: Value) => void;
-  readonly scratch: (dtype: DType, shape: readonly Dim[], layout?: Layout) => Value;
+  readonly scratch: (dtype: DType, shape: readonly Dim[], layout?: MemoryLayout) => Value;
   readonly constant: (value: number) => Value;
   readonly emit: (kernel: string, options: EmitOptions) => void;
-  /** A step that works element by element over as many elements as its first stream or result has. */
-  readonly emitPart: (kernel: string, options: PartOptions) => void;
+  /** A step that works element by element over as many elements as its first element-wise operand or result has. */
+  readonly emitFused: (kernel: string, options: FusedOptions) => void;
   /** A size as steps take it: the number, or which count of rows it is. */
   readonly size: (dim: Dim) => number;
   /** The most that a size may be. */
-  readonly most: (dim: Dim) => number;
+  readonly maxSize: (dim: Dim) => number;
   /** What a constant input holds. */
-  readonly held: (i: number) => readonly number[] | undefined;
+  readonly constantOf: (i: number) => readonly number[] | undefined;
 }
 
 /** The symbolic sizes that stay open in a plan; others are numbers by then. */
@@ -104,11 +104,11 @@ export function isSettled(graph: Graph, value: string | undefined, open: Open): 
 export const isKnown = (graph: Graph, value: string | undefined): boolean =>
   value === undefined || value === "" || graph.constants.has(value) || graph.values.get(value)?.elements !== undefined;
 
-export type Lower = (lowering: Lowering) => void;
+export type LoweringRule = (lowering: LoweringContext) => void;
 
 /** An operator of the engine. */
 export interface NativeOp {
-  readonly lower: Lower;
+  readonly lower: LoweringRule;
   /** Inputs that are int64 whatever the rest is; the others are float32. */
   readonly integers?: readonly number[];
   /** Inputs that are bool. */
@@ -186,12 +186,12 @@ export interface Draft {
 
 const loads: ReadonlySet<string> = new Set(["widen:bfloat16", "dequantize"]);
 
-export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering {
+export function createLoweringContext(draft: Draft, graph: Graph, node: Node): LoweringContext {
   const order = [...draft.counts.keys()];
-  const most = (dim: Dim): number => (typeof dim === "number" ? dim : (draft.counts.get(dim) ?? unknown(dim)));
+  const maxSize = (dim: Dim): number => (typeof dim === "number" ? dim : (draft.counts.get(dim) ?? unknown(dim)));
   const size = (dim: Dim): number => (typeof dim === "number" ? dim : -1 - order.indexOf(dim));
-  const scratch = (dtype: DType, shape: readonly Dim[], layout: Layout = "plain"): Value => ({
-    slot: { bytes: bytesOf(dtype) * sizeOf(shape.map(most)), home: { kind: "arena" } },
+  const scratch = (dtype: DType, shape: readonly Dim[], layout: MemoryLayout = "plain"): Value => ({
+    slot: { bytes: bytesOf(dtype) * sizeOf(shape.map(maxSize)), location: { kind: "arena" } },
     dtype,
     shape,
     layout,
@@ -201,28 +201,32 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const slots = (values: readonly (Value | undefined)[]): (Slot | undefined)[] => values.map((value) => value?.slot);
     draft.steps.push({ kernel, inputs: slots(inputs), outputs: slots(outputs), ints, floats, inPlace, node });
   };
-  const emitPart = (kernel: string, options: PartOptions): void => {
+  const emitFused = (kernel: string, options: FusedOptions): void => {
     const slots = (values: readonly (Value | undefined)[] = []): (Slot | undefined)[] =>
       values.map((value) => value?.slot);
-    const { streams, results = [], ints = [], floats = [], width = 0, isOpen = false } = options;
-    const measured = streams.find((value) => value !== undefined) ?? results.find((value) => value !== undefined);
-    assert(measured, `part ${kernel} has no elements`);
-    const part: Part = {
+    const { elementwise, results = [], ints = [], floats = [], width = 0, isOpen = false } = options;
+    const measured = elementwise.find((value) => value !== undefined) ?? results.find((value) => value !== undefined);
+    assert(measured, `fused operation ${kernel} has no elements`);
+    const operation: FusedOperation = {
       kernel,
-      ...{ streams: slots(streams), whole: slots(options.whole) },
-      ...{ results: slots(results), ends: slots(options.ends) },
-      ...{ ints, floats, node },
+      elementwise: slots(elementwise),
+      broadcast: slots(options.broadcast),
+      results: slots(results),
+      epilogue: slots(options.epilogue),
+      ints,
+      floats,
+      node,
     };
-    const count = sizeOf(isOpen ? measured.shape.map(most) : fixed(measured.shape));
-    const fused = { count, width, parts: [part], isLoad: loads.has(kernel), isLate: draft.late.has(node) };
+    const count = sizeOf(isOpen ? measured.shape.map(maxSize) : fixed(measured.shape));
+    const fused = { count, width, operations: [operation], isLoad: loads.has(kernel), isLate: draft.late.has(node) };
     draft.steps.push(fusedStep(fused));
   };
   const widened = (value: Value): Value => {
     if (value.dtype !== "bfloat16" && !value.codes) return value;
     const wide = scratch("float32", value.shape, value.layout);
     const { codes } = value;
-    if (codes) emitPart("dequantize", { streams: [value], whole: [codes.scale, codes.zero], results: [wide] });
-    else emitPart("widen:bfloat16", { streams: [value], results: [wide], isOpen: true });
+    if (codes) emitFused("dequantize", { elementwise: [value], broadcast: [codes.scale, codes.zero], results: [wide] });
+    else emitFused("widen:bfloat16", { elementwise: [value], results: [wide], isOpen: true });
     return wide;
   };
   const narrowed = (value: Value): Value => {
@@ -230,11 +234,11 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const known = draft.narrowed.get(value.slot);
     if (known) return { ...known, shape: value.shape, layout: value.layout };
     const narrow = scratch("bfloat16", value.shape, value.layout);
-    emitPart("narrow:bfloat16", { streams: [widened(value)], results: [narrow, undefined], isOpen: true });
+    emitFused("narrow:bfloat16", { elementwise: [widened(value)], results: [narrow, undefined], isOpen: true });
     draft.narrowed.set(value.slot, narrow);
     return narrow;
   };
-  const as = (value: Value, layout: Layout): Value => {
+  const as = (value: Value, layout: MemoryLayout): Value => {
     if (value.layout === layout) return value;
     if (isEitherLayout(value.shape)) return { ...value, layout };
     const known = draft.copies.get(value);
@@ -259,7 +263,7 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     const value = find(i);
     return value && widened(value);
   };
-  const input = (i: number, layout?: Layout): Value => {
+  const input = (i: number, layout?: MemoryLayout): Value => {
     const value = optional(i);
     assert(value, `${node.op} without input ${i}`);
     return layout === undefined ? value : as(value, layout);
@@ -298,12 +302,12 @@ export function createLowering(draft: Draft, graph: Graph, node: Node): Lowering
     scratch,
     constant: (value) => constantValue(scalar("float32", value)),
     emit,
-    emitPart,
+    emitFused,
     size,
-    most,
-    held: (i) => {
+    maxSize,
+    constantOf: (i) => {
       const value = optional(i);
-      return value?.slot.home.kind === "constant" ? Array.from(value.slot.home.value.data, Number) : undefined;
+      return value?.slot.location.kind === "constant" ? Array.from(value.slot.location.value.data, Number) : undefined;
     },
   };
 }
@@ -312,19 +316,21 @@ function unknown(dim: string): never {
   throw new Error(`internal: size "${dim}" is not fixed`);
 }
 
-/** A fused step, with all its parts' memory as operands. */
+/** A fused step, with all its operations' memory as operands. */
 export function fusedStep(fused: Fused): Step {
-  const isMemory = (slot: Slot | undefined): slot is Slot => slot !== undefined && slot.home.kind !== "local";
-  const { parts } = fused;
-  const written = new Set(parts.flatMap(({ results, ends }) => [...results, ...ends].filter(isMemory)));
-  const read = new Set(parts.flatMap(({ streams, whole }) => [...streams, ...whole].filter(isMemory)));
+  const isMemory = (slot: Slot | undefined): slot is Slot => slot !== undefined && slot.location.kind !== "local";
+  const { operations } = fused;
+  const written = new Set(operations.flatMap(({ results, epilogue }) => [...results, ...epilogue].filter(isMemory)));
+  const read = new Set(
+    operations.flatMap(({ elementwise, broadcast }) => [...elementwise, ...broadcast].filter(isMemory)),
+  );
   const inputs = [...read].filter((slot) => !written.has(slot));
   const outputs = [...written];
   const lastRead = (slot: Slot): number =>
-    parts.findLastIndex(({ streams, whole }) => [...streams, ...whole].includes(slot));
-  const isStream = (slot: Slot): boolean => parts.every(({ whole }) => !whole.includes(slot));
+    operations.findLastIndex(({ elementwise, broadcast }) => [...elementwise, ...broadcast].includes(slot));
+  const isStream = (slot: Slot): boolean => operations.every(({ broadcast }) => !broadcast.includes(slot));
   const inPlace = outputs.flatMap((output, to) => {
-    const made = parts.findIndex(({ results }) => results.includes(output));
+    const made = operations.findIndex(({ results }) => results.includes(output));
     const takes = (input: Slot): boolean => input.bytes === output.bytes && isStream(input) && lastRead(input) <= made;
     return inputs.flatMap((input, from) => (takes(input) ? [[to, from] as const] : []));
   });
@@ -341,7 +347,7 @@ export function fusedStep(fused: Fused): Step {
 
 /** A tensor that the plan holds. */
 export const constantValue = (value: Tensor): Value => ({
-  slot: { bytes: sizeOf(value.shape) * bytesOf(value.dtype), home: { kind: "constant", value } },
+  slot: { bytes: sizeOf(value.shape) * bytesOf(value.dtype), location: { kind: "constant", value } },
   dtype: value.dtype,
   shape: value.shape,
   layout: "plain",

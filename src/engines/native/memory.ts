@@ -2,8 +2,8 @@
 import { assert } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { type Arena, placeMemory } from "../planning/place-memory.ts";
-import { type NativeAddon, type NativeMemory, type NativeProgram, type NativeStep, refuse } from "./addon.ts";
-import type { Part, Plan, Slot } from "./plan.ts";
+import { type NativeAddon, type NativeMemory, type NativeProgram, type NativeStep, throwPlanError } from "./addon.ts";
+import type { FusedOperation, Plan, Slot } from "./plan.ts";
 
 export interface Assembled {
   readonly plan: Plan;
@@ -29,8 +29,8 @@ function layConstants(plan: Plan): { constants: ReadonlyMap<Tensor, number>; byt
   let bytes = 0;
   const outputs = [...plan.outputs.values()].map(({ slot }) => slot);
   for (const slot of [...plan.steps.flatMap((step) => step.inputs), ...outputs]) {
-    if (slot?.home.kind !== "constant" || constants.has(slot.home.value)) continue;
-    constants.set(slot.home.value, bytes);
+    if (slot?.location.kind !== "constant" || constants.has(slot.location.value)) continue;
+    constants.set(slot.location.value, bytes);
     bytes += Math.ceil(slot.bytes / alignment) * alignment;
   }
   return { constants, bytes };
@@ -43,7 +43,7 @@ export function assemble(addon: NativeAddon, plan: Plan): Assembled {
     steps: plan.steps,
     early: slotsOf(plan.inputs),
     late: slotsOf(plan.outputs),
-    isPlaced: ({ home }) => home.kind === "arena",
+    isPlaced: ({ location }) => location.kind === "arena",
   });
   const { constants, bytes } = layConstants(plan);
   const constantMemory = new addon.Memory(bytes);
@@ -65,12 +65,12 @@ export function placeOf(
   variables: ReadonlyMap<string, NativeMemory>,
   slot: Slot,
 ): { readonly memory: NativeMemory; readonly offset: number } {
-  const { home } = slot;
-  if (home.kind === "arena") return { memory: arenaMemory, offset: arena.offsets.get(slot) ?? 0 };
-  if (home.kind === "constant") return { memory: constantMemory, offset: constants.get(home.value) ?? 0 };
-  assert(home.kind === "variable", "a buffer of a fused step has no memory of its own");
-  const memory = variables.get(home.name);
-  assert(memory, `variable "${home.name}" has no memory`);
+  const { location } = slot;
+  if (location.kind === "arena") return { memory: arenaMemory, offset: arena.offsets.get(slot) ?? 0 };
+  if (location.kind === "constant") return { memory: constantMemory, offset: constants.get(location.value) ?? 0 };
+  assert(location.kind === "variable", "a buffer of a fused step has no memory of its own");
+  const memory = variables.get(location.name);
+  assert(memory, `variable "${location.name}" has no memory`);
   return { memory, offset: 0 };
 }
 
@@ -84,14 +84,22 @@ export function bindProgram(
   const all = [arenaMemory, constantMemory, ...memories.values()];
   const place = (slot: Slot | undefined): readonly number[] => {
     if (!slot) return [-1, 0, 0];
-    if (slot.home.kind === "local") return [-2, slot.home.index, 0];
+    if (slot.location.kind === "local") return [-2, slot.location.index, 0];
     const { memory, offset } = placeOf(assembled, memories, slot);
     return [all.indexOf(memory), offset, slot.bytes];
   };
   const places = (slots: readonly (Slot | undefined)[]): Float64Array => Float64Array.from(slots.flatMap(place));
-  const part = ({ kernel, streams, whole, results, ends, ints, floats }: Part): NativeStep => ({
+  const operation = ({
     kernel,
-    places: places([...streams, ...whole, ...results, ...ends]),
+    elementwise,
+    broadcast,
+    results,
+    epilogue,
+    ints,
+    floats,
+  }: FusedOperation): NativeStep => ({
+    kernel,
+    places: places([...elementwise, ...broadcast, ...results, ...epilogue]),
     ints: Float64Array.from(ints),
     floats: Float64Array.from(floats),
   });
@@ -101,7 +109,7 @@ export function bindProgram(
       places: fused ? new Float64Array() : places([...inputs, ...outputs]),
       ints: Float64Array.from(ints),
       floats: Float64Array.from(floats),
-      ...(fused ? { parts: fused.parts.map(part) } : {}),
+      ...(fused ? { operations: fused.operations.map(operation) } : {}),
     }),
   );
   try {
@@ -109,6 +117,6 @@ export function bindProgram(
     assembled.programs.add(new WeakRef(program));
     return { program, memories };
   } catch (cause) {
-    return refuse(cause);
+    return throwPlanError(cause);
   }
 }

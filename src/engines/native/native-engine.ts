@@ -17,14 +17,14 @@ import type {
 import { fixSizes, givenSizes, sizesToFix } from "../planning/fix-sizes.ts";
 import { createQueue, type Queue } from "../planning/queue.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
-import { lower, openRowCounts, refuseUnsupported, supports } from "./lower.ts";
+import { assertSupported, lower, openRowCounts, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { createVariables, isNativeVariables, type NativeVariables } from "./variables.ts";
 
 /** Plans for several batch sizes are kept; older ones are made again. */
-const mostPlans = 8;
+const maxPlans = 8;
 
 export function createNativeEngine(): Engine {
   return {
@@ -55,12 +55,19 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   const { threads = availableParallelism(), precision = "float32" } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
-  refuseUnsupported(graph);
+  assertSupported(graph);
   const counts = openRowCounts(graph);
   const open = sizesToFix(graph, counts);
   const compiled: Compiled = {
-    ...{ addon, graph, threads, counts, open, numerics: createNumerics(addon, precision, threads) },
-    ...{ plans: new Map(), queue: createQueue(), isDisposed: false },
+    addon,
+    graph,
+    threads,
+    counts,
+    open,
+    numerics: createNumerics(addon, precision, threads),
+    plans: new Map(),
+    queue: createQueue(),
+    isDisposed: false,
   };
   if (open.length === 0) planFor(compiled, new Map());
   return {
@@ -86,9 +93,9 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   const known = plans.get(key);
   if (known) return known;
   const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
-  refuseUnsupported(fixed);
+  assertSupported(fixed);
   const plan = assemble(addon, lower(fixed, counts, compiled.numerics));
-  if (plans.size >= mostPlans)
+  if (plans.size >= maxPlans)
     for (const [oldest, old] of [...plans].slice(0, 1)) {
       release(old);
       plans.delete(oldest);
@@ -113,7 +120,7 @@ function bind(compiled: Compiled, variables: Variables): Program {
       return compiled.queue.run(() =>
         variables.queue.run(async () => {
           if (compiled.isDisposed) throw disposed(graph);
-          refuseAborted(graph, options.signal);
+          throwIfAborted(graph, options.signal);
           const plan = planFor(compiled, givenSizes(graph, given));
           return run(compiled, plan, programFor(compiled, plan, variables, bound), given, options);
         }),
@@ -134,7 +141,7 @@ function checkRun(
   options: ProgramRunOptions,
 ): void {
   if (isDisposed) throw disposed(graph);
-  refuseAborted(graph, options.signal);
+  throwIfAborted(graph, options.signal);
   const unknown = (options.fetch ?? []).filter((name) => !graph.outputs.includes(name));
   if (unknown.length > 0)
     throw new FrostbitError(
@@ -157,7 +164,7 @@ const aborted = (graph: Graph, signal: AbortSignal): FrostbitError =>
     cause: signal.reason,
   });
 
-function refuseAborted(graph: Graph, signal: AbortSignal | undefined): void {
+function throwIfAborted(graph: Graph, signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(graph, signal);
 }
 
@@ -226,10 +233,10 @@ async function run(
 }
 
 function checkCounts(graph: Graph, counts: ReadonlyMap<string, number>, sizes: ReadonlyMap<string, number>): void {
-  for (const [name, most] of counts)
-    if ((sizes.get(name) ?? 0) > most)
+  for (const [name, max] of counts)
+    if ((sizes.get(name) ?? 0) > max)
       throw new FrostbitError(
         "BAD_DATA",
-        `Graph "${graph.name}" was given ${sizes.get(name)} indices for "${name}"; expected at most ${most}, the size of the axis that they index.`,
+        `Graph "${graph.name}" was given ${sizes.get(name)} indices for "${name}"; expected at most ${max}, the size of the axis that they index.`,
       );
 }

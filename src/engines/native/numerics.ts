@@ -16,8 +16,10 @@ export function createNumerics(addon: NativeAddon, precision: Precision, threads
       "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or ONEDNN_MAX_CPU_ISA (oneDNN 2: DNNL_MAX_CPU_ISA) forbids them. Use float32.",
     );
   return {
-    ...{ integers: vnni ? 128 : 64, bfloat16: precision === "mixed" },
-    ...{ ownBfloat16: hasBfloat16, winograd: hasWinograd },
+    integers: vnni ? 128 : 64,
+    bfloat16: precision === "mixed",
+    ownBfloat16: hasBfloat16,
+    winograd: hasWinograd,
     implementation: createProbe(addon, threads),
   };
 }
@@ -32,7 +34,8 @@ function createProbe(addon: NativeAddon, threads: number): Numerics["implementat
     const step = {
       kernel,
       places: Float64Array.from(bytes.flatMap((each) => (each === 0 ? [-1, 0, 0] : [0, 0, each]))),
-      ...{ ints: Float64Array.from(ints), floats: new Float64Array() },
+      ints: Float64Array.from(ints),
+      floats: new Float64Array(),
     };
     const memory = new addon.Memory(Math.max(...bytes));
     const program = new addon.Program(threads, [memory], [step], 0);

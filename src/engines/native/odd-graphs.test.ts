@@ -21,7 +21,8 @@ async function compare(graph: Graph, inputs: ReadonlyMap<string, Tensor>, factor
     const actual = await runGraph(native, graph, inputs, threads);
     for (const name of graph.outputs)
       expectClose(actual.get(name) as Tensor, expected.get(name) as Tensor, {
-        ...{ what: name, widen: { factor, because: "several operators follow each other" } },
+        what: name,
+        widen: { factor, because: "several operators follow each other" },
       });
   }
 }

@@ -5,10 +5,10 @@ import type { Dim, Node } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 
 /** Row-major, or with the channels (axis 1) innermost. */
-export type Layout = "plain" | "channelsLast";
+export type MemoryLayout = "plain" | "channelsLast";
 
 /** Where a slot's bytes lie: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
-export type Home =
+export type Location =
   | { readonly kind: "arena" }
   | { readonly kind: "local"; readonly index: number }
   | { readonly kind: "constant"; readonly value: Tensor }
@@ -16,7 +16,7 @@ export type Home =
 
 export interface Slot {
   readonly bytes: number;
-  home: Home;
+  location: Location;
 }
 
 /** A graph's value: a slot seen with a shape; several values may share a slot. Its type may be narrower than the graph's. */
@@ -24,7 +24,7 @@ export interface Value {
   readonly slot: Slot;
   readonly dtype: DType;
   readonly shape: readonly Dim[];
-  readonly layout: Layout;
+  readonly layout: MemoryLayout;
   /** How to read it where it holds a fake-quantized value's codes. */
   readonly codes?: Codes;
 }
@@ -51,22 +51,22 @@ export interface Step {
 
 export interface Fused {
   readonly count: number;
-  /** Elements of a row, of which chunks hold whole ones; 0 where no part cares. */
+  /** Elements of a row, of which chunks hold whole ones; 0 where no operation cares. */
   readonly width: number;
-  readonly parts: readonly Part[];
+  readonly operations: readonly FusedOperation[];
   /** It only turns what is stored into float32, and is done again wherever that is read. */
   readonly isLoad: boolean;
   /** It serves the updates alone: what it makes are gradients. */
   readonly isLate: boolean;
 }
 
-/** A loop over a chunk. Its operands in this order: those read by element and as a whole, those written by element and at the end. */
-export interface Part {
+/** A loop over a chunk. Its operands in this order: read by element, read as a whole, written by element, written once all elements are done. */
+export interface FusedOperation {
   readonly kernel: string;
-  readonly streams: readonly (Slot | undefined)[];
-  readonly whole: readonly (Slot | undefined)[];
+  readonly elementwise: readonly (Slot | undefined)[];
+  readonly broadcast: readonly (Slot | undefined)[];
   readonly results: readonly (Slot | undefined)[];
-  readonly ends: readonly (Slot | undefined)[];
+  readonly epilogue: readonly (Slot | undefined)[];
   readonly ints: readonly number[];
   readonly floats: readonly number[];
   readonly node?: Node;
@@ -99,13 +99,13 @@ export function isEitherLayout(shape: readonly Dim[]): boolean {
 }
 
 /** The axes from outermost to innermost in memory. */
-export function memoryOrder(rank: number, layout: Layout): readonly number[] {
+export function memoryOrder(rank: number, layout: MemoryLayout): readonly number[] {
   const axes = Array.from({ length: rank }, (_, axis) => axis);
   return layout === "plain" || rank < 3 ? axes : [0, ...axes.slice(2), 1];
 }
 
 /** Elements between neighbours along each axis. */
-export function stridesOf(shape: readonly number[], layout: Layout): readonly number[] {
+export function stridesOf(shape: readonly number[], layout: MemoryLayout): readonly number[] {
   const strides = shape.map(() => 1);
   let step = 1;
   for (const axis of memoryOrder(shape.length, layout).toReversed()) {

@@ -47,7 +47,8 @@ const axis = fc
 const shapes = fc.record<Shape>({
   batch: fc.constantFrom(1, 2, 5, 16),
   group: fc.constantFrom(1, 1, 1, 1, 2, 5),
-  ...{ inputs: channels, outputs: channels },
+  inputs: channels,
+  outputs: channels,
   axes: fc.oneof(
     { weight: 6, arbitrary: fc.array(axis, { minLength: 2, maxLength: 2 }) },
     fc.array(axis, { minLength: 1, maxLength: 3 }),

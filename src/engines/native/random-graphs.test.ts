@@ -204,7 +204,9 @@ function graphOf(choices: readonly Choice[], sizes: Sizes, isWhole: boolean): { 
 const choices = fc.array(
   fc.record({
     op: fc.constantFrom(...Object.keys(makers)),
-    ...{ a: fc.nat(1000), b: fc.nat(1000), isOutput: fc.boolean() },
+    a: fc.nat(1000),
+    b: fc.nat(1000),
+    isOutput: fc.boolean(),
   }),
   { minLength: 1, maxLength: 12 },
 );

@@ -60,7 +60,9 @@ const makers: Readonly<Record<string, (build: Build, a: string, b: string, rows:
 const choices = fc.array(
   fc.record({
     op: fc.constantFrom(...Object.keys(makers)),
-    ...{ a: fc.nat(1000), b: fc.nat(1000), isOutput: fc.boolean() },
+    a: fc.nat(1000),
+    b: fc.nat(1000),
+    isOutput: fc.boolean(),
   }),
   { minLength: 1, maxLength: 10 },
 );

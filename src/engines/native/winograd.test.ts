@@ -59,7 +59,10 @@ function operands(each: ConvolutionCase) {
 
 /** Of what the format holds. */
 const rounded = ({ dy, w, x, codes }: ReturnType<typeof operands>, { stored, numbers }: Format) => ({
-  ...{ dy: numbers(stored(dy)), x: numbers(stored(x)), w, codes },
+  dy: numbers(stored(dy)),
+  x: numbers(stored(x)),
+  w,
+  codes,
 });
 
 async function convolution(
@@ -94,12 +97,14 @@ interface Format {
 }
 
 const float32: Format = {
-  ...{ name: "float32", suffix: "" },
+  name: "float32",
+  suffix: "",
   stored: (values) => values,
   numbers: (stored) => Float32Array.from(stored),
 };
 const bfloat16: Format = {
-  ...{ name: "bfloat16", suffix: ":bfloat16" },
+  name: "bfloat16",
+  suffix: ":bfloat16",
   stored: (values) => Uint16Array.from(values, numberToBfloat16),
   numbers: (stored) => Float32Array.from(stored, bfloat16ToNumber),
 };

@@ -8,7 +8,7 @@ import type { Value } from "../plan.ts";
 import { repeatOf } from "./broadcasting.ts";
 
 const shaped = (shape: readonly number[], layout: Value["layout"] = "plain"): Value => ({
-  slot: { bytes: 4 * sizeOf(shape), home: { kind: "arena" } },
+  slot: { bytes: 4 * sizeOf(shape), location: { kind: "arena" } },
   dtype: "float32",
   shape,
   layout,

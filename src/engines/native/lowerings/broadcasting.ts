@@ -1,22 +1,31 @@
 // How values of different shapes and layouts are read together, element by element.
 import type { Dim } from "../../../ir/graph.ts";
 import { isStatic } from "../../../ops/dims.ts";
-import type { Lowering } from "../lowering.ts";
-import { collapsed, fixed, isEitherLayout, type Layout, list, memoryOrder, stridesOf, type Value } from "../plan.ts";
+import type { LoweringContext } from "../lowering.ts";
+import {
+  collapsed,
+  fixed,
+  isEitherLayout,
+  list,
+  type MemoryLayout,
+  memoryOrder,
+  stridesOf,
+  type Value,
+} from "../plan.ts";
 
 export const isScalar = ({ shape }: Value): boolean => shape.every((size) => size === 1);
 export const isSame = (a: readonly Dim[], b: readonly Dim[]): boolean =>
   a.length === b.length && String(a) === String(b);
 
 /** The layout in which an element's neighbours lie for most of the operands. */
-export function sharedLayout(values: readonly Value[], shape: readonly Dim[]): Layout {
+export function sharedLayout(values: readonly Value[], shape: readonly Dim[]): MemoryLayout {
   const deciding = values.filter((value) => isSame(value.shape, shape) && !isEitherLayout(value.shape));
   return deciding.some(({ layout }) => layout === "channelsLast") ? "channelsLast" : "plain";
 }
 
 /** Sizes and their most, as the steps count elements. */
-export function countOf({ size, most }: Lowering, shape: readonly Dim[]): readonly number[] {
-  const whole = shape.reduce<number>((product, dim) => product * most(dim), 1);
+export function countOf({ size, maxSize }: LoweringContext, shape: readonly Dim[]): readonly number[] {
+  const whole = shape.reduce<number>((product, dim) => product * maxSize(dim), 1);
   return isStatic(shape) ? [...list([whole]), whole] : [...list(shape.map(size)), whole];
 }
 
@@ -41,9 +50,9 @@ export function broadcastNest(operands: readonly Value[], y: Value): readonly nu
 }
 
 /** Rows that are worth a loop of their own, and that still fit the cache. */
-const [fewestColumns, mostColumns] = [16, 1 << 12];
+const [minColumns, maxColumns] = [16, 1 << 12];
 
-export const isRowWidth = (width: number): boolean => width >= fewestColumns && width <= mostColumns;
+export const isRowWidth = (width: number): boolean => width >= minColumns && width <= maxColumns;
 
 /** How y's memory repeats a value: as a row after row of so many elements, or each of its elements so many times. */
 export function repeatOf(

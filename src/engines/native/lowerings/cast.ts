@@ -2,7 +2,7 @@
 import type { DType } from "../../../ir/dtype.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { stringAttribute } from "../../../ops/attributes.ts";
-import type { Lowering, NativeOp } from "../lowering.ts";
+import type { LoweringContext, NativeOp } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 
 /** Numbered as native/src/steps/typed.cpp numbers them; what is narrower than a byte is held in one. */
@@ -24,13 +24,13 @@ const codes: Readonly<Record<DType, number>> = {
   uint4: 5,
 };
 
-function emitCast({ emit }: Lowering, x: Value, y: Value): void {
+function emitCast({ emit }: LoweringContext, x: Value, y: Value): void {
   const ints = [codes[x.dtype], codes[y.dtype], sizeOf(fixed(x.shape))];
   emit("cast", { inputs: [x], outputs: [y], ints });
 }
 
 /** The same numbers in another type. */
-export function castTo(lowering: Lowering, x: Value, dtype: DType): Value {
+export function castTo(lowering: LoweringContext, x: Value, dtype: DType): Value {
   if (x.dtype === dtype) return x;
   const y = lowering.scratch(dtype, x.shape, x.layout);
   emitCast(lowering, x, y);
@@ -38,7 +38,7 @@ export function castTo(lowering: Lowering, x: Value, dtype: DType): Value {
 }
 
 /** An input that holds indices, as int64 in row-major order. */
-export const indicesOf = (lowering: Lowering, i: number): Value =>
+export const indicesOf = (lowering: LoweringContext, i: number): Value =>
   castTo(lowering, lowering.input(i, "plain"), "int64");
 
 const Cast: NativeOp = {

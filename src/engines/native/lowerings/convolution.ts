@@ -6,7 +6,7 @@ import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
 import { givenWindow } from "../../../ops/window.ts";
 import { type Geometry, geometryOf, implementationOf, isFast } from "../convolution-geometry.ts";
 import { multipliesIntegers } from "../integers.ts";
-import { isSettled, type Lowering, type NativeOp, type Numerics } from "../lowering.ts";
+import { isSettled, type LoweringContext, type NativeOp, type Numerics } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
@@ -40,8 +40,8 @@ const floatKernel = (kernel: string, { winograd }: Numerics, { suitsWinograd }: 
   winograd && suitsWinograd ? `${kernel}Winograd` : kernel;
 
 /** Sums of products of codes, and then their scale: exact until then. */
-function lowerIntegers(lowering: Lowering): void {
-  const { node, optional, output, scratch, emit, emitPart } = lowering;
+function lowerIntegers(lowering: LoweringContext): void {
+  const { node, optional, output, scratch, emit, emitFused } = lowering;
   const x = imagesOf(lowering, 0);
   const y = output(0, "channelsLast");
   if (!y || !x.codes) return;
@@ -51,8 +51,8 @@ function lowerIntegers(lowering: Lowering): void {
   const sums = scratch("int32", y.shape, "channelsLast");
   emit("convolution:integer", { inputs: [x, codes, x.codes.zero], outputs: [sums], ints });
   const width = fixed(y.shape)[1];
-  const whole = [x.codes.scale, scale, optional(2)];
-  emitPart("rescale", { streams: [sums], whole, results: [y], ints: [sizeOf(fixed(scale.shape))], width });
+  const broadcast = [x.codes.scale, scale, optional(2)];
+  emitFused("rescale", { elementwise: [sums], broadcast, results: [y], ints: [sizeOf(fixed(scale.shape))], width });
 }
 
 const ConvGradientInput: NativeOp = {
@@ -80,7 +80,7 @@ const ConvGradientWeight: NativeOp = {
   takesRows: true,
   accepts: (node, graph, open) => [0, 1].every((i) => isSettled(graph, node.inputs[i], open)),
   lower: (lowering) => {
-    const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, most } = lowering;
+    const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, maxSize } = lowering;
     if ([0, 1].some((i) => sizeOf(fixed(stored(i).shape)) === 0)) return lowerZeros(lowering);
     const mayNarrow = numerics.bfloat16 && isImage(stored(0));
     const geometry = weightGradientGeometry(node, stored(1), stored(0));
@@ -106,26 +106,26 @@ const ConvGradientWeight: NativeOp = {
     emit(`convolutionWeightRowsGradient${type}`, {
       inputs: [dy, x, rows],
       outputs: [dw],
-      ints: [...ints, size(count), most(count)],
+      ints: [...ints, size(count), maxSize(count)],
     });
   },
 };
 
 /** Sums over nothing. */
-function lowerZeros({ output, emit }: Lowering): void {
+function lowerZeros({ output, emit }: LoweringContext): void {
   const dw = output(0);
   if (dw) emit("fill4", { inputs: [undefined], outputs: [dw], ints: [dw.slot.bytes / bytesOf(dw.dtype)] });
 }
 
 /** From codes as they are stored, or from what dy is loaded as. */
-function lowerOwnWeightGradient(lowering: Lowering, kernel: string, load: (value: Value) => Value): void {
-  const { node, optional, output, emit, size, most } = lowering;
+function lowerOwnWeightGradient(lowering: LoweringContext, kernel: string, load: (value: Value) => Value): void {
+  const { node, optional, output, emit, size, maxSize } = lowering;
   const dy = load(imagesOf(lowering, 0));
   const given = imagesOf(lowering, 1);
   const x = given.codes ? given : load(given);
   const rows = optional(2);
   const count = rows?.shape[0] ?? dy.shape[1];
-  const ints = [...weightGradientGeometry(node, x, dy).ints, x.codes ? 1 : 0, size(count), most(count)];
+  const ints = [...weightGradientGeometry(node, x, dy).ints, x.codes ? 1 : 0, size(count), maxSize(count)];
   const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
   emit(kernel, { inputs, outputs: [output(0)], ints });
 }
@@ -138,7 +138,7 @@ const weightGradientGeometry = (node: Node, x: Value, dy: Value): Geometry =>
   geometryOf(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
 
 /** An input as it is stored, channels last. */
-const imagesOf = ({ stored, as }: Lowering, i: number): Value => as(stored(i), "channelsLast");
+const imagesOf = ({ stored, as }: LoweringContext, i: number): Value => as(stored(i), "channelsLast");
 
 const isImage = ({ shape }: Value): boolean => shape.length === 4;
 

@@ -1,10 +1,10 @@
 // Einsum: of two operands a batch of matrix products where it is one, else one plain loop.
 import { sizeOf } from "../../../ir/tensor.ts";
 import { type Equation, letterSizes, parseEquation } from "../../../ops/equation.ts";
-import type { Lowering, NativeOp } from "../lowering.ts";
+import type { LoweringContext, NativeOp } from "../lowering.ts";
 import { fixed, list, stridesOf, type Value } from "../plan.ts";
 import { emitProduct } from "./product.ts";
-import { copy, type Part, whole } from "./shape.ts";
+import { copy, type View, wholeView } from "./shape.ts";
 
 type Sizes = ReadonlyMap<string, number>;
 
@@ -38,20 +38,20 @@ function formOf({ inputs, output }: Equation): Form | undefined {
 const sizesOf = (letters: string, sizes: Sizes): readonly number[] => [...letters].map((one) => sizes.get(one) ?? 1);
 
 /** A value whose axes are `from`, with its axes in the order `to`. */
-function ordered(value: Value, from: string, to: string, sizes: Sizes): Part {
+function ordered(value: Value, from: string, to: string, sizes: Sizes): View {
   const strides = stridesOf(sizesOf(from, sizes), "plain");
   return { value, strides: [...to].map((letter) => strides[from.indexOf(letter)]), offset: 0 };
 }
 
-function permuted(lowering: Lowering, value: Value, from: string, to: string, sizes: Sizes): Value {
+function permuted(lowering: LoweringContext, value: Value, from: string, to: string, sizes: Sizes): Value {
   if (from === to) return value;
   const shape = sizesOf(to, sizes);
   const result = lowering.scratch("float32", shape);
-  copy(lowering, shape, ordered(value, from, to, sizes), whole(result));
+  copy(lowering, shape, ordered(value, from, to, sizes), wholeView(result));
   return result;
 }
 
-function lowerProduct(lowering: Lowering, { inputs, output }: Equation, form: Form, sizes: Sizes): void {
+function lowerProduct(lowering: LoweringContext, { inputs, output }: Equation, form: Form, sizes: Sizes): void {
   const { batch, m, n, k } = form;
   const y = lowering.output(0);
   if (!y) return;
@@ -63,7 +63,10 @@ function lowerProduct(lowering: Lowering, { inputs, output }: Equation, form: Fo
   const isDirect = output === batch + m + n;
   const product = isDirect ? y : lowering.scratch("float32", sizesOf(batch + m + n, sizes));
   emitProduct(lowering, {
-    ...{ a, b, c: undefined, y: product },
+    a,
+    b,
+    c: undefined,
+    y: product,
     sizes: [rows, columns, depth],
     transposed: [false, isTransposed],
     cStrides: [0, 0],
@@ -72,10 +75,10 @@ function lowerProduct(lowering: Lowering, { inputs, output }: Equation, form: Fo
     factors: [1, 0],
   });
   if (isDirect) return;
-  copy(lowering, sizesOf(output, sizes), ordered(product, batch + m + n, output, sizes), whole(y));
+  copy(lowering, sizesOf(output, sizes), ordered(product, batch + m + n, output, sizes), wholeView(y));
 }
 
-function lowerPlainly({ node, input, output, emit }: Lowering, equation: Equation, sizes: Sizes): void {
+function lowerPlainly({ node, input, output, emit }: LoweringContext, equation: Equation, sizes: Sizes): void {
   const summed = [...sizes.keys()].filter((letter) => !equation.output.includes(letter));
   const letters = [...equation.output, ...summed];
   const operands = node.inputs.map((_, i) => input(i, "plain"));
@@ -95,12 +98,12 @@ function lowerPlainly({ node, input, output, emit }: Lowering, equation: Equatio
 }
 
 /** The most axes that native/src/steps/einsum.cpp loops over, and the most operands. */
-const most = 8;
+const maxCount = 8;
 
 const Einsum: NativeOp = {
   accepts: (node) => {
     const { inputs, output } = parseEquation(node);
-    return inputs.length <= most && new Set([...inputs.join(""), ...output]).size <= most;
+    return inputs.length <= maxCount && new Set([...inputs.join(""), ...output]).size <= maxCount;
   },
   lower: (lowering) => {
     const equation = parseEquation(lowering.node);

@@ -4,7 +4,7 @@ import type { Graph, Node } from "../../../ir/graph.ts";
 import { scalar, sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
 import { isStatic } from "../../../ops/dims.ts";
-import { constantValue, isSettled, type Lowering, type NativeOp, type Open } from "../lowering.ts";
+import { constantValue, isSettled, type LoweringContext, type NativeOp, type Open } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { broadcastNest, countOf, isRowWidth, isSame, isScalar, repeatOf, sharedLayout } from "./broadcasting.ts";
 import { castTo } from "./cast.ts";
@@ -44,8 +44,8 @@ const parameters: Readonly<Record<string, readonly [string, string]>> = {
 };
 
 /** y = a op b, broadcast, in float32. */
-export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: Value): void {
-  const { emit, emitPart, as } = lowering;
+export function combine(lowering: LoweringContext, op: string, a: Value, b: Value, y: Value): void {
+  const { emit, emitFused, as } = lowering;
   const index = binaries.indexOf(op);
   const [isRight, isLeft] = [isScalar(b) && !isSame(b.shape, y.shape), isScalar(a) && !isSame(a.shape, y.shape)];
   const [left, right] = [isLeft ? a : as(a, y.layout), isRight ? b : as(b, y.layout)];
@@ -53,8 +53,8 @@ export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: V
   if (fits(a, isLeft) && fits(b, isRight) && !(isLeft && isRight)) {
     const repeat = isRight ? 1 : isLeft ? 2 : 0;
     if (isStatic(y.shape)) {
-      const [streams, whole] = isRight ? [[left], [right]] : isLeft ? [[right], [left]] : [[left, right], []];
-      emitPart("binary", { streams, whole, results: [y], ints: [index, repeat] });
+      const [elementwise, broadcast] = isRight ? [[left], [right]] : isLeft ? [[right], [left]] : [[left, right], []];
+      emitFused("binary", { elementwise, broadcast, results: [y], ints: [index, repeat] });
       return;
     }
     const ints = [index, repeat, ...countOf(lowering, y.shape)];
@@ -66,16 +66,16 @@ export function combine(lowering: Lowering, op: string, a: Value, b: Value, y: V
 }
 
 /** Where one operand is a row that each row of the other meets, or a number for each of its rows; whether it is. */
-function combineRows({ emitPart, as }: Lowering, index: number, a: Value, b: Value, y: Value): boolean {
+function combineRows({ emitFused, as }: LoweringContext, index: number, a: Value, b: Value, y: Value): boolean {
   const [repeated, other] = isSame(a.shape, y.shape) ? [b, a] : [a, b];
   if (!isStatic(y.shape) || sizeOf(fixed(y.shape)) === 0 || !isSame(other.shape, y.shape)) return false;
   const repeat = repeatOf(repeated, y);
   if (!repeat || !isRowWidth(repeat.width)) return false;
   const { kind, width } = repeat;
   const options = { results: [y], ints: [index, repeated === b ? 1 : 2], width };
-  const stream = as(other, y.layout);
-  if (kind === "row") emitPart("binaryRow", { ...options, streams: [stream], whole: [repeated] });
-  else emitPart("binaryColumn", { ...options, streams: [stream, repeated] });
+  const operand = as(other, y.layout);
+  if (kind === "row") emitFused("binaryRow", { ...options, elementwise: [operand], broadcast: [repeated] });
+  else emitFused("binaryColumn", { ...options, elementwise: [operand, repeated] });
   return true;
 }
 
@@ -86,7 +86,7 @@ const kernelOf = (node: Node): string => {
   return node.op === "Mod" && numberAttribute(node, "fmod", 0) === 1 ? "FMod" : node.op;
 };
 
-function combineAs(lowering: Lowering, op: string, a: Value, b: Value, y: Value): void {
+function combineAs(lowering: LoweringContext, op: string, a: Value, b: Value, y: Value): void {
   if (y.dtype === "float32") combine(lowering, op, a, b, y);
   else emitArithmetic(lowering, op, a, b, y);
 }
@@ -95,7 +95,7 @@ function combineAs(lowering: Lowering, op: string, a: Value, b: Value, y: Value)
 const scalarLike = (value: number, { dtype }: Value): Value => constantValue(scalar(dtype, value));
 
 /** Of two or more inputs, one after the other; `end` follows. */
-function lowerVariadic(lowering: Lowering, end?: (total: Value, y: Value) => void): void {
+function lowerVariadic(lowering: LoweringContext, end?: (total: Value, y: Value) => void): void {
   const { node, graph, input, output, scratch, define } = lowering;
   const values = node.inputs.map((_, i) => input(i));
   const shape = graph.values.get(node.outputs[0])?.shape ?? [];
@@ -167,7 +167,7 @@ const unary: NativeOp = {
   accepts: (node, graph, open) =>
     commonType(node, graph) === "float32" || acceptsTypedUnary(node.op, node, graph, open),
   lower: (lowering) => {
-    const { node, input, output, emit, emitPart } = lowering;
+    const { node, input, output, emit, emitFused } = lowering;
     const x = input(0);
     if (x.dtype !== "float32") return emitTypedUnary(lowering, node.op);
     const y = output(0, x.layout);
@@ -175,7 +175,7 @@ const unary: NativeOp = {
     const [first, second] = parameters[node.op] ?? ["alpha", "beta"];
     const floats = [numberAttribute(node, first, alpha), numberAttribute(node, second, beta)];
     const index = unaries.indexOf(unaryKernel(node));
-    if (isStatic(x.shape)) return emitPart("unary", { streams: [x], results: [y], ints: [index], floats });
+    if (isStatic(x.shape)) return emitFused("unary", { elementwise: [x], results: [y], ints: [index], floats });
     emit("unary", {
       inputs: [x],
       outputs: [y],
@@ -193,7 +193,7 @@ const predicate: NativeOp = {
 };
 
 /** Integers go through a maximum and a minimum. */
-function clipIntegers(lowering: Lowering): void {
+function clipIntegers(lowering: LoweringContext): void {
   const { input, optional, output, scratch, define } = lowering;
   const x = input(0);
   const bounds = (["Max", "Min"] as const).flatMap((op, i) => {
@@ -213,12 +213,12 @@ const Clip: NativeOp = {
   takesRows: true,
   accepts: (node, graph, open) => commonType(node, graph) === "float32" || acceptsArithmetic("Max", node, graph, open),
   lower: (lowering) => {
-    const { input, optional, output, emit, emitPart } = lowering;
+    const { input, optional, output, emit, emitFused } = lowering;
     const x = input(0);
     if (x.dtype !== "float32") return clipIntegers(lowering);
     const [low, high] = [optional(1), optional(2)];
     if (isStatic(x.shape))
-      return emitPart("clip", { streams: [x], whole: [low, high], results: [output(0, x.layout)] });
+      return emitFused("clip", { elementwise: [x], broadcast: [low, high], results: [output(0, x.layout)] });
     const ints = countOf(lowering, x.shape);
     emit("clip", { inputs: [x, low, high], outputs: [output(0, x.layout)], ints, inPlace: [[0, 0]] });
   },
@@ -232,7 +232,7 @@ const compared: ReadonlyMap<DType, string> = new Map([
   ["bool", "uint8"],
 ]);
 
-function compare({ emit }: Lowering, op: string, operands: readonly Value[], y: Value): void {
+function compare({ emit }: LoweringContext, op: string, operands: readonly Value[], y: Value): void {
   const ints = [comparisons.indexOf(op), ...broadcastNest(operands, y)];
   emit(`compare:${compared.get(operands[0].dtype)}`, { inputs: operands, outputs: [y], ints });
 }

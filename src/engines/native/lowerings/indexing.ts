@@ -21,14 +21,14 @@ const Gather: NativeOp = {
     );
   },
   lower: (lowering) => {
-    const { node, input, output, emit, size, most } = lowering;
+    const { node, input, output, emit, size, maxSize } = lowering;
     const [x, indices] = [input(0, "plain"), indicesOf(lowering, 1)];
     const axis = resolveAxis(node, numberAttribute(node, "axis", 0), x.shape.length);
     const count = isStatic(indices.shape) ? sizeOf(indices.shape) : indices.shape[0];
     emit(`gather${bytesOf(x.dtype)}`, {
       inputs: [x, indices],
       outputs: [output(0)],
-      ints: [...around(fixed(x.shape), axis, "plain"), size(count), most(count)],
+      ints: [...around(fixed(x.shape), axis, "plain"), size(count), maxSize(count)],
     });
   },
 };

@@ -9,11 +9,11 @@ const channelsOf = ({ shape }: Value): number => fixed(shape)[1];
 const epsilonOf = (node: Node): readonly number[] => [numberAttribute(node, "epsilon", 1e-5)];
 
 const BatchNormalization: NativeOp = {
-  lower: ({ node, input, output, emitPart }) => {
+  lower: ({ node, input, output, emitFused }) => {
     const x = input(0, "channelsLast");
-    emitPart("normalization", {
-      streams: [x],
-      whole: [1, 2, 3, 4].map((i) => input(i)),
+    emitFused("normalization", {
+      elementwise: [x],
+      broadcast: [1, 2, 3, 4].map((i) => input(i)),
       results: [output(0, "channelsLast")],
       floats: epsilonOf(node),
       width: channelsOf(x),
@@ -23,33 +23,36 @@ const BatchNormalization: NativeOp = {
 
 /** The statistics are computed even where nobody reads them. */
 const BatchNormalizationTraining: NativeOp = {
-  lower: ({ node, input, output, scratch, emitPart }) => {
+  lower: ({ node, input, output, scratch, emitFused }) => {
     const x = input(0, "channelsLast");
     const width = channelsOf(x);
     const [mean, variance] = [1, 2].map((i) => output(i) ?? scratch("float32", [width]));
-    emitPart("statistics", { streams: [x], ends: [mean, variance], width });
+    emitFused("statistics", { elementwise: [x], epilogue: [mean, variance], width });
     const y = output(0, "channelsLast");
     if (!y) return;
-    const whole = [input(1), input(2), mean, variance];
-    emitPart("normalization", { streams: [x], whole, results: [y], floats: epsilonOf(node), width });
+    const broadcast = [input(1), input(2), mean, variance];
+    emitFused("normalization", { elementwise: [x], broadcast, results: [y], floats: epsilonOf(node), width });
   },
 };
 
 const BatchNormalizationTrainingGradient: NativeOp = {
-  lower: ({ node, input, output, scratch, emitPart }) => {
+  lower: ({ node, input, output, scratch, emitFused }) => {
     const [dy, x] = [input(0, "channelsLast"), input(1, "channelsLast")];
     const [gamma, mean, variance] = [input(2), input(3), input(4)];
     const width = channelsOf(x);
     const floats = epsilonOf(node);
     const [dgamma, dbeta] = [1, 2].map((i) => output(i) ?? scratch("float32", [width]));
-    emitPart("normalizationSums", {
-      ...{ streams: [dy, x], whole: [mean, variance], ends: [dgamma, dbeta] },
-      ...{ floats, width },
+    emitFused("normalizationSums", {
+      elementwise: [dy, x],
+      broadcast: [mean, variance],
+      epilogue: [dgamma, dbeta],
+      floats,
+      width,
     });
     const dx = output(0, "channelsLast");
     if (!dx) return;
-    const whole = [gamma, mean, variance, dgamma, dbeta];
-    emitPart("normalizationGradient", { streams: [dy, x], whole, results: [dx], floats, width });
+    const broadcast = [gamma, mean, variance, dgamma, dbeta];
+    emitFused("normalizationGradient", { elementwise: [dy, x], broadcast, results: [dx], floats, width });
   },
 };
 

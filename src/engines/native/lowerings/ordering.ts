@@ -24,10 +24,14 @@ const argExtreme: NativeOp = {
 const TopK: NativeOp = {
   anyType: true,
   accepts: (node, graph) => ordered.has(dtypeOf(graph, node.inputs[0]) ?? "") && isKnown(graph, node.inputs[1]),
-  lower: ({ node, input, output, held, emit }) => {
+  lower: ({ node, input, output, constantOf, emit }) => {
     const x = input(0, "plain");
     const axis = resolveAxis(node, numberAttribute(node, "axis", -1), x.shape.length);
-    const ints = [...around(fixed(x.shape), axis, "plain"), held(1)?.[0] ?? 0, numberAttribute(node, "largest", 1)];
+    const ints = [
+      ...around(fixed(x.shape), axis, "plain"),
+      constantOf(1)?.[0] ?? 0,
+      numberAttribute(node, "largest", 1),
+    ];
     emit(`topK:${x.dtype}`, { inputs: [x], outputs: [output(0), output(1)], ints });
   },
 };
@@ -35,9 +39,9 @@ const TopK: NativeOp = {
 const CumSum: NativeOp = {
   anyType: true,
   accepts: (node, graph) => ordered.has(dtypeOf(graph, node.inputs[0]) ?? "") && isKnown(graph, node.inputs[1]),
-  lower: ({ node, input, output, held, emit }) => {
+  lower: ({ node, input, output, constantOf, emit }) => {
     const x = input(0, "plain");
-    const axis = resolveAxis(node, held(1)?.[0] ?? 0, x.shape.length);
+    const axis = resolveAxis(node, constantOf(1)?.[0] ?? 0, x.shape.length);
     const options = [numberAttribute(node, "exclusive", 0), numberAttribute(node, "reverse", 0)];
     const ints = [...around(fixed(x.shape), axis, "plain"), ...options];
     emit(`cumulativeSum:${x.dtype}`, { inputs: [x], outputs: [output(0)], ints, inPlace: [[0, 0]] });
@@ -47,10 +51,15 @@ const CumSum: NativeOp = {
 const Trilu: NativeOp = {
   anyType: true,
   accepts: (node, graph) => isKnown(graph, node.inputs[1]),
-  lower: ({ node, input, output, held, emit }) => {
+  lower: ({ node, input, output, constantOf, emit }) => {
     const x = input(0, "plain");
     const shape = fixed(x.shape);
-    const ints = [sizeOf(shape.slice(0, -2)), ...shape.slice(-2), held(1)?.[0] ?? 0, numberAttribute(node, "upper", 1)];
+    const ints = [
+      sizeOf(shape.slice(0, -2)),
+      ...shape.slice(-2),
+      constantOf(1)?.[0] ?? 0,
+      numberAttribute(node, "upper", 1),
+    ];
     emit(`triangle${bytesOf(x.dtype)}`, { inputs: [x], outputs: [output(0)], ints, inPlace: [[0, 0]] });
   },
 };

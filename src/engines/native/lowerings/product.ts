@@ -2,9 +2,10 @@
 import type { Dim } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
+import { weightAxesOf } from "../../../ops/linear.ts";
 import { isTransposed } from "../../../ops/matrix-shape.ts";
 import { multipliesIntegers } from "../integers.ts";
-import { isSettled, type Lowering, type NativeOp } from "../lowering.ts";
+import { isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { collapsed, fixed, list, stridesOf, type Value } from "../plan.ts";
 import { matrixView } from "../transposes.ts";
 import { weightCodes } from "./quantization.ts";
@@ -38,27 +39,27 @@ interface Product {
 }
 
 /** What is multiplied sooner than rounded. */
-const fewestBytes = 1 << 16;
+const minBfloat16Bytes = 1 << 16;
 
 /** Operands as they are stored are rounded to bfloat16 or widened to float32. */
-export function emitProduct(lowering: Lowering, product: Product): void {
-  const { numerics, narrowed, widened, most } = lowering;
+export function emitProduct(lowering: LoweringContext, product: Product): void {
+  const { numerics, narrowed, widened, maxSize } = lowering;
   const { sizes, batch, factors } = product;
-  const [m, n, k] = sizes.map(most);
-  const isLarge = 4 * sizeOf(batch) * (m * k + k * n + m * n) >= fewestBytes;
+  const [m, n, k] = sizes.map(maxSize);
+  const isLarge = 4 * sizeOf(batch) * (m * k + k * n + m * n) >= minBfloat16Bytes;
   const isNarrow = numerics.bfloat16 && isLarge && factors[0] === 1;
   const load = isNarrow ? narrowed : widened;
   const [a, b] = [load(product.a), load(product.b)];
   emitAs(lowering, isNarrow ? "product:bfloat16" : "product", { ...product, a, b });
 }
 
-function emitAs({ emit, size, most }: Lowering, kernel: string, product: Product): void {
+function emitAs({ emit, size, maxSize }: LoweringContext, kernel: string, product: Product): void {
   const { a, b, c, y, sizes, transposed, steps = [0, 0], cStrides, batch, strides, factors } = product;
   emit(kernel, {
     inputs: [a, b, c],
     outputs: [y],
     ints: [
-      ...[...sizes.map(size), ...sizes.map(most), ...transposed.map(Number)],
+      ...[...sizes.map(size), ...sizes.map(maxSize), ...transposed.map(Number)],
       ...[...steps, ...cStrides, ...list(batch), ...strides.flatMap(list)],
     ],
     floats: factors,
@@ -66,28 +67,34 @@ function emitAs({ emit, size, most }: Lowering, kernel: string, product: Product
 }
 
 /** Sums of products of codes, and then their scale: exact until then. */
-function lowerIntegers(lowering: Lowering): void {
-  const { node, stored, as, optional, output, scratch, emitPart } = lowering;
+function lowerIntegers(lowering: LoweringContext): void {
+  const { node, stored, as, optional, output, scratch, emitFused } = lowering;
   const x = as(stored(0), "plain");
   const y = output(0);
   if (!y || !x.codes) return;
   const { codes, scale } = weightCodes(lowering, 1);
-  const isWTransposed = node.op === "Gemm" && isTransposed(node, "transB");
+  const isWTransposed = weightAxesOf(node)?.rows === 0;
   const shape = fixed(x.shape);
   const [k, n] = isWTransposed ? fixed(codes.shape).toReversed() : fixed(codes.shape);
   const sums = scratch("int32", y.shape);
   emitAs(lowering, "product:integer", {
-    ...{ a: x, b: codes, c: x.codes.zero, y: sums },
+    a: x,
+    b: codes,
+    c: x.codes.zero,
+    y: sums,
     sizes: [sizeOf(shape.slice(0, -1)), n, k],
     transposed: [false, isWTransposed],
-    ...{ cStrides: [0, 0], batch: [], strides: [[], []], factors: [1, 0] },
+    cStrides: [0, 0],
+    batch: [],
+    strides: [[], []],
+    factors: [1, 0],
   });
-  const whole = [x.codes.scale, scale, node.op === "Gemm" ? optional(2) : undefined];
-  emitPart("rescale", { streams: [sums], whole, results: [y], ints: [sizeOf(fixed(scale.shape))], width: n });
+  const broadcast = [x.codes.scale, scale, optional(2)];
+  emitFused("rescale", { elementwise: [sums], broadcast, results: [y], ints: [sizeOf(fixed(scale.shape))], width: n });
 }
 
 /** An input where it lies, before Transposes where that can be. */
-function operandOf({ graph, uses, node, stored, storedAs, as }: Lowering, i: number): Operand {
+function operandOf({ graph, uses, node, stored, storedAs, as }: LoweringContext, i: number): Operand {
   const view = matrixView(node.inputs[i], graph, uses);
   const shape = graph.values.get(node.inputs[i])?.shape ?? [];
   if (view) return { ...view, value: as(storedAs(view.name), "plain"), shape };
@@ -114,12 +121,16 @@ const Gemm: NativeOp = {
     const [transA, transB] = [isTransposed(node, "transA"), isTransposed(node, "transB")];
     const c = optional(2);
     emitProduct(lowering, {
-      ...{ a: a.value, b: b.value, c, y: output(0) },
+      a: a.value,
+      b: b.value,
+      c,
+      y: output(0),
       sizes: [a.shape[transA ? 1 : 0], b.shape[transB ? 0 : 1], a.shape[transA ? 0 : 1]],
       transposed: [a.isTransposed !== transA, b.isTransposed !== transB],
       steps: [a.step, b.step],
       cStrides: broadcastSteps(c),
-      ...{ batch: [], strides: [[], []] },
+      batch: [],
+      strides: [[], []],
       factors: [numberAttribute(node, "alpha", 1), numberAttribute(node, "beta", 1)],
     });
   },
@@ -144,7 +155,10 @@ const MatMul: NativeOp = {
     );
     const tall = tallOf(a, batch, strides);
     emitProduct(lowering, {
-      ...{ a: a.value, b: b.value, c: undefined, y },
+      a: a.value,
+      b: b.value,
+      c: undefined,
+      y,
       sizes: [tall?.rows ?? a.shape[a.shape.length - 2], b.shape[b.shape.length - 1], a.shape[a.shape.length - 1]],
       transposed: [a.isTransposed, b.isTransposed],
       steps: [tall?.step ?? a.step, b.step],

@@ -10,14 +10,14 @@ import {
   scaleLayout,
 } from "../../../ops/granularity.ts";
 import { multipliesIntegers } from "../integers.ts";
-import type { Lowering, NativeOp } from "../lowering.ts";
-import { type Codes, fixed, type Layout, memoryOrder, type Value } from "../plan.ts";
+import type { LoweringContext, NativeOp } from "../lowering.ts";
+import { type Codes, fixed, type MemoryLayout, memoryOrder, type Value } from "../plan.ts";
 
 /** Around an axis as it lies in memory; without an axis one row holds everything. */
 export function around(
   shape: readonly number[],
   axis: number | undefined,
-  layout: Layout,
+  layout: MemoryLayout,
 ): readonly [outer: number, size: number, inner: number] {
   const product = (sizes: readonly number[]): number => sizes.reduce((result, size) => result * size, 1);
   if (axis === undefined) return [1, 1, product(shape)];
@@ -29,13 +29,13 @@ export function around(
 
 const FakeQuantize: NativeOp = {
   lower: (lowering) => {
-    const { node, input, optional, output, emit, emitPart } = lowering;
+    const { node, input, optional, output, emit, emitFused } = lowering;
     const granularity = granularityOf(node, lowering.graph.values.get(node.inputs[0])?.shape.length);
     if (granularity === "tensor") {
       if (lowerToCodes(lowering)) return;
       const x = input(0);
-      const whole = [input(1), optional(2), input(3), input(4)];
-      return emitPart("fakeQuantize", { streams: [x], whole, results: [output(0, x.layout)] });
+      const broadcast = [input(1), optional(2), input(3), input(4)];
+      return emitFused("fakeQuantize", { elementwise: [x], broadcast, results: [output(0, x.layout)] });
     }
     const x = input(0, "plain");
     const scale = input(1, "plain");
@@ -58,7 +58,17 @@ const groupInts = ({ outer, size, inner, window, group, keepsOuter }: ScaleLayou
 ];
 
 /** Where integer products read them, quantized activations are held as codes; whether they are. */
-function lowerToCodes({ node, graph, uses, numerics, input, optional, define, scratch, emitPart }: Lowering): boolean {
+function lowerToCodes({
+  node,
+  graph,
+  uses,
+  numerics,
+  input,
+  optional,
+  define,
+  scratch,
+  emitFused,
+}: LoweringContext): boolean {
   const [y] = node.outputs;
   const readers = (uses.readers.get(y) ?? []).filter(({ inputs }) => inputs[0] === y);
   if (!readers.some((reader) => multipliesIntegers(reader, graph, uses, numerics))) return false;
@@ -66,15 +76,15 @@ function lowerToCodes({ node, graph, uses, numerics, input, optional, define, sc
   const x = input(0, isImage ? "channelsLast" : "plain");
   const codes: Codes = { scale: scratch("float32", []), zero: scratch("float32", []) };
   const value: Value = { ...scratch("uint8", x.shape, x.layout), codes };
-  const whole = [input(1), optional(2), input(3), input(4)];
-  emitPart("quantize", { streams: [x], whole, results: [value], ends: [codes.scale, codes.zero] });
+  const broadcast = [input(1), optional(2), input(3), input(4)];
+  emitFused("quantize", { elementwise: [x], broadcast, results: [value], epilogue: [codes.scale, codes.zero] });
   define(0, value);
   return true;
 }
 
 /** The codes of a product's quantized weights, and the scales to read them with. */
 export function weightCodes(
-  { node, uses, named, scratch, emit }: Lowering,
+  { node, uses, named, scratch, emit }: LoweringContext,
   input: number,
 ): { codes: Value; scale: Value } {
   const quantizer = uses.producers.get(node.inputs[input]);
@@ -111,34 +121,36 @@ const FakeQuantizeGradient: NativeOp = {
   integers: [6],
   takesRows: true,
   lower: (lowering) => {
-    const { node, graph, input, optional, output, emit, emitPart, size, most, as } = lowering;
+    const { node, graph, input, optional, output, emit, emitFused, size, maxSize, as } = lowering;
     const granularity = granularityOf(node, graph.values.get(node.inputs[1])?.shape.length);
     if (isGrouped(granularity)) return lowerGroupsGradient(lowering, granularity);
     const axis = granularity === "tensor" ? undefined : granularity.axis;
     const x = axis === undefined ? input(1) : input(1, "plain");
     const dy = as(input(0), x.layout);
     if (axis === undefined && !optional(6)) {
-      const whole = [input(2), optional(3), input(4), input(5)];
-      return emitPart("fakeQuantizeGradient", {
-        ...{ streams: [dy, x], whole },
-        ...{ results: [output(0, x.layout)], ends: [output(1), output(2)] },
+      const broadcast = [input(2), optional(3), input(4), input(5)];
+      return emitFused("fakeQuantizeGradient", {
+        elementwise: [dy, x],
+        broadcast,
+        results: [output(0, x.layout)],
+        epilogue: [output(1), output(2)],
       });
     }
     const shape = around(fixed(x.shape), axis, x.layout);
     const rows = optional(6);
-    const mostRows = rows ? Math.min(most(rows.shape[0]), most(dy.shape[axis ?? 0])) : shape[1];
+    const maxRows = rows ? Math.min(maxSize(rows.shape[0]), maxSize(dy.shape[axis ?? 0])) : shape[1];
     const count = rows ? size(rows.shape[0]) : shape[1];
     emit("fakeQuantizeGradient", {
       inputs: [dy, x, input(2), optional(3), input(4), input(5), rows],
       outputs: [output(0, x.layout), output(1), output(2)],
-      ints: [...shape, count, mostRows],
+      ints: [...shape, count, maxRows],
       inPlace: [[0, 0]],
     });
   },
 };
 
 function lowerGroupsGradient(
-  { node, input, optional, output, emit, size, most }: Lowering,
+  { node, input, optional, output, emit, size, maxSize }: LoweringContext,
   granularity: GroupGranularity,
 ): void {
   const [dy, x, scale] = [input(0, "plain"), input(1, "plain"), input(2, "plain")];
@@ -146,11 +158,11 @@ function lowerGroupsGradient(
   const axis = rows && rowAxisOfGradient(node, granularity);
   const along = axis === undefined ? 0 : axis < granularity.axis ? 1 : 2;
   const count = rows ? size(rows.shape[0]) : 0;
-  const mostRows = rows && axis !== undefined ? Math.min(most(rows.shape[0]), most(dy.shape[axis])) : 0;
+  const maxRows = rows && axis !== undefined ? Math.min(maxSize(rows.shape[0]), maxSize(dy.shape[axis])) : 0;
   emit("fakeQuantizeGroupsGradient", {
     inputs: [dy, x, scale, optional(3), input(4), input(5), rows],
     outputs: [output(0, "plain"), output(1, "plain"), output(2, "plain")],
-    ints: [...groupInts(scaleLayout(fixed(x.shape), granularity, fixed(scale.shape))), along, count, mostRows],
+    ints: [...groupInts(scaleLayout(fixed(x.shape), granularity, fixed(scale.shape))), along, count, maxRows],
     inPlace: [[0, 0]],
   });
 }

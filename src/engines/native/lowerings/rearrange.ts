@@ -2,13 +2,19 @@
 import { tensorOf, zeros } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute, tensorAttribute } from "../../../ops/attributes.ts";
 import { knownResults } from "../../../passes/known-results.ts";
-import { constantValue, isKnown, type Lowering, type NativeOp } from "../lowering.ts";
+import { constantValue, isKnown, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { bytesOf, fixed, stridesOf, type Value } from "../plan.ts";
 import { around } from "./quantization.ts";
-import { copy, fill, whole } from "./shape.ts";
+import { copy, fill, wholeView } from "./shape.ts";
 
 /** The elements at these places of one axis, in a new value; the last of a chain is the node's output. */
-function taken(lowering: Lowering, x: Value, axis: number, places: readonly number[], y: Value | undefined): Value {
+function gather(
+  lowering: LoweringContext,
+  x: Value,
+  axis: number,
+  places: readonly number[],
+  y: Value | undefined,
+): Value {
   const shape = fixed(x.shape);
   const result = y ?? lowering.scratch(x.dtype, shape.with(axis, places.length));
   const indices = constantValue(tensorOf("int64", [places.length], places));
@@ -21,15 +27,15 @@ function taken(lowering: Lowering, x: Value, axis: number, places: readonly numb
 }
 
 /** Takes places along several axes, one after the other. */
-export function takeAll(
-  lowering: Lowering,
+export function gatherAlongAxes(
+  lowering: LoweringContext,
   x: Value,
   axes: readonly (readonly [axis: number, places: readonly number[]])[],
 ): void {
   if (axes.length === 0) lowering.define(0, x);
   axes.reduce((value, [axis, places], i) => {
     const y = i === axes.length - 1 ? lowering.output(0) : undefined;
-    return taken(lowering, value, axis, places, y);
+    return gather(lowering, value, axis, places, y);
   }, x);
 }
 
@@ -42,22 +48,22 @@ const Tile: NativeOp = {
   lower: (lowering) => {
     const x = lowering.input(0, "plain");
     const shape = fixed(x.shape);
-    const axes = (lowering.held(1) ?? []).flatMap((repeats, axis) =>
+    const axes = (lowering.constantOf(1) ?? []).flatMap((repeats, axis) =>
       repeats === 1 ? [] : [[axis, range(shape[axis] * repeats).map((i) => i % shape[axis])] as const],
     );
-    takeAll(lowering, x, axes);
+    gatherAlongAxes(lowering, x, axes);
   },
 };
 
 /** Copies x, seen in `blocks`, with its axes in the order `perm`. */
-function permuteBlocks(lowering: Lowering, blocks: readonly number[], perm: readonly number[]): void {
+function permuteBlocks(lowering: LoweringContext, blocks: readonly number[], perm: readonly number[]): void {
   const x = lowering.input(0, "plain");
   const y = lowering.output(0);
   if (!y) return;
   const strides = stridesOf(blocks, "plain");
   const shape = perm.map((axis) => blocks[axis]);
   const from = { value: x, strides: perm.map((axis) => strides[axis]), offset: 0 };
-  copy(lowering, shape, from, whole({ ...y, shape }));
+  copy(lowering, shape, from, wholeView({ ...y, shape }));
 }
 
 const DepthToSpace: NativeOp = {

@@ -4,7 +4,7 @@ import { toNumbers } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
 import { reducedAxes } from "../../../ops/reducing.ts";
-import { isKnown, type Lowering, type NativeOp } from "../lowering.ts";
+import { isKnown, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { collapsed, fixed, isEitherLayout, list, memoryOrder, stridesOf, type Value } from "../plan.ts";
 import { isRowWidth } from "./broadcasting.ts";
 import { indicesOf } from "./cast.ts";
@@ -13,12 +13,12 @@ import { around } from "./quantization.ts";
 /** Numbered as native/src/row-kernels.h numbers them. */
 const reductions = ["Sum", "Mean", "Max", "Min", "SumSquare", "L1", "L2", "Prod", "LogSumExp"];
 const ofReals: ReadonlySet<string> = new Set(["L2", "LogSumExp"]);
-/** Those that parts of fused steps compute. */
+/** Those that fused operations compute. */
 const alongRows: ReadonlySet<string> = new Set(["Sum", "Mean", "Max", "Min", "SumSquare", "L1", "L2"]);
 const downColumns = ["Sum", "Mean"];
 
 /** Over `axes`; the kept axes stay in the order of x's layout where the output has images, else row-major. */
-function reduce(lowering: Lowering, op: string, x: Value, axes: readonly number[], keeps: boolean): void {
+function reduce(lowering: LoweringContext, op: string, x: Value, axes: readonly number[], keeps: boolean): void {
   const { emit, output } = lowering;
   const shape = fixed(x.shape);
   const strides = stridesOf(shape, x.layout);
@@ -40,11 +40,11 @@ function reduce(lowering: Lowering, op: string, x: Value, axes: readonly number[
 }
 
 /** Fewer rows are not worth dividing among threads. */
-const fewestRows = 64;
+const minRows = 64;
 
-/** Along rows that lie one after the other, or down their columns, as parts of fused steps; whether it is. */
+/** Along rows that lie one after the other, or down their columns, as fused operations; whether it is. */
 function reduceRows(
-  { emitPart }: Lowering,
+  { emitFused }: LoweringContext,
   op: string,
   x: Value,
   kept: readonly number[],
@@ -53,12 +53,12 @@ function reduceRows(
 ): boolean {
   if (x.dtype !== "float32" || kept[0] !== 1 || reduced[0] !== 1) return false;
   const [[, keptSize, , keptStep], [, reducedSize, , reducedStep]] = [kept, reduced];
-  const options = { streams: [x], width: reducedStep === 1 ? reducedSize : keptSize };
-  if (!isRowWidth(options.width) || Math.max(1, keptSize * reducedSize) / options.width < fewestRows) return false;
+  const options = { elementwise: [x], width: reducedStep === 1 ? reducedSize : keptSize };
+  if (!isRowWidth(options.width) || Math.max(1, keptSize * reducedSize) / options.width < minRows) return false;
   const isAlong = reducedStep === 1 && keptStep === reducedSize && alongRows.has(op);
-  if (isAlong) emitPart("reduceRow", { ...options, results: [y], ints: [reductions.indexOf(op)] });
+  if (isAlong) emitFused("reduceRow", { ...options, results: [y], ints: [reductions.indexOf(op)] });
   const isDown = keptStep === 1 && reducedStep === keptSize && downColumns.includes(op);
-  if (isDown) emitPart("sumColumns", { ...options, ends: [y], ints: [downColumns.indexOf(op)] });
+  if (isDown) emitFused("sumColumns", { ...options, epilogue: [y], ints: [downColumns.indexOf(op)] });
   return isAlong || isDown;
 }
 
@@ -91,15 +91,20 @@ const globalPool = (op: string): NativeOp => ({
 });
 
 const softmax = (kernel: string): NativeOp => ({
-  lower: ({ node, input, output, emit, emitPart }) => {
+  lower: ({ node, input, output, emit, emitFused }) => {
     const x = input(0);
     const axis = resolveAxis(node, numberAttribute(node, "axis", -1), x.shape.length);
     const layout = isEitherLayout(x.shape) ? "plain" : x.layout;
     const ints = around(fixed(x.shape), axis, layout);
     const [rows, width, inner] = ints;
     const y = output(0, x.layout);
-    if (inner === 1 && isRowWidth(width) && rows >= fewestRows)
-      return emitPart("softmaxRow", { streams: [x], results: [y], ints: [Number(kernel === "logSoftmax")], width });
+    if (inner === 1 && isRowWidth(width) && rows >= minRows)
+      return emitFused("softmaxRow", {
+        elementwise: [x],
+        results: [y],
+        ints: [Number(kernel === "logSoftmax")],
+        width,
+      });
     emit(kernel, { inputs: [x], outputs: [y], ints, inPlace: [[0, 0]] });
   },
 });

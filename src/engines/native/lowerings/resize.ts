@@ -3,10 +3,10 @@ import type { Graph, Node } from "../../../ir/graph.ts";
 import { tensorOf } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
 import { type Interpolation, interpolate, type ResizeAxis, resizePlan } from "../../../ops/interpolation.ts";
-import { constantValue, isKnown, type Lowering, type NativeOp } from "../lowering.ts";
+import { constantValue, isKnown, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 import { around } from "./quantization.ts";
-import { range, takeAll } from "./rearrange.ts";
+import { gatherAlongAxes, range } from "./rearrange.ts";
 import { layoutLike } from "./shape.ts";
 import { dtypeOf } from "./typed.ts";
 
@@ -31,7 +31,7 @@ function tapsOf({ matrix, isOutside }: Interpolation, { inputSize, outputSize }:
   return { count, places: filled.map(([place]) => place), weights: filled.map(([, weight]) => weight) };
 }
 
-function resizeAxis(lowering: Lowering, x: Value, axis: ResizeAxis, taps: Taps, y: Value | undefined): Value {
+function resizeAxis(lowering: LoweringContext, x: Value, axis: ResizeAxis, taps: Taps, y: Value | undefined): Value {
   const { node, scratch, emit } = lowering;
   const shape = fixed(x.shape);
   const result = y ?? scratch("float32", shape.with(axis.axis, axis.outputSize), x.layout);
@@ -64,14 +64,14 @@ const Resize: NativeOp = {
   anyType: true,
   accepts,
   lower: (lowering) => {
-    const { node, input, output, held, define } = lowering;
+    const { node, input, output, constantOf, define } = lowering;
     const x = input(0);
-    const plan = resizePlan(node, fixed(x.shape), { roi: held(1), scales: held(2), sizes: held(3) });
+    const plan = resizePlan(node, fixed(x.shape), { roi: constantOf(1), scales: constantOf(2), sizes: constantOf(3) });
     const taps = plan.map((axis) => tapsOf(interpolate(node, axis), axis));
     if (plan.length === 0) return define(0, x);
     if (x.dtype !== "float32") {
       const axes = plan.map(({ axis }, i) => [axis, taps[i].places] as const);
-      return takeAll(lowering, input(0, "plain"), axes);
+      return gatherAlongAxes(lowering, input(0, "plain"), axes);
     }
     plan.reduce((value, axis, i) => {
       const y = i === plan.length - 1 ? output(0, layoutLike(x)) : undefined;

@@ -4,8 +4,8 @@ import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
 import { type AxisSlice, resolveSlices, type SliceBounds } from "../../../ops/slicing.ts";
-import { copyNest, isKnown, isSettled, type Lowering, type NativeOp } from "../lowering.ts";
-import { bytesOf, fixed, type Layout, memoryOrder, stridesOf, type Value } from "../plan.ts";
+import { copyNest, isKnown, isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
+import { bytesOf, fixed, type MemoryLayout, memoryOrder, stridesOf, type Value } from "../plan.ts";
 import { isReadInPlace } from "../transposes.ts";
 
 /** The same elements in another shape. */
@@ -22,14 +22,14 @@ const view: NativeOp = {
 };
 
 /** Elements of a value, strides apart from `offset` on. */
-export interface Part {
+export interface View {
   readonly value: Value;
   readonly strides: readonly number[];
   readonly offset: number;
 }
 
 /** Copies elements of these sizes from one place to another, in the order of the second's memory. */
-export function copy({ emit }: Lowering, sizes: readonly number[], from: Part, to: Part): void {
+export function copy({ emit }: LoweringContext, sizes: readonly number[], from: View, to: View): void {
   if (sizeOf(sizes) === 0) return;
   const order = memoryOrder(sizes.length, to.value.layout);
   emit(`copy${bytesOf(to.value.dtype)}`, {
@@ -39,14 +39,14 @@ export function copy({ emit }: Lowering, sizes: readonly number[], from: Part, t
   });
 }
 
-export const whole = (value: Value): Part => ({
+export const wholeView = (value: Value): View => ({
   value,
   strides: stridesOf(fixed(value.shape), value.layout),
   offset: 0,
 });
 
 /** The elements that slices take of a value. */
-function sliced(value: Value, slices: readonly AxisSlice[]): Part {
+function sliced(value: Value, slices: readonly AxisSlice[]): View {
   const all = stridesOf(fixed(value.shape), value.layout);
   const strides = [...all];
   let offset = 0;
@@ -57,7 +57,7 @@ function sliced(value: Value, slices: readonly AxisSlice[]): Part {
   return { value, strides, offset };
 }
 
-export function fill({ emit }: Lowering, y: Value, value?: Value): void {
+export function fill({ emit }: LoweringContext, y: Value, value?: Value): void {
   emit(`fill${bytesOf(y.dtype)}`, { inputs: [value], outputs: [y], ints: [sizeOf(fixed(y.shape))] });
 }
 
@@ -73,12 +73,12 @@ const Transpose: NativeOp = {
     const perm = numbersAttribute(lowering.node, "perm", reversed);
     const strides = stridesOf(shape, x.layout);
     const from = { value: x, strides: perm.map((axis) => strides[axis]), offset: 0 };
-    copy(lowering, fixed(y.shape), from, whole(y));
+    copy(lowering, fixed(y.shape), from, wholeView(y));
   },
 };
 
 /** Layouts follow the input; what has one either way follows the output's. */
-export const layoutLike = (x: Value): Layout => (x.shape.length >= 3 ? x.layout : "plain");
+export const layoutLike = (x: Value): MemoryLayout => (x.shape.length >= 3 ? x.layout : "plain");
 
 const Expand: NativeOp = {
   anyType: true,
@@ -93,13 +93,13 @@ const Expand: NativeOp = {
     const strides = stridesOf(own, x.layout);
     const lead = shape.length - own.length;
     const from = shape.map((_, axis) => (axis < lead || own[axis - lead] === 1 ? 0 : strides[axis - lead]));
-    copy(lowering, shape, { value: x, strides: from, offset: 0 }, whole(y));
+    copy(lowering, shape, { value: x, strides: from, offset: 0 }, wholeView(y));
   },
 };
 
-function boundsOf({ held }: Lowering): SliceBounds {
-  const [starts = [], ends = []] = [held(1), held(2)];
-  return { starts, ends, axes: held(3) ?? starts.map((_, i) => i), steps: held(4) ?? starts.map(() => 1) };
+function boundsOf({ constantOf }: LoweringContext): SliceBounds {
+  const [starts = [], ends = []] = [constantOf(1), constantOf(2)];
+  return { starts, ends, axes: constantOf(3) ?? starts.map((_, i) => i), steps: constantOf(4) ?? starts.map(() => 1) };
 }
 
 /** Whether what these inputs hold is known when a plan is made. */
@@ -114,7 +114,7 @@ const Slice: NativeOp = {
     const y = lowering.output(0, layoutLike(x));
     if (!y) return;
     const slices = resolveSlices(lowering.node, boundsOf(lowering), fixed(x.shape));
-    copy(lowering, fixed(y.shape), sliced(x, slices), whole(y));
+    copy(lowering, fixed(y.shape), sliced(x, slices), wholeView(y));
   },
 };
 
@@ -129,14 +129,14 @@ const SliceGradient: NativeOp = {
     );
     const slices = resolveSlices(node, { starts, ends, axes, steps }, fixed(dx.shape));
     fill(lowering, dx);
-    copy(lowering, fixed(dy.shape), whole(dy), sliced(dx, slices));
+    copy(lowering, fixed(dy.shape), wholeView(dy), sliced(dx, slices));
   },
 };
 
 /** The part of `value` that starts at `start` along one axis. */
-function partAt(value: Value, axis: number, start: number): Part {
-  const part = whole(value);
-  return { ...part, offset: start * part.strides[axis] };
+function viewAt(value: Value, axis: number, start: number): View {
+  const view = wholeView(value);
+  return { ...view, offset: start * view.strides[axis] };
 }
 
 const Concat: NativeOp = {
@@ -149,7 +149,7 @@ const Concat: NativeOp = {
     if (!y) return;
     const axis = resolveAxis(node, numberAttribute(node, "axis", 0), y.shape.length);
     parts.reduce((start, part) => {
-      copy(lowering, fixed(part.shape), whole(part), partAt(y, axis, start));
+      copy(lowering, fixed(part.shape), wholeView(part), viewAt(y, axis, start));
       return start + fixed(part.shape)[axis];
     }, 0);
   },
@@ -164,7 +164,7 @@ const Split: NativeOp = {
     const sizes = node.outputs.map((name): readonly Dim[] => graph.values.get(name)?.shape ?? []);
     node.outputs.reduce((start, _, i) => {
       const y = output(i, layoutLike(x));
-      if (y) copy(lowering, fixed(y.shape), partAt(x, axis, start), whole(y));
+      if (y) copy(lowering, fixed(y.shape), viewAt(x, axis, start), wholeView(y));
       return start + (fixed(sizes[i])[axis] ?? 0);
     }, 0);
   },

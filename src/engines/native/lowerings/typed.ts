@@ -2,7 +2,7 @@
 import type { DType } from "../../../ir/dtype.ts";
 import type { Graph, Node } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
-import { isSettled, type Lowering, type Open } from "../lowering.ts";
+import { isSettled, type LoweringContext, type Open } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 import { broadcastNest } from "./broadcasting.ts";
 
@@ -41,7 +41,7 @@ export const acceptsArithmetic = (op: string, node: Node, graph: Graph, open: Op
 };
 
 /** y = a op b, broadcast. */
-export function emitArithmetic({ emit }: Lowering, op: string, a: Value, b: Value, y: Value): void {
+export function emitArithmetic({ emit }: LoweringContext, op: string, a: Value, b: Value, y: Value): void {
   const ints = [arithmetics.indexOf(op), ...broadcastNest([a, b], y)];
   emit(`arithmetic:${y.dtype}`, { inputs: [a, b], outputs: [y], ints });
 }
@@ -51,7 +51,7 @@ export const acceptsTypedUnary = (op: string, node: Node, graph: Graph, open: Op
   return dtype !== undefined && unaryTypes.get(op)?.has(dtype) === true && areSettled(node, graph, open);
 };
 
-export function emitTypedUnary({ emit, input, output }: Lowering, op: string): void {
+export function emitTypedUnary({ emit, input, output }: LoweringContext, op: string): void {
   const x = input(0);
   emit(`${op}:${x.dtype}`, { inputs: [x], outputs: [output(0, x.layout)], ints: [sizeOf(fixed(x.shape))] });
 }

@@ -1,16 +1,25 @@
 // Optimizer steps; the plan makes them work in place.
 import { numberAttribute } from "../../../ops/attributes.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
-import type { Lowering, NativeOp } from "../lowering.ts";
+import type { LoweringContext, NativeOp } from "../lowering.ts";
 import { fixed, type Value } from "../plan.ts";
 import { around } from "./quantization.ts";
 
 /** Around the rows' axis, how many rows there are and how many there may be. */
-function changed({ node, size, most }: Lowering, w: Value, g: Value, rows: Value | undefined): readonly number[] {
+function changed(
+  { node, size, maxSize }: LoweringContext,
+  w: Value,
+  g: Value,
+  rows: Value | undefined,
+): readonly number[] {
   const shape = fixed(w.shape);
   if (!rows) return [...around(shape, undefined, "plain"), 1, 1];
   const axis = resolveAxis(node, numberAttribute(node, "axis", 0), shape.length);
-  return [...around(shape, axis, "plain"), size(rows.shape[0]), Math.min(most(rows.shape[0]), most(g.shape[axis]))];
+  return [
+    ...around(shape, axis, "plain"),
+    size(rows.shape[0]),
+    Math.min(maxSize(rows.shape[0]), maxSize(g.shape[axis])),
+  ];
 }
 
 const SgdUpdate: NativeOp = {
