@@ -1,11 +1,11 @@
-// Which products run in integers: the very codes that are exported, with exact sums; and why others do not.
+// Which products run in integers, on the codes that are exported and with exact sums; and why others run in floats.
 import type { Graph, Node } from "../../ir/graph.ts";
 import { numbersOf, sizeOf } from "../../ir/tensor.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { convolutionWindow } from "../../ops/convolution-shape.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { granularityOf, isGrouped } from "../../ops/granularity.ts";
-import { isMatrixProduct, weightAxesOf } from "../../ops/linear.ts";
+import { isMatrixProduct, takesBias, weightAxesOf } from "../../ops/linear.ts";
 import { isTransposed } from "../../ops/matrix-shape.ts";
 import { resolveAxis } from "../../ops/operands.ts";
 import { geometryOf, isFast } from "./convolution-geometry.ts";
@@ -76,17 +76,17 @@ function whyNoStoredCodes(node: Node, outputs: number, graph: Graph, integers: n
 
 /** The largest magnitude that stored codes have or, where it makes no difference, may have. */
 function largestOf(codes: string, graph: Graph, integers: number): number {
-  const held = graph.constants.get(codes);
-  if (!held || integers >= 128) return 128;
+  const stored = graph.constants.get(codes);
+  if (!stored || integers >= 128) return 128;
   let largest = 0;
-  for (const code of numbersOf(held)) largest = Math.max(largest, Math.abs(code));
+  for (const code of numbersOf(stored)) largest = Math.max(largest, Math.abs(code));
   return largest;
 }
 
 /** So many products of codes fit 32 bits. */
-const mostTerms = 1 << 16;
+const maxTerms = 1 << 16;
 const whyTooMany = (terms: number): string | undefined =>
-  terms <= mostTerms ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
+  terms <= maxTerms ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
 
 /** The second operand is one matrix, and at most one number per column is added. */
 function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
@@ -96,7 +96,7 @@ function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
   if ([...x, ...w].includes(0)) return "it is empty";
   const terms = x[x.length - 1];
   const tooMany = whyTooMany(terms);
-  if (tooMany !== undefined || node.op === "MatMul") return tooMany;
+  if (tooMany !== undefined || !takesBias(node)) return tooMany;
   if (numberAttribute(node, "alpha", 1) !== 1 || numberAttribute(node, "beta", 1) !== 1)
     return "its alpha or beta is not 1";
   if (isTransposed(node, "transA")) return "its input is transposed";

@@ -1,7 +1,8 @@
-// Matrix products read transposed operands where they lie: a Transpose that nothing else reads is not carried out.
+// Matrix products read transposed operands in place: a Transpose whose output they alone read is left out of the plan.
 import type { Graph, Node } from "../../ir/graph.ts";
 import { numbersAttribute } from "../../ops/attributes.ts";
 import { isStatic } from "../../ops/dims.ts";
+import { isMatrixProduct } from "../../ops/linear.ts";
 import type { Uses } from "./lowering.ts";
 import { fixed, stridesOf } from "./plan.ts";
 
@@ -46,13 +47,13 @@ export function matrixView(operand: string, graph: Graph, uses: Uses): MatrixVie
 
 /** Whether a product reads an operand as `matrixView` has it. */
 const readsView = (node: Node, operand: string, graph: Graph, uses: Uses): boolean =>
-  (node.op === "MatMul" || node.op === "Gemm") &&
+  isMatrixProduct(node) &&
   node.inputs.slice(0, 2).includes(operand) &&
   node.inputs[2] !== operand &&
   graph.values.get(operand)?.dtype === "float32" &&
   matrixView(operand, graph, uses) !== undefined;
 
-/** Whether nobody wants what a Transpose gives but products that read it where it comes from. */
+/** Whether every reader of a Transpose's output is a product that reads the Transpose's input in place. */
 export function isReadInPlace(node: Node, graph: Graph, uses: Uses): boolean {
   const [y] = node.outputs;
   if (node.op !== "Transpose" || graph.outputs.includes(y) || [...graph.updates.values()].includes(y)) return false;
