@@ -14,7 +14,7 @@ export const exportFormats = {
   /** ONNX with QuantizeLinear and DequantizeLinear. */
   qdq: {
     fileNames: ["model.onnx"],
-    holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel"] },
+    holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel", "group"] },
     write: (source) => {
       const { model, opset } = exported(source);
       return [writeOnnx(model, { opset })];
