@@ -1,6 +1,7 @@
 // The grid that a weight's quantizer rounds to, and weights that lie on it.
+import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
-import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
@@ -30,26 +31,44 @@ export function constantOf(graph: Graph, name: string): Tensor {
 }
 
 /** The scale and the zero point of each element. */
-export function gridOf(graph: Graph, { node, value, scale, zeroPoint, granularity }: Quantizer): Grid {
-  const weight = constantOf(graph, value);
+export function gridOf(graph: Graph, quantizer: Quantizer): Grid {
+  const { node, scale, zeroPoint } = quantizer;
   const [low, high] = node.inputs.slice(3).map((bound) => numbersOf(constantOf(graph, bound))[0]);
   const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? [0] : numbersOf(constantOf(graph, zeroPoint));
-  const size = sizeOf(weight.shape);
-  const grid = { scale: new Float64Array(size), zeroPoint: new Float64Array(size) };
-  forEachRun(scaleLayout(weight.shape, granularity, scales.shape), (start, end, at) => {
-    grid.scale.fill(numbersOf(scales)[at], start, end);
-    const z = roundHalfToEven(zeroPoints[zeroPoints.length === 1 ? 0 : at]);
-    grid.zeroPoint.fill(Math.min(high, Math.max(low, z)), start, end);
+  const scaleOf = scaleIndices(graph, quantizer);
+  const values = numbersOf(scales);
+  const rounded = Float64Array.from(zeroPoints, (z) => Math.min(high, Math.max(low, roundHalfToEven(z))));
+  return {
+    scale: Float64Array.from(scaleOf, (at) => values[at]),
+    zeroPoint: Float64Array.from(scaleOf, (at) => rounded[rounded.length === 1 ? 0 : at]),
+    low,
+    high,
+  };
+}
+
+/** Which of its scales each element has. */
+export function scaleIndices(graph: Graph, { value, scale, granularity }: Quantizer): Int32Array {
+  const { shape } = constantOf(graph, value);
+  const indices = new Int32Array(sizeOf(shape));
+  forEachRun(scaleLayout(shape, granularity, constantOf(graph, scale).shape), (start, end, at) => {
+    indices.fill(at, start, end);
   });
-  return { ...grid, low, high };
+  return indices;
+}
+
+/** The graph whose quantizer has these scales. What else reads them keeps reading them as they were. */
+export function placeScales(graph: Graph, { node, scale }: Quantizer, scales: Float64Array): Graph {
+  const { dtype, shape } = constantOf(graph, scale);
+  return withConstant(graph, { name: scale, reader: node.name, input: 1 }, tensorOf(dtype, shape, scales));
 }
 
 /** w / s as the quantizer divides. */
-export function quotientsOf({ dtype, data }: Tensor, { scale }: Grid): Float64Array {
-  const round = dtype === "float32" ? Math.fround : (value: number) => value;
-  return Float64Array.from(data as Float64Array, (w, i) => round(w / scale[i]));
-}
+export const quotientOf = (dtype: DType, w: number, scale: number): number =>
+  dtype === "float32" ? Math.fround(w / scale) : w / scale;
+
+export const quotientsOf = ({ dtype, data }: Tensor, { scale }: Grid): Float64Array =>
+  Float64Array.from(data as Float64Array, (w, i) => quotientOf(dtype, w, scale[i]));
 
 export const clampTo = ({ low, high }: Grid, q: number): number => Math.min(high, Math.max(low, q));
 
@@ -75,25 +94,42 @@ export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Floa
     found.every((q, i) => q === integers[i]),
     `quantized, the rounded weight "${value}" is not the integers chosen`,
   );
-  if ((consumers(graph).get(value)?.length ?? 0) === 1)
-    return { ...graph, constants: new Map([...graph.constants, [value, moved]]) };
-  const name = uniqueNames(graph.values.keys())(`${value}_rounded`);
-  const reads = (other: Node): Node =>
-    other.name === node.name ? { ...other, inputs: [name, ...other.inputs.slice(1)] } : other;
+  return withConstant(graph, { name: value, reader: node.name, input: 0 }, moved);
+}
+
+interface ConstantUse {
+  readonly name: string;
+  readonly reader: string;
+  /** Of the reader. */
+  readonly input: number;
+}
+
+/** Another value of a constant, for this use of it alone. */
+function withConstant(graph: Graph, { name, reader, input }: ConstantUse, value: Tensor): Graph {
+  const uses = graph.nodes.flatMap(({ inputs }) => inputs).filter((other) => other === name).length;
+  if (uses === 1 && !graph.outputs.includes(name))
+    return { ...graph, constants: new Map([...graph.constants, [name, value]]) };
+  const own = uniqueNames(graph.values.keys())(`${name}_rounded`);
+  const reads = (node: Node): Node =>
+    node.name === reader ? { ...node, inputs: node.inputs.map((other, i) => (i === input ? own : other)) } : node;
   return {
     ...graph,
     nodes: graph.nodes.map(reads),
-    constants: new Map([...graph.constants, [name, moved]]),
-    values: new Map([...graph.values, [name, { dtype: weight.dtype, shape: weight.shape }]]),
+    constants: new Map([...graph.constants, [own, value]]),
+    values: new Map([...graph.values, [own, { dtype: value.dtype, shape: value.shape }]]),
   };
 }
 
-/** The first layer that each quantizer of weights serves, in the order of the nodes. */
-export function roundedLayers(graph: Graph): readonly { readonly layer: LinearLayer; readonly quantizer: Quantizer }[] {
+/** The first layer that each quantizer of weights serves, in the order of the nodes; without quantizers that `float` has too. */
+export function roundedLayers(
+  graph: Graph,
+  float: Graph,
+): readonly { readonly layer: LinearLayer; readonly quantizer: Quantizer }[] {
   const seen = new Set<string>();
   return linearLayers(graph).flatMap((layer) => {
     const quantizer = weightQuantizerOf(graph, layer);
     if (!quantizer || !graph.constants.has(quantizer.value) || seen.has(quantizer.output)) return [];
+    if (float.values.has(quantizer.output)) return [];
     seen.add(quantizer.output);
     return [{ layer, quantizer }];
   });

@@ -29,7 +29,7 @@ export interface SplitMoments {
 }
 
 /** Of so many batches, the last is held out. */
-const heldOutEvery = 8;
+export const heldOutEvery = 8;
 
 /**
  * `inputs` enter the layer, `targets` are what it should give for them, batch after batch. `positions`: how many of each sample

@@ -19,5 +19,15 @@ export const momentsOptions = z.object({
     ),
 });
 
+/** Of methods that round. */
+export const rangeOptions = z.object({
+  ranges: z
+    .enum(["calibrated", "output-error"])
+    .default("output-error")
+    .describe(
+      "Whether weights keep the ranges that calibration gave them, or get, before they are rounded, those by which rounding to nearest gives the least error of the layer's output.",
+    ),
+});
+
 export type MomentsOptions = z.infer<typeof momentsOptions>;
 export type StreamName = MomentsOptions["stream"];

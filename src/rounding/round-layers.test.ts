@@ -10,10 +10,13 @@ import { kernels } from "../kernels/index.ts";
 import { gptq } from "../methods/gptq/gptq.ts";
 import { buildOn } from "../ops/infer.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
+import { quantizersOf } from "../quantizers/quantizer.ts";
+import type { Progress } from "../run/context.ts";
 import { constantOf, dequantize, nearestIntegers } from "./grid.ts";
 import { errorOfRows } from "./moments.ts";
-import { momentsOptions } from "./options.ts";
-import { type RoundingProblem, roundLayers } from "./round-layers.ts";
+import { type MomentsOptions, momentsOptions } from "./options.ts";
+import { type Rounded, type RoundingProblem, type RoundingSolver, roundLayers } from "./round-layers.ts";
+import { anyScale } from "./search-ranges.ts";
 
 const notes: string[] = [];
 const context = { engine: createReferenceEngine(), seed: 0, onNote: (note: string) => notes.push(note) };
@@ -24,6 +27,12 @@ async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
 const options = momentsOptions.parse({ positions: 1000, roundingSamples: 24 });
 const float = tinyClassifier();
 const quantized = quantizeTiny(float, { weights: 3, activations: 4 });
+
+const round = (graph: Graph, solve: RoundingSolver, more: Partial<MomentsOptions> = {}): Promise<Rounded> =>
+  roundLayers(
+    { quantized: graph, float, batches, options: { ...options, ...more }, search: undefined, solve },
+    context,
+  );
 
 /** Nearest integers, some of them moved by one. */
 function moved({ quotients, grid }: RoundingProblem, seed: number): Float64Array {
@@ -83,17 +92,14 @@ describe("rounding layer after layer", () => {
     "each layer sees those before it, stream %s",
     async (stream) => {
       const found: Float64Array[] = [];
-      const { graph, layers: results } = await roundLayers(
+      const { graph, layers: results } = await round(
         quantized,
-        float,
-        batches,
-        { ...options, stream },
         (problem) => {
-          const integers = gptq(problem, { actOrder: true, damping: 0.01, target: "weight" });
+          const integers = gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" });
           found.push(errorOfRows(problem.moments, dequantize(problem.grid, integers)));
           return Promise.resolve(integers);
         },
-        context,
+        { stream },
       );
       expect(results.map(({ kept }) => kept)).toEqual(["chosen", "chosen", "chosen"]);
       layers.forEach(([name, weight, channels], i) => {
@@ -107,18 +113,11 @@ describe("rounding layer after layer", () => {
 
   test("what is folded for export are the integers chosen, with the normalization's sign", async () => {
     const chosen: Float64Array[] = [];
-    const { graph } = await roundLayers(
-      quantized,
-      float,
-      batches,
-      options,
-      (problem) => {
-        const integers = gptq(problem, { actOrder: false, damping: 0.01, target: "weight" });
-        chosen.push(integers.map((q, i) => q * Math.sign(problem.factors[Math.floor(i / problem.form.columns)])));
-        return Promise.resolve(integers);
-      },
-      context,
-    );
+    const { graph } = await round(quantized, (problem) => {
+      const integers = gptq(problem, { roundingOrder: "natural", damping: 0.01, reconstruct: "weights" });
+      chosen.push(integers.map((q, i) => q * Math.sign(problem.factors[Math.floor(i / problem.form.columns)])));
+      return Promise.resolve(integers);
+    });
     const folded = foldQuantizers(graph, "float");
     const written = folded.layers.map(({ integers }) => Array.from(numbersOf(constantOf(folded.graph, integers))));
     expect(written).toEqual(chosen.map((integers) => Array.from(integers, (q) => q + 0)));
@@ -126,14 +125,7 @@ describe("rounding layer after layer", () => {
 
   test("a layer that gets worse keeps nearest, and says so", async () => {
     notes.length = 0;
-    const { graph, layers: results } = await roundLayers(
-      quantized,
-      float,
-      batches,
-      options,
-      (problem) => Promise.resolve(moved(problem, 3)),
-      context,
-    );
+    const { graph, layers: results } = await round(quantized, (problem) => Promise.resolve(moved(problem, 3)));
     expect(results.map(({ kept }) => kept)).toEqual(["nearest", "nearest", "nearest"]);
     expect(notes[0]).toMatch(
       /^Layer "conv1" keeps its weights rounded to nearest: .* error of its output [\d.]+ times as large\.$/,
@@ -145,14 +137,74 @@ describe("rounding layer after layer", () => {
     expect(kept).toEqual(nearest);
   });
 
+  test("with ranges searched, each layer's error is less, what is folded are the integers, and other readers see no change", async () => {
+    const build = buildOn(quantized);
+    const { scale } = quantizersOf(quantized).find(({ value }) => value === "conv2.weight") ?? { scale: "" };
+    const sum = build.node("ReduceSum", [scale], { keepdims: 0 });
+    const shared = build.graph([...quantized.outputs, sum]);
+    const chosen: Float64Array[] = [];
+    const nearest = (problem: RoundingProblem): Promise<Float64Array> => {
+      const integers = nearestIntegers(problem.quotients, problem.grid);
+      chosen.push(integers.map((q, i) => q * Math.sign(problem.factors[Math.floor(i / problem.form.columns)])));
+      return Promise.resolve(integers);
+    };
+    const { graph, layers: results } = await roundLayers(
+      { quantized: shared, float, batches, options: { ...options, stream: "float" }, search: anyScale, solve: nearest },
+      context,
+    );
+    for (const { chosen: error, nearest: before } of results) expect(error).toBeLessThan(before);
+    const folded = foldQuantizers({ ...graph, outputs: quantized.outputs }, "float");
+    const written = folded.layers.map(({ integers }) => Array.from(numbersOf(constantOf(folded.graph, integers))));
+    expect(written).toEqual(chosen.map((integers) => Array.from(integers, (q) => q + 0)));
+    const given = new Map([["input", inputs[0]]]);
+    expect(runGraph(graph, given, kernels).get(sum)).toEqual(runGraph(shared, given, kernels).get(sum));
+  });
+
+  test("each layer done is told, and a stop between two runs of a layer ends it", async () => {
+    const told: string[] = [];
+    const stop = new AbortController();
+    const onProgress = ({ phase, done, total }: Progress): void => void told.push(`${phase} ${done}/${total}`);
+    const solve = ({ quotients, grid }: RoundingProblem): Promise<Float64Array> => {
+      if (told.at(-1) === "round weights 1/3") stop.abort();
+      return Promise.resolve(nearestIntegers(quotients, grid));
+    };
+    const job = { quantized, float, batches, options, search: undefined, solve };
+    const running = roundLayers(job, { ...context, onProgress, signal: stop.signal });
+    await expect(running).rejects.toMatchObject({ code: "ABORTED" });
+    expect(told).toEqual(["round weights 0/3", "round weights 1/3", "round weights 2/3"]);
+  });
+
+  test("a layer that gets worse keeps its ranges too", async () => {
+    const solve = (problem: RoundingProblem): Promise<Float64Array> => Promise.resolve(moved(problem, 3));
+    const { graph } = await roundLayers({ quantized, float, batches, options, search: anyScale, solve }, context);
+    for (const { scale } of quantizersOf(quantized))
+      expect(constantOf(graph, scale)).toBe(constantOf(quantized, scale));
+  });
+
+  test("what is quantized in the float model keeps its integers", async () => {
+    const { graph, layers: results } = await roundLayers(
+      {
+        quantized,
+        float: quantized,
+        batches,
+        options,
+        search: anyScale,
+        solve: (problem) => Promise.resolve(moved(problem, 3)),
+      },
+      context,
+    );
+    expect(results).toEqual([]);
+    expect(graph).toBe(quantized);
+  });
+
   test("what else reads a weight keeps reading it as it was", async () => {
     const build = buildOn(quantized);
     const sum = build.node("ReduceSum", ["linear.weight"], { keepdims: 0 });
     const shared = build.graph([...quantized.outputs, sum]);
     const solve = (problem: RoundingProblem): Promise<Float64Array> =>
-      Promise.resolve(gptq(problem, { actOrder: true, damping: 0.01, target: "weight" }));
-    const { graph } = await roundLayers(shared, float, batches, options, solve, context);
-    const alone = await roundLayers(quantized, float, batches, options, solve, context);
+      Promise.resolve(gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" }));
+    const { graph } = await round(shared, solve);
+    const alone = await round(quantized, solve);
     const given = new Map([["input", inputs[0]]]);
     expect(runGraph(graph, given, kernels).get(sum)).toEqual(runGraph(shared, given, kernels).get(sum));
     const [logits] = float.outputs;

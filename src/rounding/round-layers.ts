@@ -16,13 +16,16 @@ import {
   gridOf,
   nearestIntegers,
   placeIntegers,
+  placeScales,
   quotientsOf,
   roundedLayers,
+  scaleIndices,
 } from "./grid.ts";
 import { fromMatrices, type MatrixForm, matrixFormOf, toMatrices } from "./matrix-form.ts";
-import { measureMoments } from "./measure-moments.ts";
+import { measureMoments, type SplitMoments } from "./measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "./moments.ts";
 import type { MomentsOptions, StreamName } from "./options.ts";
+import { type RangeProblem, type RangeSearch, searchRanges } from "./search-ranges.ts";
 import { type Batches, bytesOf, cutBefore, passOver, type Stream } from "./stream.ts";
 
 /** How one layer's weight is to be rounded; all arrays in the order [groups, rows, columns]. */
@@ -59,19 +62,21 @@ export interface Rounded {
 /** What both streams together may hold in memory; where it is too little, the layers before are computed again. */
 const heldBytes = 2 ** 30;
 
-/**
- * The quantized graph with weights on the integers that `solve` chose: each layer's quantizer gives just these. `float` names its
- * values as the quantized graph does.
- */
-export async function roundLayers(
-  quantized: Graph,
-  float: Graph,
-  batches: Batches,
-  options: MomentsOptions,
-  solve: RoundingSolver,
-  context: Context,
-): Promise<Rounded> {
-  const places = roundedLayers(quantized);
+export interface RoundingJob {
+  readonly quantized: Graph;
+  /** Names its values as the quantized graph does. Weights that are quantized in it keep their integers. */
+  readonly float: Graph;
+  readonly batches: Batches;
+  readonly options: MomentsOptions;
+  /** How better scales are searched before a layer is rounded; absent where they stay. */
+  readonly search: RangeSearch | undefined;
+  readonly solve: RoundingSolver;
+}
+
+/** The quantized graph with weights on the integers that `solve` chose: each layer's quantizer gives just these. */
+export async function roundLayers(job: RoundingJob, context: Context): Promise<Rounded> {
+  const { quantized, float, batches, options } = job;
+  const places = roundedLayers(quantized, float);
   const outputs = places.map(({ layer }) => layer.node.outputs[0]);
   const needed = removeDeadNodes({ ...float, outputs });
   let graph = quantized;
@@ -79,6 +84,7 @@ export async function roundLayers(
   let carried: Stream = given;
   const layers: RoundedLayer[] = [];
   for (const [index, { layer, quantizer }] of places.entries()) {
+    context.onProgress?.({ phase: "round weights", done: index, total: places.length });
     const form = matrixFormOf(graph, layer);
     if (form === undefined) {
       context.onNote?.(`Layer "${layer.name}" is a transposed convolution; its weights keep rounding to nearest.`);
@@ -90,25 +96,45 @@ export async function roundLayers(
     const targets = passOver(wanted.graph, given, wanted.target, cut, context);
     const carrying = carrier(graph, float, options.stream);
     const inputs = passOver(carrying, carried, nodeNamed(carrying, layer.node.name).inputs[0], cut, context);
-    const { fitted, heldOut } = await measureMoments(
-      layer,
-      form,
-      inputs.values,
-      targets.values,
-      options.positions,
-      context,
-    );
+    const moments = await measureMoments(layer, form, inputs.values, targets.values, options.positions, context);
     [given, carried] = [targets.end, inputs.end];
-    const problem = problemOf(graph, layer, quantizer, form, fitted);
-    const integers = await solve(problem);
-    const result = judge(layer.name, problem, heldOut, integers);
+    const { graph: rounded, ...result } = await roundLayer(job, graph, { layer, quantizer, form, moments });
+    graph = rounded;
     if (result.kept === "nearest") context.onNote?.(noteOfNearest(result));
     layers.push(result);
-    const kept = result.kept === "nearest" ? nearestOf(problem) : integers;
-    graph = place(graph, quantizer, form, kept);
-    context.onProgress?.({ phase: "round weights", done: index + 1, total: places.length });
   }
+  context.onProgress?.({ phase: "round weights", done: places.length, total: places.length });
   return { graph, layers };
+}
+
+interface Place {
+  readonly layer: LinearLayer;
+  readonly quantizer: Quantizer;
+  readonly form: MatrixForm;
+  readonly moments: SplitMoments;
+}
+
+async function roundLayer(
+  { search, solve }: RoundingJob,
+  graph: Graph,
+  { layer, quantizer, form, moments: { fitted, heldOut } }: Place,
+): Promise<RoundedLayer & { readonly graph: Graph }> {
+  const given = problemOf(graph, layer, quantizer, form, fitted);
+  const searched = search ? placeScales(graph, current(graph, quantizer), searchRanges(given, search)) : graph;
+  const problem = search ? problemOf(searched, layer, quantizer, form, fitted) : given;
+  const integers = await solve(problem);
+  const nearest = relativeError(given, heldOut, nearestOf(given));
+  const chosen = relativeError(problem, heldOut, integers);
+  return chosen > nearest
+    ? { name: layer.name, nearest, chosen, kept: "nearest", graph: place(graph, quantizer, form, nearestOf(given)) }
+    : { name: layer.name, nearest, chosen, kept: "chosen", graph: place(searched, quantizer, form, integers) };
+}
+
+/** The quantizer as it is in this graph. */
+function current(graph: Graph, { output }: Quantizer): Quantizer {
+  const quantizer = quantizersOf(graph).find((other) => other.output === output);
+  assert(quantizer, `there is no quantizer of "${output}"`);
+  return quantizer;
 }
 
 function noteOfNearest({ name, nearest, chosen }: RoundedLayer): string {
@@ -167,17 +193,20 @@ function biasOf(graph: Graph, node: Node, rank: number): Tensor | undefined {
 function problemOf(
   graph: Graph,
   layer: LinearLayer,
-  { output }: Quantizer,
+  given: Quantizer,
   form: MatrixForm,
   moments: SecondMoments,
-): RoundingProblem {
-  const quantizer = quantizersOf(graph).find((other) => other.output === output);
-  assert(quantizer, `there is no quantizer of "${output}"`);
+): RangeProblem {
+  const quantizer = current(graph, given);
+  const weight = constantOf(graph, quantizer.value);
   const grid = gridOf(graph, quantizer);
   return {
-    dtype: constantOf(graph, quantizer.value).dtype,
+    dtype: weight.dtype,
     form,
-    quotients: toMatrices(form, quotientsOf(constantOf(graph, quantizer.value), grid)),
+    weights: toMatrices(form, numbersOf(weight)),
+    quotients: toMatrices(form, quotientsOf(weight, grid)),
+    scales: Float64Array.from(numbersOf(constantOf(graph, quantizer.scale))),
+    scaleOf: toMatrices(form, scaleIndices(graph, quantizer)),
     grid: { ...grid, scale: toMatrices(form, grid.scale), zeroPoint: toMatrices(form, grid.zeroPoint) },
     moments,
     factors: factorsOf(graph, layer, form.groups * form.rows),
@@ -207,15 +236,8 @@ function relativeError({ grid, factors }: RoundingProblem, moments: SecondMoment
   return weigh(errorOfRows(moments, dequantize(grid, integers))) / Math.max(signal, Number.MIN_VALUE);
 }
 
-function judge(name: string, problem: RoundingProblem, heldOut: SecondMoments, integers: Float64Array): RoundedLayer {
-  const nearest = relativeError(problem, heldOut, nearestOf(problem));
-  const chosen = relativeError(problem, heldOut, integers);
-  return { name, nearest, chosen, kept: chosen > nearest ? "nearest" : "chosen" };
-}
-
-function place(graph: Graph, { output }: Quantizer, form: MatrixForm, integers: Float64Array): Graph {
-  const quantizer = quantizersOf(graph).find((other) => other.output === output);
-  assert(quantizer, `there is no quantizer of "${output}"`);
+function place(graph: Graph, given: Quantizer, form: MatrixForm, integers: Float64Array): Graph {
+  const quantizer = current(graph, given);
   const values = fromMatrices(form, integers, constantOf(graph, quantizer.value));
   return placeIntegers(graph, quantizer, Float64Array.from(numbersOf(values)));
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import { describeWithData, readTensors } from "../../../test/support/frostbit-data.ts";
 import { createRandom } from "../../../test/support/random.ts";
@@ -162,10 +162,12 @@ interface Oracle {
 }
 
 describeWithData("AdaRound against the oracle in float64", (folder) => {
-  const tensors = readTensors(folder, "reference_rounding", "reconstruction.f64.safetensors");
-  const oracle = JSON.parse(
-    readFileSync(join(folder, "reference_rounding", "reconstruction.f64.json"), "utf8"),
-  ) as Oracle;
+  let tensors: ReadonlyMap<string, Tensor>;
+  let oracle: Oracle;
+  beforeAll(() => {
+    tensors = readTensors(folder, "reference_rounding", "reconstruction.f64.safetensors");
+    oracle = JSON.parse(readFileSync(join(folder, "reference_rounding", "reconstruction.f64.json"), "utf8")) as Oracle;
+  });
   const get = (name: string): Tensor => {
     const found = tensors.get(name);
     if (!found) throw new Error(`no tensor ${name}`);

@@ -25,7 +25,7 @@ export async function adaround(
       const inputs = new Map([
         [learningRateName, rate],
         [lambdaName, scalar(dtype, beta === undefined ? 0 : options.lambda)],
-        [betaName, scalar(dtype, beta ?? options.beta[0])],
+        [betaName, scalar(dtype, beta ?? options.betaStart)],
       ]);
       await program.run(inputs, signalOf(context));
     }

@@ -9,10 +9,12 @@ export const adaroundOptions = z.object({
     .optional()
     .describe("Learning rate of the rounding variable; by default 10 / iterations, at least 1e-3."),
   lambda: z.number().min(0).default(0.01).describe("Weight of the term that drives each weight up or down."),
-  beta: z
-    .tuple([z.number().min(2), z.number().min(2)])
-    .default([20, 2])
-    .describe("The exponent of that term, at its start and at the end: the smaller, the harder it decides."),
+  betaStart: z
+    .number()
+    .min(2)
+    .default(20)
+    .describe("The exponent of that term when it starts to count: the smaller, the harder it decides."),
+  betaEnd: z.number().min(2).default(2).describe("The exponent of that term in the last iteration."),
   roundingWarmup: z.number().min(0).max(0.9).default(0.2).describe("Share of the iterations before that term counts."),
 });
 

@@ -1,14 +1,16 @@
 // How AdaRound's regularizer and learning rate go with the iterations, which count from 1.
 import type { AdaroundOptions } from "./options.ts";
 
+type Schedule = Pick<AdaroundOptions, "iterations" | "roundingWarmup" | "betaStart" | "betaEnd">;
+
 /** Linear from the first exponent to the last, over the iterations behind the warm-up; `undefined` in it. */
 export function betaAt(
   iteration: number,
-  { iterations, roundingWarmup, beta: [start, end] }: Pick<AdaroundOptions, "iterations" | "roundingWarmup" | "beta">,
+  { iterations, roundingWarmup, betaStart, betaEnd }: Schedule,
 ): number | undefined {
   const first = roundingWarmup * iterations;
   if (iteration < first) return undefined;
-  return end + (start - end) * Math.max(0, 1 - (iteration - first) / (iterations - first));
+  return betaEnd + (betaStart - betaEnd) * Math.max(0, 1 - (iteration - first) / (iterations - first));
 }
 
 /** A variable has to travel up to 2.4, and Adam moves it by the learning rate at most: all iterations together go 10 far. */

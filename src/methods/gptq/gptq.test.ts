@@ -66,7 +66,7 @@ function solve(matrix: readonly (readonly number[])[], right: readonly number[])
 
 /** One column after the other, the rest each time the least squares answer to what is rounded so far. */
 function plainly({ form, quotients, grid, moments }: RoundingProblem, options: GptqOptions): number[] {
-  const { actOrder, damping, target } = options;
+  const { roundingOrder, damping, reconstruct } = options;
   const { groups, rows, columns } = form;
   const result = new Array<number>(quotients.length).fill(0);
   for (let row = 0; row < groups * rows; row++) {
@@ -75,14 +75,14 @@ function plainly({ form, quotients, grid, moments }: RoundingProblem, options: G
     const mean = Array.from({ length: columns }, (_, i) => a(i, i)).reduce((sum, value) => sum + value, 0) / columns;
     const h = (i: number, j: number): number => a(i, j) + (i === j ? damping * mean : 0);
     const order = Array.from({ length: columns }, (_, i) => i);
-    if (actOrder) order.sort((i, j) => a(j, j) - a(i, i));
+    if (roundingOrder === "activations") order.sort((i, j) => a(j, j) - a(i, i));
     const given = Array.from(
       { length: columns },
       (_, i) => quotients[row * columns + i] * grid.scale[row * columns + i],
     );
     const columnsInOrder = given.map((_, column) => column);
     const weight =
-      target === "weight"
+      reconstruct === "weights"
         ? given
         : solve(
             columnsInOrder.map((k) => columnsInOrder.map((l) => h(k, l))),
@@ -126,17 +126,17 @@ describe("GPTQ", () => {
   });
 
   test.each([
-    [true, 0.01, "weight"],
-    [false, 0.01, "weight"],
-    [true, 0.3, "weight"],
-    [true, 0.1, "output"],
-  ] as const)("rounds as least squares says, actOrder %s, damping %d, target %s", (actOrder, damping, target) => {
+    ["activations", 0.01, "weights"],
+    ["natural", 0.01, "weights"],
+    ["activations", 0.3, "weights"],
+    ["activations", 0.1, "outputs"],
+  ] as const)("rounds as least squares says, order %s, damping %d, %s", (roundingOrder, damping, reconstruct) => {
     const alike = problemOf(2, 4, 9);
     const random = createRandom(12);
     const cross = alike.moments.cross.map((value) => value + 3 * random.normal());
     const problem = { ...alike, moments: { ...alike.moments, cross } };
-    expect(Array.from(gptq(problem, { actOrder, damping, target }), (q) => q + 0)).toEqual(
-      plainly(problem, { actOrder, damping, target }).map((q) => q + 0),
+    expect(Array.from(gptq(problem, { roundingOrder, damping, reconstruct }), (q) => q + 0)).toEqual(
+      plainly(problem, { roundingOrder, damping, reconstruct }).map((q) => q + 0),
     );
   });
 
@@ -144,7 +144,7 @@ describe("GPTQ", () => {
     const problem = problemOf(1, 40, 5, 2.5);
     const errors = errorOfRows(
       problem.moments,
-      dequantize(problem.grid, gptq(problem, { actOrder: true, damping: 0.01, target: "weight" })),
+      dequantize(problem.grid, gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" })),
     );
     const nearest = errorOfRows(
       problem.moments,

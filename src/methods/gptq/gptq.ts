@@ -16,18 +16,19 @@ export function gptq(problem: RoundingProblem, options: GptqOptions): Float64Arr
 function roundGroup(
   problem: RoundingProblem,
   group: number,
-  { actOrder, damping, target }: GptqOptions,
+  { roundingOrder, damping, reconstruct }: GptqOptions,
   integers: Float64Array,
 ): void {
   const { form, grid, moments } = problem;
   const { rows, columns } = form;
   const size = columns * columns;
   const moment = moments.inputs.subarray(group * size, (group + 1) * size);
-  const order = orderOf(moment, columns, actOrder);
+  const order = orderOf(moment, columns, roundingOrder);
   const added = damping * meanOf(order.map((i) => moment[i * columns + i]));
   const factor = inverseFactor(damped(moment, order, added), columns);
   for (let row = group * rows; row < (group + 1) * rows; row++) {
-    const rest = target === "weight" ? weightsOf(problem, row, order) : answersOf(problem, row, order, factor, added);
+    const rest =
+      reconstruct === "weights" ? weightsOf(problem, row, order) : answersOf(problem, row, order, factor, added);
     for (let i = 0; i < columns; i++) {
       const at = row * columns + order[i];
       const q = clampTo(grid, roundHalfToEven(rest[i] / grid.scale[at]) + grid.zeroPoint[at]);
@@ -66,10 +67,10 @@ function answersOf(
 }
 
 /** The columns in the order in which they are rounded. */
-function orderOf(moment: Float64Array, columns: number, actOrder: boolean): readonly number[] {
+function orderOf(moment: Float64Array, columns: number, order: GptqOptions["roundingOrder"]): readonly number[] {
   const natural = Array.from({ length: columns }, (_, i) => i);
   const diagonal = (i: number): number => moment[i * columns + i];
-  return actOrder ? natural.sort((i, j) => diagonal(j) - diagonal(i)) : natural;
+  return order === "activations" ? natural.sort((i, j) => diagonal(j) - diagonal(i)) : natural;
 }
 
 /** H = A + added · I in the order given. */

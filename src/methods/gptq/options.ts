@@ -2,15 +2,17 @@
 import { z } from "zod";
 
 export const gptqOptions = z.object({
-  actOrder: z
-    .boolean()
-    .default(true)
-    .describe("Whether weights are rounded in the order of their inputs' mean squares, the largest first."),
-  target: z
-    .enum(["weight", "output"])
-    .default("output")
+  roundingOrder: z
+    .enum(["activations", "natural"])
+    .default("activations")
     .describe(
-      "What is approached: the weight itself, as GPTQ does, or the weight that gives the float model's output best for the inputs that the layer now has (output).",
+      "In which order a layer's inputs are taken: by their mean squares, the largest first (activations), or as they lie.",
+    ),
+  reconstruct: z
+    .enum(["weights", "outputs"])
+    .default("outputs")
+    .describe(
+      "What is approached: the weight itself, as GPTQ does, or the weight that gives the float model's output best for the inputs that the layer now has (outputs).",
     ),
   damping: z
     .number()
