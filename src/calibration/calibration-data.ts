@@ -17,7 +17,10 @@ interface Data {
   readonly preprocess: Preprocess;
 }
 
-type Options = Pick<QuantizeOptions, "calibrationSamples">;
+interface Options extends Pick<QuantizeOptions, "calibrationSamples"> {
+  /** At most; what the graph runs at once where absent. Given, batches are all of one size, and what does not fill one is left out. */
+  readonly batchSize?: number;
+}
 
 /** How many samples there are to calibrate with. */
 export const calibrationCount = ({ train }: Data, { calibrationSamples }: Options): number =>
@@ -32,8 +35,10 @@ export function calibrationBatches(
 ): CalibrationBatches {
   const { train, preprocess } = data;
   const order = shuffledOrder(train.length, seed, calibrationEpoch).slice(0, calibrationCount(data, options));
+  const { batchSize: most } = options;
+  const batchSize = batchThatFits(graph, most);
   return async function* inputs() {
-    for await (const batch of batches(train, { batchSize: batchThatFits(graph), preprocess, order }))
+    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast: most !== undefined }))
       yield batch.inputs;
   };
 }

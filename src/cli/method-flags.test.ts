@@ -29,6 +29,11 @@ describe("flags go to the methods that have them", () => {
     ]);
   });
 
+  test("weights are rounded before biases are corrected, whichever is named first", () => {
+    const { run } = runFromFlags({ method: "efqat", prepare: "bias-correction,adaround" });
+    expect(run.methods.map(({ method }) => method)).toEqual(["ptq", "adaround", "bias-correction", "efqat"]);
+  });
+
   test("each name is one flag", () => {
     expect(Object.keys(runFlags.shape)).toContain("updateRatio");
     expect(runFlags.shape["method"].description).toContain("qat trains everything");
@@ -71,7 +76,10 @@ describe("flags are refused", () => {
     [{ method: "qta" }, '--method is qta; did you mean "qat"? Expected'],
     [{ method: "constructor" }, "--method is constructor; expected values separated by commas, each "],
     [{ method: "" }, "--method is ; expected values separated by commas, each "],
-    [{ prepare: "qat" }, '--prepare is qat; expected values separated by commas, each "cross-layer-equalization" or '],
+    [
+      { prepare: "qat" },
+      '--prepare is qat; expected values separated by commas, each "cross-layer-equalization", "adaround", ',
+    ],
     [{ weights: "9" }, "--weights is 9; expected a whole number from 2 to 8."],
     [{ updateRatio: "3" }, "--update-ratio is 3; expected a number from 0 to 1."],
     [{ method: "ptq", updateRatio: "3" }, "--update-ratio is 3; expected a number from 0 to 1."],
@@ -83,6 +91,7 @@ describe("flags are refused", () => {
     ],
     [{ target: "avx2", weights: "8" }, "--weights is 8; with 8 bits, sums of two products overflow"],
     [{ method: "float", prepare: "bias-correction" }, "--method float: a float model is trained alone, without other"],
+    [{ method: "gptq", prepare: "adaround" }, "--method gptq: adaround rounds the weights already."],
     [{ prepare: "bias-correction,bias-correction" }, "--prepare bias-correction: it is there twice."],
   ])("%j", (flags, message) => {
     expect(() => runFromFlags(flags)).toThrow(message);

@@ -10,7 +10,9 @@ import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "..
 import type { Values } from "./command.ts";
 import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 
-const preparing = methods.filter(({ phase }) => phase === "before-calibration" || phase === "after-calibration");
+const preparing = methods.filter(({ phase }) =>
+  ["before-calibration", "rounding", "after-calibration"].includes(phase),
+);
 const namesOf = (list: typeof methods): [string, ...string[]] => list.map(({ name }) => name) as [string, ...string[]];
 const summariesOf = (list: typeof methods): string => list.map(({ name, summary }) => `${name} ${summary}`).join("; ");
 

@@ -1,10 +1,13 @@
 // All methods. Command, recipes, library, report, inspect and documents read this list alone.
 import { assert } from "../ir/errors.ts";
+import { adaroundMethod } from "./adaround/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
 import { efqatMethod } from "./efqat/method.ts";
 import { floatMethod } from "./float/method.ts";
+import { gptqMethod } from "./gptq/method.ts";
 import { type Method, phases } from "./method.ts";
+import { outputErrorRangesMethod } from "./output-error-ranges/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
 
@@ -15,6 +18,9 @@ export const methods: readonly Method[] = [
   qatMethod,
   floatMethod,
   crossLayerEqualizationMethod,
+  adaroundMethod,
+  gptqMethod,
+  outputErrorRangesMethod,
   biasCorrectionMethod,
 ];
 

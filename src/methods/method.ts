@@ -11,10 +11,17 @@ import type { ParameterRole } from "../training/parameters.ts";
 import type { TrainingResult } from "../training/train-by-plan.ts";
 
 /**
- * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in; of it, and of what lies next
- * to it, a run has each method once. "training" may follow itself. "float-training" is alone in its run, which quantizes nothing.
+ * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in, "rounding" chooses the integers of
+ * weights: a run has one method of each. Of what comes before and after them a run has each method once. "training" may follow itself. "float-training" is alone in its run, which quantizes nothing.
  */
-export const phases = ["before-calibration", "calibration", "after-calibration", "training", "float-training"] as const;
+export const phases = [
+  "before-calibration",
+  "calibration",
+  "rounding",
+  "after-calibration",
+  "training",
+  "float-training",
+] as const;
 export type Phase = (typeof phases)[number];
 
 export type Fields = Readonly<Record<string, unknown>>;

@@ -24,8 +24,9 @@ function checkOrder(given: readonly MethodStep[], refuse: Refuse): void {
       refuse(i, "a float model is trained alone, without other methods.");
     if (later) refuse(i, `it cannot come after ${later.name}.`);
     if (method.phase !== "training" && before.includes(method)) refuse(i, "it is there twice.");
-    if (method.phase === "calibration" && before.some(({ phase }) => phase === "calibration"))
-      refuse(i, "another method calibrates already.");
+    const alike = before.find(({ phase }) => phase === method.phase);
+    if (alike && method.phase === "calibration") refuse(i, "another method calibrates already.");
+    if (alike && method.phase === "rounding") refuse(i, `${alike.name} rounds the weights already.`);
   });
 }
 

@@ -91,7 +91,7 @@ describe("recipes", () => {
       /^recipe\.yaml: methods\[0\]\.qat: updateRatio: no such option; efqat has it; expected optimizer, lr, /,
     ],
     [{ methods: [{ qat: { weights: 4 } }] }, "methods[0].qat: weights: no such option; quantize has it; expected "],
-    [{ methods: ["gptq"] }, /^recipe\.yaml: methods\[0\]: it is "gptq"; did you mean ptq\? Expected one of ptq, /],
+    [{ methods: ["ptqq"] }, /^recipe\.yaml: methods\[0\]: it is "ptqq"; did you mean ptq\? Expected one of ptq, /],
     [{ methods: ["hqq"] }, /^recipe\.yaml: methods\[0\]: it is "hqq"; expected one of ptq, /],
     [{ methods: [{ qat: { lr: -1 } }] }, /^recipe\.yaml: methods\[0\]\.qat\.lr is -1; expected a number above 0/],
     [{ quantize: { weights: 1 } }, /^recipe\.yaml: quantize\.weights is 1; expected a whole number/],
