@@ -87,7 +87,7 @@ export const changes: readonly (readonly [title: string, change: Partial<Variant
   ["scales trained at 1e-4", { qparamLr: 1e-4 }],
 ];
 
-/** The columns: those of Table 4's cells at W4A4 that lie lowest. */
+/** The columns: those of Table 4's cells at W4A4 that are lowest. */
 export const changedCells: readonly (readonly [mode: Mode, ratio: number])[] = [
   ["lwpn", 5],
   ["lwpn", 25],

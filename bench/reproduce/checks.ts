@@ -33,7 +33,7 @@ function efqatLine(cells: Cells): string {
   if (compared.length === 0) return "- EfQAT against our own QAT: not run.";
   const over = compared.filter(({ below }) => below > allowedBelowQat);
   const list = over.map(({ name, below }) => `${name} (${below.toFixed(2)})`).join(", ");
-  return `- EfQAT at 5 % and more: of ${compared.length} cells, ${over.length} ${over.length === 1 ? "lies" : "lie"} more than ${allowedBelowQat.toFixed(1)} below our own QAT${over.length === 0 ? "." : `: ${list}.`}`;
+  return `- EfQAT at 5 % and more: of ${compared.length} cells, ${over.length} ${over.length === 1 ? "is" : "are"} more than ${allowedBelowQat.toFixed(1)} below our own QAT${over.length === 0 ? "." : `: ${list}.`}`;
 }
 
 export function checksSection(cells: Cells): string {

@@ -146,7 +146,7 @@ function section(setting: string, raw: RawFile): string {
     "### Table 4: accuracy by mode and update ratio",
     ...(["w8a8", "w4a8", "w4a4"] as const).map((bits) => accuracyTable(cells, bits)),
     "### What keeps EfQAT below QAT at W4A4",
-    "Table 4's cells at 5 % and LWPN's at 25 % with one thing changed, and how far they lie from our own QAT.",
+    "Table 4's cells at 5 % and LWPN's at 25 % with one thing changed, and how far they are from our own QAT.",
     changesTable(cells),
     "### Table 5: time of the backward pass",
     backwardSection(timing),

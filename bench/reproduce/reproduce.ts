@@ -55,7 +55,7 @@ if (values.help) {
 }
 if (positionals.join() !== "efqat-resnet20") fail(usage);
 if (values.limit !== undefined && (values.raw === undefined || values.page === undefined))
-  fail("--limit makes figures that are not the table's: give --raw and --page files of their own.");
+  fail("--limit makes figures that are not the table's: give --raw and --page other files.");
 
 const rawPath = resolve(values.raw ?? join(root, "bench", "results", "efqat-resnet20.json"));
 const pagePath = resolve(values.page ?? join(root, "docs", "results", "efqat-resnet20.md"));

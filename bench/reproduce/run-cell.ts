@@ -1,4 +1,4 @@
-// Runs one cell as a user would: the command `quantize` in a process of its own.
+// Runs one cell as a user would: the command `quantize` in a separate process.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// Times one variant of a training step in a process of its own. One argument: StepRequest as JSON. Prints a Measured as JSON.
+// Times one variant of a training step in a separate process. One argument: StepRequest as JSON. Prints a Measured as JSON.
 import { selectEngine } from "../../src/engines/select.ts";
 import { benchModel, stepOf } from "../support/model-step.ts";
 import { compileOptions, type StepRequest } from "./request.ts";

@@ -1,7 +1,7 @@
 // Training steps against PyTorch's, in fresh processes, in turn: whole steps and their backward passes. Needs FROSTBIT_DATA for
 // ResNet-20. Writes bench/results/<date>-<machine>-<model>-steps.json.
 //
-// The peer's forward and backward passes are timed apart. A step of ours is one program, so its backward pass is the step's
+// The peer's forward and backward passes are timed apart. A Frostbit step is one program, so its backward pass is the step's
 // median less the median of a program of the same engine and precision that holds the step's forward nodes alone, up to the loss
 // and the running statistics. That program keeps nothing for a backward pass and updates no weight, so what keeping and the
 // optimizers cost counts as backward: our figures are too high rather than too low, the ratios between ours too low.

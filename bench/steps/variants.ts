@@ -17,10 +17,10 @@ export interface EngineChoice {
 export function engineChoice(text: string): EngineChoice {
   const [name, width] = text.split(":");
   const engine = engineNames.find((known) => known === name);
-  if (engine === undefined) throw new Error(`"${name}" is no engine; expected ${engineNames.join(", ")}.`);
+  if (engine === undefined) throw new Error(`"${name}" is not an engine; expected ${engineNames.join(", ")}.`);
   if (width === undefined) return { engine };
   const precision = precisions.find((known) => known === width);
-  if (precision === undefined) throw new Error(`"${width}" is no precision; expected ${precisions.join(", ")}.`);
+  if (precision === undefined) throw new Error(`"${width}" is not a precision; expected ${precisions.join(", ")}.`);
   return { engine, precision };
 }
 

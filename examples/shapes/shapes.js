@@ -4,7 +4,7 @@
 const size = 32;
 const pixels = size * size;
 
-/** Whether a point lies in a shape of radius about 1 around the origin, y upwards; `stroke` is how thick its lines are. */
+/** Whether a point is inside a shape of radius about 1 around the origin, y upwards; `stroke` is how thick its lines are. */
 const shapes = {
   disc: (x, y) => x * x + y * y < 0.8,
   ring: (x, y, stroke) => between(Math.hypot(x, y), 1 - 0.4 * stroke, 1),
@@ -106,7 +106,7 @@ function placed(shape, random) {
   return turned(left, top, angle, 1.6 * radius, (x, y) => shape(x * across, y * along, stroke));
 }
 
-/** A shape around a point, turned by `angle`; nothing of it lies further out than `reach`. */
+/** A shape around a point, turned by `angle` and within the radius `reach`. */
 function turned(left, top, angle, reach, inside) {
   const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
   return {
@@ -117,7 +117,7 @@ function turned(left, top, angle, reach, inside) {
   };
 }
 
-/** Each pixel by how many of its four samples lie inside. */
+/** Each pixel by how many of its four samples are inside. */
 function paint(canvas, { left, top, reach, covers }, colour, opacity) {
   const first = (middle) => Math.max(0, Math.floor(middle - reach));
   const end = (middle) => Math.min(size, Math.ceil(middle + reach));

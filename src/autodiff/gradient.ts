@@ -1,4 +1,4 @@
-// Reverse-mode differentiation as a function from graph to graph. The walk goes only where something wanted lies upstream.
+// Reverse-mode differentiation as a function from graph to graph. The walk visits only nodes that depend on a wanted value.
 
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -98,7 +98,7 @@ function assertGradientsExist(path: readonly Node[], wanted: WantedValues, count
     (node) => node.inputs.some((input) => wanted.has(input)) && opDefinition(node.op)?.gradient === "none",
   );
   if (missing.length === 0) return;
-  const they = missing.length === 1 ? "it lies" : "they lie";
+  const they = missing.length === 1 ? "it is" : "they are";
   throw new FrostbitError(
     "NO_GRADIENT",
     `${missing.map(describeNode).join(", ")}: no gradient exists, and ${they} between the loss and ${count} trained values. End the trained graph before ${missing.length === 1 ? "it" : "them"}.`,
@@ -143,7 +143,7 @@ function fitGradient(build: Builder, dx: string, input: string, want: Wanted, re
     : whole;
 }
 
-/** A 1-D parameter (a scale, say) has its rows along its only axis, whatever axis the weight's rows lie along. */
+/** A 1-D parameter (a scale, say) has its rows along its only axis, whatever axis the weight's rows are along. */
 export const rowAxisIn = (shape: readonly unknown[], rows: Rows): number => Math.min(rows.axis, shape.length - 1);
 
 function sumOf(build: Builder, parts: readonly string[] | undefined): string | undefined {

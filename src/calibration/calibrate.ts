@@ -58,7 +58,7 @@ const dtypeOf = (graph: Graph, value: string): DType => graph.values.get(value)?
 
 function qparamsOfWeight(graph: Graph, site: Site, observer: ObserverName): Qparams {
   const weight = graph.constants.get(site.value);
-  assert(weight, `weight "${site.value}" is no constant`);
+  assert(weight, `weight "${site.value}" is not a constant`);
   return weightQparams(weight, site, observer);
 }
 

@@ -59,7 +59,7 @@ export function compareCommand(): Command {
   return addSchemaOptions(command, options);
 }
 
-/** Bytes in memory have no folder of their own to find external data in. */
+/** Bytes in memory have no folder in which external data could be found. */
 const externalDataBeside = (path: string): Record<string, unknown> => ({
   session: { model_external_initializers_file_folder_path: dirname(resolve(path)) },
 });

@@ -106,7 +106,7 @@ export function imagesFrom(
 
 export const isPictures = (data: string | undefined): boolean => data?.startsWith("images:") === true;
 
-/** Where what is read is no pictures: which options are without effect. */
+/** Where what is read is not pictures: which options are without effect. */
 export function noteIdleImages(
   values: Values,
   note: (text: string) => void,

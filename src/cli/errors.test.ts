@@ -15,7 +15,7 @@ describe("failures", () => {
     });
   });
 
-  test("an interruption is no error: its message alone, exit code 130", () => {
+  test("an interruption is not an error: its message alone, exit code 130", () => {
     expect(failureOf(new FrostbitError("ABORTED", "Stopped."), false)).toMatchObject({
       lines: ["Stopped."],
       exitCode: 130,
@@ -41,7 +41,7 @@ describe("failures", () => {
     );
   });
 
-  test("commander has already printed its own; help is no failure", () => {
+  test("commander has already printed its own; help is not a failure", () => {
     expect(failureOf(new CommanderError(0, "commander.help", ""), false)).toEqual({ lines: [], exitCode: 0 });
     expect(failureOf(new CommanderError(1, "commander.unknownOption", "error: unknown option '--x'"), false)).toEqual({
       lines: [],
@@ -64,7 +64,7 @@ test("tables have columns as wide as their widest cell", () => {
   ).toEqual(["name       n", "────────  ──", "a         10", "long one   2"]);
 });
 
-test("a name in a table makes no line of its own, and is cut where it is long", () => {
+test("a name in a table does not start a line, and is cut where it is long", () => {
   const lines = formatTable(
     ["name", "n"],
     [
@@ -78,7 +78,7 @@ test("a name in a table makes no line of its own, and is cut where it is long", 
   ]);
 });
 
-test("a name in an error makes no line of its own; lists that are meant do", () => {
+test("a name in an error does not start a line; intended lists do", () => {
   const error = errorAt("m.onnx: ", new FrostbitError("BAD_MODEL", ["two:", '  Conv "a\nok"']));
   const { lines } = failureOf(error, false);
   expect(printableLines(lines)).toBe('error: m.onnx: two:\n  Conv "a\\x0aok"');

@@ -1,4 +1,4 @@
-// Two model files, value by value: where they compute the same, and where they part.
+// Two model files, value by value: where they agree, and where they diverge.
 import { changeSamples } from "../data/batch-axis.ts";
 import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
@@ -33,7 +33,7 @@ export interface CompareOptions {
 /** One value of the same name in both models. */
 export interface ComparedValue {
   readonly name: string;
-  /** Of the second model's value against the first's; `null`: they are equal; −1000: the first's is 0 throughout, or one is no number. */
+  /** Of the second model's value against the first's; `null`: they are equal; −1000: the first's is 0 throughout, or an element is NaN. */
   readonly sqnrDb: number | null;
   /** The largest absolute difference of two elements. */
   readonly largest: number;
@@ -66,7 +66,7 @@ interface Totals {
 }
 
 /**
- * Runs two files, given as bytes, on the whole dataset, with all values of the same name as outputs, and says where they part.
+ * Runs two files, given as bytes, on the whole dataset, with all values of the same name as outputs, and reports where they diverge.
  * Throws BAD_MODEL where no value has the same name and shape in both, or an output another shape; BAD_DATA where the samples are
  * not what the models take.
  */

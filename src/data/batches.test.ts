@@ -139,7 +139,7 @@ describe("batches", () => {
     expect(seen.size).toBeGreaterThan(40);
   });
 
-  test("tensors that are no images stay as they are", async () => {
+  test("tensors that are not images stay as they are", async () => {
     const tokens = { dtype: "int64", shape: [3, 2], data: BigInt64Array.of(1n, 2n, 3n, 4n, 5n, 6n) } as const;
     const dataset = memoryDataset("tokens", new Map([["ids", tokens]]));
     const [batch] = await collect(batches(dataset, { batchSize: 3, preprocess: preprocessPresets.imagenet }));
@@ -185,7 +185,7 @@ describe("batches", () => {
     expect(await prepared(dataset, preprocessPresets.none)).toEqual({ image: 255, map: 51 });
     expect(await prepared(choosePictures(dataset, ["image"]))).toEqual({ image: 1, map: 51 });
     expect(() => choosePictures(dataset, ["mask"])).toThrow(
-      'preprocessInputs names "mask", which is no input of "floats"; expected bytes or floats of three axes. The inputs are "image", "map".',
+      'preprocessInputs names "mask", which is not an input of "floats"; expected bytes or floats of three axes. The inputs are "image", "map".',
     );
   });
 
@@ -216,7 +216,7 @@ describe("batches", () => {
     expect(await first(two)).toEqual(two);
     expect(await first(tensorOf("float32", [3], [2, 2, 2]))).toEqual(two);
     await expect(first(tensorOf("float32", [3], [2, 7, 2]))).rejects.toThrow(
-      '"t" is 2 in sample 0 of "scalar" and 7 in sample 1; the model takes one number for all samples that run at once. Give the samples of each number as data of their own.',
+      '"t" is 2 in sample 0 of "scalar" and 7 in sample 1; the model takes one number for all samples that run at once. Give the samples of each number as a separate dataset.',
     );
     const each = new Map([...model, ["t", { dtype: "float32", shape: ["N"] } as ValueType]]);
     expect(await first(two, each)).toEqual(tensorOf("float32", [2], [2, 2]));
@@ -255,7 +255,7 @@ describe("batches", () => {
     ["int64", [1n, 0n, -1n], "-1 (sample 2, int64)"],
     ["int8", [-128, 0, 1], "-128 (sample 0, int8)"],
     ["uint32", [0, 2 ** 32 - 1, 1], "4294967295 (sample 1, uint32)"],
-  ] as const)("labels of %s that are no class are refused: %s", (dtype, values, what) => {
+  ] as const)("labels of %s outside the classes are refused: %s", (dtype, values, what) => {
     const array = allocate(dtype, 3);
     array.set(values as never);
     const x = tensorOf("float32", [3, 1], [1, 2, 3]);

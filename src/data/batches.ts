@@ -74,7 +74,7 @@ function oneScalar(dataset: Dataset, name: string, { dtype, data }: Tensor, indi
   if (other > 0)
     throw new FrostbitError(
       "BAD_DATA",
-      `"${name}" is ${data[0]} in sample ${sampleOf(dataset, indices[0])} of "${dataset.name}" and ${data[other]} in sample ${sampleOf(dataset, indices[other])}; the model takes one number for all samples that run at once. Give the samples of each number as data of their own.`,
+      `"${name}" is ${data[0]} in sample ${sampleOf(dataset, indices[0])} of "${dataset.name}" and ${data[other]} in sample ${sampleOf(dataset, indices[other])}; the model takes one number for all samples that run at once. Give the samples of each number as a separate dataset.`,
     );
   return tensor(dtype, [], data.slice(0, 1));
 }

@@ -50,7 +50,7 @@ export interface Dataset {
   readonly digest?: () => Promise<string>;
   /** Where this is a part of other data: which sample there one of these is, for messages. */
   readonly originOf?: (index: number) => number;
-  /** The samples at these indices, 0 to `length` − 1, in this order, in memory of their own. */
+  /** The samples at these indices, 0 to `length` − 1, in this order, in their own memory. */
   read(indices: Int32Array): Samples | Promise<Samples>;
 }
 
@@ -98,7 +98,7 @@ export const withInputs = (dataset: Dataset, inputs: Dataset["inputs"]): Dataset
   read: (indices) => dataset.read(indices),
 });
 
-/** The samples of `dataset` at `indices`, numbered anew. */
+/** The samples of `dataset` at `indices`, renumbered from 0. */
 export function subset(dataset: Dataset, indices: Int32Array, name = dataset.name): Dataset {
   return {
     ...fieldsOf(dataset),

@@ -12,7 +12,7 @@ export interface ImageFile {
 /** Decodes a file and resizes it as the plan says, off the main thread. */
 export type DecodeImage = (path: string, resize: ImagePlan["resize"]) => Promise<Picture>;
 
-/** Decoded samples that are kept; what does not fit is decoded anew each time. */
+/** Decoded samples that are kept; the others are decoded again each time. */
 const keptBytes = 2 ** 28;
 
 /** Samples of shape [height, width, channels], in the order of `files`. Holds 256 MiB of decoded samples at most, and those being read. */

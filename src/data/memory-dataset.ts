@@ -1,4 +1,4 @@
-// A dataset whose samples lie in memory as tensors.
+// A dataset whose samples are in memory as tensors.
 import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";

@@ -81,10 +81,7 @@ function parseHeader(text: string, name: string): Omit<Header, "start"> {
   if (!descr || !order || !shape)
     throw bad(name, `cannot read the header ${JSON.stringify(text.trim().slice(0, 200))}.`);
   if (descr[2])
-    throw bad(
-      name,
-      "the array is structured (fields); expected plain numbers. Save each field as an array of its own.",
-    );
+    throw bad(name, "the array is structured (fields); expected plain numbers. Save each field as a separate array.");
   if (order[1] === "True")
     throw bad(name, "the array is in Fortran order; expected C order. Save it with numpy.ascontiguousarray.");
   const sizes = shape[1]

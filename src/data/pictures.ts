@@ -38,12 +38,12 @@ export function withPictures(
   );
 }
 
-/** The dataset with `names` as its pictures, whatever was guessed. Throws BAD_OPTION for a name that is no input, or none of a picture's form. */
+/** The dataset with `names` as its pictures, whatever was guessed. Throws BAD_OPTION for a name that is not an input, or none of a picture's form. */
 export function choosePictures(dataset: Dataset, names: readonly string[]): Dataset {
   for (const name of names) {
     const type = dataset.inputs.get(name);
     if (type && mayBePicture(type)) continue;
-    const is = type ? `is ${type.dtype} [${type.shape.join(", ")}] a sample` : "is no input";
+    const is = type ? `is ${type.dtype} [${type.shape.join(", ")}] a sample` : "is not an input";
     throw new FrostbitError(
       "BAD_OPTION",
       `preprocessInputs names "${name}", which ${is} of "${dataset.name}"; expected bytes or floats of three axes. The inputs are ${[...dataset.inputs.keys()].map((input) => `"${input}"`).join(", ")}.`,

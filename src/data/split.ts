@@ -12,7 +12,7 @@ export function holdOut(dataset: Dataset, seed: number, share = 0.1): { train: D
   if (count === 0 || count === dataset.length) {
     throw new FrostbitError(
       "BAD_DATA",
-      `Dataset "${dataset.name}" has ${dataset.length} samples, too few to hold out a share of ${share} for testing. Give test data of its own.`,
+      `Dataset "${dataset.name}" has ${dataset.length} samples, too few to hold out a share of ${share} for testing. Give separate test data.`,
     );
   }
   const order = shuffledOrder(dataset.length, seed, splitEpoch);

@@ -8,7 +8,7 @@ function graphOf(size: number) {
   return build.graph([build.node("Relu", [x], {}, "y")]);
 }
 
-test("a sample's bytes are those of all values that are no constants", () => {
+test("a sample's bytes are those of all values that are not constants", () => {
   expect(bytesPerSample(graphOf(10))).toBe(2 * 100 * 4);
 });
 

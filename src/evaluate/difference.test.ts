@@ -5,7 +5,7 @@ test.each([
   ["equal values", [1, 2], [1, 2], null],
   ["half of each value", [2, 4], [1, 2], 10 * Math.log10(4)],
   ["something where the reference is 0 throughout", [0, 0], [0, 1], -1000],
-  ["what is no number", [1, 2], [1, Number.NaN], -1000],
+  ["NaN", [1, 2], [1, Number.NaN], -1000],
   ["nothing at all", [], [], null],
 ])("%s in a report", (_, reference, other, expected) => {
   expect(reportedDb(sqnrDb(difference(reference, other)))).toBe(expected);

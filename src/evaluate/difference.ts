@@ -28,7 +28,7 @@ export const joinDifferences = (a: Difference, b: Difference): Difference => ({
 
 export const noDifference: Difference = { signal: 0, noise: 0, largest: 0 };
 
-/** What stands for an SQNR that is no number, or of a reference that is 0 throughout: far below all others. */
+/** In place of an SQNR of NaN, or of one whose reference is 0 throughout: far below all others. */
 const lowestDb = -1000;
 
 /** For reports, which have no infinities: `null` where nothing differs. */

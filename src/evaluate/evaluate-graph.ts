@@ -13,7 +13,7 @@ import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from ".
 
 /**
  * Top-1 accuracy and cross-entropy of a graph whose first output is class scores, on an engine, over the whole dataset. `phase`
- * names the accuracy in the progress shown. Throws BAD_DATA where the dataset has no labels or labels that are no class.
+ * names the accuracy in the progress shown. Throws BAD_DATA where the dataset has no labels, or labels outside the classes.
  */
 export async function evaluateGraph(
   graph: Graph,

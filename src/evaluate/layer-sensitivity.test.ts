@@ -33,7 +33,7 @@ describe("what the report measures of layers", () => {
     }
   });
 
-  test("where quantizers lie between other nodes too, each layer still has a sensitivity", async () => {
+  test("where quantizers are between other nodes too, each layer still has a sensitivity", async () => {
     const measured = await layerSensitivity(quantizeTiny(tinyClassifier(), { placement: "runtime" }), inputs, context);
     expect([...measured.keys()]).toEqual(names);
     expect([...measured.values()].every((value) => value > 0 && Number.isFinite(value))).toBe(true);

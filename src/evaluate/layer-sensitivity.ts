@@ -1,4 +1,4 @@
-// What the report says of each layer's values: how they lie, and what quantizing that layer alone does to the outputs.
+// The report's data for each layer: the distribution of its values, and the effect on the outputs of quantizing that layer alone.
 
 import { changeSamples } from "../data/batch-axis.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";

@@ -21,7 +21,7 @@ test("a probability that rounds to 0 costs much, but not everything", () => {
   expect(loss).toBeCloseTo((149 * Math.log(2)) / 2, 9);
 });
 
-test("what is no number is no class", () => {
+test("NaN is not a class", () => {
   const nothing = Number.NaN;
   expect(scored([nothing, nothing, nothing, 0], [0, 0], false).top1).toBe(0);
 });

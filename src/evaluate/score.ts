@@ -22,17 +22,17 @@ export function argmax(values: ArrayLike<number>, start: number, count: number):
   return best - start;
 }
 
-/** Throws BAD_DATA naming the first label of a dataset's batch that is no class of a model with so many. */
+/** Throws BAD_DATA naming the first label of a dataset's batch that is outside the model's classes. */
 export function checkLabels({ labels, indices }: Batch, dataset: Dataset, classes: number): void {
   const bad = labels?.data.findIndex((label) => !(Number(label) >= 0 && Number(label) < classes)) ?? -1;
   if (bad >= 0)
     throw new FrostbitError(
       "BAD_DATA",
-      `Label ${labels?.data[bad]} (sample ${sampleOf(dataset, indices[bad])} of "${dataset.name}") is no class of the model, which has ${classes}: expected 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
+      `Label ${labels?.data[bad]} (sample ${sampleOf(dataset, indices[bad])} of "${dataset.name}") is outside the model's classes 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
     );
 }
 
-/** The least float32 above 0: what rounds to 0 is no proof that a class cannot be. */
+/** The smallest float32 above 0: a probability that rounds to 0 does not prove that the class is impossible. */
 const minProbability = 2 ** -149;
 
 /** Adds scores of shape [samples, classes] against checked int64 labels. `areProbabilities`: the model ends in a Softmax. */

@@ -29,7 +29,7 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
   for (const { integers, zeroPoint, bits } of folded.layers)
     for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
       const value = constants.get(name);
-      assert(value, `integers "${name}" are no constant`);
+      assert(value, `integers "${name}" are not constant`);
       if (storage === "packed" && bits <= 4)
         constants.set(name, { ...value, dtype: packedTypes[value.dtype] ?? value.dtype });
     }
@@ -116,6 +116,6 @@ function quantizeNodes(
 
 function roundedZeroPoint({ bits, zeroPoint }: Quantizer, constants: ReadonlyMap<string, Tensor>): number {
   const trained = constants.get(zeroPoint);
-  assert(trained, `zero point "${zeroPoint}" is no constant`);
+  assert(trained, `zero point "${zeroPoint}" is not a constant`);
   return Math.min(boundsOfActivations(bits, false).high, Math.max(0, roundHalfToEven(numbersOf(trained)[0])));
 }

@@ -131,7 +131,7 @@ export function checkVerification(verification: Verification, scores: string | u
   if (problems.length > 0)
     throw new FrostbitError(
       "VERIFICATION",
-      `The exported file does not do in ONNX Runtime what was trained: ${problems.join("; ")}. Run \`frostbit compare\` on the model and the exported file to see where they part.`,
+      `The exported file does not do in ONNX Runtime what was trained: ${problems.join("; ")}. Run \`frostbit compare\` on the model and the exported file to see where they diverge.`,
     );
 }
 

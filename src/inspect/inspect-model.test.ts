@@ -104,7 +104,7 @@ describe("inspectModel", () => {
     });
   });
 
-  test("a weight that is no number is no weight that rounding leaves as it is", () => {
+  test("a weight that is NaN does not count as unchanged by rounding", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
     const broken = tensorOf("float32", [2, 2], [1, Number.NaN, 2, 3]);

@@ -30,7 +30,7 @@ export interface InspectedLayer {
   /** Mean |w| of each output channel (EfQAT eq. 6). */
   readonly importance: readonly number[];
   readonly weights: Histogram;
-  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs, −1000 where a weight is no number. */
+  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs, −1000 where a weight is NaN. */
   readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
   /** Whether a gradient reaches it. */
   readonly canTrain: boolean;
@@ -44,7 +44,7 @@ export interface QuantizedLayer {
   readonly weightShape: readonly number[];
   readonly parameters: number;
   readonly dtype: DType;
-  /** The fewest that hold the weight's integers: 3-bit weights may lie in int8. */
+  /** The fewest that hold the weight's integers: 3-bit weights may be in int8. */
   readonly bits: number;
   /** As the file packs them, without scales. */
   readonly sizeBytes: number;
@@ -71,7 +71,7 @@ export interface Refusal {
 export interface Inspection {
   readonly inputs: readonly InspectedValue[];
   readonly outputs: readonly InspectedValue[];
-  /** Floats, and integers behind DequantizeLinear; scales and zero points are none. */
+  /** Floats, and integers behind DequantizeLinear; scales and zero points do not count. */
   readonly parameters: number;
   /** Of all constants, as a file holds them. */
   readonly sizeBytes: number;
@@ -264,7 +264,7 @@ function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<s
   const bias = node.inputs[2] ?? "";
   if (bias !== "" && !graph.constants.has(bias)) return `its third input "${bias}" is computed, not a constant bias`;
   if (quantizedWeights.has(weight)) return `another layer reads its weight "${weight}" transposed`;
-  if (node.op === "ConvTranspose") return "it is grouped: its output channels lie along two axes";
+  if (node.op === "ConvTranspose") return "it is grouped: its output channels are along two axes";
   if (node.op === "Gemm" && type?.shape.length === 2) return "its first input is transposed (transA)";
   return `its weight "${weight}" has shape ${shape}; expected a matrix`;
 }

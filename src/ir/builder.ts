@@ -139,7 +139,7 @@ export function createBuilder(infer: InferNode, start?: Graph): Builder {
       return name;
     },
     update: (variable, value) => {
-      assert(variables.includes(variable), `update of "${variable}", which is no variable`);
+      assert(variables.includes(variable), `update of "${variable}", which is not a variable`);
       updates.set(variable, value);
     },
     unique,

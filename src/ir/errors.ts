@@ -1,10 +1,10 @@
 // The one base class of every error thrown on purpose, and the assertion for our own bugs.
 
 /**
- * What kind of error it is; codes are stable, messages are not. BAD_MODEL: the file is no valid model, or not of the kind that is
+ * What kind of error it is; codes are stable, messages are not. BAD_MODEL: the file is not a valid model, or not of the kind that is
  * wanted. BAD_OPTION: an option or argument. BAD_DATA: samples or labels. UNSUPPORTED_OP: operators that nothing here knows, or
  * the engine cannot run. NO_GRADIENT: something between the loss and what trains cannot be differentiated. SHAPE_MISMATCH: types
- * or shapes of a node do not fit. ENGINE: what runs graphs is missing or failed. DIVERGED: the loss is no number any more.
+ * or shapes of a node do not fit. ENGINE: what runs graphs is missing or failed. DIVERGED: the loss has become NaN or infinite.
  * VERIFICATION: the exported file does not compute what was trained. IO: a file cannot be read or written. ABORTED: the signal
  * stopped the call.
  */
@@ -43,7 +43,7 @@ export function errorAt(where: string, error: FrostbitError): FrostbitError {
   return new FrostbitError(error.code, [`${where}${first}`, ...rest], { cause: error });
 }
 
-/** Guards what only a bug of ours can break; the message starts with "internal:". */
+/** For conditions that only a bug in Frostbit can break; the message starts with "internal:". */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`internal: ${message}`);
 }

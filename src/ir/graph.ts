@@ -21,7 +21,7 @@ export type Attribute = number | string | readonly number[] | readonly string[] 
 export interface Node {
   /** Unique in its graph. */
   readonly name: string;
-  /** ONNX's operator type, or one of ours (`ops/index.ts` knows both). */
+  /** ONNX's operator type, or one of Frostbit's own (`ops/index.ts` has both). */
   readonly op: string;
   /** `""` stands for an input that is left out. */
   readonly inputs: readonly string[];

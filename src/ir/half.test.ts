@@ -20,7 +20,7 @@ describe.each<[HalfType, (bits: number) => number]>([
     expect(Array.from(differ)).toEqual([]);
   });
 
-  test("what lies between two of its numbers goes to the nearer, ties to the even one", () => {
+  test("a number between two of its numbers rounds to the nearer, ties to even", () => {
     const finite = Array.from(allBits.subarray(0, 2 ** 15 - 1)).filter((bits) => Number.isFinite(numberOf(bits + 1)));
     const between = (share: number): number[] => {
       const values = finite.map((bits) => numberOf(bits) + (numberOf(bits + 1) - numberOf(bits)) * share);
@@ -31,7 +31,7 @@ describe.each<[HalfType, (bits: number) => number]>([
     expect(between(0.75)).toEqual(finite.map((bits) => bits + 1));
   });
 
-  test("what is too large becomes infinite, and what is no number stays none", () => {
+  test("numbers that are too large become infinite, and NaN stays NaN", () => {
     const wide = widenTensor(narrowTensor(tensorOf("float64", [3], [1e39, -1e39, Number.NaN]), dtype));
     expect(Array.from(wide.data as Float32Array)).toEqual([
       Number.POSITIVE_INFINITY,

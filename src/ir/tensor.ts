@@ -43,7 +43,7 @@ export function tensorOf(dtype: DType, shape: readonly number[], values: ArrayLi
 
 export const scalar = (dtype: DType, value: number): Tensor => tensorOf(dtype, [], [value]);
 
-/** The same tensor in memory of its own. */
+/** The same tensor in its own memory. */
 export const copyTensor = ({ dtype, shape, data }: Tensor): Tensor => ({
   dtype,
   shape: [...shape],

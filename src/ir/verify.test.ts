@@ -56,7 +56,7 @@ test("a cycle is named from node to node", () => {
   );
 });
 
-test("left-out inputs and outputs are no values", () => {
+test("left-out inputs and outputs are not values", () => {
   expect(() => verifyGraph(graphOf([node("a", ["x", "", "x"], ["", "y"]), node("b", ["x"], ["", "z"])]))).not.toThrow();
 });
 

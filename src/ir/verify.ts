@@ -105,7 +105,7 @@ function checkConstant(graph: Graph, name: string, constant: Tensor, readers: re
   if (!isStored(constant)) checkElements(name, constant, readers);
 }
 
-/** Throws BAD_MODEL where elements are missing, or where one is no number that `readers` can compute with. */
+/** Throws BAD_MODEL where elements are missing, or where one is NaN or infinite and `readers` cannot compute with it. */
 export function checkElements(name: string, constant: Tensor, readers: readonly Node[]): void {
   const { dtype, shape, data } = constant;
   const count = sizeOf(shape);

@@ -16,6 +16,6 @@ test("a depth may have a fraction, and is not negative", () => {
 test("an index out of range names node, index and size", () => {
   const table = createRandom(23).tensor("float32", [3, 2]);
   expect(() => runKernel("Gather", [table, int64(3)], {}, kernels)).toThrow(
-    'Gather (node "Gather"): index 3 lies outside an axis of 3 elements.',
+    'Gather (node "Gather"): index 3 is outside an axis of 3 elements.',
   );
 });

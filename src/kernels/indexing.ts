@@ -11,10 +11,7 @@ import { asNumbers } from "./numbers.ts";
 function checkedIndex(node: Node, index: number, size: number): number {
   const resolved = index < 0 ? index + size : index;
   if (resolved >= 0 && resolved < size) return resolved;
-  throw new FrostbitError(
-    "BAD_DATA",
-    `${describeNode(node)}: index ${index} lies outside an axis of ${size} elements.`,
-  );
+  throw new FrostbitError("BAD_DATA", `${describeNode(node)}: index ${index} is outside an axis of ${size} elements.`);
 }
 
 const axisOf = (node: Node, rank: number, fallback = 0): number =>

@@ -36,7 +36,7 @@ export function geometryOf(window: Window, input: readonly number[], output: rea
   };
 }
 
-/** The first and one past the last output position whose tap lies inside the input. */
+/** The first and one past the last output position whose tap is inside the input. */
 export function tapRange(geometry: Geometry, axis: number, tap: number): readonly [number, number] {
   const shift = tap * geometry.dilations[axis] - geometry.begin[axis];
   const stride = geometry.strides[axis];

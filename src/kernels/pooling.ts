@@ -35,7 +35,7 @@ function forEachPair({ planes, geometry, runs }: Pool, visit: (output: number, i
     }
 }
 
-/** Where the first maximum of each window lies in x. */
+/** Where the first maximum of each window is in x. */
 function maxima(pool: Pool, x: Float64Array): Float64Array {
   const indices = new Float64Array(sizeOf(pool.shape)).fill(-1);
   forEachPair(pool, (output, input) => {

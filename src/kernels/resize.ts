@@ -26,7 +26,7 @@ function product({ shape, data }: Values, { axis, inputSize, outputSize }: Resiz
   return { shape: shape.with(axis, outputSize), data: result };
 }
 
-/** Adds `value` at the coordinates of one axis that lie outside the input. */
+/** Adds `value` at the coordinates of one axis that are outside the input. */
 function fillOutside({ shape, data }: Values, axis: number, isOutside: readonly boolean[], value: number): Values {
   const { size, inner } = aroundAxis(shape, axis);
   return { shape, data: Float64Array.from(data, (x, i) => (isOutside[Math.floor(i / inner) % size] ? value : x)) };

@@ -25,7 +25,7 @@ function withoutClasses(dataset: Dataset): FrostbitError {
   if (!target)
     return noLabels(
       dataset,
-      "cross-entropy cannot be its loss. Follow the float model with --loss distill, or with --loss mse where the outputs are no class scores.",
+      "cross-entropy cannot be its loss. Follow the float model with --loss distill, or with --loss mse where the outputs are not class scores.",
     );
   return new FrostbitError(
     "BAD_DATA",

@@ -11,8 +11,9 @@ import type { ParameterRole } from "../training/parameters.ts";
 import type { TrainingResult } from "../training/train-by-plan.ts";
 
 /**
- * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in, "rounding" chooses the integers of
- * weights: a run has one method of each. Of what comes before and after them a run has each method once. "training" may follow itself. "float-training" is alone in its run, which quantizes nothing.
+ * When a method runs: methods of an earlier phase come first. "calibration" puts the quantizers in, "rounding" chooses the integers
+ * of weights: a run has one method of each. Of what comes before and after them a run has each method once. "training" may follow itself.
+ * "float-training" is alone in its run, which quantizes nothing.
  */
 export const phases = [
   "before-calibration",
@@ -58,7 +59,7 @@ export interface MethodJob<Options> {
   readonly options: Options;
   /** Which scales the training after it starts from; of interest to calibration. */
   readonly scales: Scales;
-  /** Where checkpoints go. Each method that trains has files of its own. */
+  /** Where checkpoints go. Each method that trains has its own files. */
   readonly checkpoints?: CheckpointOptions;
 }
 
@@ -85,7 +86,7 @@ export interface Conflict {
   readonly message: string;
 }
 
-/** Options that another choice leaves without effect, which is no error: a script may change that choice alone. */
+/** Options that another choice leaves without effect, which is not an error: a script may change that choice alone. */
 export interface UnusedRule<Options> {
   readonly options: readonly string[];
   /** The option whose choice decides; "method" where they never have an effect in this one. */
@@ -118,7 +119,7 @@ export interface Method<Options = Fields> {
   readonly unused: readonly UnusedRule<Options>[];
   /** What makes no sense together; `before`: the methods that run before it. */
   conflicts(options: Options, before: readonly MethodStep[]): readonly Conflict[];
-  /** Throws BAD_MODEL, BAD_DATA or BAD_OPTION, before anything is computed; the model's `graph` has no quantizers of ours yet. */
+  /** Throws BAD_MODEL, BAD_DATA or BAD_OPTION, before anything is computed; the model's `graph` has no quantizers that Frostbit inserted yet. */
   check(model: MethodModel, data: MethodData, options: Options): void;
   run(job: MethodJob<Options>, context: Context): Promise<MethodResult>;
 }

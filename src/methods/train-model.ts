@@ -61,7 +61,7 @@ interface Stream {
 /** The epoch that the order of re-estimation is drawn for: none that trains, nor calibration's. */
 const statisticsEpoch = -2;
 
-/** With `reestimateStatistics`, statistics of unchanged training samples in a seeded order of their own. */
+/** With `reestimateStatistics`, statistics of unchanged training samples in a separate seeded order. */
 async function withStatisticsAnew({ data, options, seed, perEpoch }: Stream, model: Graph, context: Context) {
   const { train: dataset, preprocess } = data;
   const count = Math.min(Math.ceil(options.reestimateStatistics / options.batch), perEpoch);
@@ -73,7 +73,7 @@ async function withStatisticsAnew({ data, options, seed, perEpoch }: Stream, mod
   return reestimateStatistics(model, options.batch, inputs(), count * options.batch, context);
 }
 
-/** Full batches from step `from` on, epoch after epoch, each in an order of its own. */
+/** Full batches from step `from` on, epoch after epoch, each in its own order. */
 async function* trainingBatches(stream: Stream, classes: number, from: number): AsyncGenerator<Batch> {
   const { data, options, seed, perEpoch } = stream;
   const operations = augmentations.filter((name) => options.augment.includes(name));

@@ -36,7 +36,7 @@ describe("a checkpoint in the folder", () => {
     expect(await claim({ finished: "" }, "anew")).toEqual(kept));
   test("of the same run, stopped, is not lost by leaving out --resume", async () =>
     expect(claim({}, "anew")).rejects.toThrow(
-      /holds this run, stopped after step 300\. Go on with --resume, or start anew with --overwrite\./,
+      /holds this run, stopped after step 300\. Continue with --resume, or start again with --overwrite\./,
     ));
   test("of another run is not resumed: what differs is said", async () => {
     await expect(claim({ lr: "0.5", batch: "64" }, "resume")).rejects.toThrow(

@@ -54,7 +54,10 @@ export interface Claim {
  */
 export async function claimOut({ out, storage, fields, resume, overwrite }: Claim): Promise<void> {
   if (overwrite && resume)
-    throw new FrostbitError("BAD_OPTION", "--resume goes on with the run in --out, --overwrite replaces it. Give one.");
+    throw new FrostbitError(
+      "BAD_OPTION",
+      "--resume continues the run in --out, --overwrite replaces it. Give only one of them.",
+    );
   if (overwrite) {
     for (const name of await storage.list()) await storage.remove(name);
     return;
@@ -79,6 +82,6 @@ export async function claimOut({ out, storage, fields, resume, overwrite }: Clai
   if (!isFinished)
     throw new FrostbitError(
       "BAD_OPTION",
-      `"${out}" holds this run, stopped after step ${saved.step}. Go on with --resume, or start anew with --overwrite.`,
+      `"${out}" holds this run, stopped after step ${saved.step}. Continue with --resume, or start again with --overwrite.`,
     );
 }

@@ -1,4 +1,4 @@
-// Decodes pictures with sharp: an optional peer that is loaded when it is used, and works on threads of its own.
+// Decodes pictures with sharp: an optional peer that is loaded when it is used, and works on its own threads.
 import type Sharp from "sharp";
 import type { DecodeImage } from "../data/image-dataset.ts";
 import { printSize, resizedSize, type Size } from "../data/image-size.ts";

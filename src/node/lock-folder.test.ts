@@ -105,7 +105,7 @@ describe("a folder of results", () => {
   test("shows a sign of life while the process computes and cannot answer", async () => {
     const lock = await lockFolder(folder);
     const [name] = await readdir(folder);
-    // A process of its own, since this one stands still.
+    // A separate process, since this one is blocked.
     const script = `const { statSync } = require("node:fs"); const at = () => statSync(${JSON.stringify(join(folder, name))}).mtimeMs;
 const first = at(); const end = Date.now() + 5000; while (Date.now() < end && at() === first); process.exit(at() === first ? 1 : 0);`;
     expect(spawnSync(process.execPath, ["-e", script]).status).toBe(0);

@@ -1,7 +1,7 @@
 // A folder held by one run at a time, also among machines and containers that share it.
 //
-// Each run that wants the folder writes a file of its own, named by chance, and then looks for others: two that look after they
-// have written see each other, whatever the order. A run shows that it lives by its file's time, which a thread of its own renews.
+// Each run that wants the folder writes its own file with a random name, and then looks for others: two that look after they
+// have written see each other, whatever the order. A run shows that it lives by its file's time, which a separate thread renews.
 import { randomUUID } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { open, readdir, readFile, rm, writeFile } from "node:fs/promises";
@@ -168,7 +168,7 @@ async function beats(path: string): Promise<boolean> {
   return false;
 }
 
-/** A thread of its own: long computations must not look like death. It ends with the file. */
+/** A separate thread, so that a long computation does not look like a dead process. It ends with the file. */
 const heart = `
 const { workerData } = require("node:worker_threads");
 const { utimesSync } = require("node:fs");

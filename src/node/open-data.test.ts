@@ -135,7 +135,7 @@ describe("openData", () => {
     await expect(openData(`mnist:${folder}`)).rejects.toThrow("has no MNIST files; expected train-images-idx3-ubyte");
   });
 
-  test("test data of its own holds nothing out", async () => {
+  test("with separate test data nothing is held out", async () => {
     const text = `npy:${inFolder("x.npy")}`;
     const source = await openData(text, { testData: text });
     expect([source.train.length, source.test.length, source.heldOut]).toEqual([20, 20, false]);
@@ -175,7 +175,7 @@ describe("openData", () => {
     await writeFile(path, "");
     await truncate(path, 2 ** 31 + 1);
     await expect(openTestData(`npy:${path}`)).rejects.toThrow(
-      /^Cannot read ".*large\.npy": it is larger than the 2 GiB .* Data can be split, or be read as it is needed by a module/,
+      /^Cannot read ".*large\.npy": it is larger than the 2 GiB .* Data can be split, or read on demand by a module/,
     );
     await rm(path);
   });

@@ -99,7 +99,7 @@ export async function openTestData(
   return dataset;
 }
 
-/** Sorted. A file that lies there both packed and unpacked counts once. */
+/** Sorted. A file that is there both packed and unpacked counts once. */
 async function namesIn(folder: string): Promise<readonly string[]> {
   const names = await readdir(folder).catch((cause: unknown) => {
     throw ioError("read", folder, cause);

@@ -174,21 +174,21 @@ describe("images:DIR", () => {
     expect((await openTestData(at("alone"), square(1))).length).toBe(1);
   });
 
-  test("links that lead back to where they lie, or into another class, are refused by name", async () => {
+  test("links to a folder that contains them, or into another class, are refused by name", async () => {
     await plain("loop/set/cat/0.png", [1, 2, 3], 2, 2);
     await plain("loop/set/dog/0.png", [4, 5, 6], 2, 2);
     const link = join(folder, "loop/set/cat/deeper");
     for (const target of [".", "..", "../../set", "../cat/../cat"]) {
       await symlink(target, link);
       await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
-        /deeper" is a link to ".*", in which it lies: its pictures would have no end\. Take the link out\.$/,
+        /deeper" is a link to ".*", which contains it: reading its images would never end\. Remove the link\.$/,
       );
       await rm(link);
     }
     await symlink("../dog", link);
     await symlink("../cat", join(folder, "loop/set/dog/back"));
     await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
-      /"[^"]*back" is a link to "[^"]*cat", in which/,
+      /"[^"]*back" is a link to "[^"]*cat", which contains it/,
     );
     await rm(join(folder, "loop/set/dog/back"));
     await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
@@ -197,7 +197,7 @@ describe("images:DIR", () => {
     await rm(link);
     await symlink(".", join(folder, "loop/set/all"));
     await expect(openTestData(at("loop/set"), square(1))).rejects.toThrow(
-      /all" is a link to ".*set", in which it lies/,
+      /all" is a link to ".*set", which contains it/,
     );
   });
 
@@ -205,7 +205,7 @@ describe("images:DIR", () => {
     await plain("device/0.png", [1, 2, 3], 2, 2);
     await symlink("/dev/zero", join(folder, "device/1.png"));
     await expect(openTestData(at("device"), square(1))).rejects.toThrow(
-      /1\.png" is called like a picture and is no file\. Take it out\./,
+      /1\.png" is named like an image and is not a file\. Remove it\./,
     );
   });
 
@@ -343,7 +343,12 @@ const square = (side: number) => ({ images: { crop: [side, side] as const } });
 
 describe("what is wrong with images is said, and where", () => {
   test.each([
-    ["a file that is no picture", "broken/x/a.jpg", new TextEncoder().encode("no picture"), /unsupported image format/],
+    [
+      "a file that is not a picture",
+      "broken/x/a.jpg",
+      new TextEncoder().encode("no picture"),
+      /unsupported image format/,
+    ],
     ["a file cut off", "cut/x/a.png", new Uint8Array(), /.+/],
   ])("%s is named when it is read", async (_, path, bytes, reason) => {
     await plain(path.replace("a.", "good."), [1, 2, 3], 64, 64);

@@ -54,7 +54,7 @@ async function list(folder: string): Promise<Listing> {
   if (notAFile !== undefined)
     throw new FrostbitError(
       "BAD_DATA",
-      `"${join(folder, notAFile.name)}" is called like a picture and is no file. Take it out.`,
+      `"${join(folder, notAFile.name)}" is named like an image and is not a file. Remove it.`,
     );
   return {
     folders: named.filter((entry) => entry.kind === "folder" && !isPicture(entry)).map(({ name }) => name),
@@ -103,7 +103,7 @@ async function picturesBelow(folder: string, walk: Walk): Promise<readonly strin
   if (walk.above.includes(real))
     throw new FrostbitError(
       "BAD_DATA",
-      `"${folder}" is a link to "${real}", in which it lies: its pictures would have no end. Take the link out.`,
+      `"${folder}" is a link to "${real}", which contains it: reading its images would never end. Remove the link.`,
     );
   if (!isFirst(walk, real, folder)) return [];
   const { folders, pictures } = await list(folder);
@@ -177,7 +177,7 @@ function relabel(test: Found, classes: readonly string[] | undefined, folder: st
   return { classes, files: test.files.map(({ path, label }) => ({ path, label: indices[label ?? 0] })) };
 }
 
-/** In an order of their own, always the same, so that any first part is a sample of all classes. */
+/** In a fixed shuffled order, so that any first part is a sample of all classes. */
 const mixed = (files: readonly ImageFile[]): readonly ImageFile[] =>
   Array.from(shuffledOrder(files.length, 0, 0), (index) => files[index]);
 

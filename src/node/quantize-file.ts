@@ -29,7 +29,7 @@ import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
 export interface QuantizeFileJob {
-  /** An ONNX file of opset 7 to 24; external data lies beside it. */
+  /** An ONNX file of opset 7 to 24, with its external data in the same folder. */
   readonly modelPath: string;
   /** What `readModel(modelPath)` gave, where the caller has read it already. */
   readonly model?: OnnxModel;
@@ -90,7 +90,7 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * model, its report, its recipe and checkpoints to `out`. Nothing else is written there until the exported model is verified.
  *
  * Throws BAD_MODEL, BAD_DATA or BAD_OPTION for what it was given, NO_GRADIENT where what should train cannot, DIVERGED at a
- * loss that is no number, VERIFICATION where the file does not compute what was trained, IO, and ABORTED after `signal`.
+ * non-finite loss, VERIFICATION where the file does not compute what was trained, IO, and ABORTED after `signal`.
  * BAD_OPTION too where another run writes to `out`, or would lose what it trained there.
  *
  * @example

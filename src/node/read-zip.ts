@@ -51,17 +51,17 @@ export function readZip(
 const bad = (path: string, what: string, cause?: unknown): FrostbitError =>
   new FrostbitError(
     "BAD_DATA",
-    `Cannot unpack "${path}": ${what}. It is no .npz file, or it is damaged or incomplete. Save it with numpy.savez.`,
+    `Cannot unpack "${path}": ${what}. It is not an .npz file, or it is damaged or incomplete. Save it with numpy.savez.`,
     { cause },
   );
 
-/** What lies outside the file is a RangeError of the view. */
+/** An offset outside the file makes the view throw a RangeError. */
 function inArchive<T>({ path }: Archive, read: () => T): T {
   try {
     return read();
   } catch (cause) {
     if (!(cause instanceof RangeError)) throw cause;
-    throw bad(path, "a part of it is said to lie outside the file", cause);
+    throw bad(path, "a part of it is outside the file", cause);
   }
 }
 

@@ -5,7 +5,7 @@ import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import { readBytes } from "./storage.ts";
 
-/** Throws IO where there is no such file, BAD_OPTION where it is no recipe. */
+/** Throws IO where there is no such file, BAD_OPTION where it is not a recipe. */
 export async function readRecipe(path: string): Promise<RunOptions> {
   return runFromRecipe(parseYaml(new TextDecoder().decode(await readBytes(path)), path), path);
 }

@@ -13,10 +13,10 @@ const hints: Readonly<Record<string, string>> = {
   EISDIR: "it is a folder; expected a file.",
   ENOTDIR: "it, or a part of its path, is a file; expected a folder.",
   ENOENT: "no such file or folder.",
-  EEXIST: "it exists and is no folder.",
+  EEXIST: "it exists and is not a folder.",
   ENAMETOOLONG: "the name is too long.",
   ERR_FS_FILE_TOO_LARGE:
-    "it is larger than the 2 GiB that are read whole. Data can be split, or be read as it is needed by a module; a model's weights can lie beside it as external data.",
+    "it is larger than the 2 GiB that are read whole. Data can be split, or read on demand by a module; a model's weights can be stored in other files as external data.",
 };
 
 /** Of an error of the file system. */

@@ -13,7 +13,7 @@ export function packageVersion(name: string): string | undefined {
   }
 }
 
-/** By self-reference, which works from wherever the package's files lie. */
+/** By self-reference, which works wherever the package's files are. */
 export const frostbitVersion = (): string => packageVersion("frostbit") ?? "unknown";
 
 export const versions = (): Record<string, string> => ({

@@ -24,7 +24,7 @@ const dtypesByCode = new Map(Object.entries(codes).map(([dtype, code]) => [code 
 
 export const dtypeCode = (dtype: DType): Code => codes[dtype];
 
-/** `undefined` for a type that we do not hold, and for a number that is no type. */
+/** `undefined` for a type that we do not hold, and for a number that is not a type. */
 export const dtypeOfCode = (code: number): DType | undefined => dtypesByCode.get(code);
 
 /** ONNX's own name of a type that exists but that we do not hold (`STRING`, `FLOAT8E4M3FN`); `undefined` if there is no such type. */

@@ -70,7 +70,7 @@ function refusal(unsupported: readonly string[]): FrostbitError {
   ]);
 }
 
-/** What is no protobuf is read whole, for the decoder to say what is wrong, unless its head says it. */
+/** A file that is not a protobuf is read whole and the decoder reports the error, unless the first bytes identify the format. */
 function outlineOf(file: ByteSource, name: string): FileOutline {
   const outline = outlineFile(file);
   if (outline) return outline;
@@ -262,7 +262,7 @@ function decodeElementType(code: number, where: string, report: Report): DType |
   return undefined;
 }
 
-/** An unknown size gets a name of its own. */
+/** An unknown size gets a unique name. */
 function decodeDim(dim: bigint | string | undefined, name: string, where: string): Dim {
   if (dim === undefined || dim === "") return name;
   if (typeof dim === "string") return dim;

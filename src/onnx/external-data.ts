@@ -1,4 +1,4 @@
-// Tensors whose bytes lie in a file beside the model.
+// Tensors whose bytes are in a file beside the model.
 import type { TensorProto } from "onnx-buf";
 import { FrostbitError } from "../ir/errors.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
@@ -26,7 +26,7 @@ export function openExternal(
   if (!source)
     throw new FrostbitError(
       "IO",
-      `${where} lies in the external file "${location}", and no external files were given. Read the model from its folder.`,
+      `${where} is in the external file "${location}", and no external files were given. Read the model from its folder.`,
     );
   const file = source(location);
   if (offset + sizeBytes > file.sizeBytes)
@@ -58,6 +58,6 @@ function checkLocation(location: string, where: string): void {
   const isAbsolute = /^([/\\]|[A-Za-z]:)/.test(location);
   if (!isAbsolute && !location.split(/[/\\]/).includes("..") && !location.includes("\0")) return;
   throw bad(
-    `${where} lies in "${location}", outside the model's folder. External data must be named relative to the model, without "..".`,
+    `${where} is in "${location}", outside the model's folder. External data must be named relative to the model, without "..".`,
   );
 }

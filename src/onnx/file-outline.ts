@@ -35,7 +35,7 @@ interface Field {
 /** Thrown and caught in this file alone. */
 class Malformed extends Error {}
 
-/** `undefined` where the bytes are no protobuf message. */
+/** `undefined` where the bytes are not a protobuf message. */
 export function outlineFile(source: ByteSource): FileOutline | undefined {
   const read = createReader(source);
   const rawData = new Map<number, ByteSource>();

@@ -54,12 +54,12 @@ export type CostRule = (
 /** A batch's way through a node: its size is a symbol, which at least one input or its contents have. */
 export interface SamplesContext extends InferContext {
   readonly outputs: readonly ValueType[];
-  /** The axis of each input along which the samples lie; −1 where it is the same for all samples. */
+  /** The axis of the samples in each input; −1 where it is the same for all samples. */
   readonly axes: readonly number[];
 }
 
 /**
- * The axis of all outputs along which the samples lie, each computed from its own sample alone and at its place; "anywhere" where
+ * The axis of the samples in all outputs, each computed from its own sample alone and at its place; "anywhere" where
  * all samples of an output are alike; "coupled" where samples are mixed, change places or are lost.
  */
 export type SampleRule = (context: SamplesContext) => number | "anywhere" | "coupled";
@@ -71,7 +71,7 @@ interface Facts<Introduced> {
   readonly inputs: readonly InputSchema[];
   /** How many outputs it has at most. */
   readonly outputs: number | "any";
-  /** Where samples of a batch go. "coupled" is a decision that they never go their own way; "sizes": the outputs say sizes of inputs. */
+  /** Where samples of a batch go. "coupled" is a decision that they are never computed independently; "sizes": the outputs say sizes of inputs. */
   readonly sampleAxis: SampleRule | "coupled" | "sizes";
   /** Whether outputs hold elements of the first input (of all, where it repeats), moved, repeated or cut, and padding at most. */
   readonly movesValues: boolean;
@@ -90,6 +90,6 @@ interface Facts<Introduced> {
 
 /** An operator of ONNX. */
 export type OpDefinition = Facts<number>;
-/** An operator of ours that ONNX lacks: a gradient, an update. It needs a lowering to ONNX's. */
+/** An operator that Frostbit adds to ONNX's: a gradient, an update. It needs a lowering to ONNX operators. */
 export type OwnOpDefinition = Facts<"own">;
 export type AnyOpDefinition = OpDefinition | OwnOpDefinition;

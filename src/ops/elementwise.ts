@@ -402,7 +402,7 @@ export const Cast: OpDefinition = {
     if (isFloat(from) && isFloat(to)) return cast(dy, from);
     throw new FrostbitError(
       "NO_GRADIENT",
-      `${describeNode(node)}: a cast from ${from} to ${to} has no gradient, and it lies between the loss and a trained value.`,
+      `${describeNode(node)}: a cast from ${from} to ${to} has no gradient, and it is between the loss and a trained value.`,
     );
   }),
   cost: noCost,

@@ -47,6 +47,6 @@ export function letterSizes<D extends Dim>(
     });
   });
   const unknown = [...output].find((letter) => !sizes.has(letter));
-  if (unknown !== undefined) throw mismatch(node, `its output axis "${unknown}" stands in no input.`);
+  if (unknown !== undefined) throw mismatch(node, `its output axis "${unknown}" is in none of the inputs.`);
   return sizes;
 }

@@ -47,7 +47,7 @@ export function printGranularity(granularity: Granularity): string {
 }
 
 /**
- * The shape of a weight's scales. In groups it has the weight's rank: rows and groups of inputs lie along the first two axes, and
+ * The shape of a weight's scales. In groups it has the weight's rank: rows and groups of inputs are along the first two axes, and
  * the window behind them shares its scales.
  */
 export function scaleShape(shape: readonly number[], granularity: Granularity): readonly number[] {
@@ -85,13 +85,16 @@ function windowStart(axis: number, scale: readonly Dim[]): number {
   return end;
 }
 
-/** The axis of x along which FakeQuantizeGradient's rows lie; those of scales in groups lie along the same. */
+/** The axis of FakeQuantizeGradient's rows in x; scales in groups have their rows along the same axis. */
 export function rowAxisOfGradient(node: Node, granularity: Granularity): number {
   if (granularity === "tensor") throw mismatch(node, "it has rows but no axis.");
   if (!isGrouped(granularity)) return granularity.axis;
   const axis = numberAttribute(node, "row_axis");
   if (axis === undefined || axis === granularity.axis)
-    throw mismatch(node, `its rows lie along axis ${axis}; expected another than the groups' ${granularity.axis}.`);
+    throw mismatch(
+      node,
+      `its rows are along axis ${axis}; expected an axis other than the groups' ${granularity.axis}.`,
+    );
   return axis;
 }
 
@@ -103,7 +106,7 @@ export interface ScaleLayout {
   readonly window: number;
   readonly group: number;
   readonly groups: number;
-  /** Whether each outer index has scales of its own. */
+  /** Whether each outer index has its own scales. */
   readonly keepsOuter: boolean;
 }
 
@@ -126,7 +129,7 @@ export function scaleLayout(shape: readonly number[], granularity: Granularity, 
   };
 }
 
-/** Calls `visit` for the runs of elements that lie together and share a scale, in the order of memory. */
+/** Calls `visit` for the runs of adjacent elements that share a scale, in the order of memory. */
 export function forEachRun(layout: ScaleLayout, visit: (start: number, end: number, scale: number) => void): void {
   const { outer, size, inner, window, group, groups, keepsOuter } = layout;
   let start = 0;

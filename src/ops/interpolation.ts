@@ -16,7 +16,7 @@ export interface ResizeAxis {
 export interface Interpolation {
   /** [outputSize, inputSize], row-major: y = matrix · x. */
   readonly matrix: Float64Array;
-  /** Output coordinates that lie outside the input (tf_crop_and_resize): their rows are zero. */
+  /** Output coordinates that are outside the input (tf_crop_and_resize): their rows are zero. */
   readonly isOutside: readonly boolean[];
 }
 
@@ -52,7 +52,7 @@ export const resizedAxes = (node: Node, rank: number): readonly number[] =>
 
 const f32 = Math.fround;
 
-/** Where output coordinate `i` lies in the input; rounded to float32 as in ONNX Runtime, so that ties fall alike. */
+/** The input coordinate of output coordinate `i`; rounded to float32 as in ONNX Runtime, so that ties round the same way. */
 function inputCoordinate(mode: string, i: number, { inputSize, outputSize, scale, roi }: ResizeAxis): number {
   const center = f32(f32((i + 0.5) / f32(scale)) - 0.5);
   switch (mode) {
@@ -107,7 +107,7 @@ function cubicWeight(distance: number, a: number): number {
   return d < 2 ? a * d ** 3 - 5 * a * d ** 2 + 8 * a * d - 4 * a : 0;
 }
 
-/** With `exclude_outside`, what lies outside the input has no weight and the rest makes up for it; else the border repeats. */
+/** With `exclude_outside`, positions outside the input have weight 0 and the other weights are scaled up; otherwise the border repeats. */
 function cubicTaps(node: Node): TapsOf {
   const a = numberAttribute(node, "cubic_coeff_a", -0.75);
   const excludes = numberAttribute(node, "exclude_outside", 0) === 1;

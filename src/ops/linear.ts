@@ -1,9 +1,9 @@
-// What the linear operators have in common: where their weight's rows and inputs lie, and what they do with their bias.
+// What the linear operators have in common: the axes of their weight's rows and inputs, and what they do with their bias.
 import type { Node } from "../ir/graph.ts";
 import { numberAttribute } from "./attributes.ts";
 import { isTransposed } from "./matrix-shape.ts";
 
-/** The axes of a weight along which the output channels (its rows) and the input channels lie. */
+/** The axes of a weight's output channels (its rows) and of its input channels. */
 export interface WeightAxes {
   readonly rows: number;
   readonly inputs: number;
@@ -23,10 +23,10 @@ const axesByOp: Readonly<Record<string, (node: Node) => WeightAxes>> = {
 export const weightAxesOf = (node: Node): WeightAxes | undefined =>
   Object.hasOwn(axesByOp, node.op) ? axesByOp[node.op](node) : undefined;
 
-/** Whether it is a product of matrices, whose output channels come last; those of convolutions lie along axis 1. */
+/** Whether it is a matrix product, whose output channels are the last axis. Those of convolutions are axis 1. */
 export const isMatrixProduct = ({ op }: Node): boolean => op === "Gemm" || op === "MatMul";
 
-/** The axis of a linear operator's output along which its channels lie. */
+/** The axis of the channels in a linear operator's output. */
 export const channelAxisOf = (node: Node, rank: number): number => (isMatrixProduct(node) ? rank - 1 : 1);
 
 /** Whether its third input is a bias. */

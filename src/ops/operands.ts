@@ -16,7 +16,7 @@ export function operand({ inputs, node }: InferContext, i: number): ValueType {
 export function resolveAxis(node: Node, axis: number, rank: number): number {
   const resolved = axis < 0 ? axis + rank : axis;
   if (resolved >= 0 && resolved < rank) return resolved;
-  throw mismatch(node, `axis ${axis} lies outside a tensor of ${rank} axes.`);
+  throw mismatch(node, `axis ${axis} is outside a tensor of ${rank} axes.`);
 }
 
 /** Contents that a shape rule cannot do without, as numbers; `undefined` where the input is left out. */

@@ -51,7 +51,7 @@ export const samplesBeforeAxis = (byDefault: number): SampleRule =>
     return axis < (first < 0 ? first + rank : first);
   });
 
-/** Elements keep their order in memory: samples stay whole if as many lie before each as did. */
+/** Elements keep their order in memory: samples stay whole if the number of elements before each stays the same. */
 export const samplesInOrder: SampleRule = (context) => {
   const axis = axisOfFirst(context);
   const from = context.inputs[0]?.shape ?? [];

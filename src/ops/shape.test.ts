@@ -95,7 +95,7 @@ describe("shape errors name the node and the shapes", () => {
     ["Squeeze", [x, build.ints([1])], {}, "axis 1 of [2, 3] is not 1"],
     ["Transpose", [x], { perm: [0, 0] }, "perm [0, 0] does not permute"],
     ["Pad", [x, build.ints([1, 1, 1, 1])], { mode: "mirror" }, 'mode "mirror" is not supported'],
-    ["Softmax", [x], { axis: 2 }, "axis 2 lies outside a tensor of 2 axes"],
+    ["Softmax", [x], { axis: 2 }, "axis 2 is outside a tensor of 2 axes"],
     ["Add", [x, build.ints([1])], {}, "(int64) differ in type; expected one type."],
     [
       "Dropout",

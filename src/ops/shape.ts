@@ -616,7 +616,8 @@ export const Trilu: OpDefinition = {
   movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
-    if (shape.length < 2) throw mismatch(context.node, `${printShape(shape)} is no matrix; expected two axes or more.`);
+    if (shape.length < 2)
+      throw mismatch(context.node, `${printShape(shape)} is not a matrix; expected two axes or more.`);
     return [{ dtype, shape }];
   },
   gradient: ({ node, build, dys: [dy] }) =>

@@ -1,4 +1,4 @@
-// The name that somebody who mistyped one may have meant.
+// The known name that is closest to a mistyped one.
 
 /** Damerau-Levenshtein: letters put in, left out, changed, or swapped with the next. */
 export function editDistance(a: string, b: string): number {

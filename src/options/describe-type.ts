@@ -20,7 +20,7 @@ interface Bound {
   readonly inclusive: boolean;
 }
 
-/** The tightest bound of one side; the safe integers that every whole number has are none. */
+/** The tightest bound of one side; the limits of safe integers, which every whole number has, do not count. */
 function boundOf(core: z.core.$ZodType, check: "greater_than" | "less_than"): Bound | undefined {
   const checks = (definitionOf(core).checks ?? []).map((item) => item._zod.def as { check: string } & Partial<Bound>);
   const found = checks.find((item) => item.check === check && Math.abs(Number(item.value)) < Number.MAX_SAFE_INTEGER);

@@ -108,7 +108,7 @@ describe("recipes", () => {
       { methods: [{ qat: { accumulate: 3 } }] },
       /qat\.accumulate is 3; expected a number that divides the batch of 128/,
     ],
-    [{ methods: [{ qat: { schedule: "one-cycle", warmup: 0.1 } }] }, /one-cycle has a warm-up of its own/],
+    [{ methods: [{ qat: { schedule: "one-cycle", warmup: 0.1 } }] }, /one-cycle has its own warm-up/],
     [{ methods: [{ qat: { schedule: "step", milestones: [0.7, 0.3] } }] }, /is 0\.7,0\.3; expected numbers that rise/],
     [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, accuracies, limit."],
   ])("%j is refused", (content, message) => {

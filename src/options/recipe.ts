@@ -107,7 +107,7 @@ function checkTogether(quantize: RunOptions["quantize"], given: readonly MethodS
 const take = (from: Fields, keys: readonly string[]): Fields =>
   Object.fromEntries(Object.entries(from).filter(([key, value]) => keys.includes(key) && value !== undefined));
 
-/** What differs from the defaults: what is written as the default is no choice. */
+/** What differs from the defaults: a value equal to the default is not a choice. */
 function chosenOf(schema: z.ZodObject, options: Fields): readonly string[] {
   const defaults: Fields = schema.parse({});
   return Object.keys(options).filter((name) => JSON.stringify(options[name]) !== JSON.stringify(defaults[name]));

@@ -1,4 +1,4 @@
-// Options that another choice leaves without effect: they are no error, since a script may change that choice alone.
+// Options that another choice leaves without effect: they are not errors, since a script may change that choice alone.
 import { methodOf } from "../methods/index.ts";
 import type { MethodStep } from "../methods/method.ts";
 import type { RunOptions } from "./run-options.ts";

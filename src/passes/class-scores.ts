@@ -15,7 +15,7 @@ export function logitsOf(graph: Graph): string {
   return logits;
 }
 
-/** The same; `undefined` where the first output is no class scores. */
+/** The same; `undefined` where the first output is not class scores. */
 export function findLogits(graph: Graph): string | undefined {
   const [output] = graph.outputs;
   const logits = softmaxInput(producers(graph), output) ?? output;

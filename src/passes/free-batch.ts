@@ -1,4 +1,4 @@
-// Makes a fixed leading batch dimension free, where shape inference shows that every sample goes its own way.
+// Makes a fixed leading batch dimension free, where shape inference shows that every sample is computed independently of the others.
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";

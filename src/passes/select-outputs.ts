@@ -2,7 +2,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 
-/** All outputs where `names` is absent. Throws BAD_OPTION naming what is no output. */
+/** All outputs where `names` is absent. Throws BAD_OPTION naming what is not an output. */
 export function selectOutputs(graph: Graph, names: readonly string[] | undefined): Graph {
   if (!names) return graph;
   const unknown = names.filter((name) => !graph.outputs.includes(name));

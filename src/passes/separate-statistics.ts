@@ -1,4 +1,4 @@
-// Gives running statistics constants of their own.
+// Gives each running statistic its own constant.
 import type { Graph } from "../ir/graph.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 

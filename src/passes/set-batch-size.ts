@@ -6,7 +6,7 @@ import { foldConstants } from "./fold-constants.ts";
 import { inferTypes } from "./infer-types.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";
 
-/** Every symbolic size of the inputs must be the batch, which lies on the first axis or where `batchAxes` finds it. */
+/** Every symbolic size of the inputs must be the batch, which is on the first axis or where `batchAxes` finds it. */
 export function setBatchSize(graph: Graph, batchSize: number): Graph {
   const values = new Map(graph.values);
   const axes = batchAxes(inputTypes(graph));

@@ -4,7 +4,7 @@ import type { Graph, Node } from "../ir/graph.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { buildOn, inferNode } from "../ops/infer.ts";
 
-/** Statistics that nodes compute are no running ones: such a normalization trains in the form that it has. */
+/** Statistics that nodes compute are not running ones: such a normalization trains in the form that it has. */
 const normalizationsOf = ({ nodes, constants, variables }: Graph): readonly Node[] =>
   nodes.filter(
     ({ op, inputs }) =>

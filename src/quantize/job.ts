@@ -6,7 +6,7 @@ import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
 
-/** What `quantizeModel` is given: what `quantizeFile` makes of its own job, without files. */
+/** The input of `quantizeModel`: the job of `quantizeFile` without its files. */
 export interface QuantizeJob {
   /** What `readOnnx` or `readModel` gave. */
   readonly model: OnnxModel;

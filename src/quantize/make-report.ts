@@ -117,7 +117,7 @@ function verificationReport(
 
 function layerReport(outcome: QuantizeOutcome, layer: LinearLayer, isByLayer: boolean): LayerReport {
   const weight = outcome.trained.constants.get(layer.weight);
-  if (!weight) throw new Error(`internal: weight "${layer.weight}" is no constant`);
+  if (!weight) throw new Error(`internal: weight "${layer.weight}" is not a constant`);
   const rows = weight.shape[layer.rowAxis];
   const perRow = sizeOf(weight.shape) / rows;
   const steps = outcome.training?.losses.length ?? 0;

@@ -107,7 +107,7 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   await measureStage(run, "quantized", folded?.graph);
   const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, bytes));
   if (deployed !== null) top1.set("deployed", deployed);
-  // Quantizers that the file brought are no part of the float model.
+  // Quantizers that came with the file are not part of the float model.
   const compared = model.float === subject.start.graph ? float : model.float;
   const layers = await clock.time("evaluation", () =>
     measureEachLayer(run, { float: compared, trained, folded }, samples),

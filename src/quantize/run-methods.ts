@@ -26,7 +26,7 @@ export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodS
   return [steps.slice(0, at), steps.slice(at)];
 }
 
-/** Each method that trains has checkpoints of its own: resumed, those that are done do no step. */
+/** Each method that trains has its own checkpoints: after resuming, finished methods do no step. */
 export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
   let walked: Walked = { model: start, training: undefined };
   const training = walk.all.filter(trains);

@@ -102,7 +102,7 @@ describe("folding", () => {
     },
   );
 
-  test("int32 biases lie within half a step of input·weight", async () => {
+  test("int32 biases are within half a step of input·weight", async () => {
     const model = quantizeTiny(tinyClassifier(), { placement: "runtime" });
     const { graph } = foldQuantizers(model, "int32");
     expect(graph.nodes.filter(({ op }) => op === "Add").map(({ name }) => name)).toEqual(["skip"]);

@@ -123,7 +123,7 @@ interface QuantizedLayer {
   readonly inputScale: number | undefined;
 }
 
-/** Biases as int32 are for kernels of integers: their weights lie around zero, with one scale per row. */
+/** Biases as int32 are for integer kernels: their weights are symmetric around zero, with one scale per row. */
 function scaleForBias(
   graph: Graph,
   biases: BiasForm,
@@ -144,7 +144,7 @@ function foldLayer(
 ): FoldedNodes {
   const { constants, unique } = additions;
   const weight = graph.constants.get(layer.weight);
-  assert(weight, `weight "${layer.weight}" is no constant`);
+  assert(weight, `weight "${layer.weight}" is not a constant`);
   const integers = integersOf(graph, layer, quantizer, affine.factor);
   const { hasBias, offset } = affine;
   if (hasBias && inputScale !== undefined) rescaleForBias(integers, weight, layer.rowAxis, offset, inputScale);

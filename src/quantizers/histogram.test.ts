@@ -17,7 +17,7 @@ describe("histogramOf", () => {
     expect(counts).toEqual([...new Array<number>(47).fill(2), 3]);
   });
 
-  test("equal values lie in one bin, and what is not finite in none", () => {
+  test("equal values are in one bin, and what is not finite in none", () => {
     const { min, max, counts } = histogramOf(tensorOf("float32", [4], [2, 2, Number.NaN, Number.POSITIVE_INFINITY]));
     expect([min, max, counts.reduce((a, b) => a + b, 0)]).toEqual([2, 2, 2]);
     expect(histogramOf(tensorOf("float32", [1], [Number.NaN]))).toMatchObject({ min: 0, max: 0 });
@@ -36,7 +36,7 @@ describe("histogramOf", () => {
     });
   });
 
-  test("what lies within half a step of the range is rounded, not clipped", () => {
+  test("values within half a step of the range are rounded, not clipped", () => {
     const ranges = [{ low: 0, high: 3, scale: 1 }];
     const clipped = (value: number) =>
       histogramOf(tensorOf("float32", [1], [value]), { granularity: "tensor", shape: [], ranges }).range?.clipped;

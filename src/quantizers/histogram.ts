@@ -1,4 +1,4 @@
-// How a tensor's values lie, and the range in which a quantizer tells them apart.
+// The distribution of a tensor's values, and the range in which a quantizer distinguishes them.
 import type { Graph } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -6,7 +6,7 @@ import type { Granularity } from "../ops/granularity.ts";
 import { forEachScaled } from "./qparams.ts";
 import type { Bounds, Quantizer } from "./quantizer.ts";
 
-/** How the values of a tensor lie. */
+/** The distribution of a tensor's values. */
 export interface Histogram {
   readonly min: number;
   readonly max: number;

@@ -15,7 +15,7 @@ export interface LinearLayer {
   readonly weight: string;
   /** The weight's output channels: 0 for Conv and transposed Gemm, 1 for MatMul, Gemm and ConvTranspose. */
   readonly rowAxis: number;
-  /** The weight's input channels, along which groups lie. */
+  /** The axis of the weight's input channels; groups are along it. */
   readonly inputAxis: number;
   /** The layer's output channels. */
   readonly channelAxis: number;
@@ -37,7 +37,7 @@ function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
 }
 
 /**
- * In the order of the nodes. Left out are products that read another's weight transposed, since its rows would lie along two
+ * In the order of the nodes. Left out are products that read another's weight transposed, since its rows would be along two
  * axes, and those whose bias is computed.
  */
 export function linearLayers(graph: Graph): readonly LinearLayer[] {
@@ -96,7 +96,7 @@ export function weightsOf(graph: Graph): ReadonlyMap<string, Tensor> {
   return weights;
 }
 
-/** The node that alone reads a value, if there is just one and the value is no output of the graph. */
+/** The node that alone reads a value, if there is just one and the value is not an output of the graph. */
 export function onlyReader(
   graph: Graph,
   readers: ReadonlyMap<string, readonly Node[]>,

@@ -34,7 +34,7 @@ export function signedQparams(range: Range, bits: number, dtype: DType, where: s
   return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [0]) };
 }
 
-/** The range with 0 inside it; throws BAD_DATA where that is no range. */
+/** The range with 0 inside it; throws BAD_DATA where that is not a range. */
 function checkedRange(range: Range, where: string): Range {
   const min = Math.min(range.min, 0);
   const max = Math.max(range.max, 0);

@@ -78,7 +78,7 @@ function withoutIdleReshapes(graph: Graph): Graph {
   return { ...graph, nodes };
 }
 
-/** Which values are weights of linear layers alone, and along which axis their rows lie. */
+/** Which values are weights of linear layers alone, and along which axis their rows are. */
 function weightAxes(graph: Graph): ReadonlyMap<string, number> {
   const axes = new Map<string, number>();
   const other = new Set(graph.outputs);
@@ -153,7 +153,7 @@ function weightQuantizer(state: State, node: Node, rowAxis: number | undefined):
   const range = rangeOf(integers, zeroPoints);
   const of = `of ${node.inputs[0]}`;
   const { shape } = scale;
-  // A name of its own: folding makes a value of the file's name again.
+  // A separate name: folding makes a value of the file's name again.
   const outputs = [state.unique(`${name}_fake_quantized`)];
   return fakeQuantize(
     state,

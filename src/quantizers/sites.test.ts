@@ -37,7 +37,7 @@ describe("placement runtime", () => {
     ]);
   });
 
-  test("padding with another value than 0 has a range of its own", () => {
+  test("padding with a value other than 0 has a separate range", () => {
     expect(activations(twoLayers(pad(30)))).toContainEqual(["pad", 8, undefined]);
   });
 
@@ -93,7 +93,7 @@ describe("weights", () => {
     for (const groupSize of [64, "whole"] as const) expect(granularity(groupSize)).toEqual({ axis: 1 - axis });
   });
 
-  test("what is no quantized layer reads a weight in float; layers of other bits have quantizers of their own", () => {
+  test("nodes that are not quantized layers read a weight in float; layers of other bits have separate quantizers", () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
     const weight = build.constant(matrix, "shared");

@@ -77,7 +77,7 @@ const weightSite = (graph: Graph, sharing: readonly LinearLayer[], options: Quan
   granularity: granularityOfWeight(graph, sharing[0], options),
 });
 
-/** Placement `inputs`: each linear layer has a quantizer of its own on its input, as the papers do. */
+/** Placement `inputs`: each linear layer has its own quantizer on its input, as the papers do. */
 const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): Site[] =>
   layers.map((layer) => ({
     name: `${layer.name}.input`,

@@ -10,7 +10,7 @@ import type { Quantizer } from "./quantizer.ts";
 
 export const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
   const value = graph.constants.get(name);
-  assert(value, `"${name}" is no constant`);
+  assert(value, `"${name}" is not a constant`);
   return Array.from(numbersOf(value));
 };
 
@@ -42,7 +42,7 @@ export function integersOf(
   factor: readonly number[],
 ): Integers {
   const [weight, scale] = [layer.weight, quantizer.scale].map((name) => graph.constants.get(name));
-  assert(weight && scale, `weight "${layer.weight}" or its scale is no constant`);
+  assert(weight && scale, `weight "${layer.weight}" or its scale is not a constant`);
   const { granularity } = quantizer;
   const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOfConstant(graph, bound)[0]);
   const scales = numbersOf(scale);

@@ -1,4 +1,4 @@
-// One small card per layer: its channels, and how its weights and inputs lie.
+// One small card per layer: its channels, and the distributions of its weights and inputs.
 import { type Html, html } from "./html.ts";
 import { grouped } from "./page.ts";
 import type { HistogramReport } from "./report.ts";

@@ -50,7 +50,7 @@ function results(report: Report): Html {
   return html`<div class="charts">
 ${isScored ? chart("Accuracy", accuracyCaption(report), accuracyChart(report)) : fidelity(report)}
 ${training.lossCurve.length > 0 ? chart("Loss", `Over ${grouped(training.samples)} samples, in ${grouped(training.steps)} steps.`, lossChart(report)) : ""}
-<div class="stack">${chart("Size", "The files as they lie on disk.", sizeChart(report))}
+<div class="stack">${chart("Size", "The files as stored on disk.", sizeChart(report))}
 ${chart("Latency", `Medians in ONNX Runtime; a batch of 256 takes ${(1 / faster).toFixed(2)} times the float model's time.`, latencies)}</div>
 </div>`;
 }

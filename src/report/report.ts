@@ -6,7 +6,7 @@ const seconds = z.number().min(0);
 const count = z.int().min(0);
 /** Per cent of the whole test split. */
 const percent = z.number().min(0).max(100).nullable();
-/** Decibels; `null` where nothing differs, an infinite ratio; −1000 where the reference is 0 throughout, or a value is no number. */
+/** Decibels; `null` where nothing differs, an infinite ratio; −1000 where the reference is 0 throughout or an element is NaN. */
 const decibels = z.number().nullable();
 
 const file = z.object({
@@ -49,7 +49,7 @@ const layer = z.object({
   weightBits: z.number().nullable().describe("null: float"),
   activationBits: z.number().nullable().describe("null: float"),
   sqnrDb: decibels.describe(
-    "dB; null: equal, or not quantized; -1000: the float model's is 0, or one is no number. The layer's output in the quantized model against the float model.",
+    "dB; null: equal, or not quantized; -1000: the float model's is 0, or an element is NaN. The layer's output in the quantized model against the float model.",
   ),
   sensitivityDb: decibels.describe(
     "dB; null: equal. The model's first output, or its logits, where this layer alone is quantized, against where none is.",

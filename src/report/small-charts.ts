@@ -91,7 +91,7 @@ export function histogramChart(what: string, { min, max, counts, range }: Histog
   return drawing(`Histogram of ${what}`, width, [...bands, bars, ...edges].join(""));
 }
 
-/** What lies beneath a histogram: its ends, and how much its quantizer clips. */
+/** The caption of a histogram: its ends, and how much its quantizer clips. */
 export function histogramLegend(histogram: HistogramReport): Html {
   const [low, high] = endsOf(histogram).map(signed);
   const clipped = histogram.range ? html`<span>${clippedText(histogram.range.clipped)}</span>` : "";

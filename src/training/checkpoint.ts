@@ -18,7 +18,7 @@ export interface CheckpointOptions {
 
 const stateFile = "state.json";
 
-/** What every run has; whoever trains adds fields of its own. */
+/** What every run has; each kind of training adds its own fields. */
 const loopSchema = z.object({
   version: z.literal(1),
   /** What the run is of: a resumed run must be of the same. */

@@ -21,7 +21,7 @@ const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, re
  * By name, in the order of the nodes that read them. A constant counts where it is an initializer of the file or computed from
  * one, not a Constant node; has more than one element, slopes aside; and meets what depends on the input the way a parameter
  * does: as the slope of a PRelu, the table of a Gather, a factor of a product, an operand of Einsum, joined to it (tokens), or
- * added to it or a vector times it where a layer lies before it: what comes before all layers is preprocessing. Values from
+ * added to it or a vector times it where a layer is before it: what comes before all layers is preprocessing. Values from
  * ±10,000 on are masks. It must have a gradient. `known` are the parameters found by other rules.
  */
 export function learnedConstants(graph: Graph, known: ReadonlySet<string>): ReadonlyMap<string, LearnedForm> {

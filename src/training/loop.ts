@@ -30,7 +30,7 @@ export interface StepRequest {
   readonly build: () => Step | Promise<Step>;
 }
 
-/** Who decides what trains; made anew for each run. */
+/** Who decides what trains; created for each run. */
 export interface Trainer<Own extends OwnState> {
   /** Called once before each step. At step 0 there are no variables yet. */
   readonly beforeStep: (step: number, variables: Variables) => Promise<StepRequest>;

@@ -68,7 +68,7 @@ export const trainingOptions = z.object({
     .int()
     .min(0)
     .default(0)
-    .describe("Training samples from which batch normalization takes its statistics anew after training."),
+    .describe("Training samples from which the statistics of batch normalization are computed again after training."),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z
     .enum(lossNames)
@@ -89,7 +89,7 @@ export function trainingConflicts(options: TrainingOptions): readonly { option: 
   add(
     schedule === "one-cycle" && warmup > 0,
     "warmup",
-    `is ${warmup}; schedule one-cycle has a warm-up of its own. Leave it out, or choose another schedule`,
+    `is ${warmup}; schedule one-cycle has its own warm-up. Leave it out, or choose another schedule`,
   );
   add(
     milestones.some((milestone, i) => i > 0 && milestone <= milestones[i - 1]),

@@ -226,7 +226,7 @@ describe("TQT", () => {
     expect(moved).not.toEqual([]);
   });
 
-  test("a scale that is no power of two is refused", async () => {
+  test("a scale that is not a power of two is refused", async () => {
     await expect(trainQparams(model, { training: "tqt" })).rejects.toThrow(
       /^qparamTraining is "tqt", which trains powers of two, but scale "conv1\.(input|weight)_scale" holds 0\.\d+\. /,
     );

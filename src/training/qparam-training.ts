@@ -86,7 +86,7 @@ function lsqFactor(graph: Graph, name: string): number {
 
 function highOf(graph: Graph, { node }: Quantizer): number {
   const high = graph.constants.get(node.inputs[4]);
-  assert(high, `the bounds of "${node.name}" are no constants`);
+  assert(high, `the bounds of "${node.name}" are not constants`);
   return numbersOf(high)[0];
 }
 

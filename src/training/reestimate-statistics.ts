@@ -1,4 +1,4 @@
-// Takes the statistics of batch normalization anew, from the model as it was trained.
+// Computes the statistics of batch normalization again, from the trained model.
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";

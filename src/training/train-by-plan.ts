@@ -1,4 +1,4 @@
-// Trains a model by a plan of rows, as QAT and EfQAT do: what trains of each weight is chosen anew as training goes on.
+// Trains a model by a plan of rows, as QAT and EfQAT do: which rows of each weight train is chosen again during training.
 import { z } from "zod";
 import type { Batch } from "../data/batches.ts";
 import type { Variables } from "../engines/engine.ts";
@@ -24,7 +24,7 @@ import { qparamOptionsOf, qparamRateOf } from "./qparam-training.ts";
 import { scheduleFactor } from "./schedule.ts";
 import { rowsInput } from "./step.ts";
 
-/** What trains: chosen anew every `refreshEvery` samples from the weights as they are. */
+/** What trains: chosen again every `refreshEvery` samples from the current weights. */
 export interface PlanSource {
   readonly refreshEvery: number;
   readonly select: (weights: ReadonlyMap<string, Tensor>, draw: number) => FreezingPlan;

@@ -32,7 +32,7 @@ function keepLegal(build: Builder, { name, role }: Parameter, start: Tensor, nex
       .find(({ zeroPoint }) => zeroPoint === name)
       ?.node.inputs.slice(3) ?? [];
   const [low, high] = bounds.map((bound) => build.constantOf(bound));
-  assert(low && high, `the bounds of zero point "${name}" are no constants`);
+  assert(low && high, `the bounds of zero point "${name}" are not constants`);
   return build.node("Clip", [
     next,
     build.scalar(numbersOf(low)[0] - 0.49, next),

@@ -1,4 +1,4 @@
-// Blocks: what lies between one value through which everything flows and the next.
+// Blocks: the nodes between one value through which everything flows and the next.
 import type { Graph, Node } from "../ir/graph.ts";
 import type { Stream, UnitOfNode } from "./stream.ts";
 
@@ -36,7 +36,7 @@ interface Region {
 }
 
 /**
- * Everything flows through a value if, once it is made, no other value made so far is read any more: it lies downstream of every
+ * Everything flows through a value if, once it is computed, no other value computed before it is read later: it is downstream of every
  * node before it and upstream of every node after it. Data that layers work on is there from the start; a branch that ends in an
  * output of the graph belongs to the region in which it ends.
  */

@@ -1,8 +1,8 @@
-// Cuts a unit out of a graph: what lies between some values and others.
+// Cuts a unit out of a graph: the nodes between some values and others.
 import { FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 
-/** The graph that computes `outputs` from `inputs`, constants of their own included. Throws if something else is needed. */
+/** The graph that computes `outputs` from `inputs`, with the constants that they read. Throws if something else is needed. */
 export function cutUnit(graph: Graph, inputs: readonly string[], outputs: readonly string[]): Graph {
   const producerOf = producers(graph);
   const stop = new Set(inputs);

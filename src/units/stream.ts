@@ -1,4 +1,4 @@
-// The nodes of a graph that a linear layer lies upstream of: what quantizing the layers changes.
+// The nodes of a graph that depend on a linear layer: those that quantizing the layers changes.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 

@@ -83,7 +83,7 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
   const constants = new Map(quantized.constants);
   for (const { name } of ownParameters(job, model)) {
     const value = result.model.constants.get(name);
-    assert(value && constants.has(name), `"${name}" is no constant of the model`);
+    assert(value && constants.has(name), `"${name}" is not a constant of the model`);
     constants.set(name, value);
   }
   return { quantized: { ...quantized, constants }, losses: result.losses };
@@ -97,7 +97,7 @@ function unitTrainer(job: UnitTraining, model: Graph, saved: UnitState | undefin
   if (saved && saved.unit !== name)
     throw new FrostbitError(
       "BAD_OPTION",
-      `The checkpoint is of unit "${saved.unit}"; expected one of unit "${name}". Give each unit a storage of its own.`,
+      `The checkpoint is of unit "${saved.unit}"; expected one of unit "${name}". Give each unit its own storage.`,
     );
   const request = { key: name, build: () => stepOf(job, model) };
   return { beforeStep: async () => request, scheduled: job.scheduled, state: () => ({ unit: name }) };
@@ -130,7 +130,7 @@ function stepOf(job: UnitTraining, model: Graph): Step {
   });
 }
 
-/** Epoch after epoch in an order of its own; a step's samples follow from the seed, the unit and the step. */
+/** Epoch after epoch, each in its own order; a step's samples follow from the seed, the unit and the step. */
 async function* batchesOf(job: UnitTraining, seed: number, start: number): AsyncGenerator<ReadonlyMap<string, Tensor>> {
   const { data, batch } = job;
   const perEpoch = Math.floor(data.samples / batch);

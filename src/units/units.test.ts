@@ -205,7 +205,7 @@ describe("any graph", () => {
     );
   });
 
-  test("has layers in one block exactly where the same values, without which no path goes from start to end, lie before them", () => {
+  test("has layers in one block exactly where the same values, without which no path goes from start to end, are before them", () => {
     fc.assert(
       fc.property(graphs, (graph) => {
         const expected = new Map<string, string[]>();

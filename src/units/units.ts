@@ -21,16 +21,16 @@ export interface Unit {
   readonly inputs: readonly string[];
   /** What later units read, and outputs of the graph. */
   readonly outputs: readonly string[];
-  /** The outputs that a layer of the unit lies upstream of: what is held against the float unit's. */
+  /** The outputs that depend on a layer of the unit: they are compared with the float unit's. */
   readonly targets: readonly string[];
   /** Names of linear layers, in the order of the nodes. */
   readonly layers: readonly string[];
 }
 
 /**
- * Units in an order in which they can run: each reads inputs of the graph and outputs of units before it. Every layer lies in
- * one of them, and together they give what the graph gives. What no layer lies upstream of, as a mask made from an input, belongs
- * to no unit: every unit that reads it computes it from the graph's inputs. Throws BAD_MODEL where there is no layer.
+ * Units in an order in which they can run: each reads inputs of the graph and outputs of units before it. Every layer is in
+ * one of them, and together they give what the graph gives. Values that depend on no layer, such as a mask made from an input, belong
+ * to no unit: every unit that reads one computes it from the graph's inputs. Throws BAD_MODEL where there is no layer.
  */
 export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
   // Shapes are constants once the batch is a number, and tie no node to another's.

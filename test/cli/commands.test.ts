@@ -93,7 +93,7 @@ describe("evaluate", () => {
     expect([code, stderr]).toEqual([0, expect.stringMatching(/note: All 5 test samples have the same label, /)]);
   });
 
-  test("a label that is no class of the model is refused with its place in the data set", async () => {
+  test("a label outside the model's classes is refused with its place in the data set", async () => {
     const result = await run("evaluate", "mlp.onnx", "--data", "npy:many.npy,far.npy");
     expect(result.code).toBe(1);
     expect(result.stderr).toMatch(/Label 7 \(sample 260 of "npy many.npy"\) .* has 4/);
@@ -434,7 +434,7 @@ describe("errors", () => {
     expect(status).toBe(1);
   });
 
-  test("help and version are no errors", async () => {
+  test("help and version are not errors", async () => {
     expect((await run("--version")).code).toBe(0);
     const help = await run("evaluate", "--help");
     expect(help.code).toBe(0);

@@ -1,4 +1,4 @@
-// Runs that want one folder at once, also from process namespaces of their own.
+// Runs that want one folder at once, also from separate process namespaces.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,7 +21,7 @@ const refusal = "is being written by another run|was taken by another run";
 
 test.each([
   ["one namespace", "", true],
-  ["process namespaces of their own, with the same numbers", "unshare --pid --fork --mount-proc", canUnshare],
+  ["separate process namespaces, with the same numbers", "unshare --pid --fork --mount-proc", canUnshare],
   ["process namespaces whose /proc is another's", "unshare --pid --fork", canUnshare],
 ])(
   "of three runs in %s, one writes and the others are refused",

@@ -225,14 +225,14 @@ describe("recipes", () => {
 });
 
 describe("what is known early is said early", () => {
-  test("a label that is no class names the label and the classes", async () => {
+  test("a label outside the classes is refused with the label and the classes", async () => {
     await writeFile(join(folder, "four.onnx"), tinyConvNet({ classes: 4 }));
     const result = await run("quantize", "four.onnx", ...data, "--method", "ptq", "--out", "labels");
-    expect(result.stderr).toMatch(/Label [4-9] \(sample \d+ of "cifar10 \w+"\) is no class of the model, which has 4/);
+    expect(result.stderr).toMatch(/Label [4-9] \(sample \d+ of "cifar10 \w+"\) is outside the model's classes 0 to 3/);
     expect(result.code).toBe(1);
   });
 
-  test("--resume without a checkpoint says that it starts anew", async () => {
+  test("--resume without a checkpoint says that it starts from the beginning", async () => {
     const result = await run(
       "quantize",
       "conv.onnx",

@@ -20,14 +20,14 @@ import { type Block, blocksOf, commandsIn, documents, root, textOf, wordsOf } fr
 
 const run = promisify(execFile);
 const blocks = documents.flatMap(blocksOf);
-/** Followed by a test of its own, test/methods/add-a-method.test.ts. */
+/** Followed by a separate test, test/methods/add-a-method.test.ts. */
 const followed = "docs/internals/add-a-method.md";
 const written = blocks.filter(({ file }) => !file.startsWith("docs/api/") && file !== followed);
 
 /** Of blocks in these languages something is run or checked below, of ts in add-an-op.test.ts; those without a language show output. */
 const languages = ["", "sh", "sh runnable", "js", "js runnable", "ts", "yaml"];
 
-/** With the path of a file of ours behind it, the code is compiled by add-pages.test.ts. */
+/** Followed by the path of a file in this repository, the code is compiled by add-pages.test.ts. */
 const isCompiled = ({ language }: Block): boolean => /^(ts|diff) (src|test)\//.test(language);
 
 /** What needs a registry, a browser or a person. */

@@ -1,4 +1,4 @@
-// Malformed models, read in a process of their own: what became of them.
+// Malformed models, read in a separate process: the outcome of each.
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// Run as a process of its own: node --expose-gc read-models.js DIST BASES FIRST COUNT ENGINE LAST MESSAGES. Reads malformed models,
+// Run as a separate process: node --expose-gc read-models.js DIST BASES FIRST COUNT ENGINE LAST MESSAGES. Reads malformed models,
 // and compiles and runs the small ones, on ENGINE or on "any", drawn per model. What it is at is in the file LAST; what was refused
 // and how goes into the file MESSAGES, unless that is ""; what it prints at the end is one line of JSON.
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";

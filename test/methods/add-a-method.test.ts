@@ -24,7 +24,7 @@ describe("a method", () => {
     expectTypeOf<Optional[keyof Method]>().toBeNever();
   });
 
-  test("has a name of its own, which is its folder's", () => {
+  test("has a unique name, which is its folder's", () => {
     const names = methods.map(({ name }) => name);
     expect(new Set(names).size).toBe(names.length);
     for (const name of names) expect(readFileSync(join(root, `src/methods/${name}/README.md`), "utf8")).toMatch(/^# /);
@@ -162,7 +162,7 @@ describe("the methods of docs/internals/add-a-method.md", () => {
 
   test("are named in help, notes and errors", () => {
     const help = frostbit("quantize", "--help").replaceAll(/\s+/g, " ");
-    expect(help).toContain("weight-clipping clips weights that lie far from the others of their layer");
+    expect(help).toContain("weight-clipping clips weights that are far from the others of their layer");
     expect(help).toContain("--count <number> How many layers train, from the end of the model. (default: 1)");
     const refused = (...args: readonly string[]): string =>
       node("build/src/cli/main.js", "quantize", model, ...data, ...args).stderr;

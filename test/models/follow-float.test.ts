@@ -1,4 +1,4 @@
-// Real models that are no classifiers, W8A8, trained to follow the float model on pictures drawn here.
+// Real models that are not classifiers, W8A8, trained to follow the float model on pictures drawn here.
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -57,7 +57,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true }));
 
-describeWithData("models that are no classifiers", (data) => {
+describeWithData("models that are not classifiers", (data) => {
   test.each(cases)("$file, deployed, is at least 25 dB SQNR to the float model", async (given) => {
     const { file, images, preprocess, outputs } = given;
     const path = join(data, "onnx", file);

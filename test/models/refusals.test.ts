@@ -53,10 +53,10 @@ describe("operators without a gradient", () => {
   test("between the loss and trained weights are refused, all in one message", () => {
     const message = refusalOf(model(roundAndSort));
     expect(message).toContain('TopK (node "sort"), Round (node "round"): no gradient exists');
-    expect(message).toContain("they lie between the loss and 2 trained values");
+    expect(message).toContain("they are between the loss and 2 trained values");
   });
 
-  test("before everything that trains are no obstacle", () => {
+  test("before everything that trains are not an obstacle", () => {
     const build = buildOn();
     const x = build.input("input", { dtype: "float32", shape: ["N", 6] });
     const weight = build.constant(tensorOf("float32", [6, 4], new Float32Array(24)), "weight");
@@ -64,7 +64,7 @@ describe("operators without a gradient", () => {
     expect(stepOf(build.graph([logits])).graph.inputs).toContain(labelsInput);
   });
 
-  test("that only make a mask are no obstacle", () => {
+  test("that only make a mask are not an obstacle", () => {
     const graph = model((build, hidden) => {
       const isPositive = build.node("Greater", [hidden, build.scalar(0)], {}, "positive");
       return build.node("Where", [isPositive, hidden, build.node("Mul", [hidden, build.scalar(0.1)])]);
@@ -78,7 +78,7 @@ describe("operators without a gradient", () => {
       return build.node("Cast", [isPositive], { to: "float32" });
     });
     expect(refusalOf(graph)).toContain(
-      'Greater (node "positive"): no gradient exists, and it lies between the loss and 1',
+      'Greater (node "positive"): no gradient exists, and it is between the loss and 1',
     );
   });
 });

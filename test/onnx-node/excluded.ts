@@ -35,7 +35,7 @@ export const excludedForms: readonly { readonly pattern: RegExp; readonly reason
   { pattern: /_tf_half_pixel_for_nn$/, reason: "a mode that ONNX dropped with opset 13" },
   {
     pattern: /^test_resize_downsample_scales_(cubic|linear)_align_corners$/,
-    reason: "expected outputs that ONNX corrected later: they count with a size that is no integer",
+    reason: "expected outputs that ONNX corrected later: they count with a size that is not an integer",
   },
   {
     pattern: /^test_(blackman|hamming|hann)window_.*expanded$/,

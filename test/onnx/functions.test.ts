@@ -1,4 +1,4 @@
-// Operators that are read as what they are made of: ONNX Runtime runs the node, the engines and a file of ours what we make of it.
+// Operators that are decomposed when read: ONNX Runtime runs the original node, the engines and the written file run its decomposition.
 import type { NodeProto } from "onnx-buf";
 import { describe, expect, test } from "vitest";
 import { gradient } from "../../src/autodiff/gradient.ts";

@@ -69,7 +69,7 @@ test("the model that the others are broken copies of is read", () => {
   expect(readOnnx(goodBytes, { name: "good.onnx" }).graph.nodes).toHaveLength(2);
 });
 
-describe("files that are no model", () => {
+describe("files that are not models", () => {
   test("an empty file", () => expectError(new Uint8Array(), /the file is empty/));
   test("a text file", () => expectError(new TextEncoder().encode("This is not a model.\n"), /cannot be read|no graph/));
   test("an HTML page, as a failed download leaves", () =>
@@ -165,7 +165,7 @@ describe("broken graphs", () => {
     expectError(modelBytes({ nodes }), /cycle: .*"first".* reads .*"third".* reads .*"second".* reads .*"first"/);
   });
   test("a node that reads itself", () => expectError(oneNode("Add", ["x", "y"], ["y"]), /cycle: Add .* reads Add/));
-  test("nodes in the wrong order are sorted, which is no error", () => {
+  test("nodes in the wrong order are sorted, which is not an error", () => {
     const nodes = [...good.nodes].reverse();
     const { graph } = readOnnx(modelBytes({ ...good, nodes }), { name: "model.onnx" });
     expect(graph.nodes.map(({ op }) => op)).toEqual(["Conv", "Relu"]);
@@ -185,7 +185,7 @@ describe("broken graphs", () => {
     ));
   test("the same input twice", () =>
     expectError(modelBytes({ ...good, inputs: [value("x", [1, 2, 4, 4]), value("x", [1])] }), /"x" is given twice/));
-  test("two nodes of one name are renamed, which is no error", () => {
+  test("two nodes of one name are renamed, which is not an error", () => {
     const nodes = [node("Relu", ["x"], ["a"], {}, { name: "n" }), node("Relu", ["a"], ["y"], {}, { name: "n" })];
     expect(readOnnx(modelBytes({ nodes }), { name: "m" }).graph.nodes.map(({ name }) => name)).toEqual(["n", "n_1"]);
   });
@@ -441,7 +441,7 @@ describe("operators that contradict their inputs", () => {
   });
   test("Concat along an axis that is not there", () =>
     wrong(oneNode("Concat", ["x", "x"], ["y"], { axis: int(9) }), /Concat \(node "concat"\).*9/));
-  test("Transpose by what is no permutation", () =>
+  test("Transpose by what is not a permutation", () =>
     wrong(oneNode("Transpose", ["x"], ["y"], { perm: ints([0, 0, 1, 2]) }), /Transpose \(node "transpose"\)/));
   test("MatMul of sizes that do not fit", () =>
     wrong(
@@ -525,13 +525,13 @@ describe("external data", () => {
     refuse({ location: "short.bin" }, /wants bytes 0-216 of "short\.bin", which has 100 bytes/));
   test("an offset beyond the end", () =>
     refuse({ location: "weights.bin", offset: "200" }, /wants bytes 200-416 of "weights\.bin", which has 216/));
-  test("an offset that is no number", () =>
+  test("an offset that is not a number", () =>
     refuse({ location: "weights.bin", offset: "-4" }, /external offset "-4"; expected a number of bytes/));
   test("a length that does not fit the shape", () =>
     refuse({ location: "weights.bin", length: "8" }, /takes 216 bytes, but its external data is 8 bytes long/));
   test("external data where only bytes were given", () => {
     const error = errorOfBytes(externalModel({ location: "weights.bin" }));
-    expect(error.message).toMatch(/"w" lies in the external file "weights\.bin", and no external files were given/);
+    expect(error.message).toMatch(/"w" is in the external file "weights\.bin", and no external files were given/);
   });
   test("a model file that is not there", () =>
     expect(errorOf(() => readModel(join(folder, "none.onnx"))).message).toMatch(

@@ -119,7 +119,7 @@ describe("data in the model's file", () => {
     expect(Buffer.compare(writeOnnx(stored, { opset: 21 }), writeOnnx(expected, { opset: 21 }))).toBe(0);
   });
 
-  test("that is no number is refused when it is used, with the file's name", () => {
+  test("that is NaN is refused when it is used, with the file's name", () => {
     const weights = new Float32Array(width * width).fill(1);
     weights[77] = Number.NaN;
     const constants = new Map([...model.graph.constants, ["w4", tensor("float32", [width, width], weights)]]);

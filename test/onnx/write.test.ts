@@ -247,14 +247,14 @@ describe("what an opset cannot express is refused with the lowest that can", () 
     );
     expect(writeOnnx({ graph, origin }, { opset: 21 }).length).toBeGreaterThan(0);
   });
-  test("an operator of ours", () => {
+  test("an operator that ONNX does not have", () => {
     const { graph } = model("Relu");
     const nodes = [{ ...graph.nodes[0], op: "FakeQuantize" }];
     expect(() => writeOnnx({ graph: { ...graph, nodes }, origin }, { opset: 24 })).toThrow(
       'FakeQuantize (node "relu") has no form in ONNX. Fold the quantizers and lower the graph before it is written.',
     );
   });
-  test.each([6, 25, 13.5])("opset %d is no opset to write", (opset) =>
+  test.each([6, 25, 13.5])("opset %d is not an opset to write", (opset) =>
     expect(() => writeOnnx(model("Relu"), { opset })).toThrow(`opset is ${opset}; expected 7 to 24.`),
   );
 });

@@ -127,7 +127,7 @@ function fitting(op: OpType, form: Form, placement: Placement, batch: number): C
   }
 }
 
-/** No example of these is freed: what they give depends on all samples, or on where they lie, or has no samples. */
+/** No example of these is freed: their outputs depend on all samples or on the samples' positions, or have no samples. */
 const neverFreed: readonly OpType[] = [
   ...(["Constant", "ConstantOfShape", "NonZero", "Range", "Shape", "Size"] as const),
   ...(["ScatterElements", "ScatterND", "SoftmaxCrossEntropyLoss"] as const),

@@ -35,7 +35,7 @@ async function bundle(entry: string): Promise<Bundle> {
 /** Vite puts an empty module with such a name in the place of one of Node's. */
 const isNodes = (module: string): boolean => /__vite-browser-external|^node:/.test(module);
 
-/** Where a module of ours lies in src/, or the name of the package it is of. */
+/** The path in src/ of one of Frostbit's modules, or the name of a module's package. */
 function originOf(module: string): string {
   const [, name] = module.match(/.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/) ?? [];
   return name ?? module.replace(`${source}/`, "");

@@ -86,7 +86,7 @@ export function plainInputGradient(each: ConvolutionCase, dy: ArrayLike<number>,
   return dx;
 }
 
-/** Where the operands of a convolution's products lie: of y, x and w. */
+/** The positions of the operands of a convolution's products: of y, x and w. */
 function forEachProduct(each: ConvolutionCase, visit: (ofY: number, ofX: number, ofW: number) => void): void {
   const { images, inputs, outputs, kernel } = each;
   const [strides, dilations, pads] = [pair(each.strides), pair(each.dilations), each.pads ?? [0, 0]];
@@ -121,7 +121,7 @@ export function geometry(each: ConvolutionCase): readonly number[] {
   ];
 }
 
-/** Runs one step twice over operands of its own, the last of which it writes; `count` is the number of rows. */
+/** Runs one step twice over its own operands, the last of which it writes; `count` is the number of rows. */
 export async function runGradientStep(
   { kernel, ints, threads }: { readonly kernel: string; readonly ints: readonly number[]; readonly threads: number },
   operands: readonly (TypedArray | undefined)[],

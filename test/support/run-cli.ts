@@ -1,4 +1,4 @@
-// Runs the built command in a process of its own.
+// Runs the built command in a separate process.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";

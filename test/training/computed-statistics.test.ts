@@ -1,4 +1,4 @@
-// Batch normalizations whose statistics are computed by nodes: they are no running ones, and nothing else may take them for constants.
+// Batch normalizations whose statistics are computed by nodes: they are not running ones, and nothing else may take them for constants.
 import { describe, expect, test } from "vitest";
 import type { Batch } from "../../src/data/batches.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
@@ -88,15 +88,15 @@ describe("a normalization whose statistics nodes compute", () => {
       });
   });
 
-  test("has its own statistics taken anew by nobody", async () => {
+  test("keeps its computed statistics", async () => {
     const model = ofInput(tinyClassifier());
     const { images } = tinyBatch("float64", size, 1);
     async function* given(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
       yield new Map([["input", images]]);
     }
-    const anew = await reestimateStatistics(model, size, given(), size, context);
-    expect(anew.constants.get("bn2.running_mean")).toBe(model.constants.get("bn2.running_mean"));
-    expect(anew.constants.get("bn1.running_mean")).not.toEqual(model.constants.get("bn1.running_mean"));
+    const again = await reestimateStatistics(model, size, given(), size, context);
+    expect(again.constants.get("bn2.running_mean")).toBe(model.constants.get("bn2.running_mean"));
+    expect(again.constants.get("bn1.running_mean")).not.toEqual(model.constants.get("bn1.running_mean"));
   });
 
   test.each([

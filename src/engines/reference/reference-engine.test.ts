@@ -54,7 +54,7 @@ describe("the reference engine", () => {
     const only = new Map([["x", vector(1, 2)]]);
     const outputs = await program.run(only, { fetch: [good] });
     expect([...outputs.keys()]).toEqual([good]);
-    await expect(program.run(only)).rejects.toThrow("index 7 lies outside an axis of 2 elements");
+    await expect(program.run(only)).rejects.toThrow("index 7 is outside an axis of 2 elements");
     await expect(program.run(only, { fetch: ["nowhere"] })).rejects.toThrow('fetch names "nowhere"');
   });
 

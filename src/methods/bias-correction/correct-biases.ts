@@ -119,7 +119,7 @@ async function withVariables(
 
 function constantOf({ constants }: Pick<Graph, "constants">, name: string): Tensor {
   const value = constants.get(name);
-  assert(value, `"${name}" is no constant`);
+  assert(value, `"${name}" is not a constant`);
   return value;
 }
 

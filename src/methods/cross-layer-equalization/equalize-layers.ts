@@ -85,7 +85,7 @@ function readingAxis(graph: Graph, first: LinearLayer, second: LinearLayer): num
 function equalizePair(constants: Map<string, Tensor>, { first, second, axis, norm }: Pair): void {
   const read = (name: string): Tensor => {
     const value = constants.get(name);
-    assert(value, `"${name}" is no constant`);
+    assert(value, `"${name}" is not a constant`);
     return value;
   };
   const factors = norm ? factorsOf(norm, read) : undefined;

@@ -4,7 +4,7 @@ import type { FreezingPlan } from "../../training/freezing-plan.ts";
 import { importanceOfRows } from "./importance.ts";
 import { selectBlocks } from "./select.ts";
 
-/** Rows of importance 1, 5, 2 and 4, 3, 6, 0.5; the second weight's rows lie along axis 1. */
+/** Rows of importance 1, 5, 2 and 4, 3, 6, 0.5; the second weight's rows are along axis 1. */
 const weights = [
   { name: "a", value: tensorOf("float32", [3, 2], [1, -1, -5, 5, 2, 2]), rowAxis: 0 },
   { name: "b", value: tensorOf("float32", [1, 4], [4, -3, 6, 0.5]), rowAxis: 1 },

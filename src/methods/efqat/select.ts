@@ -21,7 +21,7 @@ interface Block {
 
 type SelectOptions = Pick<EfqatOptions, "mode" | "updateRatio" | "ratioCounts" | "importance">;
 
-/** `draw` numbers the selections, so that the random control draws anew each time. */
+/** `draw` numbers the selections, so that the random control draws again each time. */
 export function selectBlocks(
   weights: readonly WeightOfLayer[],
   options: SelectOptions,

@@ -82,7 +82,7 @@ function contextOf(
       const name = node.inputs[input] ?? "";
       if (name === "") return undefined;
       const value = constants.get(name);
-      if (!value) throw new NeedsOpset(opsetIfNot, `its input "${name}" is no constant`);
+      if (!value) throw new NeedsOpset(opsetIfNot, `its input "${name}" is not a constant`);
       return toNumbers(value);
     },
     constant: (hint, value) => {

@@ -6,7 +6,7 @@ export interface DowngradeContext {
   readonly node: Node;
   readonly opset: number;
   readonly type: (value: string) => ValueType;
-  /** The numbers of a constant input; throws what `needs` gives if it is no constant. `undefined` if it is left out. */
+  /** The numbers of a constant input; throws the error of `needs` if it is not a constant. `undefined` if it is left out. */
   readonly numbersOf: (input: number, opsetIfNot: number) => readonly number[] | undefined;
   readonly constantOf: (value: string) => Tensor | undefined;
   readonly constant: (hint: string, value: Tensor) => string;

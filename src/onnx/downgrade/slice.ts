@@ -11,6 +11,6 @@ export const rangesToAttributes: Downgrade = {
   },
 };
 
-/** The largest 64-bit integers, which mean "to the end", are no exact numbers. */
+/** The largest 64-bit integers, which mean "to the end", are not exact numbers. */
 const bounded = (values: readonly number[] | undefined): readonly number[] | undefined =>
   values?.map((value) => Math.min(Math.max(value, Number.MIN_SAFE_INTEGER), Number.MAX_SAFE_INTEGER));

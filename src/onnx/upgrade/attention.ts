@@ -40,7 +40,7 @@ function repeatHeads({ call, ints, reshape }: Replacement, { value, heads, featu
   return reshape(spread, [0, wanted, -1, features]);
 }
 
-/** Whether a value has its heads on an axis of their own. */
+/** Whether a value has a separate axis of heads. */
 const isApart = ({ type }: UpgradeContext, value: string): boolean => type(value).shape.length === 4;
 const lengthOf = (context: UpgradeContext, made: Replacement, value: string): string =>
   made.size(value, isApart(context, value) ? 2 : 1);

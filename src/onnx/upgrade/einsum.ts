@@ -39,7 +39,7 @@ interface Product {
   readonly summed: readonly string[];
 }
 
-/** How a and b are multiplied; `undefined` where that is no matrix product of theirs. */
+/** How a and b are multiplied; `undefined` where their product is not a matrix product. */
 function productOf({ inputs, output }: Equation): Product | undefined {
   if (inputs.length !== 2) return undefined;
   const [a, b] = inputs;

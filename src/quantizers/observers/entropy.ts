@@ -27,7 +27,7 @@ function withoutZeros({ range, counts }: Histogram): Histogram {
 }
 
 /**
- * Σ p · ln(p / q): p is the histogram with what lies outside the range added at its ends; q spreads what lies inside, level by
+ * Σ p · ln(p / q): p is the histogram with the counts outside the range added at its ends; q spreads the counts inside, level by
  * level, evenly over the bins of p that hold anything.
  */
 function divergenceOf({ range, counts }: Histogram, candidate: Range, bits: number, symmetric: boolean): number {
