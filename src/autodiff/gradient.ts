@@ -8,7 +8,7 @@ import { opDefinition } from "../ops/index.ts";
 import { buildOn } from "../ops/infer.ts";
 import { sumToShape } from "./sum-to-shape.ts";
 
-/** What is asked for: all of a value's gradient, or some rows of it, which come back compactly. */
+/** The values whose gradients are wanted: all of a gradient, or some of its rows, returned compactly. */
 export type WantedValues = ReadonlyMap<string, "all" | Rows>;
 
 export interface Differentiated {

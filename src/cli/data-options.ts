@@ -52,7 +52,7 @@ export const testDataOptions = z.object({
   data: z.string().describe(`${dataKinds}; the test split where there is one.`),
   ...preprocessOptions.shape,
   ...imageOptions.shape,
-  limit: z.int().positive().optional().describe("Use the first so many samples."),
+  limit: z.int().positive().optional().describe("Use only the first N samples."),
 });
 
 export function preprocessFrom(options: z.infer<typeof preprocessOptions>): Preprocess {

@@ -12,7 +12,7 @@ export interface Failure {
   readonly json?: { readonly error: { readonly code: string; readonly message: string } };
 }
 
-/** The user's errors are a message; ours say so, since nobody can do anything about them but report them. */
+/** A user's error is printed as a message alone. An internal error is marked as such, so that it gets reported. */
 export function failureOf(error: unknown, verbose: boolean): Failure {
   const stack = error instanceof Error && verbose ? [...stackOf(error), ...causeOf(error)] : [];
   if (error instanceof CommanderError) {

@@ -1,4 +1,4 @@
-// Ctrl-C: before anything is computed it ends the process as if nobody listened, for a listener would wait while a file is read.
+// Ctrl-C: before the computation starts it ends the process at once, as without a listener, since a listener would wait while a file is read.
 // Later the first stops after the step in hand, the second at once.
 import { exitCodes } from "./errors.ts";
 

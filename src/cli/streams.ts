@@ -1,4 +1,4 @@
-// Standard output and error that nobody reads any more, or that have no space.
+// Standard output and error whose reader has gone, or whose disk is full.
 import { codeOf } from "../node/storage.ts";
 import { exitCodes } from "./errors.ts";
 import { printable } from "./printable.ts";

@@ -2,12 +2,13 @@
 
 import { reportedDb, sqnrDb } from "../evaluate/difference.ts";
 import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
+import { assert } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
-import { weightAxesOf } from "../ops/linear.ts";
+import { rowsObstacle, weightAxesOf } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
@@ -30,7 +31,7 @@ export interface InspectedLayer {
   /** Mean |w| of each output channel (EfQAT eq. 6). */
   readonly importance: readonly number[];
   readonly weights: Histogram;
-  /** What rounding the weights to so many bits leaves, one scale per output channel: `null` where nothing differs, −1000 where a weight is NaN. */
+  /** SQNR of the weights rounded to `bits`, one scale per output channel: `null` where nothing differs, −1000 where a weight is NaN. */
   readonly rounding: readonly { readonly bits: number; readonly sqnrDb: number | null }[];
   /** Whether a gradient reaches it. */
   readonly canTrain: boolean;
@@ -258,15 +259,14 @@ function refusedProducts(
 function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<string>): string {
   const weight = node.inputs[1];
   const type = graph.values.get(weight);
-  const shape = `[${type?.shape.join(", ") ?? ""}]`;
   if (!graph.constants.has(weight)) return `its second input "${weight}" is computed, not a constant weight`;
   if (type && !/^float(32|64)$/.test(type.dtype)) return `its weight "${weight}" is ${type.dtype}, not float`;
   const bias = node.inputs[2] ?? "";
   if (bias !== "" && !graph.constants.has(bias)) return `its third input "${bias}" is computed, not a constant bias`;
   if (quantizedWeights.has(weight)) return `another layer reads its weight "${weight}" transposed`;
-  if (node.op === "ConvTranspose") return "it is grouped: its output channels are along two axes";
-  if (node.op === "Gemm" && type?.shape.length === 2) return "its first input is transposed (transA)";
-  return `its weight "${weight}" has shape ${shape}; expected a matrix`;
+  const obstacle = rowsObstacle(node, type?.shape ?? []);
+  assert(obstacle, `${describeNode(node)} is refused for no reason`);
+  return obstacle;
 }
 
 /** Nodes that a gradient of an output reaches. */

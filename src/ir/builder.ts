@@ -32,7 +32,7 @@ export interface Builder {
     attributes?: Readonly<Record<string, Attribute>>,
     name?: string,
   ) => readonly string[];
-  /** A constant of any type, shared with nobody. */
+  /** A constant of any type, not shared with other nodes. */
   readonly constant: (value: Tensor, name?: string) => string;
   /** A float constant of the dtype of `like`, by default float32. */
   readonly scalar: (value: number, like?: string) => string;

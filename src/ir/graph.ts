@@ -25,7 +25,7 @@ export interface Node {
   readonly op: string;
   /** `""` stands for an input that is left out. */
   readonly inputs: readonly string[];
-  /** `""` stands for an output that nobody asks for. */
+  /** `""` stands for an unused output. */
   readonly outputs: readonly string[];
   readonly attributes: Readonly<Record<string, Attribute>>;
 }

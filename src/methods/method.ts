@@ -94,7 +94,7 @@ export interface UnusedRule<Options> {
   isUnused(options: Options): boolean;
 }
 
-/** What is asked of a method that trains. */
+/** What a method that trains provides. */
 export interface Training<Options> {
   /** What it trains, for `inspect`. */
   readonly roles: readonly ParameterRole[];

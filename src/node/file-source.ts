@@ -44,7 +44,7 @@ function readRange(handle: number, path: string, offset: number, length: number)
   return bytes;
 }
 
-/** Opened for each use, so that a model that somebody keeps holds no file open. */
+/** Opened for each use, so that a model kept in memory keeps no file open. */
 function inFile<T>(path: string, use: (handle: number) => T): T {
   try {
     const handle = openSync(path, "r");

@@ -60,7 +60,7 @@ async function locksIn(folder: string): Promise<readonly string[]> {
 
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-/** Writes the file, and gives its path once nobody else holds or wants the folder. */
+/** Writes the file, and returns its path once no other run holds or wants the folder. */
 async function claim(folder: string, name: string): Promise<string> {
   const path = join(folder, name);
   const gone = new Set<string>();

@@ -24,7 +24,7 @@ export interface Rows {
   readonly axis: number;
 }
 
-/** What is asked of a gradient: all of it, nothing, or some rows, given back compactly: size `rows` along `axis`. */
+/** What is wanted of a gradient: all of it, nothing, or some rows, returned compactly: size `rows` along `axis`. */
 export type Wanted = "all" | "none" | Rows;
 
 export interface GradientContext {

@@ -1,6 +1,6 @@
 // What the linear operators have in common: the axes of their weight's rows and inputs, and what they do with their bias.
-import type { Node } from "../ir/graph.ts";
-import { numberAttribute } from "./attributes.ts";
+import type { Dim, Node } from "../ir/graph.ts";
+import { numberAttribute, printShape } from "./attributes.ts";
 import { isTransposed } from "./matrix-shape.ts";
 
 /** The axes of a weight's output channels (its rows) and of its input channels. */
@@ -34,3 +34,13 @@ export const takesBias = ({ op }: Node): boolean => op !== "MatMul";
 
 /** What its bias is multiplied by. */
 export const biasFactorOf = (node: Node): number => (node.op === "Gemm" ? numberAttribute(node, "beta", 1) : 1);
+
+/** Why a weight of this shape has no single axis of rows that the product keeps apart; `undefined` where it has one. */
+export function rowsObstacle(node: Node, weight: readonly Dim[]): string | undefined {
+  if (node.op === "ConvTranspose" && numberAttribute(node, "group", 1) !== 1)
+    return "it is grouped: its output channels are along two axes";
+  if (node.op === "Gemm" && isTransposed(node, "transA")) return "its first input is transposed (transA)";
+  if (weight.length < 2 || (isMatrixProduct(node) && weight.length > 2))
+    return `its weight "${node.inputs[1]}" has shape ${printShape(weight)}; expected a matrix`;
+  return undefined;
+}

@@ -1,4 +1,4 @@
-// The methods of a run, checked as a list: their order, what cannot go together, and calibration where nobody named it.
+// The methods of a run, checked as a list: their order, combinations that are refused, and calibration where the list does not name it.
 import { methodOf, rankOf } from "../methods/index.ts";
 import type { Conflict, MethodStep } from "../methods/method.ts";
 import { ptqMethod } from "../methods/ptq/method.ts";

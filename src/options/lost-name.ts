@@ -1,4 +1,4 @@
-// zod leaves out what is called "__proto__"; nobody's choice may be lost without a word.
+// zod drops the key "__proto__"; here it is reported instead of being lost.
 type Fields = Readonly<Record<string, unknown>>;
 
 const isFields = (value: unknown): value is Fields =>

@@ -66,7 +66,7 @@ const quantizers: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLi
 
 const isHalf = ({ dtype }: Tensor): boolean => dtype === "float16" || dtype === "bfloat16";
 
-/** What a node gives for constants: a kernel reads their elements over and over, and what it gives back as it was stays where it is. */
+/** What a node computes from constants. A kernel reads their elements many times; elements that it returns unchanged are not copied. */
 export function computeConstants(
   op: OpType,
   inputs: readonly (Tensor | undefined)[],

@@ -150,7 +150,7 @@ const depends = (dim: Dim, symbol: string): boolean => typeof dim === "string" &
 const isOne = (shape: readonly Dim[], symbol: string): boolean =>
   shape.includes(symbol) && shape.filter((dim) => depends(dim, symbol)).length === 1;
 
-/** What inference cannot compute from the batch size it calls after the output, and nobody sees any more that it depends on it. */
+/** Inference names a size that it cannot compute after the output, which hides that the size depends on the batch. */
 function lostSize(node: Node, outputs: readonly ValueType[]): string | undefined {
   const isUnknown = ({ elements = [] }: ValueType): boolean =>
     elements.some(

@@ -9,7 +9,7 @@ function neededValues(graph: Graph): Set<string> {
   return needed;
 }
 
-/** Trailing outputs that nobody reads are dropped by name, so that kernels need not compute them. */
+/** The names of unused trailing outputs are dropped, so that kernels need not compute them. */
 const withoutUnread = (node: Node, needed: ReadonlySet<string>): Node =>
   node.outputs.every((output, i) => i === 0 || output === "" || needed.has(output))
     ? node

@@ -94,7 +94,7 @@ export async function measureDeployed(
   }
 }
 
-/** Where memory does not hold a batch of 256 at once, it counts as so many times the part that fits. */
+/** Where memory does not hold a batch of 256, its time is that of the batch that fits, multiplied. */
 async function latenciesOf(
   float: ModelFile,
   deployed: ModelFile,

@@ -1,6 +1,6 @@
 // Whether training made a model worse, which the files alone do not say.
 
-/** What top-1 of so many samples may vary by without meaning anything, in points. */
+/** The statistical error of top-1 on this number of samples, in percentage points. */
 const noise = (samples: number): number => 1 + 100 / Math.sqrt(samples);
 
 /** What to change where top-1, in per cent, fell in training by more than noise; `undefined` where it did not, or is not known. */

@@ -2,8 +2,7 @@
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
-import { numberAttribute } from "../ops/attributes.ts";
-import { biasFactorOf, channelAxisOf, takesBias, weightAxesOf } from "../ops/linear.ts";
+import { biasFactorOf, channelAxisOf, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
 
 export interface LinearLayer {
   /** The weight's name without ".weight", or the node's name; unique in the graph. */
@@ -27,13 +26,9 @@ export interface LinearLayer {
   readonly biasFactor: number;
 }
 
-/** A grouped ConvTranspose has its output channels along two axes; a weight of rank 1 has none. */
 function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
   const type = graph.values.get(weight);
-  if (type === undefined || type.shape.length < 2 || !/^float(32|64)$/.test(type.dtype)) return false;
-  if (node.op === "MatMul") return type.shape.length === 2;
-  if (node.op === "ConvTranspose") return numberAttribute(node, "group", 1) === 1;
-  return !(node.op === "Gemm" && numberAttribute(node, "transA", 0) === 1);
+  return type !== undefined && /^float(32|64)$/.test(type.dtype) && rowsObstacle(node, type.shape) === undefined;
 }
 
 /**

@@ -15,7 +15,7 @@ export interface DecibelChart {
   readonly label: string;
   /** In the model's order; `null` where nothing was measured, or differs. */
   readonly layers: readonly { readonly name: string; readonly value: number | null }[];
-  /** How many of so many layers are marked, the lowest; one where absent. */
+  /** How many of the lowest layers are marked, by the number of layers; one where absent. */
   readonly marked?: (count: number) => number;
   /** What one sees, given the marked layers with their figures. */
   readonly caption: (marked: string) => string;

@@ -35,7 +35,7 @@ function abbreviated(count: number): string {
   return unit === "" ? String(count) : `${formatDigits(count / size)} ${unit}`;
 }
 
-/** With the weights of all layers that can be quantized in so many bits, the rest as it is. */
+/** With the weights of all layers that can be quantized in this number of bits, the rest unchanged. */
 const sizeIn = ({ sizeBytes, layers }: InspectionPage, bits: number): number =>
   Math.round(
     sizeBytes -

@@ -71,7 +71,7 @@ function causalMask(context: UpgradeContext, made: Replacement): string {
   return call("LessOrEqual", [rangeOf(context, made, before ? call("Add", [keys, before]) : keys), places]);
 }
 
-/** [batch, 1, 1, key]: of each sample's keys the first so many are seen, the others fill up its memory. */
+/** [batch, 1, 1, key]: true for the valid keys of each sample, which come first; the others are padding. */
 function lengthMask(context: UpgradeContext, made: Replacement, lengths: string): string {
   const keys = rangeOf(context, made, lengthOf(context, made, context.node.inputs[1]));
   return made.call("Less", [keys, made.call("Unsqueeze", [lengths, made.ints([1, 2, 3])])]);

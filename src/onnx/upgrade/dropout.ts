@@ -1,4 +1,4 @@
-// A trained model's dropout does nothing: Identity, and a mask of ones where it is asked for.
+// Dropout at inference is Identity, with a mask of ones where its output is used.
 import { tensorOf, toNumbers } from "../../ir/tensor.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext } from "./upgrade.ts";
 

@@ -15,7 +15,7 @@ export interface Replacement {
   /** One size of a value as a 1-D int64 tensor: a constant where it is known. */
   readonly size: (value: string, axis: number) => string;
   readonly reshape: (value: string, shape: readonly number[]) => string;
-  /** The nodes, with `values` as the outputs of the node that they replace; "" for one that nobody asks for. */
+  /** The nodes, with `values` as the outputs of the node that they replace; "" for an unused one. */
   readonly finish: (...values: readonly string[]) => readonly Node[];
 }
 
