@@ -11,7 +11,7 @@ import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
-import { quantizerOf } from "../quantizers/quantizer.ts";
+import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { difference, sqnrDb } from "./difference.ts";
@@ -58,7 +58,7 @@ async function inputHistograms(graph: Graph, inputs: Inputs, context: Context): 
       const value = inputs.get(input) ?? computed.get(input);
       assert(value, `layer input "${input}" is missing`);
       const quantize = producerOf.get(node.inputs[0]);
-      const ranges = quantize?.op === "FakeQuantize" ? rangesOf(graph, quantizerOf(quantize)) : undefined;
+      const ranges = isQuantizer(quantize) ? rangesOf(graph, quantizerOf(quantize)) : undefined;
       return [name, histogramOf(value, ranges)];
     }),
   );
@@ -110,7 +110,7 @@ function addSwitches(graph: Graph): Switched {
   const values = new Map(graph.values);
   const switches = new Map<string, string>();
   const nodes = graph.nodes.flatMap((node): Node[] => {
-    if (node.op !== "FakeQuantize") return [node];
+    if (!isQuantizer(node)) return [node];
     const [output] = node.outputs;
     const [flag, rounded] = [unique(`${output}_switch`), unique(`${output}_rounded`)];
     values.set(flag, { dtype: "bool", shape: [] });

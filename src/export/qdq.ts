@@ -8,7 +8,7 @@ import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
-import { boundsOfActivations, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
  * packed: 4-bit and narrower weights in ONNX's 4-bit type. int8: carried in 8 bits. Activations, which no file stores, are
@@ -35,7 +35,7 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     }
   const names = namesIn(folded.graph, constants);
   const nodes = folded.graph.nodes.flatMap((node) => {
-    if (node.op === "FakeQuantize") return quantizeNodes(quantizerOf(node), constants, names);
+    if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), constants, names);
     return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
   });
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));

@@ -11,7 +11,7 @@ import { writeOnnx } from "../onnx/write.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
-import { boundsOf, quantizerOf } from "../quantizers/quantizer.ts";
+import { boundsOf, isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
@@ -146,13 +146,13 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
     const isBias = next.op === "Add" && next.inputs[0] === output && graph.constants.has(next.inputs[1]);
     if (!isBias && !["Relu", "Clip", "FakeQuantize"].includes(next.op)) break;
     output = next.outputs[0];
-    if (next.op === "FakeQuantize") break;
+    if (isQuantizer(next)) break;
   }
   const end = producerOf.get(output);
-  const scale = end?.op === "FakeQuantize" ? graph.constants.get(quantizerOf(end).scale) : undefined;
+  const scale = isQuantizer(end) ? graph.constants.get(quantizerOf(end).scale) : undefined;
   return {
     layer,
-    input: before?.op === "FakeQuantize" ? before.inputs[0] : node.inputs[0],
+    input: isQuantizer(before) ? before.inputs[0] : node.inputs[0],
     output,
     step: scale && numbersOf(scale)[0],
   };

@@ -10,7 +10,7 @@ import { methodOf } from "../methods/index.ts";
 import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
-import { quantizerOf } from "../quantizers/quantizer.ts";
+import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import type { HistogramReport, LayerReport, OutputReport, Report } from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
@@ -147,14 +147,14 @@ const histogramReport = (histogram: Histogram | undefined): HistogramReport | nu
 
 function weightHistogram(graph: Graph, { node }: LinearLayer, weight: Tensor): Histogram {
   const quantize = producers(graph).get(node.inputs[1]);
-  return histogramOf(weight, quantize?.op === "FakeQuantize" ? rangesOf(graph, quantizerOf(quantize)) : undefined);
+  return histogramOf(weight, isQuantizer(quantize) ? rangesOf(graph, quantizerOf(quantize)) : undefined);
 }
 
 function bitsOf(graph: Graph, layer: LinearLayer): { weight: number | null; activation: number | null } {
   const producerOf = producers(graph);
   const bits = (input: string): number | null => {
     const node = producerOf.get(input);
-    return node?.op === "FakeQuantize" ? quantizerOf(node).bits : null;
+    return isQuantizer(node) ? quantizerOf(node).bits : null;
   };
   return { weight: bits(layer.node.inputs[1]), activation: bits(layer.node.inputs[0]) };
 }

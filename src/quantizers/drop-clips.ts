@@ -4,6 +4,7 @@ import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { onlyReader } from "./linear-layers.ts";
+import { isQuantizer } from "./quantizer.ts";
 
 /**
  * Where both ends of a Clip are quantized to the quantizer's lowest and highest integer or beyond, the quantizer alone gives the
@@ -16,7 +17,7 @@ export function dropRepeatedClips(graph: Graph): Graph {
   const nodes = graph.nodes.map((node) => {
     const [value, ...rest] = node.inputs;
     const clip = producerOf.get(value);
-    if (node.op !== "FakeQuantize" || clip?.op !== "Clip" || onlyReader(graph, readers, value) !== node) return node;
+    if (!isQuantizer(node) || clip?.op !== "Clip" || onlyReader(graph, readers, value) !== node) return node;
     return isRepeated(graph, clip, node) ? { ...node, inputs: [clip.inputs[0], ...rest] } : node;
   });
   return removeDeadNodes({ ...graph, nodes });

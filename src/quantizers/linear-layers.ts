@@ -3,6 +3,7 @@ import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { biasFactorOf, channelAxisOf, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
+import { isQuantizer } from "./quantizer.ts";
 
 export interface LinearLayer {
   /** The weight's name without ".weight", or the node's name; unique in the graph. */
@@ -40,7 +41,7 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
   const parameters = new Set([...graph.constants.keys(), ...graph.variables]);
   const behindQuantizer = (value: string): string => {
     const node = producerOf.get(value);
-    return node?.op === "FakeQuantize" ? node.inputs[0] : value;
+    return isQuantizer(node) ? node.inputs[0] : value;
   };
   const names = new Set<string>();
   const unique = uniqueNames();

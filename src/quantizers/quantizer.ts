@@ -34,6 +34,9 @@ export interface Quantizer {
   readonly granularity: Granularity;
 }
 
+export const isQuantizer = (node: Node | undefined): node is Node => node?.op === "FakeQuantize";
+
+/** Of a node that `isQuantizer`. */
 export function quantizerOf(node: Node): Quantizer {
   const [value, scale, zeroPoint] = node.inputs;
   return {
@@ -47,5 +50,4 @@ export function quantizerOf(node: Node): Quantizer {
   };
 }
 
-export const quantizersOf = (graph: Graph): readonly Quantizer[] =>
-  graph.nodes.filter((node) => node.op === "FakeQuantize").map(quantizerOf);
+export const quantizersOf = (graph: Graph): readonly Quantizer[] => graph.nodes.filter(isQuantizer).map(quantizerOf);

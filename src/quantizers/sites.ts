@@ -5,6 +5,7 @@ import { numbersOf } from "../ir/tensor.ts";
 import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
 import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
+import { isQuantizer } from "./quantizer.ts";
 
 export interface Site {
   /** Prefix of the names of this quantizer's qparams: `<name>_scale`, `<name>_zero_point`. */
@@ -175,9 +176,7 @@ function endOfFusion(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>
 
 /** The sites whose values no quantizer of the graph quantizes yet. */
 export function withoutQuantized(graph: Graph, sites: Sites): Sites {
-  const quantized = new Set(
-    graph.nodes.filter(({ op }) => op === "FakeQuantize").flatMap((node) => [node.inputs[0], node.outputs[0]]),
-  );
+  const quantized = new Set(graph.nodes.filter(isQuantizer).flatMap((node) => [node.inputs[0], node.outputs[0]]));
   const isOpen = ({ value }: Site): boolean => !quantized.has(value);
   const activations = sites.activations.filter(isOpen);
   const named = new Set(activations.map(({ value }) => value));

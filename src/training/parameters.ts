@@ -1,7 +1,7 @@
 // What can be trained in a graph, by role.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
-import { quantizersOf } from "../quantizers/quantizer.ts";
+import { isQuantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import { type LearnedForm, learnedConstants } from "./learned-constants.ts";
 
 /**
@@ -75,7 +75,7 @@ function biasesOfAddition(
   return node.inputs.filter((input, i) => {
     const shape = graph.values.get(input)?.shape ?? [];
     const maker = producerOf.get(node.inputs[1 - i]);
-    const other = maker?.op === "FakeQuantize" ? producerOf.get(maker.inputs[0]) : maker;
+    const other = isQuantizer(maker) ? producerOf.get(maker.inputs[0]) : maker;
     return other !== undefined && layers.has(other.name) && shape.filter((size) => size !== 1).length === 1;
   });
 }

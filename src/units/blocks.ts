@@ -1,5 +1,6 @@
 // Blocks: the nodes between one value through which everything flows and the next.
 import type { Graph, Node } from "../ir/graph.ts";
+import { isQuantizer } from "../quantizers/quantizer.ts";
 import type { Stream, UnitOfNode } from "./stream.ts";
 
 /**
@@ -16,7 +17,7 @@ export function unitOfNodeByBlock(graph: Graph, stream: Stream): UnitOfNode {
   for (const { nodes, exit } of regionsOf(stream)) {
     const exitShape = String(graph.values.get(exit)?.shape);
     const hasLayer = nodes.some((node) => stream.layers.has(node));
-    const follows = exitShape === shape && !nodes.some(({ op }) => op === "FakeQuantize");
+    const follows = exitShape === shape && !nodes.some(isQuantizer);
     if (hasLayer) unit++;
     if (!hasLayer && (!follows || waiting.length > 0)) {
       waiting = [...waiting, ...nodes];

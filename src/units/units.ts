@@ -3,6 +3,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
+import { isQuantizer } from "../quantizers/quantizer.ts";
 import { unitOfNodeByBlock } from "./blocks.ts";
 import { type Stream, streamOf, type UnitOfNode } from "./stream.ts";
 
@@ -75,7 +76,7 @@ function unitOfNodeByLayer(graph: Graph, { nodes, layers, producersOf }: Stream)
     const [unit] = before.map((producer) => units.get(producer));
     const follows = before.every((producer) => units.get(producer) === unit && shapeOf(producer) === shapeOf(node));
     if (layers.has(node)) units.set(node, [...layers.keys()].indexOf(node));
-    else if (unit !== undefined && follows && node.op !== "FakeQuantize") units.set(node, unit);
+    else if (unit !== undefined && follows && !isQuantizer(node)) units.set(node, unit);
   }
   const first = new Map<Node, number>();
   for (const node of [...nodes].reverse()) {
