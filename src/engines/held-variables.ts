@@ -18,7 +18,7 @@ export function createHeldVariables(engine: string, initial: ReadonlyMap<string,
   const add = (values: ReadonlyMap<string, Tensor>): void => {
     for (const [name, value] of values) current.set(name, copyTensor(value));
   };
-  const held = (name: string): Tensor => {
+  const required = (name: string): Tensor => {
     const value = current.get(name);
     if (value) return value;
     throw new FrostbitError("BAD_DATA", `There is no variable "${name}"; there are ${[...current.keys()].join(", ")}.`);
@@ -28,9 +28,9 @@ export function createHeldVariables(engine: string, initial: ReadonlyMap<string,
     engine,
     current,
     names: () => [...current.keys()],
-    read: async (name) => copyTensor(held(name)),
+    read: async (name) => copyTensor(required(name)),
     write: async (name, value) => {
-      held(name);
+      required(name);
       current.set(name, copyTensor(value));
     },
     add: async (values) => add(values),

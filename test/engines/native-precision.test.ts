@@ -226,14 +226,14 @@ describe.skipIf(!isNativeBuilt).each(Object.entries(cases))(
 function expectCodesNear(
   actual: ReadonlyMap<string, Tensor>,
   expected: ReadonlyMap<string, Tensor>,
-  most: number,
+  maxShare: number,
 ): void {
   const [given, wanted] = [actual, expected].map((all) =>
     toNumbers(all.get("nextCodes") as Tensor).map((value) => Math.round(value / 0.05)),
   );
   const differences = given.map((code, i) => Math.abs(code - wanted[i]));
   expect(Math.max(...differences)).toBeLessThanOrEqual(1);
-  expect(differences.filter((each) => each > 0).length).toBeLessThanOrEqual(Math.max(1, most * given.length));
+  expect(differences.filter((each) => each > 0).length).toBeLessThanOrEqual(Math.max(1, maxShare * given.length));
 }
 
 describe.skipIf(!isNativeBuilt)(`values beyond a precision's range${label}`, () => {

@@ -1,4 +1,4 @@
-// Where the addon lies: what this clone built, else the optional package that brings it ready-made.
+// Finds the addon: what this clone built, else the optional package that brings it ready-made.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { arch, platform } from "node:os";

@@ -24,7 +24,7 @@ const isPerTensor = (node: Node): boolean => granularityOf(node) === "tensor";
 function whyNoCodes(node: Node | undefined, graph: Graph): string | undefined {
   if (node?.op !== "FakeQuantize") return "its input has no quantizer";
   const bounds = boundsOf(node, graph);
-  if (!bounds) return "the bounds of its input's quantizer are no constants";
+  if (!bounds) return "the bounds of its input's quantizer are not constant";
   if (!isPerTensor(node)) return "its input's quantizer has several scales";
   const span = bounds[1] - bounds[0];
   return span <= 255 ? undefined : `its input has ${span + 1} codes, more than 8 bits hold`;
@@ -32,7 +32,7 @@ function whyNoCodes(node: Node | undefined, graph: Graph): string | undefined {
 
 const rankOf = (node: Node, graph: Graph): number => graph.values.get(node.inputs[0])?.shape.length ?? 0;
 
-/** Weights lie around zero, with a scale for all or for each output channel, and the processor multiplies their codes exactly. */
+/** Weights are symmetric around zero, with a scale for all or for each output channel, and the processor multiplies their codes exactly. */
 function whyNoWeightCodes(
   node: Node | undefined,
   outputs: number,
@@ -42,7 +42,7 @@ function whyNoWeightCodes(
   if (node?.op === "DequantizeLinear") return whyNoStoredCodes(node, outputs, graph, integers);
   if (node?.op !== "FakeQuantize") return "its weight has no quantizer";
   const bounds = boundsOf(node, graph);
-  if (!bounds) return "the bounds of its weight's quantizer are no constants";
+  if (!bounds) return "the bounds of its weight's quantizer are not constant";
   if ((node.inputs[2] ?? "") !== "") return "its weight's quantizer has a zero point";
   const granularity = granularityOf(node, rankOf(node, graph));
   if (isGrouped(granularity)) return "its weight has a scale per group";
@@ -91,7 +91,7 @@ const whyTooMany = (terms: number): string | undefined =>
 /** The second operand is one matrix, and at most one number per column is added. */
 function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
   const [x, w, bias] = node.inputs.map((name) => graph.values.get(name)?.shape);
-  if (!x || !w || x.length < 2 || w.length !== 2) return "it is no product by one matrix";
+  if (!x || !w || x.length < 2 || w.length !== 2) return "its second operand is not one matrix";
   if (!isStatic(x) || !isStatic(w)) return "its sizes are known only when it runs";
   if ([...x, ...w].includes(0)) return "it is empty";
   const terms = x[x.length - 1];

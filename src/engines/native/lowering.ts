@@ -36,7 +36,7 @@ export interface FusedOptions {
   readonly floats?: readonly number[];
   /** Elements of a row; absent where the operation does not care. */
   readonly width?: number;
-  /** Sizes that only a run knows count as the most they may be: what lies beyond them is never read. */
+  /** Sizes that only a run knows count as their maximum: elements beyond them are never read. */
   readonly isOpen?: boolean;
 }
 
@@ -75,7 +75,7 @@ export interface LoweringContext {
   readonly narrowed: (value: Value) => Value;
   /** The same value in another layout. */
   readonly as: (value: Value, layout: MemoryLayout) => Value;
-  /** A new value of the node's i-th output's type; `undefined` where nobody wants it. */
+  /** A new value of the node's i-th output's type; `undefined` where nothing reads it. */
   readonly output: (i: number, layout?: MemoryLayout) => Value | undefined;
   /** The i-th output is this value. */
   readonly define: (i: number, value: Value) => void;
@@ -86,7 +86,7 @@ export interface LoweringContext {
   readonly emitFused: (kernel: string, options: FusedOptions) => void;
   /** A size as steps take it: the number, or which count of rows it is. */
   readonly size: (dim: Dim) => number;
-  /** The most that a size may be. */
+  /** The maximum of a size. */
   readonly maxSize: (dim: Dim) => number;
   /** What a constant input holds. */
   readonly constantOf: (i: number) => readonly number[] | undefined;

@@ -59,7 +59,7 @@ export function release({ arenaMemory, constantMemory, programs }: Assembled): v
   for (const memory of [arenaMemory, constantMemory]) memory.dispose();
 }
 
-/** Where a slot lies. */
+/** The memory and offset of a slot. */
 export function placeOf(
   { arena, arenaMemory, constants, constantMemory }: Assembled,
   variables: ReadonlyMap<string, NativeMemory>,

@@ -189,7 +189,7 @@ function programFor(
   return fresh;
 }
 
-/** Variables are checked by their type; what they hold lies elsewhere. */
+/** Variables are checked by their type; their elements are in native memory. */
 const noData = new Uint8Array();
 
 async function run(

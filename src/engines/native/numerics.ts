@@ -24,7 +24,7 @@ export function createNumerics(addon: NativeAddon, precision: Precision, threads
   };
 }
 
-/** Makes a program of the one step over memory that nobody touches; oneDNN keeps the primitive for the plan's own. */
+/** Makes a program of the one step over memory that stays untouched; oneDNN keeps the primitive for the plan's own. */
 function createProbe(addon: NativeAddon, threads: number): Numerics["implementation"] {
   const known = new Map<string, string>();
   return (kernel, bytes, ints) => {

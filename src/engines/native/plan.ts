@@ -7,7 +7,7 @@ import type { Tensor } from "../../ir/tensor.ts";
 /** Row-major, or with the channels (axis 1) innermost. */
 export type MemoryLayout = "plain" | "channelsLast";
 
-/** Where a slot's bytes lie: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
+/** Where a slot's bytes are: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
 export type Location =
   | { readonly kind: "arena" }
   | { readonly kind: "local"; readonly index: number }
@@ -76,7 +76,7 @@ export interface Plan {
   readonly steps: readonly Step[];
   readonly inputs: ReadonlyMap<string, Value>;
   readonly outputs: ReadonlyMap<string, Value>;
-  /** The symbolic sizes that stay open, in the order of the counts, with the most that each may be. */
+  /** The symbolic sizes that stay open, in the order of the counts, with the maximum of each. */
   readonly counts: ReadonlyMap<string, number>;
   /** No step before this one writes a variable. */
   readonly firstCommit: number;

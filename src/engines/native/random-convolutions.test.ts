@@ -111,8 +111,8 @@ function built({ batch, group, inputs, outputs, axes, isQuantized, zero, rows }:
   const integers = (name: string, shape: readonly number[], low: number, high: number): string =>
     feed(name, random.integerTensor("float32", shape, low, high));
   const codes = (value: string, zeroPoint: string, low: number, high: number): string => {
-    const [one, least, most] = [1, low, high].map((each) => build.constant(scalar("float32", each)));
-    return isQuantized ? build.node("FakeQuantize", [value, one, zeroPoint, least, most]) : value;
+    const [one, lowest, highest] = [1, low, high].map((each) => build.constant(scalar("float32", each)));
+    return isQuantized ? build.node("FakeQuantize", [value, one, zeroPoint, lowest, highest]) : value;
   };
   const attributes = { ...perAxis(axes), group };
   const x = codes(

@@ -22,7 +22,7 @@ interface Value {
   readonly name: string;
   readonly kind: Kind;
   /** Of its magnitude: what is larger than 64 is clipped, so that 16 bits hold everything. */
-  readonly most: number;
+  readonly maxMagnitude: number;
 }
 
 interface Sizes {
@@ -75,17 +75,17 @@ const weights = ({ build, choice }: Making, shape: readonly number[]): string =>
   return build.node("FakeQuantize", [w, constant(build, 1), "", constant(build, -8), constant(build, 7)]);
 };
 
-type Make = (making: Making) => readonly [name: string, most: number, kind?: Kind];
+type Make = (making: Making) => readonly [name: string, maxMagnitude: number, kind?: Kind];
 
 const unary =
   (op: string): Make =>
-  ({ build, a }) => [build.node(op, [a.name]), a.most];
+  ({ build, a }) => [build.node(op, [a.name]), a.maxMagnitude];
 
 const binary =
   (op: string): Make =>
   ({ build, a, b, choice }) => [
     build.node(op, choice.b % 2 ? [a.name, b.name] : [b.name, a.name]),
-    op === "Max" || op === "Min" ? Math.max(a.most, b.most) : a.most + b.most,
+    op === "Max" || op === "Min" ? Math.max(a.maxMagnitude, b.maxMagnitude) : a.maxMagnitude + b.maxMagnitude,
   ];
 
 const makers: Readonly<Record<string, Make>> = {
@@ -93,11 +93,11 @@ const makers: Readonly<Record<string, Make>> = {
   ...Object.fromEntries(["Add", "Sub", "Max", "Min"].map((op) => [op, binary(op)])),
   alongRows: ({ build, a, choice, sizes }) => {
     const op = choice.b % 2 ? "ReduceSum" : "ReduceMax";
-    return [build.node(op, [a.name, build.ints([-1])], { keepdims: 1 }), a.most * sizes.width, "rows"];
+    return [build.node(op, [a.name, build.ints([-1])], { keepdims: 1 }), a.maxMagnitude * sizes.width, "rows"];
   },
   ofChannels: ({ build, a }) => [
     build.node("ReduceMax", [a.name, build.ints([0, 2, 3])], { keepdims: 1 }),
-    a.most,
+    a.maxMagnitude,
     "channels",
   ],
   quantize: (making) => [quantize(making, making.a), 64],
@@ -117,29 +117,35 @@ const makers: Readonly<Record<string, Make>> = {
     const t = build.node("Transpose", [b.name], { perm: [0, 1, 3, 2] });
     const square = build.node("MatMul", [a.name, t]);
     const small = build.node("Clip", [square, constant(build, -4), constant(build, 4)]);
-    return [build.node("MatMul", [small, b.name]), 4 * b.most * sizes.height];
+    return [build.node("MatMul", [small, b.name]), 4 * b.maxMagnitude * sizes.height];
   },
   normalize: ({ build, a, sizes }) => {
     const numbers = (seed: number): string =>
       build.constant(createRandom(seed).integerTensor("float32", [sizes.channels], -3, 4));
     const one = build.constant(tensorOf("float32", [sizes.channels], new Array<number>(sizes.channels).fill(1)));
-    return [build.node("BatchNormalization", [a.name, one, numbers(1), numbers(2), one], { epsilon: 0 }), a.most + 6];
+    return [
+      build.node("BatchNormalization", [a.name, one, numbers(1), numbers(2), one], { epsilon: 0 }),
+      a.maxMagnitude + 6,
+    ];
   },
-  pool: ({ build, a }) => [build.node("MaxPool", [a.name], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }), a.most],
+  pool: ({ build, a }) => [
+    build.node("MaxPool", [a.name], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }),
+    a.maxMagnitude,
+  ],
   rearrange: ({ build, a }) => {
     const turned = build.node("Transpose", [a.name], { perm: [0, 2, 3, 1] });
     const more = build.node("Add", [turned, constant(build, 1)]);
-    return [build.node("Transpose", [more], { perm: [0, 3, 1, 2] }), a.most + 1];
+    return [build.node("Transpose", [more], { perm: [0, 3, 1, 2] }), a.maxMagnitude + 1];
   },
   reshape: ({ build, a, sizes }) => {
     const flat = build.node("Reshape", [a.name, build.ints([sizes.batch, -1])]);
     const more = build.node("Neg", [flat]);
-    return [build.node("Reshape", [more, build.ints(shapeOf(sizes, "image"))]), a.most];
+    return [build.node("Reshape", [more, build.ints(shapeOf(sizes, "image"))]), a.maxMagnitude];
   },
   swap: ({ build, a, b, sizes }) => {
     const both = build.node("Concat", [a.name, b.name], { axis: 1 });
     const ends = [build.ints([1]), build.ints([1 + sizes.channels]), build.ints([1])];
-    return [build.node("Slice", [both, ...ends]), Math.max(a.most, b.most)];
+    return [build.node("Slice", [both, ...ends]), Math.max(a.maxMagnitude, b.maxMagnitude)];
   },
   scatter: ({ build, a, b, choice, sizes }) => {
     const shape = shapeOf(sizes, "image");
@@ -151,22 +157,25 @@ const makers: Readonly<Record<string, Make>> = {
     );
     return [
       build.node("ScatterElements", [a.name, build.constant(places), b.name], { axis: 3, reduction: "max" }),
-      Math.max(a.most, b.most),
+      Math.max(a.maxMagnitude, b.maxMagnitude),
     ];
   },
   choose: ({ build, a, b }) => [
     build.node("Where", [build.node("Greater", [a.name, b.name]), a.name, b.name]),
-    Math.max(a.most, b.most),
+    Math.max(a.maxMagnitude, b.maxMagnitude),
   ],
   pad: ({ build, a, sizes }) => {
     const padded = build.node("Pad", [a.name, build.ints([0, 0, 1, 0, 0, 0, 0, 0]), constant(build, 2)]);
     const ends = [build.ints([0]), build.ints([sizes.height]), build.ints([2])];
-    return [build.node("Slice", [padded, ...ends]), Math.max(2, a.most)];
+    return [build.node("Slice", [padded, ...ends]), Math.max(2, a.maxMagnitude)];
   },
-  spread: ({ build, b, sizes }) => [build.node("Expand", [b.name, build.ints(shapeOf(sizes, "image"))]), b.most],
+  spread: ({ build, b, sizes }) => [
+    build.node("Expand", [b.name, build.ints(shapeOf(sizes, "image"))]),
+    b.maxMagnitude,
+  ],
   count: ({ build, a }) => {
     const whole = build.node("Cast", [a.name], { to: "int32" });
-    return [build.node("Cast", [build.node("Add", [whole, whole])], { to: "float32" }), 2 * a.most];
+    return [build.node("Cast", [build.node("Add", [whole, whole])], { to: "float32" }), 2 * a.maxMagnitude];
   },
 };
 
@@ -178,7 +187,7 @@ function graphOf(choices: readonly Choice[], sizes: Sizes, isWhole: boolean): { 
   const build = buildOn();
   const values = (["image", "rows", "channels", "image"] as const).map((kind, i): Value => {
     const name = build.input(`x${i}`, { dtype: "float32", shape: shapeOf(sizes, kind) });
-    return { name, kind, most: 4 };
+    return { name, kind, maxMagnitude: 4 };
   });
   const given = values.length;
   const wanted: string[] = [];
@@ -186,16 +195,16 @@ function graphOf(choices: readonly Choice[], sizes: Sizes, isWhole: boolean): { 
     const images = values.filter(({ kind }) => kind === "image");
     const a = images[choice.a % images.length];
     const others = broadcasts.has(choice.op) ? values : images;
-    const [name, most, kind = "image"] = makers[choice.op]({
+    const [name, maxMagnitude, kind = "image"] = makers[choice.op]({
       build,
       sizes,
       a,
       b: others[choice.b % others.length],
       choice,
     });
-    const isClipped = most > 64;
+    const isClipped = maxMagnitude > 64;
     const value = isClipped ? build.node("Clip", [name, constant(build, -64), constant(build, 64)]) : name;
-    values.push({ name: value, kind, most: Math.min(most, 64) });
+    values.push({ name: value, kind, maxMagnitude: Math.min(maxMagnitude, 64) });
     if (choice.isOutput || i === choices.length - 1) wanted.push(value);
   });
   return { graph: build.graph([...new Set(isWhole ? values.slice(given).map(({ name }) => name) : wanted)]), wanted };

@@ -8,7 +8,7 @@ import { fixed, stridesOf } from "./plan.ts";
 
 /** A value's memory seen as matrices: row-major ones or, transposed, column-major ones, with `step` elements from one to the next. */
 export interface MatrixView {
-  /** The value that lies there, row-major. */
+  /** The value in that memory, row-major. */
   readonly name: string;
   readonly isTransposed: boolean;
   readonly step: number;

@@ -100,7 +100,10 @@ function contextOf(state: State, node: Node): LoweringContext {
     set: (output, value, layout = "plain") => {
       const target = node.outputs[output];
       if (!target) return;
-      assert(layout === "plain" || canBlock(typeOf(state, target), state.block), `${target} cannot lie in blocks`);
+      assert(
+        layout === "plain" || canBlock(typeOf(state, target), state.block),
+        `${target} cannot be laid out in blocks`,
+      );
       state.layouts.set(target, { [layout]: value });
     },
     shared: <T>(key: string, make: () => T): T => {

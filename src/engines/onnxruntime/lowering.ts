@@ -7,7 +7,7 @@ import { isStatic } from "../../ops/dims.ts";
 import type { Emitter } from "./emitter.ts";
 
 /**
- * How the elements of a value lie in memory. `blocked` is ONNX Runtime's NCHWc: the channels in blocks that are innermost,
+ * The order of a value's elements in memory. `blocked` is ONNX Runtime's NCHWc: the channels in blocks that are innermost,
  * [N, C/block, H, W, block], under the shape [N, C, H, W].
  */
 export type BlockLayout = "plain" | "blocked";
@@ -18,9 +18,9 @@ export interface LoweringContext {
   /** Channels per block; 0 where this build of ONNX Runtime has no blocked convolutions. */
   readonly block: number;
   readonly has: (input: number) => boolean;
-  /** The ONNX value of an input, converted if it lies otherwise. */
+  /** The ONNX value of an input, converted if it has another layout. */
   readonly input: (input: number, layout?: BlockLayout) => string;
-  /** Whether an input already lies in this layout. */
+  /** Whether an input already has this layout. */
   readonly hasLayout: (input: number, layout: BlockLayout) => boolean;
   readonly type: (input: number) => ValueType;
   readonly outputType: (output: number) => ValueType;
@@ -46,7 +46,7 @@ export function staticShapeOf({ shape }: ValueType): readonly number[] {
 
 export const elementsOf = (type: ValueType): number => sizeOf(staticShapeOf(type));
 
-/** Whether a value may lie in blocks of channels. */
+/** Whether a value may be laid out in blocks of channels. */
 export const canBlock = ({ dtype, shape }: ValueType, block: number): boolean =>
   block > 0 &&
   dtype === "float32" &&

@@ -18,7 +18,7 @@ interface Form {
 
 const keep = (letters: string, test: (letter: string) => boolean): string => [...letters].filter(test).join("");
 
-/** `undefined` where the equation is no product: a diagonal, or a letter that one operand alone has and sums. */
+/** `undefined` where the equation is more than a product: a diagonal, or a letter that one operand alone has and sums. */
 function formOf({ inputs, output }: Equation): Form | undefined {
   const [a, b] = inputs;
   if (inputs.length !== 2 || inputs.some((term) => new Set(term).size < term.length)) return undefined;

@@ -262,7 +262,7 @@ const IsInf: NativeOp = {
     if (!y) return;
     const isEqual = (name: string, infinity: number): Value => {
       const holds = scratch("bool", x.shape, x.layout);
-      // Nothing equals what is no number.
+      // NaN equals nothing.
       const sought = numberAttribute(node, name, 1) === 0 ? Number.NaN : infinity;
       compare(lowering, "Equal", [x, scalarLike(sought, x)], holds);
       return holds;

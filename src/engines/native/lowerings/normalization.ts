@@ -21,7 +21,7 @@ const BatchNormalization: NativeOp = {
   },
 };
 
-/** The statistics are computed even where nobody reads them. */
+/** The statistics are computed even where nothing reads them. */
 const BatchNormalizationTraining: NativeOp = {
   lower: ({ node, input, output, scratch, emitFused }) => {
     const x = input(0, "channelsLast");

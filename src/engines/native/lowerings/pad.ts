@@ -6,7 +6,7 @@ import { fixed, type Value } from "../plan.ts";
 import { gatherAlongAxes, range } from "./rearrange.ts";
 import { areKnown, copy, fill, layoutLike, type View, wholeView } from "./shape.ts";
 
-/** Where the padded coordinate lies in an axis. */
+/** The index in an axis that a padded coordinate reads. */
 function mirrored(mode: string, at: number, size: number): number {
   if (mode === "edge") return Math.min(Math.max(at, 0), size - 1);
   if (mode === "wrap") return ((at % size) + size) % size;

@@ -93,7 +93,7 @@ function lowerIntegers(lowering: LoweringContext): void {
   emitFused("rescale", { elementwise: [sums], broadcast, results: [y], ints: [sizeOf(fixed(scale.shape))], width: n });
 }
 
-/** An input where it lies, before Transposes where that can be. */
+/** An input as it is stored, before its Transposes where products can read it so. */
 function operandOf({ graph, uses, node, stored, storedAs, as }: LoweringContext, i: number): Operand {
   const view = matrixView(node.inputs[i], graph, uses);
   const shape = graph.values.get(node.inputs[i])?.shape ?? [];
@@ -170,7 +170,7 @@ const MatMul: NativeOp = {
   },
 };
 
-/** A batch of matrices against one matrix is one tall product, where its rows lie evenly. */
+/** A batch of matrices against one matrix is one tall product, where its rows are evenly spaced. */
 function tallOf(
   a: Operand,
   batch: readonly number[],

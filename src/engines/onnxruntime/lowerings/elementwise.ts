@@ -1,4 +1,4 @@
-// Operators that ONNX has, and ReluGradient: they run in whatever layout their inputs lie.
+// Operators that ONNX has, and ReluGradient: they run in whatever layout their inputs have.
 import { type BlockLayout, canBlock, type LoweringContext, type LoweringRule } from "../lowering.ts";
 
 /** Operators whose every output element depends on the input elements at the same place alone. */
@@ -12,7 +12,7 @@ const elementwise: ReadonlySet<string> = new Set([
   "ThresholdedRelu",
 ]);
 
-/** The layout in which an elementwise node runs: blocked if one of its inputs lies so and the others may. */
+/** The layout in which an elementwise node runs: blocked if one of its inputs is and the others can be. */
 function layoutOf({ node, block, type, hasLayout, has, outputType }: LoweringContext): BlockLayout {
   if (!elementwise.has(node.op) || !canBlock(outputType(0), block)) return "plain";
   const { shape } = outputType(0);
