@@ -61,6 +61,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "evaluate",
     "engines",
     "data",
+    /** `rounding-method.ts` alone. */
+    "rounding",
     /** `index.ts` alone. */
     ...methodFolders,
   ],

@@ -15,7 +15,8 @@ import type { Progress } from "../run/context.ts";
 import { constantOf, dequantize, nearestIntegers } from "./grid.ts";
 import { errorOfRows } from "./moments.ts";
 import { type MomentsOptions, momentsOptions } from "./options.ts";
-import { type Rounded, type RoundingProblem, type RoundingSolver, roundLayers } from "./round-layers.ts";
+import type { RoundingProblem, RoundingSolver } from "./problem.ts";
+import { type Rounded, roundLayers } from "./round-layers.ts";
 import { anyScale } from "./search-ranges.ts";
 
 const notes: string[] = [];

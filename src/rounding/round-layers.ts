@@ -1,5 +1,4 @@
 // Rounds the weights of a quantized model layer after layer, each knowing what those before it have become.
-import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
@@ -12,7 +11,6 @@ import type { Context } from "../run/context.ts";
 import {
   constantOf,
   dequantize,
-  type Grid,
   gridOf,
   nearestIntegers,
   placeIntegers,
@@ -25,24 +23,9 @@ import { fromMatrices, type MatrixForm, matrixFormOf, toMatrices } from "./matri
 import { measureMoments, type SplitMoments } from "./measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "./moments.ts";
 import type { MomentsOptions, StreamName } from "./options.ts";
+import type { RoundingProblem, RoundingSolver } from "./problem.ts";
 import { type RangeProblem, type RangeSearch, searchRanges } from "./search-ranges.ts";
 import { type Batches, bytesOf, cutBefore, passOver, type Stream } from "./stream.ts";
-
-/** How one layer's weight is to be rounded; all arrays in the order [groups, rows, columns]. */
-export interface RoundingProblem {
-  /** Of the weight. */
-  readonly dtype: DType;
-  readonly form: MatrixForm;
-  /** The weight in units of its scale, w / s. */
-  readonly quotients: Float64Array;
-  readonly grid: Grid;
-  readonly moments: SecondMoments;
-  /** By row: what the normalization behind the layer multiplies its output by. */
-  readonly factors: Float64Array;
-}
-
-/** Gives the integers. */
-export type RoundingSolver = (problem: RoundingProblem) => Promise<Float64Array>;
 
 /** What became of a layer. */
 export interface RoundedLayer {

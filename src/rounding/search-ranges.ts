@@ -1,7 +1,7 @@
 // Scales by which a weight rounded to nearest gives the least error of its layer's output.
 import { roundHalfToEven } from "../ir/round.ts";
 import { clampTo, dequantize, nearestIntegers, quotientOf } from "./grid.ts";
-import type { RoundingProblem } from "./round-layers.ts";
+import type { RoundingProblem } from "./problem.ts";
 
 /** Factors of a scale that are tried: the coarse ones, then the best of them times each of the fine ones. */
 export interface RangeSearch {

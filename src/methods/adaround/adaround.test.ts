@@ -12,7 +12,7 @@ import { dequantize, nearestIntegers } from "../../rounding/grid.ts";
 import { matrixFormOf } from "../../rounding/matrix-form.ts";
 import { measureMoments } from "../../rounding/measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "../../rounding/moments.ts";
-import type { RoundingProblem } from "../../rounding/round-layers.ts";
+import type { RoundingProblem } from "../../rounding/problem.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
 import { betaAt, learningRateOf } from "./schedule.ts";

@@ -1,6 +1,6 @@
 // AdaRound (arXiv:2004.10568) for single layers, from second moments alone: no minibatches, no noise, no activations kept.
 import { numbersOf, scalar } from "../../ir/tensor.ts";
-import type { RoundingProblem } from "../../rounding/round-layers.ts";
+import type { RoundingProblem } from "../../rounding/problem.ts";
 import { type Context, signalOf } from "../../run/context.ts";
 import { compileOptions } from "../../run/with-program.ts";
 import type { AdaroundOptions } from "./options.ts";

@@ -5,7 +5,7 @@ import type { Graph } from "../../ir/graph.ts";
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { clampTo } from "../../rounding/grid.ts";
-import type { RoundingProblem } from "../../rounding/round-layers.ts";
+import type { RoundingProblem } from "../../rounding/problem.ts";
 import { addUpdate, optimizerState } from "../../training/optimizer.ts";
 
 /** ζ and γ: the sigmoid is stretched to reach beyond 0 and 1, and cut off there. */

@@ -4,7 +4,7 @@ import { createRandom } from "../../../test/support/random.ts";
 import { roundHalfToEven } from "../../ir/round.ts";
 import { clampTo, dequantize } from "../../rounding/grid.ts";
 import { errorOfRows } from "../../rounding/moments.ts";
-import type { RoundingProblem } from "../../rounding/round-layers.ts";
+import type { RoundingProblem } from "../../rounding/problem.ts";
 import { inverseFactor } from "./cholesky.ts";
 import { gptq } from "./gptq.ts";
 import type { GptqOptions } from "./options.ts";

@@ -1,7 +1,7 @@
 // GPTQ (arXiv:2210.17323): weights are rounded one input after the other, and what is lost is made up for by those not yet rounded.
 import { roundHalfToEven } from "../../ir/round.ts";
 import { clampTo } from "../../rounding/grid.ts";
-import type { RoundingProblem } from "../../rounding/round-layers.ts";
+import type { RoundingProblem } from "../../rounding/problem.ts";
 import { inverseFactor } from "./cholesky.ts";
 import type { GptqOptions } from "./options.ts";
 
