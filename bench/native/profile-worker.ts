@@ -7,7 +7,7 @@ import { median } from "../../src/evaluate/latency.ts";
 import { compileOptions, type StepRequest } from "../steps/request.ts";
 import { benchModel, stepOf } from "../support/model-step.ts";
 
-export interface KernelTime {
+interface KernelTime {
   readonly kernel: string;
   readonly implementation: string;
   readonly steps: number;

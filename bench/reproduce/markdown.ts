@@ -19,7 +19,7 @@ import { accuracyOf, floatOf, type Summary } from "./statistics.ts";
 
 type Cells = readonly CellRecord[];
 
-export const notRun = "not run";
+const notRun = "not run";
 
 const signed = (value: number): string => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 

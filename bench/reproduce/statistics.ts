@@ -9,7 +9,7 @@ export interface Summary {
   readonly seeds: number;
 }
 
-export function summarize(values: readonly number[]): Summary | undefined {
+function summarize(values: readonly number[]): Summary | undefined {
   if (values.length === 0) return undefined;
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);

@@ -16,7 +16,7 @@ interface Row {
 }
 
 /** Milliseconds: the step's median less the forward program's. */
-export const backwardOf = (results: Results, choice: EngineChoice, title: string): number =>
+const backwardOf = (results: Results, choice: EngineChoice, title: string): number =>
   medianOf(results.get(`${engineTitle(choice)} ${title}`)) - medianOf(results.get(`${engineTitle(choice)} forward`));
 
 function rowsOf(results: Results, engines: readonly EngineChoice[]): Row[] {

@@ -12,7 +12,7 @@ export interface EncoderSizes {
   readonly inner: number;
 }
 
-export const encoderSizes: EncoderSizes = { hidden: 768, heads: 12, sequence: 384, inner: 3072 };
+const encoderSizes: EncoderSizes = { hidden: 768, heads: 12, sequence: 384, inner: 3072 };
 
 /** Input `x` [batch, sequence, hidden], output the scores [batch, 10]. Weights are random and seeded. */
 export function encoderLayer({ hidden, heads, sequence, inner }: EncoderSizes = encoderSizes): Graph {

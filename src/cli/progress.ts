@@ -3,7 +3,7 @@ import { Presets, SingleBar } from "cli-progress";
 import { formatDigits } from "../report/format-digits.ts";
 import { printable } from "./printable.ts";
 
-export interface Progress {
+interface Progress {
   readonly phase: string;
   /** Samples, or whatever the phase counts. */
   readonly done: number;

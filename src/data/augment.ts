@@ -2,7 +2,7 @@
 import { randomBelow, randomBits } from "./random.ts";
 
 export const augmentations = ["crop", "flip"] as const;
-export type Augmentation = (typeof augmentations)[number];
+type Augmentation = (typeof augmentations)[number];
 
 export interface Augment {
   readonly operations: readonly Augmentation[];
@@ -18,7 +18,7 @@ export interface Shift {
 }
 
 /** The border that a random crop pads with, in pixels. */
-export const cropPadding = 4;
+const cropPadding = 4;
 
 export const noShift: Shift = { down: 0, right: 0, mirrored: false };
 

@@ -9,7 +9,7 @@ import type { Dataset, InputType } from "./dataset.ts";
 import { guessPictures, withPictures } from "./pictures.ts";
 
 /** The rows of a tensor at these indices along axis 0. */
-export function takeRows(source: Tensor, indices: Int32Array): Tensor {
+function takeRows(source: Tensor, indices: Int32Array): Tensor {
   const shape = source.shape.slice(1);
   const size = sizeOf(shape);
   const data = allocate(source.dtype, indices.length * size);

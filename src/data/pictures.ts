@@ -5,7 +5,7 @@ import { type Dataset, type InputType, type Layout, withInputs } from "./dataset
 const channelCounts: readonly number[] = [1, 3, 4];
 
 /** Samples of rank 3 are images, channels first unless only the last axis can be one of channels (1, 3 or 4). */
-export function guessLayout(shape: readonly number[]): Layout | undefined {
+function guessLayout(shape: readonly number[]): Layout | undefined {
   if (shape.length !== 3) return undefined;
   return channelCounts.includes(shape[2]) && !channelCounts.includes(shape[0]) ? "nhwc" : "nchw";
 }

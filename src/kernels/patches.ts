@@ -46,7 +46,7 @@ export function tapRange(geometry: Geometry, axis: number, tap: number): readonl
 }
 
 /** Visits runs of output positions along the last axis that a tap joins to input positions. */
-export type VisitRun = (tap: number, output: number, input: number, length: number, inputStep: number) => void;
+type VisitRun = (tap: number, output: number, input: number, length: number, inputStep: number) => void;
 
 /** For every tap of the kernel, all runs inside the input; positions are offsets within one channel. */
 export function forEachRun(geometry: Geometry, visit: VisitRun): void {

@@ -95,7 +95,7 @@ export interface UnusedRule<Options> {
 }
 
 /** What a method that trains provides. */
-export interface Training<Options> {
+interface Training<Options> {
   /** What it trains, for `inspect`. */
   readonly roles: readonly ParameterRole[];
   loss(options: Options): LossName;

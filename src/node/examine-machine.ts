@@ -4,7 +4,7 @@ import { arch, availableParallelism, cpus, platform, release, totalmem } from "n
 import { type EngineEntry, engineEntries } from "../engines/table.ts";
 import { versions } from "./versions.ts";
 
-export interface EngineState {
+interface EngineState {
   readonly name: string;
   readonly available: boolean;
   /** Why not, and what to do; or what it is. */

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 const require = createRequire(import.meta.url);
 
 /** The version in a package's own manifest; undefined where it is not installed. */
-export function packageVersion(name: string): string | undefined {
+function packageVersion(name: string): string | undefined {
   try {
     const { version } = require(`${name}/package.json`) as { version: string };
     return version;

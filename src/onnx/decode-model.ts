@@ -125,7 +125,7 @@ function decodeOpset(model: ModelProto): number {
 const isOnnxDomain = (domain: string): boolean => domain === "" || domain === "ai.onnx";
 
 /** `"Conv"`, or `"com.microsoft::FusedMatMul"` for another domain than ONNX's own. */
-export const operatorName = ({ domain, opType }: NodeProto): string =>
+const operatorName = ({ domain, opType }: NodeProto): string =>
   isOnnxDomain(domain) ? opType : `${domain}::${opType}`;
 
 function decodeGraph(

@@ -7,7 +7,7 @@ import { type ByteSource, elementsOf, minStoredBytes, storedTensor } from "../ir
 import { codeName, dtypeOfCode } from "./data-types.ts";
 import { type ExternalSource, openExternal } from "./external-data.ts";
 
-export const maxElements = 2 ** 31;
+const maxElements = 2 ** 31;
 const maxRank = 64;
 
 type TypedField = "floatData" | "doubleData" | "int32Data" | "int64Data" | "uint64Data";

@@ -39,7 +39,7 @@ export interface GradientContext {
 /** Names of the gradients of the inputs, in order; `undefined` for what was not wanted. Broadcasting is repaired by the walk. */
 export type GradientRule = (context: GradientContext) => readonly (string | undefined)[];
 
-export interface Cost {
+interface Cost {
   /** Multiply-adds (for an elementwise operator: one per output element). */
   readonly multiplyAdds: number;
 }

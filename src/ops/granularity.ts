@@ -5,7 +5,7 @@ import { mismatch, numberAttribute } from "./attributes.ts";
 import { resolveAxis } from "./operands.ts";
 
 /** One scale for each index along `axis`. */
-export interface AxisGranularity {
+interface AxisGranularity {
   readonly axis: number;
 }
 

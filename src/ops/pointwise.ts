@@ -108,7 +108,7 @@ export const unaryWithoutGradient = (
   gradient: "none",
 });
 
-export interface BinaryGradient extends Arithmetic {
+interface BinaryGradient extends Arithmetic {
   readonly dy: string;
   readonly a: string;
   readonly b: string;

@@ -1,7 +1,7 @@
 // What each runtime does well, as options: a target fills in those that are not given.
 
 /** Why each is chosen is told in docs/guide/targets.md. */
-export const targets = {
+const targets = {
   onnxruntime: { placement: "runtime", storage: "int8", symmetricActivations: false },
   tensorrt: { placement: "inputs", storage: "int8", symmetricActivations: true },
   web: { placement: "runtime", storage: "int8", symmetricActivations: false },

@@ -24,7 +24,7 @@ use([
 const text = "var(--text)";
 const muted = "var(--muted)";
 const line = "var(--line)";
-export const seriesColors = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"] as const;
+const seriesColors = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"] as const;
 
 /** A phone's, so that the letters stay readable there; three of them side by side fill the page. */
 const width = 360;

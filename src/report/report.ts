@@ -28,7 +28,7 @@ const accuracy = percent.describe(
 
 const bounds = z.object({ low: z.number(), high: z.number() });
 
-export const histogramSchema = z.object({
+const histogramSchema = z.object({
   min: z.number().describe("The least of the values."),
   max: z.number().describe("The largest."),
   counts: z.array(count).describe("In bins of the same width from min to max."),

@@ -19,7 +19,7 @@ export interface Grid {
 }
 
 /** The quantizer of a layer's weight, if it has one. */
-export function weightQuantizerOf(graph: Graph, { node }: LinearLayer): Quantizer | undefined {
+function weightQuantizerOf(graph: Graph, { node }: LinearLayer): Quantizer | undefined {
   const made = producers(graph).get(node.inputs[1]);
   return made?.op === "FakeQuantize" ? quantizerOf(made) : undefined;
 }

@@ -2,7 +2,7 @@
 import { z } from "zod";
 
 /** What a layer's inputs have gone through. */
-export const streamNames = ["quantized", "weights", "float"] as const;
+const streamNames = ["quantized", "weights", "float"] as const;
 
 export const momentsOptions = z.object({
   roundingSamples: z.int().min(8).default(1024).describe("Training samples that the second moments are taken from."),

@@ -28,7 +28,7 @@ import { type RangeProblem, type RangeSearch, searchRanges } from "./search-rang
 import { type Batches, bytesOf, cutBefore, passOver, type Stream } from "./stream.ts";
 
 /** What became of a layer. */
-export interface RoundedLayer {
+interface RoundedLayer {
   readonly name: string;
   /** On samples held out, noise to signal of the layer's output: rounded to nearest, and as the method rounds it. */
   readonly nearest: number;

@@ -7,7 +7,7 @@ import { type Context, signalOf } from "../run/context.ts";
 import { compileOptions } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 
-export type Values = ReadonlyMap<string, Tensor>;
+type Values = ReadonlyMap<string, Tensor>;
 
 /** Batches of named values; each call starts over with the same ones. */
 export type Batches = () => AsyncIterable<Values>;
@@ -19,7 +19,7 @@ export interface Stream {
 }
 
 /** `values` of the graph for every batch of the stream. */
-export async function* valuesOf(
+async function* valuesOf(
   graph: Graph,
   { cut, batches }: Stream,
   values: readonly string[],

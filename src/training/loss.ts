@@ -32,7 +32,7 @@ export function addCrossEntropy(build: Builder, logits: string): string {
 }
 
 /** Mean cross-entropy against the float model's probabilities: the teacher runs inside the step, no labels needed. */
-export function addDistillation(build: Builder, logits: string, teacher: Graph): string {
+function addDistillation(build: Builder, logits: string, teacher: Graph): string {
   const target = build.node("Softmax", [inlineGraph(build, teacher, "teacher/").get(logitsOf(teacher)) ?? ""], {
     axis: -1,
   });
@@ -61,7 +61,7 @@ export function addMeanSquaredError(build: Builder, outputs: readonly string[], 
 }
 
 /** Adds another graph's nodes and constants under a prefix, on the same inputs; gives its values' new names. */
-export function inlineGraph(build: Builder, graph: Graph, prefix: string): ReadonlyMap<string, string> {
+function inlineGraph(build: Builder, graph: Graph, prefix: string): ReadonlyMap<string, string> {
   const names = new Map<string, string>(graph.inputs.map((input) => [input, input]));
   for (const [name, value] of graph.constants) names.set(name, build.constant(value, prefix + name));
   for (const node of graph.nodes) inlineNode(build, node, prefix, names);

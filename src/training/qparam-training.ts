@@ -45,7 +45,7 @@ export function qparamRateOf(options: {
   return rate === "as weights" ? options.lr : rate;
 }
 
-export const isZeroPoint = ({ role }: Parameter): boolean => role.endsWith("zero-point");
+const isZeroPoint = ({ role }: Parameter): boolean => role.endsWith("zero-point");
 
 export const isQparam = (parameter: Parameter): boolean => parameter.role.endsWith("scale") || isZeroPoint(parameter);
 

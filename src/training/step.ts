@@ -12,7 +12,7 @@ import { accumulate, accumulators, takeAccumulated } from "./accumulation.ts";
 import { clipByNorm } from "./clip-by-norm.ts";
 
 /** Adds the loss of a forward pass whose nodes `build` holds; the name of its value, a scalar. What it needs besides may be inputs. */
-export type Loss = (build: Builder, forward: Graph) => string;
+type Loss = (build: Builder, forward: Graph) => string;
 
 /** What a rule updates a parameter with. */
 export interface GradientStep {
@@ -32,7 +32,7 @@ export interface UpdateRule {
 }
 
 /** The rows along `axis` whose indices the input `rowsInput(weight)` holds: parameters of one weight share them. */
-export interface ChosenRows {
+interface ChosenRows {
   readonly weight: string;
   readonly axis: number;
 }

@@ -55,7 +55,7 @@ export interface TrainingResult {
 }
 
 /** What a checkpoint holds of a run by a plan. */
-export const planState = z.object({
+const planState = z.object({
   plan: z.record(z.string(), z.union([z.string(), z.array(z.number())])),
   /** Per weight and row, the steps in which the row trained. */
   trainedSteps: z.record(z.string(), z.array(z.int())),

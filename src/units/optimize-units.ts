@@ -12,7 +12,7 @@ import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-l
 import type { Unit } from "./units.ts";
 
 /** What the units before one compute: "float": in the float model; "quantized": as they are quantized by then. */
-export type StreamName = "float" | "quantized";
+type StreamName = "float" | "quantized";
 
 export interface UnitsJob {
   readonly units: readonly Unit[];

@@ -10,7 +10,7 @@ import { tinyOrigin } from "../support/tiny-classifier.ts";
 export type FloatType = "float32" | "float64";
 
 export const classes = 4;
-export const size = 8;
+const size = 8;
 
 export interface TinyModel {
   readonly name: string;

@@ -4,7 +4,7 @@ import type { DType } from "../../src/ir/dtype.ts";
 import { type Tensor, toNumbers } from "../../src/ir/tensor.ts";
 import { bfloat16ToNumber, float16ToNumber } from "./half-bits.ts";
 
-export interface Tolerance {
+interface Tolerance {
   /** Allowed error as a share of the expected element's magnitude plus the root mean square of all of them. */
   readonly relative: number;
   readonly absolute: number;
@@ -13,7 +13,7 @@ export interface Tolerance {
 const exact: Tolerance = { relative: 0, absolute: 0 };
 
 /** The one place of tolerances: by dtype, and for derivatives against central differences in float64. */
-export const tolerances: Readonly<Record<DType | "finiteDifferences", Tolerance>> = {
+const tolerances: Readonly<Record<DType | "finiteDifferences", Tolerance>> = {
   float64: { relative: 1e-11, absolute: 1e-13 },
   float32: { relative: 2e-6, absolute: 1e-7 },
   float16: { relative: 2e-3, absolute: 1e-6 },

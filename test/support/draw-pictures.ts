@@ -32,7 +32,7 @@ function cover({ x, y, radius, stripes }: Disc, column: number, row: number): nu
 }
 
 /** Bytes [height, width, 3]. `tint`: the ground's colour; else it is drawn. */
-export function drawPicture(random: Random, height: number, width: number, tint = colourOf(random)): Uint8Array {
+function drawPicture(random: Random, height: number, width: number, tint = colourOf(random)): Uint8Array {
   const pixels = new Uint8Array(height * width * 3);
   const [right, down] = [colourOf(random), colourOf(random)];
   const discs = Array.from({ length: 8 }, () => drawDisc(random, height, width));

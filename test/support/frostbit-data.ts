@@ -5,7 +5,7 @@ import { describe } from "vitest";
 import { readSafetensors } from "../../src/data/safetensors.ts";
 import { bytesSource } from "../../src/ir/tensor-source.ts";
 
-export const frostbitData = process.env["FROSTBIT_DATA"];
+const frostbitData = process.env["FROSTBIT_DATA"];
 
 /** A suite that needs real data: skipped, and named so, where FROSTBIT_DATA is not set. */
 export const describeWithData = (name: string, body: (folder: string) => void): void => {

@@ -31,7 +31,6 @@ export const ints = (values: readonly number[]): AttributeProto =>
   attribute({ type: AttributeType.INTS, ints: values.map(BigInt) });
 export const text = (value: string): AttributeProto =>
   attribute({ type: AttributeType.STRING, s: new Uint8Array(new TextEncoder().encode(value)) });
-export const tensorAttribute = (t: TensorProto): AttributeProto => attribute({ type: AttributeType.TENSOR, t });
 
 export const node = (
   opType: string,

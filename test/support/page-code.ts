@@ -34,7 +34,7 @@ function patched(path: string, diff: string): string {
   return lines.join("\n");
 }
 
-export const sourceOf = ({ path, kind, code }: Piece): string => (kind === "ts" ? code : patched(path, code));
+const sourceOf = ({ path, kind, code }: Piece): string => (kind === "ts" ? code : patched(path, code));
 
 /** Files as they are, read once for all programs. */
 const parsed = new Map<string, ts.SourceFile>();

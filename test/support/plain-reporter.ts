@@ -7,7 +7,7 @@ interface Counts {
   skipped: number;
 }
 
-export function countTests(modules: readonly TestModule[], unhandledErrors: number): Counts {
+function countTests(modules: readonly TestModule[], unhandledErrors: number): Counts {
   const counts: Counts = { passed: 0, failed: unhandledErrors, skipped: 0 };
   for (const module of modules) {
     counts.failed += module.errors().length;

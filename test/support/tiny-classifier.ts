@@ -10,7 +10,7 @@ import { type QuantizeOptions, quantizeOptions } from "../../src/quantizers/quan
 import { findSites, type Site } from "../../src/quantizers/sites.ts";
 import { createRandom } from "./random.ts";
 
-export const tinyClasses = 4;
+const tinyClasses = 4;
 export const tinySize = 8;
 
 /** `channels` are the convolutions'. */

@@ -33,7 +33,7 @@ export interface NativeProgram {
   dispose(): void;
 }
 
-export interface NativeInformation {
+interface NativeInformation {
   readonly oneDnn: string;
   /** The instruction set of our own kernels. */
   readonly kernels: string;

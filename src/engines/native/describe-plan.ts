@@ -15,7 +15,7 @@ import { assemble, bindProgram, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { bytesOf, type FusedOperation, type Slot, type Step } from "./plan.ts";
 
-export interface PlannedOperation {
+interface PlannedOperation {
   readonly kernel: string;
   /** Absent where it only converts what is stored. */
   readonly node?: string;
@@ -38,7 +38,7 @@ export interface PlannedStep {
 }
 
 /** A convolution or matrix product of the forward pass that a plan computes in floats. */
-export interface FloatProduct {
+interface FloatProduct {
   readonly node: string;
   readonly op: string;
   readonly reason: string;

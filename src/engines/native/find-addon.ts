@@ -28,7 +28,7 @@ const versionIn = (manifest: string): string =>
   (JSON.parse(readFileSync(manifest, "utf8")) as { version: string }).version;
 
 /** The one thing to do where there is no addon that works. */
-export function howToInstall(): string {
+function howToInstall(): string {
   const own = ownFolder();
   if (existsSync(join(own, "native", "src"))) return "apt-get install -y g++ libdnnl-dev && npm run build:native";
   if (packagedFor.has(addonPackage)) return `npm install ${addonPackage}@${versionIn(join(own, "package.json"))}`;
@@ -45,7 +45,7 @@ function checkVersion(manifest: string): void {
   );
 }
 
-export function findAddon(): FoundAddon | undefined {
+function findAddon(): FoundAddon | undefined {
   const local = join(ownFolder(), built);
   if (existsSync(local)) return { path: local, origin: "built here" };
   const require = createRequire(import.meta.url);

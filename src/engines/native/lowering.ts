@@ -19,7 +19,7 @@ import {
   type Value,
 } from "./plan.ts";
 
-export interface EmitOptions {
+interface EmitOptions {
   readonly inputs?: readonly (Value | undefined)[];
   readonly outputs?: readonly (Value | undefined)[];
   readonly ints?: readonly number[];
@@ -27,7 +27,7 @@ export interface EmitOptions {
   readonly inPlace?: Step["inPlace"];
 }
 
-export interface FusedOptions {
+interface FusedOptions {
   readonly elementwise: readonly (Value | undefined)[];
   readonly broadcast?: readonly (Value | undefined)[];
   readonly results?: readonly (Value | undefined)[];
@@ -104,7 +104,7 @@ export function isSettled(graph: Graph, value: string | undefined, open: Open): 
 export const isKnown = (graph: Graph, value: string | undefined): boolean =>
   value === undefined || value === "" || graph.constants.has(value) || graph.values.get(value)?.elements !== undefined;
 
-export type LoweringRule = (lowering: LoweringContext) => void;
+type LoweringRule = (lowering: LoweringContext) => void;
 
 /** An operator of the engine. */
 export interface NativeOp {

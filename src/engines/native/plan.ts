@@ -8,7 +8,7 @@ import type { Tensor } from "../../ir/tensor.ts";
 export type MemoryLayout = "plain" | "channelsLast";
 
 /** Where a slot's bytes are: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
-export type Location =
+type Location =
   | { readonly kind: "arena" }
   | { readonly kind: "local"; readonly index: number }
   | { readonly kind: "constant"; readonly value: Tensor }

@@ -6,7 +6,7 @@ import type { Variables } from "../engine.ts";
 import { createQueue, type Queue } from "../planning/queue.ts";
 import type { NativeAddon, NativeMemory } from "./addon.ts";
 
-export interface HeldVariable {
+interface HeldVariable {
   readonly dtype: Tensor["dtype"];
   readonly shape: readonly number[];
   readonly memory: NativeMemory;

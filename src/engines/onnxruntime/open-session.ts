@@ -84,7 +84,7 @@ async function runSession(
 }
 
 /** The message without the place in ONNX Runtime's own sources. */
-export function reasonOf(cause: unknown): string {
+function reasonOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
   return message.replace(/^\/\S+:\d+ .*?(?=[A-Z"'])/s, "").trim();
 }

@@ -20,7 +20,7 @@ export const offsetOf = (variable: number): number =>
   Math.min(1, Math.max(0, (zeta - gamma) / (1 + Math.exp(-variable)) + gamma));
 
 /** The variable whose offset is this share of a step, 0 to 1. */
-export const variableOf = (offset: number): number => -Math.log((zeta - gamma) / (offset - gamma) - 1);
+const variableOf = (offset: number): number => -Math.log((zeta - gamma) / (offset - gamma) - 1);
 
 /** Ŵ = base + gain · h(V). What is rounded to the same integer up and down, beyond the grid's ends, has no gain. */
 interface SoftWeight {

@@ -2,7 +2,7 @@
 import { FrostbitError } from "../../ir/errors.ts";
 
 /** L, lower triangular, with L Lᵀ = A. */
-export function cholesky(a: Float64Array, n: number): Float64Array {
+function cholesky(a: Float64Array, n: number): Float64Array {
   const l = new Float64Array(n * n);
   for (let i = 0; i < n; i++)
     for (let j = 0; j <= i; j++) {
@@ -19,7 +19,7 @@ export function cholesky(a: Float64Array, n: number): Float64Array {
 }
 
 /** The inverse of a lower triangular matrix. */
-export function invertLower(l: Float64Array, n: number): Float64Array {
+function invertLower(l: Float64Array, n: number): Float64Array {
   const inverse = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
     inverse[i * n + i] = 1 / l[i * n + i];

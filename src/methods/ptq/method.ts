@@ -40,7 +40,7 @@ export function sitesOf(float: Graph, options: QuantizeOptions): Sites {
 type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales">;
 
 /** Quantizers that the model has already keep their ranges. */
-export async function quantizeFloat({ model, data, scales }: Job, context: Context): Promise<MethodModel> {
+async function quantizeFloat({ model, data, scales }: Job, context: Context): Promise<MethodModel> {
   const { graph, quantize } = model;
   const sites = sitesOf(graph, quantize);
   noteQuantized(graph, context);

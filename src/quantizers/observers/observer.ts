@@ -19,7 +19,7 @@ export interface Histogram {
   readonly counts: Float64Array;
 }
 
-export const histogramBins = 2048;
+const histogramBins = 2048;
 
 export function createHistogram(range: Range): Histogram {
   return { range, counts: new Float64Array(histogramBins) };
