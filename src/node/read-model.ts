@@ -62,7 +62,8 @@ function openBeside(path: string, location: string): ByteSource {
       "BAD_MODEL",
       `the external file "${location}" is a link to "${file}", outside the model's folder. Copy it beside the model.`,
     );
-  if (!statSync(file).isFile()) throw new FrostbitError("BAD_MODEL", `the external file "${location}" is no file.`);
+  if (!statSync(file).isFile())
+    throw new FrostbitError("BAD_MODEL", `the external file "${location}" is not a regular file.`);
   return fileSource(file);
 }
 

@@ -36,9 +36,6 @@ export function granularityAttributes(granularity: Granularity): Readonly<Record
   return isGrouped(granularity) ? { axis, block_size: granularity.groupSize } : { axis };
 }
 
-export const isSameGranularity = (a: Granularity, b: Granularity): boolean =>
-  JSON.stringify(granularityAttributes(a)) === JSON.stringify(granularityAttributes(b));
-
 /** As messages name it: "per tensor", "along axis 0", "in groups of 32 along axis 1". */
 export function printGranularity(granularity: Granularity): string {
   if (granularity === "tensor") return "per tensor";

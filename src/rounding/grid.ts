@@ -26,7 +26,7 @@ function weightQuantizerOf(graph: Graph, { node }: LinearLayer): Quantizer | und
 
 export function constantOf(graph: Graph, name: string): Tensor {
   const value = graph.constants.get(name);
-  assert(value, `"${name}" is no constant`);
+  assert(value, `"${name}" is not a constant`);
   return value;
 }
 
