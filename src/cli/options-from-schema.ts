@@ -27,6 +27,9 @@ function fieldOf(schema: z.ZodType): Field {
 /** `updateRatio` → `--update-ratio` */
 export const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
+/** `asymmetricWeights` → `--no-asymmetric-weights`: of a choice whose default depends on others. */
+const negationOf = (name: string): string => flagOf(name).replace("--", "--no-");
+
 const placeholders: Readonly<Record<string, string>> = {
   number: " <number>",
   int: " <number>",
@@ -79,6 +82,8 @@ export function addSchemaOptions(command: Command, schema: z.ZodObject): Command
     const { entries } = definition.element ? definitionOf(definition.element) : definition;
     if (entries) option.argChoices = Object.values(entries);
     command.addOption(option);
+    if (definition.type === "boolean" && fallback === undefined)
+      command.addOption(new Option(negationOf(name), `Not ${flagOf(name)}, whatever the default.`));
   }
   return command;
 }

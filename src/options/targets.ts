@@ -3,7 +3,7 @@
 /** Why each is chosen is told in docs/guide/targets.md. */
 const targets = {
   onnxruntime: { placement: "runtime", storage: "int8", symmetricActivations: false },
-  tensorrt: { placement: "inputs", storage: "int8", symmetricActivations: true },
+  tensorrt: { placement: "inputs", storage: "int8", symmetricActivations: true, asymmetricWeights: false },
   web: { placement: "runtime", storage: "int8", symmetricActivations: false },
   avx2: { placement: "runtime", storage: "int8", symmetricActivations: false, weights: 7 },
 } as const;
@@ -23,7 +23,7 @@ interface TargetOptions {
   readonly activations: number;
   readonly symmetricActivations: boolean;
   readonly groupSize: number | "whole";
-  readonly asymmetricWeights: boolean;
+  readonly asymmetricWeights?: boolean | undefined;
 }
 
 /** What the target's runtime cannot do: the option at fault and why. */

@@ -7,7 +7,9 @@ const bits = z.int().min(2).max(8);
 export const quantizeOptions = z.object({
   weights: bits
     .default(8)
-    .describe("Bits of the weights, symmetric in the restricted range unless asymmetricWeights says otherwise."),
+    .describe(
+      "Bits of the weights: symmetric in the restricted range, with zero points at 2 and 3 bits or where asymmetricWeights says so.",
+    ),
   groupSize: z
     .literal([16, 32, 64, 128, 256, "whole"])
     .default("whole")
@@ -16,8 +18,10 @@ export const quantizeOptions = z.object({
     ),
   asymmetricWeights: z
     .boolean()
-    .default(false)
-    .describe("Whether weights have zero points, one for each scale, so that the integers span their range exactly."),
+    .optional()
+    .describe(
+      "Whether weights have zero points, one for each scale, so that the integers span their range exactly; by default at 2 and 3 bits alone, where it is worth most.",
+    ),
   activations: bits.default(8).describe("Bits of the activations: one scale per tensor, asymmetric by default."),
   symmetricActivations: z
     .boolean()
@@ -65,6 +69,10 @@ export function bitsOfLayer(
   }
   return result;
 }
+
+/** Whether weights of so many bits have zero points. */
+export const isAsymmetric = ({ asymmetricWeights }: QuantizeOptions, bits: number): boolean =>
+  asymmetricWeights ?? bits <= 3;
 
 export function matchesPattern(pattern: string, name: string): boolean {
   const source = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));

@@ -4,7 +4,7 @@ import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
 import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
-import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
+import { bitsOfLayer, isAsymmetric, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 
 export interface Site {
@@ -69,14 +69,18 @@ function granularityOfWeight(
   return groupSize === "whole" || inputs <= groupSize ? { axis: rowAxis } : { axis: inputAxis, groupSize };
 }
 
-const weightSite = (graph: Graph, sharing: readonly LinearLayer[], options: QuantizeOptions): Site => ({
-  name: `${sharing[0].name}.weight`,
-  value: sharing[0].weight,
-  readers: sharing.map(({ node }) => node.name),
-  bits: bitsOf(sharing[0], options).weights,
-  symmetric: !options.asymmetricWeights,
-  granularity: granularityOfWeight(graph, sharing[0], options),
-});
+function weightSite(graph: Graph, sharing: readonly LinearLayer[], options: QuantizeOptions): Site {
+  const [first] = sharing;
+  const { weights: bits } = bitsOf(first, options);
+  return {
+    name: `${first.name}.weight`,
+    value: first.weight,
+    readers: sharing.map(({ node }) => node.name),
+    bits,
+    symmetric: !isAsymmetric(options, bits),
+    granularity: granularityOfWeight(graph, first, options),
+  };
+}
 
 /** Placement `inputs`: each linear layer has its own quantizer on its input, as the papers do. */
 const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): Site[] =>
