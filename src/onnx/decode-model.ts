@@ -7,6 +7,7 @@ import type { Attribute, Dim, Graph, Node, Origin, ValueType } from "../ir/graph
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
+import { checkNode } from "./check-node.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
 import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
@@ -22,13 +23,16 @@ export interface DecodedModel {
   /** Nodes in the file's order and opset; only inputs and constants have types. */
   readonly graph: Graph;
   readonly origin: Origin;
-  /** What the file says about its outputs; `undefined` where it says nothing. */
-  readonly declared: ReadonlyMap<string, ValueType>;
+  /** What the file says about its outputs, where it says something. */
+  readonly declared: ReadonlyMap<string, DeclaredType>;
 }
+
+export type DeclaredType = Pick<ValueType, "dtype"> & Partial<Pick<ValueType, "shape">>;
 
 type Report = (what: string) => void;
 
 interface Sources {
+  readonly opset: number;
   readonly external: ExternalSource | undefined;
   readonly rawData: FileOutline["rawData"];
 }
@@ -53,7 +57,7 @@ export function decodeModel(
   const report: Report = (what) => unsupported.push(what);
   if (model.functions.length > 0)
     report(`local functions: ${model.functions.map(({ name }) => `"${name}"`).join(", ")}`);
-  const decoded = decodeGraph(model.graph, { external, rawData }, report);
+  const decoded = decodeGraph(model.graph, { external, rawData, opset: origin.opset }, report);
   if (unsupported.length > 0) throw refusal(unsupported);
   return { ...decoded, origin };
 }
@@ -108,9 +112,14 @@ function decodeOrigin(model: ModelProto): Origin {
 }
 
 function decodeOpset(model: ModelProto): number {
-  const onnxImport = model.opsetImport.find(({ domain }) => isOnnxDomain(domain));
+  const [onnxImport, ...others] = model.opsetImport.filter(({ domain }) => isOnnxDomain(domain));
   if (!onnxImport)
     throw bad("the model does not say which version (opset) of ONNX's operators it uses. Export it again.");
+  const other = others.find(({ version }) => version !== onnxImport.version);
+  if (other)
+    throw bad(
+      `the model says twice which version (opset) of ONNX's operators it uses: ${onnxImport.version} and ${other.version}. Export it again, or leave the one in opset_import that its nodes are of.`,
+    );
   if (onnxImport.version < oldestOpset)
     throw bad(
       `the model uses opset ${onnxImport.version}; opsets ${oldestOpset} to ${newestOpset} can be read. Export it again with a newer opset, or convert it with onnx.version_converter.`,
@@ -128,18 +137,16 @@ const isOnnxDomain = (domain: string): boolean => domain === "" || domain === "a
 const operatorName = ({ domain, opType }: NodeProto): string =>
   isOnnxDomain(domain) ? opType : `${domain}::${opType}`;
 
-function decodeGraph(
-  proto: GraphProto,
-  sources: Sources,
-  report: Report,
-): { readonly graph: Graph; readonly declared: ReadonlyMap<string, ValueType> } {
+function decodeGraph(proto: GraphProto, sources: Sources, report: Report): Pick<DecodedModel, "graph" | "declared"> {
   const constants = decodeInitializers(proto, sources, report);
   const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
   for (const node of proto.node) {
     const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
-    const attributes = decodeAttributes(node, name, sources.external, report);
+    const where = `${operatorName(node)} (node "${name}")`;
+    const attributes = decodeAttributes(node, where, sources.external, report);
+    if (isOnnxDomain(node.domain)) checkNode(node, { opset: sources.opset, where, attributes });
     const value = isConstant(node) ? constantValue(attributes) : undefined;
     if (value) {
       addConstant(constants, node.output[0] ?? "", value);
@@ -157,12 +164,12 @@ function decodeGraph(
   const values = new Map<string, ValueType>();
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
   for (const input of inputs) {
-    const type = decodeType(input, "input", report);
+    const type = decodeInputType(input, report);
     if (type) values.set(input.name, type);
   }
-  const declared = new Map<string, ValueType>();
+  const declared = new Map<string, DeclaredType>();
   for (const output of proto.output) {
-    const type = hasShape(output) ? decodeType(output, "output", report) : undefined;
+    const type = decodeType(output, "output", report);
     if (type) declared.set(output.name, type);
   }
   const graph: Graph = {
@@ -207,11 +214,10 @@ const isConstant = (node: NodeProto): boolean => operatorName(node) === "Constan
 
 function decodeAttributes(
   node: NodeProto,
-  name: string,
+  where: string,
   external: ExternalSource | undefined,
   report: Report,
 ): Record<string, Attribute> {
-  const where = `${operatorName(node)} (node "${name}")`;
   const attributes: Record<string, Attribute> = {};
   for (const proto of node.attribute) {
     if (Object.hasOwn(attributes, proto.name)) throw bad(`${where} has the attribute "${proto.name}" twice.`);
@@ -232,10 +238,15 @@ function constantValue(attributes: Readonly<Record<string, Attribute>>): Tensor 
   return undefined;
 }
 
-const hasShape = ({ type }: ValueInfoProto): boolean =>
-  type?.value.case !== "tensorType" || type.value.value.shape !== undefined;
+function decodeInputType(info: ValueInfoProto, report: Report): ValueType | undefined {
+  const type = decodeType(info, "input", report);
+  if (!type) return undefined;
+  const { dtype, shape } = type;
+  if (!shape) throw bad(`input "${info.name}" has no shape. Export the model with shapes; sizes may be symbolic.`);
+  return { dtype, shape };
+}
 
-function decodeType(info: ValueInfoProto, role: "input" | "output", report: Report): ValueType | undefined {
+function decodeType(info: ValueInfoProto, role: "input" | "output", report: Report): DeclaredType | undefined {
   const where = `${role} "${info.name}"`;
   const type = info.type?.value;
   if (type?.case === undefined) {
@@ -246,10 +257,11 @@ function decodeType(info: ValueInfoProto, role: "input" | "output", report: Repo
     report(`${where} is a ${type.case.replace("Type", "")}`);
     return undefined;
   }
+  if (role === "output" && type.value.elemType === 0) return undefined;
   const dtype = decodeElementType(type.value.elemType, where, report);
   if (!dtype) return undefined;
   const dims = type.value.shape?.dim;
-  if (!dims) throw bad(`${where} has no shape. Export the model with shapes; sizes may be symbolic.`);
+  if (!dims) return { dtype };
   return { dtype, shape: dims.map(({ value }, axis) => decodeDim(value.value, `${info.name}_dim_${axis}`, where)) };
 }
 

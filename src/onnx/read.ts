@@ -9,7 +9,7 @@ import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { decodeModel } from "./decode-model.ts";
+import { type DeclaredType, decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { upgradeGraph } from "./upgrade/upgrade-graph.ts";
 
@@ -81,10 +81,14 @@ function checkComputed({ outputs, values }: Graph): void {
 }
 
 /** What the file says about its outputs must be what its nodes compute; symbolic sizes agree with anything. */
-function checkDeclared(declared: ReadonlyMap<string, ValueType>, values: ReadonlyMap<string, ValueType>): void {
+function checkDeclared(declared: ReadonlyMap<string, DeclaredType>, values: ReadonlyMap<string, ValueType>): void {
   for (const [name, expected] of declared) {
     const actual = values.get(name);
-    if (!actual || (actual.dtype === widened(expected.dtype) && isSameShape(actual.shape, expected.shape))) continue;
+    if (
+      !actual ||
+      (actual.dtype === widened(expected.dtype) && isSameShape(actual.shape, expected.shape ?? actual.shape))
+    )
+      continue;
     throw new FrostbitError(
       "BAD_MODEL",
       `output "${name}" is declared as ${printType(expected)}, but the graph computes ${printType(actual)}.`,
@@ -96,4 +100,4 @@ const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
   a.length === b.length &&
   a.every((size, axis) => typeof size === "string" || typeof b[axis] === "string" || size === b[axis]);
 
-const printType = ({ dtype, shape }: ValueType): string => `${dtype} [${shape.join(", ")}]`;
+const printType = ({ dtype, shape }: DeclaredType): string => (shape ? `${dtype} [${shape.join(", ")}]` : dtype);

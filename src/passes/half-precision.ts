@@ -28,7 +28,7 @@ export interface Widened {
 }
 
 /** The graph in float32, and what of it was half precision. `outputs`: the outputs' types as far as the file says them. */
-export function widenHalf(graph: Graph, outputs: ReadonlyMap<string, ValueType>): Widened {
+export function widenHalf(graph: Graph, outputs: ReadonlyMap<string, Pick<ValueType, "dtype">>): Widened {
   const half = new Map<string, HalfType>();
   const note = (name: string, dtype: unknown): void => {
     if (isHalf(dtype)) half.set(name, dtype);

@@ -24,6 +24,7 @@ import {
   modelBytes,
   modelProto,
   node,
+  shapeless,
   tensorProto,
   text,
   untyped,
@@ -194,10 +195,17 @@ describe("broken graphs", () => {
       modelBytes({ ...good, outputs: [value("y", [1, 3, 9, 9])] }),
       /output "y" is declared as float32 \[1, 3, 9, 9\]/,
     ));
-  test("an output that an operator of older opsets does not have", () =>
+  test("an output declared with another element type, with a shape or without", () => {
+    for (const type of [value("y", [1, 3, 2, 2], DataType.INT64), shapeless("y", DataType.INT64)])
+      expectError(
+        modelBytes({ ...good, outputs: [type] }),
+        /output "y" is declared as int64.*, but the graph computes float32 \[1, 3, 2, 2\]/,
+      );
+  });
+  test("an output that an operator does not have", () =>
     expectError(
       modelBytes({ nodes: [node("CastLike", ["x", "x"], ["y", "z"])], outputs: [untyped("y"), untyped("z")] }),
-      /output "z" is computed by no node; the one that names it has no such output/,
+      /CastLike \(node "castlike"\): it has 2 outputs; expected 1\./,
     ));
   test("a bias of a transposed convolution that does not fit", () => {
     const initializers = [weights("w", [2, 5, 3, 3]), weights("b", [3])];

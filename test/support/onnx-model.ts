@@ -97,6 +97,10 @@ export const value = (
 /** An output whose type is left to inference. */
 export const untyped = (name: string): ValueInfoProto => create(ValueInfoProtoSchema, { name });
 
+/** An output whose shape is left to inference. */
+export const shapeless = (name: string, elemType: number): ValueInfoProto =>
+  create(ValueInfoProtoSchema, { name, type: { value: { case: "tensorType", value: { elemType } } } });
+
 export interface ModelParts {
   readonly nodes: readonly NodeProto[];
   readonly inputs?: readonly ValueInfoProto[];
