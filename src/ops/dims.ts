@@ -35,7 +35,8 @@ function monomial(dim: Dim): Monomial {
 const protect = (symbol: string): string => (isSum(symbol) ? `(${symbol})` : symbol);
 
 function print({ factor, symbols }: Monomial): Dim {
-  if (factor === 0 || symbols.length === 0) return factor;
+  if (factor === 0) return 0;
+  if (symbols.length === 0) return factor;
   if (factor === 1 && symbols.length === 1) return symbols[0];
   const sorted = symbols.map(protect).sort();
   return factor === 1 ? sorted.join("*") : `${factor}*${sorted.join("*")}`;
@@ -65,10 +66,38 @@ export function quotientOf(dividend: readonly Dim[], divisor: readonly Dim[]): D
   return print({ factor: a.factor / b.factor, symbols });
 }
 
-/** A sum; symbols are kept in a fixed order, so that equal sums have equal names. */
+/** The terms of a sum of ours, "(batch+2*length-1)"; other sizes are one term. A minus stands before a number alone. */
+function termsOf(dim: Dim): readonly Dim[] {
+  if (typeof dim === "number" || isSum(dim) || !dim.startsWith("(") || !dim.endsWith(")")) return [dim];
+  const terms = [""];
+  let depth = 0;
+  for (const char of dim.slice(1, -1)) {
+    if (char === "(") depth++;
+    if (char === ")") depth--;
+    // Closed before its end: a product of sums.
+    if (depth < 0) return [dim];
+    if (char === "+" && depth === 0) terms.push("");
+    else terms[terms.length - 1] += char;
+  }
+  const last = /^(.+)(-\d+)$/.exec(terms[terms.length - 1]);
+  if (last) terms.splice(-1, 1, last[1], last[2]);
+  return terms.map((term) => (/^-?\d+$/.test(term) ? Number(term) : term));
+}
+
+/** A sum; equal terms are one, and symbols are kept in a fixed order, so that equal sums have equal names. */
 export function sumOf(dims: readonly Dim[]): Dim {
-  const constant = dims.reduce<number>((sum, dim) => sum + (typeof dim === "number" ? dim : 0), 0);
-  const symbols = dims.filter((dim) => typeof dim === "string").sort();
+  const factors = new Map<string, number>();
+  let constant = 0;
+  for (const term of dims.flatMap(termsOf)) {
+    const { factor, symbols } = monomial(term);
+    const key = print({ factor: 1, symbols });
+    if (typeof key === "number") constant += factor;
+    else factors.set(key, (factors.get(key) ?? 0) + factor);
+  }
+  const symbols = [...factors]
+    .filter(([, factor]) => factor !== 0)
+    .map(([symbol, factor]) => String(print({ factor, symbols: monomial(symbol).symbols })))
+    .sort();
   if (symbols.length === 0) return constant;
   if (symbols.length === 1 && constant === 0) return symbols[0];
   const tail = constant === 0 ? "" : constant > 0 ? `+${constant}` : `${constant}`;

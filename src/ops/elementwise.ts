@@ -37,7 +37,7 @@ export const Add: OpDefinition = binary(
 /** da = dy, db = −dy */
 export const Sub: OpDefinition = binary(
   { takes: numbers, introduced: 1 },
-  ([a, b]) => (a === b ? 0 : typeof b === "number" ? sumOf([a, -b]) : undefined),
+  ([a, b]) => sumOf([a, productOf([-1, b])]),
   ({ dy }) => dy,
   ({ dy, neg }) => neg(dy),
 );

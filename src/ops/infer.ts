@@ -8,6 +8,7 @@ import { sizeOf, toNumbers } from "../ir/tensor.ts";
 import type { AnyOpDefinition, InferContext } from "./definition.ts";
 import { opDefinition } from "./index.ts";
 import { checkInputs } from "./inputs.ts";
+import { withShortSymbols } from "./operands.ts";
 
 const maxElements = 1024;
 
@@ -31,7 +32,9 @@ export const inferNode: InferNode = (node, type, constant) => {
   const inputs = node.inputs.map((input) => (input === "" ? undefined : type(input)));
   checkInputs(node, definition.inputs, inputs);
   checkOutputs(node, definition);
-  return definition.infer(inferContext(node, inputs, constant));
+  return definition
+    .infer(inferContext(node, inputs, constant))
+    .map((outputType, i) => withShortSymbols(node, outputType, i));
 };
 
 /** What is known of a node before it runs. */

@@ -1,6 +1,7 @@
 // Reads a node's inputs inside shape rules: what is required, axes, and contents that must be known.
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
+import { shortened } from "../ir/shortened.ts";
 import { mismatch, printShape, unsupported } from "./attributes.ts";
 import type { InferContext } from "./definition.ts";
 import { isStatic } from "./dims.ts";
@@ -32,7 +33,30 @@ export function knownNumbers(context: InferContext, i: number, what: string): re
 }
 
 /** Sizes that inference cannot know, named after the node's output. */
-export const unknownDim = (node: Node, axis: number, output = 0): Dim => `${node.outputs[output]}.${axis}`;
+export const unknownDim = (node: Node, axis: number, output = 0): string =>
+  `${shortened(node.outputs[output])}.${axis}`;
+
+/** An element that inference cannot know, named after the node's output. */
+export const unknownElement = (node: Node, i: number, output = 0): string => `${shortened(node.outputs[output])}[${i}]`;
+
+export const isUnknownElement = (element: Dim, node: Node): boolean =>
+  typeof element === "string" && node.outputs.some((name) => name !== "" && element.startsWith(`${shortened(name)}[`));
+
+/** Longer expressions tell nobody anything, and a small file can describe ones that no memory holds. */
+const longestSymbol = 256;
+
+const isLong = (dim: Dim): boolean => typeof dim === "string" && dim.length > longestSymbol;
+
+/** The type with new names in the place of sizes and elements whose expressions are long. */
+export function withShortSymbols(node: Node, type: ValueType, output: number): ValueType {
+  const { dtype, shape, elements } = type;
+  if (!shape.some(isLong) && !elements?.some(isLong)) return type;
+  return {
+    dtype,
+    shape: shape.map((dim, axis) => (isLong(dim) ? unknownDim(node, axis, output) : dim)),
+    ...(elements ? { elements: elements.map((dim, i) => (isLong(dim) ? unknownElement(node, i, output) : dim)) } : {}),
+  };
+}
 
 /** More than any runtime has; how many there are may come from a number in a file. */
 const maxRank = 64;

@@ -7,7 +7,7 @@ import { type Arithmetic, arithmetic } from "./arithmetic.ts";
 import { broadcastShapes } from "./broadcast.ts";
 import type { CostRule, GradientRule, InferContext, InferRule, OpDefinition } from "./definition.ts";
 import { type InputSchema, repeated, tied } from "./inputs.ts";
-import { operand, withElements } from "./operands.ts";
+import { operand, unknownElement, withElements } from "./operands.ts";
 import { alignedSamples } from "./samples.ts";
 
 /** One multiply-add for each element of the first output. */
@@ -26,7 +26,7 @@ function foldElements(context: InferContext, fold: Fold): readonly Dim[] | undef
   if (!contents.every((list) => list.length === length || list.length === 1)) return undefined;
   return Array.from({ length }, (_, i) => {
     const elements = contents.map((list) => (list.length === 1 ? list[0] : list[i]));
-    return fold(elements, context.node) ?? `${context.node.outputs[0]}[${i}]`;
+    return fold(elements, context.node) ?? unknownElement(context.node, i);
   });
 }
 
@@ -48,7 +48,7 @@ export const inferLikeFirst =
   (context) => {
     const { dtype: from, shape } = operand(context, 0);
     const elements = fold && context.elements(0);
-    const folded = elements?.map((element, i) => fold?.(element) ?? `${context.node.outputs[0]}[${i}]`);
+    const folded = elements?.map((element, i) => fold?.(element) ?? unknownElement(context.node, i));
     return [withElements(dtype ?? from, shape, folded)];
   };
 

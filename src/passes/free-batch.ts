@@ -6,6 +6,7 @@ import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { opDefinition } from "../ops/index.ts";
 import { inferContext, inferNode } from "../ops/infer.ts";
+import { isUnknownElement } from "../ops/operands.ts";
 
 export interface FreedBatch {
   readonly graph: Graph;
@@ -153,9 +154,7 @@ const isOne = (shape: readonly Dim[], symbol: string): boolean =>
 /** Inference names a size that it cannot compute after the output, which hides that the size depends on the batch. */
 function lostSize(node: Node, outputs: readonly ValueType[]): string | undefined {
   const isUnknown = ({ elements = [] }: ValueType): boolean =>
-    elements.some(
-      (element) => typeof element === "string" && node.outputs.some((name) => element.startsWith(`${name}[`)),
-    );
+    elements.some((element) => isUnknownElement(element, node));
   return outputs.some(isUnknown) ? `${describeNode(node)} computes with the size of the batch.` : undefined;
 }
 
