@@ -8,9 +8,9 @@ import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
+import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
-import { recognizeQuantizers } from "../quantizers/recognize.ts";
 import type { Site } from "../quantizers/sites.ts";
 import { stepGraphs } from "./step-graphs.ts";
 
@@ -24,7 +24,7 @@ export const plannedForward = (model: Graph, options: RunOptions, batch: number)
 /** With quantizers whose scales are 1: what is computed, not what comes out. */
 function quantizedGraph(model: Graph, options: RunOptions): Graph {
   const { graph } = freeBatch(model);
-  return isQuantized(options) ? withQuantizers(recognizeQuantizers(graph), options.quantize) : graph;
+  return isQuantized(options) ? withQuantizers(prepareGraph(graph), options.quantize) : graph;
 }
 
 function withQuantizers(graph: Graph, options: QuantizeOptions): Graph {

@@ -12,7 +12,7 @@ import { findLogits } from "../passes/class-scores.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { separateStatistics } from "../passes/separate-statistics.ts";
-import { recognizeQuantizers } from "../quantizers/recognize.ts";
+import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import type { Context } from "../run/context.ts";
 import type { QuantizeJob } from "./job.ts";
 
@@ -37,7 +37,7 @@ export function openSubject(job: QuantizeJob): Subject {
   const { quantize } = job.options;
   const float = separateStatistics(withFreeBatch(job.model.graph));
   const [train, test] = [dataFor(job, job.source.train, float), dataFor(job, job.source.test, float)];
-  const graph = isQuantized(job.options) ? recognizeQuantizers(float) : float;
+  const graph = isQuantized(job.options) ? prepareGraph(float) : float;
   const attended = selectOutputs(float, quantize.outputs);
   const scores = scoresOf(job, attended, test);
   return {
