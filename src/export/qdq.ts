@@ -3,7 +3,7 @@ import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -34,7 +34,9 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
         constants.set(name, { ...value, dtype: packedTypes[value.dtype] ?? value.dtype });
     }
   const names = namesIn(folded.graph, constants);
+  const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
   const nodes = folded.graph.nodes.flatMap((node) => {
+    if (node.inputs.length === 2 && ofGemms.has(node.inputs[0])) return [withZeroPoints(node, constants, names)];
     if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), constants, names);
     return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
   });
@@ -42,6 +44,24 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
   const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0) };
+}
+
+/** The weights in 8 bits, with a scale per row, of layers that are Gemms. */
+function bytesOfGemms({ graph, layers }: Folded, constants: ReadonlyMap<string, Tensor>): ReadonlySet<string> {
+  const gemms = new Set(graph.nodes.filter(({ op }) => op === "Gemm").map(({ name }) => name));
+  const blocked = new Set(
+    graph.nodes.filter((node) => isBytesInBlocks(node, constants)).map(({ inputs }) => inputs[0]),
+  );
+  const weights = layers.filter(({ node }) => gemms.has(node)).map(({ integers }) => integers);
+  return new Set(weights.filter((name) => constants.get(name)?.dtype === "int8" && !blocked.has(name)));
+}
+
+/** ONNX Runtime 1.30 makes an integer kernel of a Gemm only where its weight names its zero points, though they are 0. */
+function withZeroPoints(node: Node, constants: ReadonlyMap<string, Tensor>, { constant }: Names): Node {
+  const { shape = [] } = constants.get(node.inputs[1]) ?? {};
+  const zeros = new Array<number>(sizeOf(shape)).fill(0);
+  const zeroPoint = constant(`symmetric_zero_point:int8:${shape.join("x")}`, tensorOf("int8", shape, zeros));
+  return { ...node, inputs: [...node.inputs, zeroPoint] };
 }
 
 const isBytesInBlocks = ({ op, inputs, attributes }: Node, constants: ReadonlyMap<string, Tensor>): boolean =>

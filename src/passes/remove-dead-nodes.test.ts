@@ -31,4 +31,15 @@ describe("removeDeadNodes", () => {
     expect(live.nodes[0].outputs).toEqual([first, second]);
     expect(live.nodes[1].outputs).toEqual([kept, ""]);
   });
+
+  test("a Split has as many parts as before, read or not", () => {
+    const other = buildOn();
+    const [head, tail] = other.nodes(
+      "Split",
+      [other.input("x", { dtype: "float32", shape: [4] }), other.ints([1, 3])],
+      [true, true],
+      {},
+    );
+    expect(removeDeadNodes(other.graph([head])).nodes[0].outputs).toEqual([head, tail]);
+  });
 });

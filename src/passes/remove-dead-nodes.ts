@@ -1,5 +1,6 @@
 // Removes what neither an output nor an update depends on: nodes, outputs of nodes, constants and their types.
 import type { Graph, Node } from "../ir/graph.ts";
+import { opDefinition } from "../ops/index.ts";
 
 function neededValues(graph: Graph): Set<string> {
   const needed = new Set([...graph.outputs, ...graph.updates.values()]);
@@ -9,8 +10,9 @@ function neededValues(graph: Graph): Set<string> {
   return needed;
 }
 
-/** The names of unused trailing outputs are dropped, so that kernels need not compute them. */
+/** The names of unused outputs are dropped, so that kernels need not compute them; a Split's say into how many parts it splits. */
 const withoutUnread = (node: Node, needed: ReadonlySet<string>): Node =>
+  opDefinition(node.op)?.outputs === "any" ||
   node.outputs.every((output, i) => i === 0 || output === "" || needed.has(output))
     ? node
     : { ...node, outputs: node.outputs.map((output, i) => (i === 0 || needed.has(output) ? output : "")) };

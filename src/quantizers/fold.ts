@@ -9,7 +9,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { dropRepeatedClips } from "./drop-clips.ts";
 import { floatBias, integerBias, rescaleForBias } from "./fold-bias.ts";
-import { type LinearLayer, linearLayers, onlyReader } from "./linear-layers.ts";
+import { foldedNormalization, type LinearLayer, linearLayers } from "./linear-layers.ts";
 import { type Quantizer, quantizersOf } from "./quantizer.ts";
 import { type Additions, integersOf, numbersOfConstant, type StoredWeight, storeWeight } from "./store-weight.ts";
 
@@ -32,6 +32,7 @@ export interface FoldedLayer {
 export interface Folded {
   readonly graph: Graph;
   readonly layers: readonly FoldedLayer[];
+  readonly biases: BiasForm;
 }
 
 /** Per-channel factor and offset: y = factor · (W x) + offset. */
@@ -73,17 +74,15 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   const replaced = { ...graph, constants, nodes: graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]) };
   // A layer stands where its normalization stood, which may be behind another that reads the same weight.
   const sorted = removeDeadNodes(inferTypes({ ...replaced, nodes: sortNodes(replaced) }));
-  return { graph: dropRepeatedClips(sorted), layers };
+  return { graph: dropRepeatedClips(sorted), layers, biases };
 }
 
 /** What follows the product: the layer's own bias and the normalization that alone reads it. */
 function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, layer: LinearLayer): Affine {
   const rows = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]);
   const bias = biasOf(graph, layer, rows);
-  const next = onlyReader(graph, readers, layer.node.outputs[0]);
-  const isNext = next?.op === "BatchNormalization" && next.inputs[0] === layer.node.outputs[0];
-  const isFolded = isNext && next.inputs.slice(1, 5).every((name) => graph.constants.has(name));
-  if (!isFolded || layer.channelAxis !== 1)
+  const next = foldedNormalization(graph, readers, layer);
+  if (!next)
     return {
       factor: new Array<number>(rows).fill(1),
       offset: bias ?? [],

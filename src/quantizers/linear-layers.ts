@@ -101,3 +101,14 @@ export function onlyReader(
   const list = readers.get(value) ?? [];
   return list.length === 1 && !graph.outputs.includes(value) ? list[0] : undefined;
 }
+
+/** The normalization that alone reads a layer and folds into it. */
+export function foldedNormalization(
+  graph: Graph,
+  readers: ReadonlyMap<string, readonly Node[]>,
+  { node, channelAxis }: LinearLayer,
+): Node | undefined {
+  const next = onlyReader(graph, readers, node.outputs[0]);
+  const isNext = next?.op === "BatchNormalization" && next.inputs[0] === node.outputs[0] && channelAxis === 1;
+  return isNext && next.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ? next : undefined;
+}

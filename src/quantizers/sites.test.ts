@@ -30,25 +30,65 @@ const pad = (value: number) => (build: Builder, x: string) => {
 
 describe("placement runtime", () => {
   test("operators that move values keep the range", () => {
-    expect(activations(twoLayers(pad(0)))).toEqual([
+    const turned = twoLayers((build, x) => build.node("Transpose", [x], { perm: [0, 1] }, "turned"));
+    expect(activations(turned)).toEqual([
       ["x", 8, undefined],
       ["relu", 8, undefined],
-      ["pad", 8, "relu"],
+      ["turned", 8, "relu"],
     ]);
   });
 
-  test("padding with a value other than 0 has a separate range", () => {
-    expect(activations(twoLayers(pad(30)))).toContainEqual(["pad", 8, undefined]);
+  test("what a matrix product gives to a Pad stays float, since no integer kernel pads", () => {
+    for (const value of [0, 30])
+      expect(activations(twoLayers(pad(value)))).toEqual([
+        ["x", 8, undefined],
+        ["pad", 8, undefined],
+      ]);
   });
 
-  test("scores and the mask that a softmax reads stay float, other sums do not", () => {
-    const sum = (reader: string) =>
-      twoLayers((build, x) => {
-        const mask = build.node("Mul", [x, build.scalar(-10000)], {}, "mask");
-        return build.node(reader, [build.node("Add", [x, mask], {}, "sum")], {}, "reader");
-      });
-    expect(activations(sum("Softmax")).map(([value]) => value)).toEqual(["x", "relu", "reader"]);
-    expect(activations(sum("Tanh")).map(([value]) => value)).toEqual(["x", "relu", "mask", "sum", "reader"]);
+  test("what a convolution gives has the range that a Pad of zeros keeps; another value has a separate one", () => {
+    const padded = (value: number): Graph => {
+      const build = buildOn();
+      const weight = (name: string): string => build.constant(tensorOf("float32", [1, 1, 1, 1], [2]), name);
+      const x = build.input("x", { dtype: "float32", shape: ["N", 1, 4, 4] });
+      const first = build.node("Conv", [x, weight("first.weight")], {}, "first");
+      const pads = build.ints([0, 0, 1, 1, 0, 0, 1, 1]);
+      const around = build.node("Pad", [first, pads, build.constant(tensorOf("float32", [], [value]))], {}, "pad");
+      return build.graph([build.node("Conv", [around, weight("last.weight")], {}, "last")]);
+    };
+    expect(activations(padded(0))).toContainEqual(["pad", 8, "first"]);
+    expect(activations(padded(30))).toContainEqual(["pad", 8, undefined]);
+  });
+
+  test("between layers a sum is quantized where its terms are and a layer reads it", () => {
+    const sum = (other: "first" | "constant", reader: string) =>
+      activations(
+        twoLayers((build, x) => {
+          const term = other === "first" ? x : build.constant(tensorOf("float32", [4], [1, 2, 3, 4]));
+          return build.node(reader, [build.node("Add", [x, term], {}, "sum")], {}, "reader");
+        }),
+      ).map(([value]) => value);
+    expect(sum("first", "Identity")).toEqual(["x", "relu", "sum", "reader"]);
+    expect(sum("first", "Tanh")).toEqual(["x", "reader"]);
+    expect(sum("constant", "Identity")).toEqual(["x", "reader"]);
+  });
+
+  test("scores and the values that hold their mask stay float on every way to a softmax", () => {
+    const attention = (way: (build: Builder, sum: string) => string) =>
+      activations(
+        twoLayers((build, x) => {
+          const mask = build.node("Mul", [x, build.scalar(-10000)], {}, "mask");
+          const scores = way(build, build.node("Add", [x, mask], {}, "sum"));
+          return build.node("Softmax", [scores], {}, "softmax");
+        }),
+      ).map(([value]) => value);
+    for (const way of [
+      (_: Builder, sum: string) => sum,
+      (build: Builder, sum: string) => build.node("Flatten", [sum]),
+      (build: Builder, sum: string) => build.node("Add", [build.node("Transpose", [sum], { perm: [0, 1] }), sum]),
+      (build: Builder, sum: string) => build.node("Where", [build.node("Greater", [sum, sum]), sum, sum]),
+    ])
+      expect(attention(way)).toEqual(["x", "softmax"]);
   });
 
   test("every output of a Split keeps the range", () => {
