@@ -7,14 +7,14 @@ import type { Attribute, Dim, Graph, Node, Origin, ValueType } from "../ir/graph
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
-import { checkNode } from "./check-node.ts";
+import { checkSchema } from "./check-schema.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
 import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { type FileOutline, outlineFile } from "./file-outline.ts";
 import { describeOtherFormat, headBytes } from "./model-formats.ts";
-import { findUnsupportedNodes } from "./unsupported.ts";
+import { findUnsupportedNodes, isRead } from "./unsupported.ts";
 
 export const oldestOpset = 7;
 export const newestOpset = 24;
@@ -31,7 +31,7 @@ export type DeclaredType = Pick<ValueType, "dtype"> & Partial<Pick<ValueType, "s
 
 type Report = (what: string) => void;
 
-interface Sources {
+interface FileContext {
   readonly opset: number;
   readonly external: ExternalSource | undefined;
   readonly rawData: FileOutline["rawData"];
@@ -137,16 +137,14 @@ const isOnnxDomain = (domain: string): boolean => domain === "" || domain === "a
 const operatorName = ({ domain, opType }: NodeProto): string =>
   isOnnxDomain(domain) ? opType : `${domain}::${opType}`;
 
-function decodeGraph(proto: GraphProto, sources: Sources, report: Report): Pick<DecodedModel, "graph" | "declared"> {
-  const constants = decodeInitializers(proto, sources, report);
+function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick<DecodedModel, "graph" | "declared"> {
+  const constants = decodeInitializers(proto, file, report);
   const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
   for (const node of proto.node) {
     const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
-    const where = `${operatorName(node)} (node "${name}")`;
-    const attributes = decodeAttributes(node, where, sources.external, report);
-    if (isOnnxDomain(node.domain)) checkNode(node, { opset: sources.opset, where, attributes });
+    const attributes = decodeAttributes(node, name, file, report);
     const value = isConstant(node) ? constantValue(attributes) : undefined;
     if (value) {
       addConstant(constants, node.output[0] ?? "", value);
@@ -193,7 +191,11 @@ function trimmed(names: readonly string[]): string[] {
   return names.slice(0, length);
 }
 
-function decodeInitializers(proto: GraphProto, { external, rawData }: Sources, report: Report): Map<string, Tensor> {
+function decodeInitializers(
+  proto: GraphProto,
+  { external, rawData }: FileContext,
+  report: Report,
+): Map<string, Tensor> {
   const constants = new Map<string, Tensor>();
   for (const [index, initializer] of proto.initializer.entries()) {
     const context = { external, unsupported: report, raw: rawData.get(index) };
@@ -214,10 +216,14 @@ const isConstant = (node: NodeProto): boolean => operatorName(node) === "Constan
 
 function decodeAttributes(
   node: NodeProto,
-  where: string,
-  external: ExternalSource | undefined,
+  name: string,
+  { external, opset }: FileContext,
   report: Report,
 ): Record<string, Attribute> {
+  const op = operatorName(node);
+  const where = `${op} (node "${name}")`;
+  if (isRead(op))
+    checkSchema({ where, op, inputs: node.input, outputs: node.output, attributes: node.attribute }, opset);
   const attributes: Record<string, Attribute> = {};
   for (const proto of node.attribute) {
     if (Object.hasOwn(attributes, proto.name)) throw bad(`${where} has the attribute "${proto.name}" twice.`);

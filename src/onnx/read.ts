@@ -9,6 +9,7 @@ import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { checkTypes } from "./check-schema.ts";
 import { type DeclaredType, decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { upgradeGraph } from "./upgrade/upgrade-graph.ts";
@@ -35,7 +36,7 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
     const { graph: wide, half } = widenHalf(graph, declared);
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
-    checkComputed(typed);
+    for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
     checkDeclared(declared, typed.values);
     return { graph: removeDeadNodes(foldConstants(typed)), origin: half.size > 0 ? { ...origin, half } : origin };
   });
@@ -68,16 +69,6 @@ function inFile<T>(name: string, read: () => T): T {
     if (!(error instanceof FrostbitError) || error.message.startsWith(`${name}: `)) throw error;
     throw errorAt(`${name}: `, error);
   }
-}
-
-/** Nodes that were replaced by others of newer opsets may have named outputs that their operators lack. */
-function checkComputed({ outputs, values }: Graph): void {
-  const missing = outputs.find((name) => !values.has(name));
-  if (missing !== undefined)
-    throw new FrostbitError(
-      "BAD_MODEL",
-      `output "${missing}" is computed by no node; the one that names it has no such output.`,
-    );
 }
 
 /** What the file says about its outputs must be what its nodes compute; symbolic sizes agree with anything. */

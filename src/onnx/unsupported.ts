@@ -1,17 +1,20 @@
 // Which nodes of a file cannot be handled: all of them, grouped by operator.
 import type { GraphProto, NodeProto } from "onnx-buf";
-import { isOpType } from "../ops/index.ts";
+import { isOpType, isOwn } from "../ops/index.ts";
 import { upgradedOps } from "./upgrade/index.ts";
 
 const controlFlow: ReadonlySet<string> = new Set(["If", "Loop", "Scan", "SequenceMap"]);
 const maxShown = 3;
+
+/** Whether files may have the operator. */
+export const isRead = (op: string): boolean => op === "Constant" || (isOpType(op) && !isOwn(op)) || upgradedOps.has(op);
 
 /** `Foo (nodes "a", "b" and 3 more): unknown operator`, one line per operator. */
 export function findUnsupportedNodes(graph: GraphProto): string[] {
   const nodesByOp = new Map<string, NodeProto[]>();
   for (const node of graph.node) {
     const op = node.domain === "" || node.domain === "ai.onnx" ? node.opType : `${node.domain}::${node.opType}`;
-    if (op === "Constant" || isOpType(op) || upgradedOps.has(op)) continue;
+    if (isRead(op)) continue;
     const nodes = nodesByOp.get(op) ?? [];
     nodes.push(node);
     nodesByOp.set(op, nodes);
