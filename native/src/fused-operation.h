@@ -66,6 +66,7 @@ FusedOperationMakers conversion_operations();
 FusedOperationMakers elementwise_operations();
 FusedOperationMakers normalization_operations();
 FusedOperationMakers quantization_operations();
+FusedOperationMakers random_operations();
 FusedOperationMakers row_operations();
 
 /** A few rows of numbers for each thread, a cache line apart. */

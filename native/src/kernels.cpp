@@ -156,6 +156,26 @@ void clip(const float* x, float* y, int64_t count, float low, float high) {
   }
 }
 
+void random_choice(const float* a, const float* b, float* y, int64_t count, RandomPlaces places) {
+  const auto [counter, first, step, limit] = places;
+  const auto is_chosen = [=](int64_t i) {
+    uint32_t bits = counter + (first + static_cast<uint32_t>(i) * step) * 0x9e3779b1u;
+    bits = (bits ^ (bits >> 16)) * 0x85ebca6bu;
+    bits = (bits ^ (bits >> 13)) * 0xc2b2ae35u;
+    return (bits ^ (bits >> 16)) < limit;
+  };
+  if (a && b) {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? a[i] : b[i];
+  } else if (a) {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? a[i] : 0.0f;
+  } else {
+    FROSTBIT_LOOP
+    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? 0.0f : b[i];
+  }
+}
+
 void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer) {
   const auto [scale, zero_point, low, high] = quantizer;
   FROSTBIT_LOOP
@@ -451,10 +471,10 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA,           binary,        unary,           clip,        fake_quantize,
-    fake_quantize_gradient, quantize,      dequantize,      rescale,     widen_bfloat16,
-    narrow_bfloat16,        widen_float16, narrow_float16,  sum_columns, sum_moments,
-    sum_products,           scale_columns, combine_columns, sgd,         adam,
+    FROSTBIT_ISA,    binary,        unary,           clip,           random_choice,   fake_quantize,
+    fake_quantize_gradient, quantize, dequantize, rescale, widen_bfloat16,
+    narrow_bfloat16, widen_float16, narrow_float16,  sum_columns,    sum_moments,
+    sum_products,    scale_columns, combine_columns, sgd,            adam,
     &row_kernels,
 };
 

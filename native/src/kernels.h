@@ -64,11 +64,18 @@ inline float rounded_zero_point(float zero_point, float low, float high) {
   return rounded < low ? low : rounded > high ? high : rounded;
 }
 
+/** Which elements of y are a's: those whose bits are below the limit. The i-th lies at first + i · step, row-major. */
+struct RandomPlaces {
+  uint32_t counter, first, step, limit;
+};
+
 struct Kernels {
   const char* name;
   void (*binary)(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count);
   void (*unary)(Unary op, const float* x, float* y, int64_t count, float alpha, float beta);
   void (*clip)(const float* x, float* y, int64_t count, float low, float high);
+  /** y = a or b, as is drawn; null counts as 0. */
+  void (*random_choice)(const float* a, const float* b, float* y, int64_t count, RandomPlaces places);
   void (*fake_quantize)(const float* x, float* y, int64_t count, Quantizer quantizer);
   /** dx may be null; adds to `sums`: dscale and dzeroPoint. */
   void (*fake_quantize_gradient)(const float* dy, const float* x, float* dx, int64_t count, Quantizer quantizer, double* sums);

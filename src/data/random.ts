@@ -1,4 +1,5 @@
 // Counter-based random numbers: a pure function of what they are for, so that a resumed run draws the same ones.
+import { mixBits } from "../ir/random-bits.ts";
 
 /** 32 random bits for these counters (murmur3's mixing, once per counter). */
 export function randomBits(...counters: readonly number[]): number {
@@ -10,14 +11,7 @@ export function randomBits(...counters: readonly number[]): number {
     hash = (hash << 13) | (hash >>> 19);
     hash = (Math.imul(hash, 5) + 0xe6546b64) | 0;
   }
-  return finish(hash);
-}
-
-function finish(bits: number): number {
-  let hash = bits;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
+  return mixBits(hash);
 }
 
 /** A whole number from 0 to `limit` - 1. */

@@ -10,6 +10,7 @@ import { normalizationKernels } from "./normalization.ts";
 import { poolingKernels } from "./pooling.ts";
 import { productKernels } from "./product.ts";
 import { quantizationKernels } from "./quantization.ts";
+import { randomKernels } from "./random.ts";
 import { reductionKernels } from "./reduction.ts";
 import { resizeKernels } from "./resize.ts";
 import { shapeKernels } from "./shape.ts";
@@ -26,6 +27,7 @@ export const kernels: { readonly [Op in OpType]: Kernel } = {
   ...poolingKernels,
   ...productKernels,
   ...quantizationKernels,
+  ...randomKernels,
   ...reductionKernels,
   ...resizeKernels,
   ...shapeKernels,

@@ -10,6 +10,7 @@ import * as normalization from "./normalization.ts";
 import * as pooling from "./pooling.ts";
 import * as product from "./product.ts";
 import * as quantization from "./quantization.ts";
+import * as random from "./random.ts";
 import * as reduction from "./reduction.ts";
 import * as resize from "./resize.ts";
 import * as sampleNormalization from "./sample-normalization.ts";
@@ -27,6 +28,7 @@ export const ops = {
   ...pooling,
   ...product,
   ...quantization,
+  ...random,
   ...reduction,
   ...resize,
   ...sampleNormalization,

@@ -26,7 +26,8 @@ export function caseOf({ op, inputs, attributes = {}, outputs = 1 }: Example, dt
     if ((!isFloat(input.dtype) && !isRows) || (isBound && !isRows) || isScale)
       return build.constant(input, `input${i}`);
     fed.set(`input${i}`, input);
-    return build.input(`input${i}`, { dtype: input.dtype, shape: isRows ? ["rows"] : input.shape });
+    const shape = isRows && input.shape.length > 0 ? ["rows"] : input.shape;
+    return build.input(`input${i}`, { dtype: input.dtype, shape });
   });
   const results = build.nodes(
     op,

@@ -16,7 +16,7 @@ const FusedOperationMakers& operation_makers() {
   static const FusedOperationMakers all = [] {
     FusedOperationMakers makers;
     for (const auto& family : {conversion_operations(), elementwise_operations(), normalization_operations(),
-                               quantization_operations(), row_operations()})
+                               quantization_operations(), random_operations(), row_operations()})
       makers.insert(family.begin(), family.end());
     return makers;
   }();

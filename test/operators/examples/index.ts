@@ -10,6 +10,7 @@ import { normalizationExamples } from "./normalization.ts";
 import { poolingExamples } from "./pooling.ts";
 import { productExamples } from "./product.ts";
 import { quantizationExamples } from "./quantization.ts";
+import { randomExamples } from "./random.ts";
 import { reductionExamples } from "./reduction.ts";
 import { resizeExamples } from "./resize.ts";
 import { shapeExamples } from "./shape.ts";
@@ -26,6 +27,7 @@ export const formsOf: { readonly [Op in OpType]: Forms } = {
   ...poolingExamples,
   ...productExamples,
   ...quantizationExamples,
+  ...randomExamples,
   ...reductionExamples,
   ...resizeExamples,
   ...shapeExamples,

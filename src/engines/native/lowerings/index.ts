@@ -11,6 +11,7 @@ import { padOps } from "./pad.ts";
 import { poolingOps } from "./pooling.ts";
 import { productOps } from "./product.ts";
 import { quantizationOps } from "./quantization.ts";
+import { randomOps } from "./random.ts";
 import { rearrangeOps } from "./rearrange.ts";
 import { reductionOps } from "./reduction.ts";
 import { resizeOps } from "./resize.ts";
@@ -30,6 +31,7 @@ export const nativeOps: ReadonlyMap<string, NativeOp> = new Map(
     poolingOps,
     productOps,
     quantizationOps,
+    randomOps,
     reductionOps,
     shapeOps,
     updateOps,

@@ -7,6 +7,7 @@ import { indexingLowerings } from "./indexing.ts";
 import { normalizationLowerings } from "./normalization.ts";
 import { poolingLowerings } from "./pooling.ts";
 import { quantizationLowerings } from "./quantization.ts";
+import { randomLowerings } from "./random.ts";
 import { updateLowerings } from "./update.ts";
 
 const ownLowerings = {
@@ -16,6 +17,7 @@ const ownLowerings = {
   ...normalizationLowerings,
   ...poolingLowerings,
   ...quantizationLowerings,
+  ...randomLowerings,
   ...updateLowerings,
 } satisfies Record<OwnOpType | "Conv", LoweringRule>;
 

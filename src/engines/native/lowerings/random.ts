@@ -1,0 +1,34 @@
+// Choices at random, by where an element is when it lies row-major.
+import { assert } from "../../../ir/errors.ts";
+import { numberAttribute } from "../../../ops/attributes.ts";
+import type { NativeOp } from "../lowering.ts";
+import { fixed, type MemoryLayout } from "../plan.ts";
+
+const RandomChoice: NativeOp = {
+  integers: [2],
+  lower: (lowering) => {
+    const { node, optional, as, output, named, emitFused } = lowering;
+    const like = optional(0) ?? optional(1);
+    assert(like, "RandomChoice without a and b");
+    const { layout } = like;
+    const operands = [0, 1].map((i) => {
+      const value = optional(i);
+      return value && as(value, layout);
+    });
+    emitFused("randomChoice", {
+      elementwise: operands,
+      broadcast: [named(node.inputs[2])],
+      results: [output(0, layout)],
+      ints: [Math.ceil(numberAttribute(node, "probability", 0.5) * 2 ** 32), ...channelsOf(fixed(like.shape), layout)],
+    });
+  },
+};
+
+/** Elements that lie together, and how far apart they are row-major: the channels of channels-last images. */
+function channelsOf(shape: readonly number[], layout: MemoryLayout): readonly [channels: number, plane: number] {
+  if (layout === "plain") return [1, 1];
+  const [, channels, ...plane] = shape;
+  return [channels, plane.reduce((product, size) => product * size, 1)];
+}
+
+export const randomOps: Readonly<Record<string, NativeOp>> = { RandomChoice };

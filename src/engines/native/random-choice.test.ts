@@ -1,0 +1,39 @@
+// Choices among images, which the engine may hold channels last.
+import { expect, test } from "vitest";
+import { createRandom } from "../../../test/support/random.ts";
+import { runGraph } from "../../../test/support/run-graph.ts";
+import { scalar, tensorOf, toNumbers } from "../../ir/tensor.ts";
+import { buildOn } from "../../ops/infer.ts";
+import { createReferenceEngine } from "../reference/reference-engine.ts";
+import { isNativeBuilt } from "./addon.ts";
+import { createNativeEngine } from "./native-engine.ts";
+
+const random = createRandom(3);
+
+test.skipIf(!isNativeBuilt())("lie where they lie on the reference engine, for every layout", async () => {
+  for (const [channels, size] of [
+    [16, 8],
+    [5, 3],
+    [40, 7],
+  ]) {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [3, channels, size, size] });
+    const w = build.constant(random.tensor("float32", [channels, channels, 3, 3]));
+    const counter = build.input("counter", { dtype: "int64", shape: [] });
+    const y = build.node("Conv", [x, w], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] });
+    const ones = build.node("Add", [build.node("Mul", [y, build.scalar(0, y)]), build.scalar(1, y)]);
+    const chosen = build.node("RandomChoice", [ones, undefined, counter], { probability: 0.3 });
+    const graph = build.graph([chosen]);
+    const inputs = new Map([
+      ["x", random.tensor("float32", [3, channels, size, size])],
+      ["counter", tensorOf("int64", [], [0xdeadbeef])],
+    ]);
+    const [native, reference] = await Promise.all(
+      [createNativeEngine(), createReferenceEngine()].map((engine) => runGraph(engine, graph, inputs)),
+    );
+    const [mine, theirs] = [native, reference].map((outputs) => toNumbers(outputs.get(chosen) ?? scalar("float32", 0)));
+    expect(mine).toEqual(theirs);
+    const share = theirs.reduce((sum, value) => sum + value, 0) / theirs.length;
+    expect(Math.abs(share - 0.3)).toBeLessThan(0.1);
+  }
+});
