@@ -471,10 +471,9 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA,    binary,        unary,           clip,           random_choice,   fake_quantize,
-    fake_quantize_gradient, quantize, dequantize, rescale, widen_bfloat16,
-    narrow_bfloat16, widen_float16, narrow_float16,  sum_columns,    sum_moments,
-    sum_products,    scale_columns, combine_columns, sgd,            adam,
+    FROSTBIT_ISA, binary,      unary,        clip,           random_choice,   fake_quantize, fake_quantize_gradient,
+    quantize,     dequantize,  rescale,      widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16,
+    sum_columns,  sum_moments, sum_products, scale_columns,  combine_columns, sgd,           adam,
     &row_kernels,
 };
 

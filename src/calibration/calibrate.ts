@@ -10,6 +10,7 @@ import {
   addToHistogram,
   createHistogram,
   type Histogram,
+  lpRange,
   movingAverage,
   mseRange,
   type ObserverName,
@@ -73,7 +74,8 @@ function chooseRange(
   const histogram = histograms?.get(site.value);
   if (!histogram || range.min === range.max) return range;
   if (observer === "percentile") return percentileRange(histogram);
-  return (observer === "mse" ? mseRange : entropyRange)(histogram, site.bits, site.symmetric);
+  const choose = observer === "mse" ? mseRange : observer === "lp" ? lpRange : entropyRange;
+  return choose(histogram, site.bits, site.symmetric);
 }
 
 /** What is run to see its values. */

@@ -2,6 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { adaroundMethod } from "./adaround/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
+import { brecqMethod } from "./brecq/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
 import { efqatMethod } from "./efqat/method.ts";
 import { floatMethod } from "./float/method.ts";
@@ -10,6 +11,7 @@ import { type Method, phases } from "./method.ts";
 import { outputErrorRangesMethod } from "./output-error-ranges/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
+import { qdropMethod } from "./qdrop/method.ts";
 
 /** In the order in which help and documents name them. */
 export const methods: readonly Method[] = [
@@ -20,6 +22,8 @@ export const methods: readonly Method[] = [
   crossLayerEqualizationMethod,
   adaroundMethod,
   gptqMethod,
+  brecqMethod,
+  qdropMethod,
   outputErrorRangesMethod,
   biasCorrectionMethod,
 ];

@@ -59,7 +59,7 @@ export interface MethodJob<Options> {
   readonly options: Options;
   /** Which scales the training after it starts from; of interest to calibration. */
   readonly scales: Scales;
-  /** Where checkpoints go. Each method that trains has its own files. */
+  /** Where checkpoints go. Each method that trains or goes on from checkpoints has its own files. */
   readonly checkpoints?: CheckpointOptions;
 }
 
@@ -116,6 +116,8 @@ export interface Method<Options = Fields> {
   readonly options: z.ZodObject & z.ZodType<Options>;
   readonly phase: Phase;
   readonly training: Training<Options> | "none";
+  /** Whether it writes checkpoints and goes on from them. */
+  resumes(options: Options): boolean;
   readonly unused: readonly UnusedRule<Options>[];
   /** What makes no sense together; `before`: the methods that run before it. */
   conflicts(options: Options, before: readonly MethodStep[]): readonly Conflict[];

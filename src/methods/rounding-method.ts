@@ -29,6 +29,7 @@ export function roundingMethod<Options extends MomentsOptions>(what: LayerRoundi
     options,
     phase: "rounding",
     training: "none",
+    resumes: () => false,
     unused: [],
     conflicts: () => [],
     check: (_, { train }) => {

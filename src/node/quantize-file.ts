@@ -10,7 +10,7 @@ import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
-import { isQuantized, type RunOptions, trains } from "../options/run-options.ts";
+import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeModel } from "../quantize/quantize-model.ts";
@@ -190,7 +190,7 @@ function digestOfWeights({ constants }: Graph): string {
 
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
 async function dataFields({ source: { train, test }, options }: QuantizeFileJob): Promise<RunFields> {
-  if (!options.methods.some(trains))
+  if (!options.methods.some(resumes))
     return { data: `${train.name} ${train.length}`, "test data": `${test.name} ${test.length}` };
   return { data: await digestOf(train), "test data": await digestOf(test) };
 }

@@ -67,6 +67,9 @@ export const isQuantized = ({ methods }: { readonly methods: Steps }): boolean =
 
 export const trains = (step: Pick<MethodStep, "method">): boolean => methodOf(step).training !== "none";
 
+/** Whether it writes checkpoints and goes on from them. */
+export const resumes = (step: MethodStep): boolean => methodOf(step).resumes(step.options);
+
 /** Those that a run of these methods has. */
 export function stagesOf(run: { readonly methods: Steps }): readonly Stage[] {
   const has: Readonly<Record<Stage, boolean>> = {

@@ -1,7 +1,7 @@
 // The walk over a run's methods: each goes on from what the one before it gave.
 import { methodOf } from "../methods/index.ts";
 import type { MethodData, MethodModel, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
-import { trains } from "../options/run-options.ts";
+import { resumes, trains } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
 
@@ -26,12 +26,12 @@ export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodS
   return [steps.slice(0, at), steps.slice(at)];
 }
 
-/** Each method that trains has its own checkpoints: after resuming, finished methods do no step. */
+/** Each method that resumes has its own checkpoints: after resuming, finished methods do no step. */
 export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
   let walked: Walked = { model: start, training: undefined };
-  const training = walk.all.filter(trains);
+  const resuming = walk.all.filter(resumes);
   for (const step of walk.steps) {
-    const checkpoints = trains(step) ? checkpointsOf(walk.checkpoints, training.indexOf(step)) : undefined;
+    const checkpoints = resumes(step) ? checkpointsOf(walk.checkpoints, resuming.indexOf(step)) : undefined;
     const job = {
       model: walked.model,
       data: walk.data,

@@ -1,18 +1,21 @@
 // The ranges of a weight's scales, and the scales and zero points that follow.
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { scaleShape } from "../ops/granularity.ts";
-import { mseLargest, mseRangeOf, type ObserverName } from "./observers/observer.ts";
+import { leastErrorLargest, leastErrorRange, type ObserverName, type WeightError } from "./observers/observer.ts";
 import { asymmetricWeightQparams, forEachScaled, type Qparams, type Range, symmetricQparams } from "./qparams.ts";
 import type { Site } from "./sites.ts";
 
-/** `observer`: mse chooses ranges of least squared error; the others take all that there is. */
+/** `observer`: mse and lp choose ranges of least error; the others take all that there is. */
 export function weightQparams(
   weight: Tensor,
   site: Pick<Site, "granularity" | "bits" | "symmetric">,
   observer: ObserverName,
 ): Qparams {
   const shape = scaleShape(weight.shape, site.granularity);
-  const ranges = observer === "mse" ? mseRanges(weight, shape, site) : minMaxRanges(weight, shape, site);
+  const ranges =
+    observer === "mse" || observer === "lp"
+      ? leastErrorRanges(weight, shape, site, observer)
+      : minMaxRanges(weight, shape, site);
   const qparams = site.symmetric ? symmetricQparams : asymmetricWeightQparams;
   return qparams(ranges, site.bits, weight.dtype, shape);
 }
@@ -31,16 +34,17 @@ function minMaxRanges(
   return ranges;
 }
 
-function mseRanges(
+function leastErrorRanges(
   weight: Tensor,
   shape: readonly number[],
   { granularity, bits, symmetric }: Pick<Site, "granularity" | "bits" | "symmetric">,
+  by: WeightError,
 ): readonly Range[] {
   const values: number[][] = Array.from({ length: sizeOf(shape) }, () => []);
   forEachScaled(weight, granularity, shape, (scale, value) => values[scale].push(value));
-  if (!symmetric) return values.map((each) => mseRangeOf(each, bits));
+  if (!symmetric) return values.map((each) => leastErrorRange(each, bits, by));
   return values.map((each) => {
-    const largest = mseLargest(each, bits);
+    const largest = leastErrorLargest(each, bits, by);
     return { min: -largest, max: largest };
   });
 }

@@ -37,7 +37,7 @@ export const quantizeOptions = z.object({
     .enum(observerNames)
     .default("min-max")
     .describe(
-      "How a range is chosen from what was seen: all of it (min-max), an average over batches (moving-average), all but 0.01 % (percentile), least squared error (mse) or least divergence (entropy). Weights: mse or max |w|.",
+      "How a range is chosen from what was seen: all of it (min-max), an average over batches (moving-average), all but 0.01 % (percentile), least squared error (mse), least |error|^2.4 (lp) or least divergence (entropy). Weights: mse, lp or max |w|.",
     ),
   calibrationSamples: z.int().min(1).default(512).describe("Training samples that the ranges are taken from."),
   layers: z

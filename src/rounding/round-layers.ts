@@ -8,6 +8,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type LinearLayer, onlyReader } from "../quantizers/linear-layers.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import type { Context } from "../run/context.ts";
+import { withFloatActivations } from "./float-activations.ts";
 import {
   constantOf,
   dequantize,
@@ -129,19 +130,6 @@ function noteOfNearest({ name, nearest, chosen }: RoundedLayer): string {
 function carrier(graph: Graph, float: Graph, stream: StreamName): Graph {
   if (stream === "quantized") return graph;
   return stream === "float" ? float : withFloatActivations(graph);
-}
-
-function withFloatActivations(graph: Graph): Graph {
-  const source = new Map(
-    quantizersOf(graph)
-      .filter(({ value }) => !graph.constants.has(value))
-      .map(({ output, value }) => [output, value]),
-  );
-  const nodes = graph.nodes.map((node) => ({
-    ...node,
-    inputs: node.inputs.map((input) => source.get(input) ?? input),
-  }));
-  return { ...graph, nodes };
 }
 
 function nodeNamed({ nodes }: Graph, name: string): Node {

@@ -4,8 +4,9 @@ import { randomBits } from "../data/random.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
@@ -15,6 +16,7 @@ import { makeVariables } from "../training/make-variables.ts";
 import { buildStep, type Step, type TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "./cut-unit.ts";
 import type { UnitData } from "./optimize-units.ts";
+import { randomCounterInput, randomCounters } from "./random-counters.ts";
 
 /** quantized, float: of that stream. mixed: each element of the quantized stream with this probability, else of the float one. */
 export type UnitInputs = "quantized" | "float" | { readonly mixed: number };
@@ -29,7 +31,9 @@ export interface UnitTraining {
   readonly data: UnitData;
   readonly inputs: UnitInputs;
   readonly loss: UnitLoss;
-  /** Of the unit as it is cut out of the quantized model: those that train. Of these, the unit's own do. */
+  /** Gives the unit as it trains, from the one that is cut out of the quantized model; absent: as it is. */
+  readonly prepare?: (unit: Graph) => Graph;
+  /** Of the unit as it trains: the parameters that do. Of the model's constants, the unit's own alone. */
   readonly parametersOf: (unit: Graph) => readonly TrainedParameter[];
   /** Learning rates, and every other input that the loss has added. */
   readonly scheduled: ScheduledInputs;
@@ -45,6 +49,8 @@ export interface UnitTraining {
 export interface TrainedUnit {
   /** The whole quantized model with the unit's parameters as they were trained. */
   readonly quantized: Graph;
+  /** Every parameter that trained, by name: those that `prepare` added among them. */
+  readonly values: ReadonlyMap<string, Tensor>;
   /** Of each step. */
   readonly losses: readonly number[];
 }
@@ -64,14 +70,16 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
       "BAD_OPTION",
       `Unit "${unit.name}" has ${samples} samples to train with; expected at least the ${batch} of a step.`,
     );
-  const model = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
+  const cut = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
+  const prepared = job.prepare ? job.prepare(cut) : cut;
+  const model = typeof job.inputs === "string" ? prepared : mixInputs(prepared, mixedInputs(job), job.inputs.mixed);
   const result = await train(
     {
       model,
       steps,
       batch,
       batches: (start) => batchesOf(job, context.seed, start),
-      begin: (saved) => unitTrainer(job, model, saved),
+      begin: (saved) => unitTrainer(job, model, context.seed, saved),
       stateSchema: unitState,
       checkpoints,
       checkpointEvery,
@@ -80,19 +88,22 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
     },
     context,
   );
-  const constants = new Map(quantized.constants);
-  for (const { name } of ownParameters(job, model)) {
-    const value = result.model.constants.get(name);
-    assert(value && constants.has(name), `"${name}" is not a constant of the model`);
-    constants.set(name, value);
-  }
-  return { quantized: { ...quantized, constants }, losses: result.losses };
+  const values = new Map(
+    ownParameters(job, model).map(({ name }) => {
+      const value = result.model.constants.get(name);
+      assert(value, `"${name}" is not a constant of the unit`);
+      return [name, value];
+    }),
+  );
+  const ofModel = [...values].filter(([name]) => quantized.constants.has(name));
+  const constants = new Map([...quantized.constants, ...ofModel]);
+  return { quantized: { ...quantized, constants }, values, losses: result.losses };
 }
 
 const unitState = z.object({ unit: z.string() });
 type UnitState = z.infer<typeof unitState>;
 
-function unitTrainer(job: UnitTraining, model: Graph, saved: UnitState | undefined): Trainer<UnitState> {
+function unitTrainer(job: UnitTraining, model: Graph, seed: number, saved: UnitState | undefined): Trainer<UnitState> {
   const { name } = job.data.unit;
   if (saved && saved.unit !== name)
     throw new FrostbitError(
@@ -100,11 +111,12 @@ function unitTrainer(job: UnitTraining, model: Graph, saved: UnitState | undefin
       `The checkpoint is of unit "${saved.unit}"; expected one of unit "${name}". Give each unit its own storage.`,
     );
   const request = { key: name, build: () => stepOf(job, model) };
-  return { beforeStep: async () => request, scheduled: job.scheduled, state: () => ({ unit: name }) };
+  const scheduled = new Map([...job.scheduled, ...randomCounters(model, seed, job.data.index)]);
+  return { beforeStep: async () => request, scheduled, state: () => ({ unit: name }) };
 }
 
 const ownParameters = ({ data, parametersOf }: UnitTraining, model: Graph): readonly TrainedParameter[] =>
-  parametersOf(model).filter(({ name }) => data.own.has(name));
+  parametersOf(model).filter(({ name }) => data.own.has(name) || !data.quantized.constants.has(name));
 
 const targetInput = (output: string): string => `frostbit/target:${output}`;
 
@@ -140,27 +152,36 @@ async function* batchesOf(job: UnitTraining, seed: number, start: number): Async
     const outputs = await data.outputs(samples);
     const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
     const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
-    yield new Map([...(await inputsOf(job, seed, step, samples)), ...known]);
+    yield new Map([...(await inputsOf(job, samples)), ...known]);
   }
 }
 
-async function inputsOf(
-  { data, inputs }: UnitTraining,
-  seed: number,
-  step: number,
-  samples: Int32Array,
-): Promise<ReadonlyMap<string, Tensor>> {
+/** Of the float stream as well where both are mixed. */
+async function inputsOf({ data, inputs }: UnitTraining, samples: Int32Array): Promise<ReadonlyMap<string, Tensor>> {
   if (typeof inputs === "string") return data.inputs(inputs, samples);
   const [quantized, float] = [await data.inputs("quantized", samples), await data.inputs("float", samples)];
-  const limit = inputs.mixed * 2 ** 32;
-  return new Map(
-    [...quantized].map(([name, value], input) => {
-      const other = float.get(name)?.data;
-      if (!other) return [name, value];
-      const mixed = value.data.slice();
-      for (let i = 0; i < mixed.length; i++)
-        if (randomBits(seed, data.index, step, input, i) >= limit) mixed[i] = other[i];
-      return [name, { ...value, data: mixed }];
+  return new Map([...quantized, ...[...float].map(([name, value]) => [floatInput(name), value] as const)]);
+}
+
+const floatInput = (input: string): string => `frostbit/float:${input}`;
+
+/** Those that differ between the streams: floats that are no inputs of the whole graph. */
+const mixedInputs = ({ data: { unit, quantized } }: UnitTraining): readonly string[] =>
+  unit.inputs.filter(
+    (input) => !quantized.inputs.includes(input) && /^float/.test(quantized.values.get(input)?.dtype ?? ""),
+  );
+
+/** Each element of these inputs, which are of the quantized stream, with this probability, else of the float one. */
+function mixInputs(unit: Graph, inputs: readonly string[], probability: number): Graph {
+  const build = buildOn(unit);
+  const mixed = new Map(
+    inputs.map((input) => {
+      const float = build.input(floatInput(input), build.type(input));
+      const counter = build.input(randomCounterInput(input), { dtype: "int64", shape: [] });
+      return [input, build.node("RandomChoice", [input, float, counter], { probability })];
     }),
   );
+  const { nodes, ...rest } = build.graph(unit.outputs);
+  const reads = (node: Node): Node => ({ ...node, inputs: node.inputs.map((input) => mixed.get(input) ?? input) });
+  return { ...rest, nodes: [...nodes.slice(unit.nodes.length), ...nodes.slice(0, unit.nodes.length).map(reads)] };
 }

@@ -13,19 +13,11 @@ import { matrixFormOf } from "../../rounding/matrix-form.ts";
 import { measureMoments } from "../../rounding/measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "../../rounding/moments.ts";
 import type { RoundingProblem } from "../../rounding/problem.ts";
+import { betaAt, learningRateOf } from "../../rounding/rounding-schedule.ts";
+import { hardIntegers, offsetOf, startOf } from "../../rounding/soft-rounding.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
-import { betaAt, learningRateOf } from "./schedule.ts";
-import {
-  betaName,
-  hardIntegers,
-  lambdaName,
-  learningRateName,
-  offsetOf,
-  roundingStep,
-  startOf,
-  variableName,
-} from "./step.ts";
+import { betaName, lambdaName, learningRateName, roundingStep, variableName } from "./step.ts";
 
 const engine = createReferenceEngine();
 const context = { engine, seed: 0 };

@@ -1,11 +1,12 @@
 // AdaRound (arXiv:2004.10568) for single layers, from second moments alone: no minibatches, no noise, no activations kept.
 import { numbersOf, scalar } from "../../ir/tensor.ts";
 import type { RoundingProblem } from "../../rounding/problem.ts";
+import { betaAt, learningRateOf } from "../../rounding/rounding-schedule.ts";
+import { hardIntegers } from "../../rounding/soft-rounding.ts";
 import { type Context, signalOf } from "../../run/context.ts";
 import { compileOptions } from "../../run/with-program.ts";
 import type { AdaroundOptions } from "./options.ts";
-import { betaAt, learningRateOf } from "./schedule.ts";
-import { betaName, hardIntegers, lambdaName, learningRateName, roundingStep, variableName } from "./step.ts";
+import { betaName, lambdaName, learningRateName, roundingStep, variableName } from "./step.ts";
 
 /** The integers, [groups, rows, columns]. */
 export async function adaround(

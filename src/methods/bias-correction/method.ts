@@ -10,6 +10,7 @@ export const biasCorrectionMethod: Method = {
   options: z.object({}),
   phase: "after-calibration",
   training: "none",
+  resumes: () => false,
   unused: [],
   conflicts: () => [],
   check: () => {},

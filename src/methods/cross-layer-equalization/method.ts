@@ -9,6 +9,7 @@ export const crossLayerEqualizationMethod: Method = {
   options: z.object({}),
   phase: "before-calibration",
   training: "none",
+  resumes: () => false,
   unused: [],
   conflicts: () => [],
   check: () => {},

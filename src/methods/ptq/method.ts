@@ -18,6 +18,7 @@ export const ptqMethod: Method = {
   options: z.object({}),
   phase: "calibration",
   training: "none",
+  resumes: () => false,
   unused: [],
   conflicts: () => [],
   check: ({ graph, quantize }) => void sitesOf(graph, quantize),

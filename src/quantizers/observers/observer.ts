@@ -4,7 +4,7 @@ import { roundHalfToEven } from "../../ir/round.ts";
 import type { Range } from "../qparams.ts";
 import { type Bounds, boundsOf, boundsOfActivations } from "../quantizer.ts";
 
-export const observerNames = ["min-max", "moving-average", "percentile", "mse", "entropy"] as const;
+export const observerNames = ["min-max", "moving-average", "percentile", "mse", "lp", "entropy"] as const;
 export type ObserverName = (typeof observerNames)[number];
 
 /** The range after another batch, of which each end moves a tenth of the way to the batch's. */
@@ -76,57 +76,81 @@ export const integerAt = ({ scale, zeroPoint, low, high }: Grid, x: number): num
   Math.min(high, Math.max(low, roundHalfToEven(x / scale) + zeroPoint));
 
 /** Of 100 ranges shrunk towards 0, the one with the least squared error of the quantized values. */
-export function mseRange(histogram: Histogram, bits: number, symmetric = false): Range {
-  let best = histogram.range;
+export const mseRange = (histogram: Histogram, bits: number, symmetric = false): Range =>
+  bestRange(shrunkRanges(histogram.range), (range) => errorOf(histogram, gridOf(range, bits, symmetric), 2));
+
+/** QDrop's exponent: large errors count more than in the mean square. */
+const lpPower = 2.4;
+
+/** The range with the least |error|^2.4: of 100 shrunk towards 0, then each end by itself of 100 around the best. */
+export function lpRange(histogram: Histogram, bits: number, symmetric = false): Range {
+  const error = (range: Range): number => errorOf(histogram, gridOf(range, bits, symmetric), lpPower);
+  const both = bestRange(shrunkRanges(histogram.range), error);
+  if (symmetric || both.min === 0 || both.max === 0) return both;
+  const factors = Array.from({ length: 100 }, (_, i) => 0.5 + i / 100);
+  const low = bestRange([both, ...factors.map((factor) => ({ ...both, min: both.min * factor }))], error);
+  return bestRange([low, ...factors.map((factor) => ({ ...low, max: low.max * factor }))], error);
+}
+
+/** The first of those with the least error. */
+function bestRange(ranges: readonly Range[], errorOfRange: (range: Range) => number): Range {
+  let best = ranges[0];
   let smallest = Number.POSITIVE_INFINITY;
-  for (const candidate of shrunkRanges(histogram.range)) {
-    const error = squaredError(histogram, gridOf(candidate, bits, symmetric));
-    if (error < smallest) [smallest, best] = [error, candidate];
+  for (const range of ranges) {
+    const error = errorOfRange(range);
+    if (error < smallest) [smallest, best] = [error, range];
   }
   return best;
 }
 
-function squaredError({ range, counts }: Histogram, grid: Grid): number {
+function errorOf({ range, counts }: Histogram, grid: Grid, power: number): number {
   const { scale, zeroPoint } = grid;
   if (scale === 0) return Number.POSITIVE_INFINITY;
   const width = (range.max - range.min) / counts.length;
   let error = 0;
   for (let bin = 0; bin < counts.length; bin++) {
+    if (counts[bin] === 0) continue;
     const x = range.min + (bin + 0.5) * width;
-    error += counts[bin] * (x - (integerAt(grid, x) - zeroPoint) * scale) ** 2;
+    error += counts[bin] * raised(x - (integerAt(grid, x) - zeroPoint) * scale, power);
   }
   return error;
 }
 
-/** Of 80 ranges shrunk towards 0, the one with the least squared error of an asymmetric quantizer over `values`. */
-export function mseRangeOf(values: readonly number[], bits: number): Range {
+const raised = (error: number, power: number): number => (power === 2 ? error ** 2 : Math.abs(error) ** power);
+
+export type WeightError = "mse" | "lp";
+
+const powerOf = (error: WeightError): number => (error === "mse" ? 2 : lpPower);
+
+/** Of 80 ranges shrunk towards 0, the one with the least error of an asymmetric quantizer over `values`. */
+export function leastErrorRange(values: readonly number[], bits: number, by: WeightError): Range {
   const whole = {
     min: values.reduce((smallest, value) => Math.min(smallest, value), 0),
     max: values.reduce((most, value) => Math.max(most, value), 0),
   };
-  let best: Range = whole;
-  let smallest = Number.POSITIVE_INFINITY;
-  for (const candidate of shrunkRanges(whole).slice(0, 80)) {
+  const power = powerOf(by);
+  if (gridOf(whole, bits, false).scale === 0) return whole;
+  return bestRange(shrunkRanges(whole).slice(0, 80), (candidate) => {
     const grid = gridOf(candidate, bits, false);
-    if (grid.scale === 0) return whole;
     let error = 0;
-    for (const w of values) error += (w - (integerAt(grid, w) - grid.zeroPoint) * grid.scale) ** 2;
-    if (error < smallest) [smallest, best] = [error, candidate];
-  }
-  return best;
+    for (const w of values) error += raised(w - (integerAt(grid, w) - grid.zeroPoint) * grid.scale, power);
+    return error;
+  });
 }
 
-/** Of 80 shrunk maxima, the one with the least squared error of a symmetric quantizer over `values`. */
-export function mseLargest(values: readonly number[], bits: number): number {
+/** Of 80 shrunk maxima, the one with the least error of a symmetric quantizer over `values`. */
+export function leastErrorLargest(values: readonly number[], bits: number, by: WeightError): number {
   const { high } = boundsOf(bits, true);
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const power = powerOf(by);
   let best = largest;
   let smallest = Number.POSITIVE_INFINITY;
   for (let step = 0; step < 80 && largest > 0; step++) {
     const candidate = largest * (1 - 0.01 * step);
     const scale = candidate / high;
     let error = 0;
-    for (const w of values) error += (w - scale * Math.min(high, Math.max(-high, roundHalfToEven(w / scale)))) ** 2;
+    for (const w of values)
+      error += raised(w - scale * Math.min(high, Math.max(-high, roundHalfToEven(w / scale))), power);
     if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;

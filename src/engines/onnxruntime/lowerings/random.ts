@@ -14,7 +14,7 @@ const RandomChoice: LoweringRule = (context) => {
   set(0, emit.node("Where", [emit.node("Less", [bits, emit.scalar(limit, "int64")]), a, b]));
 };
 
-/** `elementBits` of data/random.ts of as many elements. */
+/** `elementBits` of ir/random-bits.ts for as many elements. */
 function bitsOf({ emit, input, shared, node }: LoweringContext, count: number): string {
   const whole = (value: number): string => emit.scalar(value, "int64");
   const low = (value: string): string => emit.node("BitwiseAnd", [value, whole(2 ** 32 - 1)]);

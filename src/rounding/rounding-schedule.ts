@@ -1,7 +1,9 @@
-// How AdaRound's regularizer and learning rate go with the iterations, which count from 1.
-import type { AdaroundOptions } from "./options.ts";
+// How the regularizer and the learning rate of learned rounding go with the iterations, which count from 1.
+import type { SoftRoundingOptions } from "./options.ts";
 
-type Schedule = Pick<AdaroundOptions, "iterations" | "roundingWarmup" | "betaStart" | "betaEnd">;
+interface Schedule extends Pick<SoftRoundingOptions, "roundingWarmup" | "betaStart" | "betaEnd"> {
+  readonly iterations: number;
+}
 
 /** Linear from the first exponent to the last, over the iterations behind the warm-up; `undefined` in it. */
 export function betaAt(
@@ -17,4 +19,5 @@ export function betaAt(
 export const learningRateOf = ({
   iterations,
   roundingLr,
-}: Pick<AdaroundOptions, "iterations" | "roundingLr">): number => roundingLr ?? Math.max(1e-3, 10 / iterations);
+}: Pick<SoftRoundingOptions, "roundingLr"> & { readonly iterations: number }): number =>
+  roundingLr ?? Math.max(1e-3, 10 / iterations);

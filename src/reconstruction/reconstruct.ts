@@ -1,0 +1,151 @@
+// Walks the units of a quantized network, in as many phases as a method has: each unit trains to give what it gives in float, knowing
+// what those before it have become.
+import { z } from "zod";
+import { readSafetensors, writeSafetensors } from "../data/safetensors.ts";
+import { memoryStorage, type Storage } from "../data/storage.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { bytesSource } from "../ir/tensor-source.ts";
+import { withFloatActivations } from "../rounding/float-activations.ts";
+import type { Batches } from "../rounding/stream.ts";
+import type { Context } from "../run/context.ts";
+import { type CheckpointOptions, loadCheckpoint, saveCheckpoint } from "../training/checkpoint.ts";
+import { openActivationCache } from "../units/activation-cache.ts";
+import { optimizeUnits, type UnitData } from "../units/optimize-units.ts";
+import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
+import { applyOutcome, type Outcome, outcomeOf, tensorsOf } from "./outcome.ts";
+import type { Phase } from "./phase.ts";
+import { type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
+
+export interface ReconstructionJob {
+  readonly quantized: Graph;
+  /** Names its values as the quantized graph does. Weights that are quantized in it keep their integers. */
+  readonly float: Graph;
+  readonly batches: Batches;
+  readonly phases: readonly Phase[];
+  readonly unit: UnitKind;
+  /** Samples of a step; at most half of all. */
+  readonly batch: number;
+  /** What activations may take in memory before they go to the checkpoints' storage. */
+  readonly cacheBytes: number;
+  readonly cacheFloats: "float32" | "float16";
+  readonly checkpoints: CheckpointOptions | undefined;
+}
+
+export interface Reconstructed {
+  readonly graph: Graph;
+  /** Of units that trained, phase after phase. */
+  readonly units: readonly UnitRecord[];
+}
+
+/** Of so many samples, one is held out, in whole batches. */
+const heldOutEvery = 16;
+
+export async function reconstruct(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
+  const units = cutIntoUnits(job.float, job.unit);
+  const progress = await startOrResume(job, context);
+  let graph = job.quantized;
+  for (const [index, phase] of job.phases.entries()) {
+    const outcomes: Outcome[] = [];
+    const optimize = async (data: UnitData): Promise<Graph> => {
+      const done =
+        progress.done[index * units.length + data.index] ??
+        (await reconstructAndSave(job, phase, data, progress, context));
+      outcomes.push(done.outcome);
+      return applyOutcome(data.quantized, done.outcome);
+    };
+    await walk(job, phase, { units, graph }, optimize, context);
+    graph = outcomes.reduce(applyOutcome, graph);
+  }
+  return { graph, units: progress.done.flatMap(({ record }) => record ?? []) };
+}
+
+/** Units that are done, in order. */
+interface RunProgress {
+  readonly done: ReconstructedUnit[];
+}
+
+async function reconstructAndSave(
+  { float, batch, checkpoints }: ReconstructionJob,
+  phase: Phase,
+  data: UnitData,
+  { done }: RunProgress,
+  context: Context,
+): Promise<ReconstructedUnit> {
+  const heldOut = Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
+  const unit = await reconstructUnit({ data, float, phase, batch, heldOut }, context);
+  done.push(unit);
+  if (unit.record) report(unit.record, context);
+  if (checkpoints) await save(checkpoints, done);
+  return unit;
+}
+
+/** Streams of activations that stay float carry weights alone. */
+async function walk(
+  job: ReconstructionJob,
+  phase: Phase,
+  { units, graph }: { readonly units: readonly Unit[]; readonly graph: Graph },
+  optimize: (data: UnitData) => Promise<Graph>,
+  context: Context,
+): Promise<void> {
+  const { float, batches, batch, cacheBytes, cacheFloats, checkpoints } = job;
+  const quantized = phase.activations === "quantized" ? graph : withFloatActivations(graph);
+  const storage = checkpoints?.storage ?? memoryStorage();
+  const cache = await openActivationCache({ storage, memoryBytes: cacheBytes, floats: cacheFloats });
+  try {
+    await optimizeUnits({ units, float, quantized, batches: batches(), cache, batchSize: batch }, optimize, context);
+  } finally {
+    await cache.dispose();
+  }
+}
+
+function report({ unit, before, after, kept }: UnitRecord, { onNote, onProgress }: Context): void {
+  const [from, to] = [before, after].map((error) => error.toPrecision(3));
+  onProgress?.({ phase: `train ${unit}`, done: 1, total: 1, note: `error ${from} → ${to}` });
+  if (kept === "trained") return;
+  onNote?.(
+    `Unit "${unit}" stays as it was before it trained: on samples held out, the error of its output is ${from} of its power, and trained ${to}.`,
+  );
+}
+
+const recordSchema = z.object({
+  unit: z.string(),
+  before: z.number(),
+  after: z.number(),
+  kept: z.enum(["trained", "before"]),
+  undecided: z.number(),
+});
+/** Of each unit that is done: null where nothing of it trained. */
+const stateSchema = z.object({ units: z.array(recordSchema.nullable()) });
+
+const fileOf = (index: number): string => `unit-${index}.safetensors`;
+
+/** A file for the unit done last, and the state, which says how many are valid. */
+async function save({ storage, fingerprint }: CheckpointOptions, done: readonly ReconstructedUnit[]): Promise<void> {
+  const index = done.length - 1;
+  await storage.write(fileOf(index), writeSafetensors(tensorsOf(done[index].outcome)));
+  const own = { units: done.map(({ record }) => record ?? null) };
+  await saveCheckpoint(storage, { variables: new Map(), state: { fingerprint, step: done.length, losses: [] }, own });
+}
+
+async function startOrResume({ checkpoints }: ReconstructionJob, { onNote }: Context): Promise<RunProgress> {
+  if (!checkpoints?.resume) return { done: [] };
+  const { storage, fingerprint } = checkpoints;
+  const saved = await loadCheckpoint(storage, fingerprint, stateSchema);
+  if (!saved) return { done: [] };
+  onNote?.(`Resumed after ${saved.own.units.length} units.`);
+  const done: ReconstructedUnit[] = [];
+  for (const [index, record] of saved.own.units.entries())
+    done.push({ outcome: await readOutcome(storage, fileOf(index)), record: record ?? undefined });
+  return { done };
+}
+
+async function readOutcome(storage: Storage, file: string): Promise<Outcome> {
+  const bytes = await storage.read(file);
+  if (!bytes)
+    throw new FrostbitError(
+      "IO",
+      `The checkpoint's "${file}" is missing. Remove the checkpoint folder and start again.`,
+    );
+  return outcomeOf(readSafetensors(bytesSource(bytes), file).tensors);
+}
