@@ -1,4 +1,5 @@
 // Placement `runtime`: which values have a quantizer so that ONNX Runtime computes with integers, and where floats are better.
+import { isFloat } from "../ir/dtype.ts";
 import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import {
   canWriteIntegers,
@@ -42,8 +43,9 @@ export function runtimeValues(
     if (layer) choose(layer.input, bitsOf(layer));
     if (layer && (wanted.has(end) || (writesIntegers(layer) && !state.isCarriedOut(end)))) choose(end, bitsOf(layer));
     if (kernels.has(node.name)) for (const value of [...node.inputs, end]) choose(value, bitsOf(undefined));
-    if (movesIntegers(node) && chosen.has(node.inputs[0]))
-      for (const output of node.outputs) if (wanted.has(output)) choose(output, chosen.get(node.inputs[0]) ?? 8);
+    // Of a Split all parts are quantized or none is moved as integers.
+    if (movesIntegers(node) && chosen.has(node.inputs[0]) && node.outputs.some((output) => wanted.has(output)))
+      for (const output of node.outputs) if (made.has(output)) choose(output, chosen.get(node.inputs[0]) ?? 8);
   }
   const isInteger = (value: string): boolean => made.has(value) && chosen.has(value);
   const rangeSource = (value: string): string => {
@@ -123,7 +125,8 @@ function findIntegers({ graph, layerOf, endOf }: State): Integers {
   for (const node of graph.nodes) {
     const layer = layerOf.get(node.name);
     if (layer ? canWriteIntegers(layer) : isIntegerKernel(node) && node.inputs.every(isHad)) made.add(endOf(node));
-    else if (movesIntegers(node) && made.has(node.inputs[0])) for (const output of node.outputs) made.add(output);
+    else if (movesIntegers(node) && made.has(node.inputs[0]))
+      for (const output of node.outputs) if (isFloat(graph.values.get(output)?.dtype ?? "int64")) made.add(output);
   }
   const wanted = new Set(read);
   const kernels = new Set<string>();

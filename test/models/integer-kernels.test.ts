@@ -82,7 +82,7 @@ const moving: Readonly<Record<string, Middle>> = {
   Unsqueeze: (b, y) => b.node("Unsqueeze", [flat(b, y), b.ints([2])]),
   Squeeze: (b, y) => b.node("Squeeze", [b.node("Unsqueeze", [y, b.ints([2])]), b.ints([2])]),
   Slice: (b, y) => b.node("Slice", [y, b.ints([1]), b.ints([5]), b.ints([2])]),
-  Split: (b, y) => b.nodes("Split", [y, b.ints([2, 2])], [true, true], { axis: 1 })[0],
+  Split: (b, y) => b.node("Concat", b.nodes("Split", [y, b.ints([2, 2])], [true, true], { axis: 1 }), { axis: 1 }),
   Identity: (b, y) => b.node("Identity", [y]),
   DepthToSpace: (b, y) => b.node("DepthToSpace", [y], { blocksize: 2 }),
   Gather: (b, y) => b.node("Gather", [y, b.ints([3, 0])], { axis: 1 }),
@@ -117,6 +117,16 @@ describe("between convolutions", () => {
   ] as const satisfies readonly (readonly [string, Middle])[])("%s is computed in float", async (_, middle) => {
     const kernels = await kernelsOf(betweenConvolutions(middle));
     expect(kernels.filter((op) => op.startsWith("QLinear"))).toEqual(["QLinearConv", "QLinearConv"]);
+  });
+
+  test("a Split moves integers also where one part is read in float", async () => {
+    const kernels = await kernelsOf(
+      betweenConvolutions((b, y) => {
+        const [head, tail] = b.nodes("Split", [y, b.ints([2, 2])], [true, true], { axis: 1 });
+        return b.node("Mul", [conv(b, head, 2), b.node("ReduceMax", [b.node("Tanh", [tail]), b.ints([1])])]);
+      }),
+    );
+    expect(kernels.slice(0, 3)).toEqual(["QuantizeLinear", "QLinearConv", "Split"]);
   });
 
   test("a Pad of zeros is part of the convolution behind it", async () => {
