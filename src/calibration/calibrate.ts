@@ -16,10 +16,11 @@ import {
   type ObserverName,
   percentileRange,
 } from "../quantizers/observers/observer.ts";
-import { asymmetricQparams, type Qparams, type Range, signedQparams } from "../quantizers/qparams.ts";
+import { asymmetricQparams, isZeroRange, type Qparams, type Range, signedQparams } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
+import { noteDominatedRanges } from "./dominated-ranges.ts";
 
 /** Named input tensors, a batch a time; each call starts over with the same batches. */
 export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
@@ -40,11 +41,15 @@ export async function calibrate(
   const owners = sites.activations.filter((site) => site.sameAs === undefined);
   const values = [...new Set(owners.map((site) => site.value))];
   const seen = { graph, batches, options, context };
-  const ranges = await observeRanges(seen, values);
+  const { ranges, isBlank } = await observeRanges(seen, values);
   const histograms =
     options.observer === "min-max" || options.observer === "moving-average"
       ? undefined
       : await observeHistograms(seen, ranges);
+  for (const value of checkedZeros(ranges, isBlank, context)) {
+    ranges.set(value, anyRange);
+    histograms?.delete(value);
+  }
   const result = new Map<string, Qparams>();
   for (const site of sites.weights) result.set(site.name, qparamsOfWeight(graph, site, options.observer));
   for (const site of owners) {
@@ -52,7 +57,27 @@ export async function calibrate(
     const qparams = site.symmetric ? signedQparams : asymmetricQparams;
     result.set(site.name, qparams(range, site.bits, dtypeOf(graph, site.value), site.value));
   }
+  await noteDominatedRanges({ graph, sites: owners, qparams: result }, batches, context);
   return result;
+}
+
+/** Of a value that was always 0: what is seen of it is exact with any scale. */
+const anyRange: Range = { min: 0, max: 1 };
+
+/** The values that were always 0, which is noted. Throws BAD_DATA where the inputs were, or everything. */
+function checkedZeros(ranges: ReadonlyMap<string, Range>, isBlank: boolean, { onNote }: Context): readonly string[] {
+  const zeros = [...ranges].filter(([, range]) => isZeroRange(range)).map(([value]) => value);
+  if (zeros.length === 0) return [];
+  const names = `"${zeros.slice(0, 5).join('", "')}"${zeros.length > 5 ? ` and ${zeros.length - 5} more` : ""}`;
+  if (isBlank || zeros.length === ranges.size)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `${isBlank ? "The inputs were" : "Every value to quantize was"} 0 in all calibration samples, so that there is no range to choose (${names}). Check the data and the preprocessing: mean, std and layout.`,
+    );
+  onNote?.(
+    `${names} ${zeros.length === 1 ? "was" : "were"} 0 in all calibration samples: quantized with scale ${anyRange.max}/(2^bits - 1). If other data gives other values there, calibrate with such data too.`,
+  );
+  return zeros;
 }
 
 const dtypeOf = (graph: Graph, value: string): DType => graph.values.get(value)?.dtype ?? "float32";
@@ -86,14 +111,24 @@ interface Seen {
   readonly context: Context;
 }
 
-async function observeRanges(seen: Seen, values: readonly string[]): Promise<Map<string, Range>> {
+interface Observed {
+  readonly ranges: Map<string, Range>;
+  /** Whether all inputs were 0 in all samples. */
+  readonly isBlank: boolean;
+}
+
+async function observeRanges(seen: Seen, values: readonly string[]): Promise<Observed> {
   const build = buildOn(seen.graph);
   const names = values.map((value) => [
     build.node("ReduceMin", [value], { keepdims: 0 }),
     build.node("ReduceMax", [value], { keepdims: 0 }),
   ]);
   const ranges = new Map<string, Range>();
-  await observe({ ...seen, graph: build.graph(names.flat()) }, "calibrate", (outputs) => {
+  let isBlank = true;
+  await observe({ ...seen, graph: build.graph(names.flat()) }, "calibrate", (outputs, inputs) => {
+    isBlank &&= [...inputs.values()].every(({ data }) =>
+      data.every((element: number | bigint) => Number(element) === 0),
+    );
     values.forEach((value, i) => {
       const [min, max] = names[i].map((name) => numbersOf(outputs(name))[0]);
       const known = ranges.get(value) ?? { min, max };
@@ -101,7 +136,7 @@ async function observeRanges(seen: Seen, values: readonly string[]): Promise<Map
       ranges.set(value, seen.options.observer === "moving-average" ? movingAverage(known, { min, max }) : joined);
     });
   });
-  return ranges;
+  return { ranges, isBlank };
 }
 
 async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>): Promise<Map<string, Histogram>> {
@@ -118,7 +153,7 @@ async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>)
 async function observe(
   { graph, batches, options, context }: Seen,
   phase: string,
-  see: (output: (name: string) => Tensor) => void,
+  see: (output: (name: string) => Tensor, inputs: ReadonlyMap<string, Tensor>) => void,
 ): Promise<void> {
   const done = await withProgram(graph, context, async (program) => {
     let count = 0;
@@ -128,7 +163,7 @@ async function observe(
         const tensor = outputs.get(name);
         assert(tensor, `calibration output "${name}" is missing`);
         return tensor;
-      });
+      }, inputs);
       count += inputs.values().next().value?.shape[0] ?? 0;
       context.onProgress?.({ phase, done: count, total: options.calibrationSamples });
     }

@@ -34,6 +34,9 @@ export function signedQparams(range: Range, bits: number, dtype: DType, where: s
   return { scale: tensorOf(dtype, [], [scale]), zeroPoint: tensorOf(dtype, [], [0]) };
 }
 
+/** Whether nothing but 0, or numbers as good as 0, was seen. */
+export const isZeroRange = ({ min, max }: Range): boolean => Math.max(max, 0) - Math.min(min, 0) < 2 ** 8 * minScale;
+
 /** The range with 0 inside it; throws BAD_DATA where that is not a range. */
 function checkedRange(range: Range, where: string): Range {
   const min = Math.min(range.min, 0);
@@ -43,7 +46,7 @@ function checkedRange(range: Range, where: string): Range {
       "BAD_DATA",
       `Value "${where}" ranges from ${range.min} to ${range.max} in the calibration samples. Check the data and the preprocessing for NaN and infinite values.`,
     );
-  if (max - min < 2 ** 8 * minScale)
+  if (isZeroRange(range))
     throw new FrostbitError(
       "BAD_DATA",
       `Value "${where}" was 0 in all calibration samples, so its scale would be 0. Check the preprocessing: mean, std and layout; or keep the layer that reads it in float.`,
