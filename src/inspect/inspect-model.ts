@@ -8,7 +8,7 @@ import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
-import { rowsObstacle, weightAxesOf } from "../ops/linear.ts";
+import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
@@ -154,7 +154,7 @@ const methodsThatTrain = (role: ParameterRole): readonly string[] =>
 function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
   const producerOf = producers(graph);
   return graph.nodes.flatMap((node) => {
-    if (weightAxesOf(node) === undefined) return [];
+    if (!isLinear(node)) return [];
     const integers = dequantizerOf(graph, producerOf, node.inputs[1])?.inputs[0] ?? "";
     const weight = graph.constants.get(integers);
     if (!weight) return [];
@@ -252,7 +252,7 @@ function refusedProducts(
   const accepted = new Set([...alreadyQuantized, ...layers.map(({ node }) => node.name)]);
   const weights = new Set(layers.map(({ weight }) => weight));
   return graph.nodes
-    .filter((node) => weightAxesOf(node) !== undefined && !accepted.has(node.name))
+    .filter((node) => isLinear(node) && !accepted.has(node.name))
     .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node, weights) }));
 }
 

@@ -80,7 +80,7 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
 /** What follows the product: the layer's own bias and the normalization that alone reads it. */
 function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, layer: LinearLayer): Affine {
   const rows = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]);
-  const bias = biasOf(graph, layer, rows);
+  const bias = biasOf(graph, layer, rows * layer.channelsPerRow);
   const next = foldedNormalization(graph, readers, layer);
   if (!next)
     return {
@@ -97,15 +97,18 @@ function affineOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, l
   return { factor, offset, output: next.outputs[0], replaced: [layer.node, next], hasBias: true };
 }
 
-/** A bias may be one number for all rows. */
+/** A bias may be one number for all channels. */
 function biasOf(
   graph: Graph,
   { bias, takesBias, biasFactor }: LinearLayer,
-  rows: number,
+  channels: number,
 ): readonly number[] | undefined {
   if (bias === "" || !takesBias) return undefined;
   const values = numbersOfConstant(graph, bias);
-  return Array.from({ length: rows }, (_, row) => (values.length === 1 ? values[0] : values[row]) * biasFactor);
+  return Array.from(
+    { length: channels },
+    (_, channel) => (values.length === 1 ? values[0] : values[channel]) * biasFactor,
+  );
 }
 
 interface FoldedNodes {
@@ -122,7 +125,7 @@ interface QuantizedLayer {
   readonly inputScale: number | undefined;
 }
 
-/** Biases as int32 are for integer kernels: their weights are symmetric around zero, with one scale per row. */
+/** Biases as int32 are for integer kernels: their weights are symmetric around zero, with one scale per output channel. */
 function scaleForBias(
   graph: Graph,
   biases: BiasForm,
@@ -130,7 +133,7 @@ function scaleForBias(
   weight: Quantizer,
   input: Quantizer | undefined,
 ): number | undefined {
-  const isPlain = weight.zeroPoint === "" && !isGrouped(weight.granularity);
+  const isPlain = weight.zeroPoint === "" && !isGrouped(weight.granularity) && layer.channelsPerRow === 1;
   return biases === "int32" && layer.takesBias && isPlain && input
     ? numbersOfConstant(graph, input.scale)[0]
     : undefined;

@@ -2,7 +2,7 @@
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
-import { biasFactorOf, channelAxisOf, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
+import { biasFactorOf, channelAxisOf, channelsPerRow, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
 import { isQuantizer } from "./quantizer.ts";
 
 export interface LinearLayer {
@@ -13,12 +13,14 @@ export interface LinearLayer {
   readonly input: string;
   /** The constant or variable that holds the weight, behind its quantizer if it has one. */
   readonly weight: string;
-  /** The weight's output channels: 0 for Conv and transposed Gemm, 1 for MatMul, Gemm and ConvTranspose. */
+  /** The weight's output channels: 0 for Conv and transposed Gemm, 1 for MatMul, Gemm and ConvTranspose that is not depthwise. */
   readonly rowAxis: number;
   /** The axis of the weight's input channels; groups are along it. */
   readonly inputAxis: number;
-  /** The layer's output channels. */
+  /** The axis of the layer's output channels. */
   readonly channelAxis: number;
+  /** How many output channels share a row: 1 but for transposed convolutions in groups. */
+  readonly channelsPerRow: number;
   /** "" where the layer has none. */
   readonly bias: string;
   /** Whether the node itself can add a bias. */
@@ -47,10 +49,11 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
   const unique = uniqueNames();
   const axes = new Map<string, number>();
   return graph.nodes.flatMap((node) => {
-    const weightAxes = weightAxesOf(node);
+    const weight = behindQuantizer(node.inputs[1] ?? "");
+    const weightShape = graph.values.get(weight)?.shape ?? [];
+    const weightAxes = weightAxesOf(node, weightShape);
     if (weightAxes === undefined) return [];
     const { rows: rowAxis, inputs: inputAxis } = weightAxes;
-    const weight = behindQuantizer(node.inputs[1]);
     const bias = node.inputs[2] ?? "";
     if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
     if ((bias !== "" && !parameters.has(bias)) || (axes.get(weight) ?? rowAxis) !== rowAxis) return [];
@@ -69,6 +72,7 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
         rowAxis,
         inputAxis,
         channelAxis: channelAxisOf(node, rank),
+        channelsPerRow: channelsPerRow(node, weightShape),
         takesBias: takesBias(node),
         biasFactor: biasFactorOf(node),
       },
@@ -106,9 +110,13 @@ export function onlyReader(
 export function foldedNormalization(
   graph: Graph,
   readers: ReadonlyMap<string, readonly Node[]>,
-  { node, channelAxis }: LinearLayer,
+  { node, channelAxis, channelsPerRow }: LinearLayer,
 ): Node | undefined {
   const next = onlyReader(graph, readers, node.outputs[0]);
-  const isNext = next?.op === "BatchNormalization" && next.inputs[0] === node.outputs[0] && channelAxis === 1;
+  const isNext =
+    next?.op === "BatchNormalization" &&
+    next.inputs[0] === node.outputs[0] &&
+    channelAxis === 1 &&
+    channelsPerRow === 1;
   return isNext && next.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ? next : undefined;
 }

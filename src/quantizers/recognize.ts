@@ -84,7 +84,7 @@ function weightAxes(graph: Graph): ReadonlyMap<string, number> {
   const other = new Set(graph.outputs);
   for (const node of graph.nodes)
     node.inputs.forEach((input, i) => {
-      const axis = i === 1 ? weightAxesOf(node)?.rows : undefined;
+      const axis = i === 1 ? weightAxesOf(node, graph.values.get(input)?.shape ?? [])?.rows : undefined;
       if (axis === undefined || (axes.get(input) ?? axis) !== axis) other.add(input);
       else axes.set(input, axis);
     });

@@ -1,53 +1,19 @@
 // Placement runtime: ONNX Runtime's optimizer makes integer kernels of what is quantized, and nothing is quantized without use.
 import { describe, expect, test } from "vitest";
-import { calibrate } from "../../src/calibration/calibrate.ts";
-import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
-import { exportQdq } from "../../src/export/qdq.ts";
 import type { Builder } from "../../src/ir/builder.ts";
-import type { Graph, Origin } from "../../src/ir/graph.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import { sizeOf, tensorOf } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
-import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
-import { foldQuantizers } from "../../src/quantizers/fold.ts";
-import { insertQuantizers } from "../../src/quantizers/insert.ts";
-import { prepareGraph } from "../../src/quantizers/prepare-graph.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
+import { exportQuantized } from "../support/export-quantized.ts";
 import { optimizedNodes } from "../support/optimized-graph.ts";
 import { createRandom } from "../support/random.ts";
 
-const origin: Origin = {
-  opset: 20,
-  irVersion: 9,
-  producerName: "",
-  producerVersion: "",
-  domain: "",
-  modelVersion: 0n,
-  docString: "",
-  metadata: new Map(),
-};
 const random = createRandom(3);
 
-/** The file that placement runtime makes of a graph with the input x. */
-async function exported(float: Graph): Promise<Uint8Array> {
-  const graph = prepareGraph(float);
-  const sites = findSites(graph, quantizeOptions.parse({ placement: "runtime" }));
-  const shape = (graph.values.get("x")?.shape ?? []).map((size) => (typeof size === "number" ? size : 4));
-  const samples = random.tensor("float32", shape);
-  const qparams = await calibrate(
-    graph,
-    sites,
-    async function* () {
-      yield new Map([["x", samples]]);
-    },
-    { observer: "min-max", calibrationSamples: 4 },
-    { engine: createReferenceEngine(), seed: 0 },
-  );
-  const folded = foldQuantizers(insertQuantizers(graph, sites, qparams), "int32");
-  const { model, opset } = exportQdq(folded, origin, "packed");
-  return writeOnnx(model, { opset });
-}
+const exported = (graph: Graph) => exportQuantized(graph, { placement: "runtime" });
 
 const image = { dtype: "float32", shape: ["N", 4, 8, 8] } as const;
 const conv = (build: Builder, x: string, channels = 4): string =>
@@ -62,7 +28,7 @@ function betweenConvolutions(middle: (build: Builder, y: string) => string): Gra
 }
 
 const kernelsOf = async (graph: Graph): Promise<readonly string[]> =>
-  (await optimizedNodes(await exported(graph))).map(({ opType }) => opType).filter((op) => op !== "Transpose");
+  (await optimizedNodes((await exported(graph)).bytes)).map(({ opType }) => opType).filter((op) => op !== "Transpose");
 
 type Middle = (build: Builder, y: string) => string;
 const computing: Readonly<Record<string, Middle>> = {
@@ -209,7 +175,7 @@ test("zero points of Gemms cost a byte for each row, once for each number of row
     (y) => build.node("Gemm", [y, build.constant(random.tensor("float32", [8, 8]))], { transB: 1 }),
     x,
   );
-  const { graph } = readOnnx(await exported(build.graph([gemms])), { name: "gemms.onnx" });
+  const { graph } = readOnnx((await exported(build.graph([gemms]))).bytes, { name: "gemms.onnx" });
   const zeros = [...graph.constants.values()].filter(({ dtype, shape }) => dtype === "int8" && sizeOf(shape) === 8);
   expect(zeros).toHaveLength(1);
 });

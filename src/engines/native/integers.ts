@@ -126,7 +126,7 @@ function whyNoImplementation(node: Node, graph: Graph, numerics: Numerics): stri
 
 /** Why a node does not multiply the codes of its first two inputs; `undefined` where it does. */
 export function whyNotIntegers(node: Node, graph: Graph, { producers }: Uses, numerics: Numerics): string | undefined {
-  const outputs = weightAxesOf(node)?.rows ?? 0;
+  const outputs = weightAxesOf(node, graph.values.get(node.inputs[1])?.shape ?? [])?.rows ?? 0;
   const [x, w] = node.inputs.map((name) => producers.get(name));
   return (
     whyNoProduct(node, graph) ??

@@ -139,7 +139,7 @@ function withBiases(graph: Graph): Graph {
     if (!layer) return node;
     const weight = constantOf(graph, layer.weight);
     const name = unique(`${layer.name}.bias`);
-    const bias = zeros(weight.dtype, [weight.shape[layer.rowAxis]]);
+    const bias = zeros(weight.dtype, [weight.shape[layer.rowAxis] * layer.channelsPerRow]);
     constants.set(name, bias);
     values.set(name, { dtype: bias.dtype, shape: bias.shape });
     return { ...node, inputs: [...node.inputs.slice(0, 2), name] };
@@ -158,7 +158,7 @@ function placesOf(graph: Graph): readonly Place[] {
   return linearLayers(graph).flatMap((layer): Place[] => {
     const { node } = layer;
     const place = placeOf(graph, readers, layer);
-    const channels = graph.values.get(layer.weight)?.shape[layer.rowAxis];
+    const channels = Number(graph.values.get(layer.weight)?.shape[layer.rowAxis]) * layer.channelsPerRow;
     const shape = graph.values.get(place.name)?.shape ?? [];
     const isAlone = (readers.get(place.name)?.length ?? 0) === 1 && graph.constants.has(place.name);
     const fits = shape.filter((size) => size !== 1).every((size) => size === channels) && shape.at(-1) === channels;

@@ -73,7 +73,7 @@ function lowerIntegers(lowering: LoweringContext): void {
   const y = output(0);
   if (!y || !x.codes) return;
   const { codes, scale } = weightCodes(lowering, 1);
-  const isWTransposed = weightAxesOf(node)?.rows === 0;
+  const isWTransposed = weightAxesOf(node, codes.shape)?.rows === 0;
   const shape = fixed(x.shape);
   const [k, n] = isWTransposed ? fixed(codes.shape).toReversed() : fixed(codes.shape);
   const sums = scratch("int32", y.shape);
