@@ -11,6 +11,7 @@ import { opDefinition } from "../ops/index.ts";
 import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
+import { matrixWeights } from "../passes/matrix-weights.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
@@ -105,7 +106,7 @@ export interface InspectedValue {
  * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
  */
 export function inspectModel(model: Graph): Inspection {
-  const { graph } = freeBatch(model);
+  const graph = matrixWeights(freeBatch(model).graph);
   const costs = new Map(graph.nodes.map((node) => [node.name, multiplyAddsOf(graph, node)]));
   const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);
