@@ -3,7 +3,7 @@ import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { shuffledOrder } from "../data/sampler.ts";
-import { batchThatFits } from "../evaluate/batch-that-fits.ts";
+import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { Context } from "../run/context.ts";
@@ -37,8 +37,8 @@ export function calibrationBatches(
   const order = shuffledOrder(train.length, seed, calibrationEpoch).slice(0, calibrationCount(data, options));
   const { batchSize: most } = options;
   const batchSize = batchThatFits(graph, most);
+  const dropLast = most !== undefined || fixedBatchOf(graph) !== undefined;
   return async function* inputs() {
-    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast: most !== undefined }))
-      yield batch.inputs;
+    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast })) yield batch.inputs;
   };
 }

@@ -11,7 +11,7 @@ import {
   reportedDb,
   sqnrDb,
 } from "../evaluate/difference.ts";
-import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
+import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "../evaluate/model-file.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
 import { errorAt, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -139,11 +139,12 @@ async function runBoth(
     if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${dataset.length} samples.`);
     const same = await other.next();
     if (!same.value) break;
-    const a = await first.run(padded(first, batch.inputs, fixed), comparable);
-    const b = await second.run(padded(second, same.value.inputs, fixed), comparable);
     const samples = batch.indices.length;
+    const rows = rowsOfBatch(fixed, samples, batchSize);
+    const a = await first.run(padded(first, batch.inputs, rows), comparable);
+    const b = await second.run(padded(second, same.value.inputs, rows), comparable);
     for (const name of comparable)
-      add(totals, name, without(a.get(name), fixed, samples), without(b.get(name), fixed, samples));
+      add(totals, name, without(a.get(name), rows, samples), without(b.get(name), rows, samples));
     done += samples;
     onProgress?.({ phase: "compare", done, total: dataset.length });
   }
@@ -159,16 +160,12 @@ function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess
   }
 }
 
-const padded = (
-  file: ModelFile,
-  inputs: ReadonlyMap<string, Tensor>,
-  count: number | undefined,
-): ReadonlyMap<string, Tensor> =>
-  count === undefined ? inputs : changeSamples(inputs, batchAxes(file.inputs), (rows) => padRows(rows, count));
+const padded = (file: ModelFile, inputs: ReadonlyMap<string, Tensor>, count: number): ReadonlyMap<string, Tensor> =>
+  changeSamples(inputs, batchAxes(file.inputs), (rows) => padRows(rows, count));
 
-/** Without what stands for samples that a last batch of a fixed size lacks; values whose first axis is another one stay whole. */
-const without = (value: Tensor | undefined, fixed: number | undefined, samples: number): Tensor | undefined =>
-  value && fixed !== undefined && value.shape[0] === fixed ? firstRows(value, samples) : value;
+/** Without what stands for samples that a last batch lacks; values whose first axis is another one stay whole. */
+const without = (value: Tensor | undefined, rows: number, samples: number): Tensor | undefined =>
+  value && rows > samples && value.shape[0] === rows ? firstRows(value, samples) : value;
 
 const isComparable = (file: ModelFile, name: string): boolean =>
   /^(float(32|64)|u?int(8|16|32))$/.test(file.outputs.get(name)?.dtype ?? "");

@@ -29,7 +29,7 @@ export const noDistance = (): Distance => ({ difference: noDifference, agreeing:
 /** How many classes an output of shape [samples, classes] tells apart, whatever axes of size 1 it has besides; else `undefined`. */
 function classesOf({ shape }: Tensor): number | undefined {
   const sizes = shape.slice(1).filter((size) => size !== 1);
-  return sizes.length === 1 ? sizes[0] : undefined;
+  return sizes.length === 1 && sizes[0] > 0 ? sizes[0] : undefined;
 }
 
 /** Adds a batch's output, in both models of the same shape. */

@@ -7,7 +7,7 @@ import { batchAxes } from "../ir/batch-axes.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { evaluationBatch } from "./batch-that-fits.ts";
-import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows } from "./model-file.ts";
+import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "./model-file.ts";
 import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
 
 /** How a file is evaluated. */
@@ -49,8 +49,11 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
   let classes = 0;
   const matched = datasetFor(file, dataset, preprocess);
   const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess });
-  const run = ({ inputs }: Batch) =>
-    file.run(fixed === undefined ? inputs : changeSamples(inputs, axes, (rows) => padRows(rows, fixed)), [output]);
+  const run = ({ inputs, indices }: Batch) =>
+    file.run(
+      changeSamples(inputs, axes, (rows) => padRows(rows, rowsOfBatch(fixed, indices.length, batchSize))),
+      [output],
+    );
   for await (const [batch, outputs] of runAhead(all, run)) {
     if (signal?.aborted)
       throw new FrostbitError("ABORTED", `Stopped after ${score.samples} of ${dataset.length} samples.`);

@@ -4,7 +4,7 @@ import { changeSamples } from "../data/batch-axis.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { findLogits } from "../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
@@ -14,6 +14,7 @@ import { linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
+import { fixedBatchOf } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
 import { firstRows } from "./model-file.ts";
 
@@ -38,7 +39,7 @@ export async function measureLayers(graph: Graph, batch: Inputs, context: Contex
   const axes = batchAxes(inputTypes(graph));
   const [given] = [...batch].flatMap(([name, { shape }]) => shape[axes.get(name) ?? 0] ?? []);
   const affordable = Math.floor(budget / Math.max(1, (layers + 2) * totalMultiplyAdds(graph)));
-  const samples = Math.max(1, Math.min(given, affordable));
+  const samples = fixedBatchOf(graph) ?? Math.max(1, Math.min(given, affordable));
   const inputs = changeSamples(batch, axes, (rows) => firstRows(rows, samples));
   return {
     samples,
@@ -87,7 +88,7 @@ export async function layerSensitivity(
       );
       const changed = (await program.run(new Map([...inputs, ...flags]), signalOf(context))).get(output);
       assert(changed, `no output "${output}"`);
-      return Float64Array.from(numbersOf(changed));
+      return toNumbers(changed);
     };
     const reference = await run([]);
     for (const [done, { name, own }] of layers.entries()) {

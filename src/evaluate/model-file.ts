@@ -28,6 +28,13 @@ export function fixedBatch({ inputs }: Pick<ModelFile, "inputs">): number | unde
   return undefined;
 }
 
+/**
+ * How many rows `samples` of a batch of `batchSize` are run with: as many as the file fixes. A last sample alone is run as two, since
+ * some operators treat an axis of one element otherwise (Squeeze without axes removes it).
+ */
+export const rowsOfBatch = (fixed: number | undefined, samples: number, batchSize: number): number =>
+  fixed ?? Math.max(samples, Math.min(2, batchSize));
+
 const agrees = (shape: readonly number[], declared: readonly Dim[], batchAxis = 0): boolean =>
   declared.length === 0 ||
   (declared.length === shape.length + 1 &&

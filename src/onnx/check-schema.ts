@@ -106,6 +106,10 @@ function schemaOf(op: string, opset: number, where: string): Schema {
   return schema;
 }
 
+/** How many outputs a node of this opset must name, also where nobody reads them. */
+export const requiredOutputs = (op: string, opset: number): number =>
+  versionsOf(op).findLast(({ since }) => since <= opset)?.outputs.min ?? 0;
+
 /** Throws BAD_MODEL where the operator is not one of the opset, or has other inputs, outputs or attributes there. */
 export function checkSchema(node: NodeInFile, opset: number): void {
   const schema = schemaOf(node.op, opset, node.where);

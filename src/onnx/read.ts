@@ -5,10 +5,10 @@ import { widened } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { type ByteSource, isStored, loaded, storedTensor } from "../ir/tensor-source.ts";
 import { checkElements, verifyGraph } from "../ir/verify.ts";
+import { fixAxes } from "../passes/fix-axes.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
-import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { checkTypes } from "./check-schema.ts";
 import { type DeclaredType, decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
@@ -37,8 +37,9 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
-    checkDeclared(declared, typed.values);
-    return { graph: removeDeadNodes(foldConstants(typed)), origin: half.size > 0 ? { ...origin, half } : origin };
+    const folded = fixAxes(foldConstants(typed));
+    checkDeclared(declared, folded.values);
+    return { graph: folded, origin: half.size > 0 ? { ...origin, half } : origin };
   });
 }
 

@@ -18,8 +18,10 @@ import { packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { isOwn } from "../ops/index.ts";
 import { narrowHalf } from "../passes/half-precision.ts";
+import { requiredOutputs } from "./check-schema.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
 import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
@@ -83,7 +85,7 @@ export function writeOnnx(
   const encode = externalData ? externalEncoder(externalData) : tensorPieces;
   return joinPieces([
     part(ModelProtoSchema, before),
-    ...fieldOf(fieldNumbers.modelGraph, encodeGraph(downgradeGraph(graph, opset), encode)),
+    ...fieldOf(fieldNumbers.modelGraph, encodeGraph(withRequiredOutputs(downgradeGraph(graph, opset), opset), encode)),
     part(ModelProtoSchema, after),
   ]);
 }
@@ -122,6 +124,18 @@ const opsetImports = (graph: Graph, opset: number) =>
   [...new Set(["", ...graph.nodes.map(({ op }) => splitName(op).domain)])].map((domain) =>
     create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? BigInt(opset) : 1n }),
   );
+
+/** Names for outputs that nobody reads and that their operator must have. */
+function withRequiredOutputs(graph: Graph, opset: number): Graph {
+  const unique = uniqueNamesIn(graph);
+  const named = (node: Node): Node => {
+    const required = Array.from({ length: requiredOutputs(node.op, opset) }, (_, i) => node.outputs[i] ?? "");
+    if (required.every(Boolean)) return node;
+    const names = required.map((name, i) => name || unique(`${node.name}/output_${i}`));
+    return { ...node, outputs: [...names, ...node.outputs.slice(names.length)] };
+  };
+  return { ...graph, nodes: graph.nodes.map(named) };
+}
 
 const encodeGraph = (graph: Graph, encode: EncodeTensor): readonly Piece[] => [
   part(GraphProtoSchema, { name: graph.name || "graph", node: graph.nodes.map(encodeNode) }),

@@ -55,5 +55,6 @@ export function rowsObstacle(node: Node, weight: readonly Dim[]): string | undef
   if (node.op === "Gemm" && isTransposed(node, "transA")) return "its first input is transposed (transA)";
   if (weight.length < 2 || (isMatrixProduct(node) && weight.length > 2))
     return `its weight "${node.inputs[1]}" has shape ${printShape(weight)}; expected a matrix`;
+  if (weight.includes(0)) return `its weight "${node.inputs[1]}" has shape ${printShape(weight)}: it is empty`;
   return undefined;
 }

@@ -117,6 +117,8 @@ export const Squeeze: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const given = knownNumbers(context, 1, "axes")?.map((axis) => resolveAxis(context.node, axis, shape.length));
+    if (given?.length === 0)
+      throw unsupported(context.node, "its axes are an empty list, which runtimes read as none and as all of size 1.");
     const axes = new Set(given ?? shape.flatMap((dim, axis) => (dim === 1 ? [axis] : [])));
     const wrong = [...axes].find((axis) => typeof shape[axis] === "number" && shape[axis] !== 1);
     if (wrong !== undefined)

@@ -39,6 +39,25 @@ describe("foldConstants", () => {
     expect(await run(folded)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
+  test("infers again what follows from what it computed", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 3, 8, 8] });
+    // As PyTorch exports ZeroPad2d: pads last axis first, filled up with zeros, reversed by pairs.
+    const given = build.constant(tensorOf("int64", [4], [0, 1, 0, 1]), "given");
+    const zeros = build.node("ConstantOfShape", [build.ints([4])], { value: tensorOf("int64", [1], [0]) });
+    const pairs = build.node("Reshape", [build.node("Concat", [given, zeros], { axis: 0 }), build.ints([-1, 2])]);
+    const [from, to, axis, step] = [[-1], [-(2 ** 31)], [0], [-1]].map((list) => build.ints(list));
+    const reversed = build.node("Slice", [pairs, from, to, axis, step]);
+    const pads = build.node("Reshape", [build.node("Transpose", [reversed], { perm: [1, 0] }), build.ints([-1])]);
+    const padded = build.node("Pad", [x, pads], {}, "padded");
+    const w = build.constant(tensorOf("float32", [2, 3, 3, 3], new Array<number>(54).fill(1)));
+    const y = build.node("Conv", [padded, w], { strides: [2, 2] }, "y");
+    const { values, nodes } = foldConstants(build.graph([y]));
+    expect(nodes.map(({ op }) => op)).toEqual(["Pad", "Conv"]);
+    expect(values.get("padded")?.shape).toEqual(["N", 3, 9, 9]);
+    expect(values.get("y")?.shape).toEqual(["N", 2, 4, 4]);
+  });
+
   test("leaves quantized weights as they are stored", () => {
     const build = buildOn();
     const weight = build.constant(tensorOf("int8", [2], [1, -1]));

@@ -1,12 +1,13 @@
 // Computes before the run what does not depend on inputs or variables.
 
 import { packedBytes } from "../ir/dtype.ts";
-import type { Graph, Node } from "../ir/graph.ts";
+import type { Graph, Node, ValueType } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { loadedOnUse } from "../ir/tensor-source.ts";
 import { kernels } from "../kernels/index.ts";
 import { isStatic } from "../ops/dims.ts";
 import { isOpType, type OpType, opDefinition } from "../ops/index.ts";
+import { outputTypes } from "./infer-types.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";
 
 /** What one pass may still compute: a small file may describe much. */
@@ -110,20 +111,51 @@ function fold(graph: Graph, node: Node, constants: Map<string, Tensor>, budget: 
   return true;
 }
 
-/** The graph must have types. Constant outputs of the graph keep the node that makes them. */
+const isSameType = (a: ValueType | undefined, b: ValueType): boolean =>
+  a !== undefined &&
+  a.dtype === b.dtype &&
+  a.shape.join() === b.shape.join() &&
+  a.elements?.join() === b.elements?.join();
+
+/** Types as folding finds them: a node that reads what has become a constant, or has got another type, may have another type too. */
+function createTyping(types: ReadonlyMap<string, ValueType>, constants: ReadonlyMap<string, Tensor>) {
+  const values = new Map(types);
+  const changed = new Set<string>();
+  const infer = (node: Node): void => {
+    if (!node.inputs.some((input) => changed.has(input))) return;
+    const inferred = outputTypes(node, values, constants);
+    node.outputs.forEach((output, i) => {
+      if (output === "" || isSameType(values.get(output), inferred[i])) return;
+      values.set(output, inferred[i]);
+      changed.add(output);
+    });
+  };
+  const note = (folded: Node): void => {
+    for (const output of folded.outputs) changed.add(output);
+  };
+  return { values, infer, note };
+}
+
+/** The graph must have types; those that follow from what is folded are inferred again. Constant outputs of the graph keep the node that makes them. */
 export function foldConstants(graph: Graph): Graph {
   const constants = new Map(graph.constants);
   const literals = new Set(graph.literals);
   const named = new Set([...graph.outputs, ...graph.updates.values()]);
   const budget = budgetOf(graph);
+  const { values, infer, note } = createTyping(graph.values, constants);
+  const typed = { ...graph, values };
   const nodes: Node[] = [];
   for (const node of graph.nodes) {
+    infer(node);
     const isNamed = node.outputs.some((output) => named.has(output));
-    if (isNamed || !fold(graph, node, constants, budget)) nodes.push(node);
-    else if (node.inputs.every((input) => literals.has(input) || !constants.has(input)))
+    if (isNamed || !fold(typed, node, constants, budget)) {
+      nodes.push(node);
+      continue;
+    }
+    note(node);
+    if (node.inputs.every((input) => literals.has(input) || !constants.has(input)))
       for (const output of node.outputs) literals.add(output);
   }
-  const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
   return removeDeadNodes({ ...graph, nodes, constants, literals, values });
 }

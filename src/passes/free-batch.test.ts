@@ -38,6 +38,44 @@ describe("freed", () => {
     const { graph } = free((build, x) => build.node("Reshape", [x, build.ints([1, 144])]));
     expect([...graph.constants.values()].map(toNumbers)).toEqual([[0, 144]]);
   });
+  test.each([
+    [
+      [16, 1, 9],
+      [1, 0, 2],
+      [16, "N", 9],
+    ],
+    [
+      [4, 4, 1, 9],
+      [1, 0, 2],
+      [4, 4, "N", 9],
+    ],
+    [
+      [4, 4, 1, -1],
+      [1, 0, 2],
+      [4, 4, "N", 9],
+    ],
+    [
+      [16, 1, 3, 3],
+      [1, 0, 2],
+      [16, "N", 3, 3],
+    ],
+    [
+      [1, 16, 9],
+      [0, 1, 2],
+      ["N", 16, 9],
+    ],
+  ])("Reshape to %j of a batch along another axis", (target, perm, shape) => {
+    const result = free(
+      (build, x) => {
+        const moved = build.node("Transpose", [x], { perm });
+        const reshaped = build.node("Reshape", [moved, build.ints(target)]);
+        return build.node("Relu", [reshaped]);
+      },
+      { dtype: "float32", shape: [1, 16, 9] },
+    );
+    expect(result.reason).toBeUndefined();
+    expect(shapeOf(result)).toEqual(shape);
+  });
   test("a batch larger than one", () => {
     const result = free((build, x) => build.node("Reshape", [x, build.ints([5, 2, -1])]), {
       dtype: "float32",

@@ -4,6 +4,7 @@ import { type Dim, describeNode, type Graph, type Node, type ValueType } from ".
 import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
+import { productOf } from "../ops/dims.ts";
 import { opDefinition } from "../ops/index.ts";
 import { inferContext, inferNode } from "../ops/infer.ts";
 import { isUnknownElement } from "../ops/operands.ts";
@@ -35,6 +36,8 @@ function fixedBatch(graph: Graph): number | string {
   if (first === undefined) return "the graph has no inputs.";
   const leading = graph.values.get(first)?.shape[0];
   if (leading === undefined) return `input "${first}" is a scalar.`;
+  if (leading === 0)
+    return `input "${first}" has the shape [${graph.values.get(first)?.shape.join(", ")}]: it is empty.`;
   return typeof leading === "string" ? `input "${first}" has the free leading size "${leading}" already.` : leading;
 }
 
@@ -169,20 +172,36 @@ interface FreeBatch {
 }
 
 function withFreeConstants(node: Node, fixedBatch: FreeBatch): Node {
-  if (fixedBatch.axisOf(node.inputs[0] ?? "") !== 0) return node;
-  if (node.op === "Reshape") return copyLeading(node, fixedBatch);
-  if (node.op === "Resize") return sizesToScales(node, fixedBatch);
+  const axis = fixedBatch.axisOf(node.inputs[0] ?? "");
+  if (node.op === "Reshape" && axis >= 0) return copyBatch(node, axis, fixedBatch);
+  if (node.op === "Resize" && axis === 0) return sizesToScales(node, fixedBatch);
   return node;
 }
 
-/** Reshape to `[batch, …]`: the leading 0 copies the input's leading size, whatever it is. */
-function copyLeading(node: Node, { batch, constants, fixed, addConstant }: FreeBatch): Node {
+/**
+ * Reshape whose target says the batch, which may be wherever as many elements of a sample are before it as in the input: a 0 copies
+ * the input's size where it stays on its axis, and a −1 stands for it where it moves.
+ */
+function copyBatch(node: Node, axis: number, { batch, constants, fixed, addConstant }: FreeBatch): Node {
   const target = constants.get(node.inputs[1] ?? "");
-  if (!target || numberAttribute(node, "allowzero", 0) !== 0 || fixed(node.outputs[0])[0] !== batch) return node;
-  const [leading, ...rest] = toNumbers(target);
-  if (leading !== batch && leading !== -1) return node;
-  const shape = addConstant(`${node.name}/shape`, tensorOf("int64", target.shape, [0, ...rest]));
+  const [from, to] = [fixed(node.inputs[0]), fixed(node.outputs[0])];
+  if (!target || numberAttribute(node, "allowzero", 0) !== 0) return node;
+  const before = productOf(from.slice(0, axis));
+  const places = to.flatMap((size, i) => (size === batch && productOf(to.slice(0, i)) === before ? [i] : []));
+  const place = places.includes(axis) ? axis : places[0];
+  if (place === undefined) return node;
+  const sizes = place === axis ? toNumbers(target).with(axis, 0) : openAt(toNumbers(target), to, place);
+  if (!sizes) return node;
+  const shape = addConstant(`${node.name}/shape`, tensorOf("int64", target.shape, sizes));
   return { ...node, inputs: [node.inputs[0], shape] };
+}
+
+/** The target with −1 at `place` alone; `undefined` where what was −1 has no known size. */
+function openAt(target: readonly number[], to: readonly Dim[], place: number): readonly number[] | undefined {
+  const open = target.indexOf(-1);
+  const size = open < 0 ? undefined : to[open];
+  if (typeof size === "string") return undefined;
+  return (size === undefined ? target : target.with(open, size)).with(place, -1);
 }
 
 /** Resize to `[batch, …]`, where scales say exactly the same. */

@@ -1,6 +1,7 @@
 // Recomputes the type of every value from the inputs, constants and variables.
 import { FrostbitError } from "../ir/errors.ts";
 import { describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { inferNode } from "../ops/infer.ts";
 
 function startingTypes(graph: Graph): Map<string, ValueType> {
@@ -29,6 +30,29 @@ function checkSizes(node: Node, output: string, { shape }: ValueType): void {
   );
 }
 
+/** Types of a node's outputs, in order; throws where they cannot be inferred, or are of absurd sizes. */
+export function outputTypes(
+  node: Node,
+  types: ReadonlyMap<string, ValueType>,
+  constants: ReadonlyMap<string, Tensor>,
+): readonly ValueType[] {
+  const inferred = inferNode(
+    node,
+    (value) => types.get(value),
+    (value) => constants.get(value),
+  );
+  node.outputs.forEach((output, i) => {
+    if (output === "") return;
+    if (!inferred[i])
+      throw new FrostbitError(
+        "BAD_MODEL",
+        `${describeNode(node)} has ${node.outputs.length} outputs; expected ${inferred.length} at most.`,
+      );
+    checkSizes(node, output, inferred[i]);
+  });
+  return inferred;
+}
+
 /** Throws one error that names all nodes whose types cannot be inferred. */
 export function inferTypes(graph: Graph): Graph {
   const types = startingTypes(graph);
@@ -44,19 +68,9 @@ export function inferTypes(graph: Graph): Graph {
         "BAD_MODEL",
         `${describeNode(node)}: it reads "${unknown[0]}", which nothing before it makes.`,
       );
-    const inferred = inferNode(
-      node,
-      (value) => types.get(value),
-      (value) => graph.constants.get(value),
-    );
+    const inferred = outputTypes(node, types, graph.constants);
     node.outputs.forEach((output, i) => {
       if (output === "") return;
-      if (!inferred[i])
-        throw new FrostbitError(
-          "BAD_MODEL",
-          `${describeNode(node)} has ${node.outputs.length} outputs; expected ${inferred.length} at most.`,
-        );
-      checkSizes(node, output, inferred[i]);
       types.set(output, inferred[i]);
       failed.delete(output);
     });

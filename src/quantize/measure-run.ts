@@ -1,7 +1,7 @@
 // What a run measures: accuracies by stage or distances to the float model, the exported file's latency, and each layer.
 import { batches } from "../data/batches.ts";
 import { limit } from "../data/dataset.ts";
-import { batchThatFits } from "../evaluate/batch-that-fits.ts";
+import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
 import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
@@ -52,14 +52,16 @@ export function noteHints({ subject, context }: Measured, accuracy: Accuracy | n
   if (hint !== undefined) context.onNote?.(hint);
 }
 
-/** Batches of the test data, `count` samples in all. */
+/** Batches of the test data, `count` samples in all, or as many as fill batches of a fixed size. */
 export async function takeBatches(
   { job, subject }: Measured,
   count: number,
 ): Promise<readonly ReadonlyMap<string, Tensor>[]> {
   const result: ReadonlyMap<string, Tensor>[] = [];
-  const options = { batchSize: batchThatFits(subject.float), preprocess: job.preprocess };
-  for await (const batch of batches(limit(subject.test, count), options)) result.push(batch.inputs);
+  const batchSize = batchThatFits(subject.float);
+  const options = { batchSize, preprocess: job.preprocess, dropLast: fixedBatchOf(subject.float) !== undefined };
+  for await (const batch of batches(limit(subject.test, Math.max(count, batchSize)), options))
+    result.push(batch.inputs);
   return result;
 }
 
@@ -101,8 +103,9 @@ async function latenciesOf(
   { job, subject }: Measured,
 ): Promise<QuantizeOutcome["latencyMs"]> {
   const part = batchThatFits(subject.float, 256);
+  const fixed = fixedBatchOf(subject.float);
   const measure = async (batchSize: number): Promise<readonly number[]> => {
-    const size = Math.min(batchSize, part);
+    const size = fixed ?? Math.min(batchSize, part);
     const order = Int32Array.from({ length: size }, (_, i) => i % subject.test.length);
     const options = { batchSize: size, preprocess: job.preprocess, order };
     const outputs: ReadonlyMap<string, Tensor>[] = [];

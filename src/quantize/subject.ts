@@ -1,6 +1,7 @@
 // What a run works on: the float model, ready for many samples at once, and the data that fits it.
 import { type Dataset, limit } from "../data/dataset.ts";
-import { datasetFor, fixedBatch } from "../evaluate/model-file.ts";
+import { fixedBatchOf } from "../evaluate/batch-that-fits.ts";
+import { datasetFor } from "../evaluate/model-file.ts";
 import { inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -35,7 +36,7 @@ export interface Subject {
 /** Throws BAD_MODEL or BAD_DATA where model and data cannot be run, or not together. */
 export function openSubject(job: QuantizeJob): Subject {
   const { quantize } = job.options;
-  const float = separateStatistics(withFreeBatch(job.model.graph));
+  const float = separateStatistics(withFreeBatch(job));
   const [train, test] = [dataFor(job, job.source.train, float), dataFor(job, job.source.test, float)];
   const graph = isQuantized(job.options) ? prepareGraph(float) : float;
   const attended = selectOutputs(float, quantize.outputs);
@@ -52,20 +53,35 @@ export function openSubject(job: QuantizeJob): Subject {
   };
 }
 
-/** Training and evaluation run many samples at once; throws BAD_MODEL, saying why, where the model cannot. */
-function withFreeBatch(graph: Graph): Graph {
-  const result = freeBatch(graph);
-  const leading = fixedBatch({ inputs: inputTypes(result.graph) });
-  if (leading === undefined) return result.graph;
-  throw new FrostbitError(
-    "BAD_MODEL",
-    `The model takes ${leading} sample${leading === 1 ? "" : "s"} at a time, and its batch cannot be made free: ${result.reason ?? ""} Export it with a dynamic batch dimension.`,
-  );
+/** Many samples at once where the model can; throws BAD_MODEL, saying why, where it cannot and a method needs them. */
+function withFreeBatch(job: QuantizeJob): Graph {
+  const result = freeBatch(job.model.graph);
+  const fixed = fixedBatchOf(result.graph);
+  const reason = `The model takes ${fixed} sample${fixed === 1 ? "" : "s"} at a time, and its batch cannot be made free: ${result.reason ?? ""}`;
+  if (fixed === 0) throw new FrostbitError("BAD_MODEL", `${reason} Export it with a dynamic batch dimension.`);
+  if (fixed === undefined) return result.graph;
+  const training = job.options.methods.map(methodOf).find((method) => method.training !== "none");
+  if (training)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `${reason} ${training.name} trains on many at once. Export it with a dynamic batch dimension, or choose methods that do not train, such as ptq.`,
+    );
+  return result.graph;
 }
 
-/** As many of the dataset's samples as `limit` says. Throws BAD_DATA where it does not fit the model. */
-const dataFor = ({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: Graph): Dataset =>
-  limit(datasetFor({ inputs: inputTypes(graph) }, dataset, preprocess), options.limit ?? Number.POSITIVE_INFINITY);
+/** As many of the dataset's samples as `limit` says, and whole batches where the model's is fixed. Throws BAD_DATA where it does not fit the model. */
+function dataFor({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: Graph): Dataset {
+  const data = limit(
+    datasetFor({ inputs: inputTypes(graph) }, dataset, preprocess),
+    options.limit ?? Number.POSITIVE_INFINITY,
+  );
+  const batch = fixedBatchOf(graph) ?? 1;
+  if (data.length >= batch) return limit(data, data.length - (data.length % batch));
+  throw new FrostbitError(
+    "BAD_DATA",
+    `"${dataset.name}" has ${data.length} samples, and the model takes ${batch} at a time. Give more samples, or export the model with a dynamic batch dimension.`,
+  );
+}
 
 /** The first output, if it holds class scores: without labels, one that the loss "mse" follows may be anything. */
 function scoresOf({ options }: QuantizeJob, float: Graph, test: Dataset): string | undefined {

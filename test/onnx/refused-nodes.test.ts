@@ -5,7 +5,19 @@ import { InferenceSession } from "onnxruntime-node";
 import { describe, expect, test } from "vitest";
 import { FrostbitError } from "../../src/ir/errors.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
-import { DataType, float, int, ints, modelBytes, modelProto, node, shapeless, weights } from "../support/onnx-model.ts";
+import { writeOnnx } from "../../src/onnx/write.ts";
+import {
+  DataType,
+  float,
+  int,
+  int64s,
+  ints,
+  modelBytes,
+  modelProto,
+  node,
+  shapeless,
+  weights,
+} from "../support/onnx-model.ts";
 
 const four = weights("four", [4], [1, 1, 1, 1]);
 const scales = weights("scales", [4], [1, 1, 2, 2]);
@@ -122,6 +134,14 @@ describe("nodes that ONNX Runtime reads are read", () => {
     expect(messageOf(bytes)).toBe("");
     expect(await loads(bytes)).toBe(true);
   });
+});
+
+test("outputs that an operator must have are named in written files, also where nobody reads them", async () => {
+  const top = node("TopK", ["x", "two"], ["y", "indices"], { axis: int(-1) });
+  const bytes = modelBytes({ nodes: [top], outputs, initializers: [int64s("two", [2])] });
+  const written = writeOnnx(readOnnx(bytes, { name: "m" }), { opset: 17 });
+  expect(await loads(written)).toBe(true);
+  expect(messageOf(written)).toBe("");
 });
 
 describe("ONNX's domain twice among the versions of operators", () => {
