@@ -5,6 +5,7 @@ import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
@@ -18,7 +19,7 @@ export type Storage = "packed" | "int8";
 
 export interface Exported {
   readonly model: OnnxModel;
-  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, whichever is newest. */
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, and what its operators need, whichever is newest. */
   readonly opset: number;
 }
 
@@ -43,7 +44,10 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
   const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
-  return { model: { graph, origin }, opset: Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0) };
+  return {
+    model: { graph, origin },
+    opset: opsetFor(graph, Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0)),
+  };
 }
 
 /** The weights in 8 bits, with a scale per row, of layers that are Gemms. */

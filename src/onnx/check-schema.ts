@@ -5,6 +5,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import { describeNode, type Node, type ValueType } from "../ir/graph.ts";
 import { isHalf } from "../ir/half.ts";
 import { schemas, typeSets } from "./schemas.ts";
+import { contribSchemas } from "./upgrade/contrib.ts";
 
 interface InputSchema {
   /** Inputs of one such name have one element type; "" for those that are tied to none. */
@@ -54,7 +55,8 @@ const parsed = new Map<string, readonly Schema[]>();
 function versionsOf(op: string): readonly Schema[] {
   const known = parsed.get(op);
   if (known) return known;
-  const versions = Object.hasOwn(schemas, op) ? schemas[op].map(parseSchema) : [];
+  const lines = [schemas, contribSchemas].flatMap((list) => (Object.hasOwn(list, op) ? list[op] : []));
+  const versions = lines.map(parseSchema);
   parsed.set(op, versions);
   return versions;
 }

@@ -25,6 +25,8 @@ export function findUnsupportedNodes(graph: GraphProto): string[] {
 function reason(op: string): string {
   if (controlFlow.has(op)) return "control flow is not handled";
   if (/Sequence|Optional/.test(op)) return "sequences and optional values are not handled";
+  if (/^com\.(microsoft|ms)\b/.test(op))
+    return "an operator of ONNX Runtime alone, as its optimizations write them: give the file from before optimization";
   return "unknown operator";
 }
 

@@ -19,7 +19,7 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type OnnxModel } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
-import { isOwn } from "../ops/index.ts";
+import { isOwn, opDefinition } from "../ops/index.ts";
 import { narrowHalf } from "../passes/half-precision.ts";
 import { requiredOutputs } from "./check-schema.ts";
 import { dtypeCode } from "./data-types.ts";
@@ -89,6 +89,13 @@ export function writeOnnx(
     part(ModelProtoSchema, after),
   ]);
 }
+
+/** The oldest opset from `least` on that has all operators: what a file was read as may be newer than its own opset. */
+export const opsetFor = ({ nodes }: Graph, least: number): number =>
+  nodes.reduce((opset, { op }) => {
+    const introduced = opDefinition(op)?.introduced;
+    return typeof introduced === "number" ? Math.max(opset, introduced) : opset;
+  }, least);
 
 /** Some fields of a message. Those of one number after the other, as here, are the bytes that the message has as a whole. */
 const part = <Schema extends DescMessage>(schema: Schema, fields: MessageInitShape<Schema>): Piece =>

@@ -7,7 +7,7 @@ import { checkVerification, type Verification } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { writeOnnx } from "../onnx/write.ts";
+import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
@@ -37,7 +37,9 @@ export function writeModel(
   const { placement, storage } = run.quantize;
   const graph = origin.half ? roundHalf(trained, origin.half) : trained;
   if (!isQuantized(run))
-    return { files: [{ name: floatFileName, bytes: writeOnnx({ graph, origin }, { opset: origin.opset }) }] };
+    return {
+      files: [{ name: floatFileName, bytes: writeOnnx({ graph, origin }, { opset: opsetFor(graph, origin.opset) }) }],
+    };
   const source: ExportSource = {
     folded: foldQuantizers(graph, placement === "runtime" ? "int32" : "float"),
     origin,

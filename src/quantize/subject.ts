@@ -7,7 +7,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type { MethodModel } from "../methods/method.ts";
-import { writeOnnx } from "../onnx/write.ts";
+import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized } from "../options/run-options.ts";
 import { findLogits } from "../passes/class-scores.ts";
 import { freeBatch } from "../passes/free-batch.ts";
@@ -43,7 +43,7 @@ export function openSubject(job: QuantizeJob): Subject {
   const scores = scoresOf(job, attended, test);
   return {
     float,
-    file: writeOnnx({ ...job.model, graph: float }, { opset: Math.max(job.model.origin.opset, 13) }),
+    file: writeOnnx({ ...job.model, graph: float }, { opset: opsetFor(float, Math.max(job.model.origin.opset, 13)) }),
     attended,
     start: { graph, original: float, float: graph, quantize, outputs: quantize.outputs },
     train,

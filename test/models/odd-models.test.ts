@@ -1,4 +1,6 @@
 // Odd but legal models from file to verified file, held against the float model in ONNX Runtime.
+import { toBinary } from "@bufbuild/protobuf";
+import { ModelProtoSchema } from "onnx-buf";
 import { describe, expect, test } from "vitest";
 import { memoryDataset } from "../../src/data/memory-dataset.ts";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
@@ -9,7 +11,19 @@ import { FrostbitError } from "../../src/ir/errors.ts";
 import { type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { sqnr } from "../support/close.ts";
-import { DataType, int, int64s, ints, modelBytes, node, tensorProto, value, weights } from "../support/onnx-model.ts";
+import {
+  DataType,
+  int,
+  int64s,
+  ints,
+  modelBytes,
+  modelProto,
+  node,
+  tensorProto,
+  text,
+  value,
+  weights,
+} from "../support/onnx-model.ts";
 import { quantizeBytes } from "../support/quantize-bytes.ts";
 import { createRandom } from "../support/random.ts";
 import { runModel } from "../support/run-model.ts";
@@ -194,5 +208,30 @@ describe("a batch written into Reshapes", () => {
   test("is refused with fewer samples than it takes", async () => {
     const few = quantizeBytes(bytesOf(4), new Map([["x", samples([3, 3, 6, 6])]]));
     await expect(few).rejects.toThrow(/has 3 samples, and the model takes 4 at a time/);
+  });
+});
+
+describe("what ONNX Runtime fused", () => {
+  test("is quantized, in the opset that its operators need", async () => {
+    const conv = { pads: ints([1, 1, 1, 1]) };
+    const model = modelProto({
+      opset: 13,
+      nodes: [
+        node("FusedConv", ["x", "w"], ["c"], { ...conv, activation: text("Relu") }, { domain: "com.microsoft" }),
+        node("Gelu", ["c"], ["e"], {}, { domain: "com.microsoft" }),
+        node("GlobalAveragePool", ["e"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("MatMul", ["f", "wl"], ["y"]),
+      ],
+      inputs: [value("x", ["N", 3, 8, 8])],
+      outputs: [value("y", ["N", 4])],
+      initializers: [randomWeights("w", [8, 3, 3, 3]), randomWeights("wl", [8, 4])],
+    });
+    model.opsetImport.push({ $typeName: "onnx.OperatorSetIdProto", domain: "com.microsoft", version: 1n });
+    const bytes = toBinary(ModelProtoSchema, model);
+    const x = samples([64, 3, 8, 8]);
+    const outcome = await quantizeBytes(bytes, new Map([["x", x]]));
+    expect(await sqnrBetween(bytes, outcome.bytes, x, "y", 64)).toBeGreaterThan(25);
+    expect(readOnnx(outcome.bytes, { name: "m" }).origin.opset).toBe(20);
   });
 });

@@ -3,6 +3,7 @@ import { attention } from "./attention.ts";
 import { axesToInput } from "./axes.ts";
 import { inferenceOnly, spatial } from "./batch-normalization.ts";
 import { boundsToInputs } from "./clip.ts";
+import { contribUpgrades } from "./contrib.ts";
 import { toIdentity } from "./dropout.ts";
 import { toLetters, toMatMul } from "./einsum.ts";
 import {
@@ -37,6 +38,7 @@ import { toResize } from "./upsample.ts";
 
 /** Operators that are not here mean in every opset from 7 to 24 what they mean in 24; their new attributes' defaults are the old meaning. */
 export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
+  ...contribUpgrades,
   Attention: [attention],
   BatchNormalization: [spatial, inferenceOnly],
   CastLike: [castLike],
@@ -82,6 +84,7 @@ export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
 
 /** Operators that are gone from the newest opset, or that are functions of others, and that upgrading replaces. */
 export const upgradedOps: ReadonlySet<string> = new Set([
+  ...Object.keys(contribUpgrades),
   ...["Attention", "CastLike", "Dropout", "GlobalLpPool", "Hardmax", "LRN", "LpNormalization", "LpPool"],
   ...["MeanVarianceNormalization", "QLinearConv", "QLinearMatMul", "ReduceLogSum", "RotaryEmbedding", "Scatter"],
   ...["ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "Swish", "Upsample"],
