@@ -49,9 +49,9 @@ export { openDeployed } from "./engines/onnxruntime/deployed.ts";
 export type { Session } from "./engines/onnxruntime/open-session.ts";
 export type { OutputDistance } from "./evaluate/distance.ts";
 export { evaluateGraph } from "./evaluate/evaluate-graph.ts";
-export { type EvaluateOptions, type Evaluation, evaluateModel } from "./evaluate/evaluate-model.ts";
+export { type EvaluateOptions, evaluateModel } from "./evaluate/evaluate-model.ts";
+export type { Metrics } from "./evaluate/metrics.ts";
 export type { ModelFile } from "./evaluate/model-file.ts";
-export type { Accuracy } from "./evaluate/score.ts";
 export {
   type InspectedLayer,
   type InspectedValue,

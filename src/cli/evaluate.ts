@@ -3,9 +3,11 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { accuracyName, type Metrics } from "../evaluate/metrics.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkModelFile } from "../node/read-model.ts";
+import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
 import { noteIdleImages, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -16,6 +18,14 @@ const options = z.object({
   output: z.string().optional().describe("The output that holds the class scores, instead of the first."),
   ...threadsOption.shape,
 });
+
+function printMetrics(metrics: Metrics): string {
+  const { samples, top1, loss, meanIou, rmse, mae } = metrics;
+  const number = (value: number | null): string => (value === null ? "–" : formatDigits(value));
+  if (metrics.labels === "values") return `RMSE ${number(rmse)}, MAE ${number(mae)} of ${samples} samples`;
+  const overlap = meanIou === null ? "" : `, mean IoU ${meanIou.toFixed(2)} %`;
+  return `${accuracyName(metrics)} ${top1?.toFixed(2)} % of ${samples} samples${overlap}, loss ${loss?.toFixed(4)}`;
+}
 
 export function evaluateCommand(): Command {
   const command = createCommand(
@@ -33,12 +43,9 @@ export function evaluateCommand(): Command {
           onProgress: progress.show,
           ...(given.output === undefined ? {} : { output: given.output }),
         });
-        const hint =
-          sameLabelHint(result, result.classes) ?? nearChanceHint(result.top1, result.classes, result.samples);
+        const hint = sameLabelHint(result) ?? nearChanceHint(result);
         if (hint !== undefined) note(`note: ${hint}`);
-        print(result, [
-          `top-1 ${result.top1.toFixed(2)} % of ${result.samples} samples, loss ${result.loss.toFixed(4)}`,
-        ]);
+        print(result, [printMetrics(result)]);
       } finally {
         await file.dispose();
       }

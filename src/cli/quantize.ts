@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { precisions } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
+import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds, openData } from "../node/open-data.ts";
@@ -141,7 +142,7 @@ async function runOf(values: Values, { note }: Session): Promise<RunOptions> {
 
 /** What --json prints. */
 export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
-  const { engine, seconds, peakMemoryMb, sizeBytes, top1, fidelity, latencyMs, verification } = report;
+  const { engine, seconds, peakMemoryMb, sizeBytes, top1, metrics, fidelity, latencyMs, verification } = report;
   return {
     model: modelPath,
     report: reportPath,
@@ -150,13 +151,32 @@ export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult)
     peakMemoryMb,
     sizeBytes,
     top1,
+    metrics,
     fidelity,
     latencyMs,
     verification,
   };
 }
 
-/** Without labels: each output's SQNR against the float model, and how often it names the same class. */
+/** The figures that the labels give, one a row. */
+function metricsRows({ metrics, top1 }: Report, stages: readonly Stage[]): readonly (readonly string[])[] {
+  const known = stages.map((stage) => metrics[stage]);
+  const [first] = known.filter((one) => one !== undefined);
+  const row = (name: string, show: (stage: Stage, index: number) => string): readonly string[] => [
+    name,
+    ...stages.map(show),
+  ];
+  const percent = (value: number | null | undefined): string => (value == null ? "–" : `${value.toFixed(2)} %`);
+  const digits = (value: number | null | undefined): string => (value == null ? "–" : formatDigits(value));
+  if (first?.labels === "values")
+    return [row("RMSE", (_, i) => digits(known[i]?.rmse)), row("MAE", (_, i) => digits(known[i]?.mae))];
+  return [
+    row(first ? accuracyName(first) : "top-1", (stage) => percent(top1[stage])),
+    ...(first && first.meanIou !== null ? [row("mean IoU", (_, i) => percent(known[i]?.meanIou))] : []),
+  ];
+}
+
+/** Without class labels: each output's SQNR against the float model, and how often it names the same class. */
 function fidelityRows(
   fidelity: NonNullable<Report["fidelity"]>,
   stages: readonly Stage[],
@@ -181,8 +201,7 @@ const agreementOf = ({ argmaxAgreement, sqnrDb }: NonNullable<Report["verificati
     : `argmax agreement ${(100 * argmaxAgreement).toFixed(1)} %`;
 
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonly string[] {
-  const { stages, top1, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
-  const percent = (value: number | null): string => (value === null ? "–" : `${value.toFixed(2)} %`);
+  const { stages, metrics, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
@@ -193,7 +212,8 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonl
   const table = formatTable(
     ["", ...stages],
     [
-      ...(fidelity ? fidelityRows(fidelity, stages) : [["top-1", ...stages.map((stage) => percent(top1[stage]))]]),
+      ...(fidelity && Object.keys(metrics).length === 0 ? [] : metricsRows(report, stages)),
+      ...(fidelity ? fidelityRows(fidelity, stages) : []),
       ends("size", kilobytes(sizeBytes.float), kilobytes(sizeBytes.quantized)),
       ends("batch 1", milliseconds(float.batch1), milliseconds(deployed.batch1)),
       ends("batch 256", milliseconds(float.batch256), milliseconds(deployed.batch256)),

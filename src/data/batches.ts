@@ -97,7 +97,7 @@ function faultOf(dataset: Dataset, { inputs, labels, target }: Samples, count: n
     if (given !== expected) return `input "${name}" is ${given}; expected ${expected}.`;
   }
   const given = printTensor(labels);
-  const expected = `int64 [${count}]`;
+  const expected = `int64 [${[count, ...(dataset.labelShape ?? [])].join(", ")}]`;
   if (dataset.hasLabels && given !== expected) return `labels are ${given}; expected ${expected}.`;
   const { dtype, shape } = dataset.target ?? { dtype: "float32", shape: [] };
   const wanted = `${dtype} [${[count, ...shape].join(", ")}]`;

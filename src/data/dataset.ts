@@ -4,6 +4,7 @@ import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import type { LabelValues } from "./labels.ts";
 
 /** How the axes of one image are ordered, after the batch axis: [channels, height, width] or [height, width, channels]. */
 export type Layout = "nchw" | "nhwc";
@@ -23,7 +24,7 @@ export interface InputType {
 export interface Samples {
   /** Each of shape [samples, ...shape]; a scalar that all samples share may be of shape []. */
   readonly inputs: ReadonlyMap<string, Tensor>;
-  /** int64 class indices of shape [samples]. */
+  /** int64 class indices of shape [samples, ...labelShape]. */
   readonly labels?: Tensor;
   /** What the model's output should be: of shape [samples, ...shape]. */
   readonly target?: Tensor;
@@ -42,6 +43,12 @@ export interface Dataset {
   readonly inputs: ReadonlyMap<string, InputType>;
   /** Whether samples have class indices. */
   readonly hasLabels: boolean;
+  /** Of one sample's labels where each position has one, as [height, width]; absent: one a sample. */
+  readonly labelShape?: readonly number[];
+  /** What the labels hold, where that is known. */
+  readonly labelValues?: LabelValues;
+  /** Why the labels that were given are no class indices. */
+  readonly notClasses?: string;
   /** Present where samples have tensors that the model's output should be, which the loss "mse" follows: of one sample. */
   readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
   /** Names of the classes, in the order of their indices. */
@@ -78,12 +85,15 @@ export const sampleOf = (dataset: Dataset, index: number): number => dataset.ori
 
 /** By name, because a spread would leave out what an instance of a class inherits. */
 function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
-  const { name, length, inputs, hasLabels, target, classes } = dataset;
+  const { name, length, inputs, hasLabels, labelShape, labelValues, notClasses, target, classes } = dataset;
   return {
     name,
     length,
     inputs,
     hasLabels,
+    ...(labelShape && { labelShape }),
+    ...(labelValues && { labelValues }),
+    ...(notClasses !== undefined && { notClasses }),
     ...(target && { target }),
     ...(classes && { classes }),
     ...(dataset.digest && { digest: () => dataset.digest!() }),

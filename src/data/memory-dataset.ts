@@ -1,11 +1,11 @@
 // A dataset whose samples are in memory as tensors.
-import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { allocate, castTensor, copyTensor, sizeOf, tensor } from "../ir/tensor.ts";
 import { moveSamplesFrom } from "./batch-axis.ts";
 import type { Dataset, InputType } from "./dataset.ts";
+import { describeLabels } from "./labels.ts";
 import { guessPictures, withPictures } from "./pictures.ts";
 
 /** The rows of a tensor at these indices along axis 0. */
@@ -39,9 +39,10 @@ function samplesAxis(shape: readonly number[], count: number): number | undefine
 
 /**
  * A dataset of tensors whose first axis counts the samples; where another axis alone has as many, as in recurrent states, that one
- * does. A scalar belongs to every sample. Labels: whole numbers of shape [samples] are class indices; floats of any shape are what
- * the model's output should be. Samples of three axes in bytes are taken as images, and in floats where there is only one such
- * input. Throws BAD_DATA where numbers of samples differ or are 0, or labels are neither. Half precision becomes float32.
+ * does. A scalar belongs to every sample. Labels of whole numbers are class indices, one a sample or one a position; floats are
+ * what the model's output should be; where both are possible, the output decides. Samples of three axes in bytes are taken as
+ * images, and in floats where there is only one such input. Throws BAD_DATA where numbers of samples differ or are 0. Half
+ * precision becomes float32.
  *
  * @example
  * const pixels = tensor("uint8", [500, 3, 32, 32], bytes);
@@ -50,22 +51,29 @@ function samplesAxis(shape: readonly number[], count: number): number | undefine
 export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>, labels?: Tensor): Dataset {
   const length = checkedCount(name, inputs, labels);
   const values = new Map([...inputs].map(([input, value]) => [input, rowsFirst(widenTensor(value), length)]));
-  const target = labels && isFloat(labels.dtype) ? castTensor(widenTensor(labels), "float32") : undefined;
-  const classes = labels && !target ? classIndices(name, labels) : undefined;
+  const given = labels && widenTensor(labels);
+  const facts = given && describeLabels(given);
   const types = new Map([...values].map(([input, value]) => [input, inputType(value)]));
   return {
     name,
     length,
     inputs: withPictures(types, guessPictures(types)),
-    hasLabels: classes !== undefined,
-    ...(target && { target: { dtype: target.dtype, shape: target.shape.slice(1) } }),
+    hasLabels: facts?.values !== undefined,
+    ...(facts?.values && { labelShape: facts.shape, labelValues: facts.values }),
+    ...(facts?.notClasses !== undefined && { notClasses: facts.notClasses }),
+    ...(given && facts?.isTarget && { target: { dtype: "float32", shape: given.shape.slice(1) } }),
     read: (indices) => ({
       inputs: new Map([...values].map(([input, value]) => [input, takeSamples(value, indices)])),
-      ...(classes && { labels: takeRows(classes, indices) }),
-      ...(target && { target: takeRows(target, indices) }),
+      ...(given && facts?.values && { labels: classIndices(takeRows(given, indices), facts.shape) }),
+      ...(given && facts?.isTarget && { target: castTensor(takeRows(given, indices), "float32") }),
     }),
   };
 }
+
+const classIndices = (rows: Tensor, shape: readonly number[]): Tensor => ({
+  ...castTensor(rows, "int64"),
+  shape: [rows.shape[0], ...shape],
+});
 
 const takeSamples = (value: Tensor, indices: Int32Array): Tensor =>
   value.shape.length === 0 ? copyTensor(value) : takeRows(value, indices);
@@ -95,28 +103,4 @@ function checkedCount(name: string, inputs: ReadonlyMap<string, Tensor>, labels:
         `${name}: "${labels ? "labels" : first}" has ${count} samples, "${other}" is ${printShape(shape)}; the first axes must agree, or another axis alone have ${count}.`,
       );
   return count;
-}
-
-function classIndices(name: string, labels: Tensor): Tensor {
-  const flat = labels.shape.length === 2 && labels.shape[1] === 1;
-  if ((labels.shape.length !== 1 && !flat) || !/^u?int/.test(labels.dtype)) {
-    throw new FrostbitError(
-      "BAD_DATA",
-      `${name}: labels are ${labels.dtype} [${labels.shape.join(", ")}]; expected class indices, whole numbers of shape [samples], or floats that the model's output should be.`,
-    );
-  }
-  checkInRange(name, labels);
-  return { ...castTensor(labels, "int64"), shape: [labels.shape[0]] };
-}
-
-/** More classes than any output has elements for; beyond it, 64-bit labels would also be rounded. */
-const maxClasses = 2 ** 31;
-
-function checkInRange(name: string, { dtype, data }: Tensor): void {
-  for (let sample = 0; sample < data.length; sample++)
-    if (!(data[sample] >= 0 && data[sample] < maxClasses))
-      throw new FrostbitError(
-        "BAD_DATA",
-        `${name}: label ${data[sample]} (sample ${sample}, ${dtype}) is out of range; class indices are 0 to ${maxClasses - 1}.`,
-      );
 }

@@ -25,6 +25,7 @@ const dataset = z.object({
   length: z.int().min(1),
   inputs: mapOf(inputType),
   hasLabels: z.boolean().optional(),
+  labelShape: z.array(z.int().min(1)).exactOptional(),
   target: z.object({ dtype, shape: z.array(z.int().min(1)) }).exactOptional(),
 });
 
@@ -59,6 +60,7 @@ function parseDataset(value: unknown, file: string, split: string): Dataset {
     length: described.length,
     inputs: described.inputs,
     hasLabels: described.hasLabels === true,
+    ...(described.labelShape && { labelShape: described.labelShape }),
     ...(described.target && { target: described.target }),
     ...(typeof digest === "function" && { digest: async () => String(await digest.call(value)) }),
     read: async (indices) => {

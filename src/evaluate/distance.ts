@@ -26,23 +26,21 @@ export interface OutputDistance {
 
 export const noDistance = (): Distance => ({ difference: noDifference, agreeing: 0, compared: 0 });
 
-/** How many classes an output of shape [samples, classes] tells apart, whatever axes of size 1 it has besides; else `undefined`. */
-function classesOf({ shape }: Tensor): number | undefined {
-  const sizes = shape.slice(1).filter((size) => size !== 1);
-  return sizes.length === 1 && sizes[0] > 0 ? sizes[0] : undefined;
+/** How many classes an output of shape [samples, classes] tells apart, whatever axes of size 1 follow; else `undefined`. */
+function classesOf({ shape: [, classes, ...rest] }: Tensor): number | undefined {
+  return classes > 1 && rest.every((size) => size === 1) ? classes : undefined;
 }
 
-/** Adds a batch's output, in both models of the same shape. */
-export function addDistance(total: Distance, expected: Tensor, actual: Tensor): void {
+/** Adds a batch's output, in both models of the same shape. `mayBeScores`: whether floats of their shape are class scores. */
+export function addDistance(total: Distance, expected: Tensor, actual: Tensor, mayBeScores = true): void {
   assert(String(expected.shape) === String(actual.shape), `outputs are [${expected.shape}] and [${actual.shape}]`);
-  if (isFloat(expected.dtype)) addFloats(total, expected, actual);
+  if (isFloat(expected.dtype)) addFloats(total, expected, actual, mayBeScores ? classesOf(expected) : undefined);
   else addEqual(total, toNumbers(expected), toNumbers(actual));
 }
 
-function addFloats(total: Distance, expected: Tensor, actual: Tensor): void {
+function addFloats(total: Distance, expected: Tensor, actual: Tensor, classes: number | undefined): void {
   const [a, b] = [numbersOf(expected), numbersOf(actual)];
   total.difference = joinDifferences(total.difference, difference(a, b));
-  const classes = classesOf(expected);
   if (classes === undefined) return;
   for (let start = 0; start < a.length; start += classes)
     if (argmax(a, start, classes) === argmax(b, start, classes)) total.agreeing++;

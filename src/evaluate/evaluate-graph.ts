@@ -1,19 +1,21 @@
-// Accuracy of a graph on an engine.
+// What a graph's output is worth against labels, on an engine.
 import { type Batch, batches, runAhead } from "../data/batches.ts";
-import { type Dataset, noLabels } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { logitsOf } from "../passes/class-scores.ts";
+import { scoresAt } from "../passes/class-scores.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
-import { type Accuracy, accuracyOf, addScores, checkLabels, emptyScore } from "./score.ts";
+import { labelUse, usableLabels } from "./label-use.ts";
+import { type BySample, type Metrics, meterOf } from "./metrics.ts";
 
 /**
- * Top-1 accuracy and cross-entropy of a graph whose first output is class scores, on an engine, over the whole dataset. `phase`
- * names the accuracy in the progress shown. Throws BAD_DATA where the dataset has no labels, or labels outside the classes.
+ * What a graph's first output is worth on an engine, over the whole dataset: accuracy and cross-entropy against class indices, or
+ * the error against measured values. `phase` names it in the progress shown. Throws BAD_DATA where the dataset has no labels that
+ * fit the output, or labels outside the classes.
  */
 export async function evaluateGraph(
   graph: Graph,
@@ -21,21 +23,34 @@ export async function evaluateGraph(
   preprocess: Preprocess,
   context: Context,
   phase: string,
-): Promise<Accuracy> {
-  if (!dataset.hasLabels) throw noLabels(dataset, "no accuracy can be measured on it. Give --test-data with labels.");
-  const logits = logitsOf(graph);
-  return withProgram(removeDeadNodes({ ...graph, outputs: [logits] }), context, async (program) => {
-    const score = emptyScore();
+): Promise<Metrics> {
+  const { metrics } = await measureGraph(graph, dataset, preprocess, context, phase);
+  return metrics;
+}
+
+/** The same, and one figure of each sample. */
+export async function measureGraph(
+  graph: Graph,
+  dataset: Dataset,
+  preprocess: Preprocess,
+  context: Context,
+  phase: string,
+): Promise<{ readonly metrics: Metrics; readonly bySample: BySample }> {
+  const use = usableLabels(labelUse(graph, dataset), dataset);
+  const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
+  const output = scores?.logits ?? graph.outputs[0];
+  return withProgram(removeDeadNodes({ ...graph, outputs: [output] }), context, async (program) => {
+    const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
     const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
     const run = ({ inputs }: Batch) => program.run(inputs, signalOf(context));
+    let done = 0;
     for await (const [batch, outputs] of runAhead(all, run)) {
-      const scores = outputs.get(logits);
-      assert(scores && batch.labels, "evaluation run without scores or labels");
-      checkLabels(batch, dataset, scores.shape[1]);
-      addScores(score, scores, batch.labels, false);
-      const note = `top-1 ${accuracyOf(score).top1.toFixed(2)} %`;
-      context.onProgress?.({ phase, done: score.samples, total: dataset.length, note });
+      const given = outputs.get(output);
+      assert(given, "evaluation run without its output");
+      meter.add(given, batch);
+      done += batch.indices.length;
+      context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
     }
-    return accuracyOf(score);
+    return { metrics: meter.metrics(), bySample: meter.bySample() };
   });
 }

@@ -6,7 +6,7 @@ import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
-import { findLogits } from "../passes/class-scores.ts";
+import { scoresWithoutLabels } from "../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
@@ -74,7 +74,7 @@ export async function layerSensitivity(
   inputs: Inputs,
   context: Context,
 ): Promise<ReadonlyMap<string, number>> {
-  const output = findLogits(quantized) ?? quantized.outputs[0];
+  const output = scoresWithoutLabels(quantized)?.logits ?? quantized.outputs[0];
   const { graph, switches } = addSwitches(removeDeadNodes({ ...quantized, outputs: [output] }));
   const result = new Map<string, number>();
   if (switches.size === 0) return result;

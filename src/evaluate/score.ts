@@ -1,80 +1,174 @@
-// Top-1 accuracy and loss of class scores.
+// What class scores are worth against labels: accuracy, cross-entropy and the overlap of classes.
 import type { Batch } from "../data/batches.ts";
 import { type Dataset, sampleOf } from "../data/dataset.ts";
+import { isIgnored } from "../data/labels.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import type { ClassPlace } from "../passes/class-scores.ts";
 
 /** Counts what a run of batches got right. */
 export interface Score {
+  readonly place: ClassPlace;
+  /** Whether each position of a sample has its label. */
+  readonly hasPositions: boolean;
   samples: number;
+  /** Labels that count, one a sample or one a position. */
+  counted: number;
   correct: number;
-  /** Sum over the samples of −log p(label). */
+  /** Sum over them of −log p(label). */
   lossSum: number;
   readonly labels: Set<number>;
+  /** By class: positions where label and prediction are it, and where either is. */
+  readonly overlap: Overlap;
+  readonly bySample: { readonly accuracy: number[]; readonly loss: number[]; readonly meanIou: number[] };
 }
 
-export const emptyScore = (): Score => ({ samples: 0, correct: 0, lossSum: 0, labels: new Set() });
+interface Overlap {
+  readonly both: Float64Array;
+  readonly either: Float64Array;
+}
 
-/** Index of the largest of `count` values from `start`; the first of equals. */
-export function argmax(values: ArrayLike<number>, start: number, count: number): number {
-  let best = start;
-  for (let i = start + 1; i < start + count; i++) if (values[i] > values[best]) best = i;
-  return best - start;
+const noOverlap = ({ classes }: ClassPlace): Overlap => ({
+  both: new Float64Array(classes),
+  either: new Float64Array(classes),
+});
+
+export const emptyScore = (place: ClassPlace, hasPositions = false): Score => ({
+  place,
+  hasPositions,
+  samples: 0,
+  counted: 0,
+  correct: 0,
+  lossSum: 0,
+  labels: new Set(),
+  overlap: noOverlap(place),
+  bySample: { accuracy: [], loss: [], meanIou: [] },
+});
+
+/** Index of the largest of `count` values from `start`, `step` apart; the first of equals. */
+export function argmax(values: ArrayLike<number>, start: number, count: number, step = 1): number {
+  let best = 0;
+  for (let i = 1; i < count; i++) if (values[start + i * step] > values[start + best * step]) best = i;
+  return best;
 }
 
 /** Throws BAD_DATA naming the first label of a dataset's batch that is outside the model's classes. */
 export function checkLabels({ labels, indices }: Batch, dataset: Dataset, classes: number): void {
-  const bad = labels?.data.findIndex((label) => !(Number(label) >= 0 && Number(label) < classes)) ?? -1;
-  if (bad >= 0)
-    throw new FrostbitError(
-      "BAD_DATA",
-      `Label ${labels?.data[bad]} (sample ${sampleOf(dataset, indices[bad])} of "${dataset.name}") is outside the model's classes 0 to ${classes - 1}. Check the labels, or whether the model fits the data.`,
-    );
+  if (!labels) return;
+  const arePositions = labels.data.length > indices.length;
+  const bad = labels.data.findIndex((label: number | bigint) => {
+    const index = Number(label);
+    return !(index >= 0 && index < classes) && !(arePositions && isIgnored(index, classes));
+  });
+  if (bad < 0) return;
+  const sample = sampleOf(dataset, indices[Math.floor((bad * indices.length) / labels.data.length)]);
+  const ignored = arePositions ? ", and none of -1, -100 and 255, which are ignored" : "";
+  throw new FrostbitError(
+    "BAD_DATA",
+    `Label ${labels.data[bad]} (sample ${sample} of "${dataset.name}") is outside the model's classes 0 to ${classes - 1}${ignored}. Check the labels, or whether the model fits the data.`,
+  );
 }
 
 /** The smallest float32 above 0: a probability that rounds to 0 does not prove that the class is impossible. */
 const minProbability = 2 ** -149;
 
-/** Adds scores of shape [samples, classes] against checked int64 labels. `areProbabilities`: the model ends in a Softmax. */
+/** Adds scores of a batch's samples against checked int64 labels. `areProbabilities`: the model ends in a Softmax or Sigmoid. */
 export function addScores(score: Score, scores: Tensor, labels: Tensor, areProbabilities: boolean): void {
+  const [samples] = labels.shape;
+  const positions = labels.data.length / samples;
+  const judge = judgeOf(score.place, scores, areProbabilities);
+  for (let sample = 0; sample < samples; sample++)
+    addSample(score, labels.data.subarray(sample * positions, (sample + 1) * positions), (position, label) =>
+      judge(sample * positions + position, label),
+    );
+}
+
+/** What a position is taken for, −1 where its scores are NaN, and −log p(label). */
+type Judge = (position: number, label: number) => { readonly found: number; readonly loss: number };
+
+function judgeOf({ axis, classes }: ClassPlace, scores: Tensor, areProbabilities: boolean): Judge {
   const values = numbersOf(scores);
-  const [samples, classes] = scores.shape;
-  for (let sample = 0; sample < samples; sample++) {
-    const start = sample * classes;
-    const label = Number(labels.data[sample]);
-    score.samples++;
-    score.labels.add(label);
-    const found = argmax(values, start, classes);
-    if (found === label && !Number.isNaN(values[start + found])) score.correct++;
-    score.lossSum += areProbabilities
-      ? -Math.log(Math.max(values[start + label], minProbability))
-      : crossEntropy(values, start, classes, label);
-  }
+  if (axis === "none") return (at, label) => judgeBinary(values[at], label, areProbabilities);
+  const inner = scores.shape.slice(axis + 1).reduce((product, size) => product * size, 1);
+  return (position, label) => {
+    const start = Math.floor(position / inner) * classes * inner + (position % inner);
+    const best = argmax(values, start, classes, inner);
+    return {
+      found: Number.isNaN(values[start + best * inner]) ? -1 : best,
+      loss: areProbabilities
+        ? -Math.log(Math.max(values[start + label * inner], minProbability))
+        : crossEntropy(values, start, label, classes, inner),
+    };
+  };
 }
 
-function crossEntropy(values: ArrayLike<number>, start: number, classes: number, label: number): number {
+function judgeBinary(value: number, label: number, isProbability: boolean): ReturnType<Judge> {
+  const found = Number.isNaN(value) ? -1 : Number(value > (isProbability ? 0.5 : 0));
+  const loss = isProbability
+    ? -Math.log(Math.max(label === 1 ? value : 1 - value, minProbability))
+    : Math.max(value, 0) - label * value + Math.log1p(Math.exp(-Math.abs(value)));
+  return { found, loss };
+}
+
+function crossEntropy(values: ArrayLike<number>, start: number, label: number, classes: number, step: number): number {
+  const end = start + classes * step;
   let largest = Number.NEGATIVE_INFINITY;
-  for (let i = start; i < start + classes; i++) largest = Math.max(largest, values[i]);
+  for (let i = start; i < end; i += step) largest = Math.max(largest, values[i]);
   let sum = 0;
-  for (let i = start; i < start + classes; i++) sum += Math.exp(values[i] - largest);
-  return Math.log(sum) + largest - values[start + label];
+  for (let i = start; i < end; i += step) sum += Math.exp(values[i] - largest);
+  return Math.log(sum) + largest - values[start + label * step];
 }
 
-/** What class scores are worth. */
-export interface Accuracy {
-  /** How many were measured. */
-  readonly samples: number;
-  /** Per cent. */
-  readonly top1: number;
-  /** Cross-entropy, the mean over the samples of −ln p(label). */
-  readonly loss: number;
-  /** How many different labels the samples have; with one alone, an accuracy means nothing. */
-  readonly differentLabels: number;
+function addSample(score: Score, labels: Tensor["data"], judge: Judge): void {
+  const { hasPositions, place, bySample } = score;
+  const own = hasPositions ? noOverlap(place) : score.overlap;
+  const [counted, correct, lossSum] = [score.counted, score.correct, score.lossSum];
+  for (let position = 0; position < labels.length; position++) {
+    const label = Number(labels[position]);
+    if (hasPositions && isIgnored(label, place.classes)) continue;
+    const { found, loss } = judge(position, label);
+    score.counted++;
+    score.labels.add(label);
+    if (found === label) score.correct++;
+    score.lossSum += loss;
+    addOverlap(own, label, found);
+  }
+  score.samples++;
+  const share = (sum: number): number => sum / (score.counted - counted);
+  bySample.accuracy.push(share(score.correct - correct));
+  bySample.loss.push(share(score.lossSum - lossSum));
+  if (!hasPositions) return;
+  bySample.meanIou.push(meanIouOf(own));
+  own.both.forEach((count, i) => {
+    score.overlap.both[i] += count;
+    score.overlap.either[i] += own.either[i];
+  });
 }
 
-export const accuracyOf = (score: Score): Accuracy => ({
-  samples: score.samples,
-  top1: (100 * score.correct) / score.samples,
-  loss: score.lossSum / score.samples,
+function addOverlap({ both, either }: Overlap, label: number, found: number): void {
+  either[label]++;
+  if (found === label) both[label]++;
+  else if (found >= 0) either[found]++;
+}
+
+/** The mean over the classes that labels or predictions have. */
+function meanIouOf({ both, either }: Overlap): number {
+  let [sum, classes] = [0, 0];
+  for (let i = 0; i < both.length; i++)
+    if (either[i] > 0) {
+      sum += both[i] / either[i];
+      classes++;
+    }
+  return sum / classes;
+}
+
+/** Of what was added so far; `undefined` where no label counted. */
+export const percentCorrect = ({ correct, counted }: Score): number => (100 * correct) / counted;
+
+export const scoreMetrics = (score: Score) => ({
+  classes: score.place.classes,
+  top1: percentCorrect(score),
+  loss: score.lossSum / score.counted,
+  meanIou: score.hasPositions ? 100 * meanIouOf(score.overlap) : null,
   differentLabels: score.labels.size,
 });

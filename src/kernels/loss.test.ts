@@ -13,5 +13,6 @@ describe("SoftmaxCrossEntropyLoss agrees with ONNX Runtime", () => {
     const inputs = [random.tensor("float32", shape), random.integerTensor("int64", labels, 0, 5)];
     await checkForward("SoftmaxCrossEntropyLoss", inputs, { reduction: "mean" }, { kernels, outputs: 2 });
     await checkForward("SoftmaxCrossEntropyLoss", inputs, {}, { kernels });
+    await checkForward("SoftmaxCrossEntropyLoss", inputs, { ignore_index: 3 }, { kernels, outputs: 2 });
   });
 });

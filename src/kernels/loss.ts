@@ -1,6 +1,7 @@
 // Losses that ONNX has as one operator.
 import { assert } from "../ir/errors.ts";
 import { sizeOf, toNumbers } from "../ir/tensor.ts";
+import { numberAttribute } from "../ops/attributes.ts";
 import { float64Of, fromFloat64 } from "./float64.ts";
 import type { Kernel } from "./kernel.ts";
 
@@ -26,12 +27,14 @@ const SoftmaxCrossEntropyLoss: Kernel = ([logits, labels], node) => {
   const [batch, classes] = logits.shape;
   const positions = sizeOf(logits.shape.slice(2));
   const logProb = logSoftmax(float64Of(logits, node), batch, classes, positions);
-  const picked = toNumbers(labels).map((label, i) => {
+  const ignored = numberAttribute(node, "ignore_index");
+  const picked = toNumbers(labels).flatMap((label, i) => {
+    if (label === ignored) return [];
     assert(label >= 0 && label < classes, `label ${label} of ${classes} classes`);
     const n = Math.floor(i / positions);
     return logProb[(n * classes + label) * positions + (i % positions)];
   });
-  const mean = -picked.reduce((sum, value) => sum + value, 0) / picked.length;
+  const mean = -picked.reduce((sum, value) => sum + value, 0) / Math.max(1, picked.length);
   return [
     fromFloat64(logits.dtype, [], Float64Array.of(mean), node),
     fromFloat64(logits.dtype, logits.shape, logProb, node),

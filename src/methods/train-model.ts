@@ -1,17 +1,21 @@
 // Trains a model by a plan, as the options of training say.
 import { augmentations } from "../data/augment.ts";
 import { type Batch, batches } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { ignoredLabel, isIgnored } from "../data/labels.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { checkLabels } from "../evaluate/score.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { classesOf } from "../passes/class-scores.ts";
+import { castTensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { type ClassPlace, floatOutputs } from "../passes/class-scores.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Context } from "../run/context.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
-import { stepsPerEpoch } from "./check-training.ts";
+import { classesThatTrain, isTargetFor, stepsPerEpoch } from "./check-training.ts";
 import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
 
 type Job = Omit<MethodJob<TrainingOptions>, "scales">;
@@ -23,16 +27,20 @@ export async function trainModel(
 ): Promise<MethodResult> {
   const stream = { data, options, seed: context.seed, perEpoch: stepsPerEpoch(options, data.train) };
   const start = selectOutputs(model.graph, model.outputs);
-  const follows = options.loss === "distill" || (options.loss === "mse" && !data.train.target);
-  const classes = options.loss === "cross-entropy" ? classesOf(start) : Number.POSITIVE_INFINITY;
+  const { loss } = options;
+  const hasTarget = loss === "mse" && isTargetFor(start, data.train);
+  const classes = loss === "mse" ? undefined : classesThatTrain(start, data.train, loss);
+  const prepare =
+    loss === "cross-entropy" ? labelsFor(data.train, classes) : hasTarget ? targetFor(start) : withoutLabels;
   const result = await trainByPlan(
     {
       model: start,
-      ...(follows ? { teacher: selectOutputs(model.original, model.outputs) } : {}),
+      ...(loss === "cross-entropy" || hasTarget ? {} : { teacher: selectOutputs(model.original, model.outputs) }),
       options,
+      classes,
       plan,
       steps: options.steps ?? Math.max(1, Math.round(options.epochs * stream.perEpoch)),
-      batches: (from) => trainingBatches(stream, classes, from),
+      batches: (from) => trainingBatches(stream, prepare, from),
       ...(checkpoints ? { checkpoints } : {}),
     },
     context,
@@ -73,8 +81,38 @@ async function withStatisticsAnew({ data, options, seed, perEpoch }: Stream, mod
   return reestimateStatistics(model, options.batch, inputs(), count * options.batch, context);
 }
 
+/** A batch with what the loss needs of its labels. */
+type Prepare = (batch: Batch) => Batch;
+
+const withoutLabels: Prepare = ({ labels: _, target: __, ...batch }) => batch;
+
+/** Labels of positions that are ignored by custom become the index after the last class. */
+const labelsFor =
+  (dataset: Dataset, place: ClassPlace | undefined): Prepare =>
+  (batch) => {
+    assert(place && batch.labels, "classes train without labels");
+    checkLabels(batch, dataset, place.classes);
+    const [samples, ...shape] = batch.labels.shape;
+    const positions = shape.filter((size) => size !== 1);
+    const data = toNumbers(batch.labels).map((label) =>
+      isIgnored(label, place.classes) ? ignoredLabel(place) : label,
+    );
+    return { ...withoutLabels(batch), labels: tensorOf("int64", [samples, ...positions], data) };
+  };
+
+/** In the shape of the output; class indices are measured values where the output has one value for each. */
+function targetFor(graph: Graph): Prepare {
+  const [output] = floatOutputs(graph);
+  const [, ...shape] = graph.values.get(output)?.shape ?? [];
+  return (batch) => {
+    const wanted = batch.target ?? (batch.labels && castTensor(batch.labels, "float32"));
+    assert(wanted, "the loss has no target");
+    return { ...withoutLabels(batch), target: { ...wanted, shape: [wanted.shape[0], ...shape.map(Number)] } };
+  };
+}
+
 /** Full batches from step `from` on, epoch after epoch, each in its own order. */
-async function* trainingBatches(stream: Stream, classes: number, from: number): AsyncGenerator<Batch> {
+async function* trainingBatches(stream: Stream, prepare: Prepare, from: number): AsyncGenerator<Batch> {
   const { data, options, seed, perEpoch } = stream;
   const operations = augmentations.filter((name) => options.augment.includes(name));
   const first = Math.floor(from / perEpoch);
@@ -87,9 +125,6 @@ async function* trainingBatches(stream: Stream, classes: number, from: number): 
       dropLast: true,
       start: epoch === first ? from % perEpoch : 0,
     });
-    for await (const batch of epochBatches) {
-      checkLabels(batch, data.train, classes);
-      yield batch;
-    }
+    for await (const batch of epochBatches) yield prepare(batch);
   }
 }

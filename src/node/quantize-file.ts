@@ -14,7 +14,6 @@ import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeModel } from "../quantize/quantize-model.ts";
-import { trainingNote } from "../quantize/training-note.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
@@ -255,7 +254,7 @@ async function writeResults(
       threads: job.threads ?? availableParallelism(),
     },
     data: { name: job.source.train.name, heldOut: job.source.heldOut },
-    notes: notesOf(job, outcome),
+    notes: notesOf(job, outcome, input.sizeBytes),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
   });
@@ -269,27 +268,30 @@ async function writeResults(
 const slower = 1.1;
 
 /** Placement `inputs` and packed weights make the file small; integer kernels need the other choices. */
-function speedNote({ options }: QuantizeFileJob, { latencyMs }: QuantizeOutcome): string | undefined {
+function speedNote(
+  { options }: QuantizeFileJob,
+  { latencyMs, bytes }: QuantizeOutcome,
+  inputBytes: number,
+): string | undefined {
   const { float, deployed } = latencyMs;
   if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
   if (options.quantize.placement === "inputs") advice.push("--placement runtime");
   if (options.quantize.storage === "packed" && options.quantize.weights <= 4) advice.push("--storage int8");
   const times = (deployed.batch256 / float.batch256).toFixed(1);
-  return `The exported file is smaller, but takes ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
+  const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";
+  return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
 }
 
-function notesOf(job: QuantizeFileJob, outcome: QuantizeOutcome): string[] {
+function notesOf(job: QuantizeFileJob, outcome: QuantizeOutcome, inputBytes: number): string[] {
   const notes: string[] = [];
   if (job.source.heldOut)
     notes.push(
       `The data has no test split: a seeded tenth (${job.source.test.length} samples) was held out of training and is what the accuracies are measured on.`,
     );
   if (job.options.limit !== undefined) notes.push(`At most ${job.options.limit} samples of each split were used.`);
-  const { top1, testSamples } = outcome;
-  const training = trainingNote(top1.ptq, top1.trained, testSamples);
-  if (training !== undefined) notes.push(training);
-  const speed = speedNote(job, outcome);
+  if (outcome.trainingNote !== undefined) notes.push(outcome.trainingNote);
+  const speed = speedNote(job, outcome, inputBytes);
   if (speed !== undefined) notes.push(speed);
   return notes;
 }

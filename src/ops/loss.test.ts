@@ -14,6 +14,7 @@ describe("gradients of SoftmaxCrossEntropyLoss agree with finite differences", (
     const inputs = [random.tensor("float64", shape), random.integerTensor("int64", labels, 0, 5)];
     checkGradients("SoftmaxCrossEntropyLoss", inputs, {}, { kernels });
     checkGradients("SoftmaxCrossEntropyLoss", inputs, {}, { kernels, outputs: 2, cotangents: [0, 1] });
+    checkGradients("SoftmaxCrossEntropyLoss", inputs, { ignore_index: 3 }, { kernels });
   });
 });
 

@@ -15,7 +15,6 @@ const inferCrossEntropy: InferRule = (context) => {
   const reduction = stringAttribute(node, "reduction", "mean");
   if (reduction !== "mean") throw unsupported(node, `reduction is "${reduction}"; only "mean" is supported.`);
   if (inputs[2]) throw unsupported(node, "class weights are not supported.");
-  if (numberAttribute(node, "ignore_index") !== undefined) throw unsupported(node, "ignore_index is not supported.");
   const expected = [shape[0], ...shape.slice(2)];
   if (shape.length < 2 || labels.shape.length !== expected.length)
     throw mismatch(
@@ -28,17 +27,23 @@ const inferCrossEntropy: InferRule = (context) => {
   ];
 };
 
-/** dlogits = dloss (softmax − onehot) / count, plus dlogProb − softmax Σ dlogProb */
+/** dlogits = dloss (softmax − onehot) / count, 0 where the label is ignored, plus dlogProb − softmax Σ dlogProb */
 function crossEntropyGradient({ node, build, dys: [dloss, dlogProb], type }: GradientContext) {
   const [logits, labels] = node.inputs;
-  const { add, sub, mul, cast, of } = arithmetic(build, logits);
+  const { add, sub, mul, div, cast, of } = arithmetic(build, logits);
   const shape = staticShape(node, "logits", type(logits).shape);
+  const ignored = numberAttribute(node, "ignore_index");
   const softmax = build.node("Softmax", [logits], { axis: 1 });
   const ofLoss = (dy: string): string => {
     const classes = build.ints([shape[1]]);
     const bounds = build.constant(tensorOf(type(logits).dtype, [2], [0, 1]), "off_on");
     const oneHot = build.node("OneHot", [cast(labels, "int64"), classes, bounds], { axis: 1 });
-    return mul(sub(softmax, oneHot), mul(dy, of(shape[1] / sizeOf(shape))));
+    if (ignored === undefined) return mul(sub(softmax, oneHot), mul(dy, of(shape[1] / sizeOf(shape))));
+    const isIgnored = build.node("Equal", [cast(labels, "int64"), build.ints([ignored])]);
+    const counts = sub(of(1), cast(isIgnored, type(logits).dtype));
+    const count = build.node("Max", [build.node("ReduceSum", [counts], { keepdims: 0 }), of(1)]);
+    const kept = build.node("Unsqueeze", [counts, build.ints([1])]);
+    return mul(mul(sub(softmax, oneHot), kept), div(dy, count));
   };
   const ofLogProb = (dy: string): string =>
     sub(dy, mul(softmax, build.node("ReduceSum", [dy, build.ints([1])], { keepdims: 1 })));
@@ -46,7 +51,10 @@ function crossEntropyGradient({ node, build, dys: [dloss, dlogProb], type }: Gra
   return gradients.length === 0 ? [] : [gradients.reduce(add)];
 }
 
-/** Mean of −log softmax(logits)[label] over all labels; the second output is log softmax(logits). */
+/**
+ * Mean of −log softmax(logits)[label] over all labels but those of `ignore_index`, 0 where there are no others; the second output
+ * is log softmax(logits).
+ */
 export const SoftmaxCrossEntropyLoss: OpDefinition = {
   introduced: 12,
   inputs: [tied(floats), integers, optional(tied(floats))],

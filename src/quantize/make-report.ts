@@ -2,6 +2,7 @@
 
 import { reportedDb } from "../evaluate/difference.ts";
 import type { OutputDistance } from "../evaluate/distance.ts";
+import type { Metrics } from "../evaluate/metrics.ts";
 import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
@@ -11,7 +12,7 @@ import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
-import type { HistogramReport, LayerReport, OutputReport, Report } from "../report/report.ts";
+import type { HistogramReport, LayerReport, MetricsReport, OutputReport, Report } from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 
@@ -55,6 +56,7 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
     seed,
     data: { ...data, trainSamples: outcome.trainSamples, testSamples: outcome.testSamples },
     top1: outcome.top1,
+    metrics: Object.fromEntries([...outcome.metrics].map(([stage, metrics]) => [stage, metricsReport(metrics)])),
     fidelity: fidelityReport(outcome),
     sizeBytes: { float: facts.input.sizeBytes, quantized: facts.output.sizeBytes },
     latencyMs: outcome.latencyMs,
@@ -93,6 +95,12 @@ const distanceReport = ({ name, sqnrDb, agreement }: OutputDistance): OutputRepo
   sqnrDb: reportedDb(sqnrDb),
   agreement: agreement ?? null,
 });
+
+/** JSON has no NaN and no infinities. */
+const metricsReport = ({ loss, meanIou, rmse, mae, ...metrics }: Metrics): MetricsReport => {
+  const finite = (value: number | null): number | null => (Number.isFinite(value) ? value : null);
+  return { ...metrics, loss: finite(loss), meanIou: finite(meanIou), rmse: finite(rmse), mae: finite(mae) };
+};
 
 function fidelityReport({ fidelity }: QuantizeOutcome): Report["fidelity"] {
   if (!fidelity) return null;

@@ -2,27 +2,27 @@
 import { batches } from "../data/batches.ts";
 import { limit } from "../data/dataset.ts";
 import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
-import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
+import { measureGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
-import { measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
+import { type Fidelity, measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { measureLayers } from "../evaluate/layer-sensitivity.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
+import type { Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
-import type { Accuracy } from "../evaluate/score.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import { classesOf } from "../passes/class-scores.ts";
+import { softmaxAxis } from "../passes/class-scores.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withPrograms } from "../run/with-program.ts";
 import type { QuantizeJob } from "./job.ts";
-import type { QuantizeOutcome, Top1 } from "./outcome.ts";
+import type { QuantizeOutcome } from "./outcome.ts";
 import type { Subject } from "./subject.ts";
 
 /** A run, as far as measuring it goes. */
@@ -32,23 +32,24 @@ export interface Measured {
   readonly context: Context;
 }
 
-/** Of one stage's graph; `null` where there are no labels or no class scores. */
-export async function accuracyOf(
+/** Of one stage's graph; `undefined` where there are no labels that fit. */
+export async function metricsOf(
   { job, subject, context }: Measured,
   stage: Stage,
   graph: Graph,
-): Promise<Accuracy | null> {
-  const { test, isScored } = subject;
-  if (!isScored) return null;
+): Promise<StageMetrics | undefined> {
+  const { test, labels } = subject;
+  if (labels.kind === "none") return undefined;
   const attended = selectOutputs(graph, job.options.quantize.outputs);
-  return evaluateGraph(attended, test, job.preprocess, context, `evaluate ${stage}`);
+  return measureGraph(attended, test, job.preprocess, context, `evaluate ${stage}`);
 }
 
+/** What a stage's graph is worth. */
+export type StageMetrics = Awaited<ReturnType<typeof measureGraph>>;
+
 /** What the float model's accuracy says of the data is noted. */
-export function noteHints({ subject, context }: Measured, accuracy: Accuracy | null): void {
-  if (!accuracy) return;
-  const classes = classesOf(subject.attended);
-  const hint = sameLabelHint(accuracy, classes) ?? nearChanceHint(accuracy.top1, classes, accuracy.samples);
+export function noteHints({ context }: Measured, metrics: Metrics | undefined): void {
+  const hint = metrics && (sameLabelHint(metrics) ?? nearChanceHint(metrics));
   if (hint !== undefined) context.onNote?.(hint);
 }
 
@@ -65,11 +66,11 @@ export async function takeBatches(
   return result;
 }
 
-/** Top-1 of the exported file in ONNX Runtime, and its latency in turn with the float model's. */
+/** What the exported file is worth in ONNX Runtime, and its latency in turn with the float model's. */
 export async function measureDeployed(
   { job, subject, context }: Measured,
   bytes: Uint8Array,
-): Promise<Pick<QuantizeOutcome, "latencyMs"> & Pick<Top1, "deployed">> {
+): Promise<Pick<QuantizeOutcome, "latencyMs"> & { readonly deployed: Metrics | undefined }> {
   const opened: ModelFile[] = [];
   const open = async (file: Uint8Array): Promise<ModelFile> => {
     const model = await job.openDeployed(file);
@@ -86,11 +87,15 @@ export async function measureDeployed(
       ...(onProgress ? { onProgress } : {}),
       ...signalOf(context),
     };
-    const top1 =
-      subject.isScored && subject.scores !== undefined
-        ? (await evaluateModel(deployed, subject.test, { ...options, output: subject.scores })).top1
-        : null;
-    return { deployed: top1, latencyMs: await latenciesOf(original, deployed, { job, subject, context }) };
+    const metrics =
+      subject.labels.kind === "none"
+        ? undefined
+        : await evaluateModel(deployed, subject.test, {
+            ...options,
+            output: subject.attended.outputs[0],
+            ...(subject.scores?.givesProbabilities && { areProbabilities: true }),
+          });
+    return { deployed: metrics, latencyMs: await latenciesOf(original, deployed, { job, subject, context }) };
   } finally {
     await Promise.all(opened.map((model) => model.dispose()));
   }
@@ -120,17 +125,28 @@ async function latenciesOf(
   };
 }
 
+/** What a regression gives beside what its labels are of is measured too, unless a Softmax says otherwise. */
+const isNoSoftmax =
+  (graph: Graph) =>
+  (output: string): boolean =>
+    softmaxAxis(graph, output) === undefined;
+
 /** By stage and for the file: each output's distance to the float model's. */
 export async function fidelityOf(
   { job, subject, context }: Measured,
   stages: ReadonlyMap<Stage, Graph>,
   bytes: Uint8Array,
-): Promise<QuantizeOutcome["fidelity"]> {
+): Promise<Fidelity> {
   const { options, preprocess, openDeployed } = job;
-  const { attended, test } = subject;
+  const { attended, test, labels } = subject;
   const file = await openDeployed(bytes);
   const graphs = [attended, ...[...stages.values()].map((graph) => selectOutputs(graph, options.quantize.outputs))];
-  const measured = { outputs: attended.outputs, preprocess, batchSize: batchThatFits(attended) };
+  const measured = {
+    outputs: attended.outputs,
+    preprocess,
+    batchSize: batchThatFits(attended),
+    ...(labels.kind === "values" && { measured: new Set(attended.outputs.filter(isNoSoftmax(attended))) }),
+  };
   const settings = signalOf(context);
   try {
     return await withPrograms(graphs.map(removeDeadNodes), context, async (programs) => {

@@ -1,6 +1,8 @@
 // What a run gives.
 import type { OutputDistance } from "../evaluate/distance.ts";
 import type { LayerMeasures } from "../evaluate/layer-sensitivity.ts";
+import type { Metrics } from "../evaluate/metrics.ts";
+import type { Stage } from "../evaluate/stages.ts";
 import type { ExportedFile } from "../export/format.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { TrainingRecord } from "../methods/method.ts";
@@ -32,6 +34,10 @@ export interface QuantizeOutcome {
   /** The model with its quantizers as trained, normalization unfolded; where nothing is quantized, the float model. */
   readonly trained: Graph;
   readonly top1: Top1;
+  /** By stage; empty where there are no labels that fit the output. */
+  readonly metrics: ReadonlyMap<Stage, Metrics>;
+  /** Where training made the model worse: a sentence that says so. */
+  readonly trainingNote: string | undefined;
   /** Where no accuracy could be measured: by stage, the outputs' distances to the float model's. */
   readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
   /** The output of class scores, if there is one. */

@@ -1,5 +1,5 @@
 // The whole run: the walk over its methods, then fold, export, verify; measured on the way.
-import type { Accuracy } from "../evaluate/score.ts";
+import type { Fidelity } from "../evaluate/fidelity.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
@@ -11,17 +11,19 @@ import { type Clock, createClock } from "./clock.ts";
 import { verifyModel, type Written, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import {
-  accuracyOf,
   fidelityOf,
   type Measured,
   measureDeployed,
   measureEachLayer,
+  metricsOf,
   noteHints,
+  type StageMetrics,
   takeBatches,
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 import { runMethods, splitAtTraining } from "./run-methods.ts";
 import { noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
+import { trainingNote } from "./training-note.ts";
 
 const verificationSamples = 256;
 
@@ -34,9 +36,9 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
   const subject = openSubject(job);
   await checkEarly(job, subject);
   noteUnusedLabels(subject, context);
-  const run = { job, subject, context, clock: createClock(), top1: new Map<Stage, number>() };
+  const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
   const float = await measureStage(run, "float", subject.float);
-  noteHints(run, float);
+  noteHints(run, float?.metrics);
   const quantized = await makeModel(run);
   return finish(run, quantized);
 }
@@ -45,7 +47,7 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
 interface Run extends Measured {
   readonly clock: Clock;
   /** Of the stages measured. */
-  readonly top1: Map<Stage, number>;
+  readonly measured: Map<Stage, StageMetrics>;
 }
 
 /** What can be known to be wrong before anything is computed. */
@@ -56,12 +58,12 @@ async function checkEarly({ options, preprocess, checkpoints }: QuantizeJob, sub
 }
 
 /** Stages between the float model and the file are measured with `accuracies` "all" alone. */
-async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<Accuracy | null> {
+async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<StageMetrics | undefined> {
   const isLeftOut = stage !== "float" && run.job.options.accuracies !== "all";
-  if (!graph || isLeftOut || !stagesOf(run.job.options).includes(stage)) return null;
-  const accuracy = await run.clock.time("evaluation", () => accuracyOf(run, stage, graph));
-  if (accuracy) run.top1.set(stage, accuracy.top1);
-  return accuracy;
+  if (!graph || isLeftOut || !stagesOf(run.job.options).includes(stage)) return undefined;
+  const metrics = await run.clock.time("evaluation", () => metricsOf(run, stage, graph));
+  if (metrics) run.measured.set(stage, metrics);
+  return metrics;
 }
 
 interface Made {
@@ -94,8 +96,9 @@ async function makeModel(run: Run): Promise<Made> {
 
 /** Exports, verifies and measures what was made. */
 async function finish(run: Run, { start, model, training }: Made): Promise<QuantizeOutcome> {
-  const { job, subject, context, clock, top1 } = run;
-  const { float, scores, train, test } = subject;
+  const { job, subject, context, clock, measured } = run;
+  const { float, train, test } = subject;
+  const scores = subject.scores?.output;
   const trained = model.graph;
   const written = writeModel(job.model, trained, job.options);
   const folded = written.quantized?.folded;
@@ -106,18 +109,24 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   );
   await measureStage(run, "quantized", folded?.graph);
   const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, bytes));
-  if (deployed !== null) top1.set("deployed", deployed);
   // Quantizers that came with the file are not part of the float model.
   const compared = model.float === subject.start.graph ? float : model.float;
   const layers = await clock.time("evaluation", () =>
     measureEachLayer(run, { float: compared, trained, folded }, samples),
   );
   const fidelity = await clock.time("evaluation", () => measureFidelity(run, { start, trained, written }));
+  const metrics = new Map([...measured].map(([stage, of]) => [stage, of.metrics] as const));
+  if (deployed) metrics.set("deployed", deployed);
   return {
     bytes,
     files: written.files,
     trained,
-    top1: topOf(top1),
+    top1: topOf(metrics),
+    metrics,
+    trainingNote: trainingNote(
+      { metrics: measured.get("ptq"), fidelity: fidelity?.get("ptq") },
+      { metrics: measured.get("trained"), fidelity: fidelity?.get("trained") },
+    ),
     fidelity,
     scores,
     training,
@@ -130,12 +139,12 @@ async function finish(run: Run, { start, model, training }: Made): Promise<Quant
   };
 }
 
-/** Where no accuracy can be measured. */
+/** Where no accuracy can be measured; beside errors against measured values. */
 async function measureFidelity(
   run: Run,
   { start, trained, written }: { readonly start: Graph; readonly trained: Graph; readonly written: Written },
-): Promise<QuantizeOutcome["fidelity"]> {
-  if (run.subject.isScored) return undefined;
+): Promise<Fidelity | undefined> {
+  if (run.subject.labels.kind === "classes") return undefined;
   const { options } = run.job;
   const graphs = { ptq: start, trained, quantized: written.quantized?.folded.graph };
   const measured = new Map<Stage, Graph>();
@@ -147,10 +156,10 @@ async function measureFidelity(
   return fidelityOf(run, measured, written.files[0].bytes);
 }
 
-const topOf = (measured: ReadonlyMap<Stage, number>): QuantizeOutcome["top1"] => ({
-  float: measured.get("float") ?? null,
-  ptq: measured.get("ptq") ?? null,
-  trained: measured.get("trained") ?? null,
-  quantized: measured.get("quantized") ?? null,
-  deployed: measured.get("deployed") ?? null,
+const topOf = (metrics: QuantizeOutcome["metrics"]): QuantizeOutcome["top1"] => ({
+  float: metrics.get("float")?.top1 ?? null,
+  ptq: metrics.get("ptq")?.top1 ?? null,
+  trained: metrics.get("trained")?.top1 ?? null,
+  quantized: metrics.get("quantized")?.top1 ?? null,
+  deployed: metrics.get("deployed")?.top1 ?? null,
 });

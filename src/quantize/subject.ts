@@ -1,6 +1,7 @@
 // What a run works on: the float model, ready for many samples at once, and the data that fits it.
 import { type Dataset, limit } from "../data/dataset.ts";
 import { fixedBatchOf } from "../evaluate/batch-that-fits.ts";
+import { type LabelUse, labelUse } from "../evaluate/label-use.ts";
 import { datasetFor } from "../evaluate/model-file.ts";
 import { inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -9,7 +10,7 @@ import { methodOf } from "../methods/index.ts";
 import type { MethodModel } from "../methods/method.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized } from "../options/run-options.ts";
-import { findLogits } from "../passes/class-scores.ts";
+import { type ClassScores, scoresAt, scoresWithoutLabels } from "../passes/class-scores.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { separateStatistics } from "../passes/separate-statistics.ts";
@@ -27,10 +28,10 @@ export interface Subject {
   readonly start: MethodModel;
   readonly train: Dataset;
   readonly test: Dataset;
-  /** The output of class scores, if there is one. */
-  readonly scores: string | undefined;
-  /** Whether accuracies can be measured. */
-  readonly isScored: boolean;
+  /** The class scores of the first output, if it has any. */
+  readonly scores: ClassScores | undefined;
+  /** What the test data's labels are for. */
+  readonly labels: LabelUse;
 }
 
 /** Throws BAD_MODEL or BAD_DATA where model and data cannot be run, or not together. */
@@ -40,7 +41,7 @@ export function openSubject(job: QuantizeJob): Subject {
   const [train, test] = [dataFor(job, job.source.train, float), dataFor(job, job.source.test, float)];
   const graph = isQuantized(job.options) ? prepareGraph(float) : float;
   const attended = selectOutputs(float, quantize.outputs);
-  const scores = scoresOf(job, attended, test);
+  const labels = labelUse(attended, test);
   return {
     float,
     file: writeOnnx({ ...job.model, graph: float }, { opset: opsetFor(float, Math.max(job.model.origin.opset, 13)) }),
@@ -48,8 +49,8 @@ export function openSubject(job: QuantizeJob): Subject {
     start: { graph, original: float, float: graph, quantize, outputs: quantize.outputs },
     train,
     test,
-    scores,
-    isScored: test.hasLabels && scores !== undefined,
+    scores: scoresOf(job, attended, labels),
+    labels,
   };
 }
 
@@ -83,20 +84,19 @@ function dataFor({ options, preprocess }: QuantizeJob, dataset: Dataset, graph: 
   );
 }
 
-/** The first output, if it holds class scores: without labels, one that the loss "mse" follows may be anything. */
-function scoresOf({ options }: QuantizeJob, float: Graph, test: Dataset): string | undefined {
+/** Without labels, an output that the loss "mse" follows may be anything; with measured values it is no class scores. */
+function scoresOf({ options }: QuantizeJob, attended: Graph, use: LabelUse): ClassScores | undefined {
+  if (use.kind === "classes") return scoresAt(attended, use.place);
   const losses = options.methods.map((step) => {
     const { training } = methodOf(step);
     return training === "none" ? undefined : training.loss(step.options);
   });
-  const isFollowed = losses.includes("mse") && !test.hasLabels;
-  return isFollowed || findLogits(float) === undefined ? undefined : float.outputs[0];
+  return use.kind === "values" || losses.includes("mse") ? undefined : scoresWithoutLabels(attended);
 }
 
-export function noteUnusedLabels({ attended, test, isScored }: Subject, context: Context): void {
-  if (!test.hasLabels || isScored) return;
-  const [output] = attended.outputs;
+export function noteUnusedLabels({ test, labels }: Subject, context: Context): void {
+  if (labels.kind !== "none" || !labels.areGiven) return;
   context.onNote?.(
-    `The labels of "${test.name}" are not used: output "${output}" is [${(attended.values.get(output)?.shape ?? []).join(", ")}], no class scores. What is measured is the distance to the float model. Where another output holds the scores, name it with --outputs.`,
+    `The labels of "${test.name}" are not used: ${labels.reason} What is measured is the distance to the float model.`,
   );
 }

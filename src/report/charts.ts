@@ -4,6 +4,7 @@ import { BarChart, LineChart, ScatterChart } from "echarts/charts";
 import { DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent } from "echarts/components";
 import { type EChartsCoreOption, init, use } from "echarts/core";
 import { SVGRenderer } from "echarts/renderers";
+import { accuracyName } from "../evaluate/metrics.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
 import { escapeHtml, type Html, trusted } from "./html.ts";
@@ -161,40 +162,45 @@ function percentAxis(values: readonly number[]): { min: number; max: number; int
 }
 
 /** Points, since the axis need not start at 0; a line marks the float model. */
-export function accuracyChart({ top1 }: Report): Html {
+export function accuracyChart({ top1, metrics: { deployed } }: Report): Html {
   const names = accuracyNames.filter((name) => top1[name] !== null);
   const values = names.map((name) => top1[name] as number);
   const reference = top1.float === null ? {} : { markLine: verticalAt(top1.float) };
-  return draw("accuracy", "Top-1 accuracy", 44 + 56 * names.length, {
-    grid: { ...grid, top: 12, right: 52 },
-    xAxis: valueAxis("", { ...percentAxis(values), axisLabel: { color: muted, formatter: "{value} %" } }),
-    yAxis: categoryAxis(names, {
-      inverse: true,
-      axisLine: { show: false },
-      splitLine: { show: true, lineStyle: { color: line, type: "dotted" } },
-    }),
-    series: [
-      {
-        type: "scatter",
-        symbolSize: 12,
-        z: 6,
-        data: names.map((name, i) => ({
-          value: [values[i], i],
-          itemStyle: { color: accuracyColors[name] ?? seriesColors[0] },
-        })),
-        label: {
-          show: true,
-          position: "right",
-          color: text,
-          fontWeight: "bold",
-          backgroundColor: "var(--card)",
-          padding: 2,
-          formatter: (item: { value: readonly number[] }) => item.value[0].toFixed(2),
+  return draw(
+    "accuracy",
+    deployed && accuracyName(deployed) !== "top-1" ? "Accuracy" : "Top-1 accuracy",
+    44 + 56 * names.length,
+    {
+      grid: { ...grid, top: 12, right: 52 },
+      xAxis: valueAxis("", { ...percentAxis(values), axisLabel: { color: muted, formatter: "{value} %" } }),
+      yAxis: categoryAxis(names, {
+        inverse: true,
+        axisLine: { show: false },
+        splitLine: { show: true, lineStyle: { color: line, type: "dotted" } },
+      }),
+      series: [
+        {
+          type: "scatter",
+          symbolSize: 12,
+          z: 6,
+          data: names.map((name, i) => ({
+            value: [values[i], i],
+            itemStyle: { color: accuracyColors[name] ?? seriesColors[0] },
+          })),
+          label: {
+            show: true,
+            position: "right",
+            color: text,
+            fontWeight: "bold",
+            backgroundColor: "var(--card)",
+            padding: 2,
+            formatter: (item: { value: readonly number[] }) => item.value[0].toFixed(2),
+          },
+          ...reference,
         },
-        ...reference,
-      },
-    ],
-  });
+      ],
+    },
+  );
 }
 
 const verticalAt = (xAxis: number): object => ({

@@ -47,6 +47,37 @@ describe("the report page", () => {
     expect(renderHtml({ ...report, layers }).length).toBeLessThan(1_000_000);
   });
 
+  const figures = { samples: 100, classes: null, top1: null, loss: null, meanIou: null, rmse: null, mae: null };
+  const noTop1 = { float: null, ptq: null, trained: null, quantized: null, deployed: null };
+
+  test("has the error against measured values, beside the distance to the float model", () => {
+    const measured = { ...figures, labels: "values", differentLabels: null } as const;
+    const metrics = {
+      float: { ...measured, rmse: 0.353, mae: 0.29 },
+      deployed: { ...measured, rmse: 0.199, mae: 0.1 },
+    };
+    const fidelity = { deployed: [{ name: "hz", sqnrDb: 23.4, agreement: null }] };
+    const page = renderHtml({ ...report, top1: noTop1, metrics, fidelity });
+    for (const text of ["RMSE, deployed", "Against the labels", "0.353", "0.199", "Against the float model", "23.4"])
+      expect(page).toContain(text);
+    expect(renderHtml({ ...report, top1: noTop1, fidelity })).toContain("SQNR, deployed");
+  });
+
+  test("has the mean IoU of positions", () => {
+    const positions = { ...figures, labels: "classes", classes: 4, differentLabels: 4, top1: 90, loss: 1 } as const;
+    const metrics = { float: { ...positions, meanIou: 71.5 }, deployed: { ...positions, meanIou: 70.25 } };
+    const page = renderHtml({ ...report, metrics });
+    expect(page).toContain("Mean IoU: float 71.50 %, deployed 70.25 %.");
+    expect(page).toContain("accuracy, deployed");
+  });
+
+  test("says how the size changed as it did", () => {
+    const sized = (quantized: number): string => renderHtml({ ...report, sizeBytes: { float: 100, quantized } });
+    expect(sized(25)).toContain("The model is 4.0 times smaller");
+    expect(sized(100)).toContain("The model is as large as before");
+    expect(sized(250)).toContain("The model is 2.5 times larger");
+  });
+
   test("says in words what came of it, and which layers to look at", () => {
     const page = renderHtml(report);
     expect(page).toContain("0.75 points below the float model: training won back 55 % of the 1.66 points");

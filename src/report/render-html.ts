@@ -1,4 +1,5 @@
 // The page of a report.
+import { accuracyName } from "../evaluate/metrics.ts";
 import { accuracyChart, latencyChart, lossChart, sizeChart, trainedChart } from "./charts.ts";
 import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
@@ -11,12 +12,18 @@ import type { LayerReport, Report } from "./report.ts";
 /** What came of it, in a sentence. */
 function lead({ top1, sizeBytes }: Report): Html {
   const { float, ptq, deployed } = top1;
-  const smaller = `${(sizeBytes.float / Math.max(1, sizeBytes.quantized)).toFixed(1)} times smaller`;
-  if (float === null || deployed === null) return html`<p class="lead">The model is ${smaller}.</p>`;
+  const size = sizeInWords(sizeBytes);
+  if (float === null || deployed === null) return html`<p class="lead">The model is ${size}.</p>`;
   const lost = float - deployed;
   const against =
     Math.abs(lost) < 0.005 ? "as good as" : `${Math.abs(lost).toFixed(2)} points ${lost > 0 ? "below" : "above"}`;
-  return html`<p class="lead">The model is ${smaller} and, in ONNX Runtime, ${against} the float model${wonBack(float, ptq, deployed)}.</p>`;
+  return html`<p class="lead">The model is ${size} and, in ONNX Runtime, ${against} the float model${wonBack(float, ptq, deployed)}.</p>`;
+}
+
+function sizeInWords({ float, quantized }: Report["sizeBytes"]): string {
+  const ratio = float / Math.max(1, quantized);
+  if (ratio >= 1.05) return `${ratio.toFixed(1)} times smaller`;
+  return ratio > 1 / 1.05 ? "as large as before" : `${(1 / ratio).toFixed(1)} times larger`;
 }
 
 function wonBack(float: number, ptq: number | null, deployed: number): string {
@@ -25,11 +32,31 @@ function wonBack(float: number, ptq: number | null, deployed: number): string {
   return `: training won back ${share.toFixed(0)} % of the ${(float - ptq).toFixed(2)} points that rounding costs`;
 }
 
+/** The accuracy, or the error against measured values, or the worst output's distance to the float model. */
+function qualityTile({ top1, metrics, fidelity }: Report): Html {
+  const { float, deployed } = metrics;
+  if (deployed?.labels === "values")
+    return tile("RMSE, deployed", digits(deployed.rmse), float ? `float ${digits(float.rmse)}` : "");
+  const outputs = fidelity?.["deployed"] ?? [];
+  if (top1.deployed === null && outputs.length > 0) {
+    const worst = Math.min(...outputs.map(({ sqnrDb }) => sqnrDb ?? Number.POSITIVE_INFINITY));
+    return tile("SQNR, deployed", Number.isFinite(worst) ? `${worst.toFixed(1)} dB` : "no difference", "to float");
+  }
+  const name = deployed ? accuracyName(deployed) : "top-1";
+  return tile(
+    `${name}, deployed`,
+    decimals(top1.deployed, 2, " %"),
+    top1.float === null ? "" : `float ${decimals(top1.float, 2)} %`,
+  );
+}
+
+const digits = (value: number | null): string => (value === null ? "–" : formatDigits(value));
+
 function tiles(report: Report): Html {
-  const { top1, sizeBytes, latencyMs, training, peakMemoryMb, seconds } = report;
+  const { sizeBytes, latencyMs, training, peakMemoryMb, seconds } = report;
   const batch = latencyMs.deployed.batch256;
   return html`<div class="tiles">
-${tile("top-1, deployed", decimals(top1.deployed, 2, " %"), top1.float === null ? "" : `float ${decimals(top1.float, 2)} %`)}
+${qualityTile(report)}
 ${tile("size", formatBytes(sizeBytes.quantized), `float ${formatBytes(sizeBytes.float)}`)}
 ${tile("batch of 256", `${formatDigits(batch)} ms`, `float ${formatDigits(latencyMs.float.batch256)} ms`)}
 ${tile("weights trained", ratio(training.weights.trained, training.weights.all), `${ratio(training.blocks.trained, training.blocks.all)} of the blocks`)}
@@ -37,9 +64,16 @@ ${tile("time", `${seconds.total.toFixed(0)} s`, `${grouped(Math.round(peakMemory
 </div>`;
 }
 
-function accuracyCaption({ data, training }: Report): string {
+function accuracyCaption({ data, training, metrics }: Report): string {
+  const { float, deployed } = metrics;
+  const name = deployed ? accuracyName(deployed) : "top-1";
+  const of = deployed && deployed.meanIou !== null ? "all positions of " : "";
+  const overlap =
+    deployed && deployed.meanIou !== null
+      ? ` Mean IoU: float ${decimals(float?.meanIou ?? null, 2, " %")}, deployed ${decimals(deployed.meanIou, 2, " %")}.`
+      : "";
   const trained = training.steps > 0 ? " trained: its quantizers simulated;" : "";
-  return `Top-1 on ${grouped(data.testSamples)} test samples. ptq: rounded, not trained;${trained} quantized: integer weights, normalization folded; deployed: the file in ONNX Runtime. Dashed: float.`;
+  return `${name[0].toUpperCase()}${name.slice(1)} on ${of}${grouped(data.testSamples)} test samples. ptq: rounded, not trained;${trained} quantized: integer weights, normalization folded; deployed: the file in ONNX Runtime. Dashed: float.${overlap}`;
 }
 
 function results(report: Report): Html {
@@ -48,7 +82,7 @@ function results(report: Report): Html {
   const latencies = html`<span class="muted">batch of 1</span>${latencyChart(report, "batch1")}<span class="muted">batch of 256</span>${latencyChart(report, "batch256")}`;
   const faster = latencyMs.float.batch256 / Math.max(Number.MIN_VALUE, latencyMs.deployed.batch256);
   return html`<div class="charts">
-${isScored ? chart("Accuracy", accuracyCaption(report), accuracyChart(report)) : fidelity(report)}
+${isScored ? chart("Accuracy", accuracyCaption(report), accuracyChart(report)) : html`${errors(report)}${fidelity(report)}`}
 ${training.lossCurve.length > 0 ? chart("Loss", `Over ${grouped(training.samples)} samples, in ${grouped(training.steps)} steps.`, lossChart(report)) : ""}
 <div class="stack">${chart("Size", "The files as stored on disk.", sizeChart(report))}
 ${chart("Latency", `Medians in ONNX Runtime; a batch of 256 takes ${(1 / faster).toFixed(2)} times the float model's time.`, latencies)}</div>
@@ -173,6 +207,24 @@ function verification({ verification: v }: Report): Html {
     ],
     ["largest difference of a layer", `${v.maxSteps.toFixed(2)} steps (at most ${v.thresholds.maxSteps})`],
   ]);
+}
+
+/** Against measured values. */
+function errors({ metrics, data }: Report): Html {
+  const rows = Object.entries(metrics).map(([stage, { rmse, mae }]) => ({ stage, rmse, mae }));
+  if (rows.length === 0) return html``;
+  return chart(
+    "Against the labels",
+    `Error of the output over ${grouped(data.testSamples)} test samples, in the labels' unit; less is better.`,
+    table<(typeof rows)[number]>(
+      [
+        { title: "stage", kind: "name", of: ({ stage }) => stage },
+        { title: "RMSE", kind: "number", of: ({ rmse }) => digits(rmse) },
+        { title: "MAE", kind: "number", of: ({ mae }) => digits(mae) },
+      ],
+      rows,
+    ),
+  );
 }
 
 /** Where there is no accuracy: what each stage makes of the float model's outputs. */

@@ -79,6 +79,24 @@ const output = z.object({
     .describe("Share of the samples with the same class, or of whole numbers that are equal; null: neither kind."),
 });
 
+const figure = z.number().nullable();
+
+const metrics = z.object({
+  labels: z
+    .enum(["classes", "binary", "values"])
+    .describe("What the labels are: class indices, 0 or 1 for a single score, or what the output should be."),
+  samples: count,
+  classes: count.nullable().describe("How many the model tells apart."),
+  top1: percent.describe("Accuracy in per cent: of the samples, or of all positions where each has its label."),
+  loss: figure.describe("Cross-entropy, the mean of −ln p(label)."),
+  meanIou: percent.describe(
+    "Where each position has its label: intersection over union in per cent, the mean over the classes that occur.",
+  ),
+  rmse: figure.describe("Root of the mean squared error, in the labels' unit."),
+  mae: figure.describe("Mean absolute error, in the labels' unit."),
+  differentLabels: count.nullable().describe("How many different class indices there are."),
+});
+
 const lossPoint = z.object({
   step: count,
   samples: count.describe("Seen until after this step, in all methods together."),
@@ -114,6 +132,12 @@ const schema = z.object({
     heldOut: z.boolean().describe("Whether the test samples were taken from the training data."),
   }),
   top1: z.object({ float: accuracy, ptq: accuracy, trained: accuracy, quantized: accuracy, deployed: accuracy }),
+  metrics: z
+    .record(z.string(), metrics)
+    .default({})
+    .describe(
+      "By stage, as in top1: what the output is worth against the labels; null: no such figure for such labels.",
+    ),
   fidelity: z
     .record(z.string(), z.array(output))
     .nullable()
@@ -161,6 +185,7 @@ export type Report = z.infer<typeof schema>;
 /** The zod schema of `report.json`; `docs/report.md` explains each field. `reportSchema.parse(JSON.parse(text))` reads one. */
 export const reportSchema: z.ZodType<Report> = schema;
 
+export type MetricsReport = z.infer<typeof metrics>;
 export type OutputReport = z.infer<typeof output>;
 export type HistogramReport = z.infer<typeof histogramSchema>;
 export type LayerReport = Report["layers"][number];

@@ -2,6 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import type { ClassPlace } from "../passes/class-scores.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
 import { clipActivations, levelRule } from "./clipping-levels.ts";
@@ -20,6 +21,8 @@ export interface PlannedStepOptions {
   /** Samples of a run: the batch, or a micro-batch. */
   readonly batchSize: number;
   readonly loss: LossName;
+  /** Where the class scores lie; absent: where they are likely to. */
+  readonly classes?: ClassPlace | undefined;
   /** For weights, biases and norms. */
   readonly optimizer: Optimizer;
   /** Absent: as EfQAT trains them. */
@@ -62,7 +65,8 @@ export function buildPlannedStep(model: Graph, options: PlannedStepOptions): Ste
   return buildStep({
     forward: graph,
     start: new Map([...start.initial, ...levels.map((level) => [level.name, level.start] as const)]),
-    loss: (build, forward) => addLoss(build, forward, { loss: options.loss, ...(teacher && { teacher }) }),
+    loss: (build, forward) =>
+      addLoss(build, forward, { loss: options.loss, classes: options.classes, ...(teacher && { teacher }) }),
     parameters: [...ofModel, ...ofLevels],
     clipNorm: options.clipNorm,
     microBatches,

@@ -4,6 +4,7 @@ import type { Batch } from "../data/batches.ts";
 import type { Variables } from "../engines/engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import type { ClassPlace } from "../passes/class-scores.ts";
 import { type LinearLayer, layersByWeight, weightsOf } from "../quantizers/linear-layers.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "./checkpoint.ts";
@@ -35,6 +36,8 @@ export interface TrainingJob {
   /** The float model, for "distill", and for "mse" without targets. */
   readonly teacher?: Graph;
   readonly options: TrainingOptions;
+  /** Where the class scores lie that "cross-entropy" and "distill" are of; absent: where they are likely to. */
+  readonly classes?: ClassPlace | undefined;
   readonly plan: PlanSource;
   readonly steps: number;
   /** Full batches from step `start` on. */
@@ -162,7 +165,7 @@ const noteOfMicroBatches = (options: TrainingOptions, step: number, count: numbe
   `${step === 0 ? "Batches" : `From step ${step} on, batches`} of ${options.batch} are computed in ${count} micro-batch${count === 1 ? "" : "es"}${count > options.accumulate ? `, to keep to --memory-limit ${options.memoryLimit}` : ""}.`;
 
 export function stepOptionsOf(
-  { options, teacher }: Pick<TrainingJob, "options" | "teacher">,
+  { options, teacher, classes }: Pick<TrainingJob, "options" | "teacher" | "classes">,
   microBatches: number,
   plan: PlanShape,
   freezesStatistics: boolean,
@@ -174,6 +177,7 @@ export function stepOptionsOf(
   return {
     batchSize: options.batch / microBatches,
     loss: options.loss,
+    classes,
     optimizer,
     qparams: qparamOptionsOf(options.qparamTraining, optimizer),
     plan,

@@ -107,5 +107,5 @@ async function accuracyInNode(bytes: Uint8Array): Promise<number> {
   const file = await openDeployed(bytes, { threads: 1 });
   const { top1 } = await evaluateModel(file, test, { preprocess: resolvePreprocess("unit") });
   await file.dispose();
-  return top1;
+  return top1 ?? Number.NaN;
 }

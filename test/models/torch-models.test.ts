@@ -27,7 +27,7 @@ import { linearLayers } from "../../src/quantizers/linear-layers.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import { findSites } from "../../src/quantizers/sites.ts";
 import { shapeOfPlan } from "../../src/training/freezing-plan.ts";
-import { addCrossEntropy, labelsInput } from "../../src/training/loss.ts";
+import { addLoss, labelsInput } from "../../src/training/loss.ts";
 import { parametersOf } from "../../src/training/parameters.ts";
 import { expectClose } from "../support/close.ts";
 import { createRandom } from "../support/random.ts";
@@ -162,7 +162,7 @@ describe.each(models)("$name", ({ name, fixture: fixtureName, layers, parameters
     if (!isTokens(name)) expected.set("input", tensorIn(fixture, "gradient/input"));
     const float = castFloats(setBatchSize(withInputs(single, [...given.keys()]), input.shape[0]), "float64");
     const build = buildOn(float);
-    const loss = addCrossEntropy(build, "logits");
+    const loss = addLoss(build, { ...float, outputs: ["logits"] }, { loss: "cross-entropy" });
     const { graph, gradients } = gradient(
       build.graph([loss]),
       loss,

@@ -50,6 +50,7 @@ export const sampleReport = (): Report => ({
   machine: { platform: "linux x64", processor: "A processor", threads: 2 },
   data: { name: "cifar10 train", trainSamples: 50_000, testSamples: 10_000, heldOut: false },
   top1: { float: 91.73, ptq: 90.07, trained: 91.01, quantized: 91.0, deployed: 90.98 },
+  metrics: {},
   fidelity: null,
   sizeBytes: { float: 1_092_000, quantized: 183_000 },
   latencyMs: { float: { batch1: 0.91, batch256: 151 }, deployed: { batch1: 0.72, batch256: 94 } },

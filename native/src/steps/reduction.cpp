@@ -247,11 +247,13 @@ class SoftmaxStep : public Step {
   float *x_, *y_;
 };
 
-/** Mean of −log softmax(x)[label]; log softmax where it is wanted. */
+/** Mean of −log softmax(x)[label] over the labels that are not ignored; log softmax where it is wanted. */
 class CrossEntropyStep : public Step {
  public:
   CrossEntropyStep(Arguments& arguments, CompileContext& context)
       : outer_(arguments.size()), size_(arguments.size()), inner_(arguments.size()), sums_(context.threads * 8) {
+    ignores_ = arguments.integer() != 0;
+    ignored_ = arguments.integer();
     x_ = arguments.place<float>(outer_, size_, inner_);
     labels_ = arguments.place<int64_t>(outer_, inner_);
     loss_ = arguments.place<float>(1);
@@ -263,31 +265,40 @@ class CrossEntropyStep : public Step {
   void run(int phase, const RunContext& run) override {
     if (phase == 0) return add_up(run);
     if (run.thread > 0) return;
-    double total = 0;
-    for (int thread = 0; thread < run.threads; thread++) total += sums_[thread * 8];
-    *loss_ = static_cast<float>(total / static_cast<double>(outer_ * inner_));
+    double total = 0, count = 0;
+    for (int thread = 0; thread < run.threads; thread++) {
+      total += sums_[thread * 8];
+      count += sums_[thread * 8 + 1];
+    }
+    *loss_ = static_cast<float>(total / std::max(1.0, count));
   }
 
  private:
   void add_up(const RunContext& run) {
-    double total = 0;
+    double total = 0, count = 0;
     const auto [begin, end] = share(run, outer_ * inner_);
     for (int64_t i = begin; i < end; i++) {
       const int64_t at = i / inner_ * size_ * inner_ + i % inner_;
       const int64_t label = labels_[i];
-      if (label < 0 || label >= size_)
+      const bool counts = !ignores_ || label != ignored_;
+      if (counts && (label < 0 || label >= size_))
         throw PlanError("label " + std::to_string(label) + " at " + std::to_string(i) + " is outside 0 to " +
                         std::to_string(size_ - 1));
       double highest;
       const double log = log_sum(x_ + at, size_, inner_, highest);
-      total += log - x_[at + label * inner_];
+      if (counts) {
+        total += log - x_[at + label * inner_];
+        count++;
+      }
       if (!log_probability_) continue;
       for (int64_t j = at; j < at + size_ * inner_; j += inner_) log_probability_[j] = static_cast<float>(x_[j] - log);
     }
     sums_[run.thread * 8] = total;
+    sums_[run.thread * 8 + 1] = count;
   }
 
-  int64_t outer_, size_, inner_;
+  int64_t outer_, size_, inner_, ignored_;
+  bool ignores_;
   float *x_, *loss_, *log_probability_;
   int64_t* labels_;
   std::vector<double> sums_;

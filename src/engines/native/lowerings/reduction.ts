@@ -116,10 +116,11 @@ const SoftmaxCrossEntropyLoss: NativeOp = {
     return logits === "float32" && (labels === "int64" || labels === "int32");
   },
   lower: (lowering) => {
-    const { input, output, scratch, emit } = lowering;
+    const { node, input, output, scratch, emit } = lowering;
     const logits = input(0, "plain");
     const loss = output(0) ?? scratch("float32", []);
-    const ints = around(fixed(logits.shape), 1, "plain");
+    const ignored = numberAttribute(node, "ignore_index");
+    const ints = [...around(fixed(logits.shape), 1, "plain"), Number(ignored !== undefined), ignored ?? 0];
     emit("crossEntropy", { inputs: [logits, indicesOf(lowering, 1)], outputs: [loss, output(1)], ints });
   },
 };

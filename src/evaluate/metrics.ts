@@ -1,0 +1,139 @@
+// What a model's output is worth against labels, measured batch by batch.
+import type { Batch } from "../data/batches.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { assert } from "../ir/errors.ts";
+import { castTensor, numbersOf, type Tensor } from "../ir/tensor.ts";
+import type { ClassPlace } from "../passes/class-scores.ts";
+import type { LabelUse } from "./label-use.ts";
+import { addScores, checkLabels, emptyScore, percentCorrect, type Score, scoreMetrics } from "./score.ts";
+
+/** What an output is worth against labels. Class indices have an accuracy, measured values an error; the others are null. */
+export interface Metrics {
+  /** What the labels are: indices of classes, 0 or 1 for a single score, or what the output should be. */
+  readonly labels: "classes" | "binary" | "values";
+  /** How many were measured. */
+  readonly samples: number;
+  /** How many the model tells apart. */
+  readonly classes: number | null;
+  /** Accuracy in per cent: of the samples, or of all positions where each has its label. */
+  readonly top1: number | null;
+  /** Cross-entropy, the mean of −ln p(label). */
+  readonly loss: number | null;
+  /** Where each position has its label: intersection over union in per cent, the mean over the classes that occur. */
+  readonly meanIou: number | null;
+  /** The root of the mean squared error, in the labels' unit. */
+  readonly rmse: number | null;
+  /** The mean absolute error, in the labels' unit. */
+  readonly mae: number | null;
+  /** How many different class indices there are; with one alone, an accuracy means nothing. */
+  readonly differentLabels: number | null;
+}
+
+/** One figure of each sample, for comparing two models sample by sample. */
+export interface BySample {
+  readonly accuracy?: readonly number[];
+  readonly loss?: readonly number[];
+  readonly meanIou?: readonly number[];
+  readonly squaredError?: readonly number[];
+}
+
+export interface Meter {
+  readonly add: (output: Tensor, batch: Batch) => void;
+  /** Of what was added so far, in few words. */
+  readonly note: () => string;
+  readonly metrics: () => Metrics;
+  readonly bySample: () => BySample;
+}
+
+type Use = Exclude<LabelUse, { kind: "none" }>;
+
+/** `areProbabilities`: whether class scores are; absent: as their values look. */
+export const meterOf = (use: Use, dataset: Dataset, areProbabilities?: boolean): Meter =>
+  use.kind === "values" ? errorMeter() : scoreMeter(use, dataset, areProbabilities);
+
+const nothing = {
+  classes: null,
+  top1: null,
+  loss: null,
+  meanIou: null,
+  rmse: null,
+  mae: null,
+  differentLabels: null,
+} as const;
+
+export const hasPositions = ({ labelShape = [] }: Dataset): boolean => labelShape.some((size) => size !== 1);
+
+/** What its accuracy is called. */
+export const accuracyName = ({ labels, meanIou }: Pick<Metrics, "labels" | "meanIou">): string =>
+  labels === "classes" && meanIou === null ? "top-1" : "accuracy";
+
+function scoreMeter({ place }: Extract<Use, { kind: "classes" }>, dataset: Dataset, known?: boolean): Meter {
+  const isOfPositions = hasPositions(dataset);
+  const readings = (known === undefined ? [true, false] : [known]).map((areProbabilities) => ({
+    areProbabilities,
+    score: emptyScore(place, isOfPositions),
+  }));
+  let seemProbable = true;
+  /** Probabilities first: what is none leaves the other reading. */
+  const current = (): Score => (seemProbable ? readings[0] : readings[1]).score;
+  const labels = place.axis === "none" ? "binary" : "classes";
+  const metrics = (): Metrics => ({ ...nothing, ...scoreMetrics(current()), labels, samples: current().samples });
+  return {
+    add: (output, batch) => {
+      assert(batch.labels, "batch without labels");
+      checkLabels(batch, dataset, place.classes);
+      seemProbable &&= known !== undefined || looksProbable(output, place);
+      for (const { areProbabilities, score } of seemProbable ? readings : readings.slice(1))
+        addScores(score, output, batch.labels, areProbabilities);
+    },
+    note: () => `${accuracyName(metrics())} ${percentCorrect(current()).toFixed(2)} %`,
+    metrics,
+    bySample: () => {
+      const { accuracy, loss, meanIou } = current().bySample;
+      return { accuracy, loss, ...(isOfPositions && { meanIou }) };
+    },
+  };
+}
+
+/** Logits are not within 0 to 1, nor do those of all classes sum to 1; the output of a Softmax or Sigmoid always does. */
+function looksProbable(scores: Tensor, { axis, classes }: ClassPlace): boolean {
+  const values = numbersOf(scores);
+  for (let i = 0; i < values.length; i++) if (!(values[i] >= 0 && values[i] <= 1.001)) return false;
+  if (axis === "none") return true;
+  const inner = scores.shape.slice(axis + 1).reduce((product, size) => product * size, 1);
+  for (let row = 0; row < values.length / classes; row++) {
+    const start = Math.floor(row / inner) * classes * inner + (row % inner);
+    let sum = 0;
+    for (let i = 0; i < classes; i++) sum += values[start + i * inner];
+    if (Math.abs(sum - 1) > 1e-3) return false;
+  }
+  return true;
+}
+
+function errorMeter(): Meter {
+  const squaredError: number[] = [];
+  let [squares, sizes, count] = [0, 0, 0];
+  const rmse = (): number => Math.sqrt(squares / count);
+  return {
+    add: (output, { indices, labels, target }) => {
+      const wanted = target ?? (labels && castTensor(labels, "float32"));
+      assert(wanted && wanted.data.length === output.data.length, "measured values without labels of their size");
+      const [actual, expected] = [numbersOf(output), numbersOf(wanted)];
+      const size = actual.length / indices.length;
+      for (let sample = 0; sample < indices.length; sample++) {
+        let own = 0;
+        for (let i = sample * size; i < (sample + 1) * size; i++) {
+          const error = actual[i] - expected[i];
+          own += error * error;
+          sizes += Math.abs(error);
+        }
+        squares += own;
+        squaredError.push(own / size);
+      }
+      count += actual.length;
+    },
+    note: () => `RMSE ${rmse().toPrecision(3)}`,
+    metrics: () => ({ ...nothing, labels: "values", samples: squaredError.length, rmse: rmse(), mae: sizes / count }),
+    bySample: () => ({ squaredError }),
+  };
+}
