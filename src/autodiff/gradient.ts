@@ -24,19 +24,24 @@ export function gradient(graph: Graph, loss: string, wanted: WantedValues): Diff
   return { graph: build.graph(graph.outputs), gradients };
 }
 
-/** The same, adding to a builder that already holds `nodes`. Throws NO_GRADIENT naming every operator in the way. */
+/**
+ * The same, adding to a builder that already holds `nodes`. Throws NO_GRADIENT naming every operator in the way. `gradientsOf`
+ * receives, for each value that a gradient rule adds, the node that the rule is of.
+ */
 export function appendGradients(
   build: Builder,
   nodes: readonly Node[],
   loss: string,
   wanted: WantedValues,
+  gradientsOf: Map<string, Node> = new Map(),
 ): ReadonlyMap<string, string> {
   const carried = wantedDownstream(nodes, wanted, (output) => build.type(output).dtype !== "bool");
   const before = nodesBefore(nodes, loss);
   const path = before.filter((node) => node.outputs.some((output) => carried.has(output)));
   assertGradientsExist(path, carried, wanted.size);
   const collected = new Map<string, string[]>([[loss, [build.scalar(1, loss)]]]);
-  for (const node of [...path].reverse()) differentiateNode(build, node, carried, collected);
+  for (const node of [...path].reverse())
+    differentiateNode(attributed(build, node, gradientsOf), node, carried, collected);
   const gradients = new Map<string, string>();
   for (const value of wanted.keys()) {
     const total = sumOf(build, collected.get(value));
@@ -109,6 +114,20 @@ function assertGradientsExist(path: readonly Node[], wanted: WantedValues, count
 function assertNoneLost(before: readonly Node[], lost: WantedValues): void {
   const carried = wantedDownstream(before, lost, () => true);
   assertGradientsExist(before, carried, lost.size);
+}
+
+/** A builder whose values are known to be of a node's gradient. */
+function attributed(build: Builder, node: Node, gradientsOf: Map<string, Node>): Builder {
+  const nodes: Builder["nodes"] = (...given) => {
+    const outputs = build.nodes(...given);
+    for (const output of outputs) gradientsOf.set(output, node);
+    return outputs;
+  };
+  return {
+    ...build,
+    nodes,
+    node: (op, inputs, attributes, name) => nodes(op, inputs, [true], attributes, name)[0],
+  };
 }
 
 function differentiateNode(build: Builder, node: Node, wanted: WantedValues, collected: Map<string, string[]>): void {

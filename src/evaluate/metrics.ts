@@ -61,7 +61,7 @@ const nothing = {
   differentLabels: null,
 } as const;
 
-export const hasPositions = ({ labelShape = [] }: Dataset): boolean => labelShape.some((size) => size !== 1);
+const hasPositions = ({ labelShape = [] }: Dataset): boolean => labelShape.some((size) => size !== 1);
 
 /** What its accuracy is called. */
 export const accuracyName = ({ labels, meanIou }: Pick<Metrics, "labels" | "meanIou">): string =>

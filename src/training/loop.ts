@@ -14,6 +14,7 @@ import {
   type OwnState,
   saveCheckpoint,
 } from "./checkpoint.ts";
+import { type Divergence, findDivergence } from "./find-divergence.ts";
 import type { Step } from "./step.ts";
 
 /** What an input of the step graph is fed at each step: a number for a scalar of whatever type, else a tensor. */
@@ -75,8 +76,24 @@ export interface LoopResult<Own extends OwnState> {
 
 /** Throws ABORTED after the step in progress when `context.signal` fires, with a checkpoint written; DIVERGED at a NaN loss. */
 export async function train<Own extends OwnState>(loop: TrainingLoop<Own>, context: Context): Promise<LoopResult<Own>> {
-  const saved = await savedRun(loop, context);
+  const { run, trainer } = await startRun(loop, context, await savedRun(loop, context));
+  try {
+    if (run.step < loop.steps) await runSteps(run);
+    const model = await withTrainedValues(run);
+    return { model, losses: run.losses, stepSeconds: run.stepSeconds, state: trainer.state() };
+  } finally {
+    await release(run);
+    run.variables.dispose();
+  }
+}
+
+async function startRun<Own extends OwnState>(
+  loop: TrainingLoop<Own>,
+  context: Context,
+  saved: Checkpoint<Own> | undefined,
+): Promise<{ run: Run; trainer: Trainer<Own> }> {
   const trainer = loop.begin(saved?.own);
+  const { checkpoints, stateSchema } = loop;
   const run: Run = {
     loop,
     context,
@@ -87,15 +104,16 @@ export async function train<Own extends OwnState>(loop: TrainingLoop<Own>, conte
     step: saved?.state.step ?? 0,
     saved: saved?.state.step,
     compiled: undefined,
+    again: async (from) => {
+      const kept =
+        from !== undefined && checkpoints
+          ? loadCheckpoint(checkpoints.storage, checkpoints.fingerprint, stateSchema)
+          : undefined;
+      const { onNote: _, onProgress: __, ...quiet } = context;
+      return (await startRun(loop, quiet, await kept)).run;
+    },
   };
-  try {
-    if (run.step < loop.steps) await runSteps(run);
-    const model = await withTrainedValues(run);
-    return { model, losses: run.losses, stepSeconds: run.stepSeconds, state: trainer.state() };
-  } finally {
-    await release(run);
-    run.variables.dispose();
-  }
+  return { run, trainer };
 }
 
 async function savedRun<Own extends OwnState>(
@@ -132,6 +150,8 @@ interface Run {
   /** The step of the newest checkpoint. */
   saved: number | undefined;
   compiled: Compiled | undefined;
+  /** The same run once more, from its newest checkpoint, `from`, or from the start. */
+  readonly again: (from: number | undefined) => Promise<Run>;
 }
 
 async function release(run: Run): Promise<void> {
@@ -190,27 +210,35 @@ async function runStep(
   { step, program, apply }: Compiled,
   batch: ReadonlyMap<string, Tensor>,
 ): Promise<number> {
-  const scheduled = new Map<string, Tensor>();
-  for (const graph of step.apply ? [step.graph, step.apply] : [step.graph]) addScheduled(run, graph, scheduled);
   let loss = 0;
   for (let index = 0; index < step.microBatches; index++) {
-    const samples = [...batch].map(([name, value]) => [name, microBatchOf(value, index, step.microBatches)] as const);
-    const outputs = await program.run(inputsOf(step.graph, new Map([...samples, ...scheduled])), {
-      fetch: [step.loss],
-    });
+    const outputs = await program.run(feedOf(run, step, batch, index), { fetch: [step.loss] });
     loss += numbersOf(outputs.get(step.loss) ?? scalar("float32", Number.NaN))[0] / step.microBatches;
   }
-  if (step.apply) await apply?.run(inputsOf(step.apply, scheduled));
+  if (step.apply) await apply?.run(inputsOf(step.apply, scheduledFor(run, step.apply)));
   return loss;
 }
 
-function addScheduled({ trainer, step }: Run, graph: Graph, values: Map<string, Tensor>): void {
+/** What the step graph takes of a micro-batch. */
+function feedOf(
+  run: Run,
+  { graph, microBatches }: Step,
+  batch: ReadonlyMap<string, Tensor>,
+  index: number,
+): ReadonlyMap<string, Tensor> {
+  const samples = [...batch].map(([name, value]) => [name, microBatchOf(value, index, microBatches)] as const);
+  return inputsOf(graph, new Map([...samples, ...scheduledFor(run, graph)]));
+}
+
+function scheduledFor({ trainer, step }: Run, graph: Graph): ReadonlyMap<string, Tensor> {
+  const values = new Map<string, Tensor>();
   for (const input of graph.inputs) {
-    const value = values.has(input) ? undefined : trainer.scheduled.get(input)?.(step);
+    const value = trainer.scheduled.get(input)?.(step);
     if (value === undefined) continue;
     const dtype = graph.values.get(input)?.dtype ?? "float32";
     values.set(input, typeof value === "number" ? tensorOf(dtype, [], [value]) : value);
   }
+  return values;
 }
 
 /** Of what there is, what the graph takes. */
@@ -238,7 +266,7 @@ function microBatchOf(value: Tensor, index: number, count: number): Tensor {
 
 async function finishStep(run: Run, loss: number): Promise<void> {
   const { loop, context } = run;
-  if (!Number.isFinite(loss)) throw diverged(run, `Loss became ${loss} at`);
+  if (!Number.isFinite(loss)) throw await diverged(run, `Loss became ${loss} at`);
   run.losses.push(loss);
   run.trainer.afterStep?.(run.step, loss);
   run.step++;
@@ -259,10 +287,63 @@ async function finishStep(run: Run, loss: number): Promise<void> {
 }
 
 /** A checkpoint goes on with the same learning rate, so that the remedy is to start again. */
-function diverged({ loop, step, saved }: Run, what: string): FrostbitError {
+async function diverged(run: Run, what: string): Promise<FrostbitError> {
+  const { loop, step, saved } = run;
   const { where, remedy } = loop.divergence;
+  const origin = await findOrigin(run);
+  const advice = origin && !origin.hasGrown ? noRateHelps : remedy;
+  const found = origin ? ` ${origin.what}` : "";
   const kept = saved === undefined ? "" : ` The checkpoint, of step ${saved}, goes on with these options alone.`;
-  return new FrostbitError("DIVERGED", `${what} step ${step} of ${loop.steps} (${where}). ${remedy}${kept}`);
+  return new FrostbitError("DIVERGED", `${what} step ${step} of ${loop.steps} (${where}).${found} ${advice}${kept}`);
+}
+
+const noRateHelps =
+  "There its value or gradient does not exist or is infinite, at any learning rate: keep what it reads away from that, as by a small constant added before it in the model, or leave it out of what the loss depends on (--outputs).";
+
+/** The steps since the newest checkpoint once more, each looked through: variables of the time before are gone. */
+async function findOrigin({ again, saved, step, context, loop }: Run): Promise<Divergence | undefined> {
+  const run = await again(saved);
+  const iterator = loop.batches(run.step)[Symbol.asyncIterator]();
+  try {
+    while (run.step <= step && run.step < loop.steps && context.signal?.aborted !== true) {
+      const compiled = await prepareStep(run);
+      const { value: batch } = await iterator.next();
+      const before = await readVariables(run);
+      const loss = await runStep(run, compiled, batch);
+      if (!Number.isFinite(loss) || (await hasBroken(run))) return findInStep(run, compiled, batch, before);
+      run.trainer.afterStep?.(run.step, loss);
+      run.step++;
+    }
+    return undefined;
+  } finally {
+    await iterator.return?.();
+    await release(run);
+    run.variables.dispose();
+  }
+}
+
+async function readVariables({ variables }: Run): Promise<ReadonlyMap<string, Tensor>> {
+  const read = new Map<string, Tensor>();
+  for (const name of variables.names()) read.set(name, await variables.read(name));
+  return read;
+}
+
+const isBroken = (value: Tensor): boolean => numbersOf(value).some((each) => !Number.isFinite(each));
+
+const hasBroken = async (run: Run): Promise<boolean> => [...(await readVariables(run)).values()].some(isBroken);
+
+/** In the first of its micro-batches that has one. */
+async function findInStep(
+  run: Run,
+  { step }: Compiled,
+  batch: ReadonlyMap<string, Tensor>,
+  before: ReadonlyMap<string, Tensor>,
+): Promise<Divergence | undefined> {
+  for (let index = 0; index < step.microBatches; index++) {
+    const found = await findDivergence(step, feedOf(run, step, batch, index), before, run.context);
+    if (found) return found;
+  }
+  return undefined;
 }
 
 /** Throws DIVERGED where a value is NaN or infinite: the loss is computed before the update, and does not show it. */
@@ -270,7 +351,7 @@ async function readVariable(run: Run, name: string): Promise<Tensor> {
   const value = await run.variables.read(name);
   const broken = numbersOf(value).find((each) => !Number.isFinite(each));
   if (broken === undefined) return value;
-  throw diverged(run, `"${name}" became ${broken} by`);
+  throw await diverged(run, `"${name}" became ${broken} by`);
 }
 
 function recentLoss(losses: readonly number[]): number {

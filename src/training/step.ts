@@ -3,7 +3,7 @@
 import { appendGradients, type WantedValues } from "../autodiff/gradient.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
@@ -73,6 +73,8 @@ export interface Step {
   readonly initial: ReadonlyMap<string, Tensor>;
   /** For each weight of which rows train, the input that holds the rows' indices. */
   readonly rowInputs: ReadonlyMap<string, string>;
+  /** The nodes of the forward pass whose gradients the values of the backward pass are of. */
+  readonly gradientsOf: ReadonlyMap<string, Node>;
 }
 
 /** By parameter. */
@@ -87,11 +89,12 @@ export function buildStep(options: StepOptions): Step {
   const loss = options.loss(build, forward);
   const rowInputs = addRowInputs(build, parameters);
   const wanted = wantedOf(parameters);
-  const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted);
+  const gradientsOf = new Map<string, Node>();
+  const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted, gradientsOf);
   const initial = initialVariables(options);
   if (microBatches === 1) {
     addUpdates(build, options, gradients, wanted);
-    return { graph: removeDeadNodes(build.graph([loss], "step")), loss, microBatches, initial, rowInputs };
+    return { graph: removeDeadNodes(build.graph([loss], "step")), loss, microBatches, initial, rowInputs, gradientsOf };
   }
   const sums = accumulators(parameters, initial);
   for (const [name, gradient] of gradients) accumulate(build, name, gradient, rowsOf(wanted, name), sums);
@@ -102,6 +105,7 @@ export function buildStep(options: StepOptions): Step {
     microBatches,
     initial: new Map([...initial, ...sums]),
     rowInputs,
+    gradientsOf,
   };
 }
 
