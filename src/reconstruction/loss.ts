@@ -4,10 +4,13 @@ import { type Graph, producers } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import type { UnitLoss } from "../units/train-unit.ts";
 
-/** The sum over the targets of the mean over samples and positions of Σ |output − target|^power over channels. */
+/**
+ * The sum over the targets of the mean over samples and positions of Σ |output − target|^power over channels, which are those of the
+ * unit's layers, `unit` as it is before its weights are made soft.
+ */
 export const channelLoss =
-  (power: number): UnitLoss =>
-  (build, unit, targets) =>
+  (unit: Graph, power: number): UnitLoss =>
+  (build, _, targets) =>
     [...targets]
       .map(([output, target]) => targetLoss(build, [output, target], channelsOf(unit, output), power))
       .reduce((sum, each) => build.node("Add", [sum, each]));

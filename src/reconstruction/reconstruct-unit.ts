@@ -89,7 +89,7 @@ async function trainSoftUnit(
     {
       data: { ...data, samples: data.samples - heldOut },
       inputs: phase.inputs,
-      loss: channelLoss(phase.power),
+      loss: channelLoss(cut, phase.power),
       prepare,
       parametersOf,
       scheduled: scheduleOf(phase),
