@@ -24,11 +24,12 @@ interface TargetOptions {
   readonly symmetricActivations: boolean;
   readonly groupSize: number | "whole";
   readonly asymmetricWeights?: boolean | undefined;
+  readonly firstLast?: number | undefined;
 }
 
 /** What the target's runtime cannot do: the option at fault and why. */
 export function targetConflicts(options: TargetOptions): readonly { option: string; message: string }[] {
-  const { target, weights, activations, symmetricActivations, groupSize, asymmetricWeights } = options;
+  const { target, weights, activations, symmetricActivations, groupSize, asymmetricWeights, firstLast } = options;
   const conflicts: { option: string; message: string }[] = [];
   if (target === "tensorrt" && activations !== 8)
     conflicts.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
@@ -38,6 +39,13 @@ export function targetConflicts(options: TargetOptions): readonly { option: stri
     conflicts.push({ option: "groupSize", message: `is ${groupSize}; TensorRT has one scale per output channel` });
   if (target === "tensorrt" && asymmetricWeights)
     conflicts.push({ option: "asymmetricWeights", message: "is true; TensorRT takes zero point 0 alone" });
+  if (target === "tensorrt" && firstLast !== undefined && firstLast !== 8)
+    conflicts.push({ option: "firstLast", message: `is ${firstLast}; TensorRT has activations of 8 bits alone` });
+  if (target === "avx2" && firstLast === 8)
+    conflicts.push({
+      option: "firstLast",
+      message: "is 8; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7 or less",
+    });
   if (target === "avx2" && weights > 7)
     conflicts.push({
       option: "weights",

@@ -40,6 +40,11 @@ export const quantizeOptions = z.object({
       "How a range is chosen from what was seen: all of it (min-max), an average over batches (moving-average), all but 0.01 % (percentile), least squared error (mse), least |error|^2.4 (lp) or least divergence (entropy). Weights: mse, lp or max |w|.",
     ),
   calibrationSamples: z.int().min(1).default(512).describe("Training samples that the ranges are taken from."),
+  firstLast: bits
+    .optional()
+    .describe(
+      "Bits of the first and the last layers, of their weights and of their inputs: those with no quantized layer before them, and with none behind them. Papers keep these at 8; what layers says of them comes first.",
+    ),
   layers: z
     .record(
       z.string(),

@@ -147,3 +147,50 @@ describe("weights", () => {
     ]);
   });
 });
+
+describe("bits of the first and the last layers", () => {
+  /** Two layers read the input, one lies between, and two end in outputs: one of them behind a Relu. */
+  function heads(): Graph {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const layer = (input: string, name: string): string =>
+      build.node("MatMul", [input, build.constant(matrix, `${name}.weight`)], {}, name);
+    const sum = build.node("Add", [layer(x, "left"), layer(x, "right")], {}, "sum");
+    const middle = build.node("Relu", [layer(sum, "middle")], {}, "relu");
+    return build.graph([layer(middle, "scores"), build.node("Relu", [layer(middle, "boxes")])]);
+  }
+  const bitsBySite = (graph: Graph, options: Partial<QuantizeOptions>) => {
+    const { weights, activations } = findSites(
+      graph,
+      quantizeOptions.parse({ weights: 4, activations: 4, ...options }),
+    );
+    return Object.fromEntries(
+      [...weights, ...activations].map(({ name, bits }) => [name.replace(/\.weight$/, ""), bits]),
+    );
+  };
+
+  test("are those of every layer before which, or behind which, there is no other", () => {
+    const bits = bitsBySite(heads(), { firstLast: 8 });
+    for (const name of ["left", "right", "scores", "boxes"])
+      expect([bits[name], bits[`${name}.input`]], name).toEqual([8, 8]);
+    expect([bits["middle"], bits["middle.input"]]).toEqual([4, 4]);
+  });
+
+  test("give way to what layers says, and leave out layers that stay in float", () => {
+    const bits = bitsBySite(heads(), { firstLast: 8, layers: { left: "float", right: "float", boxes: 5 } });
+    expect([bits["left"], bits["middle"], bits["middle.input"], bits["boxes"], bits["scores"]]).toEqual([
+      undefined,
+      8,
+      8,
+      5,
+      8,
+    ]);
+  });
+
+  test("are both of a model's one layer", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+    const graph = build.graph([build.node("MatMul", [x, build.constant(matrix, "only.weight")], {}, "only")]);
+    expect(bitsBySite(graph, { firstLast: 6 })).toEqual({ only: 6, "only.input": 6 });
+  });
+});

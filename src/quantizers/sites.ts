@@ -25,10 +25,11 @@ export interface Sites {
   readonly activations: readonly Site[];
 }
 
-export function findSites(graph: Graph, options: QuantizeOptions): Sites {
+export function findSites(graph: Graph, given: QuantizeOptions): Sites {
   const layers = linearLayers(graph);
-  checkPatterns(layers, options);
-  const quantized = layers.filter((layer) => bitsOfLayer(options, layer.name) !== undefined);
+  checkPatterns(layers, given);
+  const quantized = layers.filter((layer) => bitsOfLayer(given, layer.name) !== undefined);
+  const options = withFirstLast(graph, quantized, given);
   const activations =
     options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
   return { weights: weightSites(graph, quantized, options), activations };
@@ -42,6 +43,49 @@ function weightSites(graph: Graph, layers: readonly LinearLayer[], options: Quan
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
   return [...groups.values()].map((sharing) => weightSite(graph, sharing, options));
+}
+
+/** The bits of the first and the last layers as exceptions, before those that are given. */
+function withFirstLast(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): QuantizeOptions {
+  const { firstLast } = options;
+  if (firstLast === undefined) return options;
+  const ends = endLayers(graph, layers).map((layer) => [layer.name, firstLast] as const);
+  return { ...options, layers: { ...Object.fromEntries(ends), ...options.layers } };
+}
+
+/** Those of the layers that depend on none of the others, or that none of the others depends on. */
+export function endLayers(graph: Graph, layers: readonly LinearLayer[]): readonly LinearLayer[] {
+  const nodes = new Set(layers.map(({ node }) => node.name));
+  const behind = dependentsOf(
+    graph.nodes,
+    nodes,
+    (node) => node.inputs,
+    (node) => node.outputs,
+  );
+  const before = dependentsOf(
+    graph.nodes.toReversed(),
+    nodes,
+    (node) => node.outputs,
+    (node) => node.inputs,
+  );
+  return layers.filter(({ node }) => !behind.has(node.name) || !before.has(node.name));
+}
+
+/** The nodes that read what a node of `sources` makes, or others make of it; `nodes` in the order of their values' way. */
+function dependentsOf(
+  nodes: readonly Node[],
+  sources: ReadonlySet<string>,
+  reads: (node: Node) => readonly string[],
+  makes: (node: Node) => readonly string[],
+): ReadonlySet<string> {
+  const reached = new Set<string>();
+  const dependents = new Set<string>();
+  for (const node of nodes) {
+    const depends = reads(node).some((value) => value !== "" && reached.has(value));
+    if (depends) dependents.add(node.name);
+    if (depends || sources.has(node.name)) for (const value of makes(node)) reached.add(value);
+  }
+  return dependents;
 }
 
 function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions): void {

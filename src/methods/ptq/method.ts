@@ -5,10 +5,11 @@ import { calibrationBatches, calibrationCount } from "../../calibration/calibrat
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
+import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { powerOfTwoQparams } from "../../quantizers/qparams.ts";
-import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
+import { bitsOfLayer, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { quantizersOf } from "../../quantizers/quantizer.ts";
-import { findSites, type Sites, withoutQuantized } from "../../quantizers/sites.ts";
+import { endLayers, findSites, type Sites, withoutQuantized } from "../../quantizers/sites.ts";
 import type { Context } from "../../run/context.ts";
 import type { Method, MethodJob, MethodModel } from "../method.ts";
 
@@ -45,6 +46,7 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
   const { graph, quantize } = model;
   const sites = sitesOf(graph, quantize);
   noteQuantized(graph, context);
+  noteEnds(graph, quantize, context);
   if (sites.weights.length + sites.activations.length === 0) return { ...model, float: graph };
   const batches = calibrationBatches(graph, data, quantize, context);
   const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
@@ -54,6 +56,16 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
       ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)]))
       : qparams;
   return { ...model, float: graph, graph: insertQuantizers(graph, sites, chosen) };
+}
+
+function noteEnds(float: Graph, options: QuantizeOptions, { onNote }: Context): void {
+  if (options.firstLast === undefined) return;
+  const layers = linearLayers(float).filter(({ name }) => bitsOfLayer(options, name) !== undefined);
+  const ends = endLayers(float, layers).map(({ name }) => name);
+  const named = ends.length > 12 ? `${ends.slice(0, 12).join(", ")} and ${ends.length - 12} more` : ends.join(", ");
+  onNote?.(
+    `First and last layers, weights and inputs at ${options.firstLast} bits unless --layers says otherwise: ${named}.`,
+  );
 }
 
 /** What options say of bits and ranges is not for layers whose quantizers the file brings. */
