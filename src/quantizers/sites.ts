@@ -1,6 +1,6 @@
 // Where quantizers go: a site is a value, which of its readers get the quantized one, and how it is quantized.
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, Node } from "../ir/graph.ts";
 import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "./linear-layers.ts";
 import { bitsOfLayer, isAsymmetric, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
