@@ -67,7 +67,9 @@ interface Given {
 /** Throws BAD_OPTION, naming the flag at fault. */
 export function runFromFlags(values: Values): Given {
   const { method, prepare } = parseSchemaOptions(methodFlags, values);
-  const named = [...prepare, ...method].map((name) => methodOf({ method: name }));
+  const named = [...prepare, ...calledFor(values, [...prepare, ...method]), ...method].map((name) =>
+    methodOf({ method: name }),
+  );
   const inOrder = named.toSorted((a, b) => rankOf(a) - rankOf(b));
   const elsewhere = inOrder.map((each) => meantForOthers(each, inOrder, values));
   const quantize = parseSchemaOptions(quantizationOptions, withTarget(values));
@@ -90,6 +92,12 @@ export function runFromFlags(values: Values): Given {
   );
   return { run, unused: [...unusedFlags(run, values, method.join(",")), ...partly] };
 }
+
+/** Methods that a flag calls for and that are not named. */
+const calledFor = (values: Values, named: readonly string[]): readonly string[] =>
+  methods
+    .filter(({ name, calledBy }) => !named.includes(name) && calledBy.some((option) => values[option] !== undefined))
+    .map(({ name }) => name);
 
 const without = (values: Values, names: readonly string[]): Values =>
   Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)));

@@ -8,6 +8,7 @@ import { efqatMethod } from "./efqat/method.ts";
 import { floatMethod } from "./float/method.ts";
 import { gptqMethod } from "./gptq/method.ts";
 import { type Method, phases } from "./method.ts";
+import { mixedPrecisionMethod } from "./mixed-precision/method.ts";
 import { outputErrorRangesMethod } from "./output-error-ranges/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
@@ -20,6 +21,7 @@ export const methods: readonly Method[] = [
   qatMethod,
   floatMethod,
   crossLayerEqualizationMethod,
+  mixedPrecisionMethod,
   adaroundMethod,
   gptqMethod,
   brecqMethod,

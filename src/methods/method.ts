@@ -59,6 +59,8 @@ export interface MethodJob<Options> {
   readonly options: Options;
   /** Which scales the training after it starts from; of interest to calibration. */
   readonly scales: Scales;
+  /** Of the files that this graph would be written to, its quantizers inserted. */
+  readonly fileBytes: (graph: Graph) => number;
   /** Where checkpoints go. Each method that trains or goes on from checkpoints has its own files. */
   readonly checkpoints?: CheckpointOptions;
 }
@@ -78,6 +80,16 @@ export interface MethodResult {
   readonly model: MethodModel;
   /** Absent where nothing was trained. */
   readonly training?: TrainingRecord;
+  /** Throws VERIFICATION where the file that the run wrote does not keep what the method promised. */
+  readonly checkFile?: (file: WrittenFile) => void;
+}
+
+/** What a run wrote. */
+export interface WrittenFile {
+  /** With everything that belongs to it. */
+  readonly bytes: number;
+  /** Quantized ones, each once. */
+  readonly weights: readonly { readonly count: number; readonly bits: number }[];
 }
 
 /** An option that the others make wrong: "is 3; expected a number that divides the batch of 128". */
@@ -115,6 +127,8 @@ export interface Method<Options = Fields> {
   /** Of its own, those of training included; an option of the same name in another method is another option. */
   readonly options: z.ZodObject & z.ZodType<Options>;
   readonly phase: Phase;
+  /** Options that, given as flags of the command, call for the method without `--method` or `--prepare` naming it. */
+  readonly calledBy: readonly string[];
   readonly training: Training<Options> | "none";
   /** Whether it writes checkpoints and goes on from them. */
   resumes(options: Options): boolean;

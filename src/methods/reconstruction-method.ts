@@ -33,6 +33,7 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
     summary,
     options,
     phase: "rounding",
+    calledBy: [],
     training: "none",
     resumes: () => true,
     unused: [

@@ -36,6 +36,7 @@ export function trainingMethod<Options extends TrainingOptions>(what: PlanMethod
     summary,
     options,
     phase,
+    calledBy: [],
     training: {
       roles,
       loss: ({ loss }) => loss,

@@ -32,7 +32,16 @@ const orList = (words: readonly string[]): string =>
 
 const quoted = (value: unknown): string => JSON.stringify(value);
 
-/** What a value may be, in words; `undefined` for types that no option has. */
+/** Of a text that must match a pattern, what the pattern's message says. */
+function formatWords(core: z.core.$ZodType): string | undefined {
+  const checks = (definitionOf(core).checks ?? []).map(
+    (item) => item._zod.def as unknown as { error?: (issue: object) => unknown },
+  );
+  const words = checks.map(({ error }) => error?.({})).find((message) => typeof message === "string");
+  return words as string | undefined;
+}
+
+/** What a value may be, in words; `undefined` for types that no option has, and for any text. */
 export function describeType(core: z.core.$ZodType): string | undefined {
   const { type, entries, options, values, element, valueType, shape } = definitionOf(core);
   const all = (list: readonly z.core.$ZodType[]): string => orList(list.map((item) => describeType(item) ?? "a value"));
@@ -44,6 +53,7 @@ export function describeType(core: z.core.$ZodType): string | undefined {
     const each = describeType(element);
     return `values separated by commas${each === undefined ? "" : `, each ${each}`}`;
   }
+  if (type === "string") return formatWords(core);
   if (type === "record" && valueType) return `name=value,… with each value ${all([valueType])}`;
   return type === "object" && shape ? `JSON with ${Object.keys(shape).map(quoted).join(", ")}` : undefined;
 }

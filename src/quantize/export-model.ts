@@ -6,7 +6,8 @@ import { exportFormats, type FormatName, writeFormat } from "../export/formats.t
 import { checkVerification, type Verification } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
+import type { WrittenFile } from "../methods/method.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { floatOutputs } from "../passes/class-scores.ts";
@@ -46,6 +47,27 @@ export function writeModel(
     storage,
   };
   return { files: writeFormat(format, exportFormats[format], source), quantized: { ...source, format } };
+}
+
+export const sizeOfFiles = ({ files }: Written): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0);
+
+/** Bits are those that the integers in the file need. */
+export function whatWasWritten(written: Written): WrittenFile {
+  const { graph, layers = [] } = written.quantized?.folded ?? {};
+  const integers = new Set(layers.map((layer) => layer.integers));
+  return {
+    bytes: sizeOfFiles(written),
+    weights: [...integers].flatMap((name) => {
+      const value = graph?.constants.get(name);
+      return value ? [{ count: sizeOf(value.shape), bits: bitsNeeded(value) }] : [];
+    }),
+  };
+}
+
+/** Of whole numbers in the ranges of weights: symmetric ones have no −2^(b − 1). */
+function bitsNeeded(integers: Tensor): number {
+  const largest = Float64Array.from(numbersOf(integers)).reduce((most, q) => Math.max(most, Math.abs(q)), 0);
+  return Math.ceil(Math.log2(largest + 1)) + (integers.dtype === "int8" ? 1 : 0);
 }
 
 /** How near the exported file comes to what was trained. */

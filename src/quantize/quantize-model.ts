@@ -8,7 +8,7 @@ import { stagesOf } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
 import { type Clock, createClock } from "./clock.ts";
-import { verifyModel, type Written, writeModel } from "./export-model.ts";
+import { sizeOfFiles, verifyModel, type Written, whatWasWritten, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import {
   fidelityOf,
@@ -21,7 +21,7 @@ import {
   takeBatches,
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
-import { runMethods, splitAtTraining } from "./run-methods.ts";
+import { runMethods, splitAtTraining, type Walked } from "./run-methods.ts";
 import { noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
 import { trainingNote } from "./training-note.ts";
 
@@ -71,6 +71,7 @@ interface Made {
   readonly start: Graph;
   readonly model: MethodModel;
   readonly training: TrainingRecord | undefined;
+  readonly fileChecks: Walked["fileChecks"];
 }
 
 async function makeModel(run: Run): Promise<Made> {
@@ -79,6 +80,7 @@ async function makeModel(run: Run): Promise<Made> {
   const walk = {
     all: job.options.methods,
     data: { train: subject.train, preprocess: job.preprocess },
+    fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job.model, graph, job.options)),
     checkpoints: job.checkpoints,
   };
   const calibrated = await clock.time("calibration", () =>
@@ -87,20 +89,21 @@ async function makeModel(run: Run): Promise<Made> {
   // What cannot be written fails before it is trained.
   writeModel(job.model, calibrated.model.graph, job.options);
   await measureStage(run, "ptq", calibrated.model.graph);
-  const { model, training } = await clock.time("training", () =>
+  const { model, training, fileChecks } = await clock.time("training", () =>
     runMethods(calibrated.model, { ...walk, steps: after }, context),
   );
   await measureStage(run, "trained", model.graph);
-  return { start: calibrated.model.graph, model, training };
+  return { start: calibrated.model.graph, model, training, fileChecks: [...calibrated.fileChecks, ...fileChecks] };
 }
 
 /** Exports, verifies and measures what was made. */
-async function finish(run: Run, { start, model, training }: Made): Promise<QuantizeOutcome> {
+async function finish(run: Run, { start, model, training, fileChecks }: Made): Promise<QuantizeOutcome> {
   const { job, subject, context, clock, measured } = run;
   const { float, train, test } = subject;
   const scores = subject.scores?.output;
   const trained = model.graph;
   const written = writeModel(job.model, trained, job.options);
+  for (const check of fileChecks) check(whatWasWritten(written));
   const folded = written.quantized?.folded;
   const { bytes } = written.files[0];
   const samples = await takeBatches(run, verificationSamples);

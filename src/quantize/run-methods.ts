@@ -1,6 +1,7 @@
 // The walk over a run's methods: each goes on from what the one before it gave.
+import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
-import type { MethodData, MethodModel, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
+import type { MethodData, MethodModel, MethodResult, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
 import { resumes, trains } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
@@ -10,6 +11,7 @@ export interface Walk {
   readonly steps: readonly MethodStep[];
   readonly all: readonly MethodStep[];
   readonly data: MethodData;
+  readonly fileBytes: (graph: Graph) => number;
   readonly checkpoints: CheckpointOptions | undefined;
 }
 
@@ -17,6 +19,8 @@ export interface Walked {
   readonly model: MethodModel;
   /** Of all methods together; absent where nothing trained. */
   readonly training: TrainingRecord | undefined;
+  /** What the methods promise of the file. */
+  readonly fileChecks: readonly NonNullable<MethodResult["checkFile"]>[];
 }
 
 /** The methods before the first that trains, and those from it on. */
@@ -28,19 +32,24 @@ export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodS
 
 /** Each method that resumes has its own checkpoints: after resuming, finished methods do no step. */
 export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
-  let walked: Walked = { model: start, training: undefined };
+  let walked: Walked = { model: start, training: undefined, fileChecks: [] };
   const resuming = walk.all.filter(resumes);
   for (const step of walk.steps) {
     const checkpoints = resumes(step) ? checkpointsOf(walk.checkpoints, resuming.indexOf(step)) : undefined;
     const job = {
       model: walked.model,
       data: walk.data,
+      fileBytes: walk.fileBytes,
       options: step.options,
       scales: scalesAfter(step, walk.all),
       ...(checkpoints ? { checkpoints } : {}),
     };
     const result = await methodOf(step).run(job, context);
-    walked = { model: result.model, training: joined(walked.training, result.training) };
+    walked = {
+      model: result.model,
+      training: joined(walked.training, result.training),
+      fileChecks: [...walked.fileChecks, ...(result.checkFile ? [result.checkFile] : [])],
+    };
   }
   return walked;
 }

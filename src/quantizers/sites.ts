@@ -46,7 +46,7 @@ function weightSites(graph: Graph, layers: readonly LinearLayer[], options: Quan
 }
 
 /** The bits of the first and the last layers as exceptions, before those that are given. */
-function withFirstLast(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): QuantizeOptions {
+export function withFirstLast(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): QuantizeOptions {
   const { firstLast } = options;
   if (firstLast === undefined) return options;
   const ends = endLayers(graph, layers).map((layer) => [layer.name, firstLast] as const);

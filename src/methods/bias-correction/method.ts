@@ -9,6 +9,7 @@ export const biasCorrectionMethod: Method = {
   summary: "restores the mean of each layer's output after quantizing",
   options: z.object({}),
   phase: "after-calibration",
+  calledBy: [],
   training: "none",
   resumes: () => false,
   unused: [],

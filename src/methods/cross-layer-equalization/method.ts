@@ -8,6 +8,7 @@ export const crossLayerEqualizationMethod: Method = {
   summary: "makes weights more even before they are quantized",
   options: z.object({}),
   phase: "before-calibration",
+  calledBy: [],
   training: "none",
   resumes: () => false,
   unused: [],

@@ -18,6 +18,7 @@ export const ptqMethod: Method = {
   summary: "rounds and trains nothing",
   options: z.object({}),
   phase: "calibration",
+  calledBy: [],
   training: "none",
   resumes: () => false,
   unused: [],

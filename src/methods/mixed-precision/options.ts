@@ -1,0 +1,46 @@
+// What mixed precision can be told.
+import { z } from "zod";
+import { type SensitivityName, sensitivities } from "./sensitivities.ts";
+
+const sensitivityNames = Object.keys(sensitivities) as [SensitivityName, ...SensitivityName[]];
+
+const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
+const sizePattern = /^(\d+(?:\.\d+)?) ?(B|kB|MB|GB)$/;
+
+/** "120kB" in bytes. */
+export function bytesOf(size: string | number): number {
+  if (typeof size === "number") return size;
+  const [, amount, unit] = sizePattern.exec(size) ?? [];
+  return Number(amount) * units[unit];
+}
+
+export const mixedPrecisionOptions = z.object({
+  maxBits: z
+    .number()
+    .min(2)
+    .max(8)
+    .optional()
+    .describe("Bits of a weight, at most, as the mean over all weights that are quantized: 3.5."),
+  maxSize: z
+    .union([z.int().positive(), z.string().regex(sizePattern, 'a size such as "120kB" or "1.5 MB"')])
+    .optional()
+    .describe('Size of the written model, at most: "120kB", "1.5MB", or bytes.'),
+  widths: z
+    .array(z.int().min(2).max(8))
+    .min(1)
+    .default([2, 3, 4, 5, 6, 8])
+    .describe("Bits that a layer's weight may have."),
+  sensitivity: z
+    .enum(["auto", ...sensitivityNames])
+    .default("auto")
+    .describe(
+      "What a layer's quantization is said to lose: divergence of the class probabilities, measured layer by layer at each width (divergence); by Fisher's information (fisher), the gradient where all is quantized (taylor), the Hessian's trace (hessian), the layer's own output (output) or integrated gradients (integrated). auto: divergence, or fisher where measuring takes long, and taylor below 3 bits.",
+    ),
+  sensitivitySamples: z
+    .int()
+    .min(1)
+    .default(256)
+    .describe("Training samples that widths are chosen on, without labels."),
+});
+
+export type MixedPrecisionOptions = z.output<typeof mixedPrecisionOptions>;

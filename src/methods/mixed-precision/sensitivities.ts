@@ -1,0 +1,223 @@
+// What quantizing a weight to a width loses: six measures of it, none of which needs labels.
+import { randomBits } from "../../data/random.ts";
+import { assert } from "../../ir/errors.ts";
+import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import type { Context } from "../../run/context.ts";
+import type { Choice } from "./choices.ts";
+import { withDistanceGradients, withLikelihoodGradients } from "./gradients.ts";
+import { relativeOutputErrors } from "./output-errors.ts";
+import { type Inputs, type Subject, type Weights, withDivergence } from "./replace-weights.ts";
+
+/** By weight, in the order of the choices, and by width: the smaller the better. */
+export type Sensitivities = readonly ReadonlyMap<number, number>[];
+
+export interface Measured extends Subject {
+  readonly choices: readonly Choice[];
+  /** The samples of `batches`, one in each. */
+  readonly singles: readonly Inputs[];
+}
+
+type Measure = (measured: Measured, context: Context) => Promise<Sensitivities>;
+
+/** Of the whole network, one weight after the other at each width: KL(float ‖ quantized). */
+const divergence: Measure = (measured, context) =>
+  withDivergence(measured, context, async (measure) => {
+    const result: Map<number, number>[] = [];
+    const total = measured.choices.reduce((sum, { rounded }) => sum + rounded.size, 0);
+    let done = 0;
+    for (const { weight, rounded } of measured.choices) {
+      const losses = new Map<number, number>();
+      for (const [width, value] of rounded) {
+        losses.set(width, await measure(new Map([[weight, value]])));
+        context.onProgress?.({ phase: "measure widths", done: ++done, total });
+      }
+      result.push(losses);
+    }
+    return result;
+  });
+
+/** ½ Σ F (ŵ − w)², F the mean square of the log-likelihood's gradient: its diagonal Fisher information. */
+const fisher: Measure = ({ choices, singles, ...subject }, context) =>
+  withLikelihoodGradients(subject, context, async (gradients) => {
+    const information = new Map(choices.map(({ weight, count }) => [weight, new Float64Array(count)]));
+    for (const [index, inputs] of singles.entries()) {
+      const found = await gradients(inputs, index);
+      for (const [weight, sums] of information) {
+        const values = known(found, weight);
+        for (let i = 0; i < sums.length; i++) sums[i] += values[i] ** 2 / singles.length;
+      }
+      context.onProgress?.({ phase: "measure widths", done: index + 1, total: singles.length });
+    }
+    return byWidth(choices, subject, (weight, i, moved) => (known(information, weight)[i] * moved ** 2) / 2);
+  });
+
+/** Σ |g (ŵ − w)|, g the distance's gradient at the point where every weight is at this width (AutoRound's AutoScheme). */
+const taylor: Measure = ({ choices, batches, ...rest }, context) => {
+  const subject = { ...rest, batches };
+  return withDistanceGradients(subject, context, async (gradients) => {
+    const widths = [...new Set(choices.flatMap(({ rounded }) => [...rounded.keys()]))];
+    const result = choices.map(() => new Map<number, number>());
+    for (const [done, width] of widths.entries()) {
+      const moved = new Map(choices.map(({ weight, rounded }) => [weight, known(rounded, width)]));
+      const sums = new Map(choices.map(({ weight, count }) => [weight, new Float64Array(count)]));
+      for (const inputs of batches)
+        for (const [weight, values] of await gradients(inputs, moved)) add(known(sums, weight), values, 1);
+      const losses = byWidth(
+        choices,
+        subject,
+        (weight, i, change) => Math.abs((known(sums, weight)[i] / batches.length) * change),
+        [width],
+      );
+      losses.forEach((loss, i) => {
+        result[i].set(width, known(loss, width));
+      });
+      context.onProgress?.({ phase: "measure widths", done: done + 1, total: widths.length });
+    }
+    return result;
+  });
+};
+
+const probes = 8;
+/** Of a weight's root mean square: far above float32's resolution, and small enough for the loss to be quadratic. */
+const probeSize = 0.01;
+
+/**
+ * (tr H / N) ‖ŵ − w‖² (HAWQ-V2), H the Hessian of the distance, its trace by Hutchinson's probes of ±1: H v by central
+ * differences of the gradient.
+ */
+const hessian: Measure = ({ choices, batches, ...rest }, context) => {
+  const subject = { ...rest, batches };
+  return withDistanceGradients(subject, context, async (gradients) => {
+    const traces = new Map(choices.map(({ weight }) => [weight, 0]));
+    for (let probe = 0; probe < probes; probe++) {
+      const inputs = batches[probe % batches.length];
+      const steps = new Map(
+        choices.map(({ weight }, at) => [weight, probeOf(subject, weight, [context.seed, probe, at])]),
+      );
+      const [above, below] = [
+        await gradients(inputs, movedBy(subject, steps, 1)),
+        await gradients(inputs, movedBy(subject, steps, -1)),
+      ];
+      for (const [weight, step] of steps) {
+        const [plus, minus] = [known(above, weight), known(below, weight)];
+        const size = Math.abs(step[0]);
+        let trace = 0;
+        for (let i = 0; i < step.length; i++) trace += (step[i] * (plus[i] - minus[i])) / (2 * size * size);
+        traces.set(weight, (traces.get(weight) ?? 0) + trace / probes);
+      }
+      context.onProgress?.({ phase: "measure widths", done: probe + 1, total: probes });
+    }
+    const counts = new Map(choices.map(({ weight, count }) => [weight, count]));
+    return byWidth(choices, subject, (weight, _, moved) => {
+      const curvature = Math.max(0, known(traces, weight)) / known(counts, weight);
+      return curvature * moved ** 2;
+    });
+  });
+};
+
+/** Between 0 and the weight. */
+const pathPoints = [0.125, 0.375, 0.625, 0.875];
+
+/**
+ * I ‖ŵ − w‖² / ‖w‖², I = Σ |w ∫ ∂L/∂w(αw) dα| with this weight alone on the way from 0 to itself: importance by integrated
+ * gradients.
+ */
+const integrated: Measure = ({ choices, batches, ...rest }, context) => {
+  const subject = { ...rest, batches };
+  return withDistanceGradients(subject, context, async (gradients) => {
+    const importances = new Map<string, number>();
+    for (const [done, { weight, count }] of choices.entries()) {
+      const own = weightOf(subject, weight);
+      const values = numbersOf(own);
+      const sums = new Float64Array(count);
+      for (const point of pathPoints) {
+        const moved = tensorOf(
+          own.dtype,
+          own.shape,
+          Float64Array.from(values, (w) => w * point),
+        );
+        const found = await gradients(batches[0], new Map([[weight, moved]]));
+        add(sums, known(found, weight), 1 / pathPoints.length);
+      }
+      const energy = energyOf(values);
+      const importance = sums.reduce((sum, slope, i) => sum + Math.abs(values[i] * slope), 0);
+      importances.set(weight, energy === 0 ? 0 : importance / energy);
+      context.onProgress?.({ phase: "measure widths", done: done + 1, total: choices.length });
+    }
+    return byWidth(choices, subject, (weight, _, moved) => known(importances, weight) * moved ** 2);
+  });
+};
+
+export const sensitivities = {
+  divergence,
+  fisher,
+  taylor,
+  hessian,
+  output: relativeOutputErrors,
+  integrated,
+} as const satisfies Readonly<Record<string, Measure>>;
+
+export type SensitivityName = keyof typeof sensitivities;
+
+function known<Key, Value>(values: ReadonlyMap<Key, Value>, key: Key): Value {
+  const value = values.get(key);
+  assert(value !== undefined, `nothing is known of "${String(key)}"`);
+  return value;
+}
+
+const weightOf = ({ graph }: Pick<Subject, "graph">, name: string): Tensor => known(graph.constants, name);
+
+function energyOf(values: ArrayLike<number>): number {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] ** 2;
+  return sum;
+}
+
+function add(sums: Float64Array, values: ArrayLike<number>, factor: number): void {
+  for (let i = 0; i < sums.length; i++) sums[i] += factor * values[i];
+}
+
+/** Sums a term over the elements of each weight; `moved` is ŵ − w. */
+function byWidth(
+  choices: readonly Choice[],
+  subject: Pick<Subject, "graph">,
+  term: (weight: string, index: number, moved: number) => number,
+  widths?: readonly number[],
+): Sensitivities {
+  return choices.map(({ weight, rounded }) => {
+    const own = numbersOf(weightOf(subject, weight));
+    const wanted = [...rounded].filter(([width]) => widths?.includes(width) ?? true);
+    return new Map(
+      wanted.map(([width, value]) => {
+        const values = numbersOf(value);
+        let sum = 0;
+        for (let i = 0; i < own.length; i++) sum += term(weight, i, values[i] - own[i]);
+        return [width, sum] as const;
+      }),
+    );
+  });
+}
+
+/** ± the same size in every element. */
+function probeOf(subject: Pick<Subject, "graph">, weight: string, counters: readonly number[]): Float64Array {
+  const values = numbersOf(weightOf(subject, weight));
+  const size = probeSize * Math.sqrt(energyOf(values) / values.length) || probeSize;
+  return Float64Array.from(values, (_, i) => (randomBits(...counters, i) % 2 === 0 ? size : -size));
+}
+
+function movedBy(subject: Pick<Subject, "graph">, steps: ReadonlyMap<string, Float64Array>, sign: number): Weights {
+  return new Map(
+    [...steps].map(([weight, step]) => {
+      const own = weightOf(subject, weight);
+      const values = numbersOf(own);
+      return [
+        weight,
+        tensorOf(
+          own.dtype,
+          own.shape,
+          Float64Array.from(values, (w, i) => w + sign * step[i]),
+        ),
+      ] as const;
+    }),
+  );
+}

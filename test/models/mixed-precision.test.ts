@@ -1,0 +1,99 @@
+// Mixed precision as a whole run: what is written keeps the budget.
+import { describe, expect, test } from "vitest";
+import { runFromFlags } from "../../src/cli/method-flags.ts";
+import { memoryDataset } from "../../src/data/memory-dataset.ts";
+import { resolvePreprocess } from "../../src/data/preprocess.ts";
+import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { tensorOf } from "../../src/ir/tensor.ts";
+import { readOnnx } from "../../src/onnx/read.ts";
+import { runOptions } from "../../src/options/recipe.ts";
+import { quantizeModel } from "../../src/quantize/quantize-model.ts";
+import { createRandom } from "../support/random.ts";
+import { tinyResidualNet } from "../support/tiny-models.ts";
+
+const classes = 10;
+const model = readOnnx(tinyResidualNet({ size: 8 }), { name: "m.onnx" });
+const [input] = model.graph.inputs;
+
+function samples(count: number, seed: number) {
+  const random = createRandom(seed);
+  const pixels = Array.from({ length: count * 3 * 8 * 8 }, () => random.normal());
+  const labels = Array.from({ length: count }, () => Math.floor(random.uniform() * classes));
+  return memoryDataset(
+    "drawn",
+    new Map([[input, tensorOf("float32", [count, 3, 8, 8], pixels)]]),
+    tensorOf("int64", [count], labels),
+  );
+}
+
+const source = { train: samples(48, 1), test: samples(16, 2), heldOut: false };
+
+async function quantized(budget: Readonly<Record<string, unknown>>, layers = {}, notes: string[] = []) {
+  const options = runOptions.parse({
+    quantize: { calibrationSamples: 32, layers },
+    methods: [{ "mixed-precision": { sensitivitySamples: 32, ...budget } }],
+    accuracies: "deployed",
+  });
+  const job = { model, source, preprocess: resolvePreprocess("none"), options, openDeployed };
+  const onNote = (note: string) => notes.push(note);
+  const { bytes, trained } = await quantizeModel(job, { engine: createReferenceEngine(), seed: 0, onNote });
+  const quantizers = trained.nodes.filter(
+    ({ op, inputs }) => op === "FakeQuantize" && trained.constants.has(inputs[0]),
+  );
+  const weights = quantizers.map(({ inputs, attributes }) => ({
+    name: inputs[0],
+    bits: Number(attributes["bits"]),
+    count: trained.constants.get(inputs[0])?.data.length ?? 0,
+  }));
+  const count = weights.reduce((sum, weight) => sum + weight.count, 0);
+  return { bytes, weights, mean: weights.reduce((sum, weight) => sum + weight.bits * weight.count, 0) / count };
+}
+
+describe("mixed precision", () => {
+  test("a budget of bits is the mean of the weights' bits at most, and is spent", async () => {
+    const { weights, mean } = await quantized({ maxBits: 3.5 });
+    expect(mean).toBeLessThanOrEqual(3.5);
+    expect(mean).toBeGreaterThan(3);
+    expect(new Set(weights.map(({ bits }) => bits)).size).toBeGreaterThan(1);
+  });
+
+  test("layers whose bits are given keep them, and count", async () => {
+    const free = await quantized({ maxBits: 4 });
+    const [{ name }] = free.weights;
+    const layer = name.replace(/\.weight$/, "");
+    const { weights, mean } = await quantized({ maxBits: 4 }, { [layer]: { weights: 8 } });
+    expect(weights.find((weight) => weight.name === name)?.bits).toBe(8);
+    expect(mean).toBeLessThanOrEqual(4);
+  });
+
+  test("a budget of bytes is the size of the file at most", async () => {
+    const [small, large] = [await quantized({ maxBits: 2, widths: [2] }), await quantized({ maxBits: 8, widths: [8] })];
+    const maxSize = Math.round((small.bytes.length + large.bytes.length) / 2);
+    const { bytes, weights } = await quantized({ maxSize });
+    expect(bytes.length).toBeLessThanOrEqual(maxSize);
+    expect(new Set(weights.map(({ bits }) => bits)).size).toBeGreaterThan(1);
+    await expect(quantized({ maxSize: 1000 })).rejects.toThrow(
+      /maxSize is 1000 bytes; with 2 bits .* the file has \d+/,
+    );
+  });
+
+  test("a budget that no width meets is refused before any work", () => {
+    const parse = (options: object) => runOptions.parse({ methods: [{ "mixed-precision": options }] });
+    expect(() => parse({})).toThrow(/maxBits.*is missing; mixed precision needs a budget/);
+    expect(() => parse({ maxBits: 3, widths: [4, 8] })).toThrow(/maxBits.*is 3; the narrowest of widths is 4/);
+    expect(() => parse({ maxBits: 3, maxSize: "1MB" })).toThrow(/maxSize.*one budget/);
+    expect(() => parse({ maxSize: "many" })).toThrow(/120kB/);
+  });
+
+  test("a budget among the command's flags calls for it", () => {
+    const methodsOf = (values: Readonly<Record<string, unknown>>) =>
+      runFromFlags(values).run.methods.map(({ method }) => method);
+    expect(methodsOf({ method: "ptq", maxBits: "3.5" })).toEqual(["mixed-precision", "ptq"]);
+    expect(methodsOf({ method: "ptq", prepare: "mixed-precision", maxSize: "120kB" })).toEqual([
+      "mixed-precision",
+      "ptq",
+    ]);
+    expect(methodsOf({ method: "ptq" })).toEqual(["ptq"]);
+  });
+});
