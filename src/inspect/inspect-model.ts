@@ -12,6 +12,7 @@ import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { matrixWeights } from "../passes/matrix-weights.ts";
+import { fixedFilter } from "../quantizers/fixed-filters.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
@@ -265,6 +266,8 @@ function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<s
   const bias = node.inputs[2] ?? "";
   if (bias !== "" && !graph.constants.has(bias)) return `its third input "${bias}" is computed, not a constant bias`;
   if (quantizedWeights.has(weight)) return `another layer reads its weight "${weight}" transposed`;
+  const filter = fixedFilter(node, graph.constants.get(weight), producers(graph));
+  if (filter !== undefined) return `its weight "${weight}" is no learned one: ${filter}`;
   const obstacle = rowsObstacle(node, type?.shape ?? []);
   assert(obstacle, `${describeNode(node)} is refused for no reason`);
   return obstacle;

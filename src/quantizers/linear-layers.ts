@@ -3,6 +3,7 @@ import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { biasFactorOf, channelAxisOf, channelsPerRow, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
+import { fixedFilter } from "./fixed-filters.ts";
 import { isQuantizer } from "./quantizer.ts";
 
 export interface LinearLayer {
@@ -36,7 +37,7 @@ function isQuantizable(graph: Graph, node: Node, weight: string): boolean {
 
 /**
  * In the order of the nodes. Left out are products that read another's weight transposed, since its rows would be along two
- * axes, and those whose bias is computed.
+ * axes, those whose bias is computed, and filters that nobody learned.
  */
 export function linearLayers(graph: Graph): readonly LinearLayer[] {
   const producerOf = producers(graph);
@@ -56,6 +57,7 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
     const { rows: rowAxis, inputs: inputAxis } = weightAxes;
     const bias = node.inputs[2] ?? "";
     if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
+    if (fixedFilter(node, graph.constants.get(weight), producerOf) !== undefined) return [];
     if ((bias !== "" && !parameters.has(bias)) || (axes.get(weight) ?? rowAxis) !== rowAxis) return [];
     axes.set(weight, rowAxis);
     const stem = weight.endsWith(".weight") ? weight.slice(0, -".weight".length) : node.name;

@@ -1,7 +1,8 @@
 // Constants that are parameters without being a linear layer's, its bias or a normalization's: ONNX marks none as such.
-import { consumers, type Graph, type Node } from "../ir/graph.ts";
+import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type OpType, opDefinition } from "../ops/index.ts";
+import { fixedFilter } from "../quantizers/fixed-filters.ts";
 
 /** vector: at most one axis is longer than 1. table: more are. */
 export type LearnedForm = "vector" | "table";
@@ -22,13 +23,16 @@ const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, re
  * one, not a Constant node; has more than one element, slopes aside; and meets what depends on the input the way a parameter
  * does: as the slope of a PRelu, the table of a Gather, a factor of a product, an operand of Einsum, joined to it (tokens), or
  * added to it or a vector times it where a layer is before it: what comes before all layers is preprocessing. Values from
- * ±10,000 on are masks. It must have a gradient. `known` are the parameters found by other rules.
+ * ±10,000 on are masks, and filters that nobody learned stay. It must have a gradient. `known` are the parameters found by other rules.
  */
 export function learnedConstants(graph: Graph, known: ReadonlySet<string>): ReadonlyMap<string, LearnedForm> {
   const forms = new Map<string, LearnedForm>();
   const trains = differentiableValues(graph);
   const sources = new Map([...graph.constants.keys(), ...graph.variables].map((name) => [name, [name]]));
   const learned = new Set<string>();
+  const producerOf = producers(graph);
+  const isFixed = (node: Node, i: number, name: string): boolean =>
+    i === 1 && node.inputs[1] === name && fixedFilter(node, graph.constants.get(name), producerOf) !== undefined;
   for (const node of graph.nodes) {
     const moved = movedSources(node, sources);
     if (moved) for (const output of node.outputs) sources.set(output, moved);
@@ -37,7 +41,7 @@ export function learnedConstants(graph: Graph, known: ReadonlySet<string>): Read
     node.inputs.forEach((input, i) => {
       const candidates = (sources.get(input) ?? []).filter((name) => !known.has(name));
       for (const name of candidates) {
-        if (!trains.has(input) || !isParameter(graph, node, i, name, learned)) continue;
+        if (!trains.has(input) || isFixed(node, i, name) || !isParameter(graph, node, i, name, learned)) continue;
         if (!forms.has(name)) forms.set(name, formOf(graph, name));
         isLearned = true;
       }
