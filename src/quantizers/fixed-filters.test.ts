@@ -53,7 +53,7 @@ describe("filters that nobody learned", () => {
         true,
       ),
     ],
-    ["a ramp behind no Softmax", behindLayer("Conv", bins)],
+    ["whole numbers behind no Softmax", behindLayer("Conv", bins)],
     [
       "a ramp for each of two sides",
       behindLayer(
@@ -102,6 +102,21 @@ describe("filters that nobody learned", () => {
       ),
     ],
     ["different depthwise filters", behindLayer("Conv", random.tensor("float32", [6, 1, 3, 3]), { group: 6 })],
+    [
+      "a ramp over all weights",
+      behindLayer(
+        "MatMul",
+        filled([16, 4], (i) => i / 64),
+        {},
+      ),
+    ],
+    [
+      "steps of a tenth behind no Softmax",
+      behindLayer(
+        "MatMul",
+        filled([16, 1], (i) => i / 10),
+      ),
+    ],
     [
       "almost a ramp",
       behindLayer(

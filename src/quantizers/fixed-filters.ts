@@ -6,12 +6,12 @@ import { isMatrixProduct, weightAxesOf } from "../ops/linear.ts";
 
 /** Filters are small. */
 const maxElements = 2 ** 16;
-/** So many numbers in a row make a ramp by themselves; behind a Softmax, three do. */
-const longRamp = 8;
+/** So many whole numbers from 0 are bins by themselves; behind a Softmax, three of any ramp are. */
+const manyBins = 8;
 
 /**
  * What filter a product's weight is; `undefined` where it may be learned. Told by its values, which learned ones do not have:
- * whole ramps, one filter for all channels, single ones among zeros.
+ * ramps alike, one filter for all channels, single ones among zeros.
  */
 export function fixedFilter(
   node: Node,
@@ -21,12 +21,11 @@ export function fixedFilter(
   if (!weight || weight.shape.length < 2 || sizeOf(weight.shape) > maxElements) return undefined;
   const rows = rowsOf(node, weight);
   if (!rows || rows.length === 0 || rows[0].length === 0) return undefined;
-  const least = readsSoftmax(node, producerOf) ? 3 : longRamp;
-  if (rows[0].length >= least && isRowOfInputs(weight) && rows.every(isRamp))
-    return "the numbers of a ramp, which give an expected value";
+  const isAlike = rows.every((row) => isSame(row, rows[0]) && !isZero(row));
+  const isExpectation = readsSoftmax(node, producerOf) ? isRamp(rows[0]) : areBins(rows[0]);
+  if (isAlike && isRowOfInputs(weight) && isExpectation) return "the numbers of a ramp, which give an expected value";
   if (isMatrixProduct(node)) return undefined;
-  if (isDepthwise(node, weight) && rows[0].length > 1 && rows.every((row) => isSame(row, rows[0]) && !isZero(row)))
-    return "one filter for all channels";
+  if (isAlike && isDepthwise(node, weight) && rows[0].length > 1) return "one filter for all channels";
   if (rows.length >= 4 && rows.every((row) => picksOne(row, rows[0]))) return "a choice of single inputs";
   return undefined;
 }
@@ -46,12 +45,15 @@ function rowsOf(node: Node, weight: Tensor): readonly (readonly number[])[] | un
 
 const isRowOfInputs = ({ shape }: Tensor): boolean => shape.slice(2).every((size) => size === 1);
 
+/** 0, 1, 2, … */
+const areBins = (row: readonly number[]): boolean => row.length >= manyBins && row.every((value, i) => value === i);
+
 /** a, a + d, a + 2d, … with d other than 0, up to the rounding of float32. */
 function isRamp(row: readonly number[]): boolean {
   const [first, last] = [row[0], row[row.length - 1]];
   const step = (last - first) / (row.length - 1);
   const tolerance = 2 ** -20 * Math.max(Math.abs(first), Math.abs(last));
-  return step !== 0 && row.every((value, i) => Math.abs(value - (first + i * step)) <= tolerance);
+  return row.length >= 3 && step !== 0 && row.every((value, i) => Math.abs(value - (first + i * step)) <= tolerance);
 }
 
 const isDepthwise = (node: Node, { shape }: Tensor): boolean =>
