@@ -137,6 +137,7 @@ const integerOps: readonly Example[] = [
   ofOp("Mod")([whole("int64", -99, 99, 31), tensorOf("int64", [], [-7])], {}, "int64, the divisor's sign"),
   ofOp("Mod")([whole("int64", -99, 99, 31), tensorOf("int64", [], [-7])], { fmod: 1 }, "int64, the dividend's sign"),
   ofOp("Pow")([whole("int64", -9, 9, 11), tensorOf("int64", [], [3])], {}, "int64"),
+  ofOp("Pow")([whole("int64", 2, 9, 3), tensorOf("float32", [3], [0.5, -1.5, 2.5])], {}, "int64 to a fraction"),
   ...["Neg", "Abs", "Sign"].map((op) => ofOp(op)([whole("int64", -9, 9, 5, 3)], {}, "int64")),
   ofOp("Clip")([whole("int64", -99, 99, 23), tensorOf("int64", [], [-20]), tensorOf("int64", [], [30])], {}, "int64"),
   ...["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"].flatMap((op) => [

@@ -1,5 +1,5 @@
 // Operators that work element by element, in float32; typed.ts has the other types.
-import type { DType } from "../../../ir/dtype.ts";
+import { type DType, isFloat } from "../../../ir/dtype.ts";
 import type { Graph, Node } from "../../../ir/graph.ts";
 import { scalar, sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute, stringAttribute } from "../../../ops/attributes.ts";
@@ -132,10 +132,12 @@ const Mean: NativeOp = {
   },
 };
 
-/** An exponent of another type is cast to the base's. */
+/** An exponent of another type is cast to the base's, which a fraction would not survive. */
 const Pow: NativeOp = {
   anyType: true,
   accepts: (node, graph, open) => {
+    const [base, exponent] = node.inputs.map((input) => graph.values.get(input)?.dtype);
+    if (base && exponent && !isFloat(base) && isFloat(exponent)) return false;
     const alike = { ...node, inputs: [node.inputs[0]] };
     return acceptsBinary(alike, graph, open) && broadcastsKnownSizes(node, graph, open);
   },
