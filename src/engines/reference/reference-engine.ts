@@ -1,10 +1,11 @@
 // The oracle: runs graphs node by node with plain kernels, in any dtype up to float64.
 import { assert, FrostbitError } from "../../ir/errors.ts";
-import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
+import { describeNode, type Graph, type Node, type ValueType } from "../../ir/graph.ts";
 import { copyTensor, type Tensor } from "../../ir/tensor.ts";
 import { loaded } from "../../ir/tensor-source.ts";
 import { kernels } from "../../kernels/index.ts";
 import { isOpType } from "../../ops/index.ts";
+import { inferNode } from "../../ops/infer.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type { Engine, Executable, Program, ProgramRunOptions } from "../engine.ts";
 import { areHeldBy, createHeldVariables, type HeldVariables } from "../held-variables.ts";
@@ -57,6 +58,17 @@ function planOf(graph: Graph, fetch: readonly string[]): Plan {
   return { nodes, free: lastUses(nodes, wanted) };
 }
 
+/** What was not known before the run, sizes and contents, is checked by the operator's own rule now that it is. */
+const typesInRun = (node: Node, values: ReadonlyMap<string, Tensor>): readonly ValueType[] =>
+  inferNode(
+    node,
+    (name) => {
+      const { dtype, shape } = valueNamed(values, name);
+      return { dtype, shape };
+    },
+    (name) => values.get(name),
+  );
+
 function runNode(node: Node, values: Map<string, Tensor>): void {
   assert(isOpType(node.op), `${node.op} was compiled without a kernel`);
   const inputs = node.inputs.map((input) => {
@@ -65,10 +77,18 @@ function runNode(node: Node, values: Map<string, Tensor>): void {
     assert(value, `${describeNode(node)} reads "${input}" before it is made`);
     return value;
   });
+  const types = typesInRun(node, values);
   const results = kernels[node.op](inputs, node);
   node.outputs.forEach((output, i) => {
     const result = results[i];
-    if (output !== "" && result) values.set(output, result);
+    if (output === "" || !result) return;
+    const { dtype, shape } = types[i];
+    const isAsInferred = shape.every((dim, axis) => typeof dim === "string" || dim === result.shape[axis]);
+    assert(
+      result.dtype === dtype && result.shape.length === shape.length && isAsInferred,
+      `${describeNode(node)} gives ${result.dtype} [${result.shape}], inferred was ${dtype} [${shape}]`,
+    );
+    values.set(output, result);
   });
 }
 
