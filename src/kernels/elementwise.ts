@@ -42,25 +42,28 @@ const mean: Kernel = (inputs) => {
   ];
 };
 
-function divisor(b: bigint): bigint {
-  if (b === 0n) throw new FrostbitError("BAD_DATA", "An integer was divided by zero (Div or Mod). Check the inputs.");
+/** What divides an integer. */
+function divisor<T extends number | bigint>(b: T): T {
+  if (Number(b) === 0)
+    throw new FrostbitError("BAD_DATA", "An integer was divided by zero (Div or Mod). Check the inputs.");
   return b;
 }
 
 const divide: Kernel = (inputs, node) => {
   const isInteger = !isFloat(required(inputs, 0).dtype);
-  const f: NumberFunction = isInteger ? (a, b) => Math.trunc(a / b) : (a, b) => a / b;
+  const f: NumberFunction = isInteger ? (a, b) => Math.trunc(a / divisor(b)) : (a, b) => a / b;
   return binary(f, (a, b) => a / divisor(b))(inputs, node);
 };
 
 const mod: Kernel = (inputs, node) => {
+  const isInteger = !isFloat(required(inputs, 0).dtype);
   if (numberAttribute(node, "fmod", 0) === 1)
     return binary(
-      (a, b) => a % b,
+      (a, b) => a % (isInteger ? divisor(b) : b),
       (a, b) => a % divisor(b),
     )(inputs, node);
   return binary(
-    (a, b) => ((a % b) + b) % b,
+    (a, b) => ((a % divisor(b)) + b) % b,
     (a, b) => ((a % divisor(b)) + b) % b,
   )(inputs, node);
 };

@@ -1,5 +1,6 @@
 // Losses that ONNX has as one operator.
-import { assert } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
+import { describeNode } from "../ir/graph.ts";
 import { sizeOf, toNumbers } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { float64Of, fromFloat64 } from "./float64.ts";
@@ -30,7 +31,11 @@ const SoftmaxCrossEntropyLoss: Kernel = ([logits, labels], node) => {
   const ignored = numberAttribute(node, "ignore_index");
   const picked = toNumbers(labels).flatMap((label, i) => {
     if (label === ignored) return [];
-    assert(label >= 0 && label < classes, `label ${label} of ${classes} classes`);
+    if (label < 0 || label >= classes)
+      throw new FrostbitError(
+        "BAD_DATA",
+        `${describeNode(node)}: label ${label} is no class of its ${classes}; expected 0 to ${classes - 1}.`,
+      );
     const n = Math.floor(i / positions);
     return logProb[(n * classes + label) * positions + (i % positions)];
   });

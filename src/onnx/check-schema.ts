@@ -123,6 +123,8 @@ export function checkSchema(node: NodeInFile, opset: number): void {
 function checkInputCount({ where, inputs }: NodeInFile, schema: readonly InputSchema[]): void {
   const missing = schema.findIndex(({ isOptional, isRepeated }, i) => !inputs[i] && !isOptional && !isRepeated);
   if (missing >= 0) throw bad(`${where}: input ${missing} is missing; it is required.`);
+  if (schema.at(-1)?.isRepeated && inputs.includes("", schema.length))
+    throw bad(`${where}: input ${inputs.indexOf("", schema.length)} is missing; it is required.`);
   if (inputs.length <= schema.length || schema.at(-1)?.isRepeated) return;
   const atMost = schema.at(-1)?.isOptional ? " at most" : "";
   throw bad(`${where}: it has ${inputs.length} inputs; expected ${schema.length}${atMost}.`);
@@ -135,11 +137,19 @@ function checkOutputCount({ where, outputs }: NodeInFile, { min, max }: Schema["
   throw bad(`${where}: it has ${outputs.length} outputs; expected ${expected}.`);
 }
 
+/** Whether something is so; runtimes differ in what they make of other numbers. */
+const flags: ReadonlySet<string> = new Set([
+  ...["allowzero", "antialias", "ceil_mode", "count_include_pad", "detect_negative", "detect_positive"],
+  ...["exclude_outside", "exclusive", "fmod", "interleaved", "is_causal", "keepdims", "largest"],
+  ...["noop_with_empty_axes", "reverse", "saturate", "select_last_index", "sorted", "storage_order"],
+  ...["training_mode", "transA", "transB", "upper"],
+]);
+
 /** Names of attributes that ONNX leaves to whoever made the file. */
 const isPrivate = (name: string): boolean => name.startsWith("__");
 
 function checkAttributes({ where, attributes }: NodeInFile, schema: Schema, opset: number): void {
-  for (const { name, type } of attributes) {
+  for (const { name, type, i } of attributes) {
     if (isPrivate(name)) continue;
     const expected = schema.attributes.get(name);
     if (!expected)
@@ -149,15 +159,16 @@ function checkAttributes({ where, attributes }: NodeInFile, schema: Schema, opse
     const [kind, words] = kinds.get(type) ?? [];
     if (kind !== undefined && kind !== expected.kind)
       throw bad(`${where}: attribute "${name}" is ${words}; expected ${wordsOf(expected.kind)}.`);
+    if (flags.has(name) && i !== 0n && i !== 1n) throw bad(`${where}: attribute "${name}" is ${i}; expected 0 or 1.`);
   }
   for (const [name, { isRequired }] of schema.attributes)
     if (isRequired && !attributes.some((attribute) => attribute.name === name))
       throw bad(`${where}: attribute "${name}" is missing; it is required.`);
 }
 
-/** What is half precision in the file is float32 in the graph. */
+/** What is half precision in the file is float32 in the graph; bfloat16 comes in files of opsets that had float16 alone. */
 const isIn = (types: readonly string[], dtype: DType): boolean =>
-  types.includes(dtype) || (dtype === "float32" && types.some(isHalf));
+  types.includes(dtype) || ((dtype === "float32" || isHalf(dtype)) && types.some(isHalf));
 
 /** Throws BAD_MODEL where an input has an element type that its operator does not take in the opset, or not with the others. */
 export function checkTypes(node: Node, opset: number, typeOf: (value: string) => ValueType | undefined): void {

@@ -139,6 +139,7 @@ const operatorName = ({ domain, opType }: NodeProto): string =>
 
 function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick<DecodedModel, "graph" | "declared"> {
   const constants = decodeInitializers(proto, file, report);
+  const initialized = new Set(constants.keys());
   const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
@@ -158,7 +159,8 @@ function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick
         attributes,
       });
   }
-  const inputs = proto.input.filter(({ name }) => !constants.has(name));
+  for (const input of proto.input) checkDefault(input, constants.get(input.name), report);
+  const inputs = proto.input.filter(({ name }) => !initialized.has(name));
   const values = new Map<string, ValueType>();
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
   for (const input of inputs) {
@@ -204,6 +206,20 @@ function decodeInitializers(
   }
   for (const { values } of proto.sparseInitializer) report(`sparse initializer "${values?.name ?? ""}"`);
   return constants;
+}
+
+/** An input with an initializer is a constant here; what the file says of it must be true of both. */
+function checkDefault(input: ValueInfoProto, constant: Tensor | undefined, report: Report): void {
+  const type = constant && input.type && hasShape(input) ? decodeType(input, "input", report) : undefined;
+  if (!constant || !type) return;
+  const agrees =
+    type.dtype === constant.dtype &&
+    type.shape.length === constant.shape.length &&
+    type.shape.every((dim, axis) => typeof dim === "string" || dim === constant.shape[axis]);
+  if (!agrees)
+    throw bad(
+      `input "${input.name}" is ${type.dtype} [${type.shape.join(", ")}], and its initializer ${constant.dtype} [${constant.shape.join(", ")}].`,
+    );
 }
 
 function addConstant(constants: Map<string, Tensor>, name: string, value: Tensor): void {

@@ -34,6 +34,7 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
   return inFile(name, () => {
     const { graph, origin, declared } = decodeModel(file, name, external);
     const { graph: wide, half } = widenHalf(graph, declared);
+    if (wide !== graph) checkHalf(graph, origin.opset);
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
@@ -41,6 +42,12 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
     checkDeclared(declared, folded.values);
     return { graph: folded, origin: half.size > 0 ? { ...origin, half } : origin };
   });
+}
+
+/** In float32, halves and floats are alike; in the file they are not. */
+function checkHalf(graph: Graph, opset: number): void {
+  const { values } = inferTypes(upgradeGraph(verifyGraph(graph), opset));
+  for (const node of graph.nodes) checkTypes(node, opset, (value) => values.get(value));
 }
 
 /** What stays in its file is checked when it is first read, as the rest was. */

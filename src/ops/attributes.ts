@@ -34,6 +34,18 @@ export function stringAttribute(node: Node, name: string, fallback: string): str
   return typed(node, name, "a string", isString) ?? fallback;
 }
 
+/** One of the texts that ONNX knows there. */
+export function choiceAttribute<T extends string>(
+  node: Node,
+  name: string,
+  [fallback, ...others]: readonly [T, ...T[]],
+): T {
+  const value = stringAttribute(node, name, fallback);
+  const found = [fallback, ...others].find((choice) => choice === value);
+  if (found !== undefined) return found;
+  throw mismatch(node, `${name} is "${value}"; expected ${[fallback, ...others].join(", ")}.`);
+}
+
 export function numbersAttribute(node: Node, name: string): readonly number[] | undefined;
 export function numbersAttribute(node: Node, name: string, fallback: readonly number[]): readonly number[];
 export function numbersAttribute(

@@ -13,7 +13,10 @@ export function staticShape(node: Node, what: string, shape: readonly Dim[]): re
   throw unsupported(node, `its ${what} ${printShape(shape)} has symbolic sizes; expected fixed ones.`);
 }
 
-function checkKernel(node: Node, w: readonly number[]): void {
+function checkAttributes(node: Node, w: readonly number[]): void {
+  const choice = autoPad(node);
+  if (choice !== "NOTSET" && node.attributes["pads"] !== undefined)
+    throw mismatch(node, `it has both pads and auto_pad ${choice}; expected one of them.`);
   const kernel = numbersAttribute(node, "kernel_shape");
   if (kernel && String(kernel) !== String(w.slice(2)))
     throw mismatch(node, `kernel_shape is ${printShape(kernel)}, its weight ${printShape(w)}.`);
@@ -33,7 +36,7 @@ export function convolutionWindow(node: Node, x: readonly Dim[], w: readonly num
       `its input ${printShape(x)} has ${x[1]} channels; its weight ${printShape(w)} in ${group} group(s) wants ${w[1] * group}.`,
     );
   if (w[0] % group !== 0) throw mismatch(node, `${w[0]} output channels do not divide into ${group} groups.`);
-  checkKernel(node, w);
+  checkAttributes(node, w);
   return resolveWindow(node, w.slice(2), x.slice(2), "allowed");
 }
 
@@ -66,7 +69,7 @@ function transposedPads(node: Node, window: Window, full: readonly number[], out
 export function transposedConvolution(node: Node, x: readonly Dim[], w: readonly number[]): Transposed {
   if (x.length !== w.length || x.length < 3 || x.length > 5 || (typeof x[1] === "number" && x[1] !== w[0]))
     throw mismatch(node, `its input ${printShape(x)} and weight ${printShape(w)} do not fit.`);
-  checkKernel(node, w);
+  checkAttributes(node, w);
   const window = givenWindow(node, w.slice(2));
   const outputPadding = numbersAttribute(
     node,
@@ -80,7 +83,9 @@ export function transposedConvolution(node: Node, x: readonly Dim[], w: readonly
     );
   const sizes = staticShape(node, "input's spatial sizes", x.slice(2));
   const full = sizes.map((size, axis) => fullSize(window, size, outputPadding[axis], axis));
-  const requested = numbersAttribute(node, "output_shape")?.slice(-sizes.length);
+  const requested = numbersAttribute(node, "output_shape");
+  if (requested && requested.length !== sizes.length)
+    throw mismatch(node, `output_shape is ${printShape(requested)}; expected ${sizes.length} sizes.`);
   const mode = autoPad(node);
   const same = mode.startsWith("SAME") ? sizes.map((size, axis) => size * window.strides[axis]) : undefined;
   const target = requested ?? same;

@@ -5,10 +5,10 @@ import { FrostbitError } from "../ir/errors.ts";
 import { describeNode } from "../ir/graph.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { arithmetic, zerosLike } from "./arithmetic.ts";
-import { numberAttribute, stringAttribute, unsupported } from "./attributes.ts";
+import { choiceAttribute, mismatch, numberAttribute, stringAttribute, unsupported } from "./attributes.ts";
 import type { OpDefinition, OwnOpDefinition } from "./definition.ts";
 import { productOf, quotientOf, sumOf } from "./dims.ts";
-import { anything, bools, floats, numbers, optional, tied } from "./inputs.ts";
+import { anything, bools, floats, numbers, optional, single, tied } from "./inputs.ts";
 import { operand, withElements } from "./operands.ts";
 import {
   binary,
@@ -81,13 +81,23 @@ export const Pow: OpDefinition = {
   },
 };
 
-/** da = dy, db = dy · (y − a) / b */
-export const Mod: OpDefinition = binary(
+const remainder = binary(
   { takes: numbers, introduced: 10 },
   ([a, b]) => (typeof a === "number" && typeof b === "number" && b !== 0 ? ((a % b) + b) % b : undefined),
   ({ dy }) => dy,
   ({ dy, a, b, y, div, mul, sub }) => mul(dy, div(sub(y, a), b)),
 );
+
+/** da = dy, db = dy · (y − a) / b */
+export const Mod: OpDefinition = {
+  ...remainder,
+  infer: (context) => {
+    const { dtype } = operand(context, 0);
+    if (isFloat(dtype) && numberAttribute(context.node, "fmod", 0) !== 1)
+      throw mismatch(context.node, `its inputs are ${dtype}, of which ONNX has fmod 1 alone.`);
+    return remainder.infer(context);
+  },
+};
 
 /** dx = −dy */
 export const Neg: OpDefinition = {
@@ -180,13 +190,19 @@ export const Selu: OpDefinition = unary(
 );
 
 /** dx = dy where x ≥ 0, else dy · (y / alpha + 1) */
-export const Celu: OpDefinition = unary(
-  { takes: floats, introduced: 12 },
-  ({ dy, x, y, node, mul, add, div, where, call, of }) => {
-    const slope = add(div(y, of(numberAttribute(node, "alpha", 1))), of(1));
-    return where(call("Less", x, of(0)), mul(dy, slope), dy);
+const celu = unary({ takes: floats, introduced: 12 }, ({ dy, x, y, node, mul, add, div, where, call, of }) => {
+  const slope = add(div(y, of(numberAttribute(node, "alpha", 1))), of(1));
+  return where(call("Less", x, of(0)), mul(dy, slope), dy);
+});
+
+export const Celu: OpDefinition = {
+  ...celu,
+  infer: (context) => {
+    if (numberAttribute(context.node, "alpha", 1) === 0)
+      throw mismatch(context.node, "alpha is 0, which it divides by.");
+    return celu.infer(context);
   },
-);
+};
 
 /** dx = dy where x ≥ 0, else dy · slope; dslope = dy · x where x < 0, else 0 */
 export const PRelu: OpDefinition = binary(
@@ -219,7 +235,7 @@ export const HardSwish: OpDefinition = unary(
 export const Clip: OpDefinition = {
   ...elementwise,
   introduced: 1,
-  inputs: [tied(numbers), optional(tied(numbers)), optional(tied(numbers))],
+  inputs: [tied(numbers), optional(single(tied(numbers))), optional(single(tied(numbers)))],
   infer: inferLikeFirst(),
   gradient: ({ node, build, dys: [dy], wants }) => {
     if (dy === undefined) return [];
@@ -255,22 +271,27 @@ export const Mish: OpDefinition = unary({ takes: floats, introduced: 18 }, ({ dy
  * none: dx = dy · (½(1 + erf(x/√2)) + x · exp(−x²/2)/√(2π));
  * tanh: t = tanh(u), u = √(2/π)(x + c·x³), c = 0.044715: dx = dy · (½(1 + t) + ½x(1 − t²) · √(2/π)(1 + 3c·x²))
  */
-export const Gelu: OpDefinition = unary(
-  { takes: floats, introduced: 20 },
-  ({ dy, x, node, mul, add, sub, neg, call, of }) => {
-    const squared = mul(x, x);
-    if (stringAttribute(node, "approximate", "none") === "none") {
-      const cumulative = mul(of(0.5), add(of(1), call("Erf", mul(x, of(Math.SQRT1_2)))));
-      const density = mul(call("Exp", neg(mul(of(0.5), squared))), of(1 / Math.sqrt(2 * Math.PI)));
-      return mul(dy, add(cumulative, mul(x, density)));
-    }
-    const root = Math.sqrt(2 / Math.PI);
-    const t = call("Tanh", mul(x, of(root), add(of(1), mul(of(0.044715), squared))));
-    const du = mul(of(root), add(of(1), mul(of(3 * 0.044715), squared)));
-    const tail = mul(of(0.5), x, sub(of(1), mul(t, t)), du);
-    return mul(dy, add(mul(of(0.5), add(of(1), t)), tail));
+const gelu = unary({ takes: floats, introduced: 20 }, ({ dy, x, node, mul, add, sub, neg, call, of }) => {
+  const squared = mul(x, x);
+  if (stringAttribute(node, "approximate", "none") === "none") {
+    const cumulative = mul(of(0.5), add(of(1), call("Erf", mul(x, of(Math.SQRT1_2)))));
+    const density = mul(call("Exp", neg(mul(of(0.5), squared))), of(1 / Math.sqrt(2 * Math.PI)));
+    return mul(dy, add(cumulative, mul(x, density)));
+  }
+  const root = Math.sqrt(2 / Math.PI);
+  const t = call("Tanh", mul(x, of(root), add(of(1), mul(of(0.044715), squared))));
+  const du = mul(of(root), add(of(1), mul(of(3 * 0.044715), squared)));
+  const tail = mul(of(0.5), x, sub(of(1), mul(t, t)), du);
+  return mul(dy, add(mul(of(0.5), add(of(1), t)), tail));
+});
+
+export const Gelu: OpDefinition = {
+  ...gelu,
+  infer: (context) => {
+    choiceAttribute(context.node, "approximate", ["none", "tanh"]);
+    return gelu.infer(context);
   },
-);
+};
 
 /** dx = dy where x > alpha, else 0 */
 export const ThresholdedRelu: OpDefinition = unary(

@@ -36,6 +36,12 @@ export function letterSizes<D extends Dim>(
       throw mismatch(node, `term "${letters}" names ${letters.length} axes of ${printShape(shapes[i])}.`);
     [...letters].forEach((letter, axis) => {
       const size = shapes[i][axis];
+      const own = shapes[i][letters.indexOf(letter)];
+      if (typeof size === "number" && typeof own === "number" && size !== own)
+        throw mismatch(
+          node,
+          `term "${letters}" takes a diagonal of ${printShape(shapes[i])}, whose axes differ in size.`,
+        );
       const known = sizes.get(letter);
       if (known === 1) {
         sizes.set(letter, size);

@@ -5,9 +5,9 @@ import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { shapeOf, zerosLike } from "./arithmetic.ts";
-import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
+import { choiceAttribute, mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
 import type { GradientRule, InferContext, OpDefinition, SampleRule } from "./definition.ts";
-import { anything, integers, numbers, rowsOf, tied } from "./inputs.ts";
+import { anything, integers, numbers, oneElement, rowsOf, single, tied, vector } from "./inputs.ts";
 import { operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
 import { costPerElement, noCost } from "./pointwise.ts";
 import { axisOfFirst, samplesBesideAxis } from "./samples.ts";
@@ -85,6 +85,9 @@ const zerosOf = (build: Builder, shape: string, like: string): string =>
 const addAt = (build: Builder, shape: string, indices: string, updates: string): string =>
   build.node("ScatterND", [zerosOf(build, shape, updates), indices, updates], { reduction: "add" });
 
+const contradicts = (a: Dim | undefined, b: Dim | undefined): boolean =>
+  typeof a === "number" && typeof b === "number" && a !== b;
+
 const isLarger = (a: Dim | undefined, b: Dim | undefined): boolean =>
   typeof a === "number" && typeof b === "number" && a > b;
 
@@ -159,6 +162,12 @@ export const GatherND: OpDefinition = {
         context.node,
         `indices ${printShape(indices)} point ${depth} axes deep into ${printShape(shape)} after ${batch} batch axes.`,
       );
+    const inFront = indices.slice(0, batch);
+    if (batch < 0 || batch >= indices.length || inFront.some((size, axis) => contradicts(size, shape[axis])))
+      throw mismatch(
+        context.node,
+        `indices ${printShape(indices)} and data ${printShape(shape)} do not share ${batch} batch axes.`,
+      );
     return [{ dtype, shape: [...indices.slice(0, -1), ...shape.slice(batch + depth)] }];
   },
   gradient: ({ node, build, dys: [dy] }) => {
@@ -172,13 +181,11 @@ export const GatherND: OpDefinition = {
   cost: noCost,
 };
 
-const reductions = ["none", "add", "mul", "max", "min"];
+const reductions = ["none", "add", "mul", "max", "min"] as const;
 
 function inferScatter(context: InferContext): readonly ValueType[] {
   const { dtype, shape } = operand(context, 0);
-  const reduction = stringAttribute(context.node, "reduction", "none");
-  if (!reductions.includes(reduction))
-    throw mismatch(context.node, `reduction is "${reduction}"; expected ${reductions.join(", ")}.`);
+  choiceAttribute(context.node, "reduction", reductions);
   return [{ dtype, shape }];
 }
 
@@ -222,10 +229,10 @@ export const ScatterElements: OpDefinition = {
         `data ${printShape(shape)}, indices ${printShape(indices.shape)} and updates ${printShape(updates.shape)} differ in rank.`,
       );
     checkWithin(context.node, shape, indices.shape);
-    if (indices.shape.some((size, i) => isLarger(size, updates.shape[i])))
+    if (indices.shape.some((size, i) => contradicts(size, updates.shape[i])))
       throw mismatch(
         context.node,
-        `updates ${printShape(updates.shape)} are fewer than indices ${printShape(indices.shape)}.`,
+        `updates ${printShape(updates.shape)} and indices ${printShape(indices.shape)} differ in shape.`,
       );
     return inferScatter(context);
   },
@@ -243,9 +250,7 @@ export const ScatterND: OpDefinition = {
     const [{ shape }, indices, updates] = [0, 1, 2].map((i) => operand(context, i).shape).map((shape) => ({ shape }));
     const depth = indexDepth(context.node, indices.shape);
     const expected = [...indices.shape.slice(0, -1), ...shape.slice(depth)];
-    const differs = (dim: Dim, i: number): boolean =>
-      typeof dim === "number" && typeof updates.shape[i] === "number" && dim !== updates.shape[i];
-    if (expected.length !== updates.shape.length || expected.some(differs))
+    if (expected.length !== updates.shape.length || expected.some((dim, i) => contradicts(dim, updates.shape[i])))
       throw mismatch(context.node, `updates are ${printShape(updates.shape)}; expected ${printShape(expected)}.`);
     return inferScatter(context);
   },
@@ -262,16 +267,19 @@ const oneHotSamples: SampleRule = (context) => {
 
 export const OneHot: OpDefinition = {
   introduced: 9,
-  inputs: [numbers, numbers, anything],
+  inputs: [numbers, single(numbers), vector(anything)],
   outputs: 1,
   sampleAxis: oneHotSamples,
   movesValues: false,
   infer: (context) => {
     const indices = operand(context, 0).shape;
+    const [values] = operand(context, 2).shape;
+    if (values !== 2 && typeof values === "number")
+      throw mismatch(context.node, `it has ${values} values; expected 2, the one of other classes and its own.`);
     const constant = context.constant(1);
     const depth = constant ? Math.trunc(toNumbers(constant)[0]) : context.elements(1)?.[0];
-    if (typeof depth === "number" && depth < 0)
-      throw mismatch(context.node, `its depth is ${depth}; expected a number of classes.`);
+    if (typeof depth === "number" && depth < 1)
+      throw mismatch(context.node, `its depth is ${depth}; expected 1 class or more.`);
     const axis = axisOf(context.node, indices.length + 1, -1);
     const shape = indices.toSpliced(axis, 0, depth ?? unknownDim(context.node, axis));
     return [{ dtype: operand(context, 2).dtype, shape }];
@@ -296,6 +304,8 @@ const argExtreme: OpDefinition = {
   infer: (context) => {
     const { shape } = operand(context, 0);
     const axis = axisOf(context.node, shape.length);
+    if (shape[axis] === 0)
+      throw mismatch(context.node, `axis ${axis} of ${printShape(shape)} is empty; none of its elements is the first.`);
     const keeps = numberAttribute(context.node, "keepdims", 1) === 1;
     return [{ dtype: "int64", shape: keeps ? shape.with(axis, 1) : shape.toSpliced(axis, 1) }];
   },
@@ -309,7 +319,7 @@ export const ArgMin: OpDefinition = argExtreme;
 /** Values and indices; ties go to the lower index. */
 export const TopK: OpDefinition = {
   introduced: 1,
-  inputs: [numbers, integers],
+  inputs: [numbers, oneElement(integers)],
   outputs: 2,
   sampleAxis: samplesBesideAxis(-1),
   movesValues: false,

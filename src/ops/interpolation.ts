@@ -42,6 +42,8 @@ export function checkResize(node: Node): void {
   checked(node, "coordinate_transformation_mode", "half_pixel", coordinateModes);
   checked(node, "nearest_mode", "round_prefer_floor", nearestModes);
   checked(node, "keep_aspect_ratio_policy", "stretch", ["stretch"]);
+  if (numberAttribute(node, "exclude_outside", 0) !== 0 && stringAttribute(node, "mode", "nearest") !== "cubic")
+    throw unsupported(node, "exclude_outside goes with mode cubic alone.");
   if (numberAttribute(node, "antialias", 0) !== 0) throw unsupported(node, "antialias is not supported.");
 }
 
@@ -169,10 +171,10 @@ export function resizePlan(node: Node, shape: readonly number[], given: ResizeAr
     );
   const plan = axes.map((axis, i): ResizeAxis => {
     const requested = (scales ?? sizes)?.[i] ?? Number.NaN;
-    if (!(requested >= 0 && requested * (scales ? shape[axis] : 1) <= maxSize))
+    if (!(requested > 0 && requested * (scales ? shape[axis] : 1) <= maxSize))
       throw new FrostbitError(
         "BAD_MODEL",
-        `${describeNode(node)}: axis ${axis} of size ${shape[axis]} has the ${scales ? "scale" : "new size"} ${requested}; expected a number from 0, and a size of 2^31 at most.`,
+        `${describeNode(node)}: axis ${axis} of size ${shape[axis]} has the ${scales ? "scale" : "new size"} ${requested}; expected a number above 0, and a size of 2^31 at most.`,
       );
     const inputSize = shape[axis];
     const scale = scales ? scales[i] : (sizes as readonly number[])[i] / inputSize;

@@ -1,9 +1,11 @@
 // Losses that ONNX has as one operator.
+import type { Dim } from "../ir/graph.ts";
 import { sizeOf, tensorOf } from "../ir/tensor.ts";
 import { arithmetic } from "./arithmetic.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute, unsupported } from "./attributes.ts";
 import { staticShape } from "./convolution-shape.ts";
 import type { GradientContext, InferRule, OpDefinition } from "./definition.ts";
+import { isStatic } from "./dims.ts";
 import { floats, integers, optional, tied } from "./inputs.ts";
 import { operand } from "./operands.ts";
 import { costPerElement } from "./pointwise.ts";
@@ -16,7 +18,9 @@ const inferCrossEntropy: InferRule = (context) => {
   if (reduction !== "mean") throw unsupported(node, `reduction is "${reduction}"; only "mean" is supported.`);
   if (inputs[2]) throw unsupported(node, "class weights are not supported.");
   const expected = [shape[0], ...shape.slice(2)];
-  if (shape.length < 2 || labels.shape.length !== expected.length)
+  const differs = (size: Dim, axis: number): boolean =>
+    isStatic([size, labels.shape[axis]]) && size !== labels.shape[axis];
+  if (shape.length < 2 || labels.shape.length !== expected.length || expected.some(differs))
     throw mismatch(
       node,
       `logits are ${printShape(shape)} and labels ${printShape(labels.shape)}; expected labels ${printShape(expected)}.`,

@@ -1,14 +1,29 @@
 // Where Pad takes each element from, and the way back where it repeats elements.
 import { FrostbitError } from "../ir/errors.ts";
-import { describeNode } from "../ir/graph.ts";
+import { type Dim, describeNode, type Node } from "../ir/graph.ts";
 import { toNumbers } from "../ir/tensor.ts";
-import { stringAttribute } from "./attributes.ts";
+import { mismatch, stringAttribute } from "./attributes.ts";
 import { type AxisMatrix, transposedProduct } from "./axis-product.ts";
 import type { GradientContext } from "./definition.ts";
 import { isStatic } from "./dims.ts";
 import { padAmounts } from "./reshaping.ts";
 
-export const padModes = ["constant", "reflect", "edge", "wrap"];
+export const padModes = ["constant", "reflect", "edge", "wrap"] as const;
+
+/** How many elements an axis must have for others to repeat them. */
+const fewest: Readonly<Record<(typeof padModes)[number], number>> = { constant: 0, edge: 1, wrap: 1, reflect: 2 };
+
+/** Throws SHAPE_MISMATCH where an axis, cut by the negative amounts, has too few elements to repeat. */
+export function checkRepeats(node: Node, mode: (typeof padModes)[number], size: Dim, amounts: readonly Dim[]): void {
+  const grows = amounts.some((amount) => typeof amount === "number" && amount > 0);
+  if (typeof size !== "number" || !isStatic(amounts) || !grows) return;
+  const rest = amounts.reduce((left, amount) => left + Math.min(0, amount), size);
+  if (rest < fewest[mode])
+    throw mismatch(
+      node,
+      `mode "${mode}" has ${rest} elements to repeat along an axis; expected ${fewest[mode]} or more.`,
+    );
+}
 
 /** The coordinate that a padded one repeats; −1 for the constant. */
 export function padSource(mode: string, coordinate: number, size: number): number {

@@ -10,7 +10,8 @@ import { knownNumbers, operand, resolveAxis, withElements } from "./operands.ts"
 
 /** The reduced axes of a node whose axes input holds `axes`. */
 export function reducedAxes(node: Node, axes: readonly number[] | undefined, rank: number): readonly number[] {
-  if (axes && axes.length > 0) return axes.map((axis) => resolveAxis(node, axis, rank)).sort((a, b) => a - b);
+  if (axes && axes.length > 0)
+    return [...new Set(axes.map((axis) => resolveAxis(node, axis, rank)))].sort((a, b) => a - b);
   const keepsAll = numberAttribute(node, "noop_with_empty_axes", 0) === 1;
   return keepsAll ? [] : Array.from({ length: rank }, (_, axis) => axis);
 }

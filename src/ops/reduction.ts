@@ -8,7 +8,7 @@ import { arithmetic, shapeOf } from "./arithmetic.ts";
 import { numberAttribute } from "./attributes.ts";
 import type { InferRule, OpDefinition, SampleRule } from "./definition.ts";
 import { type Equation, letterSizes, parseEquation } from "./equation.ts";
-import { anything, floats, integers, numbers, optional, repeated, tied } from "./inputs.ts";
+import { anything, floats, integers, numbers, optional, repeated, single, tied, vector } from "./inputs.ts";
 import { operand, resolveAxis } from "./operands.ts";
 import type { ElementwiseFacts } from "./pointwise.ts";
 import {
@@ -39,7 +39,7 @@ const reduction = (
   fold?: Parameters<typeof inferReduction>[0],
 ): OpDefinition => ({
   introduced,
-  inputs: [takes, optional(integers)],
+  inputs: [takes, optional(vector(integers))],
   outputs: 1,
   sampleAxis: reducedSamples,
   movesValues: false,
@@ -163,7 +163,7 @@ const cumulatedSamples: SampleRule = (context) => {
 /** dx = the cumulative sum of dy from the other end */
 export const CumSum: OpDefinition = {
   introduced: 11,
-  inputs: [numbers, integers],
+  inputs: [numbers, single(integers)],
   outputs: 1,
   sampleAxis: cumulatedSamples,
   movesValues: false,

@@ -41,6 +41,11 @@ export function splitSizes(context: InferContext, axis: number): readonly Dim[] 
     return node.outputs.map((_, i) => even ?? unknownDim(node, axis, i));
   }
   const size = Math.ceil(dim / count);
+  if (dim > 0 && size * (count - 1) >= dim)
+    throw mismatch(
+      node,
+      `cannot split ${dim} elements into ${count} parts of ${size}, the last of which may be smaller.`,
+    );
   return Array.from({ length: count }, (_, i) => Math.max(0, Math.min(size, dim - i * size)));
 }
 

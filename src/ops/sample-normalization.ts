@@ -3,7 +3,7 @@ import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
 import { arithmetic, shapeOf } from "./arithmetic.ts";
-import { mismatch, numberAttribute, printShape } from "./attributes.ts";
+import { mismatch, numberAttribute, printShape, unsupported } from "./attributes.ts";
 import type { OpDefinition } from "./definition.ts";
 import { floats, optional, tied } from "./inputs.ts";
 import { checkChannels, epsilonOf, perChannel, standardize, standardizedGradient } from "./normalizing.ts";
@@ -17,9 +17,15 @@ function normalizedAxes(node: Node, rank: number): number[] {
   return Array.from({ length: rank - first }, (_, i) => first + i);
 }
 
-/** Scale and bias have the sizes of the last axes of x. */
+/** Scale and bias have the sizes of the last axes of x, of those that are normalized. */
 function checkTrailing(node: Node, x: readonly Dim[], parameter: ValueType | undefined): void {
   if (parameter === undefined) return;
+  const count = normalizedAxes(node, x.length).length;
+  if (parameter.shape.slice(0, -count).some((dim) => dim !== 1))
+    throw unsupported(
+      node,
+      `a parameter is ${printShape(parameter.shape)}, with sizes beyond the ${count} axes that are normalized.`,
+    );
   const expected = x.slice(x.length - parameter.shape.length);
   if (String(expected) === String(parameter.shape) || parameter.shape.every((dim) => dim === 1)) return;
   throw mismatch(node, `a parameter is ${printShape(parameter.shape)}; expected ${printShape(expected)}.`);

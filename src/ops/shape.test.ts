@@ -94,7 +94,12 @@ describe("shape errors name the node and the shapes", () => {
     ["Concat", [x, build.ints([1])], { axis: 0 }, "(int64) differ in type; expected one type."],
     ["Squeeze", [x, build.ints([1])], {}, "axis 1 of [2, 3] is not 1"],
     ["Transpose", [x], { perm: [0, 0] }, "perm [0, 0] does not permute"],
-    ["Pad", [x, build.ints([1, 1, 1, 1])], { mode: "mirror" }, 'mode "mirror" is not supported'],
+    [
+      "Pad",
+      [x, build.ints([1, 1, 1, 1])],
+      { mode: "mirror" },
+      'mode is "mirror"; expected constant, reflect, edge, wrap',
+    ],
     ["Softmax", [x], { axis: 2 }, "axis 2 is outside a tensor of 2 axes"],
     ["Add", [x, build.ints([1])], {}, "(int64) differ in type; expected one type."],
     [

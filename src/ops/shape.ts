@@ -6,6 +6,7 @@ import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.t
 import { sizeOf, toNumbers } from "../ir/tensor.ts";
 import { shapeOf, zerosLike } from "./arithmetic.ts";
 import {
+  choiceAttribute,
   mismatch,
   numberAttribute,
   numbersAttribute,
@@ -25,9 +26,21 @@ import type {
   SampleRule,
 } from "./definition.ts";
 import { isStatic, productOf, quotientOf, sumOf } from "./dims.ts";
-import { anything, floats, integers, numbers, optional, repeated, sizes, tied } from "./inputs.ts";
+import {
+  anything,
+  floats,
+  integers,
+  numbers,
+  optional,
+  repeated,
+  single,
+  sizes,
+  tied,
+  vector,
+  vectorOrScalar,
+} from "./inputs.ts";
 import { knownNumbers, operand, resolveAxis, unknownDim, unknownShape, withElements } from "./operands.ts";
-import { padModes, repeatedPadGradient } from "./padding.ts";
+import { checkRepeats, padModes, repeatedPadGradient } from "./padding.ts";
 import { noCost } from "./pointwise.ts";
 import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
 import {
@@ -110,7 +123,7 @@ export const Flatten: OpDefinition = {
 
 export const Squeeze: OpDefinition = {
   introduced: 1,
-  inputs: [anything, optional(integers)],
+  inputs: [anything, optional(vector(integers))],
   outputs: 1,
   sampleAxis: (context) => (context.inputs[1] ? samplesInOrder(context) : "coupled"),
   movesValues: true,
@@ -132,7 +145,7 @@ export const Squeeze: OpDefinition = {
 
 export const Unsqueeze: OpDefinition = {
   introduced: 1,
-  inputs: [anything, integers],
+  inputs: [anything, vectorOrScalar(integers)],
   outputs: 1,
   sampleAxis: samplesInOrder,
   movesValues: true,
@@ -350,16 +363,17 @@ const paddedSamples: SampleRule = (context) => {
 /** Mode constant: dx = dy padded by the negative amounts, dvalue = Σdy − Σdx; else dx sums what repeats each element */
 export const Pad: OpDefinition = {
   introduced: 1,
-  inputs: [tied(anything), integers, optional(tied(anything)), optional(integers)],
+  inputs: [tied(anything), vector(integers), optional(single(tied(anything))), optional(vector(integers))],
   outputs: 1,
   sampleAxis: paddedSamples,
   movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
-    const mode = stringAttribute(context.node, "mode", "constant");
-    if (!padModes.includes(mode))
-      throw unsupported(context.node, `mode "${mode}" is not supported; expected ${padModes.join(", ")}.`);
+    const mode = choiceAttribute(context.node, "mode", padModes);
     const amounts = padAmounts(context);
+    amounts?.forEach((amount, axis) => {
+      checkRepeats(context.node, mode, shape[axis], amount);
+    });
     const padded = shape.map((dim, axis) =>
       amounts ? sumOf([dim, ...amounts[axis]]) : unknownDim(context.node, axis),
     );
@@ -421,7 +435,7 @@ export const Constant: OpDefinition = {
 
 export const Range: OpDefinition = {
   introduced: 11,
-  inputs: [tied(numbers), tied(numbers), tied(numbers)],
+  inputs: [single(tied(numbers)), single(tied(numbers)), single(tied(numbers))],
   outputs: 1,
   sampleAxis: "coupled",
   movesValues: false,
@@ -478,7 +492,7 @@ const slicedSamples: SampleRule = (context) => {
 /** dx = dy at the places that were taken, else 0 */
 export const Slice: OpDefinition = {
   introduced: 1,
-  inputs: [anything, integers, sizes, optional(integers), optional(integers)],
+  inputs: [anything, vector(integers), sizes, optional(vector(integers)), optional(vector(integers))],
   outputs: 1,
   sampleAxis: slicedSamples,
   movesValues: true,
@@ -554,7 +568,14 @@ export const SliceGradient: OwnOpDefinition = {
   cost: noCost,
 };
 
-const blockSize = (node: Node): number => numberAttribute(node, "blocksize", 1);
+function blockSize(node: Node): number {
+  const block = numberAttribute(node, "blocksize", 1);
+  if (block < 1) throw mismatch(node, `blocksize is ${block}; expected 1 or more.`);
+  return block;
+}
+
+/** Whether depth is blocks of channels or channels of blocks. */
+const depthOrder = (node: Node): "DCR" | "CRD" => choiceAttribute(node, "mode", ["DCR", "CRD"]);
 
 /** mode DCR: dx = SpaceToDepth(dy); mode CRD: the same with the axes in CRD's order */
 export const DepthToSpace: OpDefinition = {
@@ -566,6 +587,7 @@ export const DepthToSpace: OpDefinition = {
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
     const block = blockSize(context.node);
+    depthOrder(context.node);
     const channels = shape.length === 4 ? quotientOf([shape[1]], [block * block]) : undefined;
     if (shape.length !== 4 || channels === undefined)
       throw mismatch(
@@ -577,7 +599,7 @@ export const DepthToSpace: OpDefinition = {
   gradient: ({ node, build, dys: [dy], type }) => {
     if (dy === undefined) return [];
     const block = blockSize(node);
-    if (stringAttribute(node, "mode", "DCR") === "DCR") return [build.node("SpaceToDepth", [dy], { blocksize: block })];
+    if (depthOrder(node) === "DCR") return [build.node("SpaceToDepth", [dy], { blocksize: block })];
     const [n, , h, w] = type(node.inputs[0]).shape.map((dim) => staticDim(dim, node));
     const blocks = build.node("Reshape", [dy, build.ints([n, -1, h, block, w, block])]);
     const moved = build.node("Transpose", [blocks], { perm: [0, 1, 3, 5, 2, 4] });
@@ -612,7 +634,7 @@ export const SpaceToDepth: OpDefinition = {
 /** dx = the same triangle of dy */
 export const Trilu: OpDefinition = {
   introduced: 14,
-  inputs: [anything, optional(integers)],
+  inputs: [anything, optional(single(integers))],
   outputs: 1,
   sampleAxis: samplesWhere((axis, _node, rank) => axis < rank - 2),
   movesValues: false,

@@ -1,6 +1,6 @@
 // The geometry of operators that slide a window over spatial axes: convolutions and pools.
 import type { Dim, Node } from "../ir/graph.ts";
-import { mismatch, numberAttribute, numbersAttribute, printShape, stringAttribute, unsupported } from "./attributes.ts";
+import { choiceAttribute, mismatch, numberAttribute, numbersAttribute, printShape, unsupported } from "./attributes.ts";
 import { unknownDim } from "./operands.ts";
 
 /** Per spatial axis; `pads` holds all beginnings, then all ends, as ONNX does. */
@@ -41,11 +41,8 @@ export function givenWindow(node: Node, kernel: readonly number[]): Window {
   };
 }
 
-export const autoPad = (node: Node): "NOTSET" | "VALID" | "SAME_UPPER" | "SAME_LOWER" => {
-  const value = stringAttribute(node, "auto_pad", "NOTSET");
-  if (value === "NOTSET" || value === "VALID" || value === "SAME_UPPER" || value === "SAME_LOWER") return value;
-  throw mismatch(node, `auto_pad is "${value}"; expected NOTSET, VALID, SAME_UPPER or SAME_LOWER.`);
-};
+export const autoPad = (node: Node): "NOTSET" | "VALID" | "SAME_UPPER" | "SAME_LOWER" =>
+  choiceAttribute(node, "auto_pad", ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]);
 
 /** Splits a total padding per axis: the odd one goes to the end, or to the beginning for SAME_LOWER. */
 export function splitPads(totals: readonly number[], extraAt: "begin" | "end"): number[] {

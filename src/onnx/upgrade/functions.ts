@@ -1,6 +1,7 @@
 // Operators that are functions of others, read as what they are made of: they train, quantize and run in every opset.
 import { numberAttribute, numbersAttribute, printShape } from "../../ops/attributes.ts";
 import { isStatic } from "../../ops/dims.ts";
+import { resolveAxis } from "../../ops/operands.ts";
 import { resolveWindow, spanOf, windowOutput } from "../../ops/window.ts";
 import { replacement } from "./replacement.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext, withoutAttributes } from "./upgrade.ts";
@@ -138,8 +139,7 @@ export const hardmax: Upgrade = {
     const { call, size, finish } = replacement(context);
     const [x] = node.inputs;
     const { dtype } = type(x);
-    const rank = rankOf(context);
-    const axis = (numberAttribute(node, "axis", -1) + rank) % rank;
+    const axis = resolveAxis(node, numberAttribute(node, "axis", -1), rankOf(context));
     const first = call("ArgMax", [x], { axis, keepdims: 0 });
     const values = constant("values", { dtype: "float32", shape: [2], data: Float32Array.of(0, 1) });
     const hot = call("OneHot", [first, size(x, axis), values], { axis });

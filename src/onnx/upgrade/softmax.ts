@@ -1,5 +1,6 @@
 // Softmax and LogSoftmax normalized over all axes from `axis` on before 13, since then over `axis` alone.
 import { numberAttribute } from "../../ops/attributes.ts";
+import { resolveAxis } from "../../ops/operands.ts";
 import type { Upgrade } from "./upgrade.ts";
 
 export const flattened: Upgrade = {
@@ -7,8 +8,7 @@ export const flattened: Upgrade = {
   upgrade: ({ node, type, beside }) => {
     const [x] = node.inputs;
     const { shape } = type(x);
-    const axis = numberAttribute(node, "axis", 1);
-    const first = axis < 0 ? axis + shape.length : axis;
+    const first = resolveAxis(node, numberAttribute(node, "axis", 1), shape.length);
     const isOneAxis = shape.slice(first + 1).every((size) => size === 1);
     if (isOneAxis) return [{ ...node, attributes: { ...node.attributes, axis: first } }];
     const sizes = beside("Shape", [x]);

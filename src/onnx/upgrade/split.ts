@@ -1,5 +1,6 @@
 // Before 13 the sizes were an attribute; since 18 an even split says its number of outputs.
-import { numbersAttribute } from "../../ops/attributes.ts";
+import { mismatch, numberAttribute, numbersAttribute, printShape } from "../../ops/attributes.ts";
+import { resolveAxis } from "../../ops/operands.ts";
 import { type Upgrade, withoutAttributes } from "./upgrade.ts";
 
 export const sizesToInput: Upgrade = {
@@ -13,8 +14,13 @@ export const sizesToInput: Upgrade = {
 
 export const countOutputs: Upgrade = {
   before: 18,
-  upgrade: ({ node }) =>
-    node.inputs.length > 1
-      ? [node]
-      : [{ ...node, attributes: { ...node.attributes, num_outputs: node.outputs.length } }],
+  upgrade: ({ node, type }) => {
+    if (node.inputs.length > 1) return [node];
+    const { shape } = type(node.inputs[0]);
+    const size = shape[resolveAxis(node, numberAttribute(node, "axis", 0), shape.length)];
+    const count = node.outputs.length;
+    if (typeof size === "number" && size % count !== 0)
+      throw mismatch(node, `cannot split ${printShape(shape)} into ${count} equal parts; its sizes are not given.`);
+    return [{ ...node, attributes: { ...node.attributes, num_outputs: count } }];
+  },
 };

@@ -4,6 +4,7 @@ import { describeNode, type Graph, type Node, type ValueType } from "../../ir/gr
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
+import { checkTypes } from "../check-schema.ts";
 import { upgrades } from "./index.ts";
 import type { Upgrade, UpgradeContext } from "./upgrade.ts";
 
@@ -12,6 +13,8 @@ export function upgradeGraph(graph: Graph, opset: number): Graph {
   const state = createState(graph, opset);
   for (const node of graph.nodes) {
     const rules = (upgrades[node.op] ?? []).filter(({ before }) => opset < before);
+    // Rules compute with what they are given.
+    if (rules.length > 0) checkTypes(node, opset, state.contextOf(node).type);
     upgradeNode(node, rules, state);
   }
   return state.current(graph.outputs);

@@ -18,6 +18,7 @@ export const reductionExamples = {
     ...reduced(),
     whole,
     { name: "no axes", inputs: [normal(2, 3)], attributes: { noop_with_empty_axes: 1 } },
+    { name: "one axis by two names", inputs: [normal(2, 3, 4), int64(2, -1, 1)], attributes: { keepdims: 0 } },
   ],
   ReduceMean: reduced(),
   ReduceMax: [...reduced(), whole],

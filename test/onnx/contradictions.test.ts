@@ -1,0 +1,267 @@
+// Nodes whose inputs or attributes contradict each other: refused by name, before or in the run, as ONNX Runtime refuses them.
+import type { NodeProto, TensorProto } from "onnx-buf";
+import { describe, expect, test } from "vitest";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { FrostbitError } from "../../src/ir/errors.ts";
+import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
+import { readOnnx } from "../../src/onnx/read.ts";
+import { DataType, float, int, int64s, ints, modelBytes, node, text, value, weights } from "../support/onnx-model.ts";
+import { runGraph } from "../support/run-graph.ts";
+import { runModel } from "../support/run-model.ts";
+
+interface Contradiction {
+  readonly what: string;
+  readonly node: NodeProto;
+  readonly message: RegExp;
+  readonly opset?: number;
+  readonly x?: readonly number[];
+  readonly initializers?: readonly TensorProto[];
+}
+
+const int64 = (name: string, dims: readonly number[], values: readonly number[]): TensorProto => ({
+  ...int64s(name, values),
+  dims: dims.map(BigInt),
+});
+
+/** They read x, float32 [2, 3, 4, 4] by default, and what is with them. */
+const contradictions: readonly Contradiction[] = [
+  {
+    what: "axes of two axes",
+    opset: 18,
+    node: node("ReduceMax", ["x", "i"], ["y"]),
+    initializers: [int64("i", [1, 1], [0])],
+    message: /input "i" has the shape \[1, 1\]; expected a vector\./,
+  },
+  {
+    what: "a target that is a scalar",
+    node: node("Reshape", ["x", "i"], ["y"]),
+    initializers: [int64("i", [], [96])],
+    message: /input "i" has the shape \[\]; expected a vector\./,
+  },
+  {
+    what: "a k that is a scalar",
+    node: node("TopK", ["x", "i"], ["y", "z"]),
+    initializers: [int64("i", [], [1])],
+    message: /input "i" has the shape \[\]; expected a vector of one\./,
+  },
+  {
+    what: "three values of OneHot",
+    node: node("OneHot", ["x", "i", "three"], ["y"]),
+    initializers: [int64("i", [], [4]), weights("three", [3])],
+    message: /it has 3 values; expected 2/,
+  },
+  {
+    what: "a depth of 0",
+    node: node("OneHot", ["x", "i", "two"], ["y"]),
+    initializers: [int64("i", [], [0]), weights("two", [2])],
+    message: /its depth is 0; expected 1 class or more/,
+  },
+  {
+    what: "batch axes of GatherND that differ",
+    node: node("GatherND", ["x", "i"], ["y"], { batch_dims: int(1) }),
+    initializers: [int64("i", [3, 1], [0, 1, 2])],
+    message: /indices \[3, 1\] and data \[2, 3, 4, 4\] do not share 1 batch axes\./,
+  },
+  {
+    what: "more batch axes than indices have",
+    node: node("GatherND", ["x", "i"], ["y"], { batch_dims: int(2) }),
+    initializers: [int64("i", [2, 1], [0, 1])],
+    message: /do not share 2 batch axes\./,
+  },
+  {
+    what: "updates of another shape than the indices",
+    node: node("ScatterElements", ["x", "i", "x"], ["y"]),
+    initializers: [int64("i", [1, 3, 4, 4], new Array<number>(48).fill(0))],
+    message: /updates \[2, 3, 4, 4\] and indices \[1, 3, 4, 4\] differ in shape\./,
+  },
+  {
+    what: "the diagonal of axes that differ",
+    node: node("Einsum", ["x"], ["y"], { equation: text("abii->abi") }),
+    x: [2, 3, 1, 4],
+    message: /term "abii" takes a diagonal of \[2, 3, 1, 4\], whose axes differ in size\./,
+  },
+  {
+    what: "an uneven split whose sizes are not given",
+    node: node("Split", ["x"], ["y", "z"], { axis: int(1) }),
+    message: /cannot split \[2, 3, 4, 4\] into 2 equal parts; its sizes are not given\./,
+  },
+  {
+    what: "more parts than the last smaller one allows",
+    node: node("Split", ["x"], ["y", "z", "v"], { axis: int(2), num_outputs: int(3) }),
+    opset: 18,
+    message: /cannot split 4 elements into 3 parts of 2, the last of which may be smaller\./,
+  },
+  {
+    what: "a reflection of one element",
+    node: node("Pad", ["x", "i"], ["y"], { mode: text("reflect") }),
+    x: [2, 3, 1, 4],
+    initializers: [int64s("i", [0, 0, 1, 0, 0, 0, 0, 0])],
+    message: /mode "reflect" has 1 elements to repeat along an axis; expected 2 or more\./,
+  },
+  {
+    what: "an edge of what is cut off",
+    node: node("Pad", ["x", "i"], ["y"], { mode: text("edge") }),
+    initializers: [int64s("i", [0, 0, 1, 0, 0, 0, -4, 0])],
+    message: /mode "edge" has 0 elements to repeat/,
+  },
+  {
+    what: "an unknown order of blocks",
+    node: node("DepthToSpace", ["x"], ["y"], { blocksize: int(2), mode: text("dcr") }),
+    x: [1, 4, 2, 2],
+    message: /mode is "dcr"; expected DCR, CRD\./,
+  },
+  {
+    what: "an unknown approximation",
+    node: node("Gelu", ["x"], ["y"], { approximate: text("erf") }),
+    opset: 20,
+    message: /approximate is "erf"; expected none, tanh\./,
+  },
+  {
+    what: "both pads and auto_pad",
+    node: node("Conv", ["x", "w"], ["y"], { pads: ints([1, 1, 1, 1]), auto_pad: text("SAME_UPPER") }),
+    initializers: [weights("w", [3, 3, 3, 3])],
+    message: /it has both pads and auto_pad SAME_UPPER; expected one of them\./,
+  },
+  {
+    what: "sizes of a transposed convolution for the batch too",
+    node: node("ConvTranspose", ["x", "w"], ["y"], { output_shape: ints([2, 3, 6, 6]) }),
+    initializers: [weights("w", [3, 3, 3, 3])],
+    message: /output_shape is \[2, 3, 6, 6\]; expected 2 sizes\./,
+  },
+  {
+    what: "the remainder of floats without fmod",
+    node: node("Mod", ["x", "x"], ["y"]),
+    message: /its inputs are float32, of which ONNX has fmod 1 alone\./,
+  },
+  {
+    what: "the largest of no elements",
+    node: node("ArgMax", ["x"], ["y"], { axis: int(1) }),
+    x: [2, 0, 4, 4],
+    message: /axis 1 of \[2, 0, 4, 4\] is empty/,
+  },
+  {
+    what: "an exclusion of the outside where nothing is cubic",
+    node: node("Resize", ["x", "", "s"], ["y"], { mode: text("linear"), exclude_outside: int(1) }),
+    initializers: [weights("s", [4], [1, 1, 2, 2])],
+    message: /exclude_outside goes with mode cubic alone\./,
+  },
+  {
+    what: "a scale of 0",
+    node: node("Resize", ["x", "", "s"], ["y"]),
+    initializers: [weights("s", [4], [1, 1, 0, 2])],
+    message: /axis 2 of size 4 has the scale 0; expected a number above 0/,
+  },
+  {
+    what: "a flag that is 2",
+    node: node("CumSum", ["x", "i"], ["y"], { exclusive: int(2) }),
+    initializers: [int64("i", [], [0])],
+    message: /attribute "exclusive" is 2; expected 0 or 1\./,
+  },
+  {
+    what: "labels for another number of samples",
+    node: node("SoftmaxCrossEntropyLoss", ["x", "i"], ["y"]),
+    x: [2, 3],
+    initializers: [int64s("i", [0, 1, 2])],
+    message: /logits are \[2, 3\] and labels \[3\]; expected labels \[2\]\./,
+  },
+  {
+    what: "a label that is no class",
+    node: node("SoftmaxCrossEntropyLoss", ["x", "i"], ["y"]),
+    x: [2, 3],
+    initializers: [int64s("i", [0, 3])],
+    message: /label 3 is no class of its 3; expected 0 to 2\./,
+  },
+];
+
+const drawn = (shape: readonly number[]): Tensor =>
+  tensorOf(
+    "float32",
+    shape,
+    Array.from({ length: shape.reduce((product, size) => product * size, 1) }, (_, i) => i / 10),
+  );
+
+async function runHere(bytes: Uint8Array, inputs: ReadonlyMap<string, Tensor>): Promise<void> {
+  const { graph } = readOnnx(bytes, { name: "wrong.onnx" });
+  await runGraph(createReferenceEngine(), graph, inputs);
+}
+
+describe("what contradicts itself is refused, as ONNX Runtime refuses it", () => {
+  test.each(contradictions)("$what", async ({ node: wrong, message, opset = 17, x = [2, 3, 4, 4], initializers }) => {
+    const parts = { nodes: [wrong], opset, inputs: [value("x", x)], ...(initializers ? { initializers } : {}) };
+    const inputs = new Map([["x", drawn(x)]]);
+    const error = await runHere(modelBytes(parts), inputs).then(
+      () => undefined,
+      (each: unknown) => each,
+    );
+    expect(error).toBeInstanceOf(FrostbitError);
+    expect((error as FrostbitError).message).toMatch(message);
+    await expect(runModel(modelBytes(parts), inputs)).rejects.toThrow();
+  });
+});
+
+describe("sizes that a file leaves open are checked in the run by the same rules", () => {
+  const open: readonly Contradiction[] = [
+    { what: "Add", node: node("Add", ["x", "t"], ["y"]), message: /cannot broadcast \[2\] with \[3\]/ },
+    { what: "Gemm", node: node("MatMul", ["x", "t"], ["y"]), message: /\[2\].*\[3\]/ },
+    { what: "Concat", node: node("Concat", ["u", "v"], ["y"], { axis: int(0) }), message: /cannot concatenate/ },
+  ];
+  test.each(open)("$what", async ({ node: wrong, message }) => {
+    const types = [value("x", ["n"]), value("t", ["m"]), value("u", [1, "n"]), value("v", [1, "m"])];
+    const shapes = { x: [2], t: [3], u: [1, 2], v: [1, 3] };
+    const bytes = modelBytes({ nodes: [wrong], inputs: types.filter(({ name }) => wrong.input.includes(name)) });
+    const inputs = new Map(
+      Object.entries(shapes).flatMap(([name, shape]) =>
+        wrong.input.includes(name) ? [[name, drawn(shape)] as const] : [],
+      ),
+    );
+    await expect(runHere(bytes, inputs)).rejects.toThrow(message);
+    await expect(runModel(bytes, inputs)).rejects.toThrow();
+  });
+});
+
+test("an integer divided by zero is refused in every type", async () => {
+  for (const dtype of ["int32", "uint8", "int64"] as const) {
+    const bytes = modelBytes({
+      nodes: [node("Mod", ["a", "b"], ["y"])],
+      inputs: ["a", "b"].map((name) =>
+        value(name, [1], { int32: DataType.INT32, uint8: DataType.UINT8, int64: DataType.INT64 }[dtype]),
+      ),
+    });
+    const inputs = new Map(["a", "b"].map((name) => [name, tensorOf(dtype, [1], [name === "a" ? 1 : 0])]));
+    await expect(runHere(bytes, inputs)).rejects.toThrow(/An integer was divided by zero/);
+  }
+});
+
+test("parameters of a layer normalization beyond its axes are refused, not misread", () => {
+  const bytes = modelBytes({
+    nodes: [node("LayerNormalization", ["x", "w"], ["y"], { axis: int(3) })],
+    initializers: [weights("w", [4, 4])],
+  });
+  expect(() => readOnnx(bytes, { name: "wrong.onnx" })).toThrow(
+    /a parameter is \[4, 4\], with sizes beyond the 1 axes that are normalized\./,
+  );
+});
+
+test("an input and its initializer that differ are refused", async () => {
+  const parts = {
+    nodes: [node("Add", ["x", "w"], ["y"])],
+    inputs: [value("x", [2, 3]), value("w", [2, 3])],
+    initializers: [weights("w", [3])],
+  };
+  expect(() => readOnnx(modelBytes(parts), { name: "wrong.onnx" })).toThrow(
+    /input "w" is float32 \[2, 3\], and its initializer float32 \[3\]\./,
+  );
+  await expect(runModel(modelBytes(parts), new Map([["x", drawn([2, 3])]]))).rejects.toThrow();
+});
+
+test("float and half precision in one operator are refused", async () => {
+  const half = { ...weights("w", [1]), dataType: DataType.FLOAT16, floatData: [], int32Data: [0x3c00] };
+  const parts = { nodes: [node("Mul", ["x", "w"], ["y"])], inputs: [value("x", [2, 3])], initializers: [half] };
+  expect(() => readOnnx(modelBytes(parts), { name: "wrong.onnx" })).toThrow(/differ in type; expected one type\./);
+  await expect(runModel(modelBytes(parts), new Map([["x", drawn([2, 3])]]))).rejects.toThrow();
+});
+
+test("a Celu whose alpha is 0 is refused", () => {
+  const bytes = modelBytes({ nodes: [node("Celu", ["x"], ["y"], { alpha: float(0) })] });
+  expect(() => readOnnx(bytes, { name: "wrong.onnx" })).toThrow(/alpha is 0, which it divides by\./);
+});
