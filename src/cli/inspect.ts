@@ -16,7 +16,7 @@ import { readModel } from "../node/read-model.ts";
 import { writeAtomic } from "../node/storage.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
-import { renderInspection } from "../report/render-inspection.ts";
+import { countedAt, renderInspection } from "../report/render-inspection.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -27,6 +27,12 @@ const pageOptions = z.object({
     .string()
     .optional()
     .describe("Also write a page to look at: layers, histograms of weights, what would be quantized."),
+  sizes: z
+    .record(z.string(), z.number().int().min(1))
+    .optional()
+    .describe(
+      "What multiply-adds are counted at, by the name of an input's symbolic size (sequence=128); by default 64.",
+    ),
 });
 
 export function inspectCommand(): Command {
@@ -39,15 +45,17 @@ export function inspectCommand(): Command {
 }
 
 async function run([path]: readonly string[], values: Values, { print }: Session): Promise<void> {
-  const { html } = parseSchemaOptions(pageOptions, values);
+  const { html, sizes } = parseSchemaOptions(pageOptions, values);
   const { graph, origin } = readModel(path);
   if (values["plan"] === true) {
     if (html !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
+    if (sizes !== undefined)
+      throw new FrostbitError("BAD_OPTION", "--sizes belongs to what is counted without --plan.");
     const plan = planOf(graph, values);
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
   assertPlanFlagsApply(values);
-  const inspection = inspectModel(graph);
+  const inspection = inspectModel(graph, sizes ? { sizes } : {});
   if (html !== undefined)
     await writeAtomic(html, renderInspection({ title: basename(path), opset: origin.opset, ...inspection }));
   const written = html === undefined ? {} : { html };
@@ -66,13 +74,14 @@ function assertPlanFlagsApply(values: Values): void {
 
 function describe(path: string, opset: number, inspection: Inspection): readonly string[] {
   const { inputs, outputs, parameters, sizeBytes, multiplyAdds } = inspection;
+  const counted = countedAt(inspection);
   const values = (list: Inspection["inputs"]): string =>
     list.map(({ name, dtype, shape }) => `${name} ${dtype} [${shape.join(", ")}]`).join("; ");
   return [
     `${path}, opset ${opset}`,
     `inputs: ${values(inputs)}`,
     `outputs: ${values(outputs)}`,
-    `${formatCount(parameters)} parameters in ${formatBytes(sizeBytes)}, ${formatCount(multiplyAdds)} multiply-adds a sample`,
+    `${formatCount(parameters)} parameters in ${formatBytes(sizeBytes)}, ${formatCount(multiplyAdds)} multiply-adds a sample${counted === "" ? "" : ` ${counted}`}`,
     "",
     ...(inspection.alreadyQuantized.length === 0 ? [] : [...quantizedTable(inspection.alreadyQuantized), ""]),
     ...(inspection.layers.length === 0 && inspection.alreadyQuantized.length > 0

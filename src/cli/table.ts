@@ -25,8 +25,9 @@ export function formatTable(
 
 const units = ["", "k", "M", "G", "T"] as const;
 
-/** `40.6 M` */
-export function formatCount(value: number): string {
+/** `40.6 M`; of what is not known, `unknown`. */
+export function formatCount(value: number | null): string {
+  if (value === null) return "unknown";
   const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, value)) / 3)));
   return power === 0 ? String(value) : `${formatDigits(value / 1000 ** power)} ${units[power]}`;
 }

@@ -9,6 +9,7 @@ import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
@@ -38,7 +39,7 @@ export async function measureLayers(graph: Graph, batch: Inputs, context: Contex
   const layers = linearLayers(graph).length;
   const axes = batchAxes(inputTypes(graph));
   const [given] = [...batch].flatMap(([name, { shape }]) => shape[axes.get(name) ?? 0] ?? []);
-  const affordable = Math.floor(budget / Math.max(1, (layers + 2) * totalMultiplyAdds(graph)));
+  const affordable = Math.floor(budget / Math.max(1, (layers + 2) * costOfSample(graph, batch)));
   const samples = fixedBatchOf(graph) ?? Math.max(1, Math.min(given, affordable));
   const inputs = changeSamples(batch, axes, (rows) => firstRows(rows, samples));
   return {
@@ -46,6 +47,17 @@ export async function measureLayers(graph: Graph, batch: Inputs, context: Contex
     inputs: await inputHistograms(graph, inputs, context),
     sensitivityDb: await layerSensitivity(graph, inputs, context),
   };
+}
+
+/** Multiply-adds at the sizes that the batch has. */
+function costOfSample(graph: Graph, batch: Inputs): number {
+  const sizes = new Map<string, number>();
+  for (const [name, { shape }] of inputTypes(graph))
+    shape.forEach((size, axis) => {
+      if (typeof size === "string") sizes.set(size, batch.get(name)?.shape[axis] ?? 1);
+    });
+  for (const name of symbolicSizes(graph).batch) sizes.set(name, 1);
+  return totalMultiplyAdds(withSizes(graph, sizes)) / (fixedBatchOf(graph) ?? 1);
 }
 
 async function inputHistograms(graph: Graph, inputs: Inputs, context: Context): Promise<Map<string, Histogram>> {

@@ -158,4 +158,53 @@ describe("inspectModel", () => {
       { node: "steps", op: "ArgMax", reason: 'ArgMax (node "steps") has no gradient' },
     ]);
   });
+
+  describe("multiply-adds where sizes are symbolic", () => {
+    const attention = (build: ReturnType<typeof buildOn>): ReturnType<typeof build.graph> => {
+      const x = build.input("x", { dtype: "float32", shape: ["N", "length", 4] });
+      const q = build.node("MatMul", [x, build.constant(weight([4, 4]), "wq")], {}, "q");
+      const k = build.node("Transpose", [x], { perm: [0, 2, 1] });
+      return build.graph([build.node("MatMul", [q, k], {}, "scores")]);
+    };
+    const projected = (length: number): number => length * 4 * 4;
+    const scored = (length: number): number => length * length * 4;
+
+    test("are counted at 64 or at what is asked for, and say so", () => {
+      const graph = attention(buildOn());
+      expect(inspectModel(graph)).toMatchObject({
+        sizes: { length: 64 },
+        uncounted: [],
+        multiplyAdds: projected(64) + scored(64),
+      });
+      const asked = inspectModel(graph, { sizes: { length: 10 } });
+      expect(asked.layers[0].multiplyAdds).toBe(projected(10));
+      expect(asked.multiplyAdds).toBe(projected(10) + scored(10));
+      expect(() => inspectModel(graph, { sizes: { N: 3 } })).toThrow(/sizes names "N".* have "length"/);
+    });
+    test("are unknown behind sizes that only a run knows, and never counted as 1", () => {
+      const build = buildOn();
+      const x = build.input("x", { dtype: "float32", shape: ["N", 4] });
+      const places = build.node("Transpose", [build.node("NonZero", [x], {}, "found")], { perm: [1, 0] });
+      const floats = build.node("Cast", [places], { to: "float32" }, "floats");
+      const y = build.node("MatMul", [floats, build.constant(weight([2, 6]), "w")], {}, "y");
+      const first = build.node("MatMul", [x, build.constant(weight([4, 6]), "v")], {}, "first");
+      const { layers, operators, multiplyAdds, uncounted } = inspectModel(build.graph([first, y]));
+      expect(layers.map(({ name, multiplyAdds }) => [name, multiplyAdds])).toEqual([
+        ["y", null],
+        ["first", 24],
+      ]);
+      expect(multiplyAdds).toBe(24);
+      expect(uncounted).toEqual(["y"]);
+      expect(operators.find(({ op }) => op === "MatMul")).toEqual({ op: "MatMul", count: 2, multiplyAdds: null });
+    });
+    test("of a batch that cannot be free are those of one sample", () => {
+      const build = buildOn();
+      const x = build.input("x", { dtype: "float32", shape: [4, 6] });
+      const mixed = build.node("Add", [x, build.node("CumSum", [x, build.constant(tensorOf("int64", [], [0]))])]);
+      const y = build.node("MatMul", [mixed, build.constant(weight([6, 5]), "w")], {}, "y");
+      const { layers, inputs } = inspectModel(build.graph([y]));
+      expect(inputs[0].shape).toEqual([4, 6]);
+      expect(layers[0].multiplyAdds).toBe(30);
+    });
+  });
 });

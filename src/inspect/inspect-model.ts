@@ -1,8 +1,10 @@
 // What a model consists of, what of it can be quantized and trained, and what cannot and why.
 
 import { reportedDb, sqnrDb } from "../evaluate/difference.ts";
+import { fixedBatch } from "../evaluate/model-file.ts";
+import { inputTypes } from "../ir/batch-axes.ts";
 import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
-import { assert } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
@@ -12,6 +14,7 @@ import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { matrixWeights } from "../passes/matrix-weights.ts";
+import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
 import { fixedFilter } from "../quantizers/fixed-filters.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
@@ -28,8 +31,8 @@ export interface InspectedLayer {
   readonly weightShape: readonly number[];
   readonly parameters: number;
   readonly sizeBytes: number;
-  /** For one sample; sizes that are known only when the model runs count as 1. */
-  readonly multiplyAdds: number;
+  /** For one sample; `null` where sizes decide that only a run knows. */
+  readonly multiplyAdds: number | null;
   /** Mean |w| of each output channel (EfQAT eq. 6). */
   readonly importance: readonly number[];
   readonly weights: Histogram;
@@ -51,7 +54,7 @@ export interface QuantizedLayer {
   readonly bits: number;
   /** As the file packs them, without scales. */
   readonly sizeBytes: number;
-  readonly multiplyAdds: number;
+  readonly multiplyAdds: number | null;
 }
 
 /** A constant that trains without belonging to a layer or a normalization: an embedding, a token, positions, slopes. */
@@ -78,10 +81,14 @@ export interface Inspection {
   readonly parameters: number;
   /** Of all constants, as a file holds them. */
   readonly sizeBytes: number;
-  /** For one sample; sizes that are known only when the model runs count as 1. */
+  /** For one sample at `sizes`, without the nodes that are `uncounted`. */
   readonly multiplyAdds: number;
+  /** What the symbolic sizes of the inputs count as, but for the batch, which is 1. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Nodes whose multiply-adds depend on sizes that only a run knows. */
+  readonly uncounted: readonly string[];
   /** By operator, those with the most multiply-adds first. */
-  readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number }[];
+  readonly operators: readonly { readonly op: string; readonly count: number; readonly multiplyAdds: number | null }[];
   /** What can be quantized. */
   readonly layers: readonly InspectedLayer[];
   readonly alreadyQuantized: readonly QuantizedLayer[];
@@ -100,15 +107,21 @@ export interface InspectedValue {
   readonly shape: readonly Dim[];
 }
 
+/** What `inspectModel` is told besides the model. */
+export interface InspectOptions {
+  /** What multiply-adds are counted at, by the name of a symbolic size of the inputs; 64 where absent. */
+  readonly sizes?: Readonly<Record<string, number>>;
+}
+
 /**
  * Looks at a model without running it: nothing is computed but small constants and the statistics of its weights.
  *
  * @example
  * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
  */
-export function inspectModel(model: Graph): Inspection {
+export function inspectModel(model: Graph, { sizes: wanted = {} }: InspectOptions = {}): Inspection {
   const graph = matrixWeights(freeBatch(model).graph);
-  const costs = new Map(graph.nodes.map((node) => [node.name, multiplyAddsOf(graph, node)]));
+  const { costs, sizes, uncounted } = countCosts(graph, wanted);
   const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);
   const constants = [...graph.constants.values()];
@@ -118,7 +131,9 @@ export function inspectModel(model: Graph): Inspection {
     outputs: graph.outputs.map((name) => inspectValue(graph, name)),
     parameters: parametersOf(graph),
     sizeBytes: constants.reduce((sum, value) => sum + bytesOf(value), 0),
-    multiplyAdds: [...costs.values()].reduce((sum, value) => sum + value, 0),
+    multiplyAdds: [...costs.values()].reduce<number>((sum, value) => sum + (value ?? 0), 0),
+    sizes,
+    uncounted,
     operators: countOperators(graph, costs),
     layers: layers.flatMap((layer) => inspectLayer(graph, layer, costs, reached)),
     alreadyQuantized: quantized,
@@ -129,6 +144,47 @@ export function inspectModel(model: Graph): Inspection {
       layers.filter(({ node }) => !reached.has(node.name)),
     ),
   };
+}
+
+/** By node; `null` where it is not known. */
+type Costs = ReadonlyMap<string, number | null>;
+
+/** As long as sentences are, and a multiple of the strides that images go through. */
+const defaultSize = 64;
+
+/** Of one sample. What is folded at these sizes costs nothing. */
+function countCosts(
+  graph: Graph,
+  wanted: Readonly<Record<string, number>>,
+): { readonly costs: Costs } & Pick<Inspection, "sizes" | "uncounted"> {
+  const { batch, others } = symbolicSizes(graph);
+  const unknown = Object.keys(wanted).find((name) => !others.includes(name));
+  if (unknown !== undefined)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `sizes names "${unknown}", and the model's inputs have ${others.length === 0 ? "no symbolic size but the batch" : others.map((name) => `"${name}"`).join(", ")}.`,
+    );
+  const sizes = Object.fromEntries(others.map((name) => [name, wanted[name] ?? defaultSize]));
+  const samples = fixedBatch({ inputs: inputTypes(graph) }) ?? 1;
+  const sized = atSizes(graph, new Map([...batch.map((name) => [name, 1] as const), ...Object.entries(sizes)]));
+  const counted = new Map(sized.nodes.map((node) => [node.name, multiplyAddsOf(sized, node)]));
+  const costs = new Map(
+    graph.nodes.map(({ name }) => {
+      const count = counted.has(name) ? counted.get(name) : 0;
+      return [name, count === undefined ? null : count / Math.max(1, samples)];
+    }),
+  );
+  return { costs, sizes, uncounted: [...costs].flatMap(([name, count]) => (count === null ? [name] : [])) };
+}
+
+/** Sizes may contradict what the model computes with them: the graph then stays as it is. */
+function atSizes(graph: Graph, sizes: ReadonlyMap<string, number>): Graph {
+  try {
+    return withSizes(graph, sizes);
+  } catch (error) {
+    if (error instanceof FrostbitError) return graph;
+    throw error;
+  }
 }
 
 const quantizeOps: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLinear"]);
@@ -153,7 +209,7 @@ function learnedConstants(graph: Graph): LearnedConstant[] {
 const methodsThatTrain = (role: ParameterRole): readonly string[] =>
   methods.filter(({ training }) => training !== "none" && training.roles.includes(role)).map(({ name }) => name);
 
-function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): QuantizedLayer[] {
+function quantizedLayers(graph: Graph, costs: Costs): QuantizedLayer[] {
   const producerOf = producers(graph);
   return graph.nodes.flatMap((node) => {
     if (!isLinear(node)) return [];
@@ -171,7 +227,7 @@ function quantizedLayers(graph: Graph, costs: ReadonlyMap<string, number>): Quan
         dtype: weight.dtype,
         bits: bitsOf(weight),
         sizeBytes: bytesOf(weight),
-        multiplyAdds: costs.get(node.name) ?? 0,
+        multiplyAdds: costs.get(node.name) ?? null,
       },
     ];
   });
@@ -195,12 +251,7 @@ function inspectValue(graph: Graph, name: string): InspectedValue {
   return { name, dtype: type?.dtype ?? "unknown", shape: type?.shape ?? [] };
 }
 
-function inspectLayer(
-  graph: Graph,
-  layer: LinearLayer,
-  costs: ReadonlyMap<string, number>,
-  reached: ReadonlySet<string>,
-): InspectedLayer[] {
+function inspectLayer(graph: Graph, layer: LinearLayer, costs: Costs, reached: ReadonlySet<string>): InspectedLayer[] {
   const weight = graph.constants.get(layer.weight);
   if (!weight) return [];
   return [
@@ -211,7 +262,7 @@ function inspectLayer(
       weightShape: weight.shape,
       parameters: sizeOf(weight.shape),
       sizeBytes: bytesOf(weight),
-      multiplyAdds: costs.get(layer.node.name) ?? 0,
+      multiplyAdds: costs.get(layer.node.name) ?? null,
       importance: [...importanceOfRows(weight, layer.rowAxis)],
       weights: histogramOf(weight),
       rounding: [8, 4, 2].map((bits) => ({ bits, sqnrDb: roundingSqnrDb(weight, layer.rowAxis, bits) })),
@@ -233,17 +284,18 @@ function roundingSqnrDb(weight: Tensor, rowAxis: number, bits: number): number |
   return reportedDb(sqnrDb({ signal, noise, largest: 0 }));
 }
 
-/** With symbolic sizes, the batch among them, as 1. */
-function countOperators(graph: Graph, costs: ReadonlyMap<string, number>): Inspection["operators"] {
-  const counts = new Map<string, { count: number; multiplyAdds: number }>();
+function countOperators(graph: Graph, costs: Costs): Inspection["operators"] {
+  const counts = new Map<string, { count: number; multiplyAdds: number | null }>();
   for (const node of graph.nodes) {
     const entry = counts.get(node.op) ?? { count: 0, multiplyAdds: 0 };
-    counts.set(node.op, {
-      count: entry.count + 1,
-      multiplyAdds: entry.multiplyAdds + (costs.get(node.name) ?? 0),
-    });
+    const cost = costs.get(node.name) ?? null;
+    const multiplyAdds = cost === null || entry.multiplyAdds === null ? null : entry.multiplyAdds + cost;
+    counts.set(node.op, { count: entry.count + 1, multiplyAdds });
   }
-  return [...counts].map(([op, entry]) => ({ op, ...entry })).sort((a, b) => b.multiplyAdds - a.multiplyAdds);
+  const order = (count: number | null): number => count ?? Number.POSITIVE_INFINITY;
+  return [...counts]
+    .map(([op, entry]) => ({ op, ...entry }))
+    .sort((a, b) => (a.multiplyAdds === b.multiplyAdds ? 0 : order(b.multiplyAdds) - order(a.multiplyAdds)));
 }
 
 function refusedProducts(

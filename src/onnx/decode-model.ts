@@ -210,15 +210,15 @@ function decodeInitializers(
 
 /** An input with an initializer is a constant here; what the file says of it must be true of both. */
 function checkDefault(input: ValueInfoProto, constant: Tensor | undefined, report: Report): void {
-  const type = constant && input.type && hasShape(input) ? decodeType(input, "input", report) : undefined;
-  if (!constant || !type) return;
+  const { dtype, shape } = (constant && input.type && decodeType(input, "input", report)) || {};
+  if (!constant || !dtype || !shape) return;
   const agrees =
-    type.dtype === constant.dtype &&
-    type.shape.length === constant.shape.length &&
-    type.shape.every((dim, axis) => typeof dim === "string" || dim === constant.shape[axis]);
+    dtype === constant.dtype &&
+    shape.length === constant.shape.length &&
+    shape.every((dim, axis) => typeof dim === "string" || dim === constant.shape[axis]);
   if (!agrees)
     throw bad(
-      `input "${input.name}" is ${type.dtype} [${type.shape.join(", ")}], and its initializer ${constant.dtype} [${constant.shape.join(", ")}].`,
+      `input "${input.name}" is ${dtype} [${shape.join(", ")}], and its initializer ${constant.dtype} [${constant.shape.join(", ")}].`,
     );
 }
 

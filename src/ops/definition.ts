@@ -44,7 +44,7 @@ interface Cost {
   readonly multiplyAdds: number;
 }
 
-/** Shapes are static numbers (symbolic sizes are counted as 1). */
+/** Sizes that only a run knows are NaN, which a cost that depends on them becomes too. */
 export type CostRule = (
   inputs: readonly (readonly number[] | undefined)[],
   outputs: readonly (readonly number[])[],

@@ -2,16 +2,18 @@
 import type { Graph, Node } from "../ir/graph.ts";
 import { opDefinition } from "../ops/index.ts";
 
-function shapeOf(graph: Graph, value: string): readonly number[] | undefined {
-  return graph.values.get(value)?.shape.map((size) => (typeof size === "number" ? size : 1));
-}
+/** Sizes that only a run knows are NaN, and so is every cost that depends on them. */
+const shapeOf = (graph: Graph, value: string): readonly number[] | undefined =>
+  graph.values.get(value)?.shape.map((size) => (typeof size === "number" ? size : Number.NaN));
 
-export function multiplyAddsOf(graph: Graph, node: Node): number {
+/** `undefined` where sizes that only a run knows decide. */
+export function multiplyAddsOf(graph: Graph, node: Node): number | undefined {
   const inputs = node.inputs.map((input) => (input === "" ? undefined : shapeOf(graph, input)));
   const outputs = node.outputs.map((output) => shapeOf(graph, output) ?? []);
-  return opDefinition(node.op)?.cost(inputs, outputs, node).multiplyAdds ?? 0;
+  const count = opDefinition(node.op)?.cost(inputs, outputs, node).multiplyAdds ?? 0;
+  return Number.isNaN(count) ? undefined : count;
 }
 
-/** Of one sample; sizes that are known only when the model runs count as 1. */
+/** Of all nodes whose sizes are known. */
 export const totalMultiplyAdds = (graph: Graph): number =>
-  graph.nodes.reduce((sum, node) => sum + multiplyAddsOf(graph, node), 0);
+  graph.nodes.reduce((sum, node) => sum + (multiplyAddsOf(graph, node) ?? 0), 0);

@@ -83,5 +83,6 @@ export const pairs = (title: string, entries: readonly (readonly [string, string
 
 export const decimals = (value: number | null, digits: number, unit = ""): string =>
   value === null ? "–" : `${value.toFixed(digits)}${unit}`;
-export const ratio = (part: number, all: number): string => (all === 0 ? "–" : `${((100 * part) / all).toFixed(1)} %`);
-export const grouped = (value: number): string => value.toLocaleString("en-US");
+export const ratio = (part: number | null, all: number): string =>
+  part === null || all === 0 ? "–" : `${((100 * part) / all).toFixed(1)} %`;
+export const grouped = (value: number | null): string => (value === null ? "–" : value.toLocaleString("en-US"));

@@ -55,16 +55,26 @@ function lead({ layers, parameters, alreadyQuantized }: InspectionPage): string 
   return `${layers.length} layers can be quantized; they hold ${share} of the parameters. ${trainable === layers.length ? "All" : trainable} of them can train.`;
 }
 
+/** What the multiply-adds are of, where sizes decide: "at sequence 64, without 2 nodes of unknown size". */
+export function countedAt({ sizes, uncounted }: Pick<Inspection, "sizes" | "uncounted">): string {
+  const given = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);
+  const count = `${uncounted.length} node${uncounted.length === 1 ? "" : "s"}`;
+  return [
+    ...(given.length > 0 ? [`at ${given.join(", ")}`] : []),
+    ...(uncounted.length > 0 ? [`without ${count} whose sizes only a run knows`] : []),
+  ].join(", ");
+}
+
 const tiles = (model: InspectionPage): Html => html`<div class="tiles">
 ${tile("parameters", abbreviated(model.parameters), grouped(model.parameters))}
-${tile("multiply-adds a sample", abbreviated(model.multiplyAdds), grouped(model.multiplyAdds))}
+${tile("multiply-adds a sample", abbreviated(model.multiplyAdds), countedAt(model) || grouped(model.multiplyAdds))}
 ${tile("tensors", formatBytes(model.sizeBytes), `opset ${model.opset}`)}
 ${model.layers.length > 0 ? tile("in 8 bits", formatBytes(sizeIn(model, 8)), "weights, without scales") : ""}
 ${model.layers.length > 0 ? tile("in 4 bits", formatBytes(sizeIn(model, 4)), "weights, without scales") : ""}
 </div>`;
 
 function costChart(model: InspectionPage, of: "parameters" | "multiplyAdds", title: string): Html {
-  const layers = model.layers.map(({ name, [of]: value }) => ({ name, value }));
+  const layers = model.layers.map(({ name, [of]: value }) => ({ name, value: value ?? 0 }));
   const max = Math.max(...layers.map(({ value }) => value));
   const marked = layers.filter(({ value }) => value === max).map(({ name }) => name);
   const named =
