@@ -7,6 +7,7 @@
 // Files
 
 export type { ByteSource } from "./ir/tensor-source.ts";
+export { type EvaluateFileJob, evaluateFile } from "./node/evaluate-file.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
 export type { ExternalTarget } from "./onnx/encode-tensor.ts";

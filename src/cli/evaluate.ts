@@ -2,10 +2,8 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
-import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { accuracyName, type Metrics } from "../evaluate/metrics.ts";
-import { nearChanceHint } from "../evaluate/near-chance.ts";
-import { sameLabelHint } from "../evaluate/same-label.ts";
+import { evaluateOpened } from "../node/evaluate-file.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand } from "./command.ts";
@@ -15,7 +13,7 @@ import { threadsOption } from "./shared-options.ts";
 
 const options = z.object({
   ...testDataOptions.shape,
-  output: z.string().optional().describe("The output that holds the class scores, instead of the first."),
+  output: z.string().optional().describe("The output that the labels are of, instead of the first."),
   ...threadsOption.shape,
 });
 
@@ -30,21 +28,21 @@ function printMetrics(metrics: Metrics): string {
 export function evaluateCommand(): Command {
   const command = createCommand(
     "evaluate",
-    "Measure a model file's accuracy and loss in ONNX Runtime, with its default optimizations.",
+    "Measure a model file against labels in ONNX Runtime, with its default optimizations.",
     async ([path], values, { progress, interrupt, print, note }) => {
       const given = parseSchemaOptions(options, values);
       noteIdleImages(values, note, given.data);
       checkModelFile(path);
       const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
       try {
-        const result = await evaluateModel(file, await openDataset(given, file.inputs, note), {
+        const result = await evaluateOpened(file, {
+          dataset: await openDataset(given, file.inputs, note),
           preprocess: preprocessFrom(given),
           signal: interrupt.signal,
           onProgress: progress.show,
+          onNote: (text) => note(`note: ${text}`),
           ...(given.output === undefined ? {} : { output: given.output }),
         });
-        const hint = sameLabelHint(result) ?? nearChanceHint(result);
-        if (hint !== undefined) note(`note: ${hint}`);
         print(result, [printMetrics(result)]);
       } finally {
         await file.dispose();

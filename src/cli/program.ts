@@ -1,7 +1,7 @@
 // All commands.
 import { Command } from "commander";
+import { closestName } from "../ir/closest-name.ts";
 import { frostbitVersion } from "../node/versions.ts";
-import { closestName } from "../options/closest-name.ts";
 import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";

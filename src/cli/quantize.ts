@@ -83,6 +83,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const options = await runOf(values, session);
+  const isNoted = new Set(unusedInRecipe(options));
   const { data, testData, out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
@@ -113,7 +114,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     overwrite,
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
-    onNote: session.note,
+    onNote: (text) => (isNoted.has(text) ? undefined : session.note(text)),
     ...(precision === "auto" ? {} : { precision }),
     ...(threads === undefined ? {} : { threads }),
   });

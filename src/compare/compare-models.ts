@@ -13,6 +13,7 @@ import {
 } from "../evaluate/difference.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "../evaluate/model-file.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
+import { checkNames } from "../ir/check-options.ts";
 import { errorAt, FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { type NamedValues, namedValues, watchValues } from "../onnx/watch-values.ts";
@@ -29,6 +30,8 @@ export interface CompareOptions {
   /** Called after each batch. */
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
 }
+
+const fields = ["preprocess", "open", "thresholdDb", "signal", "onProgress"] satisfies (keyof CompareOptions)[];
 
 /** One value of the same name in both models. */
 export interface ComparedValue {
@@ -76,6 +79,7 @@ export async function compareModels(
   dataset: Dataset,
   options: CompareOptions,
 ): Promise<Comparison> {
+  checkNames("compareModels", options, fields);
   const [inFirst, inSecond] = [namedValues(first), namedValues(second)];
   const names = commonValues(inFirst, inSecond);
   const files = [

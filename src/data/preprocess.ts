@@ -1,4 +1,5 @@
 // From stored images to what the model was trained on: (x · scale - mean) / std per channel, in the model's layout.
+import { checkChoice, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Layout } from "./dataset.ts";
 
@@ -30,12 +31,15 @@ export const preprocessPresets = {
 export type PreprocessPreset = keyof typeof preprocessPresets;
 
 /**
- * A preset with some of its values replaced. Throws BAD_OPTION where `std` holds a 0.
+ * A preset with some of its values replaced. Throws BAD_OPTION for other names, and where `std` holds a 0.
  *
  * @example
  * const preprocess = resolvePreprocess("unit", { mean: [0.5], std: [0.25] });
  */
 export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Partial<Preprocess> = {}): Preprocess {
+  checkChoice("preprocess", preset, Object.keys(preprocessPresets));
+  checkNames("resolvePreprocess", changes, Object.keys(preprocessPresets.none));
+  if (changes.layout !== undefined) checkChoice("preprocess.layout", changes.layout, ["nchw", "nhwc"]);
   const result = { ...preprocessPresets[preset], ...changes };
   const bad = result.std.find((value) => !(Math.abs(value) > 0));
   if (bad !== undefined) {

@@ -1,5 +1,6 @@
 // Engines by name.
-import { assert, FrostbitError } from "../ir/errors.ts";
+import { checkChoice } from "../ir/check-options.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Engine } from "./engine.ts";
 import { type EngineEntry, type EngineKey, engineEntries, engines } from "./table.ts";
@@ -34,7 +35,6 @@ function automatic(graphs: readonly Graph[]): Engine {
  */
 export function selectEngine(name: EngineName, graphs: readonly Graph[] = []): Engine {
   if (name === "auto") return automatic(graphs);
-  if (!Object.hasOwn(engines, name))
-    throw new FrostbitError("BAD_OPTION", `engine is ${JSON.stringify(name)}; expected ${engineNames.join(", ")}.`);
+  checkChoice("engine", name, engineNames);
   return engines[name].create();
 }

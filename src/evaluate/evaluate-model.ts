@@ -4,6 +4,7 @@ import { type Batch, batches, runAhead } from "../data/batches.ts";
 import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
+import { checkCounts, checkNames } from "../ir/check-options.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -29,6 +30,16 @@ export interface EvaluateOptions {
   readonly onProgress?: (progress: { phase: string; done: number; total: number; note: string }) => void;
 }
 
+const fields = [
+  "preprocess",
+  "output",
+  "areProbabilities",
+  "batchSize",
+  "phase",
+  "signal",
+  "onProgress",
+] satisfies (keyof EvaluateOptions)[];
+
 /**
  * Runs the whole dataset through a file and holds its output against the labels: class scores or probabilities against class
  * indices, else against what the output should be. Throws BAD_DATA where the samples have no labels that fit the output or are not
@@ -38,6 +49,8 @@ export interface EvaluateOptions {
  * const { top1 } = await evaluateModel(await openDeployed("out/model.onnx"), dataset, { preprocess });
  */
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Metrics> {
+  checkNames("evaluateModel", options, fields);
+  checkCounts("evaluateModel", { batchSize: options.batchSize });
   const { preprocess, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels && !dataset.target && dataset.notClasses === undefined)
     throw noLabels(dataset, "there is nothing to measure against.");

@@ -10,8 +10,9 @@ import { memoryDataset } from "../data/memory-dataset.ts";
 import { parseDatasetModule } from "../data/module-dataset.ts";
 import { readNpy } from "../data/npy.ts";
 import { holdOut } from "../data/split.ts";
+import { checkNames } from "../ir/check-options.ts";
+import { closestName } from "../ir/closest-name.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { closestName } from "../options/closest-name.ts";
 import { openImages } from "./open-images.ts";
 import { openNpz } from "./open-npz.ts";
 import { readUnpacked } from "./read-unpacked.ts";
@@ -26,6 +27,8 @@ export interface OpenDataOptions {
   /** What becomes of the pictures of "images:DIR". */
   readonly images?: ImageOptions;
 }
+
+const imageFields = ["resize", "crop", "channels"] satisfies (keyof ImageOptions)[];
 
 const kinds: Readonly<Record<string, (where: string, images: ImageOptions) => Promise<Splits>>> = {
   images: openImages,
@@ -66,6 +69,8 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
  * where files are missing, BAD_DATA where they hold something else.
  */
 export async function openData(text: string, options: OpenDataOptions = {}): Promise<Source> {
+  checkNames("openData", options, ["testData", "seed", "images"]);
+  checkNames("openData: images", options.images ?? {}, imageFields);
   const { train, test, classes } = await openSplits(text, options.images ?? {});
   if (!train) throw new FrostbitError("BAD_DATA", `"${text}" has no training samples.`);
   const named = classes && { classes };
@@ -89,10 +94,10 @@ function checkClasses(text: string, { classes }: Dataset, testText: string, test
 }
 
 /** Data to test with, named as for `openData`: the test split where there is one, else all samples. */
-export async function openTestData(
-  text: string,
-  { images = {} }: Pick<OpenDataOptions, "images"> = {},
-): Promise<Dataset> {
+export async function openTestData(text: string, options: Pick<OpenDataOptions, "images"> = {}): Promise<Dataset> {
+  checkNames("openTestData", options, ["testData", "seed", "images"]);
+  const { images = {} } = options;
+  checkNames("openTestData: images", images, imageFields);
   const { train, test } = await openSplits(text, images);
   const dataset = test ?? train;
   if (!dataset) throw new FrostbitError("BAD_DATA", `"${text}" has no samples.`);

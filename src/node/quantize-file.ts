@@ -7,9 +7,11 @@ import type { Preprocess } from "../data/preprocess.ts";
 import type { Storage } from "../data/storage.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
+import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
@@ -68,6 +70,32 @@ export interface QuantizeFileResult {
   readonly report: Report;
 }
 
+const fields = [
+  "modelPath",
+  "model",
+  "source",
+  "preprocess",
+  "options",
+  "out",
+  "engine",
+  "threads",
+  "precision",
+  "resume",
+  "overwrite",
+  "signal",
+  "onProgress",
+  "onNote",
+] satisfies (keyof QuantizeFileJob)[];
+
+/** What can be known to be wrong before a file is read. */
+function checkJob(job: QuantizeFileJob): void {
+  const { modelPath, source, preprocess, options, out, engine, threads } = job;
+  checkNames("quantizeFile", job, fields);
+  checkGiven("quantizeFile", { modelPath, source, preprocess, options, out, engine });
+  checkCounts("quantizeFile", { threads });
+  checkRun(options);
+}
+
 interface FileDigest {
   readonly sha256: string;
   readonly sizeBytes: number;
@@ -105,6 +133,7 @@ const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").upda
  * });
  */
 export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+  checkJob(job);
   const firstCreated = await ensureWritable(job.out);
   try {
     return await quantizeLocked(job);

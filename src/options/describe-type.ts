@@ -1,6 +1,6 @@
 // What an option's schema takes, in words.
 import type { z } from "zod";
-import { closestName } from "./closest-name.ts";
+import { closestName } from "../ir/closest-name.ts";
 
 export type Definition = z.core.$ZodType["_zod"]["def"] & {
   readonly innerType?: z.core.$ZodType;

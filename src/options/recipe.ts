@@ -1,10 +1,10 @@
 // A run as it is written down: in recipes, and as the library is told. One `quantize` entry, then a list of methods.
 import type { z } from "zod";
+import { closestName } from "../ir/closest-name.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { findMethod, methodNames, methodOf, methods } from "../methods/index.ts";
 import type { Fields, Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf } from "./arrange-methods.ts";
-import { closestName } from "./closest-name.ts";
 import { coreOf, expectedOf } from "./describe-type.ts";
 import { lostName } from "./lost-name.ts";
 import { quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
@@ -126,6 +126,14 @@ export function unusedInRecipe(run: RunOptions): readonly string[] {
     choice ? [[name, choice] as const] : [],
   );
   return unusedNotes(found, (name) => name);
+}
+
+/** Throws BAD_OPTION where a run is not what `runOptions.parse` gives, as when it was changed since. */
+export function checkRun(run: RunOptions): void {
+  const steps: readonly unknown[] = isFields(run) && Array.isArray(run.methods) ? run.methods : [undefined];
+  if (!steps.every((step) => isFields(step) && typeof step["method"] === "string" && isFields(step["options"])))
+    throw bad("options", "expected what runOptions.parse gives; pass it what you have.");
+  runFromRecipe(recipeOf(run), "options");
 }
 
 /** The recipe that gives this run again, every option written out. */

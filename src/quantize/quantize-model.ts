@@ -1,9 +1,11 @@
 // The whole run: the walk over its methods, then fold, export, verify; measured on the way.
 import type { Fidelity } from "../evaluate/fidelity.ts";
 import type { Stage } from "../evaluate/stages.ts";
+import { checkNames } from "../ir/check-options.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type { MethodModel, TrainingRecord } from "../methods/method.ts";
+import { checkRun, unusedInRecipe } from "../options/recipe.ts";
 import { stagesOf } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
@@ -27,11 +29,23 @@ import { trainingNote } from "./training-note.ts";
 
 const verificationSamples = 256;
 
+const fields = [
+  "model",
+  "source",
+  "preprocess",
+  "options",
+  "openDeployed",
+  "checkpoints",
+] satisfies (keyof QuantizeJob)[];
+
 /**
  * A whole run in memory: calibrates, quantizes, trains, exports and verifies. It writes no file but the checkpoints that the job
  * asks for. Throws as `quantizeFile` does: VERIFICATION if the exported file does not do in the runtime what was trained.
  */
 export async function quantizeModel(job: QuantizeJob, given: Context): Promise<QuantizeOutcome> {
+  checkNames("quantizeModel", job, fields);
+  checkRun(job.options);
+  for (const text of unusedInRecipe(job.options)) given.onNote?.(text);
   const context = { ...given, seed: job.options.seed };
   const subject = openSubject(job);
   await checkEarly(job, subject);

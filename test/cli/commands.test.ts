@@ -47,11 +47,15 @@ describe("evaluate", () => {
     expect(result.stderr).toContain("evaluate");
     expect(result.code).toBe(0);
     expect(result.json()).toEqual({
+      labels: "classes",
       samples: 300,
       classes: 10,
       differentLabels: 10,
       top1: expect.any(Number),
       loss: expect.any(Number),
+      meanIou: null,
+      rmse: null,
+      mae: null,
     });
   });
 

@@ -19,6 +19,7 @@ test("the library exports these names", async () => {
     "FrostbitError",
     "buildOn",
     "compareModels",
+    "evaluateFile",
     "evaluateGraph",
     "evaluateModel",
     "inspectModel",

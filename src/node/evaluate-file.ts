@@ -1,0 +1,96 @@
+// What a model file is worth against labels, as `frostbit evaluate` measures it.
+import { type Dataset, limit } from "../data/dataset.ts";
+import type { Preprocess } from "../data/preprocess.ts";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import type { Metrics } from "../evaluate/metrics.ts";
+import type { ModelFile } from "../evaluate/model-file.ts";
+import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { sameLabelHint } from "../evaluate/same-label.ts";
+import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import type { Progress } from "../run/context.ts";
+import { checkModelFile } from "./read-model.ts";
+
+/** What `evaluateFile` is given. */
+export interface EvaluateFileJob {
+  /** An ONNX file. */
+  readonly modelPath: string;
+  /** What is measured on: `openTestData` opens it. */
+  readonly dataset: Dataset;
+  /** What the model was trained on: `resolvePreprocess`. */
+  readonly preprocess: Preprocess;
+  /** The output that the labels are of; by default the first. */
+  readonly output?: string;
+  /** Use only as many samples, the first. */
+  readonly limit?: number;
+  /** CPU threads, 1 or more; ONNX Runtime's own choice where absent. */
+  readonly threads?: number;
+  /** Stops between two batches: the call then throws ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Called after each batch. */
+  readonly onProgress?: (progress: Progress) => void;
+  /** What the user should know, in a sentence. */
+  readonly onNote?: (note: string) => void;
+}
+
+const fields = [
+  "modelPath",
+  "dataset",
+  "preprocess",
+  "output",
+  "limit",
+  "threads",
+  "signal",
+  "onProgress",
+  "onNote",
+] satisfies (keyof EvaluateFileJob)[];
+
+/**
+ * What a file is worth in ONNX Runtime, with its default optimizations: accuracy and loss against class indices, or the error
+ * against measured values. What the command `evaluate` does. Throws BAD_OPTION, BAD_DATA where the labels do not fit the output,
+ * BAD_MODEL, IO, and ABORTED after `signal`.
+ *
+ * @example
+ * const { top1 } = await evaluateFile({
+ *   modelPath: "out/model.onnx",
+ *   dataset: await openTestData("cifar10:cifar-10-batches-bin"),
+ *   preprocess: resolvePreprocess("imagenet"),
+ * });
+ */
+export async function evaluateFile(job: EvaluateFileJob): Promise<Metrics> {
+  const { modelPath, dataset, preprocess, threads, limit: most } = job;
+  checkNames("evaluateFile", job, fields);
+  checkGiven("evaluateFile", { modelPath, dataset, preprocess });
+  checkCounts("evaluateFile", { threads, limit: most });
+  checkModelFile(modelPath);
+  const file = await openDeployed(modelPath, threads === undefined ? {} : { threads });
+  try {
+    return await evaluateOpened(file, job);
+  } finally {
+    await file.dispose();
+  }
+}
+
+/** The same of a file that is open. */
+export async function evaluateOpened(
+  file: ModelFile,
+  {
+    dataset,
+    preprocess,
+    output,
+    limit: most,
+    signal,
+    onProgress,
+    onNote,
+  }: Omit<EvaluateFileJob, "modelPath" | "threads">,
+): Promise<Metrics> {
+  const metrics = await evaluateModel(file, limit(dataset, most ?? Number.POSITIVE_INFINITY), {
+    preprocess,
+    ...(output === undefined ? {} : { output }),
+    ...(signal ? { signal } : {}),
+    ...(onProgress ? { onProgress } : {}),
+  });
+  const hint = sameLabelHint(metrics) ?? nearChanceHint(metrics);
+  if (hint !== undefined) onNote?.(hint);
+  return metrics;
+}
