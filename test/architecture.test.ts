@@ -19,6 +19,7 @@ const ofMethods = [
     "run",
     "units",
     "rounding",
+    "reconstruction",
     "autodiff",
     "quantizers",
     "calibration",
@@ -61,13 +62,16 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "evaluate",
     "engines",
     "data",
-    /** `rounding-method.ts` alone. */
+    /** `rounding-method.ts` and `reconstruction-method.ts` alone. */
     "rounding",
+    "reconstruction",
+    "units",
     /** `index.ts` alone. */
     ...methodFolders,
   ],
   ...Object.fromEntries(methodFolders.map((folder) => [folder, ofMethods])),
   rounding: [...core, "units", "run", "quantizers", "engines", "data"],
+  reconstruction: [...core, "units", "rounding", "run", "quantizers", "calibration", "training", "engines", "data"],
   export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],

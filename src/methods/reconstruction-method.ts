@@ -1,15 +1,19 @@
 // Methods that reconstruct a network unit by unit: they differ in what trains, from which inputs, in how many phases.
 import type { z } from "zod";
+import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { iterationsOf, type ReconstructionOptions } from "../reconstruction/options.ts";
+import type { ReconstructionOptions, WalkOptions } from "../reconstruction/options.ts";
 import type { Phase, RoundingTraining } from "../reconstruction/phase.ts";
-import { rangeActivations, rangeWeights } from "../reconstruction/ranges.ts";
+import { rangeActivations, rangeWeights, rangeWeightsByOutput } from "../reconstruction/ranges.ts";
 import { reconstruct } from "../reconstruction/reconstruct.ts";
 import { roundedLayers } from "../rounding/grid.ts";
+import type { SoftRoundingOptions } from "../rounding/options.ts";
 import { learningRateOf } from "../rounding/rounding-schedule.ts";
+import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
 import type { Context } from "../run/context.ts";
+import type { UnitKind } from "../units/units.ts";
 import type { Method, MethodJob, MethodModel, UnusedRule } from "./method.ts";
 
 export interface Reconstruction<Options extends ReconstructionOptions> {
@@ -48,34 +52,48 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
           `"${train.name}" has ${train.length} training samples; ${name} needs at least ${fewest}, one of which it holds out.`,
         );
     },
-    run: async (job, context) => ({ model: await run(what, job, context) }),
+    run: async (job, context) => {
+      const { options: given } = job;
+      const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
+      const walk = { ...given, name, phases: what.phases(given), ranges: ranges[given.ranges] };
+      return { model: await walkUnits(walk, job, context) };
+    },
   };
 }
 
-async function run<Options extends ReconstructionOptions>(
-  { name, phases }: Reconstruction<Options>,
-  job: MethodJob<Options>,
-  context: Context,
-): Promise<MethodModel> {
-  const { model, data, options, checkpoints, scales } = job;
+/** A walk over a network's units, as a method's options give it. */
+export interface UnitWalk extends WalkOptions {
+  readonly name: string;
+  readonly phases: readonly Phase[];
+  readonly unit: UnitKind;
+  readonly roundingSamples: number;
+  /** How weights get other ranges before they are rounded, one after the other. */
+  readonly ranges: readonly ("lp" | "output-error")[];
+  readonly activationRanges: "calibrated" | "lp";
+}
+
+type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales" | "checkpoints">;
+
+export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Promise<MethodModel> {
+  const { model, data, checkpoints, scales } = job;
   if (roundedLayers(model.graph, model.float).length === 0) {
-    context.onNote?.(`${name} changed nothing: all weights are quantized already, and keep their integers.`);
+    context.onNote?.(`${walk.name} changed nothing: all weights are quantized already, and keep their integers.`);
     return model;
   }
-  const ranged = scales === "any" ? await withRanges(job, context) : model.graph;
-  const counted = { calibrationSamples: options.roundingSamples };
-  const samples = calibrationCount(data, counted);
-  const batch = Math.max(1, Math.min(options.batch, Math.floor(samples / 2)));
+  const samples = calibrationCount(data, { calibrationSamples: walk.roundingSamples });
+  const batch = Math.max(1, Math.min(walk.batch, Math.floor(samples / 2)));
+  const counted = { calibrationSamples: walk.roundingSamples, batchSize: batch };
+  const batches = calibrationBatches(model.float, data, counted, context);
   const { graph } = await reconstruct(
     {
-      quantized: ranged,
+      quantized: await withRanges(walk, job, batches, context),
       float: model.float,
-      batches: calibrationBatches(model.float, data, { ...counted, batchSize: batch }, context),
-      phases: scales === "any" ? phases(options) : phases(options).flatMap(withFixedSteps),
-      unit: options.unit,
+      batches,
+      phases: scales === "any" ? walk.phases : walk.phases.flatMap(withFixedSteps),
+      unit: walk.unit,
       batch,
-      cacheBytes: options.cacheMemory * 2 ** 20,
-      cacheFloats: options.cacheFloats,
+      cacheBytes: walk.cacheMemory * 2 ** 20,
+      cacheFloats: walk.cacheFloats,
       checkpoints,
     },
     context,
@@ -83,22 +101,30 @@ async function run<Options extends ReconstructionOptions>(
   return { ...model, graph };
 }
 
-/** Training that follows may want scales that are powers of two: then they stay those of calibration. */
+/** Training that follows may want scales that are powers of two: then they stay those of calibration, or go on from them. */
 const withFixedSteps = ({ stepRate: _, ...phase }: Phase): readonly Phase[] => (phase.rounding ? [phase] : []);
 
 async function withRanges(
-  { model, data, options }: MethodJob<ReconstructionOptions>,
+  { ranges, activationRanges, roundingSamples }: UnitWalk,
+  { model, data, scales }: Job,
+  batches: CalibrationBatches,
   context: Context,
 ): Promise<Graph> {
-  const { graph, float, quantize } = model;
-  const ranged = options.ranges === "lp" ? rangeWeights(graph, float) : graph;
-  if (options.activationRanges === "calibrated") return ranged;
-  const batches = calibrationBatches(float, data, quantize, context);
-  return rangeActivations({ quantized: ranged, float, batches, samples: calibrationCount(data, quantize) }, context);
+  const { float, quantize } = model;
+  let { graph } = model;
+  if (activationRanges === "lp" && scales === "any") {
+    const samples = calibrationCount(data, quantize);
+    const seen = calibrationBatches(float, data, quantize, context);
+    graph = await rangeActivations({ quantized: graph, float, batches: seen, samples }, context);
+  }
+  if (ranges.includes("lp") && scales === "any") graph = rangeWeights(graph, float);
+  if (!ranges.includes("output-error")) return graph;
+  const search = scales === "powers-of-two" ? powersOfTwo : anyScale;
+  return rangeWeightsByOutput({ quantized: graph, float, batches, samples: roundingSamples, search }, context);
 }
 
-export const roundingOf = (options: ReconstructionOptions): RoundingTraining => ({
-  learningRate: learningRateOf({ ...options, iterations: iterationsOf(options) }),
+export const roundingOf = (options: SoftRoundingOptions, iterations: number): RoundingTraining => ({
+  learningRate: learningRateOf({ ...options, iterations }),
   lambda: options.lambda,
   betaStart: options.betaStart,
   betaEnd: options.betaEnd,

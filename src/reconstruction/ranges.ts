@@ -1,12 +1,16 @@
 // Ranges by the least mean |error|^2.4, of weights and of activations, before units are reconstructed.
 import { type CalibrationBatches, calibrate } from "../calibration/calibrate.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { weightQparams } from "../quantizers/observe-weights.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import type { Site } from "../quantizers/sites.ts";
-import { constantOf, roundedLayers } from "../rounding/grid.ts";
+import { constantOf, nearestIntegers, placeScales, roundedLayers } from "../rounding/grid.ts";
+import { momentsOptions } from "../rounding/options.ts";
+import { roundLayers } from "../rounding/round-layers.ts";
+import type { RangeSearch } from "../rounding/search-ranges.ts";
+import type { Batches } from "../rounding/stream.ts";
 import type { Context } from "../run/context.ts";
 
 export interface RangeJob {
@@ -38,6 +42,29 @@ export async function rangeActivations(job: RangeJob, context: Context): Promise
   return quantizers.reduce((graph, quantizer) => {
     const found = qparams.get(siteOf(quantizer).name);
     return found ? placeQparams(graph, quantizer, found) : graph;
+  }, quantized);
+}
+
+export interface OutputRangeJob {
+  readonly quantized: Graph;
+  readonly float: Graph;
+  readonly batches: Batches;
+  readonly samples: number;
+  readonly search: RangeSearch;
+}
+
+/** Of each weight that is rounded, from the scale that it has: by which, rounded to nearest, its layer's output changes least. */
+export async function rangeWeightsByOutput(job: OutputRangeJob, { onNote: _, ...quiet }: Context): Promise<Graph> {
+  const { quantized, float, samples } = job;
+  const options = momentsOptions.parse({ roundingSamples: samples });
+  const { graph } = await roundLayers(
+    { ...job, options, solve: async ({ quotients, grid }) => nearestIntegers(quotients, grid) },
+    quiet,
+  );
+  const scales = new Map(quantizersOf(graph).map(({ output, scale }) => [output, constantOf(graph, scale)]));
+  return roundedLayers(quantized, float).reduce((model, { quantizer }) => {
+    const scale = scales.get(quantizer.output);
+    return scale ? placeScales(model, quantizer, Float64Array.from(numbersOf(scale))) : model;
   }, quantized);
 }
 

@@ -1,14 +1,67 @@
-// AdaRound as a step of a run.
+// AdaRound as a step of a run: layer by layer in closed form, or by minibatches, unit by unit.
 import { z } from "zod";
+import { walkOptions } from "../../reconstruction/options.ts";
 import { momentsOptions, rangeOptions } from "../../rounding/options.ts";
+import { unitKinds } from "../../units/units.ts";
+import type { Method } from "../method.ts";
+import { roundingOf, walkUnits } from "../reconstruction-method.ts";
 import { roundingMethod } from "../rounding-method.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
 
-export const adaroundMethod = roundingMethod({
+const options = z.object({
+  ...adaroundOptions.shape,
+  unit: z
+    .enum(["closed-form", ...unitKinds])
+    .default("closed-form")
+    .describe(
+      "Each layer by itself from second moments (closed-form), or by minibatches what is a layer with its activation, a block, or the network.",
+    ),
+  ...rangeOptions.shape,
+  ...momentsOptions.shape,
+  ...walkOptions.shape,
+});
+
+type Options = z.infer<typeof options>;
+
+const closedForm: Method<Options> = roundingMethod({
   name: "adaround",
   summary: "learns which weights to round up and which down",
-  options: z.object({ ...adaroundOptions.shape, ...rangeOptions.shape, ...momentsOptions.shape }),
+  options,
   ranges: ({ ranges }) => ranges,
-  solver: (options, context) => (problem) => adaround(problem, options, context),
+  solver: (given, context) => (problem) => adaround(problem, given, context),
 });
+
+export const adaroundMethod: Method<Options> = {
+  ...closedForm,
+  resumes: ({ unit }) => unit !== "closed-form",
+  unused: [
+    {
+      options: ["positions"],
+      by: "unit",
+      isUnused: ({ unit, ranges }) => unit !== "closed-form" && ranges === "calibrated",
+    },
+    { options: Object.keys(walkOptions.shape), by: "unit", isUnused: ({ unit }) => unit === "closed-form" },
+  ],
+  run: async (job, context) => {
+    const { unit, stream, ranges, iterations, ...given } = job.options;
+    if (unit === "closed-form") return closedForm.run(job, context);
+    const phase = {
+      rounding: roundingOf(given, iterations),
+      inputs: stream === "float" ? "float" : "quantized",
+      activations: stream === "quantized" ? "quantized" : "float",
+      drop: 0,
+      power: 2,
+      iterations,
+    } as const;
+    const walk = {
+      ...given,
+      name: "adaround",
+      unit,
+      phases: [phase],
+      ranges: ranges === "output-error" ? ([ranges] as const) : [],
+      activationRanges: "calibrated",
+    } as const;
+    return { model: await walkUnits(walk, job, context) };
+  },
+};

@@ -19,7 +19,7 @@ export const brecqMethod = reconstructionMethod({
   phases: (given) => {
     const stepIterations = given.stepIterations ?? Math.ceil(iterationsOf(given) / 4);
     const rounding = {
-      rounding: roundingOf(given),
+      rounding: roundingOf(given, iterationsOf(given)),
       inputs: "quantized",
       activations: "float",
       drop: 0,

@@ -27,7 +27,7 @@ export const qdropMethod = reconstructionMethod({
   options,
   phases: (given) => [
     {
-      rounding: roundingOf(given),
+      rounding: roundingOf(given, iterationsOf(given)),
       stepRate: stepRateOf(given),
       inputs: given.mixedInput === 1 ? "quantized" : { mixed: given.mixedInput },
       activations: "quantized",
