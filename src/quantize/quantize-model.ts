@@ -10,6 +10,7 @@ import { stagesOf } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
 import { type Clock, createClock } from "./clock.ts";
+import { withEvenChannels } from "./even-channels.ts";
 import { sizeOfFiles, verifyModel, type Written, whatWasWritten, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import {
@@ -47,7 +48,7 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
   checkRun(job.options);
   for (const text of unusedInRecipe(job.options)) given.onNote?.(text);
   const context = { ...given, seed: job.options.seed };
-  const subject = openSubject(job);
+  const subject = withEvenChannels(openSubject(job), job.options, context);
   await checkEarly(job, subject);
   noteUnusedLabels(subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };

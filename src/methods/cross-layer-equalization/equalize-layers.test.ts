@@ -8,7 +8,7 @@ import { scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { kernels } from "../../kernels/index.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { largestOfRows } from "../../quantizers/qparams.ts";
-import { equalizeLayers } from "./equalize-layers.ts";
+import { equalizeLayers, layersThatLoseChannels } from "./equalize-layers.ts";
 
 const random = createRandom(3);
 /** Rows of very different size. */
@@ -80,5 +80,22 @@ describe("cross-layer equalization", () => {
     const { graph: equalized, pairs } = equalizeLayers(graph);
     expect(pairs).toBe(1);
     expect(constantOf(equalized, "w1")).toBe(constantOf(graph, "w1"));
+  });
+
+  test("layers lose channels where small ones count as much as large ones", () => {
+    const pair = (sizes: readonly number[], counts: readonly number[], bias: number): Graph => {
+      const build = buildOn();
+      const x = build.input("x", { dtype: "float64", shape: [1, 1, 3, 3] });
+      const w1 = build.constant(tensorOf("float64", [3, 1, 1, 1], sizes), "first.weight");
+      const b1 = build.constant(tensorOf("float64", [3], [bias, bias, bias]), "first.bias");
+      const first = build.node("Relu", [build.node("Conv", [x, w1, b1])]);
+      const w2 = build.constant(tensorOf("float64", [1, 3, 1, 1], counts), "second.weight");
+      return build.graph([build.node("Conv", [first, w2])]);
+    };
+    expect(layersThatLoseChannels(pair([1, 1e-4, 1e4], [1, 1e4, 1e-4], 0))).toEqual(["first"]);
+    // Even ones; small ones that count little; small weights whose offset is as large as the others.
+    expect(layersThatLoseChannels(pair([1, 0.1, 10], [1, 10, 0.1], 0))).toEqual([]);
+    expect(layersThatLoseChannels(pair([1, 1e-4, 1e-6], [1, 1, 1], 0))).toEqual([]);
+    expect(layersThatLoseChannels(pair([1, 1e-4, 1], [1, 1e4, 1], 1))).toEqual([]);
   });
 });

@@ -34,6 +34,54 @@ export function equalizeLayers(graph: Graph): { graph: Graph; pairs: number } {
   return { graph: { ...graph, constants }, pairs: pairs.length };
 }
 
+/** Of channels that share an activation's scale, those below this share of the largest are rounded to 0 in 8 bits. */
+const lostShare = 2 ** -9;
+
+/** What counts for the second layer: at least this share of what the channel that counts most gives it. */
+const countingShare = 0.01;
+
+/**
+ * Names of layers whose output has channels that rounding loses, though the layer behind them makes as much of these as of
+ * others: what equalizing repairs.
+ */
+export function layersThatLoseChannels(graph: Graph): readonly string[] {
+  const read = (name: string): Tensor => constantOf(graph.constants, name);
+  return findPairs(graph)
+    .filter((pair) => {
+      const { before, after, offsets } = magnitudesOf(pair, read);
+      const sizes = before.map((value, i) => Math.max(value, Math.abs(offsets[i] ?? 0)));
+      const largest = sizes.reduce((most, size) => Math.max(most, size), 0);
+      const given = sizes.map((size, i) => size * after[i]);
+      const most = given.reduce((a, b) => Math.max(a, b), 0);
+      return sizes.some((size, i) => size < lostShare * largest && given[i] > countingShare * most);
+    })
+    .map(({ first }) => first.name);
+}
+
+interface Magnitudes {
+  /** The largest weight of each channel in the first layer, normalization counted, and in the second. */
+  readonly before: readonly number[];
+  readonly after: readonly number[];
+  /** What is added to each channel; empty where nothing is. */
+  readonly offsets: ArrayLike<number>;
+}
+
+function magnitudesOf({ first, second, axis, norm }: Pair, read: (name: string) => Tensor): Magnitudes {
+  const factors = norm ? factorsOf(norm, read) : undefined;
+  const offset = norm ? norm.inputs[2] : first.bias;
+  return {
+    before: largestOfRows(read(first.weight), first.rowAxis).map((value, row) => value * (factors?.[row] ?? 1)),
+    after: largestOfRows(read(second.weight), axis),
+    offsets: offset === "" ? [] : numbersOf(read(offset)),
+  };
+}
+
+function constantOf(constants: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const value = constants.get(name);
+  assert(value, `"${name}" is not a constant`);
+  return value;
+}
+
 function findPairs(graph: Graph): readonly Pair[] {
   const readers = consumers(graph);
   const layers = new Map(linearLayers(graph).map((layer) => [layer.node.name, layer]));
@@ -82,18 +130,11 @@ function readingAxis(graph: Graph, first: LinearLayer, second: LinearLayer): num
 }
 
 /** Eq. 11: sᵢ = √(r₁ᵢ r₂ᵢ) / r₂ᵢ; channels with hardly any weight keep theirs. */
-function equalizePair(constants: Map<string, Tensor>, { first, second, axis, norm }: Pair): void {
-  const read = (name: string): Tensor => {
-    const value = constants.get(name);
-    assert(value, `"${name}" is not a constant`);
-    return value;
-  };
-  const factors = norm ? factorsOf(norm, read) : undefined;
-  const before = largestOfRows(read(first.weight), first.rowAxis).map((value, row) => value * (factors?.[row] ?? 1));
-  const after = largestOfRows(read(second.weight), axis);
+function equalizePair(constants: Map<string, Tensor>, pair: Pair): void {
+  const { first, second, axis, norm } = pair;
+  const read = (name: string): Tensor => constantOf(constants, name);
+  const { before, after, offsets } = magnitudesOf(pair, read);
   const divided = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
-  const offset = divided.at(-1);
-  const offsets = offset === undefined ? [] : numbersOf(read(offset));
   const threshold = (i: number): number => faint * Math.abs(offsets[i] ?? 0);
   const scales = before.map((value, i) => (value > threshold(i) && after[i] > 0 ? Math.sqrt(value / after[i]) : 1));
   const scale = (name: string, along: number, by: (row: number) => number): void => {
