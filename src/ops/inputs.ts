@@ -10,7 +10,7 @@ export interface Indexed {
   readonly axis: (node: Node) => number;
 }
 
-export type Rank = "any" | "a vector" | "a vector or a scalar" | "a vector of one" | "a scalar or a vector of one";
+type Rank = "any" | "a vector" | "a vector or a scalar" | "a vector of one" | "a scalar or a vector of one";
 
 export interface InputSchema {
   /** The element types that it takes, in words. */

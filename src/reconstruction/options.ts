@@ -3,7 +3,7 @@ import { z } from "zod";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { unitKinds } from "../units/units.ts";
 
-export const reconstructionPresets = ["fast", "default", "thorough"] as const;
+const reconstructionPresets = ["fast", "default", "thorough"] as const;
 
 /** Iterations of a unit. */
 const presetIterations = { fast: 1000, default: 2500, thorough: 20_000 } as const;

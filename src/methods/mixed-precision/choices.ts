@@ -21,7 +21,7 @@ export interface Choice {
 }
 
 /** A weight that has its bits already. */
-export interface Fixed {
+interface Fixed {
   readonly weight: string;
   readonly count: number;
   readonly bits: number;

@@ -48,7 +48,7 @@ function uniformPlan(choices: readonly Choice[], { costOf, available }: Budget):
   return width === undefined ? undefined : choices.map(() => width);
 }
 
-export function planOf(choices: readonly Choice[], losses: Sensitivities, { costOf, available }: Budget): Widths {
+function planOf(choices: readonly Choice[], losses: Sensitivities, { costOf, available }: Budget): Widths {
   const options = choices.map((choice, i) =>
     [...choice.rounded.keys()].map((width) => ({
       width,

@@ -111,7 +111,7 @@ const randomSigns = ({ dtype, shape, data }: Tensor, counters: Counters): Tensor
     Float64Array.from(data as Float64Array, (_, i) => (uniform(...counters, i) < 0.5 ? -1 : 1)),
   );
 
-export const sizeOfBatches = ({ batches }: Subject): number => {
+const sizeOfBatches = ({ batches }: Subject): number => {
   const [first] = batches;
   assert(first, "there are no batches");
   return first.values().next().value?.shape[0] ?? 1;
