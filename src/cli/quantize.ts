@@ -25,6 +25,7 @@ import {
   preprocessOptions,
   withNamedPictures,
 } from "./data-options.ts";
+import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
@@ -51,6 +52,10 @@ export const quantizeCommandOptions = z.object({
     .boolean()
     .default(false)
     .describe("Go on from the checkpoint in --out, to the bytes of a run never stopped."),
+  acceptLoss: z
+    .boolean()
+    .default(false)
+    .describe("End with code 0 though the file lost so much that it is not of use, as the table then says."),
   overwrite: z.boolean().default(false).describe("Replace what another run trained in --out, which is else refused."),
 });
 
@@ -78,6 +83,8 @@ export function quantizeCommand(): Command {
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
   const result = await quantizeWith(modelPath, values, session);
   session.print(summaryOf(result), tableOf(result));
+  const { acceptLoss } = parseSchemaOptions(quantizeCommandOptions, values);
+  if (result.report.losses.length > 0 && !acceptLoss) process.exitCode = exitCodes.user;
 }
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
@@ -143,10 +150,12 @@ async function runOf(values: Values, { note }: Session): Promise<RunOptions> {
 
 /** What --json prints. */
 export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult): object {
-  const { engine, seconds, peakMemoryMb, sizeBytes, top1, metrics, fidelity, latencyMs, verification } = report;
+  const { engine, seconds, peakMemoryMb, sizeBytes, top1, metrics, fidelity, losses, latencyMs, verification } = report;
   return {
     model: modelPath,
     report: reportPath,
+    usable: losses.length === 0,
+    losses,
     engine,
     seconds: seconds.total,
     peakMemoryMb,
@@ -189,9 +198,12 @@ function fidelityRows(
       return output ? show(output) : stage === "float" ? "" : "–";
     });
   const decibels = ({ sqnrDb }: OutputReport): string => (sqnrDb === null ? "equal" : `${sqnrDb.toFixed(1)} dB`);
+  const least = ({ leastChannelDb }: OutputReport): string =>
+    leastChannelDb === null ? "equal" : `${leastChannelDb.toFixed(1)} dB`;
   const agreement = (output: OutputReport): string => `${(100 * (output.agreement ?? 0)).toFixed(2)} %`;
-  return outputs.flatMap(({ name, agreement: shared }, index) => [
+  return outputs.flatMap(({ name, leastChannelDb, agreement: shared }, index) => [
     [`SQNR ${name}`, ...cells(decibels, index)],
+    ...(leastChannelDb === null ? [] : [["  of a channel", ...cells(least, index)]]),
     ...(shared === null ? [] : [[`same ${name}`, ...cells(agreement, index)]]),
   ]);
 }
@@ -200,6 +212,16 @@ const agreementOf = ({ argmaxAgreement, sqnrDb }: NonNullable<Report["verificati
   argmaxAgreement === null
     ? `outputs at ${sqnrDb === null ? "no difference" : `${sqnrDb.toFixed(1)} dB SQNR at least`}`
     : `argmax agreement ${(100 * argmaxAgreement).toFixed(1)} %`;
+
+const unusable = ({ losses }: Report): readonly string[] =>
+  losses.length === 0
+    ? []
+    : [
+        "Not usable: the file computes what was quantized, and that lost too much.",
+        ...losses.map((loss) => `- ${loss}`),
+        "More bits, --layers NAME=float for the layers that report.html shows as sensitive, or training keep more; --accept-loss accepts it.",
+        "",
+      ];
 
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonly string[] {
   const { stages, metrics, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
@@ -225,5 +247,10 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonl
         `Verified in ONNX Runtime on ${verification.samples} samples: layers within ${verification.maxSteps.toFixed(2)} steps, ${agreementOf(verification)}.`,
       ]
     : [];
-  return [...table, ...verified, `${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`];
+  return [
+    ...unusable(report),
+    ...table,
+    ...verified,
+    `${modelPath} and ${reportPath} written in ${formatSeconds(seconds.total)}.`,
+  ];
 }

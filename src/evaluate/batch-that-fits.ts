@@ -1,22 +1,50 @@
-// How many samples run at once.
-
-import { inputTypes } from "../ir/batch-axes.ts";
+// How many samples run at once, or are held at once.
+import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { dtypes } from "../ir/dtype.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Dim, Graph, ValueType } from "../ir/graph.ts";
+import { totalMultiplyAdds } from "../passes/count-operations.ts";
+import { withInputTypes } from "../passes/with-input-types.ts";
 import { fixedBatch } from "./model-file.ts";
 
 /** What all values of one run may take together, were none of them freed: an upper bound of what an engine holds. */
-const budgetBytes = 3 * 2 ** 30;
+const budgetBytes = 2 ** 30;
 
-/** Bytes of all values that one sample gives rise to; sizes that are not known count as 1. */
-export function bytesPerSample({ values, constants }: Graph): number {
-  let total = 0;
-  for (const [name, { dtype, shape }] of values) {
-    if (constants.has(name)) continue;
-    const elements = shape.reduce<number>((product, size) => product * (typeof size === "number" ? size : 1), 1);
-    total += (elements * dtypes[dtype].bits) / 8;
-  }
-  return total;
+/** What is fetched of one run may take. */
+const heldBytes = 2 ** 28;
+
+/** Multiply-adds of measuring something that few samples tell: well under a second on two cores. */
+const fewOperations = 2e10;
+
+/** The graph's types for a batch of one, or of as many as it takes where its batch is fixed. */
+export function oneSample(graph: Graph): Graph {
+  const types = inputTypes(graph);
+  const axes = batchAxes(types);
+  const single = [...types].map(([name, type]) => {
+    const one = (size: Dim, axis: number): Dim => (typeof size === "string" && axis === axes.get(name) ? 1 : size);
+    return [name, { ...type, shape: type.shape.map(one) }] as const;
+  });
+  return withInputTypes(graph, new Map(single));
+}
+
+/** By value, its bytes in a graph's types; a size that is known only while the graph runs counts as the largest that is known. */
+function byteCounter(graph: Graph): (value: string) => number {
+  const known = [...graph.values.values()].flatMap(({ shape }) => shape.filter((size) => typeof size === "number"));
+  const largest = known.reduce((most, size) => Math.max(most, size), 1);
+  const bytes = ({ dtype, shape }: ValueType): number =>
+    (shape.reduce<number>((product, size) => product * (typeof size === "number" ? size : largest), 1) *
+      dtypes[dtype].bits) /
+    8;
+  return (value) => {
+    const type = graph.values.get(value);
+    return type ? bytes(type) : 0;
+  };
+}
+
+/** Of all values that one sample gives rise to. */
+export function bytesPerSample(graph: Graph): number {
+  const single = oneSample(graph);
+  const bytes = byteCounter(single);
+  return [...single.values.keys()].reduce((sum, value) => sum + (single.constants.has(value) ? 0 : bytes(value)), 0);
 }
 
 /** Few enough that what passes between layers stays in the processor's caches, enough for many threads. */
@@ -28,3 +56,42 @@ export const fixedBatchOf = (graph: Graph): number | undefined => fixedBatch({ i
 /** As many samples as fit into memory, `most` at most; as many as the graph takes where its batch is fixed. */
 export const batchThatFits = (graph: Graph, most = evaluationBatch): number =>
   fixedBatchOf(graph) ?? Math.max(1, Math.min(most, Math.floor(budgetBytes / Math.max(1, bytesPerSample(graph)))));
+
+/** How many samples to measure something on that few of them tell, `most` at most. The graph's types are those of one. */
+export const affordableSamples = (graph: Graph, most: number, operations = fewOperations): number =>
+  Math.max(1, Math.min(most, Math.floor(operations / Math.max(1, totalMultiplyAdds(graph)))));
+
+/** What is fetched together, and of how many samples. */
+export interface Fetches<T> {
+  readonly samples: number;
+  /** In the order given: each group's values fit into memory for so many samples. */
+  readonly groups: readonly (readonly T[])[];
+}
+
+/**
+ * Of as many samples as the values of all items fit into memory for, `most` at most; where those of one sample do not, group by
+ * group. The graph's types are those of one sample.
+ */
+export function planFetches<T>(
+  graph: Graph,
+  items: readonly T[],
+  valuesOf: (item: T) => readonly string[],
+  most: number,
+): Fetches<T> {
+  const bytesOfValue = byteCounter(graph);
+  const bytesOf = (item: T): number => valuesOf(item).reduce((sum, value) => sum + bytesOfValue(value), 0);
+  const total = items.reduce((sum, item) => sum + bytesOf(item), 0);
+  const samples = Math.max(1, Math.min(most, Math.floor(heldBytes / Math.max(1, total))));
+  const groups: T[][] = [];
+  let held = Number.POSITIVE_INFINITY;
+  for (const item of items) {
+    const bytes = samples * bytesOf(item);
+    if (held + bytes > heldBytes) {
+      groups.push([]);
+      held = 0;
+    }
+    groups[groups.length - 1].push(item);
+    held += bytes;
+  }
+  return { samples, groups };
+}

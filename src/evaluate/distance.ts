@@ -1,15 +1,22 @@
 // How far a model's output is from another model's, over many samples.
+
 import { isFloat } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { numbersOf, type Tensor, toNumbers } from "../ir/tensor.ts";
+import { addChannels, type ChannelDistance, type ChannelSums, channelDistance } from "./channel-sums.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
 import { argmax } from "./score.ts";
 
 /** Sums over the samples so far. */
 export interface Distance {
   difference: Difference;
+  readonly channels: ChannelSums;
+  /** Whether all values of the first model are from 0 to 1. */
+  isShare: boolean;
   agreeing: number;
   compared: number;
+  /** By class, how many samples have it in the first model. */
+  readonly classes: Map<number, number>;
 }
 
 /** How far one output of a model is from another model's. */
@@ -22,9 +29,20 @@ export interface OutputDistance {
    * outputs: absent.
    */
   readonly agreement?: number;
+  /** Of class scores: the share of samples of the class that the other model gives most often, the agreement of a constant. */
+  readonly constantAgreement?: number;
+  /** Of floats. */
+  readonly channels?: ChannelDistance;
 }
 
-export const noDistance = (): Distance => ({ difference: noDifference, agreeing: 0, compared: 0 });
+export const noDistance = (): Distance => ({
+  difference: noDifference,
+  channels: new Map(),
+  isShare: true,
+  agreeing: 0,
+  compared: 0,
+  classes: new Map(),
+});
 
 /** How many classes an output of shape [samples, classes] tells apart, whatever axes of size 1 follow; else `undefined`. */
 function classesOf({ shape: [, classes, ...rest] }: Tensor): number | undefined {
@@ -41,10 +59,20 @@ export function addDistance(total: Distance, expected: Tensor, actual: Tensor, m
 function addFloats(total: Distance, expected: Tensor, actual: Tensor, classes: number | undefined): void {
   const [a, b] = [numbersOf(expected), numbersOf(actual)];
   total.difference = joinDifferences(total.difference, difference(a, b));
+  addChannels(total.channels, expected, a, b);
+  total.isShare &&= isBetween0And1(a);
   if (classes === undefined) return;
-  for (let start = 0; start < a.length; start += classes)
-    if (argmax(a, start, classes) === argmax(b, start, classes)) total.agreeing++;
+  for (let start = 0; start < a.length; start += classes) {
+    const best = argmax(a, start, classes);
+    total.classes.set(best, (total.classes.get(best) ?? 0) + 1);
+    if (best === argmax(b, start, classes)) total.agreeing++;
+  }
   total.compared += expected.shape[0];
+}
+
+function isBetween0And1(values: ArrayLike<number>): boolean {
+  for (let i = 0; i < values.length; i++) if (!(values[i] >= 0 && values[i] <= 1)) return false;
+  return true;
 }
 
 function addEqual(total: Distance, a: readonly number[], b: readonly number[]): void {
@@ -52,8 +80,13 @@ function addEqual(total: Distance, a: readonly number[], b: readonly number[]): 
   total.compared += a.length;
 }
 
-export const distanceOf = (name: string, { difference: sum, agreeing, compared }: Distance): OutputDistance => ({
-  name,
-  sqnrDb: sqnrDb(sum),
-  ...(compared > 0 && { agreement: agreeing / compared }),
-});
+export function distanceOf(name: string, total: Distance): OutputDistance {
+  const { difference: sum, channels, isShare, agreeing, compared, classes } = total;
+  return {
+    name,
+    sqnrDb: sqnrDb(sum),
+    ...(compared > 0 && { agreement: agreeing / compared }),
+    ...(classes.size > 0 && { constantAgreement: Math.max(...classes.values()) / compared }),
+    ...(channels.size > 0 && { channels: channelDistance(channels, isShare) }),
+  };
+}

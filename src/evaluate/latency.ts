@@ -15,7 +15,7 @@ export const median = (values: readonly number[]): number => {
 export async function measureLatency(
   models: readonly Timed[],
   parts: readonly ReadonlyMap<string, Tensor>[],
-  { budgetMs = 1000, most = 50 }: { budgetMs?: number; most?: number } = {},
+  { budgetMs = 500, most = 50 }: { budgetMs?: number; most?: number } = {},
 ): Promise<readonly number[]> {
   const times: number[][] = models.map(() => []);
   for (const model of models) await model.run(parts[0]);

@@ -1,23 +1,20 @@
 // The report's data for each layer: the distribution of its values, and the effect on the outputs of quantizing that layer alone.
 
-import { changeSamples } from "../data/batch-axis.ts";
-import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
-import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
-import { linearLayers } from "../quantizers/linear-layers.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
-import { fixedBatchOf } from "./batch-that-fits.ts";
+import { affordableSamples, planFetches } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
-import { firstRows } from "./model-file.ts";
+import { countSamples, firstSamples, typedForOne } from "./first-samples.ts";
 
 type Inputs = ReadonlyMap<string, Tensor>;
 
@@ -31,50 +28,42 @@ export interface LayerMeasures {
   readonly samples: number;
 }
 
-/** About two seconds on two cores; a large model is measured on few samples, on one at least. */
+/** Multiply-adds: about two seconds on two cores. */
 const budget = 1e11;
 
-/** On the first samples of `batch`. */
+/** On the first samples of `batch`: a large model is measured on few, on one at least. */
 export async function measureLayers(graph: Graph, batch: Inputs, context: Context): Promise<LayerMeasures> {
-  const layers = linearLayers(graph).length;
-  const axes = batchAxes(inputTypes(graph));
-  const [given] = [...batch].flatMap(([name, { shape }]) => shape[axes.get(name) ?? 0] ?? []);
-  const affordable = Math.floor(budget / Math.max(1, (layers + 2) * costOfSample(graph, batch)));
-  const samples = fixedBatchOf(graph) ?? Math.max(1, Math.min(given, affordable));
-  const inputs = changeSamples(batch, axes, (rows) => firstRows(rows, samples));
+  const layers = linearLayers(graph).filter(({ input }) => !graph.constants.has(input));
+  const typed = typedForOne(graph, batch);
+  const most = affordableSamples(typed, countSamples(graph, batch), budget / (layers.length + 2));
+  const { samples, groups } = planFetches(typed, layers, ({ input }) => [input], most);
+  const inputs = firstSamples(graph, batch, samples);
+  const histograms: (readonly [string, Histogram])[] = [];
+  for (const group of groups) histograms.push(...(await inputHistograms(graph, group, inputs, context)));
   return {
-    samples,
-    inputs: await inputHistograms(graph, inputs, context),
+    samples: countSamples(graph, inputs),
+    inputs: new Map(histograms),
     sensitivityDb: await layerSensitivity(graph, inputs, context),
   };
 }
 
-/** Multiply-adds at the sizes that the batch has. */
-function costOfSample(graph: Graph, batch: Inputs): number {
-  const sizes = new Map<string, number>();
-  for (const [name, { shape }] of inputTypes(graph))
-    shape.forEach((size, axis) => {
-      if (typeof size === "string") sizes.set(size, batch.get(name)?.shape[axis] ?? 1);
-    });
-  for (const name of symbolicSizes(graph).batch) sizes.set(name, 1);
-  return totalMultiplyAdds(withSizes(graph, sizes)) / (fixedBatchOf(graph) ?? 1);
-}
-
-async function inputHistograms(graph: Graph, inputs: Inputs, context: Context): Promise<Map<string, Histogram>> {
-  const layers = linearLayers(graph).filter(({ input }) => !graph.constants.has(input));
+async function inputHistograms(
+  graph: Graph,
+  layers: readonly LinearLayer[],
+  inputs: Inputs,
+  context: Context,
+): Promise<readonly (readonly [string, Histogram])[]> {
   const outputs = [...new Set(layers.map(({ input }) => input))].filter((value) => !inputs.has(value));
   const run = outputs.length === 0 ? undefined : removeDeadNodes({ ...graph, outputs });
   const computed = run ? await withProgram(run, context, (program) => program.run(inputs, signalOf(context))) : inputs;
   const producerOf = producers(graph);
-  return new Map(
-    layers.map(({ name, node, input }) => {
-      const value = inputs.get(input) ?? computed.get(input);
-      assert(value, `layer input "${input}" is missing`);
-      const quantize = producerOf.get(node.inputs[0]);
-      const ranges = isQuantizer(quantize) ? rangesOf(graph, quantizerOf(quantize)) : undefined;
-      return [name, histogramOf(value, ranges)];
-    }),
-  );
+  return layers.map(({ name, node, input }) => {
+    const value = inputs.get(input) ?? computed.get(input);
+    assert(value, `layer input "${input}" is missing`);
+    const quantize = producerOf.get(node.inputs[0]);
+    const ranges = isQuantizer(quantize) ? rangesOf(graph, quantizerOf(quantize)) : undefined;
+    return [name, histogramOf(value, ranges)];
+  });
 }
 
 /**

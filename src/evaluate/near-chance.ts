@@ -5,7 +5,7 @@ import { accuracyName, type Metrics } from "./metrics.ts";
 const minSamples = 100;
 
 /** What still counts as guessing, in per cent: twice chance, or a fifth of the way from chance to perfect where that is less. */
-const nearChance = (chance: number): number => Math.min(2 * chance, chance + (100 - chance) / 5);
+export const nearChance = (chance: number): number => Math.min(2 * chance, chance + (100 - chance) / 5);
 
 /** What to check where top-1, in per cent, is about what guessing gives; `undefined` where it is not. */
 export function nearChanceHint({ labels, meanIou, top1, classes, samples }: Metrics): string | undefined {

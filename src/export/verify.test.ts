@@ -5,7 +5,6 @@ import { twoHeadedGraph, twoHeadedSize } from "../../test/support/two-headed.ts"
 import { calibrate } from "../calibration/calibrate.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
-import type { ModelFile } from "../evaluate/model-file.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
@@ -17,29 +16,31 @@ import type { Context } from "../run/context.ts";
 import { exportQdq } from "./qdq.ts";
 import { checkVerification, type OpenDeployed, verifyExport } from "./verify.ts";
 
-/** Verifies with files that only count how many are open. */
-async function verify(context: Partial<Context>, failAt: number): Promise<{ failure: unknown; open: number }> {
+/** Verifies with files that count how many are open, and how many are at most. */
+async function verify(
+  context: Partial<Context>,
+  failAt: number,
+): Promise<{ failure: unknown; open: number; most: number }> {
   const folded = foldQuantizers(quantizeTiny(tinyClassifier("float32")), "float");
   const exported = exportQdq(folded, tinyOrigin, "packed");
   const bytes = writeOnnx(exported.model, { opset: exported.opset });
-  const state = { opened: 0, open: 0 };
-  const open: OpenDeployed = async () => {
+  const state = { opened: 0, open: 0, most: 0 };
+  const open: OpenDeployed = async (model, options) => {
     if (++state.opened === failAt) throw new FrostbitError("ENGINE", "no memory");
-    state.open++;
-    const file: ModelFile = {
-      inputs: new Map(),
-      outputs: new Map(),
-      run: async () => new Map(),
-      dispose: async () => void state.open--,
+    const file = await openDeployed(model, options);
+    state.most = Math.max(state.most, ++state.open);
+    const dispose = async (): Promise<void> => {
+      state.open--;
+      await file.dispose();
     };
-    return file;
+    return { ...file, dispose };
   };
   const batches = [new Map([["input", tinyBatch("float32", 2).images]])];
   const whole: Context = { engine: createReferenceEngine(), seed: 0, ...context };
   const failure = await verifyExport({ folded, exported, bytes }, { batches, open, context: whole }).catch(
     (error: unknown) => error,
   );
-  return { failure, open: state.open };
+  return { failure, open: state.open, most: state.most };
 }
 
 test("every output is compared, not the first alone", async () => {
@@ -89,6 +90,15 @@ test("files are closed where one cannot be opened", async () => {
   const { failure, open } = await verify({}, 3);
   expect(failure).toMatchObject({ code: "ENGINE" });
   expect(open).toBe(0);
+});
+
+test("one file is open at a time, however many layers there are", async () => {
+  const { failure, open, most } = await verify({}, 0);
+  expect(failure).toMatchObject({
+    layers: [{ name: "conv1" }, { name: "conv2" }, { name: "linear" }],
+    layerSamples: 2,
+  });
+  expect([open, most]).toEqual([0, 1]);
 });
 
 test("verification can be stopped", async () => {

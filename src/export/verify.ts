@@ -1,8 +1,11 @@
 // Runs the exported file in the runtime that will run it, and compares it with the folded graph: layer by layer on the same
 // input, and end to end.
 
+import { affordableSamples, planFetches } from "../evaluate/batch-that-fits.ts";
 import { difference } from "../evaluate/difference.ts";
 import { addDistance, type Distance, distanceOf, noDistance, type OutputDistance } from "../evaluate/distance.ts";
+import { countSamples, firstSamples, typedForOne } from "../evaluate/first-samples.ts";
+import { lossOf } from "../evaluate/losses.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, producers } from "../ir/graph.ts";
@@ -40,6 +43,8 @@ export interface LayerVerification {
 export interface Verification {
   /** How many were run through both. */
   readonly samples: number;
+  /** How many of them went through each layer. */
+  readonly layerSamples: number;
   /** End to end, in the model's order. */
   readonly outputs: readonly OutputDistance[];
   /** In the model's order. */
@@ -69,46 +74,83 @@ export interface VerificationRun {
   readonly context: Context;
 }
 
-export async function verifyExport(
-  { folded, exported, bytes }: ExportedGraph,
+export async function verifyExport(exported: ExportedGraph, run: VerificationRun): Promise<Verification> {
+  return { ...(await verifyOutputs(exported, run)), ...(await verifyLayers(exported, run)) };
+}
+
+type OutputVerification = Pick<Verification, "samples" | "outputs">;
+
+async function verifyOutputs(
+  { folded: { graph }, bytes }: ExportedGraph,
   { batches, open, context }: VerificationRun,
-): Promise<Verification> {
-  const spans = folded.layers.map((layer) => spanOf(folded.graph, layer));
-  const watched = [...new Set([...folded.graph.outputs, ...spans.flatMap(({ input, output }) => [input, output])])];
-  const graph = removeDeadNodes({
-    ...folded.graph,
-    outputs: watched.filter((value) => !folded.graph.inputs.includes(value)),
-  });
-  const outputs = folded.graph.outputs.map((name) => ({ name, distance: noDistance() }));
+): Promise<OutputVerification> {
+  const outputs = graph.outputs.map((name) => ({ name, distance: noDistance() }));
+  const computed = graph.outputs.filter((output) => !graph.inputs.includes(output));
   let samples = 0;
-  const steps = spans.map(() => 0);
-  const opened: ModelFile[] = [];
-  const keep = async (file: Promise<ModelFile>): Promise<ModelFile> => {
-    opened.push(await file);
-    return file;
-  };
+  const deployed = await open(bytes);
   try {
-    const deployed = await keep(open(bytes));
-    const layers: ModelFile[] = [];
-    for (const span of spans) layers.push(await keep(openLayer(exported, span, open)));
-    const options = signalOf(context);
-    await withProgram(graph, context, async (program) => {
+    await withProgram(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
-        const values = new Map([...inputs, ...(await program.run(inputs, options))]);
-        samples += compareEndToEnd(outputs, values, await deployed.run(inputs));
-        for (const [i, span] of spans.entries())
-          steps[i] = Math.max(steps[i], await compareLayer(span, values, layers[i]));
+        const expected = new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
+        samples += compareOutputs(outputs, expected, await deployed.run(inputs));
         context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
       }
     });
   } finally {
-    await Promise.all(opened.map((file) => file.dispose()));
+    await deployed.dispose();
   }
-  return {
-    samples,
-    outputs: outputs.map(({ name, distance }) => distanceOf(name, distance)),
-    layers: spans.map(({ layer }, i) => ({ name: layer.name, maxSteps: steps[i] })),
-  };
+  return { samples, outputs: outputs.map(({ name, distance }) => distanceOf(name, distance)) };
+}
+
+/** On the first samples, as many as what enters and leaves the layers fits into memory for; one layer's session at a time. */
+async function verifyLayers(
+  { folded, exported }: ExportedGraph,
+  { batches: [first], open, context }: VerificationRun,
+): Promise<Pick<Verification, "layers" | "layerSamples">> {
+  const { graph } = folded;
+  const spans = folded.layers.map((layer) => spanOf(graph, layer));
+  const typed = typedForOne(graph, first);
+  const most = affordableSamples(typed, countSamples(graph, first));
+  const { samples, groups } = planFetches(typed, spans, ({ input, output }) => [input, output], most);
+  const inputs = firstSamples(graph, first, samples);
+  const layers: LayerVerification[] = [];
+  for (const group of groups) {
+    const values = await valuesOf(graph, inputs, group, context);
+    for (const span of group) {
+      if (context.signal?.aborted) throw new FrostbitError("ABORTED", "Verification was stopped.");
+      layers.push({ name: span.layer.name, maxSteps: await verifyLayer(exported, span, values, open) });
+      context.onProgress?.({ phase: "verify layers", done: layers.length, total: spans.length });
+    }
+  }
+  return { layers, layerSamples: countSamples(graph, inputs) };
+}
+
+/** What enters and leaves these layers, inputs of the model among it. */
+async function valuesOf(
+  graph: Graph,
+  inputs: ReadonlyMap<string, Tensor>,
+  spans: readonly LayerSpan[],
+  context: Context,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const watched = new Set(spans.flatMap(({ input, output }) => [input, output]));
+  const outputs = [...watched].filter((value) => !inputs.has(value));
+  return withProgram(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
+    return new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
+  });
+}
+
+async function verifyLayer(
+  exported: Exported,
+  span: LayerSpan,
+  values: ReadonlyMap<string, Tensor>,
+  open: OpenDeployed,
+): Promise<number> {
+  const layer = await openLayer(exported, span, open);
+  try {
+    return await compareLayer(span, values, layer);
+  } finally {
+    await layer.dispose();
+  }
 }
 
 /** Throws VERIFICATION naming every threshold missed, and the layers and outputs where. `scores`: the output of class scores, if any. */
@@ -119,9 +161,12 @@ export function checkVerification(verification: Verification, scores: string | u
       problems.push(
         `layer "${name}" differs by ${maxSteps.toFixed(2)} steps given the same input (at most ${thresholds.maxSteps})`,
       );
-  for (const { name, sqnrDb, agreement } of verification.outputs) {
+  for (const output of verification.outputs) {
+    const { name, sqnrDb, agreement } = output;
+    const lost = lossOf(output);
     if (!(sqnrDb >= thresholds.sqnrDb))
       problems.push(`output "${name}" is at ${sqnrDb.toFixed(1)} dB SQNR (at least ${thresholds.sqnrDb})`);
+    else if (lost !== undefined) problems.push(`output "${name}": ${lost}`);
     const isExact = sqnrDb === Number.POSITIVE_INFINITY;
     if (agreement !== undefined && (name === scores || isExact) && !(agreement >= thresholds.argmaxAgreement))
       problems.push(
@@ -158,7 +203,6 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   };
 }
 
-/** One thread each: a session per layer, all open at once. */
 function openLayer(exported: Exported, { input, output }: LayerSpan, open: OpenDeployed): Promise<ModelFile> {
   const graph = cutUnit(exported.model.graph, [input], [output]);
   return open(writeOnnx({ ...exported.model, graph }, { opset: exported.opset }), { threads: 1 });
@@ -191,7 +235,7 @@ function rangeOf(values: ArrayLike<number>): number {
 }
 
 /** Adds a batch to every output's distance; gives how many samples it had. */
-function compareEndToEnd(
+function compareOutputs(
   outputs: readonly { readonly name: string; readonly distance: Distance }[],
   folded: ReadonlyMap<string, Tensor>,
   deployed: ReadonlyMap<string, Tensor>,

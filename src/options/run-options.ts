@@ -39,9 +39,9 @@ export const wholeOptions = z.object({
     .describe("Seed of the calibration sample, the order of the data, augmentation and the random control."),
   accuracies: z
     .enum(["all", "deployed"])
-    .default("all")
+    .optional()
     .describe(
-      "What is measured on the test data: every stage, or the float model and the exported file alone, which is sooner done with much test data.",
+      "What is measured on the test data: every stage, or the float model and the exported file alone, which is sooner done; by default every stage where something trains.",
     ),
   limit: z.int().positive().optional().describe("Use at most this many samples of the training and of the test data."),
 });
@@ -69,6 +69,9 @@ export const trains = (step: Pick<MethodStep, "method">): boolean => methodOf(st
 
 /** Whether it writes checkpoints and goes on from them. */
 export const resumes = (step: MethodStep): boolean => methodOf(step).resumes(step.options);
+/** Whether the stages between the float model and the exported file are measured. */
+export const measuresAllStages = ({ accuracies, methods }: Pick<RunOptions, "accuracies" | "methods">): boolean =>
+  accuracies === undefined ? methods.some(trains) : accuracies === "all";
 
 /** Those that a run of these methods has. */
 export function stagesOf(run: { readonly methods: Steps }): readonly Stage[] {

@@ -1,11 +1,11 @@
 // From the trained graph to a verified file.
 
-import { layerSqnr } from "../evaluate/layer-sqnr.ts";
+import { graphDistances } from "../evaluate/graph-distances.ts";
 import type { ExportedFile, ExportSource } from "../export/format.ts";
 import { exportFormats, type FormatName, writeFormat } from "../export/formats.ts";
 import { checkVerification, type Verification } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph, OnnxModel } from "../ir/graph.ts";
+import { type Graph, type OnnxModel, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import type { WrittenFile } from "../methods/method.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
@@ -96,15 +96,18 @@ export async function verifyModel(
 ): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;
   const { folded } = quantized;
-  const outputs = new Map(floatOutputs(trained).map((output) => [output, output]));
-  const folding = await layerSqnr(trained, folded.graph, outputs, samples, context);
-  for (const [output, sqnrDb] of folding)
-    checkFolding(output, sqnrDb, foldingThresholds[job.options.quantize.placement]);
+  const folding = await graphDistances(trained, folded.graph, computedFloats(trained), samples, context);
+  for (const { name, sqnrDb } of folding) checkFolding(name, sqnrDb, foldingThresholds[job.options.quantize.placement]);
   const run = { batches: samples, open: job.openDeployed, context };
   const verification = await exportFormats[quantized.format].verify(quantized, files, run);
   checkVerification(verification, scores);
-  return { ...verification, foldingSqnrDb: Math.min(...folding.values()) };
+  return { ...verification, foldingSqnrDb: Math.min(...folding.map(({ sqnrDb }) => sqnrDb)) };
 }
+
+const computedFloats = (graph: Graph): readonly string[] => {
+  const made = producers(graph);
+  return floatOutputs(graph).filter((output) => made.has(output));
+};
 
 function checkFolding(output: string, sqnrDb: number, least: number): void {
   if (sqnrDb >= least) return;

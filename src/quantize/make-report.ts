@@ -58,6 +58,8 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
     top1: outcome.top1,
     metrics: Object.fromEntries([...outcome.metrics].map(([stage, metrics]) => [stage, metricsReport(metrics)])),
     fidelity: fidelityReport(outcome),
+    outputs: outcome.outputs.map(distanceReport),
+    losses: [...outcome.losses],
     sizeBytes: { float: facts.input.sizeBytes, quantized: facts.output.sizeBytes },
     latencyMs: outcome.latencyMs,
     training: {
@@ -90,9 +92,10 @@ function countsLayers({ methods }: RunOptions): boolean {
 
 const measuredDb = (value: number | undefined): number | null => (value === undefined ? null : reportedDb(value));
 
-const distanceReport = ({ name, sqnrDb, agreement }: OutputDistance): OutputReport => ({
+const distanceReport = ({ name, sqnrDb, channels, agreement }: OutputDistance): OutputReport => ({
   name,
   sqnrDb: reportedDb(sqnrDb),
+  leastChannelDb: measuredDb(channels?.leastDb),
   agreement: agreement ?? null,
 });
 
@@ -114,6 +117,7 @@ function verificationReport(
   if (!verification) return null;
   return {
     samples: verification.samples,
+    layerSamples: verification.layerSamples,
     foldingSqnrDb: reportedDb(verification.foldingSqnrDb),
     sqnrDb: reportedDb(Math.min(...verification.outputs.map(({ sqnrDb }) => sqnrDb))),
     argmaxAgreement: verification.outputs.find(({ name }) => name === scores)?.agreement ?? null,

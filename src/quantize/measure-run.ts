@@ -1,7 +1,8 @@
 // What a run measures: accuracies by stage or distances to the float model, the exported file's latency, and each layer.
 import { batches } from "../data/batches.ts";
 import { limit } from "../data/dataset.ts";
-import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
+import { affordableSamples, batchThatFits, fixedBatchOf, oneSample } from "../evaluate/batch-that-fits.ts";
+import { addDistance, distanceOf, noDistance, type OutputDistance } from "../evaluate/distance.ts";
 import { measureGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import { type Fidelity, measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
@@ -13,6 +14,7 @@ import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import type { Stage } from "../evaluate/stages.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { softmaxAxis } from "../passes/class-scores.ts";
@@ -20,7 +22,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withPrograms } from "../run/with-program.ts";
+import { withProgram, withPrograms } from "../run/with-program.ts";
 import type { QuantizeJob } from "./job.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 import type { Subject } from "./subject.ts";
@@ -53,6 +55,12 @@ export function noteHints({ context }: Measured, metrics: Metrics | undefined): 
   if (hint !== undefined) context.onNote?.(hint);
 }
 
+/** How many samples a file is verified on; fewer of a large model. */
+const verification = { most: 256, least: 64 } as const;
+
+export const verificationCount = ({ subject }: Measured): number =>
+  Math.max(verification.least, affordableSamples(oneSample(subject.float), verification.most));
+
 /** Batches of the test data, `count` samples in all, or as many as fill batches of a fixed size. */
 export async function takeBatches(
   { job, subject }: Measured,
@@ -79,7 +87,7 @@ export async function measureDeployed(
   };
   const { onProgress } = context;
   try {
-    const [original, deployed] = [await open(subject.file), await open(bytes)];
+    const [original, deployed] = [await open(subject.file()), await open(bytes)];
     const options = {
       preprocess: job.preprocess,
       batchSize: batchThatFits(subject.float),
@@ -101,13 +109,13 @@ export async function measureDeployed(
   }
 }
 
-/** Where memory does not hold a batch of 256, its time is that of the batch that fits, multiplied. */
+/** Where a batch of 256 does not fit into memory, or takes long, its time is that of a smaller batch, multiplied. */
 async function latenciesOf(
   float: ModelFile,
   deployed: ModelFile,
   { job, subject }: Measured,
 ): Promise<QuantizeOutcome["latencyMs"]> {
-  const part = batchThatFits(subject.float, 256);
+  const part = Math.min(batchThatFits(subject.float, 256), affordableSamples(oneSample(subject.float), 256));
   const fixed = fixedBatchOf(subject.float);
   const measure = async (batchSize: number): Promise<readonly number[]> => {
     const size = fixed ?? Math.min(batchSize, part);
@@ -164,15 +172,44 @@ export async function fidelityOf(
   }
 }
 
+/** The exported file's outputs against the float model's, but class scores that labels judge. */
+export async function outputsAgainstFloat(
+  { job, subject, context }: Measured,
+  bytes: Uint8Array,
+  samples: readonly ReadonlyMap<string, Tensor>[],
+): Promise<readonly OutputDistance[]> {
+  const outputs = subject.attended.outputs.filter(
+    (output) => !(subject.labels.kind === "classes" && output === subject.scores?.output),
+  );
+  if (outputs.length === 0) return [];
+  const totals = outputs.map((name) => ({ name, distance: noDistance() }));
+  const file = await job.openDeployed(bytes);
+  try {
+    await withProgram(removeDeadNodes({ ...subject.attended, outputs }), context, async (program) => {
+      for (const inputs of samples) {
+        const [expected, actual] = [await program.run(inputs, signalOf(context)), await file.run(inputs, outputs)];
+        for (const { name, distance } of totals) {
+          const [a, b] = [expected.get(name), actual.get(name)];
+          assert(a && b, `output "${name}" is missing`);
+          addDistance(distance, a, b);
+        }
+      }
+    });
+  } finally {
+    await file.dispose();
+  }
+  return totals.map(({ name, distance }) => distanceOf(name, distance));
+}
+
 /** Each layer's output against the float model's, its sensitivity, and the histogram of its input. */
 export async function measureEachLayer(
   { job, context }: Measured,
   graphs: { readonly float: Graph; readonly trained: Graph; readonly folded: Folded | undefined },
-  samples: readonly ReadonlyMap<string, Tensor>[],
+  batch: ReadonlyMap<string, Tensor>,
 ): Promise<Pick<QuantizeOutcome, "layerSqnrDb" | "layerMeasures">> {
   const { float, trained, folded } = graphs;
   const outputs = new Map((folded?.layers ?? []).map(({ name, output }) => [name, output]));
-  const layerSqnrDb = folded ? await layerSqnr(float, folded.graph, outputs, samples, context) : new Map();
+  const layerSqnrDb = folded ? await layerSqnr(float, folded.graph, outputs, batch, context) : new Map();
   const attended = selectOutputs(trained, job.options.quantize.outputs);
-  return { layerSqnrDb, layerMeasures: await measureLayers(attended, samples[0], context) };
+  return { layerSqnrDb, layerMeasures: await measureLayers(attended, batch, context) };
 }

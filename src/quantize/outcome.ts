@@ -40,6 +40,10 @@ export interface QuantizeOutcome {
   readonly trainingNote: string | undefined;
   /** Where no accuracy could be measured: by stage, the outputs' distances to the float model's. */
   readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;
+  /** The exported file's outputs against the float model's, but class scores that labels judge. */
+  readonly outputs: readonly OutputDistance[];
+  /** What quantization cost so much of that the file is not of use, a sentence each; empty where it is of use. */
+  readonly losses: readonly string[];
   /** The output of class scores, if there is one. */
   readonly scores: string | undefined;
   /** Absent where nothing was trained. */

@@ -1,17 +1,19 @@
 // The whole run: the walk over its methods, then fold, export, verify; measured on the way.
 import type { Fidelity } from "../evaluate/fidelity.ts";
+import { lossAgainstLabels, lossOf } from "../evaluate/losses.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { checkNames } from "../ir/check-options.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type { MethodModel, TrainingRecord } from "../methods/method.ts";
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
-import { stagesOf } from "../options/run-options.ts";
+import { measuresAllStages, stagesOf } from "../options/run-options.ts";
+import { withInputTypes } from "../passes/with-input-types.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { withEvenChannels } from "./even-channels.ts";
-import { sizeOfFiles, verifyModel, type Written, whatWasWritten, writeModel } from "./export-model.ts";
+import { sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
 import {
   fidelityOf,
@@ -20,15 +22,15 @@ import {
   measureEachLayer,
   metricsOf,
   noteHints,
+  outputsAgainstFloat,
   type StageMetrics,
   takeBatches,
+  verificationCount,
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 import { runMethods, splitAtTraining, type Walked } from "./run-methods.ts";
-import { noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
+import { forTest, noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
 import { trainingNote } from "./training-note.ts";
-
-const verificationSamples = 256;
 
 const fields = [
   "model",
@@ -72,9 +74,8 @@ async function checkEarly({ options, preprocess, checkpoints }: QuantizeJob, sub
   if (checkpoints?.resume) await checkCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
 
-/** Stages between the float model and the file are measured with `accuracies` "all" alone. */
 async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<StageMetrics | undefined> {
-  const isLeftOut = stage !== "float" && run.job.options.accuracies !== "all";
+  const isLeftOut = stage !== "float" && !measuresAllStages(run.job.options);
   if (!graph || isLeftOut || !stagesOf(run.job.options).includes(stage)) return undefined;
   const metrics = await run.clock.time("evaluation", () => metricsOf(run, stage, graph));
   if (metrics) run.measured.set(stage, metrics);
@@ -102,37 +103,39 @@ async function makeModel(run: Run): Promise<Made> {
     runMethods(subject.start, { ...walk, steps: before }, context),
   );
   // What cannot be written fails before it is trained.
-  writeModel(job.model, calibrated.model.graph, job.options);
-  await measureStage(run, "ptq", calibrated.model.graph);
+  if (after.length > 0) writeModel(job.model, calibrated.model.graph, job.options);
+  await measureStage(run, "ptq", forTest(subject, calibrated.model.graph));
   const { model, training, fileChecks } = await clock.time("training", () =>
     runMethods(calibrated.model, { ...walk, steps: after }, context),
   );
-  await measureStage(run, "trained", model.graph);
+  await measureStage(run, "trained", forTest(subject, model.graph));
   return { start: calibrated.model.graph, model, training, fileChecks: [...calibrated.fileChecks, ...fileChecks] };
 }
 
 /** Exports, verifies and measures what was made. */
 async function finish(run: Run, { start, model, training, fileChecks }: Made): Promise<QuantizeOutcome> {
   const { job, subject, context, clock, measured } = run;
-  const { float, train, test } = subject;
+  const { train, test } = subject;
   const scores = subject.scores?.output;
-  const trained = model.graph;
-  const written = writeModel(job.model, trained, job.options);
+  const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
+  const trained = forTest(subject, model.graph);
+  const written = writeModel(job.model, withInputTypes(model.graph, subject.inputs), job.options);
   for (const check of fileChecks) check(whatWasWritten(written));
-  const folded = written.quantized?.folded;
+  const folded = written.quantized && {
+    ...written.quantized.folded,
+    graph: forTest(subject, written.quantized.folded.graph),
+  };
   const { bytes } = written.files[0];
-  const samples = await takeBatches(run, verificationSamples);
-  const verification = await clock.time("evaluation", () =>
-    verifyModel(written, job, { trained, scores, samples }, context),
-  );
+  const samples = await takeBatches(run, verificationCount(run));
+  const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
   await measureStage(run, "quantized", folded?.graph);
-  const { deployed, latencyMs } = await clock.time("evaluation", () => measureDeployed(run, bytes));
+  const { deployed, latencyMs } = await evaluated(() => measureDeployed(run, bytes));
   // Quantizers that came with the file are not part of the float model.
-  const compared = model.float === subject.start.graph ? float : model.float;
-  const layers = await clock.time("evaluation", () =>
-    measureEachLayer(run, { float: compared, trained, folded }, samples),
-  );
-  const fidelity = await clock.time("evaluation", () => measureFidelity(run, { start, trained, written }));
+  const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);
+  const layers = await evaluated(() => measureEachLayer(run, { float, trained, folded }, samples[0]));
+  const stages = { ptq: forTest(subject, start), trained, quantized: folded?.graph };
+  const fidelity = await evaluated(() => measureFidelity(run, stages, bytes));
+  const outputs = fidelity?.get("deployed") ?? (await evaluated(() => outputsAgainstFloat(run, bytes, samples)));
   const metrics = new Map([...measured].map(([stage, of]) => [stage, of.metrics] as const));
   if (deployed) metrics.set("deployed", deployed);
   return {
@@ -146,6 +149,8 @@ async function finish(run: Run, { start, model, training, fileChecks }: Made): P
       { metrics: measured.get("trained"), fidelity: fidelity?.get("trained") },
     ),
     fidelity,
+    outputs,
+    losses: folded ? lossesOf(run, outputs, metrics) : [],
     scores,
     training,
     verification,
@@ -157,21 +162,38 @@ async function finish(run: Run, { start, model, training, fileChecks }: Made): P
   };
 }
 
+/** What quantization cost so much of that the file is not of use, a sentence each. */
+function lossesOf(
+  { subject }: Run,
+  outputs: QuantizeOutcome["outputs"],
+  metrics: QuantizeOutcome["metrics"],
+): readonly string[] {
+  const [float, deployed] = [metrics.get("float"), metrics.get("deployed")];
+  const [first] = subject.attended.outputs;
+  const judged = float && deployed ? lossAgainstLabels(float, deployed) : undefined;
+  const losses = outputs.map(
+    (output) => [output.name, output.name === first && judged ? undefined : lossOf(output)] as const,
+  );
+  return [[first, judged?.loss] as const, ...losses].flatMap(([name, loss]) =>
+    loss === undefined ? [] : [`output "${name}": ${loss}`],
+  );
+}
+
 /** Where no accuracy can be measured; beside errors against measured values. */
 async function measureFidelity(
   run: Run,
-  { start, trained, written }: { readonly start: Graph; readonly trained: Graph; readonly written: Written },
+  graphs: Readonly<Partial<Record<Stage, Graph | undefined>>>,
+  bytes: Uint8Array,
 ): Promise<Fidelity | undefined> {
   if (run.subject.labels.kind === "classes") return undefined;
   const { options } = run.job;
-  const graphs = { ptq: start, trained, quantized: written.quantized?.folded.graph };
   const measured = new Map<Stage, Graph>();
-  if (options.accuracies === "all")
+  if (measuresAllStages(options))
     for (const stage of stagesOf(options)) {
-      const graph = stage === "float" || stage === "deployed" ? undefined : graphs[stage];
+      const graph = graphs[stage];
       if (graph) measured.set(stage, graph);
     }
-  return fidelityOf(run, measured, written.files[0].bytes);
+  return fidelityOf(run, measured, bytes);
 }
 
 const topOf = (metrics: QuantizeOutcome["metrics"]): QuantizeOutcome["top1"] => ({

@@ -3,9 +3,10 @@ import { type Dataset, limit } from "../data/dataset.ts";
 import { fixedBatchOf } from "../evaluate/batch-that-fits.ts";
 import { type LabelUse, labelUse } from "../evaluate/label-use.ts";
 import { datasetFor } from "../evaluate/model-file.ts";
+import { withSizesOf } from "../evaluate/sizes-of-data.ts";
 import { inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, ValueType } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type { MethodModel } from "../methods/method.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
@@ -14,17 +15,21 @@ import { type ClassScores, scoresAt, scoresWithoutLabels } from "../passes/class
 import { freeBatch } from "../passes/free-batch.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { separateStatistics } from "../passes/separate-statistics.ts";
+import { withInputTypes } from "../passes/with-input-types.ts";
 import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import type { Context } from "../run/context.ts";
 import type { QuantizeJob } from "./job.ts";
 
 export interface Subject {
+  /** With the sizes of the test data. */
   readonly float: Graph;
-  /** `float` as a file, whose latency is compared. */
-  readonly file: Uint8Array;
+  /** By input: as the exported model takes it, with the sizes open that the model as given leaves open. */
+  readonly inputs: ReadonlyMap<string, ValueType>;
+  /** The float model as a file, whose latency is compared. */
+  readonly file: () => Uint8Array;
   /** `float` with the outputs that the figures are of. */
   readonly attended: Graph;
-  /** What the first method is given. */
+  /** What the first method is given, with the sizes of the training data. */
   readonly start: MethodModel;
   readonly train: Dataset;
   readonly test: Dataset;
@@ -37,22 +42,29 @@ export interface Subject {
 /** Throws BAD_MODEL or BAD_DATA where model and data cannot be run, or not together. */
 export function openSubject(job: QuantizeJob): Subject {
   const { quantize } = job.options;
-  const float = separateStatistics(withFreeBatch(job));
-  const [train, test] = [dataFor(job, job.source.train, float), dataFor(job, job.source.test, float)];
-  const graph = isQuantized(job.options) ? prepareGraph(float) : float;
+  const open = separateStatistics(withFreeBatch(job));
+  const [train, test] = [dataFor(job, job.source.train, open), dataFor(job, job.source.test, open)];
+  const float = withSizesOf(open, test, job.preprocess);
+  const original = withSizesOf(open, train, job.preprocess);
+  const graph = isQuantized(job.options) ? prepareGraph(original) : original;
   const attended = selectOutputs(float, quantize.outputs);
   const labels = labelUse(attended, test);
   return {
     float,
-    file: writeOnnx({ ...job.model, graph: float }, { opset: opsetFor(float, Math.max(job.model.origin.opset, 13)) }),
+    inputs: inputTypes(open),
+    file: () =>
+      writeOnnx({ ...job.model, graph: open }, { opset: opsetFor(open, Math.max(job.model.origin.opset, 13)) }),
     attended,
-    start: { graph, original: float, float: graph, quantize, outputs: quantize.outputs },
+    start: { graph, original, float: graph, quantize, outputs: quantize.outputs },
     train,
     test,
     scores: scoresOf(job, attended, labels),
     labels,
   };
 }
+
+/** A graph that a method made, with the sizes of the test data. */
+export const forTest = ({ float }: Subject, graph: Graph): Graph => withInputTypes(graph, inputTypes(float));
 
 /** Many samples at once where the model can; throws BAD_MODEL, saying why, where it cannot and a method needs them. */
 function withFreeBatch(job: QuantizeJob): Graph {

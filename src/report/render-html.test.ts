@@ -56,7 +56,7 @@ describe("the report page", () => {
       float: { ...measured, rmse: 0.353, mae: 0.29 },
       deployed: { ...measured, rmse: 0.199, mae: 0.1 },
     };
-    const fidelity = { deployed: [{ name: "hz", sqnrDb: 23.4, agreement: null }] };
+    const fidelity = { deployed: [{ name: "hz", sqnrDb: 23.4, leastChannelDb: 23.4, agreement: null }] };
     const page = renderHtml({ ...report, top1: noTop1, metrics, fidelity });
     for (const text of ["RMSE, deployed", "Against the labels", "0.353", "0.199", "Against the float model", "23.4"])
       expect(page).toContain(text);

@@ -71,6 +71,7 @@ const layer = z.object({
 const output = z.object({
   name: z.string(),
   sqnrDb: decibels.describe("dB; null: equal."),
+  leastChannelDb: decibels.describe("dB; null: equal, or no floats. Of the channel with the least."),
   agreement: z
     .number()
     .min(0)
@@ -144,6 +145,12 @@ const schema = z.object({
     .describe(
       "By stage, as in top1: each output against the float model's, over the test samples; null where top1 was measured.",
     ),
+  outputs: z
+    .array(output)
+    .describe("Each output of the exported file against the float model's, but class scores that labels judge."),
+  losses: z
+    .array(z.string())
+    .describe("What quantization cost so much of that the file is not of use, in sentences; empty: it is of use."),
   sizeBytes: z.object({ float: count, quantized: count }).describe("Of the files."),
   latencyMs: z.object({ float: latency, deployed: latency }).describe("In ONNX Runtime, one after the other."),
   training: z.object({
@@ -158,6 +165,7 @@ const schema = z.object({
   verification: z
     .object({
       samples: count,
+      layerSamples: count.describe("How many of them went through each layer."),
       foldingSqnrDb: decibels.describe("dB; null: equal. The folded graph's outputs against the trained graph's."),
       sqnrDb: decibels.describe("dB; null: equal. The exported file's outputs against the folded graph's: the worst."),
       argmaxAgreement: z.number().min(0).max(1).nullable().describe("Of the class scores; null: the model has none."),

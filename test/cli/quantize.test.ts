@@ -77,6 +77,8 @@ describe("quantize", () => {
       "--method",
       method,
       ...more,
+      "--accuracies",
+      "all",
       "--overwrite",
       "--out",
       "all",
@@ -133,8 +135,8 @@ describe("quantize", () => {
   });
 
   test("--accuracies deployed measures the float model and the file alone", async () => {
-    const options = ["--method", "ptq", "--accuracies", "deployed", "--out", "ends"];
-    const result = await run("quantize", "conv.onnx", ...data, ...options);
+    const options = ["--method", "ptq", "--out", "ends"];
+    const result = await run("quantize", "conv.onnx", ...data, ...options, "--accuracies", "deployed");
     expect(result.code, result.stderr).toBe(0);
     expect(result.stdout).toMatch(/^ +float +ptq +quantized +deployed\n/);
     expect(result.stdout).toMatch(/top-1 +\d+\.\d+ % +– +– +\d+\.\d+ %/);
@@ -142,6 +144,19 @@ describe("quantize", () => {
     const number = expect.any(Number);
     expect(top1).toEqual({ float: number, ptq: null, trained: null, quantized: null, deployed: number });
     expect(await readFile(join(folder, "ends/recipe.yaml"), "utf8")).toContain("accuracies: deployed");
+  });
+
+  test("where nothing trains, the float model and the file alone are measured", async () => {
+    const result = await run("quantize", "conv.onnx", ...data, "--method", "ptq", "--out", "rounded", "--json");
+    expect(result.code, result.stderr).toBe(0);
+    const number = expect.any(Number);
+    expect((result.json() as Summary).top1).toEqual({
+      float: number,
+      ptq: null,
+      trained: null,
+      quantized: null,
+      deployed: number,
+    });
   });
 
   test("flags without effect are said to have none", async () => {

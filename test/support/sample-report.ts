@@ -52,6 +52,8 @@ export const sampleReport = (): Report => ({
   top1: { float: 91.73, ptq: 90.07, trained: 91.01, quantized: 91.0, deployed: 90.98 },
   metrics: {},
   fidelity: null,
+  outputs: [],
+  losses: [],
   sizeBytes: { float: 1_092_000, quantized: 183_000 },
   latencyMs: { float: { batch1: 0.91, batch256: 151 }, deployed: { batch1: 0.72, batch256: 94 } },
   training: {
@@ -70,10 +72,11 @@ export const sampleReport = (): Report => ({
   layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
   verification: {
     samples: 256,
+    layerSamples: 64,
     foldingSqnrDb: 52.1,
     sqnrDb: 41.2,
     argmaxAgreement: 0.996,
-    outputs: [{ name: "logits", sqnrDb: 41.2, agreement: 0.996 }],
+    outputs: [{ name: "logits", sqnrDb: 41.2, leastChannelDb: 38.5, agreement: 0.996 }],
     maxSteps: 1,
     thresholds: { foldingSqnrDb: 15, sqnrDb: 25, argmaxAgreement: 0.98, maxSteps: 1 },
   },
