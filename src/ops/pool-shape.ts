@@ -8,7 +8,13 @@ export function poolWindow(node: Node, x: readonly Dim[]): Window {
   const kernel = numbersAttribute(node, "kernel_shape", []);
   if (x.length !== kernel.length + 2 || x.length < 3 || x.length > 5)
     throw mismatch(node, `kernel_shape ${printShape(kernel)} does not fit its input ${printShape(x)}.`);
-  return resolveWindow(node, kernel, x.slice(2), "refused");
+  const window = resolveWindow(node, kernel, x.slice(2), "refused");
+  if (window.pads.some((pad, i) => pad >= window.kernel[i % kernel.length]))
+    throw mismatch(
+      node,
+      `pads ${printShape(window.pads)} reach kernel_shape ${printShape(kernel)}: a window would see padding alone.`,
+    );
+  return window;
 }
 
 /** The attributes of a pool's gradient. */

@@ -123,6 +123,11 @@ const contradictions: readonly Contradiction[] = [
     message: /it has both pads and auto_pad SAME_UPPER; expected one of them\./,
   },
   {
+    what: "pads as wide as the kernel of a pool",
+    node: node("MaxPool", ["x"], ["y"], { kernel_shape: ints([2, 2]), pads: ints([2, 0, 0, 0]) }),
+    message: /pads \[2, 0, 0, 0\] reach kernel_shape \[2, 2\]: a window would see padding alone\./,
+  },
+  {
     what: "sizes of a transposed convolution for the batch too",
     node: node("ConvTranspose", ["x", "w"], ["y"], { output_shape: ints([2, 3, 6, 6]) }),
     initializers: [weights("w", [3, 3, 3, 3])],
