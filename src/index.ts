@@ -10,6 +10,7 @@ export type { ByteSource } from "./ir/tensor-source.ts";
 export { type EvaluateFileJob, evaluateFile } from "./node/evaluate-file.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
+export { type RunCheck, type RunVerification, type VerifyRunOptions, verifyRun } from "./node/verify-run.ts";
 export type { ExternalTarget } from "./onnx/encode-tensor.ts";
 export type { ExternalSource } from "./onnx/external-data.ts";
 export { type ReadOptions, readOnnx } from "./onnx/read.ts";

@@ -10,6 +10,7 @@ import { printableLines } from "./printable.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { quickstartCommand } from "./quickstart.ts";
 import { runCommand } from "./run.ts";
+import { verifyRunCommand } from "./verify-run.ts";
 
 const commands = [
   quickstartCommand,
@@ -18,6 +19,7 @@ const commands = [
   inspectCommand,
   runCommand,
   compareCommand,
+  verifyRunCommand,
   doctorCommand,
 ];
 

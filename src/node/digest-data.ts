@@ -2,7 +2,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { availableParallelism } from "node:os";
-import type { Dataset, Samples } from "../data/dataset.ts";
+import type { Dataset, Samples, Source } from "../data/dataset.ts";
 import type { Engine } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -11,11 +11,18 @@ import { ioError } from "./storage.ts";
 
 const samplesAtOnce = 256;
 
-/** Name, length, and a digest of every sample: the dataset's own where it has one, else of all that it gives. */
-export async function digestOf(dataset: Dataset): Promise<string> {
-  const { name, length } = dataset;
-  return `${name} ${length} ${dataset.digest ? await dataset.digest() : await digestOfSamples(dataset)}`;
-}
+/** Of every sample: the dataset's own digest where it has one, else that of all that it gives. */
+export const digestOf = async (dataset: Dataset): Promise<string> =>
+  dataset.digest ? dataset.digest() : digestOfSamples(dataset);
+
+/** Of both splits, whatever they are called. */
+export const digestOfSource = async ({
+  train,
+  test,
+}: Pick<Source, "train" | "test">): Promise<Readonly<Record<"train" | "test", string>>> => ({
+  train: await digestOf(train),
+  test: await digestOf(test),
+});
 
 async function digestOfSamples(dataset: Dataset): Promise<string> {
   const hash = createHash("sha256");

@@ -1,16 +1,18 @@
 // One run from file to files: model in, quantized model, report and checkpoints out.
 import { createHash } from "node:crypto";
 import { arch, availableParallelism, cpus, platform } from "node:os";
-import { basename, join } from "node:path";
-import type { Source } from "../data/dataset.ts";
+import { basename, dirname, join } from "node:path";
+import type { Dataset, Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Storage } from "../data/storage.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
+import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
-import type { ByteSource } from "../ir/tensor-source.ts";
+import { externalLocations } from "../onnx/external-data.ts";
 import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
@@ -20,7 +22,8 @@ import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
 import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
-import { digestOf, machineFields } from "./digest-data.ts";
+import { digestOfSource, machineFields } from "./digest-data.ts";
+import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { readModel } from "./read-model.ts";
@@ -96,22 +99,6 @@ function checkJob(job: QuantizeFileJob): void {
   checkRun(options);
 }
 
-interface FileDigest {
-  readonly sha256: string;
-  readonly sizeBytes: number;
-}
-
-const digestedAtOnce = 16 * 1024 * 1024;
-
-function digestOfFile({ sizeBytes, read }: ByteSource): FileDigest {
-  const hash = createHash("sha256");
-  for (let done = 0; done < sizeBytes; done += digestedAtOnce)
-    hash.update(read(done, Math.min(digestedAtOnce, sizeBytes - done)));
-  return { sha256: hash.digest("hex"), sizeBytes };
-}
-
-const sha256 = (bytes: Uint8Array | string): string => createHash("sha256").update(bytes).digest("hex");
-
 /**
  * A whole run from file to files: calibrates, quantizes, trains, exports, verifies in ONNX Runtime, measures, and writes the
  * model, its report, its recipe and checkpoints to `out`. Nothing else is written there until the exported model is verified.
@@ -154,9 +141,10 @@ async function quantizeLocked(job: QuantizeFileJob): Promise<QuantizeFileResult>
 
 async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<QuantizeFileResult> {
   const started = performance.now();
-  const input = digestOfFile(fileSource(job.modelPath));
+  const input = digestOfModel(job.modelPath);
   const model = job.model ?? readModel(job.modelPath);
-  const fields = await runFields(job, input.sha256, model.graph);
+  const digest = await digestOfData(job);
+  const fields = runFields(job, { model: input.sha256, graph: model.graph, data: digest });
   const { out, resume = false, overwrite = false } = job;
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, fields, resume, overwrite });
@@ -182,7 +170,17 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
     context,
   );
   await lock.check();
-  return writeResults(job, input, outcome, started);
+  return writeResults(job, { input, digest, outcome, started });
+}
+
+/** The file, and what is beside it. */
+function digestOfModel(path: string): Report["input"] {
+  const file = fileSource(path);
+  const externalData = externalLocations(file).map((location) => ({
+    path: location,
+    ...digestOfFile(fileSource(join(dirname(path), location))),
+  }));
+  return { path, ...digestOfFile(file), externalData };
 }
 
 /** Writes nothing once another run has the folder. */
@@ -217,21 +215,31 @@ function digestOfWeights({ constants }: Graph): string {
 }
 
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
-async function dataFields({ source: { train, test }, options }: QuantizeFileJob): Promise<RunFields> {
-  if (!options.methods.some(resumes))
-    return { data: `${train.name} ${train.length}`, "test data": `${test.name} ${test.length}` };
-  return { data: await digestOf(train), "test data": await digestOf(test) };
+const digestOfData = async ({ source, options }: QuantizeFileJob): Promise<Report["data"]["digest"]> =>
+  options.methods.some(resumes) ? digestOfSource(source) : null;
+
+function dataFields({ train, test }: Source, digest: Report["data"]["digest"]): RunFields {
+  const field = ({ name, length }: Dataset, contents: string | undefined): string =>
+    [name, length, contents].filter((part) => part !== undefined).join(" ");
+  return { data: field(train, digest?.train), "test data": field(test, digest?.test) };
+}
+
+interface RunParts {
+  /** Digest of the file. */
+  readonly model: string;
+  readonly graph: Graph;
+  readonly data: Report["data"]["digest"];
 }
 
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
-async function runFields(job: QuantizeFileJob, modelDigest: string, graph: Graph): Promise<RunFields> {
+function runFields(job: QuantizeFileJob, { model, graph, data }: RunParts): RunFields {
   const { preprocess, engine, threads } = job;
   const fields = {
     ...versions(),
-    model: modelDigest,
+    model,
     weights: digestOfWeights(graph),
     ...fingerprintOptions(job.options),
-    ...(await dataFields(job)),
+    ...dataFields(job.source, data),
     preprocess,
     engine: engine.name,
     precision: precisionOf(job),
@@ -259,37 +267,54 @@ function fingerprintOptions({
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
 }
 
+interface Results {
+  readonly input: Report["input"];
+  readonly digest: Report["data"]["digest"];
+  readonly outcome: QuantizeOutcome;
+  readonly started: number;
+}
+
+/** What a folder of results holds besides the report, as it is now. */
+async function digestOfResults(out: string, written: readonly ExportedFile[]): Promise<Report["files"]> {
+  const checkpoint = folderStorage(join(out, "checkpoint"));
+  const names = (await checkpoint.list()).map((name) => `checkpoint/${name}`).toSorted();
+  return [
+    ...written.map(({ name, bytes }) => ({ name, ...digestOfBytes(bytes) })),
+    ...names.map((name) => ({ name, ...digestOfFile(fileSource(join(out, name))) })),
+  ];
+}
+
 async function writeResults(
   job: QuantizeFileJob,
-  input: FileDigest,
-  outcome: QuantizeOutcome,
-  started: number,
+  { input, digest, outcome, started }: Results,
 ): Promise<QuantizeFileResult> {
   const modelPath = join(job.out, outcome.files[0].name);
   const reportPath = join(job.out, "report.html");
-  for (const { name, bytes } of outcome.files) await writeAtomic(join(job.out, name), bytes);
   const { options } = job;
+  const recipe = { name: "recipe.yaml", bytes: new TextEncoder().encode(recipeText(options)) };
+  const written = [...outcome.files, recipe];
+  for (const { name, bytes } of written) await writeAtomic(join(job.out, name), bytes);
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),
-    input: { path: job.modelPath, ...input },
-    output: { path: modelPath, sha256: sha256(outcome.bytes), sizeBytes: outcome.bytes.length },
+    input,
+    output: { path: modelPath, ...digestOfBytes(outcome.bytes) },
+    files: await digestOfResults(job.out, written),
     engine: job.engine.name,
     precision: precisionOf(job),
-    versions: versions(),
+    versions: { ...versions(), ...(job.engine.name === "native" ? { oneDNN: describeAddon().oneDnn } : {}) },
     machine: {
       platform: `${platform()} ${arch()}`,
       processor: cpus()[0]?.model.trim() ?? "unknown",
       threads: job.threads ?? availableParallelism(),
     },
-    data: { name: job.source.train.name, heldOut: job.source.heldOut },
+    data: { name: job.source.train.name, heldOut: job.source.heldOut, digest },
     notes: notesOf(job, outcome, input.sizeBytes),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
   await writeAtomic(reportPath, renderHtml(report));
-  await writeAtomic(join(job.out, "recipe.yaml"), recipeText(options));
   return { modelPath, reportPath, report };
 }
 

@@ -1,10 +1,20 @@
 // Tensors whose bytes are in a file beside the model.
-import type { TensorProto } from "onnx-buf";
+import { fromBinary } from "@bufbuild/protobuf";
+import { ModelProtoSchema, type TensorProto } from "onnx-buf";
 import { FrostbitError } from "../ir/errors.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
+import { outlineFile } from "./file-outline.ts";
 
 /** Opens a file by its location as the model names it: relative to the model's folder, without "..". */
 export type ExternalSource = (location: string) => ByteSource;
+
+/** The files of external data that a model names, each once. */
+export function externalLocations(file: ByteSource): readonly string[] {
+  const { graph } = fromBinary(ModelProtoSchema, outlineFile(file)?.bytes ?? file.read(0, file.sizeBytes));
+  const inNodes = (graph?.node ?? []).flatMap(({ attribute }) => attribute.flatMap(({ t }) => (t ? [t] : [])));
+  const external = [...(graph?.initializer ?? []), ...inNodes].filter(({ externalData }) => externalData.length > 0);
+  return [...new Set(external.map((proto) => placeOf(proto, `"${proto.name}"`).location))];
+}
 
 interface Place {
   readonly location: string;

@@ -22,6 +22,7 @@ export type ReportFacts = Pick<
   | "title"
   | "input"
   | "output"
+  | "files"
   | "engine"
   | "precision"
   | "versions"
@@ -30,7 +31,7 @@ export type ReportFacts = Pick<
   | "notes"
   | "createdAt"
 > & {
-  readonly data: { readonly name: string; readonly heldOut: boolean };
+  readonly data: Pick<Report["data"], "name" | "heldOut" | "digest">;
   readonly totalSeconds: number;
 };
 

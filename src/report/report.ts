@@ -109,8 +109,15 @@ const schema = z.object({
   format: z.literal("frostbit-report-2"),
   title: z.string(),
   createdAt: z.iso.datetime().describe("UTC, ISO 8601."),
-  input: file.describe("The model as given."),
+  input: file
+    .extend({
+      externalData: z.array(file).describe("Files beside it that hold its tensors, by their path from there."),
+    })
+    .describe("The model as given."),
   output: file.describe("The model written."),
+  files: z
+    .array(z.object({ name: z.string(), sha256: file.shape.sha256, sizeBytes: count }))
+    .describe("What else was written beside this report, except for the page: `frostbit verify-run` compares them."),
   engine: z.string().describe("What calibrated, trained and evaluated."),
   precision: z.string().describe("How training steps were computed."),
   options: z.record(z.string(), z.unknown()).describe("Of quantization and of the run as a whole, defaults filled in."),
@@ -124,13 +131,19 @@ const schema = z.object({
     .describe("In the order in which they ran."),
   stages: z.array(z.enum(stages)).describe("Those that the run has."),
   seed: z.int(),
-  versions: z.record(z.string(), z.string()).describe("Of Frostbit, Node and ONNX Runtime."),
+  versions: z
+    .record(z.string(), z.string())
+    .describe("Of Frostbit, Node, ONNX Runtime, and oneDNN where the native engine ran."),
   machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),
   data: z.object({
     name: z.string(),
     trainSamples: count.describe("Used, after `limit`."),
     testSamples: count.describe("Used, after `limit`."),
     heldOut: z.boolean().describe("Whether the test samples were taken from the training data."),
+    digest: z
+      .object({ train: z.string(), test: z.string() })
+      .nullable()
+      .describe("Of every sample; null: nothing trained, so that not all of them were read."),
   }),
   top1: z.object({ float: accuracy, ptq: accuracy, trained: accuracy, quantized: accuracy, deployed: accuracy }),
   metrics: z

@@ -37,6 +37,7 @@ test("the library exports these names", async () => {
     "selectEngine",
     "tensor",
     "tensorOf",
+    "verifyRun",
     "writeOnnx",
   ]);
 });

@@ -1,0 +1,62 @@
+// frostbit verify-run: whether the files of a run are still those that its report states.
+import type { Command } from "commander";
+import { z } from "zod";
+import { FrostbitError } from "../ir/errors.ts";
+import { dataKinds, openData } from "../node/open-data.ts";
+import { type RunCheck, type RunVerification, verifyRun } from "../node/verify-run.ts";
+import { createCommand } from "./command.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { formatTable } from "./table.ts";
+
+const options = z.object({
+  model: z.string().optional().describe("Where the model that was quantized is now; by default, where it was."),
+  data: z.string().optional().describe(`The run's data, to be compared too: ${dataKinds}.`),
+  testData: z.string().optional().describe("The run's test data, where it was given."),
+});
+
+export function verifyRunCommand(): Command {
+  const command = createCommand(
+    "verify-run",
+    "Compare the files of a run with the digests in its report.",
+    async ([out], values, { print }) => {
+      const { model, data, testData } = parseSchemaOptions(options, values);
+      if (data === undefined && testData !== undefined)
+        throw new FrostbitError("BAD_OPTION", "--test-data goes with --data. Give both.");
+      const verification = await verifyRun(out, {
+        ...(model === undefined ? {} : { modelPath: model }),
+        ...(data === undefined
+          ? {}
+          : {
+              openSource: (seed: number) => openData(data, { seed, ...(testData === undefined ? {} : { testData }) }),
+            }),
+      });
+      print(verification, describe(verification));
+      if (!verification.ok) process.exitCode = 1;
+    },
+  ).argument("<out>", "Folder that `quantize` wrote.");
+  return addSchemaOptions(command, options);
+}
+
+const shownDigits = 12;
+const short = (digest: string | null): string => digest?.slice(0, shownDigits) ?? "";
+
+const row = ({ what, status, stated, found }: RunCheck): readonly string[] => [
+  what,
+  status,
+  short(stated),
+  status === "differs" ? short(found) : "",
+];
+
+function describe({ ok, checks, versions }: RunVerification): readonly string[] {
+  const count = (...statuses: readonly RunCheck["status"][]): number =>
+    checks.filter(({ status }) => statuses.includes(status)).length;
+  const idle = count("not checked");
+  return [
+    ...formatTable(["what", "status", "SHA-256 stated", "found"], checks.map(row)),
+    "",
+    ...versions.map(({ name, run, now }) => `${name} was ${run} in the run and is ${now} here.`),
+    ok
+      ? `All ${count("same")} that were checked are as the report states${idle > 0 ? `; ${idle} were not checked` : ""}.`
+      : `${count("differs", "missing")} of ${checks.length} are not as the report states.`,
+  ];
+}

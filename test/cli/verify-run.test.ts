@@ -1,0 +1,115 @@
+// frostbit verify-run: every file that a report states, changed by one byte, is named.
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { RunVerification } from "../../src/node/verify-run.ts";
+import { type Report, reportSchema } from "../../src/report/report.ts";
+import { type CliResult, runCli } from "../support/run-cli.ts";
+import { tinyCifar10, tinyConvNet } from "../support/tiny-models.ts";
+
+let folder = "";
+let report: Report;
+const run = (...args: string[]): Promise<CliResult> => runCli(args, folder);
+const data = ["--data", "cifar10:cifar"];
+
+const verified = async (...args: string[]): Promise<{ code: number | null; verification: RunVerification }> => {
+  const { code, stdout } = await run("verify-run", "out", "--json", ...args);
+  return { code, verification: JSON.parse(stdout) as RunVerification };
+};
+
+const named = ({ checks }: RunVerification, ...statuses: readonly string[]): string[] =>
+  checks.filter(({ status }) => statuses.includes(status)).map(({ what }) => what);
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-verify-run-"));
+  await mkdir(join(folder, "cifar"));
+  await writeFile(join(folder, "cifar/train_1.bin"), tinyCifar10(64, 1));
+  await writeFile(join(folder, "cifar/test_batch.bin"), tinyCifar10(64, 2));
+  await writeFile(join(folder, "conv.onnx"), tinyConvNet());
+  const settings = ["--preprocess", "imagenet", "--batch", "16", "--calibration-samples", "16", "--steps", "1"];
+  const { code, stderr } = await run("quantize", "conv.onnx", ...data, ...settings, "--method", "qat", "--out", "out");
+  expect(code, stderr).toBe(0);
+  report = reportSchema.parse(JSON.parse(await readFile(join(folder, "out/report.json"), "utf8")));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+test("a report states every file of its folder but itself and its page", async () => {
+  const there = (await readdir(join(folder, "out"), { recursive: true })).map((name) => name.replaceAll("\\", "/"));
+  const stated = [...report.files.map(({ name }) => name), "report.json", "report.html", "checkpoint"];
+  expect(there.toSorted()).toEqual(stated.toSorted());
+  expect(report.files.length).toBeGreaterThan(2);
+  expect(Object.keys(report.versions)).toEqual(expect.arrayContaining(["frostbit", "node", "onnxruntime-node"]));
+});
+
+test("what nobody touched is the same, with the data where it is given", async () => {
+  const plain = await verified();
+  expect(plain).toMatchObject({ code: 0, verification: { ok: true } });
+  expect(named(plain.verification, "not checked")).toEqual(["train data", "test data"]);
+  const whole = await verified(...data);
+  expect(whole).toMatchObject({ code: 0, verification: { ok: true } });
+  expect(named(whole.verification, "not checked")).toEqual([]);
+  const { stdout } = await run("verify-run", "out", ...data);
+  expect(stdout).toMatch(/All \d+ that were checked are as the report states\./);
+});
+
+/** Runs `check` while a file holds other bytes. */
+async function changed(path: string, check: () => Promise<void>): Promise<void> {
+  const [file, kept] = [join(folder, path), join(folder, "kept")];
+  await copyFile(file, kept);
+  const bytes = await readFile(file);
+  bytes[Math.floor(bytes.length / 2)] ^= 1;
+  await writeFile(file, bytes);
+  try {
+    await check();
+  } finally {
+    await copyFile(kept, file);
+  }
+}
+
+test("each file that one bit changed is named, and no other", async () => {
+  const files = [...report.files.map(({ name }) => name), "report.html"];
+  for (const name of files)
+    await changed(join("out", name), async () => {
+      const { code, verification } = await verified();
+      expect(code, name).toBe(1);
+      expect(named(verification, "differs")).toEqual([name]);
+    });
+  await changed("conv.onnx", async () => {
+    const { code, verification } = await verified();
+    expect(code).toBe(1);
+    expect(named(verification, "differs")).toEqual(["model as given: conv.onnx"]);
+  });
+});
+
+test("data that one bit changed is named", async () => {
+  for (const [file, split] of [
+    ["cifar/train_1.bin", "train"],
+    ["cifar/test_batch.bin", "test"],
+  ])
+    await changed(file, async () => {
+      const { code, verification } = await verified(...data);
+      expect(code).toBe(1);
+      expect(named(verification, "differs")).toEqual([`${split} data`]);
+    });
+});
+
+test("a file that is gone is missing, and a model that is elsewhere is found by --model", async () => {
+  await rm(join(folder, "out/recipe.yaml"));
+  const { code, stdout } = await run("verify-run", "out");
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/recipe\.yaml +missing/);
+  await copyFile(join(folder, "conv.onnx"), join(folder, "moved.onnx"));
+  await rm(join(folder, "conv.onnx"));
+  const away = (await verified()).verification;
+  expect(named(away, "not checked")).toContain("model as given: conv.onnx");
+  const found = (await verified("--model", "moved.onnx")).verification;
+  expect(named(found, "same")).toContain("model as given: moved.onnx");
+});
+
+test("a report that is damaged is refused by name", async () => {
+  await writeFile(join(folder, "out/report.json"), "{");
+  const { code, stderr } = await run("verify-run", "out");
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/report\.json is no JSON; expected the report of a run\./);
+});
