@@ -17,7 +17,18 @@ import { readOnnx } from "../../src/onnx/read.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import { expectClose } from "../support/close.ts";
-import { float, int, ints, modelBytes, modelProto, node, tensorProto, value, weights } from "../support/onnx-model.ts";
+import {
+  float,
+  int,
+  ints,
+  modelBytes,
+  modelProto,
+  node,
+  tensorProto,
+  untyped,
+  value,
+  weights,
+} from "../support/onnx-model.ts";
 import { createRandom } from "../support/random.ts";
 import { runModel } from "../support/run-model.ts";
 
@@ -257,4 +268,22 @@ describe("what an opset cannot express is refused with the lowest that can", () 
   test.each([6, 25, 13.5])("opset %d is not an opset to write", (opset) =>
     expect(() => writeOnnx(model("Relu"), { opset })).toThrow(`opset is ${opset}; expected 7 to 24.`),
   );
+});
+
+test("outputs that nothing reads are named where ONNX wants their names", async () => {
+  const x = { dtype: "float32" as const, shape: [2, 4], data: Float32Array.of(1, 4, 2, 3, 8, 5, 7, 6) };
+  const oneRead = [
+    { wanted: "second", made: node("TopK", ["x", "k"], ["first", "second"], { axis: int(1) }) },
+    { wanted: "first", made: node("TopK", ["x", "k"], ["first", "second"], { axis: int(1) }) },
+    { wanted: "second", made: node("Split", ["x"], ["first", "second"], { axis: int(1) }) },
+    { wanted: "first", made: node("Split", ["x"], ["first", "second"], { axis: int(1) }) },
+  ];
+  for (const { wanted, made } of oneRead) {
+    const k = { ...weights("k", [1]), dataType: 7, floatData: [], int64Data: [2n] };
+    const parts = { nodes: [made], inputs: [value("x", [2, 4])], initializers: [k], outputs: [untyped(wanted)] };
+    const given = modelBytes(parts);
+    const written = writeOnnx(readOnnx(given, { name: "given.onnx" }), { opset: 17 });
+    const inputs = new Map([["x", x]]);
+    expect(await runModel(written, inputs)).toEqual(await runModel(given, inputs));
+  }
 });
