@@ -42,6 +42,8 @@ export const LayerNormalization: OpDefinition = {
     const { dtype, shape } = operand(context, 0);
     operand(context, 1);
     const axes = normalizedAxes(context.node, shape.length);
+    if (axes.some((axis) => shape[axis] === 0))
+      throw mismatch(context.node, `its input is ${printShape(shape)}; there is nothing to normalize.`);
     for (const parameter of context.inputs.slice(1)) checkTrailing(context.node, shape, parameter);
     const statistic: ValueType = { dtype, shape: shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim)) };
     return [{ dtype, shape }, statistic, statistic];

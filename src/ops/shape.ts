@@ -94,9 +94,9 @@ export const Reshape: OpDefinition = {
   movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
-    const target = context.elements(1);
-    if (target) return [withElements(dtype, reshapedShape(context.node, shape, target), context.elements(0))];
     const [rank] = operand(context, 1).shape;
+    const target = rank === 0 ? [] : context.elements(1);
+    if (target) return [withElements(dtype, reshapedShape(context.node, shape, target), context.elements(0))];
     if (typeof rank !== "number")
       throw unsupported(context.node, `its target "${context.node.inputs[1]}" has an unknown number of sizes.`);
     return [{ dtype, shape: unknownShape(context.node, rank) }];

@@ -163,6 +163,12 @@ const contradictions: readonly Contradiction[] = [
     message: /attribute "exclusive" is 2; expected 0 or 1\./,
   },
   {
+    what: "a reshape of many to none",
+    node: node("Reshape", ["x", "i"], ["y"]),
+    initializers: [int64s("i", [])],
+    message: /cannot reshape \[2, 3, 4, 4\] to \[\]/,
+  },
+  {
     what: "labels for another number of samples",
     node: node("SoftmaxCrossEntropyLoss", ["x", "i"], ["y"]),
     x: [2, 3],
