@@ -85,16 +85,30 @@ export interface Reading {
 }
 
 /** Reads the malformed models of some seeds; rejects, naming the model, where the process ended or hung. */
-export async function readMalformed(bases: readonly Base[], reading: Reading): Promise<Outcome> {
+export function readMalformed(bases: readonly Base[], reading: Reading): Promise<Outcome> {
   const { first, count, engine = "any", messages = "" } = reading;
+  return runWatched({
+    script: join(import.meta.dirname, "read-models.js"),
+    bases,
+    words: (last) => [String(first), String(count), engine, last, messages],
+  });
+}
+
+interface Watched {
+  readonly script: string;
+  readonly bases: readonly Base[];
+  /** What the script is told after where the sources and the models are; `last` is the file that says what it is at. */
+  readonly words: (last: string) => readonly string[];
+}
+
+/** Runs a script over models in a process of its own; rejects, naming the model, where it ended or hung. */
+export async function runWatched({ script, bases, words }: Watched): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), "frostbit-malformed-"));
   const [models, last] = [join(folder, "models"), join(folder, "last")];
   writeFileSync(models, serialize(bases));
   try {
-    const script = join(import.meta.dirname, "read-models.js");
-    const what = [join(root, "dist"), models, String(first), String(count), engine, last, messages];
-    const words = ["--expose-gc", script, ...what];
-    const child = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "pipe"] });
+    const args = ["--expose-gc", script, join(root, "dist"), models, ...words(last)];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
     const { code, stdout, stderr, why } = await watched(child, last);
     if (code !== 0) throw new Error(`${why}: model ${lastOf(last)}\n${stderr.slice(-3000)}`);
     return JSON.parse(stdout) as Outcome;
