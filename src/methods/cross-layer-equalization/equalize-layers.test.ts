@@ -98,4 +98,45 @@ describe("cross-layer equalization", () => {
     expect(layersThatLoseChannels(pair([1, 1e-4, 1e-6], [1, 1, 1], 0))).toEqual([]);
     expect(layersThatLoseChannels(pair([1, 1e-4, 1], [1, 1e4, 1], 1))).toEqual([]);
   });
+
+  test.each([
+    ["Gemm", "Gemm"],
+    ["MatMul", "Gemm"],
+    ["Gemm", "MatMul"],
+  ])("%s and %s with a Relu between are a pair", (firstOp, secondOp) => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float64", shape: [3, 4] });
+    const weight = build.constant(
+      tensorOf(
+        "float64",
+        [4, 6],
+        Array.from({ length: 24 }, (_, i) => 10 ** (i % 6) * random.normal()),
+      ),
+      "first.weight",
+    );
+    const bias = firstOp === "Gemm" ? [build.constant(random.tensor("float64", [6]), "first.bias")] : [];
+    const first = build.node("Relu", [build.node(firstOp, [x, weight, ...bias], {}, "first")]);
+    const second = build.constant(uneven(6, 2), "second.weight");
+    const graph = build.graph([build.node(secondOp, [first, second], {}, "second")]);
+    const { graph: equalized, pairs } = equalizeLayers(graph);
+    const input = random.tensor("float64", [3, 4]);
+    expect(pairs).toBe(1);
+    expectClose(run(equalized, input), run(graph, input), {
+      widen: { factor: 100, because: "factors are multiplied out" },
+    });
+    const [before, after] = [
+      largestOfRows(constantOf(equalized, "first.weight"), 1),
+      largestOfRows(constantOf(equalized, "second.weight"), 0),
+    ];
+    for (const [channel, value] of before.entries()) expect(value / after[channel]).toBeCloseTo(1, 6);
+  });
+
+  test("a pool between matrix products goes along other axes than images' and ends a pair", () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float64", shape: [1, 4, 4] });
+    const product = (value: string, name: string): string =>
+      build.node("MatMul", [value, build.constant(uneven(4, 4), name)], {});
+    const pooled = build.node("MaxPool", [product(x, "a")], { kernel_shape: [3], pads: [1, 1] });
+    expect(equalizeLayers(build.graph([product(pooled, "b")])).pairs).toBe(0);
+  });
 });

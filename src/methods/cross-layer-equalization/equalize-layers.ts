@@ -18,7 +18,8 @@ interface Pair {
 }
 
 /** f(s · x) = s · f(x) for s > 0, channel by channel. */
-const homogeneous = new Set(["Relu", "LeakyRelu", "PRelu", "Identity", "MaxPool", "AveragePool", "GlobalAveragePool"]);
+const pointwise: ReadonlySet<string> = new Set(["Relu", "LeakyRelu", "PRelu", "Identity"]);
+const homogeneous: ReadonlySet<string> = new Set([...pointwise, "MaxPool", "AveragePool", "GlobalAveragePool"]);
 
 /** Rounds over all pairs; what one pair changes, its neighbours see in the next. */
 const rounds = 20;
@@ -92,10 +93,11 @@ function findPairs(graph: Graph): readonly Pair[] {
     const second = end && layers.get(end.name);
     if (!second || ![first, second].every(({ node, weight }) => node.inputs[1] === weight && isOwn(weight))) return [];
     const scaled = norm ? norm.inputs.slice(1, 3) : first.bias === "" ? [] : [first.bias];
+    const isVector = (name: string): boolean => graph.values.get(name)?.shape.length === 1;
     const isKnown = norm?.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ?? true;
     const axis = readingAxis(graph, first, second);
-    if (!isKnown || !scaled.every(isOwn) || axis === undefined) return [];
-    return isMatrixProduct(first.node) ? [] : [{ first, second, axis, norm }];
+    if (!isKnown || !scaled.every((name) => isOwn(name) && isVector(name)) || axis === undefined) return [];
+    return [{ first, second, axis, norm }];
   });
 }
 
@@ -105,6 +107,9 @@ function follow(
   readers: ReadonlyMap<string, readonly Node[]>,
   layer: LinearLayer,
 ): { norm: Node | undefined; end: Node | undefined } {
+  // Pools go along the axes of images, where a matrix product may have its channels.
+  const operators = isMatrixProduct(layer.node) ? pointwise : homogeneous;
+  const isHomogeneous = ({ op }: Node): boolean => operators.has(op);
   let value = layer.node.outputs[0];
   let norm: Node | undefined;
   for (;;) {
@@ -112,7 +117,7 @@ function follow(
     if (!next || next.inputs[0] !== value) return { norm, end: undefined };
     const isNorm = next.op === "BatchNormalization" && norm === undefined && value === layer.node.outputs[0];
     if (isNorm) norm = next;
-    else if (!homogeneous.has(next.op)) return { norm, end: next };
+    else if (!isHomogeneous(next)) return { norm, end: next };
     value = next.outputs[0];
   }
 }
@@ -122,7 +127,7 @@ function readingAxis(graph: Graph, first: LinearLayer, second: LinearLayer): num
   const channels = graph.values.get(first.weight)?.shape[first.rowAxis];
   const shape = graph.values.get(second.weight)?.shape ?? [];
   const group = numberAttribute(second.node, "group", 1);
-  if (isMatrixProduct(second.node)) return undefined;
+  if (isMatrixProduct(first.node) !== isMatrixProduct(second.node)) return undefined;
   if (group === 1) return shape[second.inputAxis] === channels ? second.inputAxis : undefined;
   return group === channels && shape[second.rowAxis] === channels && shape[second.inputAxis] === 1
     ? second.rowAxis

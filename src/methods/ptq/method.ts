@@ -4,6 +4,8 @@ import { calibrate } from "../../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { sizeOf } from "../../ir/tensor.ts";
+import { groupOf } from "../../ops/convolution-shape.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { powerOfTwoQparams } from "../../quantizers/qparams.ts";
@@ -48,6 +50,7 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
   const sites = sitesOf(graph, quantize);
   noteQuantized(graph, context);
   noteEnds(graph, quantize, context);
+  noteDepthwise(graph, sites, context);
   if (sites.weights.length + sites.activations.length === 0) return { ...model, float: graph };
   const batches = calibrationBatches(graph, data, quantize, context);
   const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
@@ -57,6 +60,27 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
       ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)]))
       : qparams;
   return { ...model, float: graph, graph: insertQuantizers(graph, sites, chosen) };
+}
+
+/** Rows of nine or 25 weights that fewer than 8 bits round far off, and that hardly count for the file's size. */
+function noteDepthwise(float: Graph, { weights }: Sites, { onNote }: Context): void {
+  const layers = new Map(linearLayers(float).map((layer) => [layer.node.name, layer]));
+  const elementsOf = (value: string): number => sizeOf(float.values.get(value)?.shape.map(Number) ?? []);
+  const narrow = weights.flatMap(({ bits, readers, value }) => {
+    const layer = bits < 8 && readers !== "all" ? layers.get(readers[0]) : undefined;
+    const [rows, inputs] = float.values.get(value)?.shape ?? [];
+    const isDepthwise = layer && rows !== 1 && inputs === 1 && groupOf(layer.node) === rows;
+    return isDepthwise ? [{ name: layer.name, bits, elements: elementsOf(value) }] : [];
+  });
+  if (narrow.length === 0) return;
+  const all = weights.reduce((sum, { value }) => sum + elementsOf(value), 0);
+  const share = narrow.reduce((sum, { elements }) => sum + elements, 0) / all;
+  const bits = [...new Set(narrow.map((layer) => layer.bits))].sort().join(" and ");
+  const names = narrow.slice(0, 3).map(({ name }) => `"${name}"`);
+  const more = narrow.length > 3 ? ` and ${narrow.length - 3} more` : "";
+  onNote?.(
+    `${narrow.length} depthwise layer${narrow.length === 1 ? " has" : "s have"} weights of ${bits} bits: ${names.join(", ")}${more}. Rounding costs them most, and they hold ${(100 * share).toPrecision(2)} % of the weights: --layers '${narrow[0].name}=8' (* matches any characters) keeps 8 bits, --method gptq or adaround loses less at fewer.`,
+  );
 }
 
 function noteEnds(float: Graph, options: QuantizeOptions, { onNote }: Context): void {
