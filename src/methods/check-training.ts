@@ -76,6 +76,10 @@ function checkTarget(graph: Graph, train: Dataset, { augment }: TrainingOptions)
     );
 }
 
+/** Of the whole training. */
+export const stepsOf = (options: TrainingOptions, dataset: Dataset): number =>
+  options.steps ?? Math.max(1, Math.round(options.epochs * stepsPerEpoch(options, dataset)));
+
 /** Throws BAD_OPTION where there is not one. */
 export function stepsPerEpoch({ batch }: TrainingOptions, dataset: Dataset): number {
   const steps = Math.floor(dataset.length / batch);

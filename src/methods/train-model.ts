@@ -15,7 +15,7 @@ import type { TrainingOptions } from "../training/options.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
-import { classesThatTrain, isTargetFor, stepsPerEpoch } from "./check-training.ts";
+import { classesThatTrain, isTargetFor, stepsOf, stepsPerEpoch } from "./check-training.ts";
 import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
 
 type Job = Omit<MethodJob<TrainingOptions>, "scales">;
@@ -39,7 +39,7 @@ export async function trainModel(
       options,
       classes,
       plan,
-      steps: options.steps ?? Math.max(1, Math.round(options.epochs * stream.perEpoch)),
+      steps: stepsOf(options, data.train),
       batches: (from) => trainingBatches(stream, prepare, from),
       ...(checkpoints ? { checkpoints } : {}),
     },

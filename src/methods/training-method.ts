@@ -8,7 +8,8 @@ import { type TrainingOptions, trainingConflicts } from "../training/options.ts"
 import type { ParameterRole } from "../training/parameters.ts";
 import { buildPlannedStep } from "../training/planned-step.ts";
 import { type PlanSource, stepOptionsOf } from "../training/train-by-plan.ts";
-import { checkTraining } from "./check-training.ts";
+import { checkTraining, stepsOf } from "./check-training.ts";
+import { chooseStatistics } from "./choose-statistics.ts";
 import type { Conflict, Method, MethodModel, MethodStep, Phase, UnusedRule } from "./method.ts";
 import { trainModel } from "./train-model.ts";
 
@@ -52,7 +53,14 @@ export function trainingMethod<Options extends TrainingOptions>(what: PlanMethod
       const plan = what.plan(job.model.graph, job.options, context.seed);
       const note = what.noteOf?.(plan.select(weightsOf(job.model.graph), 0), job.options);
       if (note !== undefined) context.onNote?.(note);
-      return trainModel(job, plan, context);
+      if (phase === "float-training") return trainModel(job, plan, context);
+      const { freezeStatistics, note: chosen } = chooseStatistics(
+        job.model.graph,
+        job.options,
+        stepsOf(job.options, job.data.train),
+      );
+      if (chosen !== undefined) context.onNote?.(chosen);
+      return trainModel({ ...job, options: { ...job.options, freezeStatistics } }, plan, context);
     },
   };
 }

@@ -59,11 +59,11 @@ export const trainingOptions = z.object({
     .optional()
     .describe("The most that the norm of the gradients may be, all together but those of qparams."),
   freezeStatistics: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(1)
-    .describe("Share of the steps after which batch normalization keeps its statistics; 1: never."),
+    .union([z.literal("auto"), z.number().min(0).max(1)])
+    .default("auto")
+    .describe(
+      "Share of the steps after which batch normalization keeps its statistics; 1: never. auto: from the start in runs of fewer than 150 steps, at an lr of at most batch/32 · 1e-3, else never; never in float training.",
+    ),
   reestimateStatistics: z
     .int()
     .min(0)

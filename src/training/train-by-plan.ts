@@ -140,7 +140,9 @@ async function nextStep(run: Run, step: number, variables: Variables): Promise<S
     for (const { weight } of run.layers) weights.set(weight, await variables.read(weight));
     run.plan = plan.select(weights, drawAt(step));
   }
-  const freezesStatistics = step >= options.freezeStatistics * steps && options.freezeStatistics < 1;
+  // Who knows the data has replaced "auto" by a number.
+  const share = options.freezeStatistics === "auto" ? 1 : options.freezeStatistics;
+  const freezesStatistics = step >= share * steps && share < 1;
   return requestOf(run, step, shapeOfPlan(run.plan), freezesStatistics);
 }
 
