@@ -165,6 +165,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
       preprocess: job.preprocess,
       options: job.options,
       openDeployed: (file, options) => openDeployed(file, options ?? threads),
+      openGiven: () => openDeployed(job.modelPath, threads),
       checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,

@@ -1,6 +1,7 @@
 // What one run is given.
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import type { ModelFile } from "../evaluate/model-file.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
@@ -16,6 +17,8 @@ export interface QuantizeJob {
   readonly options: RunOptions;
   /** Opens the exported file for its verification: `openDeployed`, in a browser that of `runtimeOf`. */
   readonly openDeployed: OpenDeployed;
+  /** Opens the model as given, which is then compared with what is quantized; not compared where absent. */
+  readonly openGiven?: () => Promise<ModelFile>;
   /** Where checkpoints go; without, none are written. */
   readonly checkpoints?: CheckpointOptions;
 }

@@ -11,6 +11,7 @@ import { measuresAllStages, stagesOf } from "../options/run-options.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
+import { checkGiven } from "./check-given.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { withEvenChannels } from "./even-channels.ts";
 import { sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
@@ -53,6 +54,7 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
   const subject = withEvenChannels(openSubject(job), job.options, context);
   await checkEarly(job, subject);
   noteUnusedLabels(subject, context);
+  await checkGiven(job, subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
   const float = await measureStage(run, "float", subject.float);
   noteHints(run, float?.metrics);
