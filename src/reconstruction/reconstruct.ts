@@ -73,11 +73,20 @@ async function reconstructAndSave(
   context: Context,
 ): Promise<ReconstructedUnit> {
   const heldOut = Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
-  const unit = await reconstructUnit({ data, float, phase, batch, heldOut }, context);
+  const unit = await reconstructUnit({ data, float, phase, batch, heldOut }, context).catch((error: unknown) => {
+    throw error instanceof FrostbitError && error.code === "ABORTED"
+      ? stoppedAt(data, done.length, checkpoints !== undefined)
+      : error;
+  });
   done.push(unit);
   if (unit.record) report(unit.record, context);
   if (checkpoints) await save(checkpoints, done);
   return unit;
+}
+
+function stoppedAt({ unit }: UnitData, done: number, isSaved: boolean): FrostbitError {
+  const remedy = isSaved ? ` Go on with --resume, from the start of "${unit.name}".` : "";
+  return new FrostbitError("ABORTED", `Stopped in unit "${unit.name}", after ${done} that are done.${remedy}`);
 }
 
 /** Streams of activations that stay float carry weights alone. */
