@@ -4,7 +4,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf } from "../options/arrange-methods.ts";
-import { quantizationOptions, type RunOptions, trains, wholeOptions } from "../options/run-options.ts";
+import { quantizationOptions, type RunOptions, resumes, wholeOptions } from "../options/run-options.ts";
 import { targetConflicts, withTarget } from "../options/targets.ts";
 import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
 import type { Values } from "./command.ts";
@@ -148,7 +148,7 @@ function unusedFlags(run: RunOptions, values: Values, method: string): readonly 
 }
 
 function unusedFlag(run: RunOptions, name: string, method: string): Choice | undefined {
-  if (trainingFlags.includes(name)) return run.methods.some(trains) ? undefined : { by: "method", value: method };
+  if (trainingFlags.includes(name)) return run.methods.some(resumes) ? undefined : { by: "method", value: method };
   if (!Object.hasOwn(stepFlags.shape, name)) return unusedInQuantization(run, name);
   const steps = stepsWith(name, run.methods);
   if (steps.length === 0) return { by: "method", value: method };
