@@ -24,6 +24,7 @@ async function notesOf(options: Partial<QuantizeOptions>): Promise<readonly stri
       data: { train, preprocess: resolvePreprocess("none") },
       options: {},
       scales: "any",
+      fileBytes: () => 0,
     },
     { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
   );
