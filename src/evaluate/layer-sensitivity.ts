@@ -6,7 +6,6 @@ import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";

@@ -3,8 +3,9 @@ import type { Context } from "../../run/context.ts";
 import { allocate } from "./allocate.ts";
 import type { Budget, Widths } from "./budget.ts";
 import type { Choice, Choices } from "./choices.ts";
+import type { Measured, Sensitivities } from "./measured.ts";
 import { type Divergence, withDivergence } from "./replace-weights.ts";
-import { type Measured, type Sensitivities, type SensitivityName, sensitivities } from "./sensitivities.ts";
+import { type SensitivityName, sensitivities } from "./sensitivities.ts";
 
 export interface Plan {
   /** What chose it: a sensitivity, or "uniform". */

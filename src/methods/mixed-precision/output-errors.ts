@@ -7,7 +7,7 @@ import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { constantOf } from "../../rounding/grid.ts";
 import { type Context, signalOf } from "../../run/context.ts";
 import { withProgram } from "../../run/with-program.ts";
-import type { Measured, Sensitivities } from "./sensitivities.ts";
+import type { Measured, Sensitivities } from "./measured.ts";
 
 /** By weight and width, Σ (Δw · x)² / Σ (w · x)² over the layers that read the weight, whose products are linear in it. */
 export async function relativeOutputErrors(

@@ -8,7 +8,8 @@ import { numbersOf, type Tensor, toNumbers } from "../../ir/tensor.ts";
 import { kernels } from "../../kernels/index.ts";
 import { quantizeOptions } from "../../quantizers/quantize-options.ts";
 import { type Choice, choicesOf } from "./choices.ts";
-import { type Measured, type SensitivityName, sensitivities } from "./sensitivities.ts";
+import type { Measured } from "./measured.ts";
+import { type SensitivityName, sensitivities } from "./sensitivities.ts";
 
 const context = { engine: createReferenceEngine(), seed: 3 };
 const float = tinyClassifier();

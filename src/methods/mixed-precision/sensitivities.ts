@@ -5,17 +5,9 @@ import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import type { Context } from "../../run/context.ts";
 import type { Choice } from "./choices.ts";
 import { withDistanceGradients, withLikelihoodGradients } from "./gradients.ts";
+import type { Measured, Sensitivities } from "./measured.ts";
 import { relativeOutputErrors } from "./output-errors.ts";
-import { type Inputs, type Subject, type Weights, withDivergence } from "./replace-weights.ts";
-
-/** By weight, in the order of the choices, and by width: the smaller the better. */
-export type Sensitivities = readonly ReadonlyMap<number, number>[];
-
-export interface Measured extends Subject {
-  readonly choices: readonly Choice[];
-  /** The samples of `batches`, one in each. */
-  readonly singles: readonly Inputs[];
-}
+import { type Subject, type Weights, withDivergence } from "./replace-weights.ts";
 
 type Measure = (measured: Measured, context: Context) => Promise<Sensitivities>;
 

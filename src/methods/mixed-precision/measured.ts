@@ -1,0 +1,12 @@
+// What sensitivities are measured on, and what they give.
+import type { Choice } from "./choices.ts";
+import type { Inputs, Subject } from "./replace-weights.ts";
+
+/** By weight, in the order of the choices, and by width: the smaller the better. */
+export type Sensitivities = readonly ReadonlyMap<number, number>[];
+
+export interface Measured extends Subject {
+  readonly choices: readonly Choice[];
+  /** The samples of `batches`, one in each. */
+  readonly singles: readonly Inputs[];
+}
