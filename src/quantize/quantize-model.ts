@@ -39,6 +39,7 @@ const fields = [
   "preprocess",
   "options",
   "openDeployed",
+  "openGiven",
   "checkpoints",
 ] satisfies (keyof QuantizeJob)[];
 
