@@ -14,7 +14,7 @@ export function formatTable(
   align: readonly Align[] = [],
 ): readonly string[] {
   const cells = rows.map((row) => row.map((cell) => printable(shorten(cell, longestCell))));
-  const widths = header.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i].length)));
+  const widths = header.map((title, i) => cells.reduce((width, row) => Math.max(width, row[i].length), title.length));
   const print = (row: readonly string[]): string =>
     row
       .map((cell, i) => (align[i] === "right" ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))

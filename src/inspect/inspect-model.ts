@@ -7,6 +7,7 @@ import { type DType, isFloat, packedBytes } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
+import { loaded } from "../ir/tensor-source.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methods } from "../methods/index.ts";
 import { opDefinition } from "../ops/index.ts";
@@ -195,7 +196,7 @@ function parametersOf(graph: Graph): number {
   const integers = new Set(quantizers.filter(({ op }) => op === "DequantizeLinear").map(({ inputs }) => inputs[0]));
   return [...graph.constants]
     .filter(([name, { dtype }]) => integers.has(name) || (isFloat(dtype) && !scales.has(name)))
-    .reduce((sum, [, { data }]) => sum + data.length, 0);
+    .reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);
 }
 
 function learnedConstants(graph: Graph): LearnedConstant[] {
@@ -252,8 +253,9 @@ function inspectValue(graph: Graph, name: string): InspectedValue {
 }
 
 function inspectLayer(graph: Graph, layer: LinearLayer, costs: Costs, reached: ReadonlySet<string>): InspectedLayer[] {
-  const weight = graph.constants.get(layer.weight);
-  if (!weight) return [];
+  const constant = graph.constants.get(layer.weight);
+  if (!constant) return [];
+  const weight = loaded(constant);
   return [
     {
       name: layer.name,
@@ -334,7 +336,7 @@ function differentiableNodes(graph: Graph): ReadonlySet<string> {
     const node = producerOf.get(value);
     if (!node || reached.has(node.name) || hasNoGradient(node)) continue;
     reached.add(node.name);
-    pending.push(...node.inputs.filter((input) => isFloat(graph.values.get(input)?.dtype ?? "int64")));
+    for (const input of node.inputs) if (isFloat(graph.values.get(input)?.dtype ?? "int64")) pending.push(input);
   }
   return reached;
 }

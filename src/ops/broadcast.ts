@@ -12,7 +12,7 @@ function broadcastDim(a: Dim, b: Dim): Dim | undefined | null {
 }
 
 export function broadcastShapes(node: Node, shapes: readonly (readonly Dim[])[]): readonly Dim[] {
-  const rank = Math.max(0, ...shapes.map((shape) => shape.length));
+  const rank = shapes.reduce((most, { length }) => Math.max(most, length), 0);
   const result: Dim[] = Array.from({ length: rank }, () => 1);
   for (const shape of shapes)
     shape.forEach((dim, i) => {

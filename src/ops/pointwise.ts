@@ -22,7 +22,7 @@ function foldElements(context: InferContext, fold: Fold): readonly Dim[] | undef
   const contents = context.inputs.map((_, i) => context.elements(i));
   if (!contents.every((list) => list !== undefined)) return undefined;
   if (context.inputs.some((type) => (type?.shape.length ?? 0) > 1)) return undefined;
-  const length = Math.max(...contents.map((list) => list.length));
+  const length = contents.reduce((most, list) => Math.max(most, list.length), 0);
   if (!contents.every((list) => list.length === length || list.length === 1)) return undefined;
   return Array.from({ length }, (_, i) => {
     const elements = contents.map((list) => (list.length === 1 ? list[0] : list[i]));

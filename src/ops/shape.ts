@@ -336,9 +336,11 @@ export const Split: OpDefinition = {
         node,
         `cannot split ${printShape(shape)} along axis ${axis} into ${node.outputs.length} parts of sizes ${printShape(sizes)}.`,
       );
-    return sizes.map((size, i) => {
-      const start = Number(sumOf(sizes.slice(0, i)));
-      return withElements(dtype, shape.with(axis, size), elements?.slice(start, start + Number(size)));
+    let end = 0;
+    return sizes.map((size) => {
+      const start = end;
+      end += elements ? Number(size) : 0;
+      return withElements(dtype, shape.with(axis, size), elements?.slice(start, end));
     });
   },
   gradient: ({ node, build, dys, type }) => {

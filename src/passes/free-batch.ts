@@ -1,4 +1,5 @@
 // Makes a fixed leading batch dimension free, where shape inference shows that every sample is computed independently of the others.
+import { inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Graph, type Node, type ValueType } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
@@ -54,9 +55,10 @@ function createWalk(graph: Graph, batch: number): Walk {
   const nodes: Node[] = [];
   const symbol = freeSymbol(graph);
   for (const [name, { dtype, shape }] of graph.constants) values.set(name, { dtype, shape });
-  for (const name of [...graph.inputs, ...graph.variables]) {
+  for (const [name, type] of inputTypes(graph)) values.set(name, freeLeading(type, batch, symbol));
+  for (const name of graph.variables) {
     const type = graph.values.get(name);
-    if (type) values.set(name, graph.inputs.includes(name) ? freeLeading(type, batch, symbol) : type);
+    if (type) values.set(name, type);
   }
   const unique = uniqueNames(graph.values.keys());
   const addConstant = (hint: string, value: Tensor): string => {

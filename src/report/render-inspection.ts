@@ -75,7 +75,7 @@ ${model.layers.length > 0 ? tile("in 4 bits", formatBytes(sizeIn(model, 4)), "we
 
 function costChart(model: InspectionPage, of: "parameters" | "multiplyAdds", title: string): Html {
   const layers = model.layers.map(({ name, [of]: value }) => ({ name, value: value ?? 0 }));
-  const max = Math.max(...layers.map(({ value }) => value));
+  const max = layers.reduce((most, { value }) => Math.max(most, value), 0);
   const marked = layers.filter(({ value }) => value === max).map(({ name }) => name);
   const named =
     marked.length > 3 ? `${marked.slice(0, 3).join(", ")} and ${marked.length - 3} more` : marked.join(", ");

@@ -3,7 +3,7 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node, type ValueType } from "../../ir/graph.ts";
 import { type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
-import { inferTypes } from "../../passes/infer-types.ts";
+import { outputTypes } from "../../passes/infer-types.ts";
 import { checkTypes } from "../check-schema.ts";
 import { upgrades } from "./index.ts";
 import type { Upgrade, UpgradeContext } from "./upgrade.ts";
@@ -49,25 +49,21 @@ function createState(graph: Graph, opset: number): State {
   const unique = uniqueNamesIn(graph);
   const used = new Set([...graph.outputs, ...graph.nodes.flatMap(({ inputs }) => inputs)]);
   const current = (outputs: readonly string[]): Graph => ({ ...graph, nodes: [...nodes], constants, values, outputs });
-  const types = new Map<string, ValueType>();
-  const known = (value: string): ValueType | undefined => types.get(value) ?? values.get(value);
+  const types = new Map<string, ValueType>(values);
   let typed = 0;
   /** Each node once: a rule may ask after every node. */
   const inferNew = (): void => {
-    const fresh = nodes.slice(typed);
-    typed = nodes.length;
-    const read = new Set(fresh.flatMap(({ inputs }) => inputs));
-    const inputs = [...read].filter((value) => !constants.has(value) && known(value));
-    const given = new Map(inputs.map((value) => [value, known(value) as ValueType]));
-    const inferred = inferTypes({ ...current([]), nodes: fresh, inputs, variables: [], values: given }).values;
-    for (const output of fresh.flatMap(({ outputs }) => outputs)) {
-      const type = inferred.get(output);
-      if (type) types.set(output, type);
+    for (; typed < nodes.length; typed++) {
+      const node = nodes[typed];
+      const inferred = outputTypes(node, types, constants);
+      node.outputs.forEach((output, i) => {
+        if (output !== "") types.set(output, inferred[i]);
+      });
     }
   };
   const type = (value: string): ValueType => {
-    if (!known(value)) inferNew();
-    const found = known(value);
+    if (!types.has(value)) inferNew();
+    const found = types.get(value);
     assert(found, `value "${value}" has no type`);
     return found;
   };
@@ -75,6 +71,7 @@ function createState(graph: Graph, opset: number): State {
     const unused = unique(name);
     constants.set(unused, value);
     values.set(unused, { dtype: value.dtype, shape: value.shape });
+    types.set(unused, { dtype: value.dtype, shape: value.shape });
     return unused;
   };
   const contextOf = (node: Node): UpgradeContext => ({
