@@ -3,14 +3,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { argmax } from "../evaluate/score.ts";
-import {
-  type InspectedLayer,
-  type Inspection,
-  inspectModel,
-  type LearnedConstant,
-  type QuantizedLayer,
-  type Refusal,
-} from "../inspect/inspect-model.ts";
+import type { InspectedLayer, Inspection, LearnedConstant, QuantizedLayer, Refusal } from "../inspect/inspect-model.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
 import { writeAtomic } from "../node/storage.ts";
@@ -19,8 +12,19 @@ import { formatDigits } from "../report/format-digits.ts";
 import { countedAt, renderInspection } from "../report/render-inspection.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
-import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
+import { limitedInspection } from "./limited-inspection.ts";
+import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatCount, formatTable } from "./table.ts";
+
+const limits = z.object({
+  maxMemory: z
+    .number()
+    .int()
+    .min(200)
+    .default(4000)
+    .describe("MB of memory at which a model is given up, since a small file can describe a large one."),
+  maxTime: z.number().min(1).optional().describe("Seconds after which a model is given up."),
+});
 
 const pageOptions = z.object({
   html: z
@@ -33,6 +37,7 @@ const pageOptions = z.object({
     .describe(
       "What multiply-adds are counted at, by the name of an input's symbolic size (sequence=128); by default 64.",
     ),
+  ...limits.shape,
 });
 
 export function inspectCommand(): Command {
@@ -45,25 +50,27 @@ export function inspectCommand(): Command {
 }
 
 async function run([path]: readonly string[], values: Values, { print }: Session): Promise<void> {
-  const { html, sizes } = parseSchemaOptions(pageOptions, values);
-  const { graph, origin } = readModel(path);
   if (values["plan"] === true) {
-    if (html !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
-    if (sizes !== undefined)
-      throw new FrostbitError("BAD_OPTION", "--sizes belongs to what is counted without --plan.");
-    const plan = planOf(graph, values);
+    assertNoPageFlags(values);
+    const plan = planOf(readModel(path).graph, values);
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
   assertPlanFlagsApply(values);
-  const inspection = inspectModel(graph, sizes ? { sizes } : {});
-  if (html !== undefined)
-    await writeAtomic(html, renderInspection({ title: basename(path), opset: origin.opset, ...inspection }));
+  const { html, sizes, maxMemory, maxTime } = parseSchemaOptions(pageOptions, values);
+  const { opset, inspection } = await limitedInspection(path, sizes ? { sizes } : {}, {
+    maxMemory,
+    ...(maxTime === undefined ? {} : { maxTime }),
+  });
+  if (html !== undefined) await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
   const written = html === undefined ? {} : { html };
   const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];
-  print({ model: path, opset: origin.opset, ...written, ...inspection }, [
-    ...describe(path, origin.opset, inspection),
-    ...more,
-  ]);
+  print({ model: path, opset, ...written, ...inspection }, [...describe(path, opset, inspection), ...more]);
+}
+
+function assertNoPageFlags(values: Values): void {
+  if (values["html"] !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
+  const [flag] = ["sizes", "maxMemory", "maxTime"].filter((name) => values[name] !== undefined).map(flagOf);
+  if (flag) throw new FrostbitError("BAD_OPTION", `${flag} does not belong to --plan. Leave it out.`);
 }
 
 function assertPlanFlagsApply(values: Values): void {
