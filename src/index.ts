@@ -58,6 +58,7 @@ export {
   type InspectedLayer,
   type InspectedValue,
   type Inspection,
+  type InspectOptions,
   inspectModel,
   type LearnedConstant,
   type QuantizedLayer,

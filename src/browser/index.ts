@@ -39,7 +39,7 @@ export { type Runtime, type RuntimeOptions, runtimeOf } from "./runtime.ts";
 export { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 export { evaluateModel } from "../evaluate/evaluate-model.ts";
 export type { ModelFile } from "../evaluate/model-file.ts";
-export { type Inspection, inspectModel } from "../inspect/inspect-model.ts";
+export { type Inspection, type InspectOptions, inspectModel } from "../inspect/inspect-model.ts";
 export { type ErrorCode, FrostbitError } from "../ir/errors.ts";
 export type { Graph, OnnxModel } from "../ir/graph.ts";
 export { type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
