@@ -103,18 +103,23 @@ function describe(path: string, opset: number, inspection: Inspection): readonly
 
 function layerTable(layers: readonly InspectedLayer[]): readonly string[] {
   if (layers.length === 0) return ["No layer can be quantized: none is a product with a constant weight."];
-  const rows = layers.map(({ name, op, weightShape, parameters, sizeBytes, multiplyAdds, importance, canTrain }) => [
-    name,
-    op,
-    weightShape.join("×"),
-    formatCount(parameters),
-    formatBytes(sizeBytes),
-    formatCount(multiplyAdds),
-    ...rangeOf(importance),
-    canTrain ? "yes" : "no",
-  ]);
+  const differ = layers.some(({ name, node }) => name !== node);
+  const rows = layers.map(
+    ({ name, node, op, weightShape, parameters, sizeBytes, multiplyAdds, importance, canTrain }) => [
+      name,
+      ...(differ ? [node] : []),
+      op,
+      weightShape.join("×"),
+      formatCount(parameters),
+      formatBytes(sizeBytes),
+      formatCount(multiplyAdds),
+      ...rangeOf(importance),
+      canTrain ? "yes" : "no",
+    ],
+  );
   const header = [
     "layer",
+    ...(differ ? ["node"] : []),
     "operator",
     "weight",
     "parameters",
@@ -127,6 +132,7 @@ function layerTable(layers: readonly InspectedLayer[]): readonly string[] {
   ];
   return formatTable(header, rows, [
     "left",
+    ...(differ ? (["left"] as const) : []),
     "left",
     "left",
     "right",

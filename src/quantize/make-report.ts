@@ -139,6 +139,7 @@ function layerReport(outcome: QuantizeOutcome, layer: LinearLayer, isByLayer: bo
   const bits = bitsOf(outcome.trained, layer);
   return {
     name: layer.name,
+    node: layer.node.name,
     op: layer.node.op,
     weightShape: [...weight.shape],
     weightBits: bits.weight,

@@ -162,6 +162,9 @@ const layerTable = (layers: readonly LayerReport[]): Html =>
     table<LayerReport>(
       [
         { title: "layer", kind: "name", of: ({ name }) => name },
+        ...(layers.some(({ name, node }) => node !== "" && node !== name)
+          ? [{ title: "node", kind: "name" as const, of: ({ node }: LayerReport) => node }]
+          : []),
         { title: "operator", kind: "name", of: ({ op }) => op },
         { title: "weight", kind: "name", of: ({ weightShape }) => weightShape.join(" × ") },
         { title: "weight bits", kind: "number", of: ({ weightBits }) => weightBits ?? "float" },

@@ -126,6 +126,7 @@ const layerTable = (layers: readonly InspectedLayer[]): Html =>
   table<InspectedLayer>(
     [
       { title: "layer", kind: "name", of: ({ name }) => name },
+      { title: "node", kind: "name", of: ({ node }) => node },
       { title: "operator", kind: "name", of: ({ op }) => op },
       { title: "weight", kind: "name", of: ({ weightShape }) => weightShape.join(" × ") },
       { title: "parameters", kind: "number", of: ({ parameters }) => grouped(parameters) },

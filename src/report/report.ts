@@ -44,6 +44,7 @@ const histogramSchema = z.object({
 
 const layer = z.object({
   name: z.string().describe("What `--layers` calls it."),
+  node: z.string().default("").describe("The name of its node in the model."),
   op: z.string().describe("ONNX's operator type."),
   weightShape: z.array(count),
   weightBits: z.number().nullable().describe("null: float"),

@@ -15,6 +15,7 @@ const sampleLayer = (i: number): LayerReport => {
   const trained = i % 3;
   return {
     name: `/layer${Math.floor(i / 7) + 1}/layer${Math.floor(i / 7) + 1}.${i % 7}/conv${(i % 2) + 1}/Conv`,
+    node: `Conv_${i}`,
     op: "Conv",
     weightShape: [channels, channels, 3, 3],
     weightBits: 4,
