@@ -20,6 +20,7 @@ export { type WriteOptions, writeOnnx } from "./onnx/write.ts";
 
 export type { Dataset, InputType, Layout, Samples, Source } from "./data/dataset.ts";
 export type { ImageOptions, Size } from "./data/image-size.ts";
+export type { LabelValues } from "./data/labels.ts";
 export { memoryDataset } from "./data/memory-dataset.ts";
 export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "./data/preprocess.ts";
 export { type OpenDataOptions, openData, openTestData } from "./node/open-data.ts";

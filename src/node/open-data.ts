@@ -28,7 +28,10 @@ export interface OpenDataOptions {
   readonly images?: ImageOptions;
 }
 
-const imageFields = ["resize", "crop", "channels"] satisfies (keyof ImageOptions)[];
+const imageFields = Object.keys({ resize: true, crop: true, channels: true } satisfies Record<
+  keyof ImageOptions,
+  true
+>);
 
 const kinds: Readonly<Record<string, (where: string, images: ImageOptions) => Promise<Splits>>> = {
   images: openImages,
