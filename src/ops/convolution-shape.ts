@@ -5,7 +5,11 @@ import { mismatch, numberAttribute, numbersAttribute, printShape, unsupported } 
 import { isStatic } from "./dims.ts";
 import { autoPad, givenWindow, resolveWindow, spanOf, splitPads, type Window } from "./window.ts";
 
-export const groupOf = (node: Node): number => numberAttribute(node, "group", 1);
+export function groupOf(node: Node): number {
+  const group = numberAttribute(node, "group", 1);
+  if (group < 1) throw mismatch(node, `group is ${group}; expected 1 or more.`);
+  return group;
+}
 
 /** Weights have fixed sizes. */
 export function staticShape(node: Node, what: string, shape: readonly Dim[]): readonly number[] {
@@ -69,6 +73,7 @@ function transposedPads(node: Node, window: Window, full: readonly number[], out
 export function transposedConvolution(node: Node, x: readonly Dim[], w: readonly number[]): Transposed {
   if (x.length !== w.length || x.length < 3 || x.length > 5 || (typeof x[1] === "number" && x[1] !== w[0]))
     throw mismatch(node, `its input ${printShape(x)} and weight ${printShape(w)} do not fit.`);
+  groupOf(node);
   checkAttributes(node, w);
   const window = givenWindow(node, w.slice(2));
   const outputPadding = numbersAttribute(

@@ -134,6 +134,12 @@ const contradictions: readonly Contradiction[] = [
     message: /output_shape is \[2, 3, 6, 6\]; expected 2 sizes\./,
   },
   {
+    what: "a transposed convolution in no groups",
+    node: node("ConvTranspose", ["x", "w"], ["y"], { group: int(0) }),
+    initializers: [weights("w", [3, 3, 3, 3])],
+    message: /group is 0; expected 1 or more\./,
+  },
+  {
     what: "the remainder of floats without fmod",
     node: node("Mod", ["x", "x"], ["y"]),
     message: /its inputs are float32, of which ONNX has fmod 1 alone\./,
