@@ -1,5 +1,5 @@
 // Rounding by second moments as a user runs it, on the network that comes with the project: what is written is verified deployed.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -39,7 +39,7 @@ describe("weights are rounded by", () => {
     await verified("ptq", "--method", "ptq");
   }, 120_000);
 
-  test.each(["gptq", "adaround", "output-error-ranges"])(
+  test.each(["gptq", "adaround", "brecq", "qdrop", "output-error-ranges"])(
     "%s, and the file is another",
     async (method) => {
       const { stages, methods, training } = await verified(method, "--method", method);
@@ -57,6 +57,11 @@ describe("weights are rounded by", () => {
     ["weights with zero points", ["--method", "adaround", "--asymmetric-weights"]],
     ["groups with zero points", ["--method", "output-error-ranges", "--group-size", "16", "--asymmetric-weights"]],
     ["calibrated ranges", ["--method", "gptq", "--ranges", "calibrated"]],
+    ["blocks that train by minibatches", ["--method", "adaround", "--unit", "block"]],
+    ["the network as one unit", ["--method", "qdrop", "--unit", "network", "--ranges", "output-error"]],
+    ["first and last layers of other bits", ["--method", "qdrop", "--weights", "2", "--first-last", "8"]],
+    ["quantized values everywhere", ["--method", "qdrop", "--placement", "runtime", "--symmetric-activations"]],
+    ["powers of two behind units", ["--prepare", "qdrop", "--method", "qat", "--qparam-training", "tqt"]],
     ["scales that are powers of two, trained", ["--prepare", "gptq", "--method", "qat", "--qparam-training", "tqt"]],
   ])(
     "methods that meet %s",
@@ -100,6 +105,31 @@ accuracies: deployed
       expect(again.code, again.stderr).toBe(0);
       expect(modelOf(more[1])).toEqual(bytes);
     }
+  }, 300_000);
+});
+
+describe("units that train", () => {
+  const chained = `
+quantize: { weights: 4, activations: 4, calibrationSamples: 32 }
+methods:
+  - qdrop: { iterations: 12, roundingSamples: 64 }
+  - efqat: { steps: 2, batch: 16 }
+limit: 128
+accuracies: deployed
+`;
+
+  test("and what trains after them have files of their own: resumed, they give the same bytes", async () => {
+    writeFileSync(join(folder, "units.yaml"), chained);
+    const whole = await run("--recipe", "units.yaml", "--out", "units");
+    expect(whole.code, whole.stderr).toBe(0);
+    const bytes = modelOf("units");
+    expect(
+      readdirSync(join(folder, "units/checkpoint")).filter((name) => name.startsWith("unit-")).length,
+    ).toBeGreaterThan(2);
+    const again = await run("--recipe", "units.yaml", "--out", "units", "--resume");
+    expect(again.code, again.stderr).toBe(0);
+    expect(again.stderr).toMatch(/Resumed after \d+ units\./);
+    expect(modelOf("units")).toEqual(bytes);
   }, 300_000);
 });
 
