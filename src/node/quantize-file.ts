@@ -12,7 +12,7 @@ import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
-import { externalLocations } from "../onnx/external-data.ts";
+import { externalLocations } from "../onnx/external-locations.ts";
 import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";

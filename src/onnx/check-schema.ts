@@ -108,18 +108,18 @@ function schemaOf(op: string, opset: number, where: string): Schema {
   return schema;
 }
 
+/** How many outputs a node of this opset must name, also where nobody reads them: all that it has where their number is open. */
+export function requiredOutputs({ op, outputs }: Node, opset: number): number {
+  const { min, max } = versionsOf(op).findLast(({ since }) => since <= opset)?.outputs ?? { min: 0, max: 0 };
+  return max === Number.POSITIVE_INFINITY ? outputs.length : min;
+}
+
 /** Throws BAD_MODEL where the operator is not one of the opset, or has other inputs, outputs or attributes there. */
 export function checkSchema(node: NodeInFile, opset: number): void {
   const schema = schemaOf(node.op, opset, node.where);
   checkInputCount(node, schema.inputs);
   checkOutputCount(node, schema.outputs);
   checkAttributes(node, schema, opset);
-}
-
-/** How many outputs a node of the operator must name, read or not: all where their number is open. */
-export function requiredOutputs(op: string, opset: number): number {
-  const { min, max } = versionsOf(op).findLast(({ since }) => since <= opset)?.outputs ?? { min: 0, max: 0 };
-  return max === Number.POSITIVE_INFINITY ? max : min;
 }
 
 function checkInputCount({ where, inputs }: NodeInFile, schema: readonly InputSchema[]): void {

@@ -1,20 +1,10 @@
 // Tensors whose bytes are in a file beside the model.
-import { fromBinary } from "@bufbuild/protobuf";
-import { ModelProtoSchema, type TensorProto } from "onnx-buf";
+import type { TensorProto } from "onnx-buf";
 import { FrostbitError } from "../ir/errors.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
-import { outlineFile } from "./file-outline.ts";
 
 /** Opens a file by its location as the model names it: relative to the model's folder, without "..". */
 export type ExternalSource = (location: string) => ByteSource;
-
-/** The files of external data that a model names, each once. */
-export function externalLocations(file: ByteSource): readonly string[] {
-  const { graph } = fromBinary(ModelProtoSchema, outlineFile(file)?.bytes ?? file.read(0, file.sizeBytes));
-  const inNodes = (graph?.node ?? []).flatMap(({ attribute }) => attribute.flatMap(({ t }) => (t ? [t] : [])));
-  const external = [...(graph?.initializer ?? []), ...inNodes].filter(({ externalData }) => externalData.length > 0);
-  return [...new Set(external.map((proto) => placeOf(proto, `"${proto.name}"`).location))];
-}
 
 interface Place {
   readonly location: string;
@@ -48,7 +38,7 @@ export function openExternal(
 
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
 
-function placeOf(proto: TensorProto, where: string): Place {
+export function placeOf(proto: TensorProto, where: string): Place {
   const entries = new Map(proto.externalData.map(({ key, value }) => [key, value]));
   const location = entries.get("location");
   if (!location) throw bad(`${where} is external, but says no location.`);

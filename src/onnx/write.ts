@@ -85,7 +85,7 @@ export function writeOnnx(
   const encode = externalData ? externalEncoder(externalData) : tensorPieces;
   return joinPieces([
     part(ModelProtoSchema, before),
-    ...fieldOf(fieldNumbers.modelGraph, encodeGraph(downgradeGraph(graph, opset), opset, encode)),
+    ...fieldOf(fieldNumbers.modelGraph, encodeGraph(withRequiredOutputs(downgradeGraph(graph, opset), opset), encode)),
     part(ModelProtoSchema, after),
   ]);
 }
@@ -132,29 +132,26 @@ const opsetImports = (graph: Graph, opset: number) =>
     create(OperatorSetIdProtoSchema, { domain, version: domain === "" ? BigInt(opset) : 1n }),
   );
 
-const encodeGraph = (graph: Graph, opset: number, encode: EncodeTensor): readonly Piece[] => [
-  part(GraphProtoSchema, { name: graph.name || "graph", node: withRequiredOutputs(graph, opset).map(encodeNode) }),
+/** Names for outputs that nobody reads and that their operator must have. */
+function withRequiredOutputs(graph: Graph, opset: number): Graph {
+  const unique = uniqueNamesIn(graph);
+  const named = (node: Node): Node => {
+    const required = Array.from({ length: requiredOutputs(node, opset) }, (_, i) => node.outputs[i] ?? "");
+    if (required.every(Boolean)) return node;
+    const names = required.map((name, i) => name || unique(`${node.name}/output_${i}`));
+    return { ...node, outputs: [...names, ...node.outputs.slice(names.length)] };
+  };
+  return { ...graph, nodes: graph.nodes.map(named) };
+}
+
+const encodeGraph = (graph: Graph, encode: EncodeTensor): readonly Piece[] => [
+  part(GraphProtoSchema, { name: graph.name || "graph", node: graph.nodes.map(encodeNode) }),
   ...[...graph.constants].flatMap(([name, value]) => fieldOf(fieldNumbers.graphInitializer, encode(name, value))),
   part(GraphProtoSchema, {
     input: graph.inputs.map((name) => encodeValue(graph, name)),
     output: graph.outputs.map((name) => encodeValue(graph, name)),
   }),
 ];
-
-/** Outputs that nothing reads have no names, which ONNX wants of those that are not optional. */
-function withRequiredOutputs(graph: Graph, opset: number): readonly Node[] {
-  const unique = uniqueNamesIn(graph);
-  return graph.nodes.map((node) => {
-    const required = requiredOutputs(node.op, opset);
-    const length = Number.isFinite(required) ? Math.max(required, node.outputs.length) : node.outputs.length;
-    const named = Array.from({ length }, (_, i) => node.outputs[i] ?? "");
-    if (!named.slice(0, required).includes("")) return node;
-    return {
-      ...node,
-      outputs: named.map((output, i) => output || (i < required ? unique(`${node.name}/unused`) : "")),
-    };
-  });
-}
 
 function encodeNode(node: Node): NodeProto {
   return create(NodeProtoSchema, {
