@@ -29,7 +29,7 @@ class CopyStep : public Step {
       const T* x = x_ + at[0];
       T* y = y_ + at[1];
       if (from_ == 1 && to_ == 1) {
-        std::memcpy(y, x, length_ * sizeof(T));
+        std::memmove(y, x, length_ * sizeof(T));
         return;
       }
       for (int64_t i = 0; i < length_; i++) y[i * to_] = x[i * from_];
@@ -83,7 +83,7 @@ class GatherStep : public Step {
     const auto [begin, end] = share(run, outer_ * count);
     for (int64_t i = begin; i < end; i++) {
       const int64_t row = checked_row(indices_[i % count], size_);
-      std::memcpy(y_ + i * inner_, x_ + (i / count * size_ + row) * inner_, inner_ * sizeof(T));
+      std::memmove(y_ + i * inner_, x_ + (i / count * size_ + row) * inner_, inner_ * sizeof(T));
     }
   }
 

@@ -104,7 +104,7 @@ class GatherSlicesStep : public Step {
     if (slices_.length() == 0) return;
     const auto [begin, end] = share(run, slices_.count());
     for (int64_t i = begin; i < end; i++)
-      std::memcpy(y_ + i * slices_.length(), x_ + slices_.start(indices_, i), slices_.length() * sizeof(T));
+      std::memmove(y_ + i * slices_.length(), x_ + slices_.start(indices_, i), slices_.length() * sizeof(T));
   }
 
  private:
@@ -148,7 +148,7 @@ class ScatterElementsStep : public Step {
 
   void run(int, const RunContext& run) override {
     const auto [begin, end] = share(run, size_, 16);
-    if (end > begin && y_ != x_) std::memcpy(y_ + begin, x_ + begin, (end - begin) * sizeof(T));
+    if (end > begin && y_ != x_) std::memmove(y_ + begin, x_ + begin, (end - begin) * sizeof(T));
     elements_.visit(indices_, {0, elements_.count()}, [&, begin = begin, end = end](int64_t i, int64_t at) {
       if (at >= begin && at < end) y_[at] = combined(op_, y_[at], updates_[i]);
     });
@@ -179,7 +179,7 @@ class ScatterSlicesStep : public Step {
     const int64_t length = slices_.length();
     if (length == 0) return;
     const auto [begin, end] = share(run, size_, length);
-    if (end > begin && y_ != x_) std::memcpy(y_ + begin, x_ + begin, (end - begin) * sizeof(T));
+    if (end > begin && y_ != x_) std::memmove(y_ + begin, x_ + begin, (end - begin) * sizeof(T));
     for (int64_t i = 0; i < slices_.count(); i++) {
       const int64_t at = slices_.start(indices_, i);
       if (at < begin || at >= end) continue;

@@ -46,7 +46,7 @@ struct Changed {
 void copy_part(const RunContext& run, const float* from, float* to, int64_t count) {
   if (from == to) return;
   const auto [begin, end] = share(run, count, 16);
-  std::memcpy(to + begin, from + begin, (end - begin) * sizeof(float));
+  std::memmove(to + begin, from + begin, (end - begin) * sizeof(float));
 }
 
 class SgdStep : public Step {
