@@ -28,14 +28,16 @@ function layers(batch: Dim, mixed = false): Graph {
   return build.graph([build.node("MatMul", [centred, build.constant(weights[1], "w1")], {}, "y")], "layers");
 }
 
-const data = memoryDataset("numbers", new Map([["x", random.uniformTensor("float32", [16, 4], -1, 1)]]));
+const numbers = (count: number) =>
+  memoryDataset("numbers", new Map([["x", random.uniformTensor("float32", [count, 4], -1, 1)]]));
+const data = numbers(16);
 const context = { engine: createReferenceEngine(), seed: 0, threads: 1 };
 
 /** `worked`: what the run works on; `given`: the file. */
-async function check(worked: Graph, given: Graph, notes: string[] = []): Promise<void> {
+async function check(worked: Graph, given: Graph, notes: string[] = [], test = data): Promise<void> {
   const job: QuantizeJob = {
     model: { graph: worked, origin: tinyOrigin },
-    source: { train: data, test: data, heldOut: false },
+    source: { train: data, test, heldOut: false },
     preprocess: resolvePreprocess("none"),
     options: runOptions.parse({ methods: ["ptq"] }),
     openDeployed,
@@ -54,6 +56,23 @@ test.each<readonly [Dim]>([["N"], [1], [2], [4], [5]])(
     await check(layers(batch), layers(batch));
   },
 );
+
+test.each<readonly [Dim, number]>([
+  ["N", 1],
+  [1, 1],
+  [4, 3],
+])("batch %s, %i test samples: the last one is repeated where there are too few", async (batch, count) => {
+  await check(layers(batch), layers(batch), [], numbers(count));
+});
+
+test.each([1, 3])("a batch of %i that cannot be freed is run as it is", async (batch) => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [batch, 4] });
+  const flat = build.node("Reshape", [x, build.ints([batch * 4])]);
+  const backwards = build.node("Reshape", [flat, build.ints([4, batch])]);
+  const graph = build.graph([build.node("MatMul", [build.constant(weights[0], "w0"), backwards], {}, "y")], "mixing");
+  await check(graph, graph);
+});
 
 test.each([1, 4])("where samples of a fixed batch of %i depend on each other, the node is named", async (batch) => {
   await expect(check(layers("N"), layers(batch, true))).rejects.toMatchObject({

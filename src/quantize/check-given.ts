@@ -1,10 +1,10 @@
 // Whether what a run works on, its batch made free, computes what the model as given computes in ONNX Runtime at its own batch.
-import { moveSamplesFrom } from "../data/batch-axis.ts";
+import { changeSamples, moveSamplesFrom } from "../data/batch-axis.ts";
 import { batches } from "../data/batches.ts";
 import { limit } from "../data/dataset.ts";
+import { fixedBatchOf } from "../evaluate/batch-that-fits.ts";
 import { difference, sqnrDb } from "../evaluate/difference.ts";
-import { firstSamples } from "../evaluate/first-samples.ts";
-import { firstRows, fixedBatch, type ModelFile } from "../evaluate/model-file.ts";
+import { firstRows, fixedBatch, type ModelFile, padRows } from "../evaluate/model-file.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { describeNode, type Graph } from "../ir/graph.ts";
@@ -56,18 +56,21 @@ interface SameSamples {
   readonly free: Values;
 }
 
-/** Half of a fixed batch is run at once, or two samples of which the model as given takes one. */
-async function samplesFor(job: QuantizeJob, subject: Subject, fixed = 2): Promise<SameSamples> {
-  const { float, test } = subject;
+/**
+ * Where the batch was freed, half of it is run at once, or two samples of which the model as given takes one. The last sample is
+ * repeated where there are too few.
+ */
+async function samplesFor(job: QuantizeJob, { float, test }: Subject, fixed = 2): Promise<SameSamples> {
   const count = Math.min(test.length, Math.max(2, fixed));
   const all = batches(limit(test, count), { batchSize: count, preprocess: job.preprocess });
   const { value: batch } = await all.next();
   await all.return();
   if (!batch) throw new FrostbitError("BAD_DATA", `"${test.name}" has no samples.`);
-  return {
-    given: firstSamples(float, batch.inputs, fixed),
-    free: firstSamples(float, batch.inputs, fixed === 1 ? count : Math.ceil(count / 2)),
-  };
+  const axes = batchAxes(inputTypes(float));
+  const take = (wanted: number): Values =>
+    changeSamples(batch.inputs, axes, (rows) => padRows(firstRows(rows, Math.min(wanted, count)), wanted));
+  const freed = fixed === 1 ? 2 : Math.ceil(fixed / 2);
+  return { given: take(fixed), free: take(fixedBatchOf(float) ?? freed) };
 }
 
 const runFree = (graph: Graph, outputs: readonly string[], inputs: Values, context: Context): Promise<Values> =>
