@@ -8,7 +8,7 @@ import { createCommand } from "./command.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatTable } from "./table.ts";
 
-const options = z.object({
+export const verifyRunOptions = z.object({
   model: z.string().optional().describe("Where the model that was quantized is now; by default, where it was."),
   data: z.string().optional().describe(`The run's data, to be compared too: ${dataKinds}.`),
   testData: z.string().optional().describe("The run's test data, where it was given."),
@@ -19,7 +19,7 @@ export function verifyRunCommand(): Command {
     "verify-run",
     "Compare the files of a run with the digests in its report.",
     async ([out], values, { print }) => {
-      const { model, data, testData } = parseSchemaOptions(options, values);
+      const { model, data, testData } = parseSchemaOptions(verifyRunOptions, values);
       if (data === undefined && testData !== undefined)
         throw new FrostbitError("BAD_OPTION", "--test-data goes with --data. Give both.");
       const verification = await verifyRun(out, {
@@ -34,7 +34,7 @@ export function verifyRunCommand(): Command {
       if (!verification.ok) process.exitCode = 1;
     },
   ).argument("<out>", "Folder that `quantize` wrote.");
-  return addSchemaOptions(command, options);
+  return addSchemaOptions(command, verifyRunOptions);
 }
 
 const shownDigits = 12;

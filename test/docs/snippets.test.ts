@@ -15,6 +15,7 @@ import { parseSchemaOptions } from "../../src/cli/options-from-schema.ts";
 import { createProgram } from "../../src/cli/program.ts";
 import { quantizeCommandOptions } from "../../src/cli/quantize.ts";
 import { engineOption, threadsOption } from "../../src/cli/shared-options.ts";
+import { verifyRunOptions } from "../../src/cli/verify-run.ts";
 import { runFromRecipe } from "../../src/options/recipe.ts";
 import { type Block, blocksOf, commandsIn, documents, root, textOf, wordsOf } from "../support/markdown.ts";
 
@@ -49,6 +50,7 @@ const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   inspect: [planOptions],
   run: [engineOption, threadsOption],
   doctor: [],
+  "verify-run": [verifyRunOptions],
 };
 
 /** Parses a command line as the command does, and checks every value; throws what the command would say. */

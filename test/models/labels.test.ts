@@ -79,7 +79,11 @@ async function run({ graph, x, labels, method, options = {}, engine = createOnnx
       model: modelOf(graph),
       source: { train: data, test: data, heldOut: false },
       preprocess: resolvePreprocess("none"),
-      options: runOptions.parse({ quantize: { weights: 3, calibrationSamples: 64 }, methods: [{ [method]: options }] }),
+      options: runOptions.parse({
+        quantize: { weights: 3, asymmetricWeights: false, calibrationSamples: 64 },
+        methods: [{ [method]: options }],
+        accuracies: "all",
+      }),
       openDeployed: (file) => openDeployed(file, { threads: 1 }),
     },
     { engine, seed: 0, threads: 1, onNote },
