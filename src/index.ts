@@ -50,6 +50,7 @@ export type { TrainingResult } from "./training/train-by-plan.ts";
 export { type ComparedValue, type CompareOptions, type Comparison, compareModels } from "./compare/compare-models.ts";
 export { openDeployed } from "./engines/onnxruntime/deployed.ts";
 export type { Session } from "./engines/onnxruntime/open-session.ts";
+export type { ChannelDistance } from "./evaluate/channel-sums.ts";
 export type { OutputDistance } from "./evaluate/distance.ts";
 export { evaluateGraph } from "./evaluate/evaluate-graph.ts";
 export { type EvaluateOptions, evaluateModel } from "./evaluate/evaluate-model.ts";

@@ -38,7 +38,7 @@ function formatWords(core: z.core.$ZodType): string | undefined {
     (item) => item._zod.def as unknown as { error?: (issue: object) => unknown },
   );
   const words = checks.map(({ error }) => error?.({})).find((message) => typeof message === "string");
-  return words as string | undefined;
+  return (words as string | undefined)?.replace(/^expected /, "");
 }
 
 /** What a value may be, in words; `undefined` for types that no option has, and for any text. */

@@ -74,7 +74,7 @@ describe("quantize", () => {
     const result = await quantize("--data", "images:set", "--method", "ptq", "--out", "unused");
     expect(result.code, result.stderr).toBe(0);
     expect(result.stderr).toMatch(
-      /The labels of "images set\/test .*" are not used: output "mask" is \[N, 2, 12, 12\], no class scores\..* --outputs\./,
+      /The labels of "images set\/test .*" are not used: .*output "mask" float32 \[N, 2, 12, 12\]\. .*They fit output "probabilities"/,
     );
   });
 });
@@ -121,7 +121,7 @@ describe("what is wrong is said with what to do", () => {
     [
       "no scores",
       ["--data", "images:set"],
-      "The model's first output \"mask\" has shape [N, 2, 12, 12]; a classifier's is [batch, classes]. Name the output",
+      'they are whole numbers [samples], output "mask" float32 [N, 2, 12, 12]. Fit are class indices of one axis less',
     ],
   ])("%s", async (_, more, message) => {
     const result = await quantize(...more, "--out", "never");
