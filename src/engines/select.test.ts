@@ -18,6 +18,6 @@ test("auto has one fallback, which is available everywhere", () => {
 
 test("an unknown engine is refused with the known ones", () => {
   expect(() => selectEngine("cuda" as "auto")).toThrow(
-    'engine is "cuda"; expected auto, onnxruntime, native, reference.',
+    'engine is "cuda"; expected "auto", "onnxruntime", "native", "reference".',
   );
 });
