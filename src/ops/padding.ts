@@ -13,7 +13,7 @@ export const padModes = ["constant", "reflect", "edge", "wrap"] as const;
 /** How many elements an axis must have for others to repeat them. */
 const fewest: Readonly<Record<(typeof padModes)[number], number>> = { constant: 0, edge: 1, wrap: 1, reflect: 2 };
 
-/** Throws SHAPE_MISMATCH where an axis, cut by the negative amounts, has too few elements to repeat. */
+/** Throws SHAPE_MISMATCH where an axis, cut by the negative amounts, has too few elements to repeat: each is reflected once. */
 export function checkRepeats(node: Node, mode: (typeof padModes)[number], size: Dim, amounts: readonly Dim[]): void {
   const grows = amounts.some((amount) => typeof amount === "number" && amount > 0);
   if (typeof size !== "number" || !isStatic(amounts) || !grows) return;
@@ -22,6 +22,12 @@ export function checkRepeats(node: Node, mode: (typeof padModes)[number], size: 
     throw mismatch(
       node,
       `mode "${mode}" has ${rest} elements to repeat along an axis; expected ${fewest[mode]} or more.`,
+    );
+  const most = Math.max(...amounts);
+  if (mode === "reflect" && most >= rest)
+    throw mismatch(
+      node,
+      `mode "reflect" has ${rest} elements along an axis and adds ${most}; expected ${rest - 1} or fewer.`,
     );
 }
 

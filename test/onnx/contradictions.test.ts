@@ -101,6 +101,13 @@ const contradictions: readonly Contradiction[] = [
     message: /mode "reflect" has 1 elements to repeat along an axis; expected 2 or more\./,
   },
   {
+    what: "a reflection beyond what is left of an axis",
+    node: node("Pad", ["x", "i"], ["y"], { mode: text("reflect") }),
+    x: [2, 3, 4, 3],
+    initializers: [int64s("i", [0, 0, 0, -1, 0, 0, 0, 2])],
+    message: /mode "reflect" has 2 elements along an axis and adds 2; expected 1 or fewer\./,
+  },
+  {
     what: "an edge of what is cut off",
     node: node("Pad", ["x", "i"], ["y"], { mode: text("edge") }),
     initializers: [int64s("i", [0, 0, 1, 0, 0, 0, -4, 0])],
