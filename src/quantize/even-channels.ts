@@ -1,13 +1,14 @@
 // Equalization without being asked: where channels would be lost otherwise.
 import { equalizeLayers, layersThatLoseChannels } from "../methods/cross-layer-equalization/equalize-layers.ts";
 import { crossLayerEqualizationMethod } from "../methods/cross-layer-equalization/method.ts";
+import { methodOf } from "../methods/index.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import type { Subject } from "./subject.ts";
 
 /** The subject with equalized layers where some lose channels, which is noted; as it is where the run equalizes anyway. */
 export function withEvenChannels(subject: Subject, options: RunOptions, { onNote }: Context): Subject {
-  const isAsked = options.methods.some(({ method }) => method === crossLayerEqualizationMethod.name);
+  const isAsked = options.methods.map(methodOf).includes(crossLayerEqualizationMethod);
   const { graph } = subject.start;
   const losing = isQuantized(options) && !isAsked ? layersThatLoseChannels(graph) : [];
   if (losing.length === 0) return subject;
