@@ -10,7 +10,7 @@ import { floatOutputs } from "../../passes/class-scores.ts";
 import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
 import { setBatchSize } from "../../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../../run/context.ts";
-import { compileOptions } from "../../run/with-program.ts";
+import { compileOptions, withProgram } from "../../run/with-program.ts";
 import { addLoss } from "../../training/loss.ts";
 import { makeVariables } from "../../training/make-variables.ts";
 import { classLogits, type Inputs, logSoftmax, type Subject, type Weights } from "./replace-weights.ts";
@@ -41,7 +41,7 @@ const directionInput = "frostbit/direction";
  * information. Classes are drawn by their probabilities; other outputs count as means of unit normals, whose information signs at
  * random give.
  */
-export async function withLikelihoodGradients<T>(
+export function withLikelihoodGradients<T>(
   subject: Subject,
   context: Context,
   use: (gradients: (inputs: Inputs, index: number) => ReturnType<Gradients>) => Promise<T>,
@@ -59,11 +59,8 @@ export async function withLikelihoodGradients<T>(
     return build.node("Identity", [products.reduce((sum, product) => build.node("Add", [sum, product]))]);
   };
   const forward = removeDeadNodes({ ...subject.graph, outputs });
-  const executable = await context.engine.compile(forward, compileOptions(context));
-  const variables = await context.engine.variables(new Map());
-  try {
-    const program = executable.bind(variables);
-    return await withGradients(subject, { batchSize: 1, addLoss: addDirections }, context, (gradients) =>
+  return withProgram(forward, context, (program) =>
+    withGradients(subject, { batchSize: 1, addLoss: addDirections }, context, (gradients) =>
       use(async (inputs, index) => {
         const values = await program.run(inputs, signalOf(context));
         const directions = outputs.map((output, i) => {
@@ -77,11 +74,8 @@ export async function withLikelihoodGradients<T>(
         });
         return gradients(new Map([...inputs, ...directions]), new Map());
       }),
-    );
-  } finally {
-    variables.dispose();
-    await executable.dispose();
-  }
+    ),
+  );
 }
 
 type Counters = readonly [seed: number, sample: number, output: number];

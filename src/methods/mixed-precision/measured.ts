@@ -7,6 +7,6 @@ export type Sensitivities = readonly ReadonlyMap<number, number>[];
 
 export interface Measured extends Subject {
   readonly choices: readonly Choice[];
-  /** The samples of `batches`, one in each. */
-  readonly singles: readonly Inputs[];
+  /** Reads the samples of `batches` again, one in each. */
+  readonly singles: () => Promise<readonly Inputs[]>;
 }

@@ -99,7 +99,7 @@ function measuresFor(
 
 interface Batches {
   readonly batches: readonly Inputs[];
-  readonly singles: readonly Inputs[];
+  readonly singles: () => Promise<readonly Inputs[]>;
 }
 
 async function takeBatches(
@@ -116,7 +116,7 @@ async function takeBatches(
       taken.push(inputs);
     return taken;
   };
-  return { batches: await take(batchSize), singles: await take(1) };
+  return { batches: await take(batchSize), singles: () => take(1) };
 }
 
 /** Which layers have which bits, and what they come to. */

@@ -23,7 +23,7 @@ const measuredOf = (choices: readonly Choice[]): Measured => ({
   weights: choices.map(({ weight }) => weight),
   choices,
   batches,
-  singles: batches.flatMap((batch) => singlesOf(batch.get("input"))),
+  singles: async () => batches.flatMap((batch) => singlesOf(batch.get("input"))),
 });
 
 function singlesOf(images: Tensor | undefined): ReadonlyMap<string, Tensor>[] {

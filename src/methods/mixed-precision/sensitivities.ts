@@ -29,8 +29,9 @@ const divergence: Measure = (measured, context) =>
   });
 
 /** ½ Σ F (ŵ − w)², F the mean square of the log-likelihood's gradient: its diagonal Fisher information. */
-const fisher: Measure = ({ choices, singles, ...subject }, context) =>
-  withLikelihoodGradients(subject, context, async (gradients) => {
+const fisher: Measure = async ({ choices, singles: read, ...subject }, context) => {
+  const singles = await read();
+  return withLikelihoodGradients(subject, context, async (gradients) => {
     const information = new Map(choices.map(({ weight, count }) => [weight, new Float64Array(count)]));
     for (const [index, inputs] of singles.entries()) {
       const found = await gradients(inputs, index);
@@ -42,6 +43,7 @@ const fisher: Measure = ({ choices, singles, ...subject }, context) =>
     }
     return byWidth(choices, subject, (weight, i, moved) => (known(information, weight)[i] * moved ** 2) / 2);
   });
+};
 
 /** Σ |g (ŵ − w)|, g the distance's gradient at the point where every weight is at this width (AutoRound's AutoScheme). */
 const taylor: Measure = ({ choices, batches, ...rest }, context) => {
