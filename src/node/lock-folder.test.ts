@@ -1,9 +1,10 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, rmdir, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lockFolder } from "./lock-folder.ts";
+import { ensureWritable } from "./storage.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -100,6 +101,26 @@ describe("a folder of results", () => {
       `"${folder}" was taken by another run, because this one gave no sign of life`,
     );
     await lock.release();
+  });
+
+  test("is made again while runs that were refused remove it", async () => {
+    const removed = join(folder, "removed");
+    let isDone = false;
+    const remover = (async () => {
+      while (!isDone) {
+        await rmdir(removed).catch(() => undefined);
+        await new Promise((next) => setTimeout(next, 1));
+      }
+    })();
+    for (let i = 0; i < 50; i++) {
+      await ensureWritable(removed);
+      const lock = await lockFolder(removed);
+      await lock.check();
+      await lock.release();
+    }
+    isDone = true;
+    await remover;
+    await rm(removed, { recursive: true, force: true });
   });
 
   test("shows a sign of life while the process computes and cannot answer", async () => {

@@ -9,7 +9,7 @@ import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { Worker } from "node:worker_threads";
 import { FrostbitError } from "../ir/errors.ts";
-import { codeOf, ioError, isAlive } from "./storage.ts";
+import { codeOf, ioError, isAlive, writeInMadeFolder } from "./storage.ts";
 
 const prefix = ".frostbit.lock.";
 const beatMs = 1000;
@@ -28,7 +28,7 @@ export interface FolderLock {
 const heldFolders = new Set<string>();
 
 /**
- * Holds the folder, which exists, until it is released. What a run left that was killed is taken over: at once where its
+ * Holds the folder, made if it is not there, until it is released. What a run left that was killed is taken over: at once where its
  * process can be asked for, else after ten seconds without a sign of life. Throws BAD_OPTION where another run holds it.
  */
 export async function lockFolder(folder: string): Promise<FolderLock> {
@@ -53,6 +53,7 @@ const heldByAnother = (folder: string, holder: string, path: string): FrostbitEr
 
 async function locksIn(folder: string): Promise<readonly string[]> {
   const names = await readdir(folder).catch((cause: unknown) => {
+    if (codeOf(cause) === "ENOENT") return [];
     throw ioError("list", folder, cause);
   });
   return names.filter((name) => name.startsWith(prefix));
@@ -73,7 +74,8 @@ async function claim(folder: string, name: string): Promise<string> {
       else if (performance.now() - started > claimMs) throw heldByAnother(folder, holder, join(folder, other));
     }
     if ((await locksIn(folder)).every((other) => gone.has(other))) {
-      await writeFile(path, JSON.stringify(identity()), { flag: "wx" }).catch((cause: unknown) => {
+      const text = JSON.stringify(identity());
+      await writeInMadeFolder(folder, () => writeFile(path, text, { flag: "wx" })).catch((cause: unknown) => {
         throw ioError("write", path, cause);
       });
       const others = (await locksIn(folder)).filter((other) => other !== name && !gone.has(other));

@@ -76,11 +76,14 @@ export async function writeAtomic(path: string, bytes: Uint8Array | string): Pro
   }
 }
 
-/** Why a folder cannot be made: with `recursive`, Node says ENOENT for a read-only file system too. */
+/**
+ * Why a folder cannot be made: with `recursive`, Node says ENOENT for a read-only file system too. Absent where one of those
+ * above it could be made after all: another run had removed it.
+ */
 async function reasonAgainst(path: string, cause: unknown): Promise<unknown> {
   if (codeOf(cause) !== "ENOENT" || dirname(path) === path) return cause;
   const reason = await mkdir(path).catch((other: unknown) => other);
-  return codeOf(reason) === "ENOENT" ? reasonAgainst(dirname(path), cause) : (reason ?? cause);
+  return codeOf(reason) === "ENOENT" ? reasonAgainst(dirname(path), cause) : reason;
 }
 
 /** The folder, made if it is not there; gives the topmost that was made. */
@@ -88,7 +91,9 @@ export async function ensureFolder(path: string): Promise<string | undefined> {
   try {
     return await mkdir(path, { recursive: true });
   } catch (cause) {
-    throw ioError("write", path, await reasonAgainst(path, cause));
+    const reason = await reasonAgainst(path, cause);
+    if (reason === undefined) return (await ensureFolder(path)) ?? path;
+    throw ioError("write", path, reason);
   }
 }
 
@@ -97,12 +102,26 @@ export async function ensureWritable(path: string): Promise<string | undefined> 
   const firstCreated = await ensureFolder(path);
   const probe = temporaryName(join(path, "probe"));
   try {
-    await writeThrough(probe, new Uint8Array());
-    await rm(probe);
+    await writeInMadeFolder(path, () => writeThrough(probe, new Uint8Array()));
+    await rm(probe, { force: true });
   } catch (cause) {
     throw ioError("write", path, cause);
   }
   return firstCreated;
+}
+
+/** Another run that was refused removes the folder it made while it is empty: then it is made again, up to 100 times. */
+export async function writeInMadeFolder(folder: string, write: () => Promise<void>): Promise<void> {
+  for (let i = 0; i < 100; i++) {
+    const cause = await write().then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (cause === undefined) return;
+    if (codeOf(cause) !== "ENOENT") throw cause;
+    await mkdir(folder, { recursive: true }).catch(() => undefined);
+  }
+  await write();
 }
 
 /** From `path` up to `top`, one of those above it, the folders in which there is nothing. */
