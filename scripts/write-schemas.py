@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import __version__, defs
 
 SCHEMAS = Path(__file__).parent.parent / "src/onnx/schemas.ts"
-OLDEST, NEWEST = 7, 24
+OLDEST, NEWEST = 7, 25
 DTYPES = {
     "float": "float32",
     "double": "float64",
@@ -27,6 +27,8 @@ DTYPES = {
     "bool": "bool",
     "int4": "int4",
     "uint4": "uint4",
+    "int2": "int2",
+    "uint2": "uint2",
 }
 ATTRIBUTES = {"FLOAT": "f", "INT": "i", "STRING": "s", "TENSOR": "t", "FLOATS": "F", "INTS": "I", "STRINGS": "S"}
 # ONNX replaced this version by another; runtimes go on running it in the opsets that have it.
@@ -80,7 +82,7 @@ names = sorted({*re.findall(r"^  (\w+): \[", SCHEMAS.read_text(), re.MULTILINE),
 lines = {name: [line_of(schema) for schema in versions_of(name)] for name in names}
 
 text = [
-    "// ONNX's schemas of the operators that are read, opsets 7 to 24: what a file of an opset may say.",
+    "// ONNX's schemas of the operators that are read, opsets 7 to 25: what a file of an opset may say.",
     f"// Written by scripts/write-schemas.py with onnx {__version__}.",
     "",
     "/** Sets of element types, which `schemas` names by their index. */",

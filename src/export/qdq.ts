@@ -12,27 +12,32 @@ import type { Folded } from "../quantizers/fold.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
- * packed: 4-bit and narrower weights in ONNX's 4-bit type. int8: carried in 8 bits. Activations, which no file stores, are
+ * packed: weights of 4 and of 2 bits in ONNX's types of these widths, those of 3 in 4. int4: those of 2 in 4 too. int8: all in 8 bits. Activations, which no file stores, are
  * carried in 8 bits always: ONNX Runtime has no kernels for 4-bit ones, and its optimizer fails on them beside Clip and MaxPool.
  */
-export type Storage = "packed" | "int8";
+export type Storage = "packed" | "int4" | "int8";
 
 export interface Exported {
   readonly model: OnnxModel;
-  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, and what its operators need, whichever is newest. */
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, 25 for 2-bit weights, and what its operators need, whichever is newest. */
   readonly opset: number;
 }
 
-const packedTypes: Partial<Readonly<Record<DType, DType>>> = { int8: "int4", uint8: "uint4" };
+/** The type that stores integers of so many bits. ONNX Runtime 1.30 makes a QGemm of a Gemm in 2 bits, and then refuses it. */
+function storedType(dtype: DType, bits: number, storage: Storage, isGemm: boolean): DType {
+  if (storage === "int8" || bits > 4) return dtype;
+  const width = bits <= 2 && storage === "packed" && !isGemm ? 2 : 4;
+  return dtype === "uint8" ? `uint${width}` : `int${width}`;
+}
 
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
+  const gemms = weightsOfGemms(folded);
   for (const { integers, zeroPoint, bits } of folded.layers)
     for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
       const value = constants.get(name);
       assert(value, `integers "${name}" are not constant`);
-      if (storage === "packed" && bits <= 4)
-        constants.set(name, { ...value, dtype: packedTypes[value.dtype] ?? value.dtype });
+      constants.set(name, { ...value, dtype: storedType(value.dtype, bits, storage, gemms.has(integers)) });
     }
   const names = namesIn(folded.graph, constants);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
@@ -42,22 +47,26 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
   });
   const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
-  const isPacked = [...graph.values.values()].some(({ dtype }) => dtype === "int4" || dtype === "uint4");
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return {
     model: { graph, origin },
-    opset: opsetFor(graph, Math.max(origin.opset, 13, isPacked || isBlocked ? 21 : 0)),
+    opset: opsetFor(graph, Math.max(origin.opset, 13, isBlocked ? 21 : 0)),
   };
 }
 
-/** The weights in 8 bits, with a scale per row, of layers that are Gemms. */
-function bytesOfGemms({ graph, layers }: Folded, constants: ReadonlyMap<string, Tensor>): ReadonlySet<string> {
+/** The integers of layers that are Gemms. */
+function weightsOfGemms({ graph, layers }: Folded): ReadonlySet<string> {
   const gemms = new Set(graph.nodes.filter(({ op }) => op === "Gemm").map(({ name }) => name));
+  return new Set(layers.filter(({ node }) => gemms.has(node)).map(({ integers }) => integers));
+}
+
+/** The weights in 8 bits, with a scale per row, of layers that are Gemms. */
+function bytesOfGemms(folded: Folded, constants: ReadonlyMap<string, Tensor>): ReadonlySet<string> {
   const blocked = new Set(
-    graph.nodes.filter((node) => isBytesInBlocks(node, constants)).map(({ inputs }) => inputs[0]),
+    folded.graph.nodes.filter((node) => isBytesInBlocks(node, constants)).map(({ inputs }) => inputs[0]),
   );
-  const weights = layers.filter(({ node }) => gemms.has(node)).map(({ integers }) => integers);
-  return new Set(weights.filter((name) => constants.get(name)?.dtype === "int8" && !blocked.has(name)));
+  const isByte = (name: string): boolean => constants.get(name)?.dtype === "int8" && !blocked.has(name);
+  return new Set([...weightsOfGemms(folded)].filter(isByte));
 }
 
 /** ONNX Runtime 1.30 makes an integer kernel of a Gemm only where its weight names its zero points, though they are 0. */

@@ -17,10 +17,12 @@ export const dtypes = {
   bool: { bits: 8, array: Uint8Array },
   int4: { bits: 4, array: Int8Array },
   uint4: { bits: 4, array: Uint8Array },
+  int2: { bits: 2, array: Int8Array },
+  uint2: { bits: 2, array: Uint8Array },
 } as const;
 
 /**
- * An element type, as ONNX names it. float16 and bfloat16 are held as their bits, int4 and uint4 one to a byte.
+ * An element type, as ONNX names it. float16 and bfloat16 are held as their bits, those of 2 and 4 bits one to a byte.
  * @useDeclaredType
  */
 export type DType = keyof typeof dtypes;

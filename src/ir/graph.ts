@@ -30,7 +30,7 @@ export interface Node {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-/** A model, or a whole training step, as plain read-only data. Operators are those of opset 24, and some of our own. */
+/** A model, or a whole training step, as plain read-only data. Operators are those of opset 25, and some of our own. */
 export interface Graph {
   readonly name: string;
   readonly inputs: readonly string[];

@@ -33,7 +33,7 @@ import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
 export interface QuantizeFileJob {
-  /** An ONNX file of opset 7 to 24, with its external data in the same folder. */
+  /** An ONNX file of opset 7 to 25, with its external data in the same folder. */
   readonly modelPath: string;
   /** What `readModel(modelPath)` gave, where the caller has read it already. */
   readonly model?: OnnxModel;
@@ -333,7 +333,7 @@ function speedNote(
   if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
   if (options.quantize.placement === "inputs") advice.push("--placement runtime");
-  if (options.quantize.storage === "packed" && options.quantize.weights <= 4) advice.push("--storage int8");
+  if (options.quantize.storage !== "int8" && options.quantize.weights <= 4) advice.push("--storage int8");
   const times = (deployed.batch256 / float.batch256).toFixed(1);
   const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";
   return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;

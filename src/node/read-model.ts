@@ -10,8 +10,8 @@ import { fileSource } from "./file-source.ts";
 import { modelReaders } from "./model-readers.ts";
 
 /**
- * Reads an ONNX file of opset 7 to 24 and the external data beside it, which must lie in its folder or below. The graph has the
- * operators of opset 24, whatever the file has. Large tensors stay in their files, which must not change meanwhile, and are read
+ * Reads an ONNX file of opset 7 to 25 and the external data beside it, which must lie in its folder or below. The graph has the
+ * operators of opset 25, whatever the file has. Large tensors stay in their files, which must not change meanwhile, and are read
  * whenever they are used. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read, BAD_MODEL where it is no ONNX model, UNSUPPORTED_OP with all nodes that cannot be handled.
  *
  * @example

@@ -18,6 +18,8 @@ const codes: Readonly<Record<DType, Code>> = {
   bool: Code.BOOL,
   int4: Code.INT4,
   uint4: Code.UINT4,
+  int2: Code.INT2,
+  uint2: Code.UINT2,
 };
 
 const dtypesByCode = new Map(Object.entries(codes).map(([dtype, code]) => [code as number, dtype as DType]));

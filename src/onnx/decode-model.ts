@@ -17,7 +17,7 @@ import { describeOtherFormat, headBytes } from "./model-formats.ts";
 import { findUnsupportedNodes, isRead } from "./unsupported.ts";
 
 export const oldestOpset = 7;
-export const newestOpset = 24;
+export const newestOpset = 25;
 
 export interface DecodedModel {
   /** Nodes in the file's order and opset; only inputs and constants have types. */

@@ -1,7 +1,8 @@
 // TensorProto → Tensor: sizes are checked before anything is allocated.
 import { type TensorProto, TensorProto_DataLocation } from "onnx-buf";
-import { type DType, dtypes, packedBytes, type TypedArray } from "../ir/dtype.ts";
+import { type DType, packedBytes, type TypedArray } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import { isPacked, unpack } from "../ir/packing.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type ByteSource, elementsOf, minStoredBytes, storedTensor } from "../ir/tensor-source.ts";
 import { codeName, dtypeOfCode } from "./data-types.ts";
@@ -29,6 +30,8 @@ const fields: Readonly<Record<DType, TypedField>> = {
   bool: "int32Data",
   int4: "int32Data",
   uint4: "int32Data",
+  int2: "int32Data",
+  uint2: "int32Data",
 };
 
 const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", message);
@@ -102,18 +105,7 @@ function decodeData(proto: TensorProto, dtype: DType, shape: readonly number[], 
 
 /** Little-endian bytes as files hold them → one element per array entry. */
 function fromBytes(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
-  return dtypes[dtype].bits === 4 ? unpackNibbles(bytes, dtype, count) : elementsOf(bytes, dtype, count);
-}
-
-/** Two elements per byte, the first in the low nibble. */
-function unpackNibbles(bytes: Uint8Array, dtype: DType, count: number): TypedArray {
-  const result = allocate(dtype, count) as Int8Array | Uint8Array;
-  const shift = dtype === "int4" ? 28 : 0; // moves the sign bit to the top and back
-  for (let i = 0; i < count; i++) {
-    const nibble = (bytes[i >> 1] >> ((i & 1) * 4)) & 15;
-    result[i] = (nibble << shift) >> shift;
-  }
-  return result;
+  return isPacked(dtype) ? unpack(dtype, bytes, count) : elementsOf(bytes, dtype, count);
 }
 
 function fromField(
@@ -123,13 +115,12 @@ function fromField(
   where: string,
 ): TypedArray {
   const count = sizeOf(shape);
-  const isPacked = dtypes[dtype].bits === 4;
-  const expected = isPacked ? Math.ceil(count / 2) : count;
+  const expected = isPacked(dtype) ? packedBytes(dtype, count) : count;
   if (values.length !== expected)
     throw bad(
       `${where} has ${values.length} entries of data; ${dtype} of shape [${shape.join(", ")}] takes ${expected}.`,
     );
-  if (isPacked) return unpackNibbles(Uint8Array.from(values as readonly number[]), dtype, count);
+  if (isPacked(dtype)) return unpack(dtype, Uint8Array.from(values as readonly number[]), count);
   const result = allocate(dtype, count);
   if (result instanceof BigInt64Array || result instanceof BigUint64Array) {
     for (let i = 0; i < count; i++) result[i] = values[i] as bigint;

@@ -1,7 +1,8 @@
 // Tensor → TensorProto, its bytes in the proto or in a file beside the model.
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StringStringEntryProtoSchema, type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from "onnx-buf";
-import { dtypes, packedBytes } from "../ir/dtype.ts";
+import { packedBytes } from "../ir/dtype.ts";
+import { isPacked, pack } from "../ir/packing.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { dtypeCode } from "./data-types.ts";
 import { fieldNumbers, fieldOf, type Piece, pieceOf } from "./pieces.ts";
@@ -57,15 +58,8 @@ const head = (name: string, value: Tensor) => ({
   dataType: dtypeCode(value.dtype) as number,
 });
 
-/** The elements as files hold them: little-endian, 4-bit types packed. */
+/** The elements as files hold them: little-endian, narrow types packed. */
 function rawBytes({ dtype, data }: Tensor): Uint8Array<ArrayBuffer> {
-  if (dtypes[dtype].bits === 4) return packNibbles(data as Int8Array | Uint8Array);
+  if (isPacked(dtype)) return pack(dtype, data as Int8Array | Uint8Array);
   return new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-}
-
-/** Two elements per byte, the first in the low nibble; the last nibble padded with 0. */
-function packNibbles(data: Int8Array | Uint8Array): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(packedBytes("int4", data.length));
-  for (let i = 0; i < data.length; i++) result[i >> 1] |= (data[i] & 15) << ((i & 1) * 4);
-  return result;
 }

@@ -23,7 +23,7 @@ export interface ReadOptions {
 }
 
 /**
- * Reads a model of opset 7 to 24. The graph has the operators of opset 24, half precision is float32, and what constants alone
+ * Reads a model of opset 7 to 25. The graph has the operators of opset 25, half precision is float32, and what constants alone
  * determine is computed. Of a `ByteSource`, large tensors are read when they are used. Throws BAD_MODEL, or UNSUPPORTED_OP with
  * all nodes that cannot be handled.
  *

@@ -25,13 +25,14 @@ import { requiredOutputs } from "./check-schema.ts";
 import { dtypeCode } from "./data-types.ts";
 import { newestOpset, oldestOpset } from "./decode-model.ts";
 import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
+import { introducedTypes } from "./downgrade/introduced.ts";
 import { encodeAttribute } from "./encode-attribute.ts";
 import { type EncodeTensor, type ExternalTarget, externalEncoder, tensorPieces } from "./encode-tensor.ts";
 import { fieldNumbers, fieldOf, joinPieces, type Piece, pieceOf } from "./pieces.ts";
 
 /** How `writeOnnx` writes. */
 export interface WriteOptions {
-  /** 7 to 24; nodes take the form that this opset has. */
+  /** 7 to 25; nodes take the form that this opset has. */
   readonly opset: number;
   /** Takes initializers of 1 KB and more, so that the model may be larger than protobuf's 2 GB. */
   readonly externalData?: ExternalTarget;
@@ -52,6 +53,7 @@ const irVersions: ReadonlyMap<number, number> = new Map([
   ...[21, 22].map((opset) => [opset, 10] as const),
   [23, 11],
   [24, 12],
+  [25, 13],
 ]);
 
 /**
@@ -90,12 +92,16 @@ export function writeOnnx(
   ]);
 }
 
-/** The oldest opset from `least` on that has all operators: what a file was read as may be newer than its own opset. */
-export const opsetFor = ({ nodes }: Graph, least: number): number =>
-  nodes.reduce((opset, { op }) => {
+/** The oldest opset from `least` on that has all operators and types: what a file was read as may be newer than its own opset. */
+export function opsetFor({ nodes, values }: Graph, least: number): number {
+  let result = least;
+  for (const { op } of nodes) {
     const introduced = opDefinition(op)?.introduced;
-    return typeof introduced === "number" ? Math.max(opset, introduced) : opset;
-  }, least);
+    if (typeof introduced === "number") result = Math.max(result, introduced);
+  }
+  for (const { dtype } of values.values()) result = Math.max(result, introducedTypes[dtype] ?? 0);
+  return result;
+}
 
 /** Some fields of a message. Those of one number after the other, as here, are the bytes that the message has as a whole. */
 const part = <Schema extends DescMessage>(schema: Schema, fields: MessageInitShape<Schema>): Piece =>

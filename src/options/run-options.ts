@@ -16,10 +16,10 @@ export const quantizationOptions = z.object({
     ),
   ...quantizeOptions.shape,
   storage: z
-    .enum(["packed", "int8"])
+    .enum(["packed", "int4", "int8"])
     .default("packed")
     .describe(
-      "Whether 4-bit and narrower values are stored packed (opset 21), or carried in 8 bits, as integer kernels want them.",
+      "Where weights of 4 bits and fewer are stored: packed, 4-bit ones in 4 bits (opset 21) and 2-bit ones in 2 (opset 25: ONNX Runtime 1.24 and newer); int4, 2-bit ones in 4 bits too; int8, as integer kernels want them.",
     ),
   outputs: z
     .array(z.string())

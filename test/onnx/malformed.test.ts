@@ -138,9 +138,9 @@ describe("models without what every model has", () => {
     expectError(toBinary(ModelProtoSchema, model), /holds no graph/);
   });
   test("no opset", () => expectError(modelBytes({ ...good, opset: "none" }), /does not say which version \(opset\)/));
-  test("opset 6", () => expectError(modelBytes({ ...good, opset: 6 }), /opset 6; opsets 7 to 24 .*newer opset/));
+  test("opset 6", () => expectError(modelBytes({ ...good, opset: 6 }), /opset 6; opsets 7 to 25 .*newer opset/));
   test("opset 99", () =>
-    expectError(modelBytes({ ...good, opset: 99 }), /opset 99; opsets 7 to 24 .*opset_version=24/));
+    expectError(modelBytes({ ...good, opset: 99 }), /opset 99; opsets 7 to 25 .*opset_version=25/));
   test("no outputs", () => expectError(modelBytes({ ...good, outputs: [] }), /no outputs/));
   test("an output that nothing gives", () =>
     expectError(modelBytes({ ...good, outputs: [untyped("z")] }), /output "z" of the graph is given by no node/));

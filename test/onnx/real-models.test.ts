@@ -64,7 +64,7 @@ describe.skipIf(!data)("real models", () => {
         const model = readModel(file);
         const inputs = randomInputs(model, 1);
         const expected = await runModel(readFileSync(file), inputs);
-        for (const opset of [model.origin.opset, 13, 17, 21, 24])
+        for (const opset of [model.origin.opset, 13, 17, 21, 24, 25])
           if (opset >= model.origin.opset) await expectSameOutputs(writeOnnx(model, { opset }), expected, inputs);
       });
       test("writing what was read and reading it again changes nothing", () => {

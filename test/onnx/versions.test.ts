@@ -1,4 +1,4 @@
-// Each operator that changed between opset 7 and 24: ONNX Runtime runs the old node and what we make of it, in every opset that can express it.
+// Each operator that changed between opset 7 and 25: ONNX Runtime runs the old node and what we make of it, in every opset that can express it.
 import type { NodeProto, TensorProto } from "onnx-buf";
 import { describe, expect, test } from "vitest";
 import { FrostbitError } from "../../src/ir/errors.ts";

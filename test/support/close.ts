@@ -30,6 +30,8 @@ const tolerances: Readonly<Record<DType | "finiteDifferences", Tolerance>> = {
   bool: exact,
   int4: exact,
   uint4: exact,
+  int2: exact,
+  uint2: exact,
 };
 
 export interface CloseOptions {

@@ -38,6 +38,8 @@ const onnxTypes: Readonly<Record<DType, TensorProto_DataType>> = {
   bool: TensorProto_DataType.BOOL,
   int4: TensorProto_DataType.INT4,
   uint4: TensorProto_DataType.UINT4,
+  int2: TensorProto_DataType.INT2,
+  uint2: TensorProto_DataType.UINT2,
 };
 
 /** Attributes that ONNX declares as float (or floats); all other numbers are ints. */

@@ -57,7 +57,7 @@ const whyInexact = (largest: number, integers: number): string | undefined =>
     ? undefined
     : `its weight's codes go to ${largest}; without AVX-512's VNNI instructions only those up to ${integers} are multiplied exactly`;
 
-const storedCodes: ReadonlySet<string | undefined> = new Set(["int8", "int4"]);
+const storedCodes: ReadonlySet<string | undefined> = new Set(["int8", "int4", "int2"]);
 
 /** Weights that are stored as integers are codes already. */
 function whyNoStoredCodes(node: Node, outputs: number, graph: Graph, integers: number): string | undefined {

@@ -1,11 +1,14 @@
 // A lowered graph as the bytes of an ONNX file.
 import type { Graph } from "../../ir/graph.ts";
-import { newestOpset } from "../../onnx/decode-model.ts";
-import { writeOnnx } from "../../onnx/write.ts";
+import { opsetFor, writeOnnx } from "../../onnx/write.ts";
+
+/** What the oldest ONNX Runtime reads that is supported. */
+const leastOpset = 24;
 
 export function encodeGraph(graph: Graph): Uint8Array {
+  const opset = opsetFor(graph, leastOpset);
   const origin = {
-    opset: newestOpset,
+    opset,
     irVersion: 12,
     producerName: "frostbit",
     producerVersion: "",
@@ -14,5 +17,5 @@ export function encodeGraph(graph: Graph): Uint8Array {
     docString: "",
     metadata: new Map<string, string>(),
   };
-  return writeOnnx({ graph, origin }, { opset: newestOpset });
+  return writeOnnx({ graph, origin }, { opset });
 }

@@ -1,11 +1,12 @@
 // Writes a graph's nodes in the form that an older opset has; what it cannot express is told all at once.
+import type { DType } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
 import { type Tensor, toNumbers } from "../../ir/tensor.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
 import { type DowngradeContext, NeedsOpset } from "./downgrade.ts";
 import { downgrades } from "./index.ts";
-import { checkOperator, dropNewAttributes } from "./introduced.ts";
+import { checkOperator, dropNewAttributes, introducedTypes } from "./introduced.ts";
 
 const maxShown = 10;
 
@@ -24,17 +25,18 @@ export function downgradeGraph(graph: Graph, opset: number): Graph {
     }
   });
   for (const [name, { dtype }] of graph.constants)
-    if (dtype === "int4" || dtype === "uint4") requireSmallTypes(graph, name, opset, problems);
+    if (opset < (introducedTypes[dtype] ?? 0)) requireType(graph, name, dtype, problems);
   if (problems.length > 0) throw refusal(problems, opset);
   return { ...graph, nodes, constants: usedConstants(graph, nodes, constants) };
 }
 
 type Problems = { readonly node: Node; readonly needs: NeedsOpset }[];
 
-function requireSmallTypes(graph: Graph, name: string, opset: number, problems: Problems): void {
-  if (opset >= 21 || problems.length > 0) return;
+function requireType(graph: Graph, name: string, dtype: DType, problems: Problems): void {
+  if (problems.length > 0) return;
   const node = graph.nodes.find(({ inputs }) => inputs.includes(name));
-  if (node) problems.push({ node, needs: new NeedsOpset(21, `4-bit initializers ("${name}") are newer`) });
+  const needs = new NeedsOpset(introducedTypes[dtype] ?? 0, `${dtype} initializers ("${name}") are newer`);
+  if (node) problems.push({ node, needs });
 }
 
 function refusal(problems: Problems, opset: number): FrostbitError {

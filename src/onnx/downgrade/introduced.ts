@@ -1,7 +1,11 @@
 // What older opsets lack: operators, and attributes where these came later than 7.
+import type { DType } from "../../ir/dtype.ts";
 import type { Attribute, Node } from "../../ir/graph.ts";
 import { isOpType, type OpType, opDefinition } from "../../ops/index.ts";
 import { NeedsOpset, withAttributes } from "./downgrade.ts";
+
+/** Since which opset values may be of these types. */
+export const introducedTypes: Readonly<Partial<Record<DType, number>>> = { int4: 21, uint4: 21, int2: 25, uint2: 25 };
 
 interface NewAttribute {
   readonly since: number;

@@ -1,9 +1,10 @@
 // QuantizeLinear and DequantizeLinear before 23 have no output type, before 21 no small types, before 13 no axis.
 import type { DType } from "../../ir/dtype.ts";
 import { type Downgrade, NeedsOpset, withAttributes } from "./downgrade.ts";
+import { introducedTypes } from "./introduced.ts";
 
 /** Since which opset each type is quantized to. */
-const since: Partial<Readonly<Record<DType, number>>> = { int4: 21, uint4: 21, int16: 21, uint16: 21 };
+const since: Partial<Readonly<Record<DType, number>>> = { ...introducedTypes, int16: 21, uint16: 21 };
 
 export const typesByOpset: Downgrade = {
   before: 23,

@@ -36,7 +36,7 @@ import { countToInput } from "./top-k.ts";
 import type { Upgrade } from "./upgrade.ts";
 import { toResize } from "./upsample.ts";
 
-/** Operators that are not here mean in every opset from 7 to 24 what they mean in 24; their new attributes' defaults are the old meaning. */
+/** Operators that are not here mean in every opset from 7 to 25 what they mean in 25; their new attributes' defaults are the old meaning. */
 export const upgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   ...contribUpgrades,
   Attention: [attention],

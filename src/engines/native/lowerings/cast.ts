@@ -22,6 +22,8 @@ const codes: Readonly<Record<DType, number>> = {
   bool: 12,
   int4: 4,
   uint4: 5,
+  int2: 4,
+  uint2: 5,
 };
 
 function emitCast({ emit }: LoweringContext, x: Value, y: Value): void {

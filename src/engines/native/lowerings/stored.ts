@@ -17,6 +17,8 @@ const stored: Readonly<Record<string, string>> = {
   int32: "int32",
   int4: "int8",
   uint4: "uint8",
+  int2: "int8",
+  uint2: "uint8",
 };
 
 /** The lowest and highest integer of a type. */
