@@ -35,7 +35,7 @@ const [steps, rounds, threads, weights, activations] = [
   values.weights,
   values.activations,
 ].map(Number);
-const batchOf: Readonly<Record<ModelName, number>> = { resnet20: 128, encoder: 8 };
+const batchOf: Readonly<Record<ModelName, number>> = { resnet20: 128, encoder: 8, depthwise: 128 };
 const work: Work = { model, batch: batchOf[model], threads, steps, weights, activations };
 const engines = values.engines.split(",").map(engineChoice);
 const candidates: Candidate[] = [

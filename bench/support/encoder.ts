@@ -1,9 +1,8 @@
 // One transformer encoder layer, the mean over the sequence and a classifier: the second model of the step benches.
-import { randomBits } from "../../src/data/random.ts";
 import type { Builder } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
+import { filled, uniform } from "./tensors.ts";
 
 export interface EncoderSizes {
   readonly hidden: number;
@@ -45,17 +44,7 @@ function linear(build: Builder, x: string, name: string, inputs: number, outputs
 
 function normalized(build: Builder, x: string, name: string): string {
   const size = Number(build.type(x).shape.at(-1));
-  const [scale, bias] = [1, 0].map((value) => tensorOf("float32", [size], new Float32Array(size).fill(value)));
+  const [scale, bias] = [1, 0].map((value) => filled([size], value));
   const inputs = [x, build.constant(scale, `${name}.scale`), build.constant(bias, `${name}.bias`)];
   return build.node("LayerNormalization", inputs, { axis: -1, epsilon: 1e-5 }, name);
-}
-
-/** Values from -bound to bound. */
-export function uniform(shape: readonly number[], bound: number, seed: number): Tensor {
-  const count = shape.reduce((product, size) => product * size, 1);
-  return tensorOf(
-    "float32",
-    shape,
-    Float32Array.from({ length: count }, (_, i) => bound * (randomBits(seed, i) / 2 ** 31 - 1)),
-  );
 }

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { calibrate } from "../../src/calibration/calibrate.ts";
 import type { CompileOptions, Engine } from "../../src/engines/engine.ts";
-import type { Graph } from "../../src/ir/graph.ts";
+import type { Graph, Node } from "../../src/ir/graph.ts";
 import { scalar, type Tensor, tensorOf } from "../../src/ir/tensor.ts";
 import { efqat } from "../../src/methods/efqat/efqat.ts";
 import { efqatOptions } from "../../src/methods/efqat/options.ts";
@@ -18,8 +18,10 @@ import { labelsInput } from "../../src/training/loss.ts";
 import { trainingOptions } from "../../src/training/options.ts";
 import { buildPlannedStep, learningRateInput, qparamLearningRateInput } from "../../src/training/planned-step.ts";
 import type { Step } from "../../src/training/step.ts";
-import { encoderLayer, uniform } from "./encoder.ts";
+import { depthwiseNetwork } from "./depthwise.ts";
+import { encoderLayer } from "./encoder.ts";
 import { dataFolder } from "./machine.ts";
+import { uniform } from "./tensors.ts";
 
 export interface StepOfModel {
   readonly run: () => Promise<void>;
@@ -30,12 +32,18 @@ export interface StepOfModel {
 }
 
 export interface Variant {
-  /** "qat", EfQAT's mode, or the forward pass of the QAT step alone: loss and batch statistics, no gradient, no update. */
-  readonly mode: "qat" | "cwpl" | "cwpn" | "lwpn" | "forward";
+  /**
+   * "qat", EfQAT's mode, training without quantizers, or the forward pass of the QAT step alone: loss and batch statistics, no
+   * gradient, no update.
+   */
+  readonly mode: "qat" | "cwpl" | "cwpn" | "lwpn" | "float" | "forward";
   readonly updateRatio: number;
 }
 
-export type ModelName = "resnet20" | "encoder";
+export type ModelName = "resnet20" | "encoder" | "depthwise";
+
+/** The lowest and the highest value of a Clip; `null` where it bounds nothing. */
+export type Bounds = readonly [number | null, number | null];
 
 export interface StepSettings {
   readonly batch: number;
@@ -45,8 +53,38 @@ export interface StepSettings {
   readonly activations: number;
 }
 
-export const benchModel = (name: ModelName): Graph =>
-  name === "encoder" ? encoderLayer() : readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph;
+const models: Readonly<Record<ModelName, () => Graph>> = {
+  resnet20: () => readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph,
+  encoder: () => encoderLayer(),
+  depthwise: depthwiseNetwork,
+};
+
+/** With a Clip of these bounds in place of each Relu where there are any. */
+export function benchModel(name: ModelName, bounds?: Bounds): Graph {
+  const graph = models[name]();
+  return bounds ? clipped(graph, bounds) : graph;
+}
+
+function clipped(graph: Graph, bounds: Bounds): Graph {
+  const named = bounds.map((bound, i) =>
+    bound === null ? undefined : ([`bound${i}`, scalar("float32", bound)] as const),
+  );
+  const constants = named.filter((entry) => entry !== undefined);
+  const clip = (node: Node): Node => ({
+    ...node,
+    op: "Clip",
+    inputs: [node.inputs[0], ...named.map((entry) => entry?.[0] ?? "")],
+  });
+  return {
+    ...graph,
+    nodes: graph.nodes.map((node) => (node.op === "Relu" ? clip(node) : node)),
+    constants: new Map([...graph.constants, ...constants]),
+    values: new Map([
+      ...graph.values,
+      ...constants.map(([bound]) => [bound, { dtype: "float32", shape: [] }] as const),
+    ]),
+  };
+}
 
 export async function stepOf(
   graph: Graph,
@@ -63,7 +101,7 @@ export async function stepOf(
     [batch],
     Array.from({ length: batch }, (_, i) => i % 10),
   );
-  const model = await quantized(graph, engine, settings, sizes);
+  const model = variant.mode === "float" ? graph : await quantized(graph, engine, settings, sizes);
   const plan = planOf(model, variant);
   const before = performance.now();
   const step = trainingStep(model, plan, batch);
@@ -116,7 +154,8 @@ async function quantized(
 
 function planOf(model: Graph, { mode, updateRatio }: Variant, values = model.constants): FreezingPlan {
   const weights = linearLayers(model).map(({ weight }) => weight);
-  if (mode === "qat" || mode === "forward") return new Map(weights.map((weight) => [weight, "all"]));
+  if (mode === "qat" || mode === "float" || mode === "forward")
+    return new Map(weights.map((weight) => [weight, "all"]));
   return efqat(model, { ...efqatOptions.parse({ mode, updateRatio }), seed: 0 }).select(values, 0);
 }
 

@@ -156,6 +156,11 @@ void clip(const float* x, float* y, int64_t count, float low, float high) {
   }
 }
 
+void clip_gradient(const float* dy, const float* x, float* dx, int64_t count, float low, float high) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) dx[i] = (x[i] < low) | (x[i] > high) ? 0.0f : dy[i];
+}
+
 void random_choice(const float* a, const float* b, float* y, int64_t count, RandomPlaces places) {
   const auto [counter, first, step, limit] = places;
   const auto is_chosen = [=](int64_t i) {
@@ -471,9 +476,28 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA, binary,      unary,        clip,           random_choice,   fake_quantize, fake_quantize_gradient,
-    quantize,     dequantize,  rescale,      widen_bfloat16, narrow_bfloat16, widen_float16, narrow_float16,
-    sum_columns,  sum_moments, sum_products, scale_columns,  combine_columns, sgd,           adam,
+    FROSTBIT_ISA,
+    binary,
+    unary,
+    clip,
+    clip_gradient,
+    random_choice,
+    fake_quantize,
+    fake_quantize_gradient,
+    quantize,
+    dequantize,
+    rescale,
+    widen_bfloat16,
+    narrow_bfloat16,
+    widen_float16,
+    narrow_float16,
+    sum_columns,
+    sum_moments,
+    sum_products,
+    scale_columns,
+    combine_columns,
+    sgd,
+    adam,
     &row_kernels,
 };
 

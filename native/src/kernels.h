@@ -74,6 +74,8 @@ struct Kernels {
   void (*binary)(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count);
   void (*unary)(Unary op, const float* x, float* y, int64_t count, float alpha, float beta);
   void (*clip)(const float* x, float* y, int64_t count, float low, float high);
+  /** dx = dy, but 0 where x is outside the bounds. */
+  void (*clip_gradient)(const float* dy, const float* x, float* dx, int64_t count, float low, float high);
   /** y = a or b, as is drawn; null counts as 0. */
   void (*random_choice)(const float* a, const float* b, float* y, int64_t count, RandomPlaces places);
   void (*fake_quantize)(const float* x, float* y, int64_t count, Quantizer quantizer);

@@ -73,13 +73,15 @@ const power: Kernel = (inputs) => {
   return [applyNumbers((x, y) => x ** y, a, b, a.dtype)];
 };
 
+/** A bound that is left out bounds nothing. */
+const boundsOf = (low: Tensor | undefined, high: Tensor | undefined): readonly [number, number] => [
+  low ? toNumbers(low)[0] : Number.NEGATIVE_INFINITY,
+  high ? toNumbers(high)[0] : Number.POSITIVE_INFINITY,
+];
+
 const clip: Kernel = (inputs) => {
   const x = required(inputs, 0);
-  const bound = (i: number, fallback: number): number => {
-    const input = inputs[i];
-    return input ? toNumbers(input)[0] : fallback;
-  };
-  const [low, high] = [bound(1, Number.NEGATIVE_INFINITY), bound(2, Number.POSITIVE_INFINITY)];
+  const [low, high] = boundsOf(inputs[1], inputs[2]);
   const values = asNumbers(x);
   return [
     fromNumbers(
@@ -88,6 +90,12 @@ const clip: Kernel = (inputs) => {
       Float64Array.from(values, (value) => Math.min(Math.max(value, low), high)),
     ),
   ];
+};
+
+const clipGradient: Kernel = (inputs) => {
+  const [dy, x] = [required(inputs, 0), required(inputs, 1)];
+  const [low, high] = boundsOf(inputs[2], inputs[3]);
+  return [applyNumbers((g, value) => (value < low || value > high ? 0 : g), dy, x, dy.dtype)];
 };
 
 function gelu(node: Node): (x: number) => number {
@@ -223,6 +231,7 @@ export const elementwiseKernels = {
   HardSigmoid: unary(hardSigmoid),
   HardSwish: plain((x) => x * Math.max(0, Math.min(1, x / 6 + 0.5))),
   Clip: clip,
+  ClipGradient: clipGradient,
   Softplus: plain(softplus),
   Softsign: plain((x) => x / (1 + Math.abs(x))),
   Mish: plain((x) => x * Math.tanh(softplus(x))),

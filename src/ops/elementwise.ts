@@ -241,12 +241,24 @@ export const Clip: OpDefinition = {
     if (dy === undefined) return [];
     const [x, low, high] = node.inputs;
     const { where, call, of } = arithmetic(build, dy);
-    const isLow = low ? call("Less", x, low) : undefined;
-    const isHigh = high ? call("Greater", x, high) : undefined;
-    const dx = [isLow, isHigh].reduce<string>((rest, outside) => (outside ? where(outside, of(0), rest) : rest), dy);
-    const bound = (i: number, outside: string | undefined): string | undefined =>
-      wants(i) === "none" || outside === undefined ? undefined : where(outside, dy, of(0));
-    return [dx, bound(1, isLow), bound(2, isHigh)];
+    const bound = (i: number, comparison: "Less" | "Greater"): string | undefined =>
+      wants(i) === "none" || !node.inputs[i] ? undefined : where(call(comparison, x, node.inputs[i]), dy, of(0));
+    const dx = low || high ? build.node("ClipGradient", [dy, x, low, high]) : dy;
+    return [wants(0) === "none" ? undefined : dx, bound(1, "Less"), bound(2, "Greater")];
+  },
+};
+
+/** Our own: inputs dy, x, min and max, 0 where x < min or x > max, else dy. Its derivatives but that by dy are zero almost everywhere. */
+export const ClipGradient: OwnOpDefinition = {
+  ...elementwise,
+  introduced: "own",
+  inputs: [tied(floats), tied(floats), optional(single(tied(floats))), optional(single(tied(floats)))],
+  infer: inferLikeFirst(),
+  gradient: ({ node, build, dys: [dy], wants }) => {
+    if (dy === undefined) return [];
+    const [, ...rest] = node.inputs;
+    const zeros = rest.map((input, i) => (input && wants(i + 1) !== "none" ? zerosLike(build, input) : undefined));
+    return [build.node("ClipGradient", [dy, ...rest]), ...zeros];
   },
 };
 

@@ -78,25 +78,55 @@ class UnaryOperation : public FusedOperation {
   Elementwise<float> x_, y_;
 };
 
+/** One that is left out bounds nothing. */
+class Bounds {
+ public:
+  explicit Bounds(Arguments& arguments) : low_(arguments.optional<float>(1)), high_(arguments.optional<float>(1)) {}
+
+  float low() const { return low_ ? *low_ : -__builtin_inff(); }
+  float high() const { return high_ ? *high_ : __builtin_inff(); }
+
+ private:
+  float *low_, *high_;
+};
+
 class ClipOperation : public FusedOperation {
  public:
   ClipOperation(Arguments& arguments, const FusedContext& context)
       : kernels_(context.kernels),
         x_(arguments.elementwise<float>(context.count)),
-        low_(arguments.optional<float>(1)),
-        high_(arguments.optional<float>(1)),
+        bounds_(arguments),
         y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override {
-    kernels_->clip(chunk.at(x_), chunk.at(y_), chunk.count, low_ ? *low_ : -__builtin_inff(),
-                   high_ ? *high_ : __builtin_inff());
+    kernels_->clip(chunk.at(x_), chunk.at(y_), chunk.count, bounds_.low(), bounds_.high());
   }
 
  private:
   const Kernels* kernels_;
   Elementwise<float> x_;
-  float *low_, *high_;
+  Bounds bounds_;
   Elementwise<float> y_;
+};
+
+class ClipGradientOperation : public FusedOperation {
+ public:
+  ClipGradientOperation(Arguments& arguments, const FusedContext& context)
+      : kernels_(context.kernels),
+        dy_(arguments.elementwise<float>(context.count)),
+        x_(arguments.elementwise<float>(context.count)),
+        bounds_(arguments),
+        dx_(arguments.elementwise<float>(context.count)) {}
+
+  void run(const Chunk& chunk) override {
+    kernels_->clip_gradient(chunk.at(dy_), chunk.at(x_), chunk.at(dx_), chunk.count, bounds_.low(), bounds_.high());
+  }
+
+ private:
+  const Kernels* kernels_;
+  Elementwise<float> dy_, x_;
+  Bounds bounds_;
+  Elementwise<float> dx_;
 };
 
 }  // namespace
@@ -105,7 +135,8 @@ FusedOperationMakers elementwise_operations() {
   return {{"binary", make_operation<BinaryOperation>},
           {"binaryRow", make_operation<BinaryRowOperation>},
           {"unary", make_operation<UnaryOperation>},
-          {"clip", make_operation<ClipOperation>}};
+          {"clip", make_operation<ClipOperation>},
+          {"clipGradient", make_operation<ClipGradientOperation>}};
 }
 
 }  // namespace frostbit

@@ -63,6 +63,11 @@ export const elementwiseExamples = {
     { name: "no bounds", inputs: [normal(4, 5)] },
     { name: "int64", inputs: [integers(6), tensorOf("int64", [], [-2]), tensorOf("int64", [], [3])] },
   ],
+  ClipGradient: [
+    { inputs: [normal(4, 5), normal(4, 5), tensorOf("float64", [], [-0.5]), tensorOf("float64", [], [0.75])] },
+    { name: "no lower bound", inputs: [normal(4, 5), normal(4, 5), undefined, tensorOf("float64", [1], [0.25])] },
+    { name: "no upper bound", inputs: [normal(4, 5), normal(4, 5), tensorOf("float64", [], [0.25])] },
+  ],
   Softplus: [ofNormal()],
   Softsign: [ofNormal()],
   Mish: [ofNormal()],

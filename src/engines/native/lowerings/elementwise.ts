@@ -226,6 +226,19 @@ const Clip: NativeOp = {
   },
 };
 
+const ClipGradient: NativeOp = {
+  accepts: (node, graph, open) => isSettled(graph, node.outputs[0], open),
+  lower: ({ input, optional, output, emitFused }) => {
+    const dy = input(0);
+    const bounds = [optional(2), optional(3)];
+    emitFused("clipGradient", {
+      elementwise: [dy, input(1, dy.layout)],
+      broadcast: bounds,
+      results: [output(0, dy.layout)],
+    });
+  },
+};
+
 /** Numbered as native/src/steps/elementwise.cpp numbers them. */
 const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"];
 /** By type, the one that its comparisons are made in. */
@@ -318,6 +331,7 @@ export const elementwiseOps: Readonly<Record<string, NativeOp>> = {
   BitShift: binary,
   Where,
   Clip,
+  ClipGradient,
   Identity,
   Dropout,
 };

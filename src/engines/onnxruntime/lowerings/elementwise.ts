@@ -1,9 +1,9 @@
-// Operators that ONNX has, and ReluGradient: they run in whatever layout their inputs have.
+// Operators that ONNX has, and the gradients of Relu and Clip: they run in whatever layout their inputs have.
 import { type BlockLayout, canBlock, type LoweringContext, type LoweringRule } from "../lowering.ts";
 
 /** Operators whose every output element depends on the input elements at the same place alone. */
 const elementwise: ReadonlySet<string> = new Set([
-  ..."Abs Add Ceil Celu Clip Cos Div Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max Mean Min".split(
+  ..."Abs Add Ceil Celu Clip ClipGradient Cos Div Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity LeakyRelu Log Max Mean Min".split(
     " ",
   ),
   ..."Mish Mul Neg Pow Reciprocal Relu ReluGradient Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh".split(
@@ -46,4 +46,20 @@ const ReluGradient: LoweringRule = (context) => {
   set(0, emit.node("Mul", [input(0, layout), emit.node("Cast", [isPositive], { to: dtype })]), layout);
 };
 
-export const elementwiseLowerings = { ReluGradient } satisfies Record<string, LoweringRule>;
+/** dy, but 0 where x is outside */
+const ClipGradient: LoweringRule = (context) => {
+  const { emit, has, input, set, type } = context;
+  const { dtype } = type(0);
+  const layout = layoutOf(context);
+  const zero = emit.scalar(0, dtype);
+  const dx = (["Less", "Greater"] as const).reduce(
+    (rest, comparison, i) => {
+      if (!has(i + 2)) return rest;
+      return emit.node("Where", [emit.node(comparison, [input(1, layout), input(i + 2)]), zero, rest]);
+    },
+    input(0, layout),
+  );
+  set(0, dx, layout);
+};
+
+export const elementwiseLowerings = { ReluGradient, ClipGradient } satisfies Record<string, LoweringRule>;
