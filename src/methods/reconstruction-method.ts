@@ -4,17 +4,26 @@ import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { ReconstructionOptions, WalkOptions } from "../reconstruction/options.ts";
+import type { UnitLossSettings } from "../reconstruction/loss.ts";
+import {
+  type DropOptions,
+  iterationsOf,
+  needsRate,
+  type ReconstructionOptions,
+  roundingRateOf,
+  scaleRateOf,
+  stepRateOf,
+  type WalkOptions,
+} from "../reconstruction/options.ts";
 import type { Phase, RoundingTraining } from "../reconstruction/phase.ts";
 import { rangeActivations, rangeWeights, rangeWeightsByOutput } from "../reconstruction/ranges.ts";
 import { reconstruct } from "../reconstruction/reconstruct.ts";
 import { roundedLayers } from "../rounding/grid.ts";
-import type { SoftRoundingOptions } from "../rounding/options.ts";
-import { learningRateOf } from "../rounding/rounding-schedule.ts";
+import { softRoundingOptions } from "../rounding/options.ts";
 import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
 import type { Context } from "../run/context.ts";
 import type { UnitKind } from "../units/units.ts";
-import type { Method, MethodJob, MethodModel, UnusedRule } from "./method.ts";
+import type { Conflict, Method, MethodJob, MethodModel, UnusedRule } from "./method.ts";
 
 export interface Reconstruction<Options extends ReconstructionOptions> {
   readonly name: string;
@@ -42,9 +51,10 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
     resumes: () => true,
     unused: [
       { options: ["preset"], by: "iterations", isUnused: ({ iterations }) => iterations !== undefined },
+      ...unusedByLearning,
       ...unused,
     ],
-    conflicts: () => [],
+    conflicts: learningConflicts,
     check: (_, { train }) => {
       if (train.length < fewest)
         throw new FrostbitError(
@@ -123,10 +133,57 @@ async function withRanges(
   return rangeWeightsByOutput({ quantized: graph, float, batches, samples: roundingSamples, search }, context);
 }
 
-export const roundingOf = (options: SoftRoundingOptions, iterations: number): RoundingTraining => ({
-  learningRate: learningRateOf({ ...options, iterations }),
-  lambda: options.lambda,
-  betaStart: options.betaStart,
-  betaEnd: options.betaEnd,
-  roundingWarmup: options.roundingWarmup,
+/** How weights learn, by a method's options. */
+export const roundingOf = (options: ReconstructionOptions): RoundingTraining => ({
+  ...options,
+  optimizer: options.roundingOptimizer,
+  schedule: options.roundingSchedule,
+  learningRate: roundingRateOf(options),
+  scaleRate: scaleRateOf(options),
+  subset: { by: options.subset, share: options.subsetShare },
 });
+
+export const lossOf = ({ reconstructionLoss, lossPower }: ReconstructionOptions): UnitLossSettings => ({
+  kind: reconstructionLoss,
+  power: lossPower,
+});
+
+export const biasRateOf = ({ biasLr }: ReconstructionOptions): Pick<Phase, "biasRate"> =>
+  biasLr === 0 ? {} : { biasRate: biasLr };
+
+/** All at once: weights, steps of activations and what else the options say, activations quantized at random. */
+export const jointPhase = (options: ReconstructionOptions & DropOptions): Phase => ({
+  rounding: roundingOf(options),
+  stepRate: stepRateOf(options),
+  ...biasRateOf(options),
+  inputs: options.mixedInput === 1 ? "quantized" : { mixed: options.mixedInput },
+  activations: "quantized",
+  drop: options.drop,
+  loss: lossOf(options),
+  iterations: iterationsOf(options),
+});
+
+/** What a kind of variable, of loss or of subset leaves without effect. */
+const unusedByLearning: readonly UnusedRule<ReconstructionOptions>[] = [
+  {
+    options: Object.keys(softRoundingOptions.shape).filter((name) => name !== "roundingLr"),
+    by: "variable",
+    isUnused: ({ variable }) => variable !== "sigmoid",
+  },
+  {
+    options: ["lossPower"],
+    by: "reconstructionLoss",
+    isUnused: ({ reconstructionLoss }) => reconstructionLoss !== "lp",
+  },
+  { options: ["subset"], by: "subsetShare", isUnused: ({ subsetShare }) => subsetShare === 1 },
+];
+
+const learningConflicts = ({ roundingOptimizer, roundingLr }: ReconstructionOptions): readonly Conflict[] =>
+  needsRate(roundingOptimizer) && roundingLr === undefined
+    ? [
+        {
+          option: "roundingLr",
+          message: `is not given, and the steps of ${roundingOptimizer} go with the size of the gradient; say how large they are to be`,
+        },
+      ]
+    : [];

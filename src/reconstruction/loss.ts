@@ -4,25 +4,73 @@ import { type Graph, producers } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import type { UnitLoss } from "../units/train-unit.ts";
 
+export const lossNames = ["mse", "lp", "cosine"] as const;
+
+export interface UnitLossSettings {
+  readonly kind: (typeof lossNames)[number];
+  /** Of lp. */
+  readonly power: number;
+}
+
+/** The value of a step's loss. */
+export const lossName = "frostbit/loss";
+
 /**
  * The sum over the targets of the mean over samples and positions of Σ |output − target|^power over channels, which are those of the
- * unit's layers, `unit` as it is before its weights are made soft.
+ * unit's layers, `unit` as it is before its weights are made soft; `cosine`: of twice what its angle alone makes of that for power 2.
  */
 export const channelLoss =
-  (unit: Graph, power: number): UnitLoss =>
-  (build, _, targets) =>
-    [...targets]
-      .map(([output, target]) => targetLoss(build, [output, target], channelsOf(unit, output), power))
-      .reduce((sum, each) => build.node("Add", [sum, each]));
+  (unit: Graph, settings: UnitLossSettings): UnitLoss =>
+  (build, _, targets) => {
+    const losses = [...targets].map(([output, target]) =>
+      targetLoss(build, [output, target], channelsOf(unit, output), settings),
+    );
+    return build.node("Identity", [losses.reduce((sum, each) => build.node("Add", [sum, each]))], {}, lossName);
+  };
 
-function targetLoss(build: Builder, [output, target]: readonly [string, string], channels: number, power: number) {
+type Pair = readonly [output: string, target: string];
+
+function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power }: UnitLossSettings): string {
+  if (kind === "cosine") return cosineLoss(build, pair, channels);
+  const [output, target] = pair;
   const difference = build.node("Sub", [output, target]);
   const raised =
-    power === 2
+    kind === "mse"
       ? build.node("Mul", [difference, difference])
       : build.node("Pow", [build.node("Abs", [difference]), build.scalar(power, output)]);
-  const mean = build.node("ReduceMean", [raised], { keepdims: 0 });
+  return meanOverPositions(build, raised, channels);
+}
+
+function meanOverPositions(build: Builder, value: string, channels: number): string {
+  const mean = build.node("ReduceMean", [value], { keepdims: 0 });
   return build.node("Mul", [mean, build.scalar(channels, mean)]);
+}
+
+/** Keeps a sample of zeros from dividing by 0. */
+const least = 1e-12;
+
+/** 2 ‖t‖² (1 − cos(y, t)) of each sample, in place of ‖y − t‖². */
+function cosineLoss(build: Builder, [output, target]: Pair, channels: number): string {
+  const axes = build.ints(
+    build
+      .type(output)
+      .shape.slice(1)
+      .map((_, i) => i + 1),
+  );
+  const dot = (a: string, b: string): string =>
+    build.node("ReduceSum", [build.node("Mul", [a, b]), axes], { keepdims: 0 });
+  const root = (value: string): string => build.node("Sqrt", [build.node("Add", [value, build.scalar(least, value)])]);
+  const wanted = dot(target, target);
+  const norms = build.node("Mul", [root(dot(output, output)), root(wanted)]);
+  const cosine = build.node("Div", [dot(output, target), norms]);
+  const weight = build.node("Mul", [wanted, build.scalar(2, wanted)]);
+  const angles = build.node("Mul", [weight, build.node("Sub", [build.scalar(1, cosine), cosine])]);
+  const elements = build
+    .type(output)
+    .shape.slice(1)
+    .reduce<number>((product, size) => product * Number(size), 1);
+  const mean = build.node("ReduceMean", [angles], { keepdims: 0 });
+  return build.node("Mul", [mean, build.scalar(channels / elements, mean)]);
 }
 
 /** Along the axis of the nearest layer's channels where ranks agree, else along the last. */

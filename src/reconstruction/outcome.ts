@@ -1,45 +1,74 @@
-// What became of a unit: the integers of its weights and the steps of its activations.
+// What became of a unit: the integers and grids of its weights, the steps of its activations, its biases.
 
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
-import { quantizersOf } from "../quantizers/quantizer.ts";
-import { placeIntegers } from "../rounding/grid.ts";
+import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
+import { placeIntegers, placeScales, placeZeroPoints } from "../rounding/grid.ts";
 
 export interface Outcome {
   /** By the output of the weight's quantizer. */
   readonly integers: ReadonlyMap<string, Tensor>;
-  /** By the constant that holds the step. */
-  readonly steps: ReadonlyMap<string, Tensor>;
+  /** By the output of the weight's quantizer, where they trained. */
+  readonly scales: ReadonlyMap<string, Tensor>;
+  readonly zeroPoints: ReadonlyMap<string, Tensor>;
+  /** Steps of activations and biases, by the constant that holds them. */
+  readonly constants: ReadonlyMap<string, Tensor>;
 }
 
-export const nothingChanged: Outcome = { integers: new Map(), steps: new Map() };
+export const nothingChanged: Outcome = {
+  integers: new Map(),
+  scales: new Map(),
+  zeroPoints: new Map(),
+  constants: new Map(),
+};
 
 /** The model with a unit as it came out. */
-export function applyOutcome(graph: Graph, { integers, steps }: Outcome): Graph {
-  const stepped: Graph = { ...graph, constants: new Map([...graph.constants, ...steps]) };
-  return [...integers].reduce((model, [output, values]) => {
+export function applyOutcome(graph: Graph, { integers, scales, zeroPoints, constants }: Outcome): Graph {
+  const given: Graph = { ...graph, constants: new Map([...graph.constants, ...constants]) };
+  const current = (model: Graph, output: string): Quantizer => {
     const quantizer = quantizersOf(model).find((other) => other.output === output);
     assert(quantizer, `there is no quantizer of "${output}"`);
-    return placeIntegers(model, quantizer, Float64Array.from(numbersOf(values)));
-  }, stepped);
+    return quantizer;
+  };
+  const numbers = (values: Tensor): Float64Array => Float64Array.from(numbersOf(values));
+  const scaled = [...scales].reduce(
+    (model, [output, values]) => placeScales(model, current(model, output), numbers(values)),
+    given,
+  );
+  const shifted = [...zeroPoints].reduce(
+    (model, [output, values]) => placeZeroPoints(model, current(model, output), numbers(values)),
+    scaled,
+  );
+  return [...integers].reduce(
+    (model, [output, values]) => placeIntegers(model, current(model, output), numbers(values)),
+    shifted,
+  );
 }
 
-const [integersPrefix, stepsPrefix] = ["integers:", "step:"];
+const prefixes: Readonly<Record<keyof Outcome, string>> = {
+  integers: "integers:",
+  scales: "scale:",
+  zeroPoints: "zero-point:",
+  constants: "constant:",
+};
+const parts = Object.keys(prefixes) as readonly (keyof Outcome)[];
 
 /** As the tensors of a file. */
-export const tensorsOf = ({ integers, steps }: Outcome): ReadonlyMap<string, Tensor> =>
-  new Map([
-    ...[...integers].map(([name, value]) => [integersPrefix + name, value] as const),
-    ...[...steps].map(([name, value]) => [stepsPrefix + name, value] as const),
-  ]);
+export const tensorsOf = (outcome: Outcome): ReadonlyMap<string, Tensor> =>
+  new Map(parts.flatMap((part) => [...outcome[part]].map(([name, value]) => [prefixes[part] + name, value] as const)));
 
 export function outcomeOf(tensors: ReadonlyMap<string, Tensor>): Outcome {
-  const under = (prefix: string): ReadonlyMap<string, Tensor> =>
+  const under = (part: keyof Outcome): ReadonlyMap<string, Tensor> =>
     new Map(
       [...tensors].flatMap(([name, value]) =>
-        name.startsWith(prefix) ? [[name.slice(prefix.length), value] as const] : [],
+        name.startsWith(prefixes[part]) ? [[name.slice(prefixes[part].length), value] as const] : [],
       ),
     );
-  return { integers: under(integersPrefix), steps: under(stepsPrefix) };
+  return {
+    integers: under("integers"),
+    scales: under("scales"),
+    zeroPoints: under("zeroPoints"),
+    constants: under("constants"),
+  };
 }

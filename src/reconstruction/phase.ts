@@ -1,9 +1,19 @@
 // What a walk over the units trains, and by what.
 import type { UnitInputs } from "../units/train-unit.ts";
+import type { UnitLossSettings } from "./loss.ts";
+import type { WeightLearning } from "./soft-unit.ts";
+import type { WeightTraining } from "./update-rules.ts";
 
-/** How the variables that choose between up and down train. */
-export interface RoundingTraining {
+export const rateSchedules = ["constant", "linear", "cosine"] as const;
+export type RateSchedule = (typeof rateSchedules)[number];
+
+/** How the weights of a unit learn. */
+export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, WeightTraining {
   readonly learningRate: number;
+  /** From it down to 0, or constant. */
+  readonly schedule: RateSchedule;
+  /** The learning rate at which weights' scales start. Absent: they stay. */
+  readonly scaleRate?: number | undefined;
   /** Of the term that drives each weight up or down. */
   readonly lambda: number;
   /** Its exponent: from the first to the last iteration behind the warm-up. */
@@ -19,12 +29,14 @@ export interface Phase {
   readonly rounding?: RoundingTraining;
   /** The learning rate at which steps of activations start; it falls to 0 along half a cosine. Absent: they stay. */
   readonly stepRate?: number;
+  /** The same of biases. */
+  readonly biasRate?: number;
   readonly inputs: UnitInputs;
   /** Whether activations are quantized while units train, and in the units before. */
   readonly activations: "quantized" | "float";
   /** The probability with which an element passes its quantizer by. */
   readonly drop: number;
-  /** Of the difference between a unit's output and the float unit's. */
-  readonly power: number;
+  /** Of a unit's output against the float unit's. */
+  readonly loss: UnitLossSettings;
   readonly iterations: number;
 }

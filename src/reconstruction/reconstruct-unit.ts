@@ -1,28 +1,42 @@
 // Trains one unit to give what the float unit gives, and says what became of it.
+import { randomBits } from "../data/random.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { betaAt } from "../rounding/rounding-schedule.ts";
-import { hardIntegers, offsetOf } from "../rounding/soft-rounding.ts";
+import { offsetOf } from "../rounding/soft-rounding.ts";
 import type { Context } from "../run/context.ts";
 import type { ScheduledInputs } from "../training/loop.ts";
 import { scheduleFactor } from "../training/schedule.ts";
+import type { TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 import { trainUnit } from "../units/train-unit.ts";
 import { channelLoss } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
-import type { Phase } from "./phase.ts";
-import { dropQuantization, roundingsOf, type SoftRounding, softenWeights, undecidedShare } from "./soft-unit.ts";
+import type { Phase, RateSchedule } from "./phase.ts";
+import {
+  dropQuantization,
+  learnedParameters,
+  learnedWeights,
+  type SoftWeights,
+  softenWeights,
+  undecidedShare,
+} from "./soft-unit.ts";
 import { unitError } from "./unit-error.ts";
 import {
+  bestOf,
   betaInput,
+  biasParameters,
+  biasRateInput,
   lambdaInput,
-  roundingParameters,
   roundingRateInput,
+  scaleRateInput,
   stepParameters,
   stepRateInput,
+  weightParameters,
 } from "./update-rules.ts";
+import { weightVariables } from "./weight-variables.ts";
 
 /** What became of a unit, for people. */
 export interface UnitRecord {
@@ -53,8 +67,7 @@ export interface ReconstructedUnit {
 
 export async function reconstructUnit(job: UnitJob, context: Context): Promise<ReconstructedUnit> {
   const { data, batch, heldOut } = job;
-  const roundings = job.phase.rounding ? roundingsOf(data, job.float) : [];
-  const trained = await trainSoftUnit(job, roundings, context);
+  const trained = await trainSoftUnit(job, context);
   if (!trained) return { outcome: nothingChanged, record: undefined };
   const samples = Array.from({ length: heldOut }, (_, i) => data.samples - heldOut + i);
   const errorOf = (model: Graph): Promise<number> => unitError(model, data, samples, batch, context);
@@ -65,33 +78,44 @@ export async function reconstructUnit(job: UnitJob, context: Context): Promise<R
   return { outcome: kept === "trained" ? trained.outcome : nothingChanged, record };
 }
 
-interface Trained {
+interface TrainedUnit {
   readonly outcome: Outcome;
   readonly undecided: number;
 }
 
 /** `undefined` where nothing of the unit trains. */
 async function trainSoftUnit(
-  { data, phase, batch, heldOut }: UnitJob,
-  roundings: readonly SoftRounding[],
+  { data, float, phase, batch, heldOut }: UnitJob,
   context: Context,
-): Promise<Trained | undefined> {
-  const stepsOf = (unit: Graph) => (phase.stepRate === undefined ? [] : stepParameters(unit));
-  const parametersOf = (unit: Graph) => [...roundingParameters(roundings), ...stepsOf(unit)];
+): Promise<TrainedUnit | undefined> {
+  const { rounding, stepRate, biasRate, drop, activations } = phase;
+  const soft =
+    rounding &&
+    learnedWeights(
+      data,
+      float,
+      { ...rounding, trainsScale: rounding.scaleRate !== undefined },
+      randomBits(context.seed, data.index),
+    );
+  const besidesWeights = (unit: Graph): readonly TrainedParameter[] => [
+    ...(stepRate === undefined ? [] : stepParameters(unit)),
+    ...(biasRate === undefined ? [] : biasParameters(unit)),
+  ];
   const { unit, quantized, own } = data;
   const cut = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
-  if (roundings.length === 0 && !stepsOf(cut).some(({ name }) => own.has(name))) return undefined;
-  const prepare = (unit: Graph): Graph => {
-    const soft = softenWeights(unit, roundings);
-    return phase.drop > 0 && phase.activations === "quantized" ? dropQuantization(soft, phase.drop) : soft;
+  if (!soft?.weights.length && !besidesWeights(cut).some(({ name }) => own.has(name))) return undefined;
+  const prepare = (given: Graph): Graph => {
+    const softened = soft ? softenWeights(given, soft) : given;
+    const dropped = drop > 0 && activations === "quantized" ? dropQuantization(softened, drop) : softened;
+    return soft && rounding.keep === "best" ? withBest(dropped, soft) : dropped;
   };
   const { values } = await trainUnit(
     {
       data: { ...data, samples: data.samples - heldOut },
       inputs: phase.inputs,
-      loss: channelLoss(cut, phase.power),
+      loss: channelLoss(cut, phase.loss),
       prepare,
-      parametersOf,
+      parametersOf: (given) => [...(soft ? weightParameters(soft, rounding) : []), ...besidesWeights(given)],
       scheduled: scheduleOf(phase),
       steps: phase.iterations,
       batch,
@@ -99,39 +123,84 @@ async function trainSoftUnit(
     },
     context,
   );
-  return hardened(roundings, values);
+  return hardened(soft, rounding?.keep ?? "last", values);
 }
 
-function hardened(
-  roundings: readonly SoftRounding[],
-  values: Awaited<ReturnType<typeof trainUnit>>["values"],
-): Trained {
-  const variables = new Set(roundings.map(({ variable }) => variable));
-  const numbers = roundings.map(({ variable }) =>
-    Float64Array.from(numbersOf(values.get(variable) ?? missing(variable))),
+/** Constants for the values of each parameter at the least loss. */
+function withBest(unit: Graph, soft: SoftWeights): Graph {
+  const best = learnedParameters(soft).map(({ name, start }) => [bestOf(name), start] as const);
+  const types = best.map(([name, { dtype, shape }]) => [name, { dtype, shape }] as const);
+  return {
+    ...unit,
+    constants: new Map([...unit.constants, ...best]),
+    values: new Map([...unit.values, ...types]),
+  };
+}
+
+type Values = ReadonlyMap<string, Tensor>;
+
+function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: Values): TrainedUnit {
+  const learned = new Set(soft ? learnedParameters(soft).flatMap(({ name }) => [name, bestOf(name)]) : []);
+  const trained = (name: string): Float64Array =>
+    Float64Array.from(numbersOf(values.get(keep === "best" ? bestOf(name) : name) ?? missing(name)));
+  const constants = new Map([...values].filter(([name]) => !learned.has(name)));
+  if (!soft) return { outcome: { ...nothingChanged, constants }, undecided: 0 };
+  const hard = soft.weights.map((weight) => ({ weight, ...weightVariables[soft.variable].harden(weight, trained) }));
+  const integers = hard.map(
+    ({ weight, integers: chosen }) => [weight.quantizer.output, tensorOf("int16", [chosen.length], chosen)] as const,
   );
-  const integers = roundings.map(({ quantizer, weights }, i) => {
-    const chosen = hardIntegers(weights, numbers[i]);
-    return [quantizer.output, tensorOf("int16", [chosen.length], chosen)] as const;
-  });
-  const steps = [...values].filter(([name]) => !variables.has(name));
-  const undecided = undecidedShare(numbers.map((each) => each.map(offsetOf)));
-  return { outcome: { integers: new Map(integers), steps: new Map(steps) }, undecided };
+  const numbers = (part: "scales" | "zeroPoints") =>
+    hard.flatMap(({ weight, [part]: found }) =>
+      found ? [[weight.quantizer.output, tensorOf(weight.dtype, [found.length], found)] as const] : [],
+    );
+  const outcome = {
+    integers: new Map(integers),
+    scales: new Map(numbers("scales")),
+    zeroPoints: new Map(numbers("zeroPoints")),
+    constants,
+  };
+  return { outcome, undecided: undecidedOf(soft, trained) };
+}
+
+/** Of variables that choose between up and down. */
+function undecidedOf({ variable, weights }: SoftWeights, trained: (name: string) => Float64Array): number {
+  if (variable !== "sigmoid") return 0;
+  return undecidedShare(
+    weights.map((weight) =>
+      trained(weight.variable)
+        .filter((_, i) => weight.learns?.[i] !== 0)
+        .map(offsetOf),
+    ),
+  );
 }
 
 function missing(variable: string): never {
   throw new Error(`internal: "${variable}" did not train`);
 }
 
-function scheduleOf({ rounding, stepRate = 0, iterations }: Phase): ScheduledInputs {
-  const cosine = { schedule: "cosine", warmup: 0, milestones: [], decay: 1 } as const;
-  const steps = [stepRateInput, (step: number) => stepRate * scheduleFactor(cosine, step, iterations)] as const;
-  if (!rounding) return new Map([steps]);
+const cosine = { schedule: "cosine", warmup: 0, milestones: [], decay: 1 } as const;
+
+/** The share of a learning rate at a step. */
+const rateFactors: Readonly<Record<RateSchedule, (step: number, steps: number) => number>> = {
+  constant: () => 1,
+  linear: (step, steps) => 1 - step / steps,
+  cosine: (step, steps) => scheduleFactor(cosine, step, steps),
+};
+
+function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase): ScheduledInputs {
+  const falling = (rate: number, how: RateSchedule) => (step: number) => rate * rateFactors[how](step, iterations);
+  const besides = [
+    [stepRateInput, falling(stepRate, "cosine")],
+    [biasRateInput, falling(biasRate, "cosine")],
+  ] as const;
+  if (!rounding) return new Map(besides);
+  const { learningRate, schedule, scaleRate = 0, lambda, betaStart } = rounding;
   const beta = (step: number): number | undefined => betaAt(step + 1, { ...rounding, iterations });
   return new Map([
-    steps,
-    [roundingRateInput, () => rounding.learningRate],
-    [lambdaInput, (step) => (beta(step) === undefined ? 0 : rounding.lambda)],
-    [betaInput, (step) => beta(step) ?? rounding.betaStart],
+    ...besides,
+    [roundingRateInput, falling(learningRate, schedule)],
+    [scaleRateInput, falling(scaleRate, schedule === "constant" ? "cosine" : schedule)],
+    [lambdaInput, (step) => (beta(step) === undefined ? 0 : lambda)],
+    [betaInput, (step) => beta(step) ?? betaStart],
   ]);
 }

@@ -7,8 +7,11 @@ import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
 import { constantOf, gridOf, nearestIntegers, quotientsOf } from "../rounding/grid.ts";
 import type { Context } from "../run/context.ts";
-import type { Phase } from "./phase.ts";
+import type { UnitLossSettings } from "./loss.ts";
+import { adaroundLearning } from "./options.ts";
+import type { Phase, RoundingTraining } from "./phase.ts";
 import { type Reconstructed, type ReconstructionJob, reconstruct } from "./reconstruct.ts";
+import type { Subset } from "./subset.ts";
 
 const float = tinyClassifier("float32");
 const quantized = quantizeTiny(float, { weights: 3, activations: 4, asymmetricWeights: false });
@@ -19,19 +22,36 @@ async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
   for (const seed of [1, 2, 3, 4]) yield new Map([["input", tinyBatch("float32", 4, seed).images]]);
 }
 
-const rounding = { learningRate: 0.1, lambda: 0.01, betaStart: 20, betaEnd: 2, roundingWarmup: 0.2 };
+const all: Subset = { by: "magnitude", share: 1 };
+const rounding: RoundingTraining = {
+  ...adaroundLearning,
+  subset: all,
+  learningRate: 0.1,
+  lambda: 0.01,
+  betaStart: 20,
+  betaEnd: 2,
+  roundingWarmup: 0.2,
+};
+const squared: UnitLossSettings = { kind: "mse", power: 2 };
 const qdrop: Phase = {
   rounding,
   stepRate: 1e-3,
   inputs: { mixed: 0.5 },
   activations: "quantized",
   drop: 0.5,
-  power: 2,
+  loss: squared,
   iterations: 40,
 };
 const weightsThenSteps: readonly Phase[] = [
-  { rounding, inputs: "quantized", activations: "float", drop: 0, power: 2, iterations: 40 },
-  { stepRate: 1e-3, inputs: "float", activations: "quantized", drop: 0, power: 2.4, iterations: 10 },
+  { rounding, inputs: "quantized", activations: "float", drop: 0, loss: squared, iterations: 40 },
+  {
+    stepRate: 1e-3,
+    inputs: "float",
+    activations: "quantized",
+    drop: 0,
+    loss: { kind: "lp", power: 2.4 },
+    iterations: 10,
+  },
 ];
 
 interface Trial extends Partial<ReconstructionJob> {

@@ -12,15 +12,15 @@ import { makeVariables } from "../training/make-variables.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { buildStep } from "../training/step.ts";
 import { randomCounterInput } from "../units/random-counters.ts";
-import { channelLoss } from "./loss.ts";
-import { dropQuantization, roundingsOf, type SoftRounding, softenWeights } from "./soft-unit.ts";
+import { channelLoss, type UnitLossSettings } from "./loss.ts";
+import { dropQuantization, learnedWeights, type SoftWeights, softenWeights, type WeightLearning } from "./soft-unit.ts";
 import {
   betaInput,
   lambdaInput,
-  roundingParameters,
   roundingRateInput,
   stepParameters,
   stepRateInput,
+  weightParameters,
 } from "./update-rules.ts";
 
 const engine = createReferenceEngine();
@@ -63,14 +63,25 @@ function addLayer(build: ReturnType<typeof buildOn>, x: string, layer: Layer): s
   return build.node("Conv", [input, rounded, given(bias, "bias")], attributes, name);
 }
 
-/** A unit of x, and the roundings of all its weights. */
-function softUnit(unit: Graph, variables: readonly Tensor[]): { soft: Graph; roundings: readonly SoftRounding[] } {
+const byRounding: WeightLearning = {
+  variable: "sigmoid",
+  trainsScale: false,
+  subset: { by: "magnitude", share: 1 },
+};
+
+/** A unit of x, all its weights as they learn, and where those that are given start. */
+function softUnit(
+  unit: Graph,
+  variables: readonly Tensor[],
+  learning: WeightLearning = byRounding,
+): { soft: Graph; learned: SoftWeights } {
   const none = { ...unit, nodes: [], values: new Map(), constants: new Map() };
-  const data = { quantized: unit, own: new Set(unit.constants.keys()) } as unknown as Parameters<typeof roundingsOf>[0];
-  const roundings = roundingsOf(data, none);
-  const soft = softenWeights(unit, roundings);
-  const started = roundings.map(({ variable }, i) => [variable, variables[i]] as const);
-  return { soft: { ...soft, constants: new Map([...soft.constants, ...started]) }, roundings };
+  const learned = learnedWeights({ quantized: unit, own: new Set(unit.constants.keys()) }, none, learning, 3);
+  const soft = softenWeights(unit, learned);
+  const started = learned.weights
+    .slice(0, variables.length)
+    .map(({ variable }, i) => [variable, variables[i]] as const);
+  return { soft: { ...soft, constants: new Map([...soft.constants, ...started]) }, learned };
 }
 
 /** Choices by masks that are given, 1: quantized, in place of those at random. */
@@ -92,6 +103,8 @@ function withMasks(graph: Graph, masks: readonly Tensor[]): Graph {
   return { ...graph, nodes, constants, values, inputs: graph.inputs.filter((input) => !counters.has(input)) };
 }
 
+const squared: UnitLossSettings = { kind: "mse", power: 2 };
+
 interface Iteration {
   readonly lambda: number;
   readonly beta: number;
@@ -103,11 +116,11 @@ interface Iteration {
 async function runSteps(
   whole: Graph,
   unit: Graph,
-  roundings: readonly SoftRounding[],
-  { x, target, power = 2 }: { readonly x: Tensor; readonly target: Tensor; readonly power?: number },
+  learned: SoftWeights,
+  { x, target, power }: { readonly x: Tensor; readonly target: Tensor; readonly power?: number },
   iterations: readonly Iteration[],
 ): Promise<{ losses: readonly number[]; read: (name: string) => Float64Array }> {
-  const parameters = [...roundingParameters(roundings), ...stepParameters(unit)];
+  const parameters = [...weightParameters(learned, { optimizer: "adam", keep: "last" }), ...stepParameters(unit)];
   const { graph, initial } = makeVariables(
     unit,
     parameters.map(({ name }) => name),
@@ -117,7 +130,11 @@ async function runSteps(
     forward: graph,
     start: initial,
     loss: (build, forward) =>
-      channelLoss(whole, power)(build, forward, new Map([[output, build.input("target", build.type(output))]])),
+      channelLoss(whole, power === undefined ? squared : { kind: "lp", power })(
+        build,
+        forward,
+        new Map([[output, build.input("target", build.type(output))]]),
+      ),
     parameters,
     microBatches: 1,
   });
@@ -188,8 +205,8 @@ describe("the gradient of a soft unit's rounding variables", () => {
     [0.01, 11],
     [0.3, 2.5],
   ])("is that of the loss and the term that decides, lambda %s, beta %s", async (lambda, beta) => {
-    const { soft, roundings } = softUnit(unit, [variable]);
-    const { losses, read } = await runSteps(unit, soft, roundings, { x, target }, [{ ...rates, lambda, beta }]);
+    const { soft, learned } = softUnit(unit, [variable]);
+    const { losses, read } = await runSteps(unit, soft, learned, { x, target }, [{ ...rates, lambda, beta }]);
     const at = Float64Array.from(toNumbers(variable));
     expectClose(losses, [lossAt(at, 0, beta)]);
     const difference = 1e-6;
@@ -202,12 +219,11 @@ describe("the gradient of a soft unit's rounding variables", () => {
         );
       return (moved(difference) - moved(-difference)) / (2 * difference);
     });
-    expectClose(gradientOf(read(`${roundings[0].variable}/first_moment`)), expected, { as: "finiteDifferences" });
+    expectClose(gradientOf(read(`${learned.weights[0].variable}/first_moment`)), expected, { as: "finiteDifferences" });
   });
 
   test("starts where the soft weight is the weight, where the grid holds it", async () => {
-    const { quantizer, weights } = softUnit(unit, [variable]).roundings[0];
-    const soft = softenWeights(unit, [{ quantizer, weights, variable: "V" }]);
+    const { soft } = softUnit(unit, []);
     const one = floats(
       [inputs, inputs],
       Array.from({ length: inputs ** 2 }, (_, i) => Number(i % (inputs + 1) === 0)),
@@ -259,14 +275,14 @@ describeWithData("iterations of another program in float64", (folder) => {
 
   async function convStep(lambda: number, options: { readonly power?: number; readonly drops?: boolean } = {}) {
     assert(unit, "no oracle");
-    const { soft, roundings } = softUnit(unit, [given("conv.V")]);
+    const { soft, learned } = softUnit(unit, [given("conv.V")]);
     const dropped = options.drops === false ? soft : withMasks(dropQuantization(soft, 0.5), [given("conv.drop_mask")]);
     const inputs = { ...data, ...(options.power ? { power: options.power } : {}) };
-    const result = await runSteps(unit, dropped, roundings, inputs, [
+    const result = await runSteps(unit, dropped, learned, inputs, [
       { ...rates, lambda, beta: oracle.conv.schedule.beta },
     ]);
     const moment = (name: string): Float64Array => gradientOf(result.read(`${name}/first_moment`));
-    return { ...result, roundings, dV: moment(roundings[0].variable), dScale: moment("conv.input_scale") };
+    return { ...result, learned, dV: moment(learned.weights[0].variable), dScale: moment("conv.input_scale") };
   }
 
   test("a convolution with Relu: losses, gradients, Adam's step, integers", async () => {
@@ -279,16 +295,16 @@ describeWithData("iterations of another program in float64", (folder) => {
       values("conv.grad_input_scale_unscaled"),
       precise,
     );
-    const { dV, read, roundings } = await convStep(oracle.conv.lambda_);
+    const { dV, read, learned } = await convStep(oracle.conv.lambda_);
     const regularizer = values("conv.grad_V_regularizer");
     expectClose(
       dV,
       values("conv.grad_V_reconstruction").map((value, i) => value + regularizer[i]),
       precise,
     );
-    expectClose(read(roundings[0].variable), values("conv.V_after_adam"), precise);
+    expectClose(read(learned.weights[0].variable), values("conv.V_after_adam"), precise);
     expectClose(read("conv.input_scale"), values("conv.input_scale_after_adam"), precise);
-    expect(Array.from(hardIntegers(roundings[0].weights, values("conv.V")), (q) => q + 0)).toEqual(
+    expect(Array.from(hardIntegers(learned.weights[0].weights, values("conv.V")), (q) => q + 0)).toEqual(
       Array.from(values("conv.weight_integers_hard"), (q) => q + 0),
     );
   });
@@ -321,7 +337,7 @@ describeWithData("iterations of another program in float64", (folder) => {
     const middle = blockBuild.node("Relu", [layer(start, 1)], {}, "middle");
     const sum = blockBuild.node("Add", [layer(middle, 2), start]);
     const block = blockBuild.graph([blockBuild.node("Relu", [sum], {}, "y")]);
-    const { soft, roundings } = softUnit(block, [given("block.V1"), given("block.V2")]);
+    const { soft, learned } = softUnit(block, [given("block.V1"), given("block.V2")]);
     const dropped = withMasks(dropQuantization(soft, 0.5), [given("block.drop_mask1"), given("block.drop_mask2")]);
     const [float, quantized, mask] = ["input_float_stream", "input_quantized_stream", "input_mix_mask"].map((name) =>
       values(`block.${name}`),
@@ -339,7 +355,7 @@ describeWithData("iterations of another program in float64", (folder) => {
     const { losses, read } = await runSteps(
       block,
       dropped,
-      roundings,
+      learned,
       { x: mixed, target: given("block.target") },
       iterations,
     );
@@ -348,7 +364,7 @@ describeWithData("iterations of another program in float64", (folder) => {
       oracle.block.steps.map((each: { readonly reconstruction_loss: number }) => each.reconstruction_loss),
       precise,
     );
-    for (const [i, { variable, weights }] of roundings.entries()) {
+    for (const [i, { variable, weights }] of learned.weights.entries()) {
       expectClose(read(variable), values(`block.V${i + 1}_after_2_steps`), precise);
       expectClose(read(`conv${i + 1}.input_scale`), values(`block.input_scale${i + 1}_after_2_steps`), precise);
       const integers = hardIntegers(weights, read(variable));

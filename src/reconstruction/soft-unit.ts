@@ -1,57 +1,91 @@
-// A unit as it trains: its weights with offsets that are learned, and activations that are quantized at random.
+// A unit as it trains: its weights as they learn, and activations that are quantized at random.
+import { shuffledOrder } from "../data/sampler.ts";
 import type { Builder } from "../ir/builder.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { sortNodes } from "../ir/sort-nodes.ts";
-import { tensorOf } from "../ir/tensor.ts";
+import { numbersOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
-import { constantOf, gridOf, quotientsOf, roundedLayers } from "../rounding/grid.ts";
-import { type RoundedWeights, softOffset, softWeightOf, startOf } from "../rounding/soft-rounding.ts";
+import { constantOf, gridOf, quotientsOf, roundedLayers, scaleIndices } from "../rounding/grid.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 import { randomCounterInput } from "../units/random-counters.ts";
+import { type Subset, subsetOf } from "./subset.ts";
+import type { LearnedParameter, LearnedWeight } from "./weight-variable.ts";
+import { type VariableName, weightVariables } from "./weight-variables.ts";
 
-/** A weight whose rounding trains. */
-export interface SoftRounding {
-  readonly quantizer: Quantizer;
-  readonly weights: RoundedWeights;
-  /** The constant of a soft unit that holds the variable. */
-  readonly variable: string;
+/** By what the weights of a unit learn, and which of them. */
+export interface WeightLearning {
+  readonly variable: VariableName;
+  readonly trainsScale: boolean;
+  readonly subset: Subset;
 }
 
 /** Of the weights that the unit is the first to read; those that are quantized in `float` keep their integers. */
-export function roundingsOf({ quantized, own }: UnitData, float: Graph): readonly SoftRounding[] {
-  return roundedLayers(quantized, float)
+export function learnedWeights(
+  { quantized, own }: Pick<UnitData, "quantized" | "own">,
+  float: Graph,
+  { variable, trainsScale, subset }: WeightLearning,
+  seed: number,
+): SoftWeights {
+  const weights = roundedLayers(quantized, float)
     .filter(({ quantizer }) => own.has(quantizer.value) && own.has(quantizer.scale))
-    .map(({ quantizer }) => {
+    .map(({ layer, quantizer }, index): LearnedWeight => {
       const grid = gridOf(quantized, quantizer);
-      const quotients = quotientsOf(constantOf(quantized, quantizer.value), grid);
-      return { quantizer, weights: { quotients, grid }, variable: `${quantizer.output}/rounding` };
+      const weight = constantOf(quantized, quantizer.value);
+      const rounded = { quotients: quotientsOf(weight, grid), grid };
+      return {
+        quantizer,
+        dtype: weight.dtype,
+        shape: weight.shape,
+        weights: rounded,
+        scales: constantOf(quantized, quantizer.scale),
+        zeroPoints: quantizer.zeroPoint === "" ? undefined : constantOf(quantized, quantizer.zeroPoint),
+        scaleOf: scaleIndices(quantized, quantizer),
+        rowAxis: layer.rowAxis,
+        inputAxis: /^Conv/.test(layer.node.op) ? layer.inputAxis : undefined,
+        learns: subsetOf(rounded, numbersOf(weight), subset, (count) => shuffledOrder(count, seed, index)),
+        trainsScale,
+        variable: `${quantizer.output}/rounding`,
+      };
     });
+  return { variable, weights };
 }
 
-/** Ŵ = base + gain · h(V) in place of each weight's quantizer. */
-export function softenWeights(unit: Graph, roundings: readonly SoftRounding[]): Graph {
+/** Weights of a unit, all learning by the same kind of variable. */
+export interface SoftWeights {
+  readonly variable: VariableName;
+  readonly weights: readonly LearnedWeight[];
+}
+
+/** Constants of a soft unit. */
+export const learnedParameters = ({ variable, weights }: SoftWeights): readonly LearnedParameter[] =>
+  weights.flatMap((weight) => weightVariables[variable].parameters(weight));
+
+/** The weight as it learns in place of each weight's quantizer. */
+export function softenWeights(unit: Graph, soft: SoftWeights): Graph {
+  const { parameters, add } = weightVariables[soft.variable];
   return replaceOutputs(
     unit,
-    new Map(roundings.map((rounding) => [rounding.quantizer.output, (build) => addSoftWeight(build, rounding)])),
+    new Map(
+      soft.weights.map((weight) => [
+        weight.quantizer.output,
+        (build) => {
+          for (const { name, start } of parameters(weight)) build.constant(start, name);
+          return add(build, weight);
+        },
+      ]),
+    ),
   );
 }
 
-function addSoftWeight(build: Builder, { quantizer, weights, variable }: SoftRounding): string {
-  const { dtype, shape } = build.type(quantizer.value);
-  const sizes = shape.map(Number);
-  const given = (values: Float64Array, name: string): string =>
-    build.constant(tensorOf(dtype, sizes, values), `${quantizer.output}/${name}`);
-  const { base, gain } = softWeightOf(weights);
-  const start = build.constant(tensorOf(dtype, sizes, startOf(weights)), variable);
-  const { offset } = softOffset(build, start);
-  return build.node("Add", [build.node("Mul", [offset, given(gain, "gain")]), given(base, "base")]);
+/** Quantizers of activations in a unit: of what depends on its inputs. */
+export function activationQuantizers(unit: Graph): readonly Quantizer[] {
+  const computed = new Set(unit.inputs);
+  for (const { inputs, outputs } of unit.nodes)
+    if (inputs.some((input) => computed.has(input))) for (const output of outputs) computed.add(output);
+  return quantizersOf(unit).filter(({ value }) => computed.has(value));
 }
-
-/** Quantizers of activations in a unit. */
-export const activationQuantizers = (unit: Graph): readonly Quantizer[] =>
-  quantizersOf(unit).filter(({ value }) => !unit.constants.has(value));
 
 /** QDrop (arXiv:2203.05740): each element of an activation passes its quantizer by with this probability. */
 export function dropQuantization(unit: Graph, probability: number): Graph {

@@ -1,18 +1,26 @@
-// How rounding variables and the steps of activations train.
+// How variables of weights, steps of activations and biases train.
 import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, sizeOf } from "../ir/tensor.ts";
+import { numbersOf, scalar, sizeOf } from "../ir/tensor.ts";
 import type { Quantizer } from "../quantizers/quantizer.ts";
 import { regularizerGradient, softOffset } from "../rounding/soft-rounding.ts";
-import { addUpdate, type Optimizer, optimizerState } from "../training/optimizer.ts";
+import type { Optimizer } from "../training/optimizer.ts";
+import { addUpdate, optimizerState } from "../training/optimizer.ts";
+import { parametersOf } from "../training/parameters.ts";
 import { keepAboveSmallest } from "../training/smallest-scale.ts";
-import type { TrainedParameter, UpdateRule } from "../training/step.ts";
-import { activationQuantizers, type SoftRounding } from "./soft-unit.ts";
+import type { GradientStep, TrainedParameter, UpdateRule } from "../training/step.ts";
+import { optimizerRule } from "../training/update-rules.ts";
+import { lossName } from "./loss.ts";
+import { type OptimizerName, optimizers } from "./optimizers.ts";
+import { activationQuantizers, learnedParameters, type SoftWeights } from "./soft-unit.ts";
+import type { LearnedParameter } from "./weight-variable.ts";
 
 /** Inputs of a step: learning rates, and the strength and the exponent of the term that drives offsets to 0 or 1. */
 export const roundingRateInput = "frostbit/rounding-rate";
+export const scaleRateInput = "frostbit/scale-rate";
 export const stepRateInput = "frostbit/step-rate";
+export const biasRateInput = "frostbit/bias-rate";
 export const lambdaInput = "frostbit/lambda";
 export const betaInput = "frostbit/beta";
 
@@ -24,16 +32,48 @@ function scalarInput(build: Builder, name: string, like: string): string {
   return build.input(name, { dtype: build.type(like).dtype, shape: [] });
 }
 
-/** Adam on the gradient of the loss and of λ Σ (1 − |2h(V) − 1|^β), whose value nobody needs. */
-const roundingRule: UpdateRule = {
-  state: (name, { dtype, shape }) => optimizerState(adam, name, dtype, shape, undefined),
-  next: (build, step) => {
-    const { offset, derivative } = softOffset(build, step.name);
-    const [lambda, beta] = [lambdaInput, betaInput].map((input) => scalarInput(build, input, step.name));
-    const pull = build.node("Mul", [regularizerGradient(build, offset, lambda, beta), derivative]);
-    return addUpdate(build, adam, { ...step, gradient: build.node("Add", [step.gradient, pull]) });
-  },
-};
+/** Of λ Σ (1 − |2h(V) − 1|^β), whose value nobody needs. */
+function pullOf(build: Builder, variable: string): string {
+  const { offset, derivative } = softOffset(build, variable);
+  const [lambda, beta] = [lambdaInput, betaInput].map((input) => scalarInput(build, input, variable));
+  return build.node("Mul", [regularizerGradient(build, offset, lambda, beta), derivative]);
+}
+
+/** Where the values of a parameter at the least loss so far are kept, and that loss. */
+export const bestOf = (name: string): string => `${name}/best`;
+const leastLossOf = (name: string): string => `${name}/least_loss`;
+
+/** Beyond any loss. */
+const anyLoss = 1e30;
+
+/** The values that a step's loss is of, where it is the least. */
+function keepBest(build: Builder, name: string): void {
+  const least = build.variable(leastLossOf(name), { dtype: build.type(name).dtype, shape: [] });
+  const isLess = build.node("Less", [lossName, least]);
+  build.update(bestOf(name), build.node("Where", [isLess, name, bestOf(name)]));
+  build.update(least, build.node("Min", [lossName, least]));
+}
+
+function learnedRule(parameter: LearnedParameter, { optimizer, keep }: WeightTraining): UpdateRule {
+  const { state, next } = optimizers[parameter.isScale ? "adam" : optimizer];
+  const { start, isPulled, isScale, bounds } = parameter;
+  const kept = (build: Builder, name: string, value: string): string => {
+    if (isScale) return keepAboveSmallest(build, name, start, value);
+    return bounds ? build.node("Clip", [value, ...bounds.map((bound) => build.scalar(bound, value))]) : value;
+  };
+  return {
+    state: (name, value) =>
+      new Map([
+        ...state(name, value),
+        ...(keep === "best" ? [[leastLossOf(name), scalar(value.dtype, anyLoss)] as const] : []),
+      ]),
+    next: (build: Builder, step: GradientStep) => {
+      if (keep === "best") keepBest(build, step.name);
+      const gradient = isPulled ? build.node("Add", [step.gradient, pullOf(build, step.name)]) : step.gradient;
+      return kept(build, step.name, next(build, { ...step, gradient }));
+    },
+  };
+}
 
 /** Adam on the gradient times 1/√(N · p), of the N elements in a batch that share the step; p is the highest integer. */
 function stepRule(unit: Graph, quantizer: Quantizer): UpdateRule {
@@ -53,8 +93,30 @@ function stepRule(unit: Graph, quantizer: Quantizer): UpdateRule {
 
 const whole = { trains: "all", isClipped: false } as const;
 
-export const roundingParameters = (roundings: readonly SoftRounding[]): readonly TrainedParameter[] =>
-  roundings.map(({ variable }) => ({ ...whole, name: variable, rule: roundingRule, learningRate: roundingRateInput }));
+/** How variables of weights step. */
+export interface WeightTraining {
+  readonly optimizer: OptimizerName;
+  /** Which of their values count in the end: the last, or those at the least loss of a step. */
+  readonly keep: "last" | "best";
+}
+
+/** Nothing of its own: what it belongs to updates it. */
+const heldRule: UpdateRule = { state: () => new Map(), next: (_, { name }) => name };
+
+export const weightParameters = (soft: SoftWeights, training: WeightTraining): readonly TrainedParameter[] =>
+  learnedParameters(soft).flatMap((parameter) => {
+    const learningRate = parameter.rate === "rounding" ? roundingRateInput : scaleRateInput;
+    const rule = learnedRule(parameter, training);
+    const trained = { ...whole, name: parameter.name, rule, learningRate };
+    const best = {
+      name: bestOf(parameter.name),
+      rule: heldRule,
+      learningRate,
+      trains: "none",
+      isClipped: false,
+    } as const;
+    return training.keep === "best" ? [trained, best] : [trained];
+  });
 
 /** Each step once, though several quantizers share it. */
 export function stepParameters(unit: Graph): readonly TrainedParameter[] {
@@ -65,4 +127,12 @@ export function stepParameters(unit: Graph): readonly TrainedParameter[] {
     rule: stepRule(unit, quantizer),
     learningRate: stepRateInput,
   }));
+}
+
+/** Biases of layers, and what normalizations add. */
+export function biasParameters(unit: Graph): readonly TrainedParameter[] {
+  const added = new Set(unit.nodes.map(({ inputs }) => inputs[2]));
+  return parametersOf(unit)
+    .filter(({ name, role }) => role === "bias" || (role === "norm" && added.has(name)))
+    .map(({ name }) => ({ ...whole, name, rule: optimizerRule(adam), learningRate: biasRateInput }));
 }

@@ -63,6 +63,12 @@ export function placeScales(graph: Graph, { node, scale }: Quantizer, scales: Fl
   return withConstant(graph, { name: scale, reader: node.name, input: 1 }, tensorOf(dtype, shape, scales));
 }
 
+/** The same with zero points; the quantizer has some. */
+export function placeZeroPoints(graph: Graph, { node, zeroPoint }: Quantizer, zeroPoints: Float64Array): Graph {
+  const { dtype, shape } = constantOf(graph, zeroPoint);
+  return withConstant(graph, { name: zeroPoint, reader: node.name, input: 2 }, tensorOf(dtype, shape, zeroPoints));
+}
+
 /** w / s as the quantizer divides. */
 export const quotientOf = (dtype: DType, w: number, scale: number): number =>
   dtype === "float32" ? Math.fround(w / scale) : w / scale;

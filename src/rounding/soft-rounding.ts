@@ -25,13 +25,20 @@ export interface SoftWeight {
   readonly gain: Float64Array;
 }
 
-export function softWeightOf({ quotients, grid }: RoundedWeights): SoftWeight {
+export function softWeightOf(weights: RoundedWeights): SoftWeight {
+  const { base, gain } = softIntegers(weights);
+  const scaled = (values: Float64Array): Float64Array => values.map((value, i) => value * weights.grid.scale[i]);
+  return { base: scaled(base), gain: scaled(gain) };
+}
+
+/** The same in units of the scale, from the zero point on. */
+export function softIntegers({ quotients, grid }: RoundedWeights): SoftWeight {
   const base = new Float64Array(quotients.length);
   const gain = new Float64Array(quotients.length);
   quotients.forEach((quotient, i) => {
     const [down, up] = [0, 1].map((offset) => clampTo(grid, Math.floor(quotient) + offset + grid.zeroPoint[i]));
-    base[i] = (down - grid.zeroPoint[i]) * grid.scale[i];
-    gain[i] = (up - down) * grid.scale[i];
+    base[i] = down - grid.zeroPoint[i];
+    gain[i] = up - down;
   });
   return { base, gain };
 }
@@ -57,7 +64,9 @@ export function softOffset(build: Builder, variable: string): { readonly offset:
   const offset = build.node("Clip", [stretched, number(0), number(1)]);
   const rest = build.node("Sub", [number(zeta), stretched]);
   const slope = build.node("Mul", [sigmoid, rest]);
-  const derivative = build.node("Where", [build.node("Equal", [offset, stretched]), slope, number(0)]);
+  // Arithmetic, which engines fuse with what is around it: 1 − sign |stretched − h|.
+  const isCut = build.node("Sign", [build.node("Abs", [build.node("Sub", [stretched, offset])])]);
+  const derivative = build.node("Mul", [slope, build.node("Sub", [number(1), isCut])]);
   return { offset, derivative };
 }
 

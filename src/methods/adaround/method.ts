@@ -1,10 +1,11 @@
 // AdaRound as a step of a run: layer by layer in closed form, or by minibatches, unit by unit.
 import { z } from "zod";
-import { walkOptions } from "../../reconstruction/options.ts";
+import { adaroundLearning, walkOptions } from "../../reconstruction/options.ts";
 import { momentsOptions, rangeOptions } from "../../rounding/options.ts";
+import { learningRateOf } from "../../rounding/rounding-schedule.ts";
 import { unitKinds } from "../../units/units.ts";
 import type { Method } from "../method.ts";
-import { roundingOf, walkUnits } from "../reconstruction-method.ts";
+import { walkUnits } from "../reconstruction-method.ts";
 import { roundingMethod } from "../rounding-method.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
@@ -21,6 +22,9 @@ const options = z.object({
   ...momentsOptions.shape,
   ...walkOptions.shape,
 });
+
+/** Of the weights of a layer. */
+const all = { by: "magnitude", share: 1 } as const;
 
 type Options = z.infer<typeof options>;
 
@@ -47,11 +51,11 @@ export const adaroundMethod: Method<Options> = {
     const { unit, stream, ranges, iterations, ...given } = job.options;
     if (unit === "closed-form") return closedForm.run(job, context);
     const phase = {
-      rounding: roundingOf(given, iterations),
+      rounding: { ...adaroundLearning, ...given, learningRate: learningRateOf({ ...given, iterations }), subset: all },
       inputs: stream === "float" ? "float" : "quantized",
       activations: stream === "quantized" ? "quantized" : "float",
       drop: 0,
-      power: 2,
+      loss: { kind: "mse", power: 2 },
       iterations,
     } as const;
     const walk = {

@@ -1,10 +1,10 @@
 // BRECQ as a step of a run.
 import { z } from "zod";
-import { iterationsOf, reconstructionOptions, stepRateOf } from "../../reconstruction/options.ts";
-import { reconstructionMethod, roundingOf } from "../reconstruction-method.ts";
+import { adaroundLearning, iterationsOf, reconstructionOptionsWith, stepRateOf } from "../../reconstruction/options.ts";
+import { biasRateOf, lossOf, reconstructionMethod, roundingOf } from "../reconstruction-method.ts";
 
 const options = z.object({
-  ...reconstructionOptions.shape,
+  ...reconstructionOptionsWith(adaroundLearning).shape,
   stepIterations: z
     .int()
     .min(0)
@@ -19,11 +19,12 @@ export const brecqMethod = reconstructionMethod({
   phases: (given) => {
     const stepIterations = given.stepIterations ?? Math.ceil(iterationsOf(given) / 4);
     const rounding = {
-      rounding: roundingOf(given, iterationsOf(given)),
+      rounding: roundingOf(given),
+      ...biasRateOf(given),
       inputs: "quantized",
       activations: "float",
       drop: 0,
-      power: 2,
+      loss: lossOf(given),
       iterations: iterationsOf(given),
     } as const;
     const steps = {
@@ -31,7 +32,7 @@ export const brecqMethod = reconstructionMethod({
       inputs: "float",
       activations: "quantized",
       drop: 0,
-      power: 2.4,
+      loss: { kind: "lp", power: 2.4 },
       iterations: stepIterations,
     } as const;
     return stepIterations === 0 ? [rounding] : [rounding, steps];

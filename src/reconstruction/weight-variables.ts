@@ -1,0 +1,16 @@
+// The kinds of variables that weights learn by.
+import { divisorWeight } from "./divisor-weight.ts";
+import { offsetWeight } from "./offset-weight.ts";
+import { sigmoidWeight } from "./sigmoid-weight.ts";
+import type { WeightVariable } from "./weight-variable.ts";
+
+export const variableNames = ["sigmoid", "offset", "divisor", "direct"] as const;
+export type VariableName = (typeof variableNames)[number];
+
+/** `direct`: the weight itself moves, in units of its scale, which is an offset; what differs is how fast, and that its range stays. */
+export const weightVariables: Readonly<Record<VariableName, WeightVariable>> = {
+  sigmoid: sigmoidWeight,
+  offset: offsetWeight,
+  divisor: divisorWeight,
+  direct: offsetWeight,
+};
