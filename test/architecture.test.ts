@@ -39,6 +39,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   /** Constants are folded with the kernels. */
   passes: ["ir", "ops", "kernels"],
   onnx: core,
+  "language-models": ["ir", "ops", "data"],
   autodiff: core,
   quantizers: core,
   /** `table.ts` alone knows the engines. */

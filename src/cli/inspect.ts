@@ -45,7 +45,7 @@ export function inspectCommand(): Command {
     "inspect",
     "Show a model's layers, sizes, operations and importance, and what can be quantized and trained; or the native engine's plan of a training step.",
     run,
-  ).argument("<model>", "An ONNX file.");
+  ).argument("<model>", "An ONNX file, or the folder of a language model.");
   return addSchemaOptions(addSchemaOptions(command, pageOptions), planOptions);
 }
 

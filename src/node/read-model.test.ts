@@ -2,12 +2,16 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readBytes } from "../../test/support/frostbit-data.ts";
 import { modelBytes, node } from "../../test/support/onnx-model.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type FormatName, type ModelFormat, modelFormats } from "../onnx/model-formats.ts";
 import { readModel } from "./read-model.ts";
 
 const latin1 = (text: string): Uint8Array => Buffer.concat([Buffer.from(text, "latin1"), Buffer.alloc(100)]);
+
+const oracle = (file: string): Uint8Array =>
+  readBytes(import.meta.dirname, "../../test/oracles/decoders/mistral", file);
 
 /** A file of each format, by its path. */
 const examples: Readonly<Record<FormatName, readonly [path: string, bytes: Uint8Array]>> = {
@@ -20,6 +24,7 @@ const examples: Readonly<Record<FormatName, readonly [path: string, bytes: Uint8
   hdf5: ["model.h5", latin1("\x89HDF\r\n\x1a\n")],
   savedModel: ["saved/saved_model.pb", latin1("\x08\x01\x12")],
   tensorFlowGraph: ["frozen.pb", latin1("\x0a\x10\x0a\x01x")],
+  huggingFace: ["decoder/config.json", oracle("config.json")],
   gguf: ["model.gguf", latin1("GGUF\x03\0\0\0")],
   gzip: ["model.onnx.gz", latin1("\x1f\x8b\x08\0")],
   numpy: ["x.npy", latin1("\x93NUMPY\x01\0")],
@@ -27,7 +32,7 @@ const examples: Readonly<Record<FormatName, readonly [path: string, bytes: Uint8
   coreMl: ["model.mlmodel", latin1("\x08\x04\x12\x0a")],
   openVino: ["model.xml", latin1('<?xml version="1.0"?>\n<net name="x" version="11">')],
   markup: ["page.onnx", latin1("<!DOCTYPE html><html></html>")],
-  json: ["config.json", latin1('{"a": 1}')],
+  json: ["data.json", latin1('{"a": 1}')],
 };
 
 const root = mkdtempSync(join(tmpdir(), "frostbit-formats-"));
@@ -37,6 +42,7 @@ beforeAll(() => {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     writeFileSync(join(root, path), bytes);
   }
+  writeFileSync(join(root, "decoder/model.safetensors"), oracle("model.safetensors"));
 });
 
 afterAll(() => rmSync(root, { recursive: true }));

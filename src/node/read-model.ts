@@ -1,18 +1,31 @@
 // Reads a model file; external data comes from its folder alone.
 import { existsSync, realpathSync, statSync } from "node:fs";
-import { basename, dirname, join, relative, sep } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
+import type { ModelFolder } from "../language-models/checkpoint.ts";
 import type { ExternalSource } from "../onnx/external-data.ts";
-import { describeFolder, describeOtherFormat, formatOf, headBytes, isRead } from "../onnx/model-formats.ts";
+import {
+  describeFolder,
+  describeOtherFormat,
+  formatOf,
+  formatOfFolder,
+  headBytes,
+  isRead,
+  type ModelFormat,
+  modelFormats,
+  type ReadFormat,
+} from "../onnx/model-formats.ts";
 import { fileSource } from "./file-source.ts";
 import { modelReaders } from "./model-readers.ts";
 
 /**
- * Reads an ONNX file of opset 7 to 25 and the external data beside it, which must lie in its folder or below. The graph has the
- * operators of opset 25, whatever the file has. Large tensors stay in their files, which must not change meanwhile, and are read
- * whenever they are used. Bytes in memory are read by `readOnnx`. Throws IO where a file cannot be read, BAD_MODEL where it is no ONNX model, UNSUPPORTED_OP with all nodes that cannot be handled.
+ * Reads an ONNX file of opset 7 to 25 and the external data beside it, which must lie in its folder or below; or the folder of a
+ * language model, config.json and safetensors files, as Hugging Face has them. The graph has the operators of opset 25, whatever
+ * the file has. Large tensors stay in their files, which must not change meanwhile, and are read whenever they are used. Bytes in
+ * memory are read by `readOnnx`. Throws IO where a file cannot be read, BAD_MODEL where it is no model that is read, UNSUPPORTED_OP
+ * with all nodes that cannot be handled.
  *
  * @example
  * const { graph, origin } = readModel("resnet20.onnx");
@@ -20,22 +33,39 @@ import { modelReaders } from "./model-readers.ts";
 export function readModel(path: string): OnnxModel {
   if (typeof path !== "string")
     throw new FrostbitError("BAD_OPTION", "readModel takes the path of a file; readOnnx reads bytes.");
-  const name = basename(path);
-  assertNoFolder(path, name);
-  const file = fileSource(path);
-  const format = formatOf(headOf(file), name);
-  // ONNX files have no mark of their own, so that its reader tries all others, and says what it cannot read.
-  const read = modelReaders[format !== undefined && isRead(format) ? format : "onnx"];
-  return read(file, { name, external: filesBeside(path) });
+  const name = basename(resolve(path));
+  const { file, format } = modelFileOf(path, name);
+  return modelReaders[format](fileSource(file), {
+    name,
+    external: filesBeside(file),
+    folder: modelFolder(dirname(file)),
+  });
 }
+
+/** The file to open first, and its format. */
+export function modelFileOf(
+  path: string,
+  name = basename(path),
+): { readonly file: string; readonly format: ReadFormat } {
+  const { holds } = modelFolder(path);
+  const ofFolder = formatOfFolder(holds);
+  if (ofFolder === undefined) {
+    const format = formatOf(headOf(fileSource(path)), name);
+    // ONNX files have no mark of their own, so that its reader tries all others, and says what it cannot read.
+    return { file: path, format: format !== undefined && isRead(format) ? format : "onnx" };
+  }
+  if (!isRead(ofFolder)) throw new FrostbitError("BAD_MODEL", `${name}: ${describeFolder(ofFolder)}`);
+  const { folderHolds = "" }: ModelFormat = modelFormats[ofFolder];
+  return { file: join(path, folderHolds), format: ofFolder };
+}
+
+/** Links may lead anywhere: folders of downloaded models are full of them, and no file names another. */
+const modelFolder = (path: string): ModelFolder => ({
+  holds: (file) => existsSync(join(path, file)),
+  open: (file) => fileSource(join(path, file)),
+});
 
 const headOf = (file: ByteSource): Uint8Array => file.read(0, Math.min(headBytes, file.sizeBytes));
-
-/** Names folders of formats that are folders. */
-function assertNoFolder(path: string, name: string): void {
-  const other = describeFolder((file) => existsSync(join(path, file)));
-  if (other !== undefined) throw new FrostbitError("BAD_MODEL", `${name}: ${other}`);
-}
 
 /** For files that ONNX Runtime opens itself: throws where there is none, or where it begins as another format does. */
 export function checkModelFile(path: string): void {

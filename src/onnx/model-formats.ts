@@ -71,6 +71,7 @@ export const modelFormats = {
     extensions: [".pb", ".pbtxt"],
     remedy: "Convert it with tf2onnx: --saved-model for the folder of a saved_model.pb, --graphdef for a frozen graph.",
   },
+  huggingFace: { description: "a language model's folder, as Hugging Face has them", folderHolds: "config.json" },
   gguf: { description: "a GGUF file", startsLikeThis: startsWith("GGUF"), remedy: "Give the model as ONNX." },
   gzip: {
     description: "compressed with gzip",
@@ -145,8 +146,11 @@ export function describeOtherFormat(bytes: Uint8Array, name = ""): string | unde
   return format && describe("file", modelFormats[format]);
 }
 
-/** The same of a folder. */
-export function describeFolder(holds: (file: string) => boolean): string | undefined {
+/** The format of a folder, by what it holds. */
+export function formatOfFolder(holds: (file: string) => boolean): FormatName | undefined {
   const found = formats.find(([, { folderHolds }]) => folderHolds !== undefined && holds(folderHolds));
-  return found && describe("folder", found[1]);
+  return found?.[0];
 }
+
+/** A sentence or two about a folder of a format that is not read. */
+export const describeFolder = (format: FormatName): string | undefined => describe("folder", modelFormats[format]);
