@@ -1,113 +1,23 @@
-// Charts as inline SVG, drawn by ECharts on the server side; colours are the page's CSS variables.
-
-import { BarChart, LineChart, ScatterChart } from "echarts/charts";
-import { DataZoomComponent, GridComponent, LegendComponent, MarkLineComponent } from "echarts/components";
-import { type EChartsCoreOption, init, use } from "echarts/core";
-import { SVGRenderer } from "echarts/renderers";
+// The charts of a run's report.
 import { accuracyName } from "../evaluate/metrics.ts";
+import {
+  categoryAxis,
+  draw,
+  grid,
+  layerAxis,
+  layerHeight,
+  legend,
+  line,
+  muted,
+  seriesColors,
+  text,
+  valueAxis,
+  verticalAt,
+} from "./chart-parts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
-import { escapeHtml, type Html, trusted } from "./html.ts";
+import type { Html } from "./html.ts";
 import type { Report } from "./report.ts";
-import { shortName } from "./short-name.ts";
-
-use([
-  BarChart,
-  LineChart,
-  ScatterChart,
-  DataZoomComponent,
-  GridComponent,
-  LegendComponent,
-  MarkLineComponent,
-  SVGRenderer,
-]);
-
-const text = "var(--text)";
-const muted = "var(--muted)";
-const line = "var(--line)";
-const seriesColors = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"] as const;
-
-/** A phone's, so that the letters stay readable there; three of them side by side fill the page. */
-const width = 360;
-
-/**
- * Without what serves only a live chart (hover styles, data for events), and with ids that do not count through the life
- * of the process: the same report must give the same bytes.
- */
-const plain = (svg: string, id: string): string =>
-  svg
-    .replace(/<style\s*>[\s\S]*?<\/style>/g, "")
-    .replace(/ (ecmeta_\w+|class|pointer-events)="[^"]*"/g, "")
-    .replace(/((?:id|href)="#?|url\(#)zr\d+-/g, `$1${id}-`);
-
-/** Names that are drawn short have the whole in a tooltip; they stand in the drawing in the order of the layers. */
-function withWholeNames(svg: string, names: readonly string[]): string {
-  let [done, rest] = ["", svg];
-  for (const name of names.filter((whole) => shortName(whole) !== whole)) {
-    const short = `>${escapeHtml(shortName(name))}</text>`;
-    const at = rest.indexOf(short) + 1;
-    done += `${rest.slice(0, at)}<title>${escapeHtml(name)}</title>`;
-    rest = rest.slice(at);
-  }
-  return done + rest;
-}
-
-/** `layers`: the names along the axis, if it is one of layers. */
-function draw(
-  id: string,
-  label: string,
-  height: number,
-  option: EChartsCoreOption,
-  layers: readonly string[] = [],
-): Html {
-  const chart = init(null, null, { renderer: "svg", ssr: true, width, height });
-  chart.setOption({
-    animation: false,
-    color: [...seriesColors],
-    textStyle: { color: text, fontFamily: "inherit" },
-    ...option,
-  });
-  const svg = chart.renderToSVGString({ useViewBox: true });
-  chart.dispose();
-  const named = plain(svg, id).replace(/^<svg /, `<svg role="img" aria-label="${label}" `);
-  return trusted(withWholeNames(named, layers));
-}
-
-const grid = { left: 8, right: 16, top: 36, bottom: 8, outerBoundsMode: "same", outerBoundsContain: "axisLabel" };
-const axisStyle = {
-  axisLabel: { color: muted, hideOverlap: true },
-  axisLine: { lineStyle: { color: line } },
-  splitLine: { lineStyle: { color: line } },
-  nameTextStyle: { color: muted },
-};
-const valueAxis = (name: string, more: object = {}): object => ({
-  type: "value",
-  name,
-  nameGap: 12,
-  ...axisStyle,
-  ...more,
-});
-const categoryAxis = (data: readonly string[], more: object = {}): object => ({
-  type: "category",
-  data,
-  axisTick: { show: false },
-  ...axisStyle,
-  ...more,
-});
-const legend = {
-  top: 0,
-  left: "center",
-  itemGap: 24,
-  itemWidth: 14,
-  itemHeight: 10,
-  textStyle: { color: text },
-  inactiveColor: muted,
-};
-
-/** Layers read from top to bottom. */
-const layerAxis = (names: readonly string[]): object =>
-  categoryAxis(names.map(shortName), { inverse: true, axisLabel: { color: muted, interval: 0, fontSize: 11 } });
-const layerHeight = (layers: number): number => 16 + 20 * layers;
 
 /** How many points each of at most `most` stretches of the curve has. */
 const stretchOf = (points: number, max: number): number => Math.ceil(points / max);
@@ -202,14 +112,6 @@ export function accuracyChart({ top1, metrics: { deployed } }: Report): Html {
     },
   );
 }
-
-const verticalAt = (xAxis: number): object => ({
-  symbol: "none",
-  silent: true,
-  label: { show: false },
-  lineStyle: { color: muted, type: "dashed" },
-  data: [{ xAxis }],
-});
 
 type BarValue = number | { readonly value: number; readonly itemStyle: object };
 
