@@ -1,6 +1,6 @@
 // Options of commands that read data, and what they open.
 import { z } from "zod";
-import { type Dataset, limit } from "../data/dataset.ts";
+import { type Dataset, limit, type Source } from "../data/dataset.ts";
 import type { ImageOptions, Size } from "../data/image-size.ts";
 import { choosePictures } from "../data/pictures.ts";
 import {
@@ -11,9 +11,9 @@ import {
   resolvePreprocess,
 } from "../data/preprocess.ts";
 import type { Dim, Graph, ValueType } from "../ir/graph.ts";
-import { dataKinds, openTestData } from "../node/open-data.ts";
+import { dataKinds, openData, openTestData } from "../node/open-data.ts";
 import type { Values } from "./command.ts";
-import { flagOf } from "./options-from-schema.ts";
+import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 
 const size = z.string().regex(/^[1-9]\d*(x[1-9]\d*)?$/, "expected pixels: 224, or HEIGHTxWIDTH as in 240x320");
 
@@ -46,6 +46,15 @@ export const imageOptions = z.object({
   crop: size
     .optional()
     .describe("Of images:DIR: cut from the middle, 224 or HEIGHTxWIDTH; else the size that the model takes."),
+});
+
+/** Of commands that train and test. */
+export const sourceOptions = z.object({
+  data: z.string().describe(`Training data, with its test split: ${dataKinds}.`),
+  testData: z
+    .string()
+    .optional()
+    .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
 });
 
 export const testDataOptions = z.object({
@@ -91,7 +100,7 @@ function imagesOf(inputs: ReadonlyMap<string, ValueType>): ModelImages {
 }
 
 /** What becomes of pictures; where it is not said, what the model takes. */
-export function imagesFrom(
+function imagesFrom(
   { resize, crop }: z.infer<typeof imageOptions>,
   inputs: ReadonlyMap<string, ValueType>,
 ): ImageOptions {
@@ -128,7 +137,7 @@ const describeInputs = (inputs: Dataset["inputs"], isPicture: boolean): string =
     .join(", ");
 
 /** The data with its pictures as the options name them. Where others could be meant, what is preprocessed is noted. */
-export function withNamedPictures(
+function withNamedPictures(
   dataset: Dataset,
   options: z.infer<typeof preprocessOptions>,
   note: (text: string) => void = () => undefined,
@@ -152,4 +161,24 @@ export async function openDataset(
   const opened = await openTestData(options.data, { images: imagesFrom(options, inputs) });
   const dataset = withNamedPictures(opened, options, note);
   return options.limit === undefined ? dataset : limit(dataset, options.limit);
+}
+
+/** Opens data to train and to test with, its pictures as the options name them; the seed decides what is held out. */
+export function sourceOpener(
+  values: Values,
+  graph: Graph,
+  note: (text: string) => void,
+): (seed: number) => Promise<Source> {
+  const { data, testData } = parseSchemaOptions(sourceOptions, values);
+  noteIdleImages(values, note, data, testData);
+  const pictures = parseSchemaOptions(preprocessOptions, values);
+  const images = imagesFrom(parseSchemaOptions(imageOptions, values), inputTypes(graph));
+  return async (seed) => {
+    const opened = await openData(data, { seed, images, ...(testData === undefined ? {} : { testData }) });
+    return {
+      ...opened,
+      train: withNamedPictures(opened.train, pictures, note),
+      test: withNamedPictures(opened.test, pictures),
+    };
+  };
 }

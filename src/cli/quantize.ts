@@ -6,7 +6,6 @@ import { engineNames } from "../engines/select.ts";
 import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { dataKinds, openData } from "../node/open-data.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
@@ -16,15 +15,7 @@ import { chooseEngine } from "../quantize/choose-engine.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import {
-  imageOptions,
-  imagesFrom,
-  inputTypes,
-  noteIdleImages,
-  preprocessFrom,
-  preprocessOptions,
-  withNamedPictures,
-} from "./data-options.ts";
+import { imageOptions, preprocessFrom, preprocessOptions, sourceOpener, sourceOptions } from "./data-options.ts";
 import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
@@ -32,11 +23,7 @@ import { formatSeconds } from "./progress.ts";
 import { formatTable } from "./table.ts";
 
 export const quantizeCommandOptions = z.object({
-  data: z.string().describe(`Training data, with its test split: ${dataKinds}.`),
-  testData: z
-    .string()
-    .optional()
-    .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
+  ...sourceOptions.shape,
   recipe: z
     .string()
     .optional()
@@ -91,29 +78,14 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const options = await runOf(values, session);
   const isNoted = new Set(unusedInRecipe(options));
-  const { data, testData, out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(
-    quantizeCommandOptions,
-    values,
-  );
-  noteIdleImages(values, session.note, data, testData);
-  const pictures = parseSchemaOptions(preprocessOptions, values);
+  const { out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(quantizeCommandOptions, values);
   const model = readModel(modelPath);
-  const images = imagesFrom(parseSchemaOptions(imageOptions, values), inputTypes(model.graph));
-  const opened = await openData(data, {
-    seed: options.seed,
-    images,
-    ...(testData === undefined ? {} : { testData }),
-  });
-  const source = {
-    ...opened,
-    train: withNamedPictures(opened.train, pictures, session.note),
-    test: withNamedPictures(opened.test, pictures),
-  };
+  const source = await sourceOpener(values, model.graph, session.note)(options.seed);
   const result = await quantizeFile({
     modelPath,
     model,
     source,
-    preprocess: preprocessFrom(pictures),
+    preprocess: preprocessFrom(parseSchemaOptions(preprocessOptions, values)),
     options,
     out,
     engine: chooseEngine(engine, model.graph, options),

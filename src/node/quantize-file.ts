@@ -17,7 +17,7 @@ import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import { makeReport } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
-import { quantizeModel } from "../quantize/quantize-model.ts";
+import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
@@ -120,32 +120,37 @@ function checkJob(job: QuantizeFileJob): void {
  *   out: "out",
  * });
  */
-export async function quantizeFile(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+export const quantizeFile = (job: QuantizeFileJob): Promise<QuantizeFileResult> => quantizeFileSharing(job, {});
+
+/** What runs of the same model and data have in common: the first of them finds it. */
+export interface SharedByRuns extends SharedMeasures {
+  /** Of the data. */
+  digest?: NonNullable<Report["data"]["digest"]>;
+}
+
+export async function quantizeFileSharing(job: QuantizeFileJob, shared: SharedByRuns): Promise<QuantizeFileResult> {
   checkJob(job);
   const firstCreated = await ensureWritable(job.out);
   try {
-    return await quantizeLocked(job);
+    return await quantizeLocked(job, shared);
   } catch (error) {
     if (firstCreated !== undefined) await removeEmptyFolders(job.out, firstCreated);
     throw error;
   }
 }
 
-async function quantizeLocked(job: QuantizeFileJob): Promise<QuantizeFileResult> {
+async function quantizeLocked(job: QuantizeFileJob, shared: SharedByRuns): Promise<QuantizeFileResult> {
   const lock = await lockFolder(job.out);
   try {
-    return await quantizeInto(job, lock);
+    return await quantizeInto(job, lock, shared);
   } finally {
     await lock.release();
   }
 }
 
-async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<QuantizeFileResult> {
+async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: SharedByRuns): Promise<QuantizeFileResult> {
   const started = performance.now();
-  const input = digestOfModel(job.modelPath);
-  const model = job.model ?? readModel(job.modelPath);
-  const digest = await digestOfData(job);
-  const fields = runFields(job, { model: input.sha256, graph: model.graph, data: digest });
+  const { input, model, digest, fields } = await identityOf(job, shared);
   const { out, resume = false, overwrite = false } = job;
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, fields, resume, overwrite });
@@ -159,7 +164,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
     ...(job.onProgress ? { onProgress: job.onProgress } : {}),
     ...(job.onNote ? { onNote: job.onNote } : {}),
   };
-  const outcome = await quantizeModel(
+  const outcome = await quantizeSharing(
     {
       model,
       source: job.source,
@@ -170,9 +175,25 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock): Promise<Qua
       checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,
+    shared,
   );
   await lock.check();
   return writeResults(job, { input, digest, outcome, started });
+}
+
+interface Identity {
+  readonly input: Report["input"];
+  readonly model: OnnxModel;
+  readonly digest: Report["data"]["digest"];
+  readonly fields: RunFields;
+}
+
+/** What tells a run from others: its model, its data, and everything that decides what comes out. */
+export async function identityOf(job: QuantizeFileJob, shared: SharedByRuns): Promise<Identity> {
+  const input = digestOfModel(job.modelPath);
+  const model = job.model ?? readModel(job.modelPath);
+  const digest = await digestOfData(job, shared);
+  return { input, model, digest, fields: runFields(job, { model: input.sha256, graph: model.graph, data: digest }) };
 }
 
 /** The file, and what is beside it. */
@@ -217,8 +238,14 @@ function digestOfWeights({ constants }: Graph): string {
 }
 
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
-const digestOfData = async ({ source, options }: QuantizeFileJob): Promise<Report["data"]["digest"]> =>
-  options.methods.some(resumes) ? digestOfSource(source) : null;
+async function digestOfData(
+  { source, options }: QuantizeFileJob,
+  shared: SharedByRuns,
+): Promise<Report["data"]["digest"]> {
+  if (!options.methods.some(resumes)) return null;
+  shared.digest ??= await digestOfSource(source);
+  return shared.digest;
+}
 
 function dataFields({ train, test }: Source, digest: Report["data"]["digest"]): RunFields {
   const field = ({ name, length }: Dataset, contents: string | undefined): string =>

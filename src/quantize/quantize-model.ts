@@ -48,7 +48,20 @@ const fields = Object.keys({
  * A whole run in memory: calibrates, quantizes, trains, exports and verifies. It writes no file but the checkpoints that the job
  * asks for. Throws as `quantizeFile` does: VERIFICATION if the exported file does not do in the runtime what was trained.
  */
-export async function quantizeModel(job: QuantizeJob, given: Context): Promise<QuantizeOutcome> {
+export const quantizeModel = (job: QuantizeJob, context: Context): Promise<QuantizeOutcome> =>
+  quantizeSharing(job, context, {});
+
+/** What runs on the same model and data have in common: the first of them measures it. */
+export interface SharedMeasures {
+  /** Of the float model; `undefined` where no labels fit. */
+  float?: StageMetrics | undefined;
+}
+
+export async function quantizeSharing(
+  job: QuantizeJob,
+  given: Context,
+  shared: SharedMeasures,
+): Promise<QuantizeOutcome> {
   checkNames("quantizeModel", job, fields);
   checkRun(job.options);
   for (const text of unusedInRecipe(job.options)) given.onNote?.(text);
@@ -58,8 +71,7 @@ export async function quantizeModel(job: QuantizeJob, given: Context): Promise<Q
   noteUnusedLabels(subject, context);
   await checkGiven(job, subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
-  const float = await measureStage(run, "float", subject.float);
-  noteHints(run, float?.metrics);
+  await measureFloat(run, shared);
   const quantized = await makeModel(run);
   return finish(run, quantized);
 }
@@ -84,6 +96,15 @@ async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): P
   const metrics = await run.clock.time("evaluation", () => metricsOf(run, stage, graph));
   if (metrics) run.measured.set(stage, metrics);
   return metrics;
+}
+
+async function measureFloat(run: Run, shared: SharedMeasures): Promise<void> {
+  if (shared.float) {
+    run.measured.set("float", shared.float);
+    return;
+  }
+  shared.float = await measureStage(run, "float", run.subject.float);
+  noteHints(run, shared.float?.metrics);
 }
 
 interface Made {
