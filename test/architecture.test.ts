@@ -75,6 +75,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   reconstruction: [...core, "units", "rounding", "run", "quantizers", "calibration", "training", "engines", "data"],
   export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
+  ablate: ["ir", "options", "methods", "evaluate", "report"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],
   compare: ["run", "ir", "onnx", "data", "evaluate"],
   report: ["inspect", "evaluate"],

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { closestName } from "../ir/closest-name.ts";
 import { frostbitVersion } from "../node/versions.ts";
+import { ablateCommand } from "./ablate.ts";
 import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
@@ -15,6 +16,7 @@ import { verifyRunCommand } from "./verify-run.ts";
 const commands = [
   quickstartCommand,
   quantizeCommand,
+  ablateCommand,
   evaluateCommand,
   inspectCommand,
   runCommand,

@@ -23,7 +23,7 @@ const shown = (value: string | undefined): string =>
   value === undefined ? "not given" : value.length > longest ? `${value.slice(0, longest)}…` : value;
 
 /** "lr was 0.001 and is 0.5"; digests say nothing, so only that they differ. */
-function differences(before: RunFields, now: RunFields): readonly string[] {
+export function differences(before: RunFields, now: RunFields): readonly string[] {
   const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   return names
     .filter((name) => before[name] !== now[name])

@@ -67,7 +67,7 @@ export const details = (title: string, content: Html): Html =>
 export interface Column<Row> {
   readonly title: string;
   readonly kind: "text" | "name" | "number";
-  readonly of: (row: Row) => string | number;
+  readonly of: (row: Row) => Html | string | number;
 }
 
 /** Numbers are aligned on the right; a table wider than the page scrolls by itself. */

@@ -8,6 +8,8 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import type { z } from "zod";
+import { ablationFromRecipe } from "../../src/ablate/plan.ts";
+import { ablateCommandOptions } from "../../src/cli/ablate.ts";
 import { imageOptions, preprocessOptions, testDataOptions } from "../../src/cli/data-options.ts";
 import { planOptions } from "../../src/cli/inspect-plan.ts";
 import { runFromFlags } from "../../src/cli/method-flags.ts";
@@ -45,6 +47,7 @@ const notRun = [
 const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   quickstart: [],
   quantize: [quantizeCommandOptions, preprocessOptions, imageOptions],
+  ablate: [ablateCommandOptions, preprocessOptions, imageOptions],
   evaluate: [testDataOptions, threadsOption],
   compare: [testDataOptions, threadsOption],
   inspect: [planOptions],
@@ -116,7 +119,12 @@ describe("blocks of code", () => {
   });
 
   test.each(inLanguage("yaml"))("$where is a recipe", ({ code, where }) => {
-    expect(runFromRecipe(parse(code), where).seed).toBeGreaterThanOrEqual(0);
+    const content = parse(code) as object;
+    const runs =
+      "ablate" in content
+        ? ablationFromRecipe(content, where).cells.map(({ options }) => options)
+        : [runFromRecipe(content, where)];
+    for (const { seed } of runs) expect(seed).toBeGreaterThanOrEqual(0);
   });
 
   test.each(inLanguage("js"))("$where is part of an example, which is run", ({ code }) => {

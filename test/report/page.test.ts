@@ -2,9 +2,11 @@
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
 import { inspectModel } from "../../src/inspect/inspect-model.ts";
+import { renderAblation } from "../../src/report/render-ablation.ts";
 import { renderHtml } from "../../src/report/render-html.ts";
 import { renderInspection } from "../../src/report/render-inspection.ts";
 import { type Box, chromium, type Frame, showPage } from "../support/chromium.ts";
+import { sampleAblation } from "../support/sample-ablation.ts";
 import { sampleReport } from "../support/sample-report.ts";
 import { tinyClassifier } from "../support/tiny-classifier.ts";
 
@@ -13,6 +15,7 @@ const phone: Frame = { width: 360, scheme: "dark" };
 
 const pages = {
   report: () => renderHtml(sampleReport()),
+  ablation: () => renderAblation(sampleAblation()),
   inspection: () => renderInspection({ title: "tiny.onnx", opset: 17, ...inspectModel(tinyClassifier("float32")) }),
 };
 
@@ -32,7 +35,7 @@ const brightness = async (png: Buffer, left: number): Promise<number> =>
 if (chromium === undefined) console.warn("Chromium is missing: the test of what the pages look like is skipped.");
 
 describe.skipIf(chromium === undefined)("in Chromium", () => {
-  test.each(["report", "inspection"] as const)(
+  test.each(["report", "inspection", "ablation"] as const)(
     "the %s fits a desk and a phone, light and dark",
     async (name) => {
       const height = name === "report" ? 9000 : 4000;
@@ -41,7 +44,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
       expect(await brightness(png, 0)).toBeGreaterThan(240);
       expect(await brightness(png, desktop.width)).toBeLessThan(40);
       for (const { charts } of shown) {
-        expect(charts.length).toBeGreaterThan(5);
+        expect(charts.length).toBeGreaterThan(name === "ablation" ? 2 : 5);
         const visible = charts.filter((box) => box.y + box.height < height);
         expect(visible.length).toBeGreaterThan(charts.length / 2);
         for (const box of visible) {

@@ -1,0 +1,176 @@
+// The runs of an ablation: a recipe's `ablate` section, as settings of its options and a cell for each setting and seed.
+import { closestName } from "../ir/closest-name.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Fields } from "../methods/method.ts";
+import { recipeOf, runFromRecipe, unusedInRecipe } from "../options/recipe.ts";
+import type { RunOptions } from "../options/run-options.ts";
+import { type Axis, type Design, designs, isFields, placeOf, withValue } from "./axes.ts";
+
+/** Values of the axes that a run has; what is not named is as in the recipe. */
+type Changes = Readonly<Record<string, unknown>>;
+
+/** What runs once for each seed. */
+interface Setting {
+  /** "base", or "qdrop.drop=0.25". */
+  readonly name: string;
+  readonly changes: Changes;
+  /** Whether it is the recipe itself. */
+  readonly isBase: boolean;
+}
+
+/** One run. */
+export interface Cell {
+  readonly setting: Setting;
+  readonly seed: number;
+  readonly options: RunOptions;
+}
+
+export interface AblationPlan {
+  readonly design: Design;
+  /** Without that of seeds. */
+  readonly axes: readonly Axis[];
+  readonly seeds: readonly number[];
+  readonly settings: readonly Setting[];
+  /** All seeds of a setting before the next, the base first. */
+  readonly cells: readonly Cell[];
+  /** Values without effect, in sentences. */
+  readonly notes: readonly string[];
+}
+
+const sectionKeys = ["design", "axes"];
+
+const bad = (where: string, message: string): FrostbitError => new FrostbitError("BAD_OPTION", `${where}: ${message}`);
+
+/** Reads a parsed recipe with an `ablate` section; `where` names it in messages. Throws BAD_OPTION, naming the axis at fault. */
+export function ablationFromRecipe(content: unknown, where: string): AblationPlan {
+  if (!isFields(content) || !isFields(content["ablate"]))
+    throw bad(where, 'expected a recipe with a section "ablate": its design and its axes.');
+  const { ablate, ...recipe } = content;
+  runFromRecipe(recipe, where);
+  const { design, axes } = sectionOf(ablate as Fields, `${where}: ablate`);
+  const place = `${where}: ablate.axes`;
+  const others = axes.filter(({ path }) => path !== "seed");
+  for (const axis of axes) checkAxis(axis, recipe, place);
+  const seeds = seedsOf(axes, recipe, where);
+  const settings = settingsOf(design, others, recipe, where);
+  return {
+    design,
+    axes: others,
+    seeds,
+    settings: settings.map(({ setting }) => setting),
+    cells: settings.flatMap(({ setting, options }) =>
+      seeds.map((seed) => ({ setting, seed, options: { ...options, seed } })),
+    ),
+    notes: notesOf(others, recipe, where),
+  };
+}
+
+interface Section {
+  readonly design: Design;
+  readonly axes: readonly Axis[];
+}
+
+function sectionOf(given: Fields, where: string): Section {
+  const unknown = Object.keys(given).find((key) => !sectionKeys.includes(key));
+  if (unknown !== undefined) {
+    const near = closestName(unknown, sectionKeys);
+    const hint =
+      near === undefined
+        ? `expected ${sectionKeys.join(" and ")}; axes are named under axes.`
+        : `did you mean ${near}?`;
+    throw bad(where, `${unknown}: no such entry; ${hint}`);
+  }
+  const { design = designs[0], axes } = given;
+  const found = designs.find((name) => name === design);
+  if (!found)
+    throw bad(
+      where,
+      `design is ${JSON.stringify(design)}; expected ${designs.map((name) => `"${name}"`).join(" or ")}.`,
+    );
+  if (!isFields(axes) || Object.keys(axes).length === 0)
+    throw bad(where, "axes: expected paths of options, each with a list of values, as in qdrop.drop: [0, 0.5].");
+  return {
+    design: found,
+    axes: Object.entries(axes).map(([path, values]) => ({ path, values: valuesOf(values, `${where}.axes.${path}`) })),
+  };
+}
+
+function valuesOf(values: unknown, where: string): readonly unknown[] {
+  if (!Array.isArray(values) || values.length === 0)
+    throw bad(where, `it is ${JSON.stringify(values)}; expected a list of values.`);
+  const printed = values.map((value) => JSON.stringify(value));
+  const twice = printed.find((text, i) => printed.indexOf(text) !== i);
+  if (twice !== undefined) throw bad(where, `${twice} is there twice.`);
+  return values;
+}
+
+/** Each value alone, so that what is wrong with it is said of the axis. */
+function checkAxis({ path, values }: Axis, recipe: Fields, where: string): void {
+  const place = placeOf(path, recipe, where);
+  values.forEach((value, i) => {
+    runFromRecipe(withValue(recipe, place, value), `${where}.${path}[${i}]`);
+  });
+}
+
+function seedsOf(axes: readonly Axis[], recipe: Fields, where: string): readonly number[] {
+  const axis = axes.find(({ path }) => path === "seed");
+  if (!axis) return [runFromRecipe(recipe, where).seed];
+  return axis.values.map(
+    (seed) => runFromRecipe(withValue(recipe, { entry: "whole", name: "seed" }, seed), where).seed,
+  );
+}
+
+interface SettingRun {
+  readonly setting: Setting;
+  readonly options: RunOptions;
+}
+
+/** The base first; settings that come to the same run are one. */
+function settingsOf(design: Design, axes: readonly Axis[], recipe: Fields, where: string): readonly SettingRun[] {
+  const found = new Map<string, SettingRun>();
+  const keyOf = (options: RunOptions): string => JSON.stringify(recipeOf(options));
+  const base = runFromRecipe(recipe, where);
+  found.set(keyOf(base), { setting: { name: "base", changes: {}, isBase: true }, options: base });
+  for (const changes of design === "grid" ? productOf(axes) : singles(axes)) {
+    const name = nameOf(changes);
+    let changed = recipe;
+    for (const [path, value] of Object.entries(changes))
+      changed = withValue(changed, placeOf(path, changed, where), value);
+    const options = runFromRecipe(changed, `${where}: cell ${name}`);
+    const key = keyOf(options);
+    if (!found.has(key)) found.set(key, { setting: { name, changes, isBase: false }, options });
+  }
+  return [...found.values()];
+}
+
+const singles = (axes: readonly Axis[]): readonly Changes[] =>
+  axes.flatMap(({ path, values }) => values.map((value) => ({ [path]: value })));
+
+const productOf = (axes: readonly Axis[]): readonly Changes[] =>
+  axes.reduce<readonly Changes[]>(
+    (all, { path, values }) => all.flatMap((changes) => values.map((value) => ({ ...changes, [path]: value }))),
+    [{}],
+  );
+
+/** "qdrop.drop=0.25, quantize.weights=4" */
+const nameOf = (changes: Changes): string =>
+  Object.entries(changes)
+    .map(([path, value]) => `${path}=${printValue(value)}`)
+    .join(", ") || "base";
+
+/** `null` is a value that is not given. */
+const printValue = (value: unknown): string =>
+  value === null ? "not given" : typeof value === "string" ? value : JSON.stringify(value);
+
+/** What varying an axis changes nothing of, since another option decides. */
+function notesOf(axes: readonly Axis[], recipe: Fields, where: string): readonly string[] {
+  const before = new Set(unusedInRecipe(runFromRecipe(recipe, where)));
+  const notes = axes.flatMap(({ path, values }) =>
+    values.flatMap((value) =>
+      unusedInRecipe(runFromRecipe(withValue(recipe, placeOf(path, recipe, where), value), where))
+        .filter((note) => !before.has(note))
+        .map((note) => `ablate.axes.${path}: ${note}`),
+    ),
+  );
+  return [...new Set(notes)];
+}

@@ -1,0 +1,146 @@
+// frostbit ablate: runs that differ by the options named, stopped, resumed, added to; one that fails ends no other.
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { ablationFromRecipe } from "../../src/ablate/plan.ts";
+import { resolvePreprocess } from "../../src/data/preprocess.ts";
+import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { type AblateFileJob, ablateFile } from "../../src/node/ablate-file.ts";
+import { openData } from "../../src/node/open-data.ts";
+import { readModel } from "../../src/node/read-model.ts";
+import { verifyRun } from "../../src/node/verify-run.ts";
+import { type Ablation, type AblationCell, ablationSchema } from "../../src/report/ablation.ts";
+import { reportSchema } from "../../src/report/report.ts";
+import { cliPath, runCli } from "../support/run-cli.ts";
+import { tinyCifar10, tinyConvNet } from "../support/tiny-models.ts";
+
+let folder = "";
+const recipe = { quantize: { weights: 4, calibrationSamples: 16 }, methods: ["ptq"], limit: 32 };
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "frostbit-ablate-"));
+  await mkdir(join(folder, "cifar"));
+  await writeFile(join(folder, "cifar/train_1.bin"), tinyCifar10(64, 1));
+  await writeFile(join(folder, "cifar/test_batch.bin"), tinyCifar10(64, 2));
+  await writeFile(join(folder, "conv.onnx"), tinyConvNet({ size: 32 }));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+/** In this process; `phases`: of each run, what it did. */
+async function ablated(
+  axes: object,
+  change: Partial<AblateFileJob> = {},
+): Promise<{ ablation: Ablation; phases: string[]; ran: string[] }> {
+  const phases: string[] = [];
+  const ran: string[] = [];
+  const modelPath = join(folder, "conv.onnx");
+  const ablation = await ablateFile({
+    plan: ablationFromRecipe({ ...recipe, ablate: { axes } }, "recipe.yaml"),
+    title: "conv",
+    modelPath,
+    model: readModel(modelPath),
+    openSource: (seed) => openData(`cifar10:${join(folder, "cifar")}`, { seed }),
+    preprocess: resolvePreprocess("imagenet"),
+    engineFor: createReferenceEngine,
+    out: join(folder, "out"),
+    threads: 1,
+    resume: false,
+    overwrite: false,
+    onProgress: (cell, { phase }) => {
+      if (phases.at(-1) !== `${cell} ${phase}`) phases.push(`${cell} ${phase}`);
+    },
+    onCell: (_, { setting, seed }) => ran.push(`${setting.name} ${seed}`),
+    ...change,
+  });
+  return { ablation, phases, ran };
+}
+
+const cellsOf = ({ settings }: Ablation): readonly AblationCell[] => settings.flatMap(({ cells }) => cells);
+const jsonOf = async (path: string): Promise<unknown> => JSON.parse(await readFile(join(folder, path), "utf8"));
+
+test("each cell is a run of its own; the float model is measured once; what is done is not done again", async () => {
+  const axes = { "quantize.weights": [2], "quantize.layers": [{ nosuch: 8 }] };
+  const { ablation, phases, ran } = await ablated(axes);
+  expect(ran).toEqual(["base 0", "quantize.weights=2 0", 'quantize.layers={"nosuch":8} 0']);
+  expect(phases.filter((phase) => phase.endsWith("evaluate float"))).toEqual(["0 evaluate float"]);
+  expect(await jsonOf("out/ablation.json")).toEqual(JSON.parse(JSON.stringify(ablationSchema.parse(ablation))));
+  const [base, narrow, wrong] = cellsOf(ablation);
+  expect(wrong).toMatchObject({ status: "failed", value: null, error: { code: "BAD_OPTION" } });
+  expect(wrong.error?.message).toContain("nosuch");
+  for (const { folder: cell, value, sizeBytes } of [base, narrow]) {
+    const report = reportSchema.parse(await jsonOf(join("out", cell, "report.json")));
+    expect([report.top1.deployed, report.sizeBytes.quantized]).toEqual([value, sizeBytes]);
+    expect(report.top1.float).toBe(ablation.measure?.float);
+    expect((await verifyRun(join(folder, "out", cell))).ok).toBe(true);
+  }
+  expect(reportSchema.parse(await jsonOf(join("out", narrow.folder, "report.json"))).options["weights"]).toBe(2);
+
+  const more = await ablated({ ...axes, seed: [0, 1] });
+  // What failed is tried again.
+  expect(more.ran).toEqual([
+    "base 1",
+    "quantize.weights=2 1",
+    ...[0, 1].map((s) => `quantize.layers={"nosuch":8} ${s}`),
+  ]);
+  expect(cellsOf(more.ablation).filter(({ status }) => status === "done")).toHaveLength(4);
+  expect(more.ablation.settings[1].difference).toMatchObject({ seeds: 2 });
+  expect(await readFile(join(folder, "out/ablation.html"), "utf8")).toContain("4 of 6 runs are done, 2 failed");
+}, 60_000);
+
+test("cells of other data are not taken for those of these, nor lost", async () => {
+  await ablated({ seed: [7] }, { out: join(folder, "other") });
+  const openSource = (seed: number) => openData(`cifar10:${join(folder, "changed")}`, { seed });
+  await mkdir(join(folder, "changed"));
+  await writeFile(join(folder, "changed/train_1.bin"), tinyCifar10(64, 9));
+  await writeFile(join(folder, "changed/test_batch.bin"), tinyCifar10(64, 2));
+  const again = { out: join(folder, "other"), openSource };
+  await expect(ablated({ seed: [7] }, again)).rejects.toThrow(
+    /holds another run: samples differs\. Choose another --out/,
+  );
+  expect((await ablated({ seed: [7] }, { ...again, overwrite: true })).ran).toEqual(["base 7"]);
+  expect((await ablated({ seed: [7] }, again)).ran).toEqual([]);
+  await expect(ablated({ seed: [7] }, { ...again, overwrite: true, resume: true })).rejects.toThrow("Give only one");
+}, 60_000);
+
+const yaml = `
+quantize: { weights: 4, calibrationSamples: 16 }
+methods: [{ qdrop: { iterations: 30, roundingSamples: 32, batch: 8 } }]
+limit: 32
+ablate:
+  axes:
+    qdrop.drop: [0]
+    quantize.layers: [{ nosuch: 8 }]
+`;
+
+test("Ctrl-C ends it within a second, and --resume goes on; a failed run gives exit code 1", async () => {
+  await writeFile(join(folder, "recipe.yaml"), yaml);
+  const args = "ablate recipe.yaml --model conv.onnx --data cifar10:cifar --preprocess imagenet --threads 1 --out cli";
+  const child = spawn(process.execPath, [cliPath, ...args.split(" ")], {
+    cwd: folder,
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let [stderr, sent] = ["", 0];
+  child.stderr.on("data", (part) => {
+    stderr += String(part);
+    if (sent > 0 || !stderr.includes("1 of 3, base, seed 0: top-1 ")) return;
+    sent = performance.now();
+    child.kill("SIGINT");
+  });
+  const code = await new Promise((resolve) => child.on("close", resolve));
+  expect(code, stderr).toBe(130);
+  expect(performance.now() - sent).toBeLessThan(1500);
+  const [base, ...others] = cellsOf(ablationSchema.parse(await jsonOf("cli/ablation.json")));
+  expect([base, ...others].map(({ status }) => status)).toEqual(["done", "not run", "not run"]);
+  const written = (await stat(join(folder, "cli", base.folder, "model.onnx"))).mtimeMs;
+
+  const { code: last, stdout, json } = await runCli([...args.split(" "), "--resume", "--json"], folder);
+  expect(last, stdout).toBe(1);
+  const cells = cellsOf(ablationSchema.parse(json()));
+  expect(cells.map(({ status }) => status)).toEqual(["done", "done", "failed"]);
+  expect((await stat(join(folder, "cli", base.folder, "model.onnx"))).mtimeMs).toBe(written);
+
+  const refused = await runCli(["quantize", "conv.onnx", "--data", "cifar10:cifar", "--recipe", "recipe.yaml"], folder);
+  expect(refused.stderr).toContain('ablate: no option of one run; "frostbit ablate recipe.yaml" does the runs');
+}, 120_000);
