@@ -5,7 +5,7 @@ import { numberAttribute, numbersAttribute, stringAttribute, tensorAttribute } f
 import { constantValue } from "../ops/constant-value.ts";
 import { resolveAxis } from "../ops/operands.ts";
 import { padSource } from "../ops/padding.ts";
-import { padAmounts, reshapedShape } from "../ops/reshaping.ts";
+import { padAmounts, rangeCount, reshapedShape } from "../ops/reshaping.ts";
 import { type AxisSlice, resolveSlices } from "../ops/slicing.ts";
 import {
   aroundAxis,
@@ -208,9 +208,9 @@ const constantOfShape: Kernel = (inputs, node) => {
   return [take(value, shape, new Int32Array(sizeOf(shape)))];
 };
 
-const range: Kernel = (inputs) => {
+const range: Kernel = (inputs, node) => {
   const [start, limit, delta] = [0, 1, 2].map((i) => asNumbers(required(inputs, i))[0]);
-  const count = Math.max(0, Math.ceil((limit - start) / delta));
+  const count = rangeCount(node, start, limit, delta);
   return [
     fromNumbers(
       required(inputs, 0).dtype,

@@ -146,7 +146,7 @@ function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick
   for (const node of proto.node) {
     const name = nameNode(node.name || node.output.find((output) => output !== "") || node.opType);
     const attributes = decodeAttributes(node, name, file, report);
-    const value = isConstant(node) ? constantValue(attributes) : undefined;
+    const value = isConstant(node) ? constantValue(attributes, name) : undefined;
     if (value) {
       addConstant(constants, node.output[0] ?? "", value);
       literals.add(node.output[0]);
@@ -250,8 +250,11 @@ function decodeAttributes(
 }
 
 /** Constant's six ways to say a value; `undefined` if none of them is there (an unsupported one was reported). */
-function constantValue(attributes: Readonly<Record<string, Attribute>>): Tensor | undefined {
+function constantValue(attributes: Readonly<Record<string, Attribute>>, name: string): Tensor | undefined {
   const { value, value_float, value_floats, value_int, value_ints } = attributes;
+  const given = Object.keys(attributes);
+  if (given.length > 1)
+    throw bad(`Constant (node "${name}"): it has the values ${given.join(" and ")}; expected one of them.`);
   if (typeof value === "object" && "dtype" in value) return value;
   if (typeof value_float === "number") return tensorOf("float32", [], [value_float]);
   if (typeof value_int === "number") return tensorOf("int64", [], [value_int]);

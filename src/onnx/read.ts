@@ -34,20 +34,21 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
   return inFile(name, () => {
     const { graph, origin, declared } = decodeModel(file, name, external);
     const { graph: wide, half } = widenHalf(graph, declared);
-    if (wide !== graph) checkHalf(graph, origin.opset);
+    if (wide !== graph) checkHalf(graph, origin.opset, declared);
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
     const folded = fixAxes(foldConstants(typed));
-    checkDeclared(declared, folded.values);
+    checkDeclared(new Map([...declared].map(([output, type]) => [output, inFloat32(type)])), folded.values);
     return { graph: folded, origin: half.size > 0 ? { ...origin, half } : origin };
   });
 }
 
 /** In float32, halves and floats are alike; in the file they are not. */
-function checkHalf(graph: Graph, opset: number): void {
+function checkHalf(graph: Graph, opset: number, declared: ReadonlyMap<string, DeclaredType>): void {
   const { values } = inferTypes(upgradeGraph(verifyGraph(graph), opset));
   for (const node of graph.nodes) checkTypes(node, opset, (value) => values.get(value));
+  checkDeclared(declared, values);
 }
 
 /** What stays in its file is checked when it is first read, as the rest was. */
@@ -83,10 +84,7 @@ function inFile<T>(name: string, read: () => T): T {
 function checkDeclared(declared: ReadonlyMap<string, DeclaredType>, values: ReadonlyMap<string, ValueType>): void {
   for (const [name, expected] of declared) {
     const actual = values.get(name);
-    if (
-      !actual ||
-      (actual.dtype === widened(expected.dtype) && isSameShape(actual.shape, expected.shape ?? actual.shape))
-    )
+    if (!actual || (actual.dtype === expected.dtype && isSameShape(actual.shape, expected.shape ?? actual.shape)))
       continue;
     throw new FrostbitError(
       "BAD_MODEL",
@@ -94,6 +92,8 @@ function checkDeclared(declared: ReadonlyMap<string, DeclaredType>, values: Read
     );
   }
 }
+
+const inFloat32 = (type: DeclaredType): DeclaredType => ({ ...type, dtype: widened(type.dtype) });
 
 const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
   a.length === b.length &&

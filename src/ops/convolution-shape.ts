@@ -81,6 +81,8 @@ export function transposedConvolution(node: Node, x: readonly Dim[], w: readonly
     "output_padding",
     window.kernel.map(() => 0),
   );
+  if (outputPadding.length !== window.kernel.length)
+    throw mismatch(node, `output_padding is ${printShape(outputPadding)}; expected ${window.kernel.length} sizes.`);
   if (outputPadding.some((padding, axis) => padding >= window.strides[axis] && padding > 0))
     throw unsupported(
       node,

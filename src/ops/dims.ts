@@ -52,6 +52,13 @@ const monomialOf = (dims: readonly Dim[]): Monomial => dims.map(monomial).reduce
 /** The number of elements of a shape. */
 export const productOf = (dims: readonly Dim[]): Dim => print(monomialOf(dims));
 
+/** How many times as large one product is as another of the same symbols; `undefined` where the symbols differ. */
+export function ratioOf(dividend: readonly Dim[], divisor: readonly Dim[]): number | undefined {
+  const [a, b] = [dividend, divisor].map(monomialOf);
+  const isSame = a.symbols.toSorted().join("*") === b.symbols.toSorted().join("*");
+  return isSame ? a.factor / b.factor : undefined;
+}
+
 /** The quotient of two products where it is provably a whole number. */
 export function quotientOf(dividend: readonly Dim[], divisor: readonly Dim[]): Dim | undefined {
   const a = monomialOf(dividend);

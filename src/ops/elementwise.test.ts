@@ -35,6 +35,15 @@ test.each<[string, Dim, Dim, Dim]>([
   expect(build.type(build.node(op, [left, right], {}, "y")).elements).toEqual([expected]);
 });
 
+test.each([
+  [0, 5],
+  [1, -2],
+])("known contents are divided with the remainder's sign that fmod %i says", (fmod, expected) => {
+  const build = buildOn();
+  const [a, b] = [-2, 7].map((value, i) => build.input(`x${i}`, { dtype: "int64", shape: [1], elements: [value] }));
+  expect(build.type(build.node("Mod", [a, b], { fmod })).elements).toEqual([expected]);
+});
+
 test("a cast between integers and floats has no gradient", () => {
   const build = buildOn();
   const float = build.input("x", { dtype: "float32", shape: [2] });

@@ -83,7 +83,10 @@ export const Pow: OpDefinition = {
 
 const remainder = binary(
   { takes: numbers, introduced: 10 },
-  ([a, b]) => (typeof a === "number" && typeof b === "number" && b !== 0 ? ((a % b) + b) % b : undefined),
+  ([a, b], node) => {
+    if (typeof a !== "number" || typeof b !== "number" || b === 0) return undefined;
+    return numberAttribute(node, "fmod", 0) === 1 ? a % b : ((a % b) + b) % b;
+  },
   ({ dy }) => dy,
   ({ dy, a, b, y, div, mul, sub }) => mul(dy, div(sub(y, a), b)),
 );

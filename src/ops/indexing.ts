@@ -33,6 +33,15 @@ function joinedShape(build: Builder, value: string, parts: readonly (readonly nu
   return build.node("Gather", [shape, build.ints(parts.flat())], { axis: 0 });
 }
 
+/** Indices that are known before the graph runs lie within the axes that they count along; `sizeAt`: of the one at a place. */
+function checkIndices(context: InferContext, sizeAt: (place: number) => Dim | undefined): void {
+  (context.elements(1) ?? []).forEach((index, place) => {
+    const size = sizeAt(place);
+    if (typeof index !== "number" || typeof size !== "number" || (index >= -size && index < size)) return;
+    throw mismatch(context.node, `index ${index} is outside an axis of ${size} elements.`);
+  });
+}
+
 /** Samples of the indices read one table; those of the data are chosen from along the gathered axis. */
 const gatheredSamples: SampleRule = ({ node, axes: [data, indices], inputs }) => {
   const [rank, indexRank] = inputs.map((type) => type?.shape.length ?? 0);
@@ -54,6 +63,7 @@ export const Gather: OpDefinition = {
     const indices = operand(context, 1).shape;
     if (shape.length === 0) throw mismatch(context.node, "cannot gather from a scalar.");
     const axis = axisOf(context.node, shape.length);
+    checkIndices(context, () => shape[axis]);
     return [
       withElements(dtype, [...shape.slice(0, axis), ...indices, ...shape.slice(axis + 1)], gatheredElements(context)),
     ];
@@ -118,6 +128,7 @@ export const GatherElements: OpDefinition = {
     if (indices.length !== shape.length)
       throw mismatch(context.node, `indices ${printShape(indices)} and data ${printShape(shape)} differ in rank.`);
     checkWithin(context.node, shape, indices);
+    checkIndices(context, () => shape[axisOf(context.node, shape.length)]);
     return [{ dtype, shape: indices }];
   },
   gradient: ({ node, build, dys: [dy] }) => {
@@ -168,6 +179,7 @@ export const GatherND: OpDefinition = {
         context.node,
         `indices ${printShape(indices)} and data ${printShape(shape)} do not share ${batch} batch axes.`,
       );
+    checkIndices(context, (place) => shape[batch + (place % depth)]);
     return [{ dtype, shape: [...indices.slice(0, -1), ...shape.slice(batch + depth)] }];
   },
   gradient: ({ node, build, dys: [dy] }) => {
@@ -234,6 +246,7 @@ export const ScatterElements: OpDefinition = {
         context.node,
         `updates ${printShape(updates.shape)} and indices ${printShape(indices.shape)} differ in shape.`,
       );
+    checkIndices(context, () => shape[axisOf(context.node, shape.length)]);
     return inferScatter(context);
   },
   gradient: scatterGradient("GatherElements"),
@@ -252,6 +265,7 @@ export const ScatterND: OpDefinition = {
     const expected = [...indices.shape.slice(0, -1), ...shape.slice(depth)];
     if (expected.length !== updates.shape.length || expected.some((dim, i) => contradicts(dim, updates.shape[i])))
       throw mismatch(context.node, `updates are ${printShape(updates.shape)}; expected ${printShape(expected)}.`);
+    checkIndices(context, (place) => shape[place % depth]);
     return inferScatter(context);
   },
   gradient: scatterGradient("GatherND"),

@@ -1,7 +1,7 @@
 // How Resize makes each output coordinate of one axis from input elements.
 import { FrostbitError } from "../ir/errors.ts";
-import { describeNode, type Node } from "../ir/graph.ts";
-import { numberAttribute, numbersAttribute, stringAttribute, unsupported } from "./attributes.ts";
+import { type Dim, describeNode, type Node } from "../ir/graph.ts";
+import { mismatch, numberAttribute, numbersAttribute, stringAttribute, unsupported } from "./attributes.ts";
 import { resolveAxis } from "./operands.ts";
 
 export interface ResizeAxis {
@@ -157,6 +157,9 @@ const nonEmpty = (list: readonly number[] | undefined): readonly number[] | unde
 
 const maxSize = 2 ** 31;
 
+export const growsEmpty = (node: Node, axis: number, size: Dim): FrostbitError =>
+  mismatch(node, `axis ${axis} is empty, and is to have the size ${size}; nothing can be interpolated there.`);
+
 /** The axes that change, each with its size and scale. */
 export function resizePlan(node: Node, shape: readonly number[], given: ResizeArguments): readonly ResizeAxis[] {
   const axes = resizedAxes(node, shape.length);
@@ -179,6 +182,7 @@ export function resizePlan(node: Node, shape: readonly number[], given: ResizeAr
     const inputSize = shape[axis];
     const scale = scales ? scales[i] : (sizes as readonly number[])[i] / inputSize;
     const outputSize = scales ? Math.floor(inputSize * scale + 1e-9) : (sizes as readonly number[])[i];
+    if (inputSize === 0 && outputSize !== 0) throw growsEmpty(node, axis, outputSize);
     return { axis, inputSize, outputSize, scale, roi: [roi?.[i] ?? 0, roi?.[i + axes.length] ?? 1] };
   });
   return plan.filter(({ inputSize, outputSize, scale }) => isCrop || outputSize !== inputSize || scale !== 1);

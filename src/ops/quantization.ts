@@ -136,6 +136,9 @@ function checkScales(context: InferContext, x: readonly Dim[]): void {
       node,
       `its scale "${node.inputs[1]}" is ${printShape(scale)}; expected one number, or one for each of its axis (or block along it) of x ${printShape(x)}.`,
     );
+  const block = numberAttribute(node, "block_size", 0);
+  if (isOne(scale) && block !== 0)
+    throw mismatch(node, `its block_size is ${block}, and it has one scale for all; expected one for each block.`);
   if (zeroPoint && !(isOne(zeroPoint) && isOne(scale)) && !isSameShape(zeroPoint, scale))
     throw mismatch(node, `its zero point is ${printShape(zeroPoint)}; expected ${printShape(scale)}, as its scale is.`);
 }

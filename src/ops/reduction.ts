@@ -169,6 +169,8 @@ export const CumSum: OpDefinition = {
   movesValues: false,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
+    const [axis] = context.elements(1) ?? [];
+    if (typeof axis === "number") resolveAxis(context.node, axis, shape.length);
     return [{ dtype, shape }];
   },
   gradient: ({ node, build, dys: [dy] }) => {

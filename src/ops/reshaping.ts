@@ -1,8 +1,8 @@
-// The shapes that Reshape, Split and Pad give.
+// The shapes that Reshape, Split, Range and Pad give.
 import type { Dim, Node } from "../ir/graph.ts";
 import { mismatch, numberAttribute, printShape } from "./attributes.ts";
 import type { InferContext } from "./definition.ts";
-import { isStatic, productOf, quotientOf } from "./dims.ts";
+import { productOf, quotientOf, ratioOf } from "./dims.ts";
 import { knownNumbers, operand, resolveAxis, unknownDim } from "./operands.ts";
 
 /** The shape that `target` (with 0 and −1 as ONNX means them) asks for. */
@@ -17,13 +17,13 @@ export function reshapedShape(node: Node, from: readonly Dim[], target: readonly
   const failure = `cannot reshape ${printShape(from)} to ${printShape(target)}`;
   if (copied.filter((dim) => dim === -1).length > 1) throw mismatch(node, `${failure}; only one size may be -1.`);
   if (inferred < 0) {
-    if (isStatic(from) && isStatic(copied) && productOf(from) !== productOf(copied))
+    if (ratioOf(from, copied) !== undefined && productOf(from) !== productOf(copied))
       throw mismatch(node, `${failure}; the numbers of elements ${productOf(from)} and ${productOf(copied)} differ.`);
     return copied;
   }
   const rest = copied.toSpliced(inferred, 1);
   const size = quotientOf(from, rest);
-  if (size === undefined && isStatic(from) && isStatic(rest))
+  if (size === undefined && ratioOf(from, rest) !== undefined)
     throw mismatch(node, `${failure}; ${productOf(from)} elements do not divide by ${productOf(rest)}.`);
   return copied.with(inferred, size ?? unknownDim(node, inferred));
 }
@@ -47,6 +47,13 @@ export function splitSizes(context: InferContext, axis: number): readonly Dim[] 
       `cannot split ${dim} elements into ${count} parts of ${size}, the last of which may be smaller.`,
     );
   return Array.from({ length: count }, (_, i) => Math.max(0, Math.min(size, dim - i * size)));
+}
+
+/** How many numbers Range gives. */
+export function rangeCount(node: Node, start: number, limit: number, delta: number): number {
+  const count = Math.max(0, Math.ceil((limit - start) / delta));
+  if (delta !== 0 && count < 2 ** 31) return count;
+  throw mismatch(node, `from ${start} to ${limit} by ${delta} has no end, or more than 2^31 numbers.`);
 }
 
 /** Pad's amounts as [begin, end] of every axis; negative amounts cut. */

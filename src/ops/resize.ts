@@ -8,7 +8,7 @@ import { transposedProduct } from "./axis-product.ts";
 import type { InferContext, OpDefinition } from "./definition.ts";
 import { isStatic } from "./dims.ts";
 import { floats, numbers, optional, sizes, tied } from "./inputs.ts";
-import { checkResize, interpolate, resizedAxes, resizePlan } from "./interpolation.ts";
+import { checkResize, growsEmpty, interpolate, resizedAxes, resizePlan } from "./interpolation.ts";
 import { operand, unknownDim } from "./operands.ts";
 import { samplesWhere } from "./samples.ts";
 
@@ -61,6 +61,8 @@ export const Resize: OpDefinition = {
         ? scaledDim(context, shape[axis], axis, scales?.[i])
         : (sizes?.[i] ?? unknownDim(node, axis));
     });
+    const grown = axes.find((axis) => shape[axis] === 0 && resized[axis] !== 0);
+    if (grown !== undefined) throw growsEmpty(node, grown, resized[grown]);
     return [{ dtype, shape: resized }];
   },
   gradient: ({ node, build, dys: [dy], type }) => {

@@ -42,7 +42,7 @@ import {
 import { knownNumbers, operand, resolveAxis, unknownDim, unknownShape, withElements } from "./operands.ts";
 import { checkRepeats, padModes, repeatedPadGradient } from "./padding.ts";
 import { noCost } from "./pointwise.ts";
-import { padAmounts, reshapedShape, splitSizes } from "./reshaping.ts";
+import { padAmounts, rangeCount, reshapedShape, splitSizes } from "./reshaping.ts";
 import {
   agreed,
   alignedSamples,
@@ -448,7 +448,7 @@ export const Range: OpDefinition = {
       return constant ? toNumbers(constant)[0] : context.elements(i)?.[0];
     });
     if (typeof start === "number" && typeof limit === "number" && typeof delta === "number") {
-      const count = Math.max(0, Math.ceil((limit - start) / delta));
+      const count = rangeCount(context.node, start, limit, delta);
       const elements = count <= 1024 ? Array.from({ length: count }, (_, i) => start + i * delta) : undefined;
       return [withElements(dtype, [count], elements)];
     }
@@ -472,6 +472,13 @@ function sliceBounds(context: InferContext): SliceBounds | undefined {
   const ends = context.elements(2)?.map((end, i) => (isWhole(end, i) ? toTheEnd : end));
   if (!starts || !ends || !axes || !steps || !isStatic(starts) || !isStatic(ends)) return undefined;
   return { starts, ends, axes, steps };
+}
+
+/** Each axis is cut once. */
+function checkAxes(context: InferContext, rank: number): void {
+  const axes = knownNumbers(context, 3, "axes") ?? [];
+  const cut = new Set(axes.map((axis) => resolveAxis(context.node, axis, rank)));
+  if (cut.size < axes.length) throw mismatch(context.node, `axes ${printShape(axes)} name one axis twice.`);
 }
 
 /** Bounds that only a run knows leave the sizes along their axes open. */
@@ -500,6 +507,7 @@ export const Slice: OpDefinition = {
   movesValues: true,
   infer: (context) => {
     const { dtype, shape } = operand(context, 0);
+    checkAxes(context, shape.length);
     const bounds = sliceBounds(context);
     if (!bounds) return [{ dtype, shape: openShape(context, shape) }];
     const sliced = slicedShape(context.node, bounds, shape);

@@ -139,6 +139,16 @@ describe("not freed, with the reason", () => {
       ]),
     );
   });
+  test("a sample that is the bound of a Clip", () =>
+    expect(
+      freeBatch(
+        (() => {
+          const build = buildOn();
+          const x = build.input("x", { dtype: "float32", shape: [1] });
+          return build.graph([build.node("Clip", [x, x])]);
+        })(),
+      ).reason,
+    ).toMatch(/Clip .* takes one number for the whole batch: its input "x"/));
   test("an Einsum that sums over the samples of one operand and keeps those of another", () =>
     refuse(/Einsum .* mixes/, (build, x) => {
       const rows = build.node("Reshape", [x, build.ints([0, -1])]);

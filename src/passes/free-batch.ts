@@ -5,9 +5,11 @@ import { type Dim, describeNode, type Graph, type Node, type ValueType } from ".
 import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
+import type { AnyOpDefinition } from "../ops/definition.ts";
 import { productOf } from "../ops/dims.ts";
 import { opDefinition } from "../ops/index.ts";
 import { inferContext, inferNode } from "../ops/infer.ts";
+import type { InputSchema } from "../ops/inputs.ts";
 import { isUnknownElement } from "../ops/operands.ts";
 
 export interface FreedBatch {
@@ -138,8 +140,11 @@ function couplingReason(
   if (!definition || definition.sampleAxis === "sizes" || (!carries && !knows.includes(true))) return undefined;
   if (!carries && outputs.every(({ elements }) => elements !== undefined)) return lostSize(node, outputs);
   const { sampleAxis } = definition;
-  if (knows.some((isTold, i) => isTold && !definition.inputs[Math.min(i, definition.inputs.length - 1)].holdsSizes))
+  if (knows.some((isTold, i) => isTold && !schemaOf(definition, i).holdsSizes))
     return `${describeNode(node)} computes with the size of the batch.`;
+  const shared = axes.findIndex((axis, i) => axis >= 0 && schemaOf(definition, i).rank.endsWith("of one"));
+  if (shared >= 0)
+    return `${describeNode(node)} takes one number for the whole batch: its input "${node.inputs[shared]}" has one for each sample.`;
   const context = { ...inferContext(node, inputs, (value) => constants.get(value)), outputs, axes };
   const changed = node.outputs.findIndex((name, i) => name !== "" && !isOne(outputs[i].shape, symbol));
   if (changed >= 0)
@@ -149,6 +154,8 @@ function couplingReason(
     axis === "anywhere" || node.outputs.every((name, i) => name === "" || outputs[i].shape[Number(axis)] === symbol);
   return axis === "coupled" || !agrees ? `${describeNode(node)} mixes the samples of a batch.` : undefined;
 }
+
+const schemaOf = ({ inputs }: AnyOpDefinition, i: number): InputSchema => inputs[Math.min(i, inputs.length - 1)];
 
 /** Whether a size is the batch's, or computed from it. */
 const depends = (dim: Dim, symbol: string): boolean => typeof dim === "string" && dim.split(/[^\w.]+/).includes(symbol);

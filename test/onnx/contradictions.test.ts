@@ -199,6 +199,77 @@ const contradictions: readonly Contradiction[] = [
     initializers: [int64s("i", [0, 3])],
     message: /label 3 is no class of its 3; expected 0 to 2\./,
   },
+  {
+    what: "an axis to cumulate that x lacks",
+    node: node("CumSum", ["x", "i"], ["y"]),
+    initializers: [int64("i", [], [4])],
+    message: /axis 4 is outside a tensor of 4 axes\./,
+  },
+  ...["Gather", "GatherElements", "ScatterElements"].map((op) => ({
+    what: `an index of ${op} beyond its axis`,
+    node: node(op, op.startsWith("Scatter") ? ["x", "i", "w"] : ["x", "i"], ["y"], { axis: int(1) }),
+    initializers: [int64("i", [1, 1, 1, 1], [-4]), weights("w", [1, 1, 1, 1])],
+    message: /index -4 is outside an axis of 3 elements\./,
+  })),
+  ...["GatherND", "ScatterND"].map((op) => ({
+    what: `an index of ${op} beyond its second axis`,
+    node: node(op, op.startsWith("Scatter") ? ["x", "i", "w"] : ["x", "i"], ["y"]),
+    initializers: [int64("i", [1, 2], [1, 3]), weights("w", [1, 4, 4])],
+    message: /index 3 is outside an axis of 3 elements\./,
+  })),
+  {
+    what: "blocks that share one scale",
+    opset: 21,
+    node: node("QuantizeLinear", ["x", "w"], ["y"], { block_size: int(2) }),
+    initializers: [weights("w", [])],
+    message: /its block_size is 2, and it has one scale for all/,
+  },
+  {
+    what: "an axis that is cut twice",
+    node: node("Slice", ["x", "i", "i", "axes"], ["y"]),
+    initializers: [int64s("i", [0, 0]), int64s("axes", [1, -3])],
+    message: /axes \[1, -3\] name one axis twice\./,
+  },
+  {
+    what: "an empty axis that is to grow",
+    opset: 18,
+    x: [0, 2, 3, 4],
+    node: node("Resize", ["x", "", "", "i"], ["y"]),
+    initializers: [int64s("i", [1, 2, 3, 4])],
+    message: /axis 0 is empty, and is to have the size 1/,
+  },
+  {
+    what: "a mean without a variance",
+    node: node("BatchNormalization", ["x", "w", "w", "w", "w"], ["y", "mean"]),
+    initializers: [weights("w", [3])],
+    message: /it has 2 outputs; expected 1 or 3\./,
+  },
+  {
+    what: "padding of an output of one axis for two",
+    node: node("ConvTranspose", ["x", "w"], ["y"], { output_padding: ints([1]), strides: ints([2, 2]) }),
+    initializers: [weights("w", [3, 1, 2, 2])],
+    message: /output_padding is \[1\]; expected 2 sizes\./,
+  },
+  {
+    what: "a matrix product of vectors",
+    x: [3],
+    node: node("Einsum", ["x", "w"], ["y"], { equation: text("ij,jk") }),
+    initializers: [weights("w", [3, 2])],
+    message: /term "ij" names 2 axes of \[3\]\./,
+  },
+  {
+    what: "an Upsample that shrinks",
+    opset: 9,
+    node: node("Upsample", ["x", "w"], ["y"]),
+    initializers: [weights("w", [4], [1, 1, 0.5, 1])],
+    message: /it has the scale 0\.5; expected 1 or more\./,
+  },
+  {
+    what: "a range without end",
+    node: node("Range", ["i", "i2", "zero"], ["y"]),
+    initializers: [int64("i", [], [0]), int64("i2", [], [3]), int64("zero", [], [0])],
+    message: /from 0 to 3 by 0 has no end/,
+  },
 ];
 
 const drawn = (shape: readonly number[]): Tensor =>
@@ -233,6 +304,7 @@ describe("sizes that a file leaves open are checked in the run by the same rules
     { what: "Add", node: node("Add", ["x", "t"], ["y"]), message: /cannot broadcast \[2\] with \[3\]/ },
     { what: "Gemm", node: node("MatMul", ["x", "t"], ["y"]), message: /\[2\].*\[3\]/ },
     { what: "Concat", node: node("Concat", ["u", "v"], ["y"], { axis: int(0) }), message: /cannot concatenate/ },
+    { what: "MatMul", node: node("MatMul", ["u", "v"], ["y"]), message: /\[1, 2\].*\[1, 3\]/ },
   ];
   test.each(open)("$what", async ({ node: wrong, message }) => {
     const types = [value("x", ["n"]), value("t", ["m"]), value("u", [1, "n"]), value("v", [1, "m"])];
@@ -246,6 +318,35 @@ describe("sizes that a file leaves open are checked in the run by the same rules
     await expect(runHere(bytes, inputs)).rejects.toThrow(message);
     await expect(runModel(bytes, inputs)).rejects.toThrow();
   });
+});
+
+test("a batch that is left open does not hide that the elements of a sample differ in number", async () => {
+  const reshape = (target: readonly number[]) =>
+    modelBytes({
+      nodes: [node("Reshape", ["x", "i"], ["y"])],
+      inputs: [value("x", ["N", 10, 36])],
+      initializers: [int64s("i", target)],
+    });
+  for (const target of [
+    [0, 10, 3, 3, 1],
+    [0, -1, 7],
+  ]) {
+    expect(() => readOnnx(reshape(target), { name: "wrong.onnx" })).toThrow(/cannot reshape \[N, 10, 36\]/);
+    await expect(runModel(reshape(target), new Map([["x", drawn([2, 10, 36])]]))).rejects.toThrow();
+  }
+});
+
+test.each([
+  ["half precision", DataType.FLOAT, DataType.FLOAT16],
+  ["float", DataType.FLOAT16, DataType.FLOAT],
+  ["float where bfloat16 is computed", DataType.BFLOAT16, DataType.FLOAT],
+])("an output that is declared as %s and is not is refused", async (_, computed, declared) => {
+  const bytes = modelBytes({
+    nodes: [node("Cast", ["x"], ["y"], { to: int(computed) })],
+    outputs: [value("y", [2, 3], declared)],
+  });
+  expect(() => readOnnx(bytes, { name: "wrong.onnx" })).toThrow(/output "y" is declared as .*, but the graph computes/);
+  await expect(runModel(bytes, new Map([["x", drawn([2, 3])]]))).rejects.toThrow();
 });
 
 test("an integer divided by zero is refused in every type", async () => {
@@ -288,6 +389,15 @@ test("float and half precision in one operator are refused", async () => {
   const parts = { nodes: [node("Mul", ["x", "w"], ["y"])], inputs: [value("x", [2, 3])], initializers: [half] };
   expect(() => readOnnx(modelBytes(parts), { name: "wrong.onnx" })).toThrow(/differ in type; expected one type\./);
   await expect(runModel(modelBytes(parts), new Map([["x", drawn([2, 3])]]))).rejects.toThrow();
+});
+
+test("a Constant of two values is refused", () => {
+  const bytes = modelBytes({
+    nodes: [node("Constant", [], ["c"], { value_float: float(1), value_int: int(1) }), node("Add", ["x", "c"], ["y"])],
+  });
+  expect(() => readOnnx(bytes, { name: "wrong.onnx" })).toThrow(
+    /Constant \(node "constant"\): it has the values value_float and value_int; expected one of them\./,
+  );
 });
 
 test("a Celu whose alpha is 0 is refused", () => {

@@ -14,6 +14,9 @@ export const spatial: Upgrade = {
 export const inferenceOnly: Upgrade = {
   before: always,
   upgrade: ({ node, opset, isUsed }) => {
+    const counts = opset < 14 ? [1, 4, 5] : [1, 3];
+    if (!counts.includes(node.outputs.length))
+      throw cannotUpgrade(node, opset, `it has ${node.outputs.length} outputs; expected ${counts.join(" or ")}.`);
     const statistics = node.outputs.slice(1).filter((output) => output !== "");
     const isTraining = opset < 14 ? statistics.length > 0 : numberAttribute(node, "training_mode", 0) !== 0;
     if (isTraining || statistics.some(isUsed))

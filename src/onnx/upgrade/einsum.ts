@@ -1,6 +1,6 @@
 // Einsum: an ellipsis becomes letters, and an equation that is a matrix product becomes one, so that it quantizes like any other.
 import { stringAttribute } from "../../ops/attributes.ts";
-import { type Equation, parseEquation } from "../../ops/equation.ts";
+import { type Equation, letterSizes, parseEquation } from "../../ops/equation.ts";
 import { replacement } from "./replacement.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext } from "./upgrade.ts";
 
@@ -67,6 +67,11 @@ export const toMatMul: Upgrade = {
   upgrade: (context) => {
     const { node } = context;
     const equation = parseEquation(node);
+    letterSizes(
+      node,
+      equation,
+      node.inputs.map((input) => context.type(input).shape),
+    );
     const product = productOf(equation);
     if (!product) return [node];
     const { batch, rows, columns, summed } = product;
