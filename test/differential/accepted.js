@@ -27,7 +27,7 @@ const refusals = [
     reason: "an empty input has no scale; ONNX Runtime divides by its size",
   },
   {
-    pattern: /Product cannot be 0 in combination with -1/,
+    pattern: /Product cannot be 0 in combination with -1|Invalid Target shape product of 0/,
     reason: "ONNX Runtime's own form of the loss cannot be empty",
   },
   {
@@ -80,7 +80,8 @@ const results = [
   {
     reason: "ONNX Runtime takes negative axes of an empty input for none",
     holds: ({ graph }, inputs) =>
-      graph.node.some(({ opType }) => /^(Reduce|Arg)/.test(opType)) && [...inputs.values()].some(isEmpty),
+      graph.node.some(({ opType }) => /^(Reduce|Arg)/.test(opType)) &&
+      ([...inputs.values()].some(isEmpty) || graph.initializer.some(({ dims }) => dims.includes(0n))),
   },
   {
     reason: "interpolated integers are cut, and rounding decides which side of a whole number they are on",
