@@ -146,6 +146,7 @@ describe("architecture", () => {
       [/^echarts/, /^src\/report\//],
       [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
       [/^sharp$/, /^src\/node\//],
+      [/^@huggingface\//, /^src\/language-models\/tokenizer/],
     ];
     const wrong = files.flatMap((file) =>
       importsOf(file)

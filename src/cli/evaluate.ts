@@ -1,21 +1,39 @@
-// frostbit evaluate: accuracy and loss of a file in ONNX Runtime.
+// frostbit evaluate: accuracy and loss of a file in ONNX Runtime; how well a language model predicts a text.
 import type { Command } from "commander";
 import { z } from "zod";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { accuracyName, type Metrics } from "../evaluate/metrics.ts";
 import { evaluateOpened } from "../node/evaluate-file.ts";
+import { evaluateText, type TextMetrics } from "../node/evaluate-text.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { formatDigits } from "../report/format-digits.ts";
-import { createCommand } from "./command.ts";
-import { noteIdleImages, openDataset, preprocessFrom, testDataOptions } from "./data-options.ts";
+import { createCommand, type Session, type Values } from "./command.ts";
+import {
+  imageOptions,
+  noteIdleImages,
+  openDataset,
+  preprocessFrom,
+  preprocessOptions,
+  testDataOptions,
+} from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
-import { threadsOption } from "./shared-options.ts";
+import { engineOption, threadsOption } from "./shared-options.ts";
+import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
+
+const { data, limit, ...prepare } = testDataOptions.shape;
 
 const options = z.object({
-  ...testDataOptions.shape,
+  data: data.optional(),
+  ...textOptions.shape,
+  limit: limit.describe("Use only the first N samples, or sequences of text."),
+  ...prepare,
   output: z.string().optional().describe("The output that the labels are of, instead of the first."),
+  engine: engineOption.shape.engine.describe("What runs a language model that is no ONNX file yet."),
   ...threadsOption.shape,
 });
+
+/** What text has no use for. */
+const ofData = [...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape), "output"];
 
 function printMetrics(metrics: Metrics): string {
   const { samples, top1, loss, meanIou, rmse, mae } = metrics;
@@ -25,29 +43,53 @@ function printMetrics(metrics: Metrics): string {
   return `${accuracyName(metrics)} ${top1?.toFixed(2)} % of ${samples} samples${overlap}, loss ${loss?.toFixed(4)}`;
 }
 
+const printTextMetrics = ({ perplexity, predictions, sequences, form, length }: TextMetrics): string =>
+  `perplexity ${perplexity.toFixed(4)} of ${predictions} tokens in ${sequences} ${
+    form === "packed" ? `windows of ${length}` : `documents of at most ${length}`
+  }`;
+
 export function evaluateCommand(): Command {
   const command = createCommand(
     "evaluate",
-    "Measure a model file against labels in ONNX Runtime, with its default optimizations.",
-    async ([path], values, { progress, interrupt, print, note }) => {
-      const given = parseSchemaOptions(options, values);
-      noteIdleImages(values, note, given.data);
-      checkModelFile(path);
-      const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
-      try {
-        const result = await evaluateOpened(file, {
-          dataset: await openDataset(given, file.inputs, note),
-          preprocess: preprocessFrom(given),
-          signal: interrupt.signal,
-          onProgress: progress.show,
-          onNote: (text) => note(`note: ${text}`),
-          ...(given.output === undefined ? {} : { output: given.output }),
-        });
-        print(result, [printMetrics(result)]);
-      } finally {
-        await file.dispose();
-      }
+    "Measure a model file against labels in ONNX Runtime, with its default optimizations; or how well a language model predicts a text.",
+    async ([path], values, session) => {
+      checkDataOrText(values, ofData);
+      await (values["text"] === undefined ? onData(path, values, session) : onText(path, values, session));
     },
-  ).argument("<model>", "An ONNX file.");
+  ).argument("<model>", "An ONNX file; with --text also the folder of a language model.");
   return addSchemaOptions(command, options);
+}
+
+async function onText(path: string, values: Values, { progress, interrupt, print }: Session): Promise<void> {
+  const given = parseSchemaOptions(options, values);
+  const result = await evaluateText({
+    modelPath: path,
+    textPath: given.text ?? "",
+    ...textOptionsOf(given),
+    engine: given.engine,
+    ...(given.threads === undefined ? {} : { threads: given.threads }),
+    signal: interrupt.signal,
+    onProgress: progress.show,
+  });
+  print(result, [printTextMetrics(result)]);
+}
+
+async function onData(path: string, values: Values, { progress, interrupt, print, note }: Session): Promise<void> {
+  const given = { ...parseSchemaOptions(options, values), data: String(values["data"]) };
+  noteIdleImages(values, note, given.data);
+  checkModelFile(path);
+  const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
+  try {
+    const result = await evaluateOpened(file, {
+      dataset: await openDataset(given, file.inputs, note),
+      preprocess: preprocessFrom(given),
+      signal: interrupt.signal,
+      onProgress: progress.show,
+      onNote: (text) => note(`note: ${text}`),
+      ...(given.output === undefined ? {} : { output: given.output }),
+    });
+    print(result, [printMetrics(result)]);
+  } finally {
+    await file.dispose();
+  }
 }

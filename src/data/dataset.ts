@@ -47,6 +47,8 @@ export interface Dataset {
   readonly labelShape?: readonly number[];
   /** What the labels hold, where that is known. */
   readonly labelValues?: LabelValues;
+  /** The axis of the classes in the output that the labels are of, where that is known: it decides where two would do. */
+  readonly classAxis?: number;
   /** Why the labels that were given are no class indices. */
   readonly notClasses?: string;
   /** Present where samples have tensors that the model's output should be, which the loss "mse" follows: of one sample. */
@@ -85,7 +87,7 @@ export const sampleOf = (dataset: Dataset, index: number): number => dataset.ori
 
 /** By name, because a spread would leave out what an instance of a class inherits. */
 function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
-  const { name, length, inputs, hasLabels, labelShape, labelValues, notClasses, target, classes } = dataset;
+  const { name, length, inputs, hasLabels, labelShape, labelValues, classAxis, notClasses, target, classes } = dataset;
   return {
     name,
     length,
@@ -93,6 +95,7 @@ function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
     hasLabels,
     ...(labelShape && { labelShape }),
     ...(labelValues && { labelValues }),
+    ...(classAxis !== undefined && { classAxis }),
     ...(notClasses !== undefined && { notClasses }),
     ...(target && { target }),
     ...(classes && { classes }),

@@ -52,13 +52,13 @@ export function useOfLabels(output: LabeledOutput, dataset: Dataset, others: rea
 }
 
 function useFor(output: LabeledOutput, dataset: Dataset): LabelUse {
-  const { hasLabels, labelShape = [], labelValues, target, notClasses } = dataset;
+  const { hasLabels, labelShape = [], labelValues, classAxis = output.softmaxAxis, target, notClasses } = dataset;
   if (!hasLabels && !target)
     return notClasses === undefined
       ? { kind: "none", areGiven: false, reason: "there are none." }
       : none(`${notClasses} Repair them.`);
   if (!isFloat(output.dtype)) return none(`${misfit(output, dataset)} Scores and measured values are floats.`);
-  const fit = hasLabels ? fitLabels(output.shape, labelShape, output.softmaxAxis) : "none";
+  const fit = hasLabels ? fitLabels(output.shape, labelShape, classAxis) : "none";
   if (typeof fit === "object") return { kind: "classes", place: fit };
   if (fit === "ambiguous")
     return none(

@@ -60,7 +60,7 @@ export function modelFileOf(
 }
 
 /** Links may lead anywhere: folders of downloaded models are full of them, and no file names another. */
-const modelFolder = (path: string): ModelFolder => ({
+export const modelFolder = (path: string): ModelFolder => ({
   holds: (file) => existsSync(join(path, file)),
   open: (file) => fileSource(join(path, file)),
 });

@@ -1,0 +1,92 @@
+// Text files as data of a language model: read, tokenized by the model's own tokenizer, and cut into sequences.
+import { existsSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import type { Dataset } from "../data/dataset.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { type ModelFolder, readJson } from "../language-models/checkpoint.ts";
+import { parseConfig } from "../language-models/config.ts";
+import { configFile } from "../language-models/read.ts";
+import {
+  type Documents,
+  parseDocuments,
+  predictionsOf,
+  sequencesOf,
+  type TextForm,
+  textDataset,
+} from "../language-models/text-data.ts";
+import { openTokenizer } from "../language-models/tokenizer.ts";
+import { modelFolder } from "./read-model.ts";
+import { readBytes } from "./storage.ts";
+
+/** What an exported model is called in its folder. */
+const exportedFile = "model.onnx";
+
+interface LanguageModelFolder extends ModelFolder {
+  readonly path: string;
+  /** The ONNX file, where the model is one. */
+  readonly onnx?: string;
+}
+
+/** A language model's folder: the one given, or that of the file given. */
+export function languageModelFolder(path: string): LanguageModelFolder {
+  const isFolder = existsSync(path) && statSync(path).isDirectory();
+  const folder = modelFolder(isFolder ? path : dirname(path));
+  if (!isFolder) return { ...folder, path: dirname(path), onnx: path };
+  return { ...folder, path, ...(folder.holds(exportedFile) && { onnx: join(path, exportedFile) }) };
+}
+
+/** How text is cut; what is absent is by the file and the model: see `openText`. */
+export interface TextOptions {
+  readonly form?: TextForm;
+  /** Tokens of a sequence. */
+  readonly length?: number;
+  /** Use only as many sequences, the first. */
+  readonly limit?: number;
+}
+
+export interface OpenedText {
+  readonly dataset: Dataset;
+  readonly form: TextForm;
+  readonly length: number;
+  /** How many tokens are predicted. */
+  readonly predictions: number;
+}
+
+const mostPacked = 2048;
+
+/**
+ * The sequences of a text file for the model of a folder. Without a form, arrays of documents are taken one by one and other text
+ * is packed. Without a length, documents are cut where the model's context ends, and packed windows have 2048 tokens, or as many as
+ * the context has. Throws BAD_OPTION for a length beyond the context, BAD_DATA, BAD_MODEL, IO.
+ */
+export async function openText(
+  modelPath: string,
+  textPath: string,
+  { form = /\.jsonl?$/i.test(textPath) ? "documents" : "packed", length: given, limit }: TextOptions = {},
+): Promise<OpenedText> {
+  const folder = languageModelFolder(modelPath);
+  const length = lengthOf(folder, form, given);
+  const sequences = sequencesOf(await tokensOf(folder, textPath), form, length).slice(0, limit);
+  const name = basename(textPath);
+  return { dataset: textDataset(name, sequences), form, length, predictions: predictionsOf(sequences) };
+}
+
+async function tokensOf(folder: LanguageModelFolder, textPath: string): Promise<Documents> {
+  const name = basename(resolve(folder.path));
+  const text = new TextDecoder().decode(await readBytes(textPath));
+  const documents = parseDocuments(basename(textPath), text);
+  const tokenizer = await openTokenizer(folder, name);
+  return documents.map((each) => tokenizer.encode(each));
+}
+
+function lengthOf(folder: LanguageModelFolder, form: TextForm, given: number | undefined): number {
+  const context = folder.holds(configFile) ? parseConfig(readJson(folder, configFile)).contextLength : undefined;
+  if (given !== undefined && given > (context ?? given))
+    throw new FrostbitError("BAD_OPTION", `length is ${given}; the model's context has ${context} tokens.`);
+  if (given !== undefined) return given;
+  if (context !== undefined) return form === "packed" ? Math.min(mostPacked, context) : context;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `There is no ${configFile} in "${folder.path}" that says how long the model's context is: give --length.`,
+  );
+}
