@@ -129,6 +129,28 @@ class ClipGradientOperation : public FusedOperation {
   Elementwise<float> dx_;
 };
 
+/** All of a or all of b, as one condition says. */
+class SelectOperation : public FusedOperation {
+ public:
+  SelectOperation(Arguments& arguments, const FusedContext& context)
+      : kernels_(context.kernels),
+        a_(arguments.elementwise<float>(context.count)),
+        b_(arguments.elementwise<float>(context.count)),
+        condition_(arguments.place<uint8_t>(1)),
+        y_(arguments.elementwise<float>(context.count)) {}
+
+  void run(const Chunk& chunk) override {
+    const float* chosen = chunk.at(*condition_ ? a_ : b_);
+    if (chosen != chunk.at(y_)) kernels_->unary(Unary::Copy, chosen, chunk.at(y_), chunk.count, 0, 0);
+  }
+
+ private:
+  const Kernels* kernels_;
+  Elementwise<float> a_, b_;
+  uint8_t* condition_;
+  Elementwise<float> y_;
+};
+
 }  // namespace
 
 FusedOperationMakers elementwise_operations() {
@@ -136,7 +158,8 @@ FusedOperationMakers elementwise_operations() {
           {"binaryRow", make_operation<BinaryRowOperation>},
           {"unary", make_operation<UnaryOperation>},
           {"clip", make_operation<ClipOperation>},
-          {"clipGradient", make_operation<ClipGradientOperation>}};
+          {"clipGradient", make_operation<ClipGradientOperation>},
+          {"select", make_operation<SelectOperation>}};
 }
 
 }  // namespace frostbit

@@ -96,6 +96,8 @@ export const elementwiseExamples = {
   Or: logical(),
   Xor: logical(),
   Where: [
+    { name: "one condition that holds", inputs: [tensorOf("bool", [], [1]), normal(2, 16, 3, 3), normal(2, 16, 3, 3)] },
+    { name: "one condition that does not hold", inputs: [tensorOf("bool", [1], [0]), normal(3, 4), normal(3, 4)] },
     { inputs: [bool([2, 1], [1, 0]), normal(2, 3), normal(3)] },
     { name: "int64", inputs: [mask, integers(2, 3), integers(1)] },
   ],

@@ -287,16 +287,26 @@ const IsInf: NativeOp = {
   },
 };
 
+/** Where one condition decides for all elements; whether it does. */
+function select({ emitFused, as }: LoweringContext, [condition, ...sources]: readonly Value[], y: Value): boolean {
+  if (y.dtype !== "float32" || !isStatic(y.shape) || !isScalar(condition)) return false;
+  if (!sources.every(({ shape }) => isSame(shape, y.shape))) return false;
+  const elementwise = sources.map((source) => as(source, y.layout));
+  emitFused("select", { elementwise, broadcast: [condition], results: [y] });
+  return true;
+}
+
 const Where: NativeOp = {
   anyType: true,
   accepts: (node, graph) => {
     const [condition, a, b] = node.inputs.map((input) => dtypeOf(graph, input));
     return condition === "bool" && a === b;
   },
-  lower: ({ graph, node, input, output, emit }) => {
+  lower: (lowering) => {
+    const { graph, node, input, output, emit } = lowering;
     const operands = [input(0), input(1), input(2)];
     const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
-    if (y) emit(`where${bytesOf(y.dtype)}`, { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
+    if (y && !select(lowering, operands, y)) emit(`where${bytesOf(y.dtype)}`, { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
   },
 };
 
