@@ -78,7 +78,8 @@ async function onData(path: string, values: Values, { progress, interrupt, print
   const given = { ...parseSchemaOptions(options, values), data: String(values["data"]) };
   noteIdleImages(values, note, given.data);
   checkModelFile(path);
-  const file = await openDeployed(path, given.threads === undefined ? {} : { threads: given.threads });
+  const threads = given.threads === undefined ? {} : { threads: given.threads };
+  const file = await openDeployed(path, { spinning: false, ...threads });
   try {
     const result = await evaluateOpened(file, {
       dataset: await openDataset(given, file.inputs, note),

@@ -20,8 +20,11 @@ import { withProgram } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { Exported } from "./qdq.ts";
 
-/** Opens a file in the runtime as a user would open it: default optimizations. */
-export type OpenDeployed = (bytes: Uint8Array, options?: { readonly threads: number }) => Promise<ModelFile>;
+/** Opens a file in the runtime as a user would open it: default optimizations. What is not timed needs no `spinning` threads. */
+export type OpenDeployed = (
+  bytes: Uint8Array,
+  options?: { readonly threads?: number; readonly spinning?: boolean },
+) => Promise<ModelFile>;
 
 /** What an export must reach, or the command fails. Written down in docs/internals/numerics.md with what was measured. */
 export const thresholds = {
@@ -87,7 +90,7 @@ async function verifyOutputs(
   const outputs = graph.outputs.map((name) => ({ name, distance: noDistance() }));
   const computed = graph.outputs.filter((output) => !graph.inputs.includes(output));
   let samples = 0;
-  const deployed = await open(bytes);
+  const deployed = await open(bytes, { spinning: false });
   try {
     await withProgram(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
       for (const [index, inputs] of batches.entries()) {

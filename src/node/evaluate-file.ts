@@ -64,7 +64,7 @@ export async function evaluateFile(job: EvaluateFileJob): Promise<Metrics> {
   checkGiven("evaluateFile", { modelPath, dataset, preprocess });
   checkCounts("evaluateFile", { threads, limit: most });
   checkModelFile(modelPath);
-  const file = await openDeployed(modelPath, threads === undefined ? {} : { threads });
+  const file = await openDeployed(modelPath, { spinning: false, ...(threads === undefined ? {} : { threads }) });
   try {
     return await evaluateOpened(file, job);
   } finally {

@@ -74,36 +74,35 @@ export async function takeBatches(
   return result;
 }
 
-/** What the exported file is worth in ONNX Runtime, and its latency in turn with the float model's. */
+/** What the exported file is worth in ONNX Runtime; `undefined` where there are no labels that fit. */
 export async function measureDeployed(
   { job, subject, context }: Measured,
   bytes: Uint8Array,
-): Promise<Pick<QuantizeOutcome, "latencyMs"> & { readonly deployed: Metrics | undefined }> {
-  const opened: ModelFile[] = [];
-  const open = async (file: Uint8Array): Promise<ModelFile> => {
-    const model = await job.openDeployed(file);
-    opened.push(model);
-    return model;
-  };
+): Promise<Metrics | undefined> {
+  if (subject.labels.kind === "none") return undefined;
   const { onProgress } = context;
+  const deployed = await job.openDeployed(bytes, { spinning: false });
   try {
-    const [original, deployed] = [await open(subject.file()), await open(bytes)];
-    const options = {
+    return await evaluateModel(deployed, subject.test, {
       preprocess: job.preprocess,
       batchSize: batchThatFits(subject.float),
       phase: "evaluate deployed",
+      output: subject.attended.outputs[0],
       ...(onProgress ? { onProgress } : {}),
+      ...(subject.scores?.givesProbabilities && { areProbabilities: true }),
       ...signalOf(context),
-    };
-    const metrics =
-      subject.labels.kind === "none"
-        ? undefined
-        : await evaluateModel(deployed, subject.test, {
-            ...options,
-            output: subject.attended.outputs[0],
-            ...(subject.scores?.givesProbabilities && { areProbabilities: true }),
-          });
-    return { deployed: metrics, latencyMs: await latenciesOf(original, deployed, { job, subject, context }) };
+    });
+  } finally {
+    await deployed.dispose();
+  }
+}
+
+/** Latencies of the float model and of the exported file in ONNX Runtime, in turn. */
+export async function measureLatencies(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
+  const opened: ModelFile[] = [];
+  try {
+    for (const file of [run.subject.file(), bytes]) opened.push(await run.job.openDeployed(file));
+    return await latenciesOf(opened[0], opened[1], run);
   } finally {
     await Promise.all(opened.map((model) => model.dispose()));
   }
@@ -147,7 +146,7 @@ export async function fidelityOf(
 ): Promise<Fidelity> {
   const { options, preprocess, openDeployed } = job;
   const { attended, test, labels } = subject;
-  const file = await openDeployed(bytes);
+  const file = await openDeployed(bytes, { spinning: false });
   const graphs = [attended, ...[...stages.values()].map((graph) => selectOutputs(graph, options.quantize.outputs))];
   const measured = {
     outputs: attended.outputs,
@@ -183,7 +182,7 @@ export async function outputsAgainstFloat(
   );
   if (outputs.length === 0) return [];
   const totals = outputs.map((name) => ({ name, distance: noDistance() }));
-  const file = await job.openDeployed(bytes);
+  const file = await job.openDeployed(bytes, { spinning: false });
   try {
     await withProgram(removeDeadNodes({ ...subject.attended, outputs }), context, async (program) => {
       for (const inputs of samples) {

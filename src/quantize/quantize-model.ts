@@ -21,6 +21,7 @@ import {
   type Measured,
   measureDeployed,
   measureEachLayer,
+  measureLatencies,
   metricsOf,
   noteHints,
   outputsAgainstFloat,
@@ -154,7 +155,8 @@ async function finish(run: Run, { start, model, training, fileChecks }: Made): P
   const samples = await takeBatches(run, verificationCount(run));
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
   await measureStage(run, "quantized", folded?.graph);
-  const { deployed, latencyMs } = await evaluated(() => measureDeployed(run, bytes));
+  const deployed = await evaluated(() => measureDeployed(run, bytes));
+  const latencyMs = await evaluated(() => measureLatencies(run, bytes));
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);
   const layers = await evaluated(() => measureEachLayer(run, { float, trained, folded }, samples[0]));

@@ -1,5 +1,5 @@
 // A deployed model, opened in onnxruntime-node.
-import { openDeployedIn } from "./open-deployed.ts";
+import { type DeployedOptions, openDeployedIn } from "./open-deployed.ts";
 import type { Session } from "./open-session.ts";
 import { loadOrt } from "./ort-module.ts";
 
@@ -11,9 +11,6 @@ import { loadOrt } from "./ort-module.ts";
  * @example
  * const file = await openDeployed("out/model.onnx", { threads: 1 });
  */
-export async function openDeployed(
-  bytes: Uint8Array | string,
-  options: { readonly threads?: number } = {},
-): Promise<Session> {
+export async function openDeployed(bytes: Uint8Array | string, options: DeployedOptions = {}): Promise<Session> {
   return openDeployedIn(await loadOrt(), bytes, options);
 }
