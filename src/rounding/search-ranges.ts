@@ -1,6 +1,7 @@
 // Scales by which a weight rounded to nearest gives the least error of its layer's output.
 import { roundHalfToEven } from "../ir/round.ts";
 import { clampTo, dequantize, nearestIntegers, quotientOf } from "./grid.ts";
+import { dotAt } from "./moments.ts";
 import type { RoundingProblem } from "./problem.ts";
 
 /** Factors of a scale that are tried: the coarse ones, then the best of them times each of the fine ones. */
@@ -86,14 +87,12 @@ const momentsAt = ({ form: { rows, columns } }: RangeProblem, row: number): numb
   Math.floor(row / rows) * columns * columns;
 
 function slopesOf(problem: RangeProblem, values: Float64Array): Float64Array {
-  const { form, moments } = problem;
-  const { columns } = form;
-  return moments.cross.map((cross, at) => {
+  const { inputs, cross } = problem.moments;
+  const { columns } = problem.form;
+  return cross.map((wanted, at) => {
     const row = Math.floor(at / columns);
-    const a = momentsAt(problem, row) + (at % columns) * columns;
-    let slope = -cross;
-    for (let j = 0; j < columns; j++) slope += moments.inputs[a + j] * values[row * columns + j];
-    return slope;
+    const start = momentsAt(problem, row) + (at % columns) * columns;
+    return dotAt(inputs, start, values.subarray(row * columns, (row + 1) * columns), columns) - wanted;
   });
 }
 
@@ -118,24 +117,36 @@ function changeOf(state: State, cells: readonly Cell[], scale: number): number {
     const { row, columns } = cell;
     const moved = differencesOf(state, cell, scale);
     const start = momentsAt(problem, row);
+    const isWhole = columns.length === width;
     let change = 0;
     for (let i = 0; i < columns.length; i++) {
+      if (moved[i] === 0) continue;
       const a = start + columns[i] * width;
-      let product = 2 * slopes[row * width + columns[i]] + inputs[a + columns[i]] * moved[i];
-      for (let j = 0; j < i; j++) product += 2 * inputs[a + columns[j]] * moved[j];
-      change += moved[i] * product;
+      const below = isWhole ? dotAt(inputs, a, moved, i) : dotOf(inputs, a, columns, moved, i);
+      change += moved[i] * (2 * (slopes[row * width + columns[i]] + below) + inputs[a + columns[i]] * moved[i]);
     }
     total += problem.factors[row] ** 2 * change;
   }
   return total;
 }
 
+/** Σ a[start + columns[i]] · b[i] of the first `count`. */
+function dotOf(a: Float64Array, start: number, columns: readonly number[], b: Float64Array, count: number): number {
+  let sum = 0;
+  for (let i = 0; i < count; i++) sum += a[start + columns[i]] * b[i];
+  return sum;
+}
+
 function move({ problem, values, slopes }: State, { row, columns }: Cell, moved: Float64Array): void {
   const width = problem.form.columns;
+  const { inputs } = problem.moments;
   const start = momentsAt(problem, row);
+  const own = slopes.subarray(row * width, (row + 1) * width);
   columns.forEach((column, i) => {
-    values[row * width + column] += moved[i];
+    const by = moved[i];
+    if (by === 0) return;
+    values[row * width + column] += by;
     const a = start + column * width;
-    for (let j = 0; j < width; j++) slopes[row * width + j] += problem.moments.inputs[a + j] * moved[i];
+    for (let j = 0; j < width; j++) own[j] += inputs[a + j] * by;
   });
 }
