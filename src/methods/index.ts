@@ -1,14 +1,18 @@
 // All methods. Command, recipes, library, report, inspect and documents read this list alone.
 import { assert } from "../ir/errors.ts";
 import { adaroundMethod } from "./adaround/method.ts";
+import { autoroundMethod } from "./autoround/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
 import { brecqMethod } from "./brecq/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
 import { efqatMethod } from "./efqat/method.ts";
+import { flexroundMethod } from "./flexround/method.ts";
 import { floatMethod } from "./float/method.ts";
+import { genieMethod } from "./genie/method.ts";
 import { gptqMethod } from "./gptq/method.ts";
 import { type Method, phases } from "./method.ts";
 import { mixedPrecisionMethod } from "./mixed-precision/method.ts";
+import { nupesMethod } from "./nupes/method.ts";
 import { outputErrorRangesMethod } from "./output-error-ranges/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
@@ -26,6 +30,10 @@ export const methods: readonly Method[] = [
   gptqMethod,
   brecqMethod,
   qdropMethod,
+  genieMethod,
+  flexroundMethod,
+  autoroundMethod,
+  nupesMethod,
   outputErrorRangesMethod,
   biasCorrectionMethod,
 ];

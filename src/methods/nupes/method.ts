@@ -1,0 +1,17 @@
+// NUPES, on uniform grids, as a step of a run.
+import { z } from "zod";
+import { dropOptionsWith, reconstructionOptionsWith } from "../../reconstruction/options.ts";
+import { jointPhase, reconstructionMethod } from "../reconstruction-method.ts";
+
+const options = z.object({
+  ...reconstructionOptionsWith({ variable: "direct", optimizer: "adam", schedule: "cosine", keep: "last" }).shape,
+  ...dropOptionsWith({ drop: 0, mixedInput: 1 }).shape,
+});
+
+export const nupesMethod = reconstructionMethod({
+  name: "nupes",
+  summary: "trains weights themselves block by block, by straight-through gradients",
+  options,
+  phases: (given) => [jointPhase(given)],
+  unused: [],
+});
