@@ -306,7 +306,8 @@ const Where: NativeOp = {
     const { graph, node, input, output, emit } = lowering;
     const operands = [input(0), input(1), input(2)];
     const y = output(0, sharedLayout(operands, graph.values.get(node.outputs[0])?.shape ?? []));
-    if (y && !select(lowering, operands, y)) emit(`where${bytesOf(y.dtype)}`, { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
+    if (y && !select(lowering, operands, y))
+      emit(`where${bytesOf(y.dtype)}`, { inputs: operands, outputs: [y], ints: broadcastNest(operands, y) });
   },
 };
 
