@@ -306,13 +306,19 @@ function refusedProducts(
   alreadyQuantized: ReadonlySet<string>,
 ): Refusal[] {
   const accepted = new Set([...alreadyQuantized, ...layers.map(({ node }) => node.name)]);
-  const weights = new Set(layers.map(({ weight }) => weight));
+  const around = { graph, producerOf: producers(graph), quantizedWeights: new Set(layers.map(({ weight }) => weight)) };
   return graph.nodes
     .filter((node) => isLinear(node) && !accepted.has(node.name))
-    .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(graph, node, weights) }));
+    .map((node) => ({ node: node.name, op: node.op, reason: reasonAgainst(node, around) }));
 }
 
-function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<string>): string {
+interface Around {
+  readonly graph: Graph;
+  readonly producerOf: ReadonlyMap<string, Node>;
+  readonly quantizedWeights: ReadonlySet<string>;
+}
+
+function reasonAgainst(node: Node, { graph, producerOf, quantizedWeights }: Around): string {
   const weight = node.inputs[1];
   const type = graph.values.get(weight);
   if (!graph.constants.has(weight)) return `its second input "${weight}" is computed, not a constant weight`;
@@ -320,7 +326,7 @@ function reasonAgainst(graph: Graph, node: Node, quantizedWeights: ReadonlySet<s
   const bias = node.inputs[2] ?? "";
   if (bias !== "" && !graph.constants.has(bias)) return `its third input "${bias}" is computed, not a constant bias`;
   if (quantizedWeights.has(weight)) return `another layer reads its weight "${weight}" transposed`;
-  const filter = fixedFilter(node, graph.constants.get(weight), producers(graph));
+  const filter = fixedFilter(node, graph.constants.get(weight), producerOf);
   if (filter !== undefined) return `its weight "${weight}" is no learned one: ${filter}`;
   const obstacle = rowsObstacle(node, type?.shape ?? []);
   assert(obstacle, `${describeNode(node)} is refused for no reason`);

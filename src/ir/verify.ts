@@ -30,10 +30,12 @@ export function verifyGraph(graph: Graph): Graph {
 }
 
 function checkNames(graph: Graph): void {
-  const givers = new Map<string, string>();
-  const give = (value: string, giver: string): void => {
+  const givers = new Map<string, string | Node>();
+  const describe = (giver: string | Node): string => (typeof giver === "string" ? giver : describeNode(giver));
+  const give = (value: string, giver: string | Node): void => {
     const other = givers.get(value);
-    if (other !== undefined) throw bad(`the value "${value}" is given twice: by ${other} and by ${giver}.`);
+    if (other !== undefined)
+      throw bad(`the value "${value}" is given twice: by ${describe(other)} and by ${describe(giver)}.`);
     givers.set(value, giver);
   };
   for (const input of graph.inputs) give(input, "an input of the graph");
@@ -43,7 +45,7 @@ function checkNames(graph: Graph): void {
   for (const node of graph.nodes) {
     if (node.name === "" || nodeNames.has(node.name)) throw bad(`two nodes have the name "${node.name}".`);
     nodeNames.add(node.name);
-    for (const output of node.outputs) if (output !== "") give(output, describeNode(node));
+    for (const output of node.outputs) if (output !== "") give(output, node);
   }
   if (givers.has("")) throw bad("an input of the graph has no name.");
 }

@@ -4,8 +4,10 @@ import { opDefinition } from "../ops/index.ts";
 
 function neededValues(graph: Graph): Set<string> {
   const needed = new Set([...graph.outputs, ...graph.updates.values()]);
-  for (const node of graph.nodes.toReversed())
-    if (node.outputs.some((output) => needed.has(output))) for (const input of node.inputs) needed.add(input);
+  for (let i = graph.nodes.length - 1; i >= 0; i--) {
+    const { inputs, outputs } = graph.nodes[i];
+    if (outputs.some((output) => needed.has(output))) for (const input of inputs) needed.add(input);
+  }
   needed.delete("");
   return needed;
 }
@@ -17,17 +19,21 @@ const withoutUnread = (node: Node, needed: ReadonlySet<string>): Node =>
     ? node
     : { ...node, outputs: node.outputs.map((output, i) => (i === 0 || needed.has(output) ? output : "")) };
 
+/** The entries of these names, without copying a list of all entries: graphs may have a million. */
+function entriesOf<T>(map: ReadonlyMap<string, T>, names: ReadonlySet<string>): Map<string, T> {
+  const kept = new Map<string, T>();
+  for (const [name, value] of map) if (names.has(name)) kept.set(name, value);
+  return kept;
+}
+
 /** Inputs and variables stay: they are the graph's interface. */
 export function removeDeadNodes(graph: Graph): Graph {
   const needed = neededValues(graph);
   const nodes = graph.nodes
     .filter((node) => node.outputs.some((output) => needed.has(output)))
     .map((node) => withoutUnread(node, needed));
-  const named = new Set([...graph.inputs, ...graph.variables, ...needed, ...nodes.flatMap(({ outputs }) => outputs)]);
-  return {
-    ...graph,
-    nodes,
-    constants: new Map([...graph.constants].filter(([name]) => needed.has(name))),
-    values: new Map([...graph.values].filter(([name]) => named.has(name))),
-  };
+  const constants = entriesOf(graph.constants, needed);
+  for (const names of [graph.inputs, graph.variables, ...nodes.map(({ outputs }) => outputs)])
+    for (const name of names) needed.add(name);
+  return { ...graph, nodes, constants, values: entriesOf(graph.values, needed) };
 }

@@ -10,9 +10,11 @@ import type { Upgrade, UpgradeContext } from "./upgrade.ts";
 
 /** Takes nodes in topological order; values keep their names. */
 export function upgradeGraph(graph: Graph, opset: number): Graph {
+  const rulesOf = ({ op }: Node): readonly Upgrade[] => (upgrades[op] ?? []).filter(({ before }) => opset < before);
+  if (graph.nodes.every((node) => rulesOf(node).length === 0)) return graph;
   const state = createState(graph, opset);
   for (const node of graph.nodes) {
-    const rules = (upgrades[node.op] ?? []).filter(({ before }) => opset < before);
+    const rules = rulesOf(node);
     // Rules compute with what they are given.
     if (rules.length > 0) checkTypes(node, opset, state.contextOf(node).type);
     upgradeNode(node, rules, state);
