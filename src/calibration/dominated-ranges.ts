@@ -53,8 +53,9 @@ export async function noteDominatedRanges(
     const { step, largest } = reachOf(site, qparams);
     const magnitude = build.node("Abs", [site.value]);
     const counts = [0, step / 2, largest / 2].map((least) => {
-      const isAbove = build.node("Greater", [magnitude, build.scalar(least, site.value)]);
-      return build.node("ReduceSum", [build.node("Cast", [isAbove], { to: "float32" })], { keepdims: 0 });
+      // 1 above, else 0; without a comparison, which engines do not fuse.
+      const above = build.node("Relu", [build.node("Sub", [magnitude, build.scalar(least, site.value)])]);
+      return build.node("ReduceSum", [build.node("Sign", [above])], { keepdims: 0 });
     });
     return { site, largest, counts };
   });
