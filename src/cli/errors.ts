@@ -1,6 +1,7 @@
 // What a failed command says and returns.
 import { CommanderError } from "commander";
 import { FrostbitError } from "../ir/errors.ts";
+import { outOfMemory } from "../run/out-of-memory.ts";
 
 export const exitCodes = { ok: 0, user: 1, ours: 70, interrupted: 130 } as const;
 
@@ -13,7 +14,8 @@ export interface Failure {
 }
 
 /** A user's error is printed as a message alone. An internal error is marked as such, so that it gets reported. */
-export function failureOf(error: unknown, verbose: boolean): Failure {
+export function failureOf(thrown: unknown, verbose: boolean): Failure {
+  const error = outOfMemory(thrown) ?? thrown;
   const stack = error instanceof Error && verbose ? [...stackOf(error), ...causeOf(error)] : [];
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return { lines: [], exitCode: exitCodes.ok };

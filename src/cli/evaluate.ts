@@ -17,7 +17,7 @@ import {
   testDataOptions,
 } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
-import { engineOption, threadsOption } from "./shared-options.ts";
+import { engineOption, memoryOption, threadsOption } from "./shared-options.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
 const { data, limit, ...prepare } = testDataOptions.shape;
@@ -30,10 +30,11 @@ const options = z.object({
   output: z.string().optional().describe("The output that the labels are of, instead of the first."),
   engine: engineOption.shape.engine.describe("What runs a language model that is no ONNX file yet."),
   ...threadsOption.shape,
+  ...memoryOption.shape,
 });
 
 /** What text has no use for. */
-const ofData = [...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape), "output"];
+const ofData = [...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape), "output", "maxMemory"];
 
 function printMetrics(metrics: Metrics): string {
   const { samples, top1, loss, meanIou, rmse, mae } = metrics;
@@ -82,11 +83,13 @@ async function onData(path: string, values: Values, { progress, interrupt, print
   const file = await openDeployed(path, { spinning: false, ...threads });
   try {
     const result = await evaluateOpened(file, {
+      modelPath: path,
       dataset: await openDataset(given, file.inputs, note),
       preprocess: preprocessFrom(given),
       signal: interrupt.signal,
       onProgress: progress.show,
       onNote: (text) => note(`note: ${text}`),
+      ...(given.maxMemory === undefined ? {} : { maxMemory: given.maxMemory }),
       ...(given.output === undefined ? {} : { output: given.output }),
     });
     print(result, [printMetrics(result)]);

@@ -20,6 +20,7 @@ import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
+import { memoryOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 
 export const quantizeCommandOptions = z.object({
@@ -35,6 +36,7 @@ export const quantizeCommandOptions = z.object({
     .default("auto")
     .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
   threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
+  ...memoryOption.shape,
   resume: z
     .boolean()
     .default(false)
@@ -78,7 +80,10 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   const options = await runOf(values, session);
   const isNoted = new Set(unusedInRecipe(options));
-  const { out, engine, precision, threads, resume, overwrite } = parseSchemaOptions(quantizeCommandOptions, values);
+  const { out, engine, precision, threads, maxMemory, resume, overwrite } = parseSchemaOptions(
+    quantizeCommandOptions,
+    values,
+  );
   const model = readModel(modelPath);
   const source = await sourceOpener(values, model.graph, session.note)(options.seed);
   const result = await quantizeFile({
@@ -94,6 +99,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
     onNote: (text) => (isNoted.has(text) ? undefined : session.note(text)),
+    ...(maxMemory === undefined ? {} : { maxMemory }),
     ...(precision === "auto" ? {} : { precision }),
     ...(threads === undefined ? {} : { threads }),
   });

@@ -1,8 +1,8 @@
 // How many samples run at once, or are held at once.
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
-import { dtypes } from "../ir/dtype.ts";
-import type { Dim, Graph, ValueType } from "../ir/graph.ts";
+import type { Dim, Graph } from "../ir/graph.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
+import { bytesOf } from "../passes/peak-bytes.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
 import { fixedBatch } from "./model-file.ts";
 
@@ -30,13 +30,9 @@ export function oneSample(graph: Graph): Graph {
 function byteCounter(graph: Graph): (value: string) => number {
   const known = [...graph.values.values()].flatMap(({ shape }) => shape.filter((size) => typeof size === "number"));
   const largest = known.reduce((most, size) => Math.max(most, size), 1);
-  const bytes = ({ dtype, shape }: ValueType): number =>
-    (shape.reduce<number>((product, size) => product * (typeof size === "number" ? size : largest), 1) *
-      dtypes[dtype].bits) /
-    8;
   return (value) => {
     const type = graph.values.get(value);
-    return type ? bytes(type) : 0;
+    return type ? bytesOf(type, largest) : 0;
   };
 }
 

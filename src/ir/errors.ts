@@ -5,8 +5,8 @@
  * wanted. BAD_OPTION: an option or argument. BAD_DATA: samples or labels. UNSUPPORTED_OP: operators that nothing here knows, or
  * the engine cannot run. NO_GRADIENT: something between the loss and what trains cannot be differentiated. SHAPE_MISMATCH: types
  * or shapes of a node do not fit. ENGINE: what runs graphs is missing or failed. DIVERGED: the loss has become NaN or infinite.
- * VERIFICATION: the exported file does not compute what was trained. IO: a file cannot be read or written. ABORTED: the signal
- * stopped the call.
+ * VERIFICATION: the exported file does not compute what was trained. IO: a file cannot be read or written. MEMORY: more memory is
+ * needed than there is or than was allowed. ABORTED: the signal stopped the call.
  */
 export type ErrorCode =
   | "BAD_MODEL"
@@ -19,6 +19,7 @@ export type ErrorCode =
   | "DIVERGED"
   | "VERIFICATION"
   | "IO"
+  | "MEMORY"
   | "ABORTED";
 
 /** An error that is the input's, not ours: the message says what is wrong, where, with the values, and what to do. */

@@ -9,7 +9,9 @@ import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import type { Progress } from "../run/context.ts";
-import { checkModelFile } from "./read-model.ts";
+import { outOfMemory } from "../run/out-of-memory.ts";
+import { batchWithin, withinMemory } from "./memory-budget.ts";
+import { checkModelFile, readModel } from "./read-model.ts";
 
 /** What `evaluateFile` is given. */
 export interface EvaluateFileJob {
@@ -25,6 +27,8 @@ export interface EvaluateFileJob {
   readonly limit?: number;
   /** CPU threads, 1 or more; ONNX Runtime's own choice where absent. */
   readonly threads?: number;
+  /** Megabytes that the process may take: batches are as large as that lets them be, and more than it ends the call. */
+  readonly maxMemory?: number;
   /** Stops between two batches: the call then throws ABORTED. */
   readonly signal?: AbortSignal;
   /** Called after each batch. */
@@ -41,6 +45,7 @@ const fields = Object.keys({
   output: true,
   limit: true,
   threads: true,
+  maxMemory: true,
   signal: true,
   onProgress: true,
   onNote: true,
@@ -49,7 +54,7 @@ const fields = Object.keys({
 /**
  * What a file is worth in ONNX Runtime, with its default optimizations: accuracy and loss against class indices, or the error
  * against measured values. What the command `evaluate` does. Throws BAD_OPTION, BAD_DATA where the labels do not fit the output,
- * BAD_MODEL, IO, and ABORTED after `signal`.
+ * BAD_MODEL, IO, MEMORY where there is not enough, and ABORTED after `signal`.
  *
  * @example
  * const { top1 } = await evaluateFile({
@@ -62,35 +67,34 @@ export async function evaluateFile(job: EvaluateFileJob): Promise<Metrics> {
   const { modelPath, dataset, preprocess, threads, limit: most } = job;
   checkNames("evaluateFile", job, fields);
   checkGiven("evaluateFile", { modelPath, dataset, preprocess });
-  checkCounts("evaluateFile", { threads, limit: most });
+  checkCounts("evaluateFile", { threads, limit: most, maxMemory: job.maxMemory });
   checkModelFile(modelPath);
   const file = await openDeployed(modelPath, { spinning: false, ...(threads === undefined ? {} : { threads }) });
   try {
     return await evaluateOpened(file, job);
+  } catch (error) {
+    throw outOfMemory(error) ?? error;
   } finally {
     await file.dispose();
   }
 }
 
 /** The same of a file that is open. */
-export async function evaluateOpened(
-  file: ModelFile,
-  {
-    dataset,
-    preprocess,
-    output,
-    limit: most,
-    signal,
-    onProgress,
-    onNote,
-  }: Omit<EvaluateFileJob, "modelPath" | "threads">,
-): Promise<Metrics> {
-  const metrics = await evaluateModel(file, limit(dataset, most ?? Number.POSITIVE_INFINITY), {
-    preprocess,
-    ...(output === undefined ? {} : { output }),
-    ...(signal ? { signal } : {}),
-    ...(onProgress ? { onProgress } : {}),
-  });
+export async function evaluateOpened(file: ModelFile, job: Omit<EvaluateFileJob, "threads">): Promise<Metrics> {
+  const { modelPath, dataset, preprocess, output, limit: most, maxMemory, onProgress, onNote } = job;
+  const batch =
+    maxMemory === undefined
+      ? {}
+      : { batchSize: batchWithin(maxMemory, { graph: readModel(modelPath).graph, dataset, preprocess }) };
+  const metrics = await withinMemory(maxMemory, job.signal, (signal) =>
+    evaluateModel(file, limit(dataset, most ?? Number.POSITIVE_INFINITY), {
+      preprocess,
+      ...batch,
+      ...(output === undefined ? {} : { output }),
+      ...(signal ? { signal } : {}),
+      ...(onProgress ? { onProgress } : {}),
+    }),
+  );
   const hint = sameLabelHint(metrics) ?? nearChanceHint(metrics);
   if (hint !== undefined) onNote?.(hint);
   return metrics;

@@ -21,11 +21,13 @@ import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
+import { outOfMemory } from "../run/out-of-memory.ts";
 import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { digestOfSource, machineFields } from "./digest-data.ts";
 import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
+import { checkEstimates, withinMemory } from "./memory-budget.ts";
 import { readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
@@ -55,6 +57,8 @@ export interface QuantizeFileJob {
   readonly resume?: boolean;
   /** Replaces what another run trained in `out`, which is else refused. */
   readonly overwrite?: boolean;
+  /** Megabytes that the process may take: more is refused before the run, by an estimate, and ends it with a checkpoint. */
+  readonly maxMemory?: number;
   /** Stops after the step in hand, with a checkpoint written: the call then throws ABORTED. */
   readonly signal?: AbortSignal;
   /** Called after each step and batch. */
@@ -86,6 +90,7 @@ const fields = Object.keys({
   precision: true,
   resume: true,
   overwrite: true,
+  maxMemory: true,
   signal: true,
   onProgress: true,
   onNote: true,
@@ -96,7 +101,7 @@ function checkJob(job: QuantizeFileJob): void {
   const { modelPath, source, preprocess, options, out, engine, threads } = job;
   checkNames("quantizeFile", job, fields);
   checkGiven("quantizeFile", { modelPath, source, preprocess, options, out, engine });
-  checkCounts("quantizeFile", { threads });
+  checkCounts("quantizeFile", { threads, maxMemory: job.maxMemory });
   checkRun(options);
 }
 
@@ -105,8 +110,8 @@ function checkJob(job: QuantizeFileJob): void {
  * model, its report, its recipe and checkpoints to `out`. Nothing else is written there until the exported model is verified.
  *
  * Throws BAD_MODEL, BAD_DATA or BAD_OPTION for what it was given, NO_GRADIENT where what should train cannot, DIVERGED at a
- * non-finite loss, VERIFICATION where the file does not compute what was trained, IO, and ABORTED after `signal`.
- * BAD_OPTION too where another run writes to `out`, or would lose what it trained there.
+ * non-finite loss, VERIFICATION where the file does not compute what was trained, IO, MEMORY where there is not enough,
+ * and ABORTED after `signal`. BAD_OPTION too where another run writes to `out`, or would lose what it trained there.
  *
  * @example
  * const model = readModel("resnet20.onnx");
@@ -142,7 +147,11 @@ export async function quantizeFileSharing(job: QuantizeFileJob, shared: SharedBy
 async function quantizeLocked(job: QuantizeFileJob, shared: SharedByRuns): Promise<QuantizeFileResult> {
   const lock = await lockFolder(job.out);
   try {
-    return await quantizeInto(job, lock, shared);
+    return await withinMemory(job.maxMemory, job.signal, (signal) =>
+      quantizeInto(signal ? { ...job, signal } : job, lock, shared),
+    );
+  } catch (error) {
+    throw outOfMemory(error) ?? error;
   } finally {
     await lock.release();
   }
@@ -172,6 +181,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       options: job.options,
       openDeployed: (file, options) => openDeployed(file, { ...threads, ...options }),
       openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
+      checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
       checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,

@@ -7,6 +7,12 @@ import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
 
+/** What a phase holds at its most, besides the data and the program itself. */
+export interface MemoryEstimate {
+  readonly phase: "evaluation" | "calibration" | "training";
+  readonly bytes: number;
+}
+
 /** The input of `quantizeModel`: the job of `quantizeFile` without its files. */
 export interface QuantizeJob {
   /** What `readOnnx` or `readModel` gave. */
@@ -19,6 +25,8 @@ export interface QuantizeJob {
   readonly openDeployed: OpenDeployed;
   /** Opens the model as given, which is then compared with what is quantized; not compared where absent. */
   readonly openGiven?: () => Promise<ModelFile>;
+  /** Called before anything is computed, with what the run is estimated to hold; what it throws ends the run. */
+  readonly checkMemory?: (estimates: readonly MemoryEstimate[]) => void;
   /** Where checkpoints go; without, none are written. */
   readonly checkpoints?: CheckpointOptions;
 }

@@ -13,6 +13,7 @@ import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
 import { checkGiven } from "./check-given.ts";
 import { type Clock, createClock } from "./clock.ts";
+import { estimateMemory } from "./estimate-memory.ts";
 import { withEvenChannels } from "./even-channels.ts";
 import { sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
 import type { QuantizeJob } from "./job.ts";
@@ -43,6 +44,7 @@ const fields = Object.keys({
   openDeployed: true,
   checkpoints: true,
   openGiven: true,
+  checkMemory: true,
 } satisfies Record<keyof QuantizeJob, true>);
 
 /**
@@ -69,6 +71,7 @@ export async function quantizeSharing(
   const context = { ...given, seed: job.options.seed };
   const subject = withEvenChannels(openSubject(job), job.options, context);
   await checkEarly(job, subject);
+  job.checkMemory?.(estimateMemory(job, subject));
   noteUnusedLabels(subject, context);
   await checkGiven(job, subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
