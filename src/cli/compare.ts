@@ -4,6 +4,8 @@ import type { Command } from "commander";
 import { z } from "zod";
 import { type ComparedValue, type Comparison, compareModels, defaultThresholdDb } from "../compare/compare-models.ts";
 import { createSession } from "../engines/onnxruntime/session.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
 import { readModel } from "../node/read-model.ts";
 import { readBytes } from "../node/storage.ts";
 import { formatDigits } from "../report/format-digits.ts";
@@ -30,6 +32,17 @@ const options = z.object({
   ...threadsOption.shape,
 });
 
+/** What cannot be read here may still run in ONNX Runtime; how large its values are is not known then. */
+function graphOf(path: string, note: (text: string) => void): { readonly graph?: Graph } {
+  try {
+    return { graph: readModel(path).graph };
+  } catch (error) {
+    if (!(error instanceof FrostbitError)) throw error;
+    note(`All values of a batch are held in memory at once, since their sizes are not known: ${error.message}`);
+    return {};
+  }
+}
+
 export function compareCommand(): Command {
   const command = createCommand(
     "compare",
@@ -44,6 +57,7 @@ export function compareCommand(): Command {
         await openDataset(given, isPictures(given.data) ? inputTypes(readModel(first).graph) : new Map(), note),
         {
           preprocess: preprocessFrom(given),
+          ...graphOf(first, note),
           thresholdDb: given.threshold,
           open: (bytes, which) =>
             createSession(bytes, { ...threads, extra: externalDataBeside(which === 0 ? first : second) }),

@@ -3,6 +3,7 @@ import { changeSamples } from "../data/batch-axis.ts";
 import { batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { type Fetches, fixedBatchOf, oneSample, planFetches } from "../evaluate/batch-that-fits.ts";
 import {
   type Difference,
   difference,
@@ -12,9 +13,11 @@ import {
   sqnrDb,
 } from "../evaluate/difference.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "../evaluate/model-file.ts";
-import { batchAxes } from "../ir/batch-axes.ts";
+import { withSizesOf } from "../evaluate/sizes-of-data.ts";
+import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { checkNames } from "../ir/check-options.ts";
 import { errorAt, FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { type NamedValues, namedValues, watchValues } from "../onnx/watch-values.ts";
 
@@ -29,6 +32,8 @@ export interface CompareOptions {
   readonly signal?: AbortSignal;
   /** Called after each batch. */
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
+  /** The first model as it was read. It tells how large its values are: as many as fit into memory are compared at once, instead of all. */
+  readonly graph?: Graph;
 }
 
 /** All of them: the compiler names what is forgotten. */
@@ -38,6 +43,7 @@ const fields = Object.keys({
   thresholdDb: true,
   signal: true,
   onProgress: true,
+  graph: true,
 } satisfies Record<keyof CompareOptions, true>);
 
 /** One value of the same name in both models. */
@@ -68,11 +74,13 @@ export interface Comparison {
 export const defaultThresholdDb = 20;
 const defaultBatch = 16;
 
+type TensorType = Pick<Tensor, "dtype" | "shape">;
+
 interface Totals {
   readonly differences: Map<string, Difference>;
   readonly shapes: Map<string, readonly number[]>;
   /** By name: its type and shape in each. */
-  readonly incomparable: Map<string, readonly [first: Tensor, second: Tensor]>;
+  readonly incomparable: Map<string, readonly [first: TensorType, second: TensorType]>;
 }
 
 /**
@@ -89,23 +97,39 @@ export async function compareModels(
   checkNames("compareModels", options, fields);
   const [inFirst, inSecond] = [namedValues(first), namedValues(second)];
   const names = commonValues(inFirst, inSecond);
-  const files = [
-    await options.open(watchValues(first, inFirst, names), 0),
-    await options.open(watchValues(second, inSecond, names), 1),
-  ] as const;
-  try {
-    const totals = await runBoth(files, names, dataset, options);
-    checkRelated(totals, new Set([...inFirst.outputs, ...inSecond.outputs]));
-    return summarize(totals, names, dataset.length, options.thresholdDb ?? defaultThresholdDb);
-  } finally {
-    await Promise.all(files.map((file) => file.dispose()));
+  const { samples, groups } = planGroups(names, dataset, options);
+  const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Map() };
+  for (const [index, group] of groups.entries()) {
+    const files = [
+      await options.open(watchValues(first, inFirst, group), 0),
+      await options.open(watchValues(second, inSecond, group), 1),
+    ] as const;
+    const before = { batchSize: samples, done: index * dataset.length, total: groups.length * dataset.length };
+    try {
+      await runBoth(files, group, dataset, { ...options, ...before }, totals);
+    } finally {
+      await Promise.all(files.map((file) => file.dispose()));
+    }
   }
+  checkRelated(totals, new Set([...inFirst.outputs, ...inSecond.outputs]));
+  return summarize(totals, names, dataset.length, options.thresholdDb ?? defaultThresholdDb);
+}
+
+/** Fewer samples at once where the values of more do not fit into memory, and group by group where those of one do not. */
+function planGroups(
+  names: readonly string[],
+  dataset: Dataset,
+  { graph, preprocess }: CompareOptions,
+): Fetches<string> {
+  if (!graph) return { samples: defaultBatch, groups: [names] };
+  const sized = withSizesOf(graph, datasetFor({ inputs: inputTypes(graph) }, dataset, preprocess), preprocess);
+  return planFetches(oneSample(sized), names, (name) => [name], fixedBatchOf(graph) === undefined ? defaultBatch : 1);
 }
 
 const advice =
   "What is compared is a model and what was made of it, where values keep their names; `frostbit evaluate` measures models that have nothing in common.";
 
-const printed = ({ dtype, shape }: Tensor): string => `${dtype} [${shape.join(", ")}]`;
+const printed = ({ dtype, shape }: TensorType): string => `${dtype} [${shape.join(", ")}]`;
 
 /** Models that name some values alike by chance are not compared. */
 function checkRelated({ differences, incomparable }: Totals, outputs: ReadonlySet<string>): void {
@@ -132,17 +156,24 @@ function commonValues(first: NamedValues, second: NamedValues): readonly string[
   return names;
 }
 
+/** Samples at once, and what was done before of all that is to do. */
+interface GroupRun {
+  readonly batchSize: number;
+  readonly done: number;
+  readonly total: number;
+}
+
 async function runBoth(
   [first, second]: readonly [ModelFile, ModelFile],
   names: readonly string[],
   dataset: Dataset,
-  { preprocess, signal, onProgress }: CompareOptions,
-): Promise<Totals> {
-  const totals: Totals = { differences: new Map(), shapes: new Map(), incomparable: new Map() };
+  { preprocess, signal, onProgress, ...run }: CompareOptions & GroupRun,
+  totals: Totals,
+): Promise<void> {
   const matched = samplesFor("first", first, dataset, preprocess);
   const renamed = samplesFor("second", second, dataset, preprocess);
   const fixed = fixedBatch(first) ?? fixedBatch(second);
-  const batchSize = fixed ?? defaultBatch;
+  const batchSize = fixed ?? run.batchSize;
   const comparable = names.filter((name) => isComparable(first, name) && isComparable(second, name));
   const other = batches(renamed, { batchSize, preprocess });
   let done = 0;
@@ -157,9 +188,8 @@ async function runBoth(
     for (const name of comparable)
       add(totals, name, without(a.get(name), rows, samples), without(b.get(name), rows, samples));
     done += samples;
-    onProgress?.({ phase: "compare", done, total: dataset.length });
+    onProgress?.({ phase: "compare", done: run.done + done, total: run.total });
   }
-  return totals;
 }
 
 function samplesFor(which: string, file: ModelFile, dataset: Dataset, preprocess: Preprocess): Dataset {
@@ -184,7 +214,8 @@ const isComparable = (file: ModelFile, name: string): boolean =>
 function add(totals: Totals, name: string, a: Tensor | undefined, b: Tensor | undefined): void {
   if (!a || !b) return;
   if (a.dtype !== b.dtype || String(a.shape) !== String(b.shape)) {
-    totals.incomparable.set(name, [a, b]);
+    const [first, second] = [a, b].map(({ dtype, shape }) => ({ dtype, shape }));
+    totals.incomparable.set(name, [first, second]);
     return;
   }
   const soFar = totals.differences.get(name) ?? noDifference;
