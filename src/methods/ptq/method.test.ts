@@ -40,3 +40,61 @@ test("depthwise layers of fewer than 8 bits are named with their share of the we
   expect(await notesOf({ weights: 8 })).toEqual([]);
   expect(await notesOf({ weights: 4, layers: { depthwise: 8 } })).toEqual([]);
 });
+
+/** Notes of quantizing what `add` makes of an input of 4 channels and 5 by 5 pixels. */
+async function notesOn(add: (build: ReturnType<typeof buildOn>, x: string) => string): Promise<readonly string[]> {
+  const random = createRandom(1);
+  const build = buildOn();
+  const graph = build.graph([add(build, build.input("x", { dtype: "float32", shape: ["N", 4, 5, 5] }))]);
+  const notes: string[] = [];
+  const train = memoryDataset("noise", new Map([["x", random.tensor("float32", [8, 4, 5, 5])]]));
+  await ptqMethod.run(
+    {
+      model: {
+        graph,
+        original: graph,
+        float: graph,
+        quantize: quantizeOptions.parse({ weights: 4 }),
+        outputs: undefined,
+      },
+      data: { train, preprocess: resolvePreprocess("none") },
+      options: {},
+      scales: "any",
+      fileBytes: () => 0,
+    },
+    { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
+  );
+  return notes;
+}
+
+test.each([
+  [["a/depthwise", "b/depthwise"], "a/project", "'*/depthwise=8'"],
+  [["a/depthwise", "b/other"], "a/project", "'a/depthwise=8,b/other=8'"],
+  [["a/depthwise", "b/depthwise"], "c/depthwise", "'a/depthwise=8,b/depthwise=8'"],
+])("the depthwise layers %j beside %s are kept by %s", async (depthwise, dense, choice) => {
+  const random = createRandom(2);
+  const [note] = await notesOn((build, x) => {
+    const weight = (shape: readonly number[], name: string) => build.constant(random.tensor("float32", shape), name);
+    const inner = depthwise.reduce(
+      (y, name) => build.node("Conv", [y, weight([4, 1, 3, 3], `${name}.w`)], { group: 4, pads: [1, 1, 1, 1] }, name),
+      x,
+    );
+    return build.node("Conv", [inner, weight([4, 4, 1, 1], "dense.w")], {}, dense);
+  });
+  expect(note).toContain(`--layers ${choice} keeps 8 bits`);
+});
+
+test("a table that is looked up too is said to be in the file twice", async () => {
+  const random = createRandom(3);
+  const notes = await notesOn((build, x) => {
+    const table = build.constant(random.tensor("float32", [5, 250]), "table");
+    const logits = build.node("MatMul", [x, table], {}, "head");
+    const rows = build.node("Gather", [table, build.ints([1])], { axis: 0 }, "lookup");
+    return build.node("Add", [logits, rows]);
+  });
+  expect(notes).toEqual([
+    expect.stringMatching(
+      /^Weight "table" \(0\.00500 MB\) is quantized for head, and read in float by Gather \(node "lookup"\): .*--layers 'head=float' keeps it once\.$/,
+    ),
+  ]);
+});

@@ -3,13 +3,13 @@ import { z } from "zod";
 import { calibrate } from "../../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
 import { FrostbitError } from "../../ir/errors.ts";
-import type { Graph } from "../../ir/graph.ts";
+import { consumers, describeNode, type Graph } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
 import { groupOf } from "../../ops/convolution-shape.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { powerOfTwoQparams } from "../../quantizers/qparams.ts";
-import { bitsOfLayer, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
+import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { quantizersOf } from "../../quantizers/quantizer.ts";
 import { endLayers, findSites, type Sites, withoutQuantized } from "../../quantizers/sites.ts";
 import type { Context } from "../../run/context.ts";
@@ -51,6 +51,7 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
   noteQuantized(graph, context);
   noteEnds(graph, quantize, context);
   noteDepthwise(graph, sites, context);
+  noteFloatReaders(graph, sites, context);
   if (sites.weights.length + sites.activations.length === 0) return { ...model, float: graph };
   const batches = calibrationBatches(graph, data, quantize, context);
   const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
@@ -79,8 +80,42 @@ function noteDepthwise(float: Graph, { weights }: Sites, { onNote }: Context): v
   const names = narrow.slice(0, 3).map(({ name }) => `"${name}"`);
   const more = narrow.length > 3 ? ` and ${narrow.length - 3} more` : "";
   onNote?.(
-    `${narrow.length} depthwise layer${narrow.length === 1 ? " has" : "s have"} weights of ${bits} bits: ${names.join(", ")}${more}. Rounding costs them most, and they hold ${(100 * share).toPrecision(2)} % of the weights: --layers '${narrow[0].name}=8' (* matches any characters) keeps 8 bits, --method gptq or adaround loses less at fewer.`,
+    `${narrow.length} depthwise layer${narrow.length === 1 ? " has" : "s have"} weights of ${bits} bits: ${names.join(", ")}${more}. Rounding costs them most, and they hold ${(100 * share).toPrecision(2)} % of the weights: --layers ${choiceOf(narrow, [...layers.values()])} keeps 8 bits, --method gptq or adaround loses less at fewer.`,
   );
+}
+
+interface Named {
+  readonly name: string;
+}
+
+/** As --layers takes it: 8 bits for these layers and no others, by one pattern where there is one. */
+function choiceOf(chosen: readonly Named[], all: readonly Named[]): string {
+  const names = chosen.map(({ name }) => name);
+  const pattern = `${sharedStart(names)}*${reversed(sharedStart(names.map(reversed)))}`;
+  const matches = all.filter(({ name }) => matchesPattern(pattern, name)).length;
+  const patterns = names.length > 1 && matches === names.length ? [pattern] : names;
+  return `'${patterns.map((each) => `${each}=8`).join(",")}'`;
+}
+
+const reversed = (text: string): string => [...text].reverse().join("");
+
+function sharedStart([first, ...rest]: readonly string[]): string {
+  let length = first.length;
+  for (const other of rest) while (!other.startsWith(first.slice(0, length))) length--;
+  return first.slice(0, length);
+}
+
+/** A table that is looked up and multiplied by has one initializer in the file that was given. */
+function noteFloatReaders(float: Graph, { weights }: Sites, { onNote }: Context): void {
+  const readersOf = consumers(float);
+  for (const { value, readers } of weights) {
+    const others = (readersOf.get(value) ?? []).filter(({ name }) => readers !== "all" && !readers.includes(name));
+    const megabytes = ((sizeOf(float.values.get(value)?.shape.map(Number) ?? []) * 4) / 1e6).toPrecision(3);
+    if (others.length === 0) continue;
+    onNote?.(
+      `Weight "${value}" (${megabytes} MB) is quantized for ${String(readers)}, and read in float by ${others.map(describeNode).join(", ")}: the file will have it twice, which may make it larger than the one given. --layers '${readers[0]}=float' keeps it once.`,
+    );
+  }
 }
 
 function noteEnds(float: Graph, options: QuantizeOptions, { onNote }: Context): void {
