@@ -35,7 +35,7 @@ export type { MethodStep, TrainingRecord } from "./methods/method.ts";
 export { runOptions } from "./options/recipe.ts";
 export type { RunOptions } from "./options/run-options.ts";
 export type { ModelVerification } from "./quantize/export-model.ts";
-export type { QuantizeJob } from "./quantize/job.ts";
+export type { MemoryEstimate, QuantizeJob } from "./quantize/job.ts";
 export type { Latency, QuantizeOutcome, Top1 } from "./quantize/outcome.ts";
 export { quantizeModel } from "./quantize/quantize-model.ts";
 export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";

@@ -28,7 +28,7 @@ export type {
 } from "../engines/onnxruntime/ort-module.ts";
 export { runOptions } from "../options/recipe.ts";
 export type { RunOptions } from "../options/run-options.ts";
-export type { QuantizeJob } from "../quantize/job.ts";
+export type { MemoryEstimate, QuantizeJob } from "../quantize/job.ts";
 export type { QuantizeOutcome } from "../quantize/outcome.ts";
 export { quantizeModel } from "../quantize/quantize-model.ts";
 export type { Context, Progress } from "../run/context.ts";
