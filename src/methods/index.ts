@@ -14,6 +14,7 @@ import { type Method, phases } from "./method.ts";
 import { mixedPrecisionMethod } from "./mixed-precision/method.ts";
 import { nupesMethod } from "./nupes/method.ts";
 import { outputErrorRangesMethod } from "./output-error-ranges/method.ts";
+import { pdQuantMethod } from "./pd-quant/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
 import { qdropMethod } from "./qdrop/method.ts";
@@ -31,6 +32,7 @@ export const methods: readonly Method[] = [
   brecqMethod,
   qdropMethod,
   genieMethod,
+  pdQuantMethod,
   flexroundMethod,
   autoroundMethod,
   nupesMethod,

@@ -143,9 +143,10 @@ export const roundingOf = (options: ReconstructionOptions): RoundingTraining => 
   subset: { by: options.subset, share: options.subsetShare },
 });
 
-export const lossOf = ({ reconstructionLoss, lossPower }: ReconstructionOptions): UnitLossSettings => ({
-  kind: reconstructionLoss,
-  power: lossPower,
+export const lossOf = (options: ReconstructionOptions): UnitLossSettings => ({
+  ...options,
+  kind: options.reconstructionLoss,
+  power: options.lossPower,
 });
 
 export const biasRateOf = ({ biasLr }: ReconstructionOptions): Pick<Phase, "biasRate"> =>
@@ -174,6 +175,11 @@ const unusedByLearning: readonly UnusedRule<ReconstructionOptions>[] = [
     options: ["lossPower"],
     by: "reconstructionLoss",
     isUnused: ({ reconstructionLoss }) => reconstructionLoss !== "lp",
+  },
+  {
+    options: ["temperature", "predictionWeight"],
+    by: "reconstructionLoss",
+    isUnused: ({ reconstructionLoss }) => reconstructionLoss !== "prediction",
   },
   { options: ["subset"], by: "subsetShare", isUnused: ({ subsetShare }) => subsetShare === 1 },
 ];

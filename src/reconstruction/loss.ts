@@ -1,15 +1,21 @@
 // What a unit is compared with its float self by.
 import type { Builder } from "../ir/builder.ts";
-import { type Graph, producers } from "../ir/graph.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
+import { inlineGraph } from "../training/inline-graph.ts";
 import type { UnitLoss } from "../units/train-unit.ts";
+import { addRest, type Rest } from "./rest.ts";
 
-export const lossNames = ["mse", "lp", "cosine"] as const;
+export const lossNames = ["mse", "lp", "cosine", "prediction"] as const;
+export type LossName = (typeof lossNames)[number];
 
 export interface UnitLossSettings {
-  readonly kind: (typeof lossNames)[number];
+  readonly kind: LossName;
   /** Of lp. */
-  readonly power: number;
+  readonly power?: number;
+  /** Of prediction: what class scores are divided by, and what their divergence is multiplied by. */
+  readonly temperature?: number;
+  readonly predictionWeight?: number;
 }
 
 /** The value of a step's loss. */
@@ -20,22 +26,23 @@ export const lossName = "frostbit/loss";
  * unit's layers, `unit` as it is before its weights are made soft; `cosine`: of twice what its angle alone makes of that for power 2.
  */
 export const channelLoss =
-  (unit: Graph, settings: UnitLossSettings): UnitLoss =>
-  (build, _, targets) => {
+  (unit: Graph, settings: UnitLossSettings, rest?: Rest): UnitLoss =>
+  (build, forward, targets) => {
     const losses = [...targets].map(([output, target]) =>
       targetLoss(build, [output, target], channelsOf(unit, output), settings),
     );
+    if (rest) losses.push(predictionLoss(build, forward, rest, settings));
     return build.node("Identity", [losses.reduce((sum, each) => build.node("Add", [sum, each]))], {}, lossName);
   };
 
 type Pair = readonly [output: string, target: string];
 
-function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power }: UnitLossSettings): string {
+function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power = 2 }: UnitLossSettings): string {
   if (kind === "cosine") return cosineLoss(build, pair, channels);
   const [output, target] = pair;
   const difference = build.node("Sub", [output, target]);
   const raised =
-    kind === "mse"
+    kind !== "lp"
       ? build.node("Mul", [difference, difference])
       : build.node("Pow", [build.node("Abs", [difference]), build.scalar(power, output)]);
   return meanOverPositions(build, raised, channels);
@@ -71,6 +78,54 @@ function cosineLoss(build: Builder, [output, target]: Pair, channels: number): s
     .reduce<number>((product, size) => product * Number(size), 1);
   const mean = build.node("ReduceMean", [angles], { keepdims: 0 });
   return build.node("Mul", [mean, build.scalar(channels / elements, mean)]);
+}
+
+/** The input that holds the float model's class scores. */
+export const scoresInput = "frostbit/scores";
+
+/**
+ * PD-Quant (arXiv:2212.07048): w · KL(softmax(t / τ) ‖ softmax(z / τ)) of the float model's class scores t and z, those that the rest
+ * of the float model gives for what the unit gives with nothing left to chance: all activations quantized, inputs of that stream.
+ */
+function predictionLoss(build: Builder, forward: Graph, rest: Rest, settings: UnitLossSettings): string {
+  const { temperature = 1, predictionWeight = 1 } = settings;
+  const scores = addRest(build, rest, withoutChance(build, forward));
+  const wanted = build.input(scoresInput, build.type(scores));
+  const { axis } = rest.scores;
+  const heat = build.scalar(temperature, scores);
+  const [z, t] = [scores, wanted].map((value) => build.node("Div", [value, heat]));
+  const divergence = axis === "none" ? bernoulliDivergence(build, z, t) : divergenceAlong(build, z, t, axis);
+  return build.node("Mul", [divergence, build.scalar(predictionWeight, divergence)]);
+}
+
+/** The mean over all but the classes of Σ p (log p − log q). */
+function divergenceAlong(build: Builder, z: string, t: string, axis: number): string {
+  const [logs, wanted] = [z, t].map((value) => build.node("LogSoftmax", [value], { axis }));
+  const terms = build.node("Mul", [build.node("Exp", [wanted]), build.node("Sub", [wanted, logs])]);
+  const mean = build.node("ReduceMean", [terms], { keepdims: 0 });
+  return build.node("Mul", [mean, build.scalar(Number(build.type(z).shape[axis]), mean)]);
+}
+
+/** The same where each element scores class 1 against class 0: p (t − z) + softplus(z) − softplus(t) with p = σ(t). */
+function bernoulliDivergence(build: Builder, z: string, t: string): string {
+  const [zs, ts] = [z, t].map((value) => build.node("Softplus", [value]));
+  const linear = build.node("Mul", [build.node("Sigmoid", [t]), build.node("Sub", [t, z])]);
+  const terms = build.node("Add", [linear, build.node("Sub", [zs, ts])]);
+  return build.node("ReduceMean", [terms], { keepdims: 0 });
+}
+
+/** What the unit gives with its choices at random made: quantized activations, inputs of the quantized stream. */
+function withoutChance(build: Builder, forward: Graph): ReadonlyMap<string, string> {
+  const choices = forward.nodes.filter(({ op }) => op === "RandomChoice");
+  if (choices.length === 0) return new Map(forward.outputs.map((output) => [output, output]));
+  const shared = [...forward.inputs, ...forward.variables, ...forward.constants.keys()];
+  const fixed = forward.nodes.map((node): Node => {
+    if (node.op !== "RandomChoice") return node;
+    const [first, second] = node.inputs;
+    // The second is the float stream's input, or the first is what is not quantized.
+    return { ...node, op: "Identity", inputs: [forward.inputs.includes(second) ? first : second], attributes: {} };
+  });
+  return inlineGraph(build, { ...forward, nodes: fixed }, "certain/", new Map(shared.map((name) => [name, name])));
 }
 
 /** Along the axis of the nearest layer's channels where ranks agree, else along the last. */

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { learningRateOf } from "../rounding/rounding-schedule.ts";
 import { unitKinds } from "../units/units.ts";
-import { lossNames } from "./loss.ts";
+import { type LossName, lossNames } from "./loss.ts";
 import { type OptimizerName, optimizerNames } from "./optimizers.ts";
 import { type RateSchedule, rateSchedules } from "./phase.ts";
 import { subsetNames } from "./subset.ts";
@@ -33,6 +33,7 @@ export interface LearningDefaults {
   readonly optimizer: OptimizerName;
   readonly schedule: RateSchedule;
   readonly keep: "last" | "best";
+  readonly loss: LossName;
 }
 
 /** AdaRound's, which BRECQ and QDrop took over. */
@@ -41,10 +42,11 @@ export const adaroundLearning: LearningDefaults = {
   optimizer: "adam",
   schedule: "constant",
   keep: "last",
+  loss: "mse",
 };
 
 /** How the weights of a unit learn. */
-const learningOptions = ({ variable, optimizer, schedule, keep }: LearningDefaults) =>
+const learningOptions = ({ variable, optimizer, schedule, keep, loss }: LearningDefaults) =>
   z.object({
     variable: z
       .enum(variableNames)
@@ -89,11 +91,17 @@ const learningOptions = ({ variable, optimizer, schedule, keep }: LearningDefaul
       ),
     reconstructionLoss: z
       .enum(lossNames)
-      .default("mse")
+      .default(loss)
       .describe(
-        "What the output of a unit is compared with the float unit's by: the squared difference, summed over channels (mse), a power of it (lp), or the angle between them (cosine).",
+        "What the output of a unit is compared with the float unit's by: the squared difference, summed over channels (mse), a power of it (lp), the angle between them (cosine), or the squared difference and what it does to the class scores (prediction), which takes a pass through the rest of the model in each iteration.",
       ),
     lossPower: z.number().min(1).default(2.4).describe("The power of lp."),
+    temperature: z.number().positive().default(4).describe("Of prediction: what class scores are divided by."),
+    predictionWeight: z
+      .number()
+      .positive()
+      .default(10)
+      .describe("Of prediction: what the divergence of class scores is multiplied by beside the squared difference."),
   });
 
 export const reconstructionOptionsWith = (defaults: LearningDefaults) =>

@@ -12,9 +12,10 @@ import type { TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 import { trainUnit } from "../units/train-unit.ts";
-import { channelLoss } from "./loss.ts";
+import { channelLoss, scoresInput } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
 import type { Phase, RateSchedule } from "./phase.ts";
+import { besidesInput, type Rest } from "./rest.ts";
 import {
   dropQuantization,
   learnedParameters,
@@ -54,9 +55,18 @@ export interface UnitJob {
   readonly data: UnitData;
   readonly float: Graph;
   readonly phase: Phase;
+  /** Where the loss is of predictions. */
+  readonly predictions?: Predictions | undefined;
   readonly batch: number;
   /** Samples at the end of all that nothing is fitted to; a whole number of batches. */
   readonly heldOut: number;
+}
+
+/** What a unit's part in the class scores is told by. */
+export interface Predictions {
+  readonly rest: Rest;
+  /** The float model's class scores of samples. */
+  readonly scores: (samples: ArrayLike<number>) => Tensor;
 }
 
 export interface ReconstructedUnit {
@@ -85,7 +95,7 @@ interface TrainedUnit {
 
 /** `undefined` where nothing of the unit trains. */
 async function trainSoftUnit(
-  { data, float, phase, batch, heldOut }: UnitJob,
+  { data, float, phase, predictions, batch, heldOut }: UnitJob,
   context: Context,
 ): Promise<TrainedUnit | undefined> {
   const { rounding, stepRate, biasRate, drop, activations } = phase;
@@ -113,7 +123,8 @@ async function trainSoftUnit(
     {
       data: { ...data, samples: data.samples - heldOut },
       inputs: phase.inputs,
-      loss: channelLoss(cut, phase.loss),
+      loss: channelLoss(cut, phase.loss, predictions?.rest),
+      ...(predictions ? { lossInputs: (samples) => predictionInputs(data, predictions, samples) } : {}),
       prepare,
       parametersOf: (given) => [...(soft ? weightParameters(soft, rounding) : []), ...besidesWeights(given)],
       scheduled: scheduleOf(phase),
@@ -124,6 +135,16 @@ async function trainSoftUnit(
     context,
   );
   return hardened(soft, rounding?.keep ?? "last", values);
+}
+
+async function predictionInputs(
+  data: UnitData,
+  { rest, scores }: Predictions,
+  samples: Int32Array,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const besides = await data.values("quantized", rest.besides, samples);
+  const renamed = [...besides].map(([name, value]) => [besidesInput(name), value] as const);
+  return new Map([...renamed, [scoresInput, scores(samples)]]);
 }
 
 /** Constants for the values of each parameter at the least loss. */

@@ -3,19 +3,23 @@
 import { z } from "zod";
 import { readSafetensors, writeSafetensors } from "../data/safetensors.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { bytesSource } from "../ir/tensor-source.ts";
 import { withFloatActivations } from "../rounding/float-activations.ts";
 import type { Batches } from "../rounding/stream.ts";
-import type { Context } from "../run/context.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 import { type CheckpointOptions, loadCheckpoint, saveCheckpoint } from "../training/checkpoint.ts";
 import { openActivationCache } from "../units/activation-cache.ts";
+import { cutUnit } from "../units/cut-unit.ts";
 import { optimizeUnits, type UnitData } from "../units/optimize-units.ts";
 import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
 import { applyOutcome, type Outcome, outcomeOf, tensorsOf } from "./outcome.ts";
 import type { Phase } from "./phase.ts";
-import { type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
+import { type Predictions, type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
+import { predictedScores, restOf } from "./rest.ts";
 
 export interface ReconstructionJob {
   readonly quantized: Graph;
@@ -44,13 +48,20 @@ const heldOutEvery = 16;
 export async function reconstruct(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
   const units = cutIntoUnits(job.float, job.unit);
   const progress = await startOrResume(job, context);
+  const scores = job.phases.some(({ loss }) => loss.kind === "prediction")
+    ? await floatScores(job, context)
+    : undefined;
   let graph = job.quantized;
   for (const [index, phase] of job.phases.entries()) {
     const outcomes: Outcome[] = [];
+    const predictionsOf = ({ index: at }: UnitData): Predictions | undefined =>
+      scores && phase.loss.kind === "prediction"
+        ? { rest: restOf(job.float, units, at, job.batch), scores }
+        : undefined;
     const optimize = async (data: UnitData): Promise<Graph> => {
       const done =
         progress.done[index * units.length + data.index] ??
-        (await reconstructAndSave(job, phase, data, progress, context));
+        (await reconstructAndSave({ job, phase, predictions: predictionsOf(data) }, data, progress, context));
       outcomes.push(done.outcome);
       return applyOutcome(data.quantized, done.outcome);
     };
@@ -60,24 +71,51 @@ export async function reconstruct(job: ReconstructionJob, context: Context): Pro
   return { graph, units: progress.done.flatMap(({ record }) => record ?? []) };
 }
 
+/** The float model's class scores of all samples, and of any of them. */
+async function floatScores({ float, batches }: ReconstructionJob, context: Context): Promise<Predictions["scores"]> {
+  const { logits } = predictedScores(float);
+  const seen: Tensor[] = [];
+  await withProgram(cutUnit(float, float.inputs, [logits]), context, async (program) => {
+    for await (const batch of batches()) {
+      const found = (await program.run(batch, signalOf(context))).get(logits);
+      assert(found, `the float model gives no "${logits}"`);
+      seen.push(found);
+    }
+  });
+  const [{ dtype, shape }] = seen;
+  const sample = sizeOf(shape.slice(1));
+  const all = Float64Array.from(seen.flatMap((value) => Array.from(numbersOf(value))));
+  return (samples) => {
+    const chosen = Array.from(samples, (at) => Array.from(all.subarray(at * sample, (at + 1) * sample))).flat();
+    return tensorOf(dtype, [samples.length, ...shape.slice(1)], chosen);
+  };
+}
+
 /** Units that are done, in order. */
 interface RunProgress {
   readonly done: ReconstructedUnit[];
 }
 
+interface UnitTurn {
+  readonly job: ReconstructionJob;
+  readonly phase: Phase;
+  readonly predictions: Predictions | undefined;
+}
+
 async function reconstructAndSave(
-  { float, batch, checkpoints }: ReconstructionJob,
-  phase: Phase,
+  { job: { float, batch, checkpoints }, phase, predictions }: UnitTurn,
   data: UnitData,
   { done }: RunProgress,
   context: Context,
 ): Promise<ReconstructedUnit> {
   const heldOut = Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
-  const unit = await reconstructUnit({ data, float, phase, batch, heldOut }, context).catch((error: unknown) => {
-    throw error instanceof FrostbitError && error.code === "ABORTED"
-      ? stoppedAt(data, done.length, checkpoints !== undefined)
-      : error;
-  });
+  const unit = await reconstructUnit({ data, float, phase, predictions, batch, heldOut }, context).catch(
+    (error: unknown) => {
+      throw error instanceof FrostbitError && error.code === "ABORTED"
+        ? stoppedAt(data, done.length, checkpoints !== undefined)
+        : error;
+    },
+  );
   done.push(unit);
   if (unit.record) report(unit.record, context);
   if (checkpoints) await save(checkpoints, done);

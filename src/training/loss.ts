@@ -2,8 +2,9 @@
 import { ignoredLabel } from "../data/labels.ts";
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph, Node } from "../ir/graph.ts";
+import type { Graph } from "../ir/graph.ts";
 import { type ClassPlace, type ClassScores, floatOutputs, likelyScores, scoresAt } from "../passes/class-scores.ts";
+import { inlineGraph } from "./inline-graph.ts";
 
 export const lossNames = ["cross-entropy", "distill", "mse"] as const;
 export type LossName = (typeof lossNames)[number];
@@ -70,7 +71,8 @@ function addBinaryCrossEntropy(build: Builder, logits: string, labels: string, i
 /** Mean cross-entropy against the float model's probabilities: the teacher runs inside the step, no labels needed. */
 function addDistillation(build: Builder, scores: ClassScores, teacher: Graph): string {
   const { logits, axis } = scores;
-  const taught = inlineGraph(build, teacher, "teacher/").get(scoresAt(teacher, scores).logits) ?? "";
+  const taught =
+    inlineGraph(build, teacher, "teacher/", sameInputs(teacher)).get(scoresAt(teacher, scores).logits) ?? "";
   if (axis === "none") return addBinaryDistillation(build, logits, taught);
   const classAxis = build.type(logits).shape.length === 2 ? -1 : axis;
   const target = build.node("Softmax", [taught], { axis: classAxis });
@@ -108,7 +110,7 @@ export function squaredError(build: Builder, output: string, wanted: string): st
  * without one that of the first output, against the targets, an input of the graph.
  */
 export function addMeanSquaredError(build: Builder, outputs: readonly string[], teacher: Graph | undefined): string {
-  const taught = teacher && inlineGraph(build, teacher, "teacher/");
+  const taught = teacher && inlineGraph(build, teacher, "teacher/", sameInputs(teacher));
   const pairs = taught
     ? outputs.map((output) => [output, taught.get(output) ?? ""])
     : [[outputs[0], build.input(targetInput, build.type(outputs[0]))]];
@@ -116,24 +118,5 @@ export function addMeanSquaredError(build: Builder, outputs: readonly string[], 
   return build.node("Identity", [errors.reduce((sum, error) => build.node("Add", [sum, error]))], {}, "loss");
 }
 
-/** Adds another graph's nodes and constants under a prefix, on the same inputs; gives its values' new names. */
-function inlineGraph(build: Builder, graph: Graph, prefix: string): ReadonlyMap<string, string> {
-  const names = new Map<string, string>(graph.inputs.map((input) => [input, input]));
-  for (const [name, value] of graph.constants) names.set(name, build.constant(value, prefix + name));
-  for (const node of graph.nodes) inlineNode(build, node, prefix, names);
-  return names;
-}
-
-function inlineNode(build: Builder, node: Node, prefix: string, names: Map<string, string>): void {
-  const inputs = node.inputs.map((input) => (input === "" ? undefined : names.get(input)));
-  const outputs = build.nodes(
-    node.op,
-    inputs,
-    node.outputs.map((output) => output !== ""),
-    node.attributes,
-    prefix + node.name,
-  );
-  node.outputs.forEach((output, i) => {
-    if (output !== "") names.set(output, outputs[i]);
-  });
-}
+/** The teacher reads what the graph reads. */
+const sameInputs = ({ inputs }: Graph): ReadonlyMap<string, string> => new Map(inputs.map((input) => [input, input]));

@@ -41,6 +41,12 @@ export interface UnitData {
   inputs(stream: StreamName, samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
   /** Of samples, in any order, what the float unit on the float stream gives: the unit's outputs. */
   outputs(samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
+  /** The same of values of either stream that units before this one gave and units behind it read, and of the graph's inputs. */
+  values(
+    stream: StreamName,
+    names: readonly string[],
+    samples: ArrayLike<number>,
+  ): Promise<ReadonlyMap<string, Tensor>>;
 }
 
 /**
@@ -169,6 +175,7 @@ function dataOf(streams: Streams, quantized: Graph, index: number, own: Readonly
     samples: streams.samples,
     inputs: (stream, samples) => readValues(streams, stream, unit.inputs, samples),
     outputs: (samples) => readValues(streams, "float", unit.outputs, samples),
+    values: (stream, names, samples) => readValues(streams, stream, names, samples),
   };
 }
 

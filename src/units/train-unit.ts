@@ -31,6 +31,8 @@ export interface UnitTraining {
   readonly data: UnitData;
   readonly inputs: UnitInputs;
   readonly loss: UnitLoss;
+  /** What the loss is fed besides targets, of the samples of a step. */
+  readonly lossInputs?: (samples: Int32Array) => Promise<ReadonlyMap<string, Tensor>>;
   /** Gives the unit as it trains, from the one that is cut out of the quantized model; absent: as it is. */
   readonly prepare?: (unit: Graph) => Graph;
   /** Of the unit as it trains: the parameters that do. Of the model's constants, the unit's own alone. */
@@ -152,7 +154,8 @@ async function* batchesOf(job: UnitTraining, seed: number, start: number): Async
     const outputs = await data.outputs(samples);
     const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
     const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
-    yield new Map([...(await inputsOf(job, samples)), ...known]);
+    const besides = (await job.lossInputs?.(samples)) ?? new Map();
+    yield new Map([...(await inputsOf(job, samples)), ...known, ...besides]);
   }
 }
 

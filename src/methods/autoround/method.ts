@@ -4,7 +4,13 @@ import { dropOptionsWith, reconstructionOptionsWith } from "../../reconstruction
 import { jointPhase, reconstructionMethod } from "../reconstruction-method.ts";
 
 const options = z.object({
-  ...reconstructionOptionsWith({ variable: "offset", optimizer: "sign-sgd", schedule: "linear", keep: "best" }).shape,
+  ...reconstructionOptionsWith({
+    variable: "offset",
+    optimizer: "sign-sgd",
+    schedule: "linear",
+    keep: "best",
+    loss: "mse",
+  }).shape,
   ...dropOptionsWith({ drop: 0, mixedInput: 1 }).shape,
 });
 

@@ -4,7 +4,13 @@ import { dropOptionsWith, reconstructionOptionsWith } from "../../reconstruction
 import { jointPhase, reconstructionMethod } from "../reconstruction-method.ts";
 
 const options = z.object({
-  ...reconstructionOptionsWith({ variable: "divisor", optimizer: "adam", schedule: "cosine", keep: "last" }).shape,
+  ...reconstructionOptionsWith({
+    variable: "divisor",
+    optimizer: "adam",
+    schedule: "cosine",
+    keep: "last",
+    loss: "mse",
+  }).shape,
   ...dropOptionsWith({ drop: 0, mixedInput: 1 }).shape,
 });
 

@@ -4,7 +4,8 @@ import { dropOptionsWith, reconstructionOptionsWith } from "../../reconstruction
 import { jointPhase, reconstructionMethod } from "../reconstruction-method.ts";
 
 const options = z.object({
-  ...reconstructionOptionsWith({ variable: "direct", optimizer: "adam", schedule: "cosine", keep: "last" }).shape,
+  ...reconstructionOptionsWith({ variable: "direct", optimizer: "adam", schedule: "cosine", keep: "last", loss: "mse" })
+    .shape,
   ...dropOptionsWith({ drop: 0, mixedInput: 1 }).shape,
 });
 
