@@ -4,7 +4,7 @@ import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { UnitLossSettings } from "../reconstruction/loss.ts";
+import { isFisher, type UnitLossSettings } from "../reconstruction/loss.ts";
 import {
   type DropOptions,
   iterationsOf,
@@ -147,6 +147,7 @@ export const lossOf = (options: ReconstructionOptions): UnitLossSettings => ({
   ...options,
   kind: options.reconstructionLoss,
   power: options.lossPower,
+  damping: options.fisherDamping,
 });
 
 export const biasRateOf = ({ biasLr }: ReconstructionOptions): Pick<Phase, "biasRate"> =>
@@ -180,6 +181,11 @@ const unusedByLearning: readonly UnusedRule<ReconstructionOptions>[] = [
     options: ["temperature", "predictionWeight"],
     by: "reconstructionLoss",
     isUnused: ({ reconstructionLoss }) => reconstructionLoss !== "prediction",
+  },
+  {
+    options: ["fisherDamping"],
+    by: "reconstructionLoss",
+    isUnused: ({ reconstructionLoss }) => !isFisher(reconstructionLoss),
   },
   { options: ["subset"], by: "subsetShare", isUnused: ({ subsetShare }) => subsetShare === 1 },
 ];

@@ -6,7 +6,7 @@ import { inlineGraph } from "../training/inline-graph.ts";
 import type { UnitLoss } from "../units/train-unit.ts";
 import { addRest, type Rest } from "./rest.ts";
 
-export const lossNames = ["mse", "lp", "cosine", "prediction"] as const;
+export const lossNames = ["mse", "lp", "cosine", "prediction", "fisher-diagonal", "fisher-full"] as const;
 export type LossName = (typeof lossNames)[number];
 
 export interface UnitLossSettings {
@@ -16,6 +16,8 @@ export interface UnitLossSettings {
   /** Of prediction: what class scores are divided by, and what their divergence is multiplied by. */
   readonly temperature?: number;
   readonly predictionWeight?: number;
+  /** Of fisher-diagonal and fisher-full: what is added to the gradients that elements are weighed by. */
+  readonly damping?: number;
 }
 
 /** The value of a step's loss. */
@@ -31,7 +33,7 @@ export const channelLoss =
     const losses = [...targets].map(([output, target]) =>
       targetLoss(build, [output, target], channelsOf(unit, output), settings),
     );
-    if (rest) losses.push(predictionLoss(build, forward, rest, settings));
+    if (rest && settings.kind === "prediction") losses.push(predictionLoss(build, forward, rest, settings));
     return build.node("Identity", [losses.reduce((sum, each) => build.node("Add", [sum, each]))], {}, lossName);
   };
 
@@ -39,13 +41,42 @@ type Pair = readonly [output: string, target: string];
 
 function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power = 2 }: UnitLossSettings): string {
   if (kind === "cosine") return cosineLoss(build, pair, channels);
-  const [output, target] = pair;
-  const difference = build.node("Sub", [output, target]);
+  if (kind === "fisher-full") return fullFisherLoss(build, pair);
+  const [output] = pair;
+  const difference = weighted(build, pair, kind);
   const raised =
     kind !== "lp"
       ? build.node("Mul", [difference, difference])
       : build.node("Pow", [build.node("Abs", [difference]), build.scalar(power, output)]);
   return meanOverPositions(build, raised, channels);
+}
+
+/** The input that holds how much each element of an output counts. */
+export const fisherInput = (output: string): string => `frostbit/fisher:${output}`;
+
+function weighted(build: Builder, [output, target]: Pair, kind: LossName): string {
+  const difference = build.node("Sub", [output, target]);
+  if (!isFisher(kind)) return difference;
+  return build.node("Mul", [difference, build.input(fisherInput(output), build.type(output))]);
+}
+
+export const isFisher = (kind: LossName): boolean => kind === "fisher-diagonal" || kind === "fisher-full";
+
+/** Whether a loss is told by the class scores. */
+export const looksAtScores = (kind: LossName): boolean => kind === "prediction" || isFisher(kind);
+
+/** BRECQ's: the mean of (Σ |Δ| g) |Δ| g, the sum over a sample, over 100. */
+function fullFisherLoss(build: Builder, pair: Pair): string {
+  const size = build.node("Abs", [weighted(build, pair, "fisher-full")]);
+  const axes = build.ints(
+    build
+      .type(size)
+      .shape.slice(1)
+      .map((_, i) => i + 1),
+  );
+  const sums = build.node("ReduceSum", [size, axes], { keepdims: 1 });
+  const mean = build.node("ReduceMean", [build.node("Mul", [sums, size])], { keepdims: 0 });
+  return build.node("Mul", [mean, build.scalar(0.01, mean)]);
 }
 
 function meanOverPositions(build: Builder, value: string, channels: number): string {
@@ -89,13 +120,21 @@ export const scoresInput = "frostbit/scores";
  */
 function predictionLoss(build: Builder, forward: Graph, rest: Rest, settings: UnitLossSettings): string {
   const { temperature = 1, predictionWeight = 1 } = settings;
-  const scores = addRest(build, rest, withoutChance(build, forward));
+  const divergence = scoreDivergence(build, addRest(build, rest, withoutChance(build, forward)), rest, temperature);
+  return build.node("Mul", [divergence, build.scalar(predictionWeight, divergence)]);
+}
+
+/** KL(softmax(t / τ) ‖ softmax(z / τ)) of the float model's class scores, an input, and those given. */
+export function scoreDivergence(
+  build: Builder,
+  scores: string,
+  { scores: { axis } }: Rest,
+  temperature: number,
+): string {
   const wanted = build.input(scoresInput, build.type(scores));
-  const { axis } = rest.scores;
   const heat = build.scalar(temperature, scores);
   const [z, t] = [scores, wanted].map((value) => build.node("Div", [value, heat]));
-  const divergence = axis === "none" ? bernoulliDivergence(build, z, t) : divergenceAlong(build, z, t, axis);
-  return build.node("Mul", [divergence, build.scalar(predictionWeight, divergence)]);
+  return axis === "none" ? bernoulliDivergence(build, z, t) : divergenceAlong(build, z, t, axis);
 }
 
 /** The mean over all but the classes of Σ p (log p − log q). */

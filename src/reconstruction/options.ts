@@ -93,9 +93,16 @@ const learningOptions = ({ variable, optimizer, schedule, keep, loss }: Learning
       .enum(lossNames)
       .default(loss)
       .describe(
-        "What the output of a unit is compared with the float unit's by: the squared difference, summed over channels (mse), a power of it (lp), the angle between them (cosine), or the squared difference and what it does to the class scores (prediction), which takes a pass through the rest of the model in each iteration.",
+        "What the output of a unit is compared with the float unit's by: the squared difference, summed over channels (mse), a power of it (lp), the angle between them (cosine), the squared difference and what it does to the class scores (prediction), which takes a pass through the rest of the model in each iteration, or the difference weighed by the gradient of that before the unit trains, element by element (fisher-diagonal) or together (fisher-full).",
       ),
     lossPower: z.number().min(1).default(2.4).describe("The power of lp."),
+    fisherDamping: z
+      .number()
+      .min(0)
+      .default(1)
+      .describe(
+        "Of fisher-diagonal and fisher-full: what is added to the gradients. BRECQ's 1 leaves little of them; 0 takes the gradients alone, over their mean.",
+      ),
     temperature: z.number().positive().default(4).describe("Of prediction: what class scores are divided by."),
     predictionWeight: z
       .number()

@@ -12,10 +12,11 @@ import type { TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 import { trainUnit } from "../units/train-unit.ts";
-import { channelLoss, scoresInput } from "./loss.ts";
+import { fisherWeights } from "./fisher.ts";
+import { channelLoss, fisherInput, scoresInput } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
 import type { Phase, RateSchedule } from "./phase.ts";
-import { besidesInput, type Rest } from "./rest.ts";
+import { besidesInput, type Predictions } from "./rest.ts";
 import {
   dropQuantization,
   learnedParameters,
@@ -62,13 +63,6 @@ export interface UnitJob {
   readonly heldOut: number;
 }
 
-/** What a unit's part in the class scores is told by. */
-export interface Predictions {
-  readonly rest: Rest;
-  /** The float model's class scores of samples. */
-  readonly scores: (samples: ArrayLike<number>) => Tensor;
-}
-
 export interface ReconstructedUnit {
   readonly outcome: Outcome;
   /** Absent where nothing of the unit trains. */
@@ -94,10 +88,8 @@ interface TrainedUnit {
 }
 
 /** `undefined` where nothing of the unit trains. */
-async function trainSoftUnit(
-  { data, float, phase, predictions, batch, heldOut }: UnitJob,
-  context: Context,
-): Promise<TrainedUnit | undefined> {
+async function trainSoftUnit(job: UnitJob, context: Context): Promise<TrainedUnit | undefined> {
+  const { data, float, phase, predictions, batch, heldOut } = job;
   const { rounding, stepRate, biasRate, drop, activations } = phase;
   const soft =
     rounding &&
@@ -124,7 +116,7 @@ async function trainSoftUnit(
       data: { ...data, samples: data.samples - heldOut },
       inputs: phase.inputs,
       loss: channelLoss(cut, phase.loss, predictions?.rest),
-      ...(predictions ? { lossInputs: (samples) => predictionInputs(data, predictions, samples) } : {}),
+      ...(await scoreInputs(job, context)),
       prepare,
       parametersOf: (given) => [...(soft ? weightParameters(soft, rounding) : []), ...besidesWeights(given)],
       scheduled: scheduleOf(phase),
@@ -137,14 +129,28 @@ async function trainSoftUnit(
   return hardened(soft, rounding?.keep ?? "last", values);
 }
 
-async function predictionInputs(
-  data: UnitData,
-  { rest, scores }: Predictions,
-  samples: Int32Array,
-): Promise<ReadonlyMap<string, Tensor>> {
-  const besides = await data.values("quantized", rest.besides, samples);
-  const renamed = [...besides].map(([name, value]) => [besidesInput(name), value] as const);
-  return new Map([...renamed, [scoresInput, scores(samples)]]);
+type LossInputs = (samples: Int32Array) => Promise<ReadonlyMap<string, Tensor>>;
+
+/** What a loss that looks at the class scores is fed. */
+async function scoreInputs(
+  { data, phase, predictions, batch, heldOut }: UnitJob,
+  context: Context,
+): Promise<{ lossInputs?: LossInputs }> {
+  if (!predictions) return {};
+  const { rest, scores } = predictions;
+  const { kind, damping = 1 } = phase.loss;
+  if (kind === "prediction")
+    return {
+      lossInputs: async (samples) => {
+        const besides = await data.values("quantized", rest.besides, samples);
+        const renamed = [...besides].map(([name, value]) => [besidesInput(name), value] as const);
+        return new Map([...renamed, [scoresInput, scores(samples)]]);
+      },
+    };
+  const weights = await fisherWeights({ data, predictions, samples: data.samples - heldOut, batch, damping }, context);
+  return {
+    lossInputs: async (samples) => new Map([...weights(samples)].map(([name, value]) => [fisherInput(name), value])),
+  };
 }
 
 /** Constants for the values of each parameter at the least loss. */

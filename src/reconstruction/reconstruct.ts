@@ -16,10 +16,11 @@ import { openActivationCache } from "../units/activation-cache.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import { optimizeUnits, type UnitData } from "../units/optimize-units.ts";
 import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
+import { looksAtScores } from "./loss.ts";
 import { applyOutcome, type Outcome, outcomeOf, tensorsOf } from "./outcome.ts";
 import type { Phase } from "./phase.ts";
-import { type Predictions, type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
-import { predictedScores, restOf } from "./rest.ts";
+import { type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
+import { type Predictions, predictedScores, restOf } from "./rest.ts";
 
 export interface ReconstructionJob {
   readonly quantized: Graph;
@@ -48,16 +49,12 @@ const heldOutEvery = 16;
 export async function reconstruct(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
   const units = cutIntoUnits(job.float, job.unit);
   const progress = await startOrResume(job, context);
-  const scores = job.phases.some(({ loss }) => loss.kind === "prediction")
-    ? await floatScores(job, context)
-    : undefined;
+  const scores = job.phases.some(({ loss }) => looksAtScores(loss.kind)) ? await floatScores(job, context) : undefined;
   let graph = job.quantized;
   for (const [index, phase] of job.phases.entries()) {
     const outcomes: Outcome[] = [];
     const predictionsOf = ({ index: at }: UnitData): Predictions | undefined =>
-      scores && phase.loss.kind === "prediction"
-        ? { rest: restOf(job.float, units, at, job.batch), scores }
-        : undefined;
+      scores && looksAtScores(phase.loss.kind) ? { rest: restOf(job.float, units, at, job.batch), scores } : undefined;
     const optimize = async (data: UnitData): Promise<Graph> => {
       const done =
         progress.done[index * units.length + data.index] ??

@@ -1,18 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
+import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { scalar, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { buildStep } from "../training/step.ts";
 import { cutUnit } from "../units/cut-unit.ts";
+import type { UnitData } from "../units/optimize-units.ts";
 import { randomCounters } from "../units/random-counters.ts";
 import { cutIntoUnits } from "../units/units.ts";
-import { channelLoss, scoresInput } from "./loss.ts";
+import { fisherWeights } from "./fisher.ts";
+import { channelLoss, fisherInput, lossName, scoresInput } from "./loss.ts";
 import { besidesInput, restOf } from "./rest.ts";
 import { dropQuantization, learnedParameters, learnedWeights, softenWeights } from "./soft-unit.ts";
 import { weightParameters } from "./update-rules.ts";
@@ -155,3 +159,93 @@ describe("the loss of predictions", () => {
     expectClose([await part(0.5)], [await part(0)], { widen: { factor: 1e4, because: "a difference of two losses" } });
   });
 });
+
+describe("weights by Fisher information", () => {
+  test("are the gradients of the divergence, by finite differences, and 1 in the mean without damping", async () => {
+    const [index, step] = [1, await stepOf(1, "prediction", 0)];
+    const { unit, coarse, floats, rest } = step;
+    const of =
+      (values: ReadonlyMap<string, Tensor>) =>
+      async (_: unknown, names: readonly string[], samples: ArrayLike<number>) =>
+        new Map(names.map((name) => [name, rowsOf(values.get(name) ?? assertNone(name), samples)] as const));
+    const read = of(coarse);
+    const data = {
+      unit,
+      index,
+      quantized,
+      values: read,
+      inputs: (stream: "quantized" | "float", samples: ArrayLike<number>) => read(stream, unit.inputs, samples),
+    } as unknown as UnitData;
+    const wanted = floats.get(float.outputs[0]) ?? assertNone("scores");
+    const predictions = { rest, scores: (samples: ArrayLike<number>) => rowsOf(wanted, samples) };
+    const job = { data, predictions, samples: batch, batch };
+    const weights = await fisherWeights({ ...job, damping: 1 }, { engine, seed: 1 });
+    const [target] = unit.targets;
+    const found = numbersAt(weights([0, 1, 2]), target);
+    const output = coarse.get(target) ?? assertNone(target);
+    const at = async (place: number, by: number): Promise<number> => {
+      const values = toNumbers(output).map((value, i) => (i === place ? value + by : value));
+      const moved = new Map([...coarse, [target, tensorOf("float64", output.shape, values)]]);
+      const given = new Map(rest.graph.inputs.map((input) => [input, moved.get(input) ?? assertNone(input)]));
+      const scores = numbersAt(await run(rest.graph, given), float.outputs[0]).map((value) => value * temperature);
+      return divergence(
+        numbersAt(floats, float.outputs[0]).map((value) => value * temperature),
+        scores,
+      );
+    };
+    const places = [3, 200, found.length - 2];
+    const expected: number[] = [];
+    for (const place of places) expected.push(1 + Math.abs((await at(place, 1e-5)) - (await at(place, -1e-5))) / 2e-5);
+    expectClose(
+      places.map((place) => found[place]),
+      expected,
+      { as: "finiteDifferences" },
+    );
+    expect(Math.max(...found)).toBeGreaterThan(1);
+    const alone = numbersAt((await fisherWeights({ ...job, damping: 0 }, { engine, seed: 1 }))([0, 1, 2]), target);
+    expect(alone.reduce((sum, value) => sum + value, 0) / alone.length).toBeCloseTo(1, 5);
+    expect(alone[3] / alone[200]).toBeCloseTo((found[3] - 1) / (found[200] - 1), 3);
+  });
+
+  test("weigh the difference element by element, or together", async () => {
+    const build = buildOn();
+    const type = { dtype: "float64", shape: [2, 3, 2, 2] } as const;
+    const random = createRandom(2);
+    const [y, t, g] = [0, 1, 2].map(() => random.tensor("float64", type.shape));
+    const x = build.input("y", type);
+    const unit = build.graph([x]);
+    const target = build.input("t", type);
+    const losses = (["fisher-diagonal", "fisher-full"] as const).map((kind) => {
+      const own = buildOn(build.graph([x]));
+      const loss = channelLoss(unit, { kind })(own, unit, new Map([[x, target]]));
+      return run(
+        own.graph([loss]),
+        new Map([
+          ["y", y],
+          ["t", t],
+          [fisherInput("y"), g],
+        ]),
+      );
+    });
+    const sizes = toNumbers(y).map((value, i) => Math.abs(value - toNumbers(t)[i]) * toNumbers(g)[i]);
+    const total = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0);
+    const signed = total(sizes.map((value) => value * value)) / sizes.length;
+    const own = toNumbers(y).map((value, i) => (value - toNumbers(t)[i]) * toNumbers(g)[i]);
+    const sample = own.length / 2;
+    const together = [0, 1].map((n) => {
+      const each = own.slice(n * sample, (n + 1) * sample).map(Math.abs);
+      return total(each) ** 2;
+    });
+    const [diagonal, full] = await Promise.all(losses);
+    // No layer here: channels are the last axis.
+    expectClose(numbersAt(diagonal, lossName), [signed * 2]);
+    expectClose(numbersAt(full, lossName), [total(together) / own.length / 100]);
+  });
+});
+
+function rowsOf(value: Tensor, samples: ArrayLike<number>): Tensor {
+  const size = value.data.length / value.shape[0];
+  const numbers = toNumbers(value);
+  const chosen = Array.from(samples, (at) => numbers.slice(at * size, (at + 1) * size)).flat();
+  return tensorOf(value.dtype, [samples.length, ...value.shape.slice(1)], chosen);
+}

@@ -2,6 +2,7 @@
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { type ClassScores, likelyScores } from "../passes/class-scores.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { inlineGraph } from "../training/inline-graph.ts";
@@ -15,13 +16,20 @@ export interface Rest {
   readonly besides: readonly string[];
 }
 
+/** What a unit's part in the class scores is told by. */
+export interface Predictions {
+  readonly rest: Rest;
+  /** The float model's class scores of samples. */
+  readonly scores: (samples: ArrayLike<number>) => Tensor;
+}
+
 /** The class scores that predictions are compared by. */
 export function predictedScores(float: Graph): ClassScores {
   const scores = likelyScores(float);
   if (scores) return scores;
   throw new FrostbitError(
     "BAD_MODEL",
-    `The first output "${float.outputs[0]}" shows no class scores, which --reconstruction-loss prediction compares. Name the output that holds them with --outputs, or use --reconstruction-loss mse.`,
+    `The first output "${float.outputs[0]}" shows no class scores, which --reconstruction-loss prediction, fisher-diagonal and fisher-full look at. Name the output that holds them with --outputs, or use --reconstruction-loss mse.`,
   );
 }
 

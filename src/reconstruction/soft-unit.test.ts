@@ -12,7 +12,7 @@ import { makeVariables } from "../training/make-variables.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { buildStep } from "../training/step.ts";
 import { randomCounterInput } from "../units/random-counters.ts";
-import { channelLoss, type UnitLossSettings } from "./loss.ts";
+import { channelLoss, fisherInput, type UnitLossSettings } from "./loss.ts";
 import { dropQuantization, learnedWeights, type SoftWeights, softenWeights, type WeightLearning } from "./soft-unit.ts";
 import {
   betaInput,
@@ -112,12 +112,19 @@ interface Iteration {
   readonly stepRate: number;
 }
 
+interface RunInputs {
+  readonly x: Tensor;
+  readonly target: Tensor;
+  readonly power?: number;
+  readonly fisher?: Tensor;
+}
+
 /** Runs steps of a unit of x, whose layers are those of `whole`, against a target; gives the losses and how every variable came out. */
 async function runSteps(
   whole: Graph,
   unit: Graph,
   learned: SoftWeights,
-  { x, target, power }: { readonly x: Tensor; readonly target: Tensor; readonly power?: number },
+  { x, target, power, fisher }: RunInputs,
   iterations: readonly Iteration[],
 ): Promise<{ losses: readonly number[]; read: (name: string) => Float64Array }> {
   const parameters = [...weightParameters(learned, { optimizer: "adam", keep: "last" }), ...stepParameters(unit)];
@@ -126,15 +133,13 @@ async function runSteps(
     parameters.map(({ name }) => name),
   );
   const [output] = graph.outputs;
+  const plain: UnitLossSettings = power === undefined ? squared : { kind: "lp", power };
+  const settings: UnitLossSettings = fisher ? { kind: "fisher-diagonal" } : plain;
   const step = buildStep({
     forward: graph,
     start: initial,
     loss: (build, forward) =>
-      channelLoss(whole, power === undefined ? squared : { kind: "lp", power })(
-        build,
-        forward,
-        new Map([[output, build.input("target", build.type(output))]]),
-      ),
+      channelLoss(whole, settings)(build, forward, new Map([[output, build.input("target", build.type(output))]])),
     parameters,
     microBatches: 1,
   });
@@ -145,6 +150,7 @@ async function runSteps(
     const fed = new Map([
       ["x", x],
       ["target", target],
+      [fisherInput(output), fisher ?? target],
       [lambdaInput, number(lambda)],
       [betaInput, number(beta)],
       [roundingRateInput, number(roundingRate)],
@@ -318,6 +324,18 @@ describeWithData("iterations of another program in float64", (folder) => {
       values("conv.grad_input_scale_l24_no_drop"),
       precise,
     );
+  });
+
+  test("the difference weighed by Fisher information", async () => {
+    assert(unit, "no oracle");
+    const { soft, learned } = softUnit(unit, [given("conv.V")]);
+    const dropped = withMasks(dropQuantization(soft, 0.5), [given("conv.drop_mask")]);
+    const inputs = { ...data, fisher: given("conv.fisher_weight") };
+    const once = [{ ...rates, lambda: 0, beta: 20 }];
+    const { losses, read } = await runSteps(unit, dropped, learned, inputs, once);
+    expectClose(losses, [oracle.conv.fisher_diag_loss], precise);
+    const moment = read(`${learned.weights[0].variable}/first_moment`);
+    expectClose(gradientOf(moment), values("conv.grad_V_fisher_diag"), precise);
   });
 
   test("a residual block with zero points of weights: two iterations", async () => {
