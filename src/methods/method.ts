@@ -4,6 +4,7 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import type { UnitRecord } from "../reconstruction/reconstruct-unit.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
 import type { LossName } from "../training/loss.ts";
@@ -76,8 +77,49 @@ export interface TrainingRecord extends Omit<TrainingResult, "model"> {
   readonly samples: readonly number[];
 }
 
+/** A plan of bits for every layer: what it takes of the budget, and what it was found to lose. */
+export interface WidthPlan {
+  /** What chose it: a sensitivity, or "uniform". */
+  readonly by: string;
+  readonly bits: readonly number[];
+  readonly amount: number;
+  /** Of the outputs, with all layers at their bits. */
+  readonly divergence: number;
+}
+
+/** What mixed precision chose from. */
+export interface WidthFindings {
+  /** Layers of which each weight is chosen, and those whose bits were given. */
+  readonly layers: readonly {
+    readonly names: readonly string[];
+    readonly weights: number;
+    readonly isGiven: boolean;
+    readonly bits: number;
+  }[];
+  readonly budget: { readonly unit: "bits" | "bytes" | "ms"; readonly most: number };
+  /** By measure, of each layer whose bits are chosen, the loss at each width. */
+  readonly sensitivities: readonly {
+    readonly by: string;
+    readonly losses: readonly ReadonlyMap<number, number>[];
+  }[];
+  /** Those that were tried, the chosen one first; bits in the order of the layers that are chosen. */
+  readonly plans: readonly WidthPlan[];
+  /** By the first sensitivity: the least loss that any plan of at most this amount is said to have. */
+  readonly front: readonly { readonly amount: number; readonly loss: number }[];
+  /** The same bits for all layers that are chosen. */
+  readonly uniform: readonly { readonly bits: number; readonly amount: number; readonly loss: number }[];
+}
+
+/** What a method found on the way, for the report. */
+export interface Findings {
+  /** In the order in which they trained, phase after phase. */
+  readonly units?: readonly UnitRecord[];
+  readonly widths?: WidthFindings;
+}
+
 export interface MethodResult {
   readonly model: MethodModel;
+  readonly findings?: Findings;
   /** Absent where nothing was trained. */
   readonly training?: TrainingRecord;
   /** Throws VERIFICATION where the file that the run wrote does not keep what the method promised. */

@@ -23,7 +23,7 @@ import { softRoundingOptions } from "../rounding/options.ts";
 import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
 import type { Context } from "../run/context.ts";
 import type { UnitKind } from "../units/units.ts";
-import type { Conflict, Method, MethodJob, MethodModel, UnusedRule } from "./method.ts";
+import type { Conflict, Method, MethodJob, MethodResult, UnusedRule } from "./method.ts";
 
 export interface Reconstruction<Options extends ReconstructionOptions> {
   readonly name: string;
@@ -66,7 +66,7 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
       const { options: given } = job;
       const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
       const walk = { ...given, name, phases: what.phases(given), ranges: ranges[given.ranges] };
-      return { model: await walkUnits(walk, job, context) };
+      return walkUnits(walk, job, context);
     },
   };
 }
@@ -84,17 +84,17 @@ export interface UnitWalk extends WalkOptions {
 
 type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales" | "checkpoints">;
 
-export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Promise<MethodModel> {
+export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Promise<MethodResult> {
   const { model, data, checkpoints, scales } = job;
   if (roundedLayers(model.graph, model.float).length === 0) {
     context.onNote?.(`${walk.name} changed nothing: all weights are quantized already, and keep their integers.`);
-    return model;
+    return { model };
   }
   const samples = calibrationCount(data, { calibrationSamples: walk.roundingSamples });
   const batch = Math.max(1, Math.min(walk.batch, Math.floor(samples / 2)));
   const counted = { calibrationSamples: walk.roundingSamples, batchSize: batch };
   const batches = calibrationBatches(model.float, data, counted, context);
-  const { graph } = await reconstruct(
+  const { graph, units } = await reconstruct(
     {
       quantized: await withRanges(walk, job, batches, context),
       float: model.float,
@@ -108,7 +108,7 @@ export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Pro
     },
     context,
   );
-  return { ...model, graph };
+  return { model: { ...model, graph }, findings: { units } };
 }
 
 /** Training that follows may want scales that are powers of two: then they stay those of calibration, or go on from them. */

@@ -12,7 +12,15 @@ import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
-import type { HistogramReport, LayerReport, MetricsReport, OutputReport, Report } from "../report/report.ts";
+import type {
+  HistogramReport,
+  LayerReport,
+  MetricsReport,
+  OutputReport,
+  Report,
+  UnitReport,
+  WidthsReport,
+} from "../report/report.ts";
 import { foldingThresholds } from "./export-model.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 
@@ -76,11 +84,43 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
       weights: shareOf("weights"),
     },
     layers,
+    units: unitReports(outcome),
+    widths: widthsReport(outcome),
     sensitivitySamples: outcome.layerMeasures.samples,
     verification: verificationReport(outcome, quantize),
     seconds: { total: totalSeconds, ...outcome.seconds },
   };
 }
+
+/** A unit that trained before is in its next phase. */
+function unitReports({ findings: { units = [] } }: QuantizeOutcome): UnitReport[] {
+  return units.map(({ unit, before, after, ...rest }, i) => ({
+    name: unit,
+    phase: 1 + units.slice(0, i).filter((other) => other.unit === unit).length,
+    before: finite(before),
+    after: finite(after),
+    ...rest,
+  }));
+}
+
+function widthsReport({ findings: { widths } }: QuantizeOutcome): WidthsReport | null {
+  if (!widths) return null;
+  const { budget, layers, sensitivities, plans, front, uniform } = widths;
+  return {
+    budget,
+    layers: layers.map(({ names, ...layer }) => ({ names: [...names], ...layer })),
+    sensitivities: sensitivities.map(({ by, losses }) => ({
+      by,
+      losses: losses.map((each) => Object.fromEntries(each)),
+    })),
+    plans: plans.map(({ bits, ...plan }) => ({ ...plan, bits: [...bits] })),
+    front: [...front],
+    uniform: [...uniform],
+  };
+}
+
+/** JSON has no NaN and no infinities. */
+const finite = (value: number | null): number | null => (Number.isFinite(value) ? value : null);
 
 /** Whether whole layers train, in all methods that train. */
 function countsLayers({ methods }: RunOptions): boolean {
@@ -100,11 +140,13 @@ const distanceReport = ({ name, sqnrDb, channels, agreement }: OutputDistance): 
   agreement: agreement ?? null,
 });
 
-/** JSON has no NaN and no infinities. */
-const metricsReport = ({ loss, meanIou, rmse, mae, ...metrics }: Metrics): MetricsReport => {
-  const finite = (value: number | null): number | null => (Number.isFinite(value) ? value : null);
-  return { ...metrics, loss: finite(loss), meanIou: finite(meanIou), rmse: finite(rmse), mae: finite(mae) };
-};
+const metricsReport = ({ loss, meanIou, rmse, mae, ...metrics }: Metrics): MetricsReport => ({
+  ...metrics,
+  loss: finite(loss),
+  meanIou: finite(meanIou),
+  rmse: finite(rmse),
+  mae: finite(mae),
+});
 
 function fidelityReport({ fidelity }: QuantizeOutcome): Report["fidelity"] {
   if (!fidelity) return null;
@@ -151,6 +193,7 @@ function layerReport(outcome: QuantizeOutcome, layer: LinearLayer, isByLayer: bo
     weightHistogram: histogramReport(weightHistogram(outcome.trained, layer, weight)),
     inputHistogram: histogramReport(outcome.layerMeasures.inputs.get(layer.name)),
     channelsTrained: trainedSteps.map((count) => (steps === 0 ? 0 : count / steps)),
+    awayFromNearest: outcome.awayFromNearest.get(layer.name) ?? null,
     blocks: isByLayer ? { trained: Math.min(1, trained), all: 1 } : { trained, all: rows },
     weights: { trained: trained * perRow, all: rows * perRow },
   };

@@ -5,7 +5,8 @@ import type { Metrics } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import type { ExportedFile } from "../export/format.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { TrainingRecord } from "../methods/method.ts";
+import type { Findings, TrainingRecord } from "../methods/method.ts";
+import type { AwayFromNearest } from "../rounding/count-away.ts";
 import type { ModelVerification } from "./export-model.ts";
 
 /** Top-1 accuracies by stage of the run, in per cent; null where the run has no such stage, it was not measured (see the option `accuracies`), or there are no labels. */
@@ -48,6 +49,10 @@ export interface QuantizeOutcome {
   readonly scores: string | undefined;
   /** Absent where nothing was trained. */
   readonly training: TrainingRecord | undefined;
+  /** What methods found of units and of layers' bits. */
+  readonly findings: Findings;
+  /** By layer, of weights that a method rounded: how many have another integer than the nearest, and how many there are. */
+  readonly awayFromNearest: ReadonlyMap<string, AwayFromNearest>;
   /** How near the file comes to what was trained; absent where nothing was quantized. */
   readonly verification: ModelVerification | undefined;
   /** By layer: SQNR of its output in the quantized model against the float model, dB. */

@@ -5,10 +5,11 @@ import type { Stage } from "../evaluate/stages.ts";
 import { checkNames } from "../ir/check-options.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
-import type { MethodModel, TrainingRecord } from "../methods/method.ts";
+import type { Findings, MethodModel, TrainingRecord } from "../methods/method.ts";
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
 import { measuresAllStages, stagesOf } from "../options/run-options.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
+import { countAway } from "../rounding/count-away.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
 import { checkGiven } from "./check-given.ts";
@@ -31,7 +32,7 @@ import {
   verificationCount,
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
-import { runMethods, splitAtTraining, type Walked } from "./run-methods.ts";
+import { runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
 import { forTest, noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
 import { trainingNote } from "./training-note.ts";
 
@@ -117,6 +118,9 @@ interface Made {
   readonly model: MethodModel;
   readonly training: TrainingRecord | undefined;
   readonly fileChecks: Walked["fileChecks"];
+  readonly findings: Findings;
+  /** Of weights that a method rounded, by layer. */
+  readonly awayFromNearest: QuantizeOutcome["awayFromNearest"];
 }
 
 async function makeModel(run: Run): Promise<Made> {
@@ -134,15 +138,24 @@ async function makeModel(run: Run): Promise<Made> {
   // What cannot be written fails before it is trained.
   if (after.length > 0) writeModel(job.model, calibrated.model.graph, job.options);
   await measureStage(run, "ptq", forTest(subject, calibrated.model.graph));
-  const { model, training, fileChecks } = await clock.time("training", () =>
+  const { model, training, fileChecks, findings } = await clock.time("training", () =>
     runMethods(calibrated.model, { ...walk, steps: after }, context),
   );
   await measureStage(run, "trained", forTest(subject, model.graph));
-  return { start: calibrated.model.graph, model, training, fileChecks: [...calibrated.fileChecks, ...fileChecks] };
+  const isRounded = before.some((step) => methodOf(step).phase === "rounding");
+  return {
+    start: calibrated.model.graph,
+    model,
+    training,
+    fileChecks: [...calibrated.fileChecks, ...fileChecks],
+    findings: withFindings(calibrated.findings, findings),
+    awayFromNearest: isRounded ? countAway(calibrated.model.graph, calibrated.model.float) : new Map(),
+  };
 }
 
 /** Exports, verifies and measures what was made. */
-async function finish(run: Run, { start, model, training, fileChecks }: Made): Promise<QuantizeOutcome> {
+async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
+  const { start, model, training, fileChecks, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
   const scores = subject.scores?.output;
@@ -183,6 +196,8 @@ async function finish(run: Run, { start, model, training, fileChecks }: Made): P
     losses: folded ? lossesOf(run, outputs, metrics) : [],
     scores,
     training,
+    findings,
+    awayFromNearest,
     verification,
     ...layers,
     latencyMs,

@@ -1,7 +1,15 @@
 // The walk over a run's methods: each goes on from what the one before it gave.
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
-import type { MethodData, MethodModel, MethodResult, MethodStep, Scales, TrainingRecord } from "../methods/method.ts";
+import type {
+  Findings,
+  MethodData,
+  MethodModel,
+  MethodResult,
+  MethodStep,
+  Scales,
+  TrainingRecord,
+} from "../methods/method.ts";
 import { resumes, trains } from "../options/run-options.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
@@ -21,7 +29,15 @@ export interface Walked {
   readonly training: TrainingRecord | undefined;
   /** What the methods promise of the file. */
   readonly fileChecks: readonly NonNullable<MethodResult["checkFile"]>[];
+  readonly findings: Findings;
 }
+
+/** Of two methods, or walks. */
+export const withFindings = (first: Findings, second: Findings = {}): Findings => ({
+  ...first,
+  ...second,
+  ...(first.units && second.units ? { units: [...first.units, ...second.units] } : {}),
+});
 
 /** The methods before the first that trains, and those from it on. */
 export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodStep[], MethodStep[]] {
@@ -32,7 +48,7 @@ export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodS
 
 /** Each method that resumes has its own checkpoints: after resuming, finished methods do no step. */
 export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
-  let walked: Walked = { model: start, training: undefined, fileChecks: [] };
+  let walked: Walked = { model: start, training: undefined, fileChecks: [], findings: {} };
   const resuming = walk.all.filter(resumes);
   for (const step of walk.steps) {
     const checkpoints = resumes(step) ? checkpointsOf(walk.checkpoints, resuming.indexOf(step)) : undefined;
@@ -49,6 +65,7 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       model: result.model,
       training: joined(walked.training, result.training),
       fileChecks: [...walked.fileChecks, ...(result.checkFile ? [result.checkFile] : [])],
+      findings: withFindings(walked.findings, result.findings),
     };
   }
   return walked;

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { parse } from "yaml";
 import { sampleReport } from "../../test/support/sample-report.ts";
+import { runFromRecipe } from "../options/recipe.ts";
 import { smooth } from "./charts.ts";
 import { renderHtml } from "./render-html.ts";
 import { reportSchema } from "./report.ts";
@@ -30,10 +32,37 @@ describe("the report page", () => {
         "Signal to quantization noise per layer",
         "Importance and share trained per layer",
         "Sensitivity per layer",
+        "Bits of each layer's weight",
+        "Predicted loss by budget",
+        "Error of each unit before and after it trained",
+        "Share of weights away from nearest",
       ]),
     );
     expect(page).toContain("90.98");
     expect(page).toContain("prefers-color-scheme: dark");
+  });
+
+  test("has nothing of rounding and mixed precision where there was none", () => {
+    const layers = report.layers.map((layer) => ({ ...layer, awayFromNearest: null }));
+    const page = renderHtml({ ...report, layers, units: [], widths: null });
+    expect(page).not.toMatch(/<h2>(Rounding|Mixed precision)/);
+    const older = { ...report, units: undefined, widths: undefined };
+    expect(reportSchema.parse(older)).toMatchObject({ units: [], widths: null });
+  });
+
+  test("names units that training made worse, and has the bits as a recipe", () => {
+    const page = renderHtml(report);
+    expect(page).toContain("Stayed as they were, since training made them worse: layer3.");
+    const [, text] = /<pre[^>]*>([^<]*)<\/pre>/.exec(page) ?? [];
+    const recipe: unknown = parse(text.replaceAll("&quot;", '"'));
+    const run = runFromRecipe(recipe, "the page");
+    expect(run.quantize.layers).toEqual({
+      "/layer0/conv/Conv": { weights: 8 },
+      "/layer1/conv/Conv": { weights: 5 },
+      "/layer2/conv/Conv": { weights: 3 },
+      "/layer3/conv/Conv": { weights: 2 },
+      "/fc/Gemm": { weights: 8 },
+    });
   });
 
   test("stays below 1 MB for a model of 150 layers with 2048 channels", () => {
@@ -140,7 +169,7 @@ describe("the report page", () => {
   });
 
   test("says when the test samples were held out of the training data", () => {
-    expect(renderHtml(report)).not.toContain("held out");
+    expect(renderHtml(report)).not.toContain("held out of");
     expect(renderHtml({ ...report, data: { ...report.data, heldOut: true } })).toContain("held out");
   });
 

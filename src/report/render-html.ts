@@ -8,6 +8,8 @@ import { type Html, html } from "./html.ts";
 import { channelCards, channelKey, histogramCards, leftOut, rangeKey } from "./layer-cards.ts";
 import { chart, decimals, details, grouped, page, pairs, ratio, section, table, tile } from "./page.ts";
 import type { LayerReport, Report } from "./report.ts";
+import { unitSection } from "./unit-section.ts";
+import { widthSection } from "./width-section.ts";
 
 /** What came of it, in a sentence. */
 function lead({ top1, sizeBytes }: Report): Html {
@@ -291,5 +293,5 @@ export const renderHtml = (report: Report): string =>
     html`<h1>${report.title}</h1>
 <p class="muted">${report.methods.map(({ method }) => method).join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${lead(report)}${report.notes.map((note) => html`<p class="note">${note}</p>`)}
-${tiles(report)}${results(report)}${layerCharts(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
+${tiles(report)}${results(report)}${layerCharts(report)}${widthSection(report)}${unitSection(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
   );

@@ -65,6 +65,11 @@ const layer = z.object({
   inputHistogram: histogramSchema.nullable().describe("What enters the layer, before it is quantized."),
   importance: z.array(z.number()).describe("Mean magnitude of each output channel's weights."),
   channelsTrained: z.array(z.number().min(0).max(1)).describe("Share of the steps in which each channel trained."),
+  awayFromNearest: z
+    .object({ count, all: count })
+    .nullable()
+    .default(null)
+    .describe("Weights that have another integer than rounding to nearest gives; null: no method rounded them."),
   blocks: share.describe("What competes as one: channels, or layers where lwpn alone trained."),
   weights: share.describe("Single weights."),
 });
@@ -104,6 +109,51 @@ const lossPoint = z.object({
   samples: count.describe("Seen until after this step, in all methods together."),
   loss: z.number().describe("Of this step."),
   learningRate: z.number().describe("Of weights, biases and norms, in this step."),
+});
+
+const unit = z.object({
+  name: z.string(),
+  phase: count.describe("From 1: BRECQ trains units twice."),
+  before: z.number().nullable().describe("Noise to signal of its outputs on samples held out, before it trained."),
+  after: z.number().nullable().describe("And after."),
+  kept: z.enum(["trained", "before"]).describe("before: training made it worse, so that it stayed as it was."),
+  undecided: z.number().min(0).max(1).describe("Share of its weights that were neither up nor down in the end."),
+});
+
+const amount = z.number().describe("In the budget's unit.");
+
+const widths = z.object({
+  budget: z.object({
+    unit: z.enum(["bits", "bytes", "ms"]).describe("bits: of a weight, in the mean."),
+    most: z.number(),
+  }),
+  layers: z
+    .array(
+      z.object({
+        names: z.array(z.string()).describe("Several where they share a weight."),
+        weights: count,
+        bits: count,
+        isGiven: z.boolean().describe("Whether `layers` or `firstLast` said them."),
+      }),
+    )
+    .describe("Those that are chosen first."),
+  sensitivities: z
+    .array(
+      z.object({
+        by: z.string(),
+        losses: z.array(z.record(z.string(), z.number())).describe("Of each layer that is chosen, by its bits."),
+      }),
+    )
+    .describe("What each layer's weight loses at each width."),
+  plans: z
+    .array(z.object({ by: z.string(), bits: z.array(count), amount, divergence: z.number() }))
+    .describe("Those that were tried with all layers at their bits; the first was chosen."),
+  front: z
+    .array(z.object({ amount, loss: z.number() }))
+    .describe("By the first sensitivity, the least loss that is predicted within an amount."),
+  uniform: z
+    .array(z.object({ bits: count, amount, loss: z.number() }))
+    .describe("The same bits for all layers that are chosen, and the loss that is predicted of it."),
 });
 
 const schema = z.object({
@@ -175,6 +225,8 @@ const schema = z.object({
     weights: share.describe("Over all layers."),
   }),
   layers: z.array(layer).describe("Conv, ConvTranspose, Gemm and MatMul with a constant weight, in the model's order."),
+  units: z.array(unit).default([]).describe("That were reconstructed, in the order in which they trained."),
+  widths: widths.nullable().default(null).describe("What mixed precision chose from; null: it was not asked for."),
   sensitivitySamples: count.describe("Test samples that sensitivities and histograms of inputs were measured on."),
   verification: z
     .object({
@@ -210,4 +262,6 @@ export const reportSchema: z.ZodType<Report> = schema;
 export type MetricsReport = z.infer<typeof metrics>;
 export type OutputReport = z.infer<typeof output>;
 export type HistogramReport = z.infer<typeof histogramSchema>;
+export type UnitReport = Report["units"][number];
+export type WidthsReport = NonNullable<Report["widths"]>;
 export type LayerReport = Report["layers"][number];

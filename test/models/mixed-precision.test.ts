@@ -37,7 +37,7 @@ async function quantized(budget: Readonly<Record<string, unknown>>, layers = {},
   });
   const job = { model, source, preprocess: resolvePreprocess("none"), options, openDeployed };
   const onNote = (note: string) => notes.push(note);
-  const { bytes, trained } = await quantizeModel(job, { engine: createReferenceEngine(), seed: 0, onNote });
+  const { bytes, trained, findings } = await quantizeModel(job, { engine: createReferenceEngine(), seed: 0, onNote });
   const quantizers = trained.nodes.filter(
     ({ op, inputs }) => op === "FakeQuantize" && trained.constants.has(inputs[0]),
   );
@@ -47,7 +47,12 @@ async function quantized(budget: Readonly<Record<string, unknown>>, layers = {},
     count: trained.constants.get(inputs[0])?.data.length ?? 0,
   }));
   const count = weights.reduce((sum, weight) => sum + weight.count, 0);
-  return { bytes, weights, mean: weights.reduce((sum, weight) => sum + weight.bits * weight.count, 0) / count };
+  return {
+    bytes,
+    weights,
+    findings: findings.widths,
+    mean: weights.reduce((sum, weight) => sum + weight.bits * weight.count, 0) / count,
+  };
 }
 
 describe("mixed precision", () => {
@@ -56,6 +61,30 @@ describe("mixed precision", () => {
     expect(mean).toBeLessThanOrEqual(3.5);
     expect(mean).toBeGreaterThan(3);
     expect(new Set(weights.map(({ bits }) => bits)).size).toBeGreaterThan(1);
+  });
+
+  test("the report has what was chosen from, and its bits as a recipe give the same run again", async () => {
+    const { findings, weights, mean } = await quantized({ maxBits: 3.5 }, { stem: { weights: 8 } });
+    if (!findings) throw new Error("nothing was found");
+    const { layers, budget, plans, front, uniform, sensitivities } = findings;
+    expect(budget).toEqual({ unit: "bits", most: 3.5 });
+    expect(layers.map(({ bits }) => bits).toSorted()).toEqual(weights.map(({ bits }) => bits).toSorted());
+    expect(layers.filter(({ isGiven }) => isGiven)).toMatchObject([{ bits: 8 }]);
+    expect(plans[0].amount).toBeCloseTo(mean, 9);
+    expect(plans.map(({ by }) => by).toSorted()).toEqual(["divergence", "uniform"]);
+    expect(plans[0].divergence).toBeLessThanOrEqual(plans[1].divergence);
+    expect(uniform.map(({ bits }) => bits)).toEqual([2, 3, 4, 5, 6, 8]);
+    // No plan of the same bits for all is below the front.
+    for (const { amount, loss } of uniform) {
+      const best = front.find((point) => point.amount >= amount) ?? front.at(-1);
+      expect(best?.loss).toBeLessThanOrEqual(loss);
+    }
+    expect(sensitivities[0].losses).toHaveLength(layers.length - 1);
+    const given = Object.fromEntries(
+      layers.flatMap(({ names, bits }) => names.map((name) => [name, { weights: bits }])),
+    );
+    const again = await quantized({ maxBits: 8 }, given);
+    expect(again.weights).toEqual(weights);
   });
 
   test("layers whose bits are given keep them, and count", async () => {

@@ -25,12 +25,48 @@ const sampleLayer = (i: number): LayerReport => {
     maxSteps: i % 2,
     weightHistogram: sampleHistogram(-0.4, 0.5, { low: -0.5, high: 0.5 }, { low: -0.1, high: 0.1 }),
     inputHistogram: sampleHistogram(0, 3 + i, { low: 0, high: 2.5 + i }, { low: 0, high: 2.5 + i }),
+    awayFromNearest: { count: 10 * i, all: channels * channels * 9 },
     importance: Array.from({ length: channels }, (_, channel) => 0.02 + 0.01 * Math.abs(Math.sin(channel * (i + 1)))),
     channelsTrained: Array.from({ length: channels }, (_, channel) => (channel < trained ? 0.75 : 0)),
     blocks: { trained, all: channels },
     weights: { trained: trained * channels * 9, all: channels * channels * 9 },
   };
 };
+
+const sampleUnits = (): Report["units"] =>
+  Array.from({ length: 10 }, (_, i) => ({
+    name: `layer${i}`,
+    phase: 1,
+    before: 0.01 * (i + 2),
+    after: i === 3 ? 0.06 : 0.006 * (i + 2),
+    kept: i === 3 ? "before" : "trained",
+    undecided: 0.01,
+  }));
+
+const bits = [2, 3, 4, 5, 6, 8];
+
+/** Layer i of four loses 2^(−2 b) (i + 1) at b bits. */
+const sampleWidths = (): Report["widths"] => ({
+  budget: { unit: "bits", most: 4 },
+  layers: [8, 5, 3, 2, 8].map((width, i) => ({
+    names: [i === 4 ? "/fc/Gemm" : `/layer${i}/conv/Conv`],
+    weights: 1000 * (i + 1),
+    bits: width,
+    isGiven: i === 4,
+  })),
+  sensitivities: [
+    {
+      by: "divergence",
+      losses: [0, 1, 2, 3].map((i) => Object.fromEntries(bits.map((b) => [b, 2 ** (-2 * b) * (i + 1)]))),
+    },
+  ],
+  plans: [
+    { by: "divergence", bits: [8, 5, 3, 2], amount: 3.9, divergence: 0.05 },
+    { by: "uniform", bits: [4, 4, 4, 4], amount: 4, divergence: 0.06 },
+  ],
+  front: Array.from({ length: 30 }, (_, i) => ({ amount: 2 + i / 5, loss: 0.5 * 4 ** (-i / 5) })),
+  uniform: bits.map((b) => ({ bits: b, amount: b, loss: 10 * 2 ** (-2 * b) })),
+});
 
 export const sampleReport = (): Report => ({
   format: "frostbit-report-2",
@@ -70,6 +106,8 @@ export const sampleReport = (): Report => ({
     blocks: { trained: 34, all: 688 },
     weights: { trained: 2_600, all: 268_336 },
   },
+  units: sampleUnits(),
+  widths: sampleWidths(),
   sensitivitySamples: 64,
   layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
   verification: {

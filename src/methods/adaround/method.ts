@@ -66,6 +66,6 @@ export const adaroundMethod: Method<Options> = {
       ranges: ranges === "output-error" ? ([ranges] as const) : [],
       activationRanges: "calibrated",
     } as const;
-    return { model: await walkUnits(walk, job, context) };
+    return walkUnits(walk, job, context);
   },
 };

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { allocate, type WidthOption } from "./allocate.ts";
+import { allocate, frontOf, type WidthOption } from "./allocate.ts";
 
 const option = (cost: fc.Arbitrary<number>): fc.Arbitrary<WidthOption> =>
   fc.record({ width: fc.integer({ min: 2, max: 8 }), cost, loss: fc.double({ min: 0, max: 9, noNaN: true }) });
@@ -49,6 +49,25 @@ test("keeps within budgets of millions of bits, near the least loss", () => {
         expect(found.cost).toBeLessThanOrEqual(budget);
         expect(found.loss).toBeLessThanOrEqual(Math.min(...clear, Number.POSITIVE_INFINITY) + 1e-9);
       } else expect(clear).toEqual([]);
+    }),
+  );
+});
+
+test("the front is the least loss of all ways to choose within each budget", () => {
+  fc.assert(
+    fc.property(problem(fc.integer({ min: 1, max: 60 })), (options) => {
+      const ways = all(options);
+      const costs = ways.map((chosen) => total(chosen, "cost"));
+      const front = frontOf(options, 7);
+      expect(front[0].cost).toBe(Math.min(...costs));
+      for (const { cost, loss } of front) {
+        const within = ways.filter((_, i) => costs[i] <= cost).map((chosen) => total(chosen, "loss"));
+        expect(loss).toBeCloseTo(Math.min(...within), 9);
+      }
+      expect(front.at(-1)?.loss).toBeCloseTo(Math.min(...ways.map((chosen) => total(chosen, "loss"))), 9);
+      front.slice(1).forEach(({ loss }, i) => {
+        expect(loss).toBeLessThan(front[i].loss);
+      });
     }),
   );
 });

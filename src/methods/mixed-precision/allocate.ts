@@ -16,35 +16,50 @@ export interface Allocation {
   readonly loss: number;
 }
 
-/**
- * The widths of the least total loss whose total cost is within the budget; `undefined` where nothing is. Exact while the budget
- * is at most 2^18 times the greatest common divisor of the costs.
- */
-export function allocate(options: readonly (readonly WidthOption[])[], budget: number): Allocation | undefined {
+interface Table {
+  /** By steps of the budget, the least total loss within them. */
+  readonly least: Float64Array;
+  /** By weight and step, which of its options that takes. */
+  readonly chosen: readonly Uint8Array[];
+  /** What a step costs. */
+  readonly unit: number;
+}
+
+type Options = readonly (readonly WidthOption[])[];
+
+/** Exact while the budget is at most 2^18 times the greatest common divisor of the costs. */
+function tableOf(options: Options, budget: number): Table | undefined {
   const divisor = options.flat().reduce((common, { cost }) => gcd(common, cost), 0) || 1;
   const unit = divisor * Math.max(1, Math.ceil(budget / divisor / mostSteps));
   const steps = Math.floor(budget / unit);
   if (steps < 0) return undefined;
-  let best = new Float64Array(steps + 1);
+  let least = new Float64Array(steps + 1);
   const chosen = options.map((list) => {
     const next = new Float64Array(steps + 1).fill(Number.POSITIVE_INFINITY);
     const choice = new Uint8Array(steps + 1);
     list.forEach(({ cost, loss }, index) => {
       const spent = Math.ceil(cost / unit);
       for (let step = spent; step <= steps; step++) {
-        const total = best[step - spent] + loss;
+        const total = least[step - spent] + loss;
         if (total < next[step]) {
           next[step] = total;
           choice[step] = index;
         }
       }
     });
-    best = next;
+    least = next;
     return choice;
   });
-  if (!Number.isFinite(best[steps])) return undefined;
+  return { least, chosen, unit };
+}
+
+/** The widths of the least total loss whose total cost is within the budget; `undefined` where nothing is. */
+export function allocate(options: Options, budget: number): Allocation | undefined {
+  const table = tableOf(options, budget);
+  if (!table || !Number.isFinite(table.least[table.least.length - 1])) return undefined;
+  const { least, chosen, unit } = table;
   const picked: WidthOption[] = [];
-  for (let at = options.length - 1, step = steps; at >= 0; at--) {
+  for (let at = options.length - 1, step = least.length - 1; at >= 0; at--) {
     const option = options[at][chosen[at][step]];
     picked.unshift(option);
     step -= Math.ceil(option.cost / unit);
@@ -54,6 +69,22 @@ export function allocate(options: readonly (readonly WidthOption[])[], budget: n
     cost: picked.reduce((sum, { cost }) => sum + cost, 0),
     loss: picked.reduce((sum, { loss }) => sum + loss, 0),
   };
+}
+
+const sumOf = (options: Options, of: (costs: readonly number[]) => number): number =>
+  options.reduce((sum, list) => sum + of(list.map(({ cost }) => cost)), 0);
+
+/** The least total loss of budgets between the least and the largest cost, as many as `count`; those that gain nothing are left out. */
+export function frontOf(options: Options, count: number): readonly { readonly cost: number; readonly loss: number }[] {
+  const [low, high] = [sumOf(options, (costs) => Math.min(...costs)), sumOf(options, (costs) => Math.max(...costs))];
+  const table = tableOf(options, high);
+  if (!table) return [];
+  const budgets = Array.from({ length: count }, (_, i) => low + ((high - low) * i) / Math.max(1, count - 1));
+  const points = budgets.map((cost) => ({
+    cost,
+    loss: table.least[Math.min(table.least.length - 1, Math.floor(cost / table.unit))],
+  }));
+  return points.filter(({ loss }, i) => Number.isFinite(loss) && (i === 0 || loss < points[i - 1].loss));
 }
 
 function gcd(a: number, b: number): number {

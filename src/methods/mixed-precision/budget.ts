@@ -7,7 +7,7 @@ import { asymmetricQparams, signedQparams } from "../../quantizers/qparams.ts";
 import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { findSites, withoutQuantized } from "../../quantizers/sites.ts";
 import { constantOf } from "../../rounding/grid.ts";
-import type { WrittenFile } from "../method.ts";
+import type { WidthFindings, WrittenFile } from "../method.ts";
 import type { Choice, Choices } from "./choices.ts";
 import { bytesOf, type MixedPrecisionOptions } from "./options.ts";
 
@@ -15,6 +15,9 @@ import { bytesOf, type MixedPrecisionOptions } from "./options.ts";
 export interface Budget {
   readonly costOf: (choice: Choice, width: number) => number;
   readonly available: number;
+  /** What a cost comes to, for people. */
+  readonly amountOf: (cost: number) => number;
+  readonly unit: WidthFindings["budget"]["unit"];
 }
 
 /** By weight, in the order of `choices.free`. */
@@ -30,9 +33,12 @@ export function meanBits({ free, fixed }: Choices, widths: Widths): number {
 
 export function bitBudget({ free, fixed }: Choices, maxBits: number): Budget {
   const all = sum([...free, ...fixed].map(({ count }) => count));
+  const given = sum(fixed.map(({ count, bits }) => count * bits));
   return {
     costOf: ({ count }, width) => count * width,
-    available: Math.floor(maxBits * all - sum(fixed.map(({ count, bits }) => count * bits))),
+    available: Math.floor(maxBits * all - given),
+    amountOf: (cost) => (cost + given) / all,
+    unit: "bits",
   };
 }
 
@@ -50,7 +56,12 @@ export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fil
   const bitsAt = (width: number): number => Math.round((8 * ((sizes.get(width) ?? least) - least)) / all);
   const costOf: Budget["costOf"] = ({ count }, width) => count * (bitsAt(width) + 1);
   const spent = sum(free.map((choice) => costOf(choice, leastWidth)));
-  return { costOf, available: 8 * (bytes - least) + spent };
+  return {
+    costOf,
+    available: 8 * (bytes - least) + spent,
+    amountOf: (cost) => least + (cost - spent) / 8,
+    unit: "bytes",
+  };
 }
 
 /** The file of a model whose weights have these bits: ranges of activations change no size. */

@@ -23,6 +23,7 @@ export interface Choice {
 /** A weight that has its bits already. */
 interface Fixed {
   readonly weight: string;
+  readonly layers: readonly string[];
   readonly count: number;
   readonly bits: number;
   readonly rounded: Tensor;
@@ -61,6 +62,7 @@ export function choicesOf(graph: Graph, options: QuantizeOptions, widths: readon
     })),
     fixed: fixed.map((site, i) => ({
       weight: site.value,
+      layers: layersOf(site),
       count: countOf(site),
       bits: site.bits,
       rounded: asGiven[i],

@@ -1,6 +1,6 @@
 // Chooses the widths: the best plan of several by what the whole network then loses, uniform ones among them.
 import type { Context } from "../../run/context.ts";
-import { allocate } from "./allocate.ts";
+import { allocate, type WidthOption } from "./allocate.ts";
 import type { Budget, Widths } from "./budget.ts";
 import type { Choice, Choices } from "./choices.ts";
 import type { Measured, Sensitivities } from "./measured.ts";
@@ -23,18 +23,25 @@ export interface WidthJob extends Measured {
   readonly measures: readonly SensitivityName[];
 }
 
-/** Of all plans that were tried, the one that moves the outputs least comes first; `undefined` where nothing is within the budget. */
-export async function chooseWidths(job: WidthJob, context: Context): Promise<readonly Plan[] | undefined> {
+export interface ChosenWidths {
+  /** Those that were tried, the one that moves the outputs least first. */
+  readonly plans: readonly Plan[];
+  readonly found: ReadonlyMap<SensitivityName, Sensitivities>;
+}
+
+/** `undefined` where nothing is within the budget. */
+export async function chooseWidths(job: WidthJob, context: Context): Promise<ChosenWidths | undefined> {
   const { choices, budget, measures } = job;
   const uniform = uniformPlan(choices, budget);
   if (uniform === undefined) return undefined;
   const found = new Map<SensitivityName, Sensitivities>();
   for (const name of measures) found.set(name, await sensitivities[name](job, context));
-  return withDivergence(withFixed(job), context, async (measure) => {
+  const tried = await withDivergence(withFixed(job), context, async (measure) => {
     const plans: Plan[] = [await measured(job, measure, "uniform", uniform)];
     for (const [name, losses] of found) plans.push(await measured(job, measure, name, planOf(choices, losses, budget)));
     return plans.sort((a, b) => a.divergence - b.divergence);
   });
+  return { plans: tried, found };
 }
 
 const withFixed = (job: WidthJob): WidthJob => ({
@@ -49,16 +56,21 @@ function uniformPlan(choices: readonly Choice[], { costOf, available }: Budget):
   return width === undefined ? undefined : choices.map(() => width);
 }
 
-function planOf(choices: readonly Choice[], losses: Sensitivities, { costOf, available }: Budget): Widths {
-  const options = choices.map((choice, i) =>
+export const optionsOf = (
+  choices: readonly Choice[],
+  losses: Sensitivities,
+  { costOf }: Budget,
+): readonly (readonly WidthOption[])[] =>
+  choices.map((choice, i) =>
     [...choice.rounded.keys()].map((width) => ({
       width,
       cost: costOf(choice, width),
       loss: losses[i].get(width) ?? 0,
     })),
   );
-  return allocate(options, available)?.widths ?? [];
-}
+
+const planOf = (choices: readonly Choice[], losses: Sensitivities, budget: Budget): Widths =>
+  allocate(optionsOf(choices, losses, budget), budget.available)?.widths ?? [];
 
 async function measured(
   { choices, fixed, budget }: WidthJob,

@@ -18,6 +18,7 @@ import {
 } from "./budget.ts";
 import { type Choices, choicesOf } from "./choices.ts";
 import { chooseWidths, type Plan } from "./choose-widths.ts";
+import { findingsOf } from "./findings.ts";
 import { bytesOf, type MixedPrecisionOptions, mixedPrecisionOptions } from "./options.ts";
 import type { Inputs } from "./replace-weights.ts";
 import type { SensitivityName } from "./sensitivities.ts";
@@ -66,12 +67,13 @@ async function mix(
     budget,
     measures: measuresFor(graph, choices, options),
   };
-  const plans = await chooseWidths(job, context);
-  if (plans === undefined) throw beyondBudget(choices, options, fileBytes);
-  const [best] = plans;
+  const chosen = await chooseWidths(job, context);
+  if (chosen === undefined) throw beyondBudget(choices, options, fileBytes);
+  const [best] = chosen.plans;
   context.onNote?.(noteOf(choices, best));
   return {
     model: { ...model, quantize: withWidths(quantize, choices.free, best.widths) },
+    findings: { widths: findingsOf(choices, budget, chosen) },
     checkFile: (file) => checkBudget(options, file),
   };
 }
