@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { UnitRecord } from "../reconstruction/reconstruct-unit.ts";
 import type { Context } from "../run/context.ts";
@@ -62,6 +63,8 @@ export interface MethodJob<Options> {
   readonly scales: Scales;
   /** Of the files that this graph would be written to, its quantizers inserted. */
   readonly fileBytes: (graph: Graph) => number;
+  /** Median milliseconds of a run of each of these graphs, written and opened in ONNX Runtime, in turn. */
+  readonly timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => Promise<readonly number[]>;
   /** Where checkpoints go. Each method that trains or goes on from checkpoints has its own files. */
   readonly checkpoints?: CheckpointOptions;
 }
@@ -124,6 +127,8 @@ export interface MethodResult {
   readonly training?: TrainingRecord;
   /** Throws VERIFICATION where the file that the run wrote does not keep what the method promised. */
   readonly checkFile?: (file: WrittenFile) => void;
+  /** The same of its time: milliseconds of one sample in ONNX Runtime, measured in turn with the float model. */
+  readonly checkLatency?: (measured: { readonly float: number; readonly deployed: number }) => void;
 }
 
 /** What a run wrote. */

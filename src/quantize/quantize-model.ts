@@ -4,6 +4,7 @@ import { lossAgainstLabels, lossOf } from "../evaluate/losses.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { checkNames } from "../ir/check-options.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { methodOf } from "../methods/index.ts";
 import type { Findings, MethodModel, TrainingRecord } from "../methods/method.ts";
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
@@ -34,6 +35,7 @@ import {
 import type { QuantizeOutcome } from "./outcome.ts";
 import { runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
 import { forTest, noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
+import { timeFiles } from "./time-files.ts";
 import { trainingNote } from "./training-note.ts";
 
 /** All of them: the compiler names what is forgotten. */
@@ -118,6 +120,7 @@ interface Made {
   readonly model: MethodModel;
   readonly training: TrainingRecord | undefined;
   readonly fileChecks: Walked["fileChecks"];
+  readonly latencyChecks: Walked["latencyChecks"];
   readonly findings: Findings;
   /** Of weights that a method rounded, by layer. */
   readonly awayFromNearest: QuantizeOutcome["awayFromNearest"];
@@ -130,6 +133,7 @@ async function makeModel(run: Run): Promise<Made> {
     all: job.options.methods,
     data: { train: subject.train, preprocess: job.preprocess },
     fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job.model, graph, job.options)),
+    timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => timeFiles(job, graphs, inputs),
     checkpoints: job.checkpoints,
   };
   const calibrated = await clock.time("calibration", () =>
@@ -138,7 +142,7 @@ async function makeModel(run: Run): Promise<Made> {
   // What cannot be written fails before it is trained.
   if (after.length > 0) writeModel(job.model, calibrated.model.graph, job.options);
   await measureStage(run, "ptq", forTest(subject, calibrated.model.graph));
-  const { model, training, fileChecks, findings } = await clock.time("training", () =>
+  const { model, training, fileChecks, latencyChecks, findings } = await clock.time("training", () =>
     runMethods(calibrated.model, { ...walk, steps: after }, context),
   );
   await measureStage(run, "trained", forTest(subject, model.graph));
@@ -148,6 +152,7 @@ async function makeModel(run: Run): Promise<Made> {
     model,
     training,
     fileChecks: [...calibrated.fileChecks, ...fileChecks],
+    latencyChecks: [...calibrated.latencyChecks, ...latencyChecks],
     findings: withFindings(calibrated.findings, findings),
     awayFromNearest: isRounded ? countAway(calibrated.model.graph, calibrated.model.float) : new Map(),
   };
@@ -173,6 +178,7 @@ async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   await measureStage(run, "quantized", folded?.graph);
   const deployed = await evaluated(() => measureDeployed(run, bytes));
   const latencyMs = await evaluated(() => measureLatencies(run, bytes));
+  for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);
   const layers = await evaluated(() => measureEachLayer(run, { float, trained, folded }, samples[0]));

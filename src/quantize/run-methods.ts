@@ -4,6 +4,7 @@ import { methodOf } from "../methods/index.ts";
 import type {
   Findings,
   MethodData,
+  MethodJob,
   MethodModel,
   MethodResult,
   MethodStep,
@@ -20,6 +21,7 @@ export interface Walk {
   readonly all: readonly MethodStep[];
   readonly data: MethodData;
   readonly fileBytes: (graph: Graph) => number;
+  readonly timeFiles: MethodJob<unknown>["timeFiles"];
   readonly checkpoints: CheckpointOptions | undefined;
 }
 
@@ -29,6 +31,7 @@ export interface Walked {
   readonly training: TrainingRecord | undefined;
   /** What the methods promise of the file. */
   readonly fileChecks: readonly NonNullable<MethodResult["checkFile"]>[];
+  readonly latencyChecks: readonly NonNullable<MethodResult["checkLatency"]>[];
   readonly findings: Findings;
 }
 
@@ -48,7 +51,7 @@ export function splitAtTraining(steps: readonly MethodStep[]): readonly [MethodS
 
 /** Each method that resumes has its own checkpoints: after resuming, finished methods do no step. */
 export async function runMethods(start: MethodModel, walk: Walk, context: Context): Promise<Walked> {
-  let walked: Walked = { model: start, training: undefined, fileChecks: [], findings: {} };
+  let walked: Walked = { model: start, training: undefined, fileChecks: [], latencyChecks: [], findings: {} };
   const resuming = walk.all.filter(resumes);
   for (const step of walk.steps) {
     const checkpoints = resumes(step) ? checkpointsOf(walk.checkpoints, resuming.indexOf(step)) : undefined;
@@ -56,6 +59,7 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       model: walked.model,
       data: walk.data,
       fileBytes: walk.fileBytes,
+      timeFiles: walk.timeFiles,
       options: step.options,
       scales: scalesAfter(step, walk.all),
       ...(checkpoints ? { checkpoints } : {}),
@@ -65,6 +69,7 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       model: result.model,
       training: joined(walked.training, result.training),
       fileChecks: [...walked.fileChecks, ...(result.checkFile ? [result.checkFile] : [])],
+      latencyChecks: [...walked.latencyChecks, ...(result.checkLatency ? [result.checkLatency] : [])],
       findings: withFindings(walked.findings, result.findings),
     };
   }

@@ -96,7 +96,14 @@ test("other bits than the file's are not what becomes of them, and that is said"
   const context = { engine, seed: 0, onNote: (note: string) => void notes.push(note) };
   const { model: made } = await runMethods(
     start,
-    { steps: methods, all: methods, data, fileBytes: () => 0, checkpoints: undefined },
+    {
+      steps: methods,
+      all: methods,
+      data,
+      fileBytes: () => 0,
+      timeFiles: () => Promise.resolve([]),
+      checkpoints: undefined,
+    },
     context,
   );
   expect(made.graph).toBe(graph);

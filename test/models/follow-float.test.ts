@@ -72,7 +72,14 @@ describeWithData("models that are not classifiers", (data) => {
     const original = await openDeployed(readFileSync(path));
     const { start, train } = openSubject(job);
     const steps = options.methods;
-    const walk = { steps, all: steps, data: { train, preprocess }, fileBytes: () => 0, checkpoints: undefined };
+    const walk = {
+      steps,
+      all: steps,
+      data: { train, preprocess },
+      fileBytes: () => 0,
+      timeFiles: () => Promise.resolve([]),
+      checkpoints: undefined,
+    };
     const trained = await runMethods(start, walk, context);
     const deployed = await openDeployed(writeModel(model, trained.model.graph, options).files[0].bytes);
     const runs = new Map<string, RunModel>([["deployed", (inputs) => deployed.run(inputs)]]);

@@ -87,6 +87,20 @@ describe("mixed precision", () => {
     expect(again.weights).toEqual(weights);
   });
 
+  test("a budget of time is that of the written file at most", async () => {
+    const { findings } = await quantized({ maxLatency: "1000x", widths: [4, 8] });
+    if (!findings) throw new Error("nothing was found");
+    const { budget, plans, uniform } = findings;
+    expect(budget.unit).toBe("ms");
+    expect(plans[0].amount).toBeLessThanOrEqual(budget.most);
+    // With time for everything, the widest loses least.
+    expect(plans[0].bits).toEqual(plans[0].bits.map(() => 8));
+    expect(uniform.map(({ bits }) => bits)).toEqual([4, 8]);
+    await expect(quantized({ maxLatency: 1e-6, widths: [4, 8] })).rejects.toThrow(
+      /maxLatency is 0\.00000100 ms; with the fastest .* 4 bits .* ms, 8 bits .* ms, float .* ms\. Below 8 bits/,
+    );
+  });
+
   test("layers whose bits are given keep them, and count", async () => {
     const free = await quantized({ maxBits: 4 });
     const [{ name }] = free.weights;
@@ -112,6 +126,8 @@ describe("mixed precision", () => {
     expect(() => parse({})).toThrow(/maxBits.*is missing; mixed precision needs a budget/);
     expect(() => parse({ maxBits: 3, widths: [4, 8] })).toThrow(/maxBits.*is 3; the narrowest of widths is 4/);
     expect(() => parse({ maxBits: 3, maxSize: "1MB" })).toThrow(/maxSize.*one budget/);
+    expect(() => parse({ maxSize: 3, maxLatency: 1 })).toThrow(/maxLatency and maxSize are both given/);
+    expect(() => parse({ maxLatency: "2 minutes" })).toThrow(/1\.5ms/);
     expect(() => parse({ maxSize: "many" })).toThrow(/120kB/);
   });
 

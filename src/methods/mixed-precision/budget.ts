@@ -67,22 +67,23 @@ export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fil
 /** The file of a model whose weights have these bits: ranges of activations change no size. */
 export const fileBytesOf =
   (graph: Graph, quantize: QuantizeOptions, { free }: Choices, write: (graph: Graph) => number): FileBytes =>
-  (widths) => {
-    const options = withWidths(quantize, free, widths);
-    const sites = withoutQuantized(graph, findSites(graph, options));
-    const range = { min: 0, max: 1 };
-    const qparams = new Map([
-      ...sites.weights.map(
-        (site) => [site.name, weightQparams(constantOf(graph, site.value), site, "min-max")] as const,
-      ),
-      ...sites.activations.map((site) => {
-        const make = site.symmetric ? signedQparams : asymmetricQparams;
-        const dtype = graph.values.get(site.value)?.dtype ?? "float32";
-        return [site.name, make(range, site.bits, dtype, site.value)] as const;
-      }),
-    ]);
-    return write(insertQuantizers(graph, sites, qparams));
-  };
+  (widths) =>
+    write(quantizedAt(graph, withWidths(quantize, free, widths)));
+
+/** With ranges of activations that say nothing. */
+export function quantizedAt(graph: Graph, options: QuantizeOptions): Graph {
+  const sites = withoutQuantized(graph, findSites(graph, options));
+  const range = { min: 0, max: 1 };
+  const qparams = new Map([
+    ...sites.weights.map((site) => [site.name, weightQparams(constantOf(graph, site.value), site, "min-max")] as const),
+    ...sites.activations.map((site) => {
+      const make = site.symmetric ? signedQparams : asymmetricQparams;
+      const dtype = graph.values.get(site.value)?.dtype ?? "float32";
+      return [site.name, make(range, site.bits, dtype, site.value)] as const;
+    }),
+  ]);
+  return insertQuantizers(graph, sites, qparams);
+}
 
 /** The options in which each layer's weight has its bits. */
 export function withWidths(quantize: QuantizeOptions, free: readonly Choice[], widths: Widths): QuantizeOptions {

@@ -19,6 +19,7 @@ import {
 import { type Choices, choicesOf } from "./choices.ts";
 import { chooseWidths, type Plan } from "./choose-widths.ts";
 import { findingsOf } from "./findings.ts";
+import { checkLatency, latencyBudget, measureLatencies, tooSlow } from "./latency.ts";
 import { bytesOf, type MixedPrecisionOptions, mixedPrecisionOptions } from "./options.ts";
 import type { Inputs } from "./replace-weights.ts";
 import type { SensitivityName } from "./sensitivities.ts";
@@ -28,16 +29,20 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
   summary: "chooses each layer's bits within a budget",
   options: mixedPrecisionOptions,
   phase: "before-calibration",
-  calledBy: ["maxBits", "maxSize"],
+  calledBy: ["maxBits", "maxSize", "maxLatency"],
   training: "none",
   resumes: () => false,
   unused: [],
-  conflicts: ({ maxBits, maxSize, widths }) => {
+  conflicts: ({ maxBits, maxSize, maxLatency, widths }) => {
     const least = Math.min(...widths);
-    if (maxBits !== undefined && maxSize !== undefined)
-      return [{ option: "maxSize", message: "and maxBits are both given; mixed precision takes one budget" }];
-    if (maxBits === undefined && maxSize === undefined)
-      return [{ option: "maxBits", message: "is missing; mixed precision needs a budget, maxBits or maxSize" }];
+    const given = Object.entries({ maxBits, maxSize, maxLatency }).filter(([, value]) => value !== undefined);
+    const [first, second] = given.map(([name]) => name);
+    if (second !== undefined)
+      return [{ option: second, message: `and ${first} are both given; mixed precision takes one budget` }];
+    if (first === undefined)
+      return [
+        { option: "maxBits", message: "is missing; mixed precision needs a budget, maxBits, maxSize or maxLatency" },
+      ];
     return maxBits !== undefined && maxBits < least
       ? [{ option: "maxBits", message: `is ${maxBits}; the narrowest of widths is ${least}` }]
       : [];
@@ -47,7 +52,7 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
 };
 
 async function mix(
-  { model, data, options, fileBytes: write }: MethodJob<MixedPrecisionOptions>,
+  { model, data, options, fileBytes: write, timeFiles }: MethodJob<MixedPrecisionOptions>,
   context: Context,
 ): Promise<MethodResult> {
   const { graph, quantize } = model;
@@ -57,24 +62,40 @@ async function mix(
     return { model };
   }
   const fileBytes = fileBytesOf(graph, quantize, choices, write);
-  const budget = budgetOf(choices, options, fileBytes);
+  const samples = await takeBatches(graph, data, options, context);
+  const { maxLatency, widths } = options;
+  const latencies =
+    maxLatency === undefined
+      ? undefined
+      : await measureLatencies(
+          { graph, quantize, choices, widths, inputs: (await samples.singles())[0], timeFiles },
+          context,
+        );
+  const budget = latencies ? latencyBudget(choices, latencies, maxLatency ?? 0) : budgetOf(choices, options, fileBytes);
   const job = {
     graph,
     weights: choices.free.map(({ weight }) => weight),
     choices: choices.free,
     fixed: choices.fixed,
-    ...(await takeBatches(graph, data, options, context)),
+    ...samples,
     budget,
     measures: measuresFor(graph, choices, options),
   };
   const chosen = await chooseWidths(job, context);
-  if (chosen === undefined) throw beyondBudget(choices, options, fileBytes);
+  if (chosen === undefined)
+    throw latencies
+      ? tooSlow(maxLatency ?? 0, latencies, budget, choices.free, widths)
+      : beyondBudget(choices, options, fileBytes);
   const [best] = chosen.plans;
   context.onNote?.(noteOf(choices, best));
   return {
     model: { ...model, quantize: withWidths(quantize, choices.free, best.widths) },
     findings: { widths: findingsOf(choices, budget, chosen) },
     checkFile: (file) => checkBudget(options, file),
+    ...(latencies && {
+      checkLatency: (measured: { readonly float: number; readonly deployed: number }) =>
+        checkLatency(maxLatency ?? 0, latencies, measured),
+    }),
   };
 }
 

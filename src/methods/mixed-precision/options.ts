@@ -14,6 +14,15 @@ export function bytesOf(size: string | number): number {
   return Number(amount) * units[unit];
 }
 
+const latencyPattern = /^(\d+(?:\.\d+)?) ?(ms|x)$/;
+
+/** "1.5ms" in milliseconds; "0.8x" as a part of the float model's time. */
+export function latencyOf(latency: string | number, floatMs: number): number {
+  if (typeof latency === "number") return latency;
+  const [, amount, unit] = latencyPattern.exec(latency) ?? [];
+  return unit === "x" ? Number(amount) * floatMs : Number(amount);
+}
+
 export const mixedPrecisionOptions = z.object({
   maxBits: z
     .number()
@@ -25,6 +34,15 @@ export const mixedPrecisionOptions = z.object({
     .union([z.int().positive(), z.string().regex(sizePattern, 'a size such as "120kB" or "1.5 MB"')])
     .optional()
     .describe('Size of the written model, at most: "120kB", "1.5MB", or bytes.'),
+  maxLatency: z
+    .union([
+      z.number().positive(),
+      z.string().regex(latencyPattern, 'a time such as "1.5ms", or "0.8x" of the float model'),
+    ])
+    .optional()
+    .describe(
+      'Time of the written model for one sample in ONNX Runtime on this machine, at most: "1.5ms", milliseconds, or "0.8x" of the float model\'s. Below 8 bits layers become smaller, not faster.',
+    ),
   widths: z
     .array(z.int().min(2).max(8))
     .min(1)

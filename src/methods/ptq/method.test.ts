@@ -25,6 +25,7 @@ async function notesOf(options: Partial<QuantizeOptions>): Promise<readonly stri
       options: {},
       scales: "any",
       fileBytes: () => 0,
+      timeFiles: () => Promise.resolve([]),
     },
     { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
   );
