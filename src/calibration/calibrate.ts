@@ -41,11 +41,11 @@ export async function calibrate(
   const owners = sites.activations.filter((site) => site.sameAs === undefined);
   const values = [...new Set(owners.map((site) => site.value))];
   const seen = { graph, batches, options, context };
-  const { ranges, isBlank } = await observeRanges(seen, values);
-  const histograms =
-    options.observer === "min-max" || options.observer === "moving-average"
-      ? undefined
-      : await observeHistograms(seen, ranges);
+  const isRangeEnough = options.observer === "min-max" || options.observer === "moving-average";
+  // Weights alone have ranges of their own.
+  const { ranges, isBlank } =
+    values.length === 0 ? { ranges: new Map<string, Range>(), isBlank: false } : await observeRanges(seen, values);
+  const histograms = isRangeEnough || values.length === 0 ? undefined : await observeHistograms(seen, ranges);
   for (const value of checkedZeros(ranges, isBlank, context)) {
     ranges.set(value, anyRange);
     histograms?.delete(value);
@@ -57,7 +57,7 @@ export async function calibrate(
     const qparams = site.symmetric ? signedQparams : asymmetricQparams;
     result.set(site.name, qparams(range, site.bits, dtypeOf(graph, site.value), site.value));
   }
-  await noteDominatedRanges({ graph, sites: owners, qparams: result }, batches, context);
+  if (owners.length > 0) await noteDominatedRanges({ graph, sites: owners, qparams: result }, batches, context);
   return result;
 }
 

@@ -1,11 +1,14 @@
 // frostbit quantize: model and data in; quantized model, report and checkpoints out.
 import type { Command } from "commander";
 import { z } from "zod";
+import type { Source } from "../data/dataset.ts";
 import { precisions } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
 import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { openTextSource } from "../node/open-text.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
@@ -22,9 +25,16 @@ import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-sch
 import { formatSeconds } from "./progress.ts";
 import { memoryOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
+import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
 export const quantizeCommandOptions = z.object({
   ...sourceOptions.shape,
+  data: sourceOptions.shape.data.optional(),
+  ...textOptions.shape,
+  testText: z
+    .string()
+    .optional()
+    .describe("Text to test with, cut as evaluate cuts it; else a seeded tenth of the windows is held out."),
   recipe: z
     .string()
     .optional()
@@ -63,7 +73,7 @@ export function quantizeCommand(): Command {
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
     { finishesStep: true },
-  ).argument("<model>", "ONNX file");
+  ).argument("<model>", "An ONNX file, or the folder of a language model.");
   for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runFlags])
     addSchemaOptions(command, schema);
   return command.addHelpText("after", examples);
@@ -71,21 +81,22 @@ export function quantizeCommand(): Command {
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
   const result = await quantizeWith(modelPath, values, session);
-  session.print(summaryOf(result), tableOf(result));
+  session.print(summaryOf(result), tableOf(result, values["text"] !== undefined));
   const { acceptLoss } = parseSchemaOptions(quantizeCommandOptions, values);
   if (result.report.losses.length > 0 && !acceptLoss) process.exitCode = exitCodes.user;
 }
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
-  const options = await runOf(values, session);
+  checkDataOrText(values, ofData, ofText);
+  const options = await runOf(values["text"] === undefined ? values : { ...forText, ...values }, session);
   const isNoted = new Set(unusedInRecipe(options));
   const { out, engine, precision, threads, maxMemory, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
   );
   const model = readModel(modelPath);
-  const source = await sourceOpener(values, model.graph, session.note)(options.seed);
+  const source = await openSource(modelPath, model.graph, values, options.seed, session);
   const result = await quantizeFile({
     modelPath,
     model,
@@ -105,6 +116,24 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   });
   for (const note of result.report.notes) session.note(note);
   return result;
+}
+
+/** What text has no use for, and what data have none for. */
+const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];
+const ofText = [...Object.keys(textOptions.shape), "testText"];
+
+/** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats. */
+const forText: Values = { activations: "float", groupSize: "64" };
+
+function openSource(modelPath: string, graph: Graph, values: Values, seed: number, { note }: Session): Promise<Source> {
+  const given = parseSchemaOptions(quantizeCommandOptions, values);
+  const { text, testText } = given;
+  if (text === undefined) return sourceOpener(values, graph, note)(seed);
+  return openTextSource(modelPath, text, {
+    ...textOptionsOf(given),
+    seed,
+    ...(testText === undefined ? {} : { testText }),
+  });
 }
 
 /** From the recipe, or from the flags; what of them has no effect is noted. */
@@ -146,8 +175,15 @@ export function summaryOf({ modelPath, reportPath, report }: QuantizeFileResult)
   };
 }
 
+const perplexityOf = (metrics: Report["metrics"][Stage]): string =>
+  metrics?.loss == null ? "–" : Math.exp(metrics.loss).toFixed(4);
+
 /** The figures that the labels give, one a row. */
-function metricsRows({ metrics, top1 }: Report, stages: readonly Stage[]): readonly (readonly string[])[] {
+function metricsRows(
+  { metrics, top1 }: Report,
+  stages: readonly Stage[],
+  isText: boolean,
+): readonly (readonly string[])[] {
   const known = stages.map((stage) => metrics[stage]);
   const [first] = known.filter((one) => one !== undefined);
   const row = (name: string, show: (stage: Stage, index: number) => string): readonly string[] => [
@@ -158,6 +194,7 @@ function metricsRows({ metrics, top1 }: Report, stages: readonly Stage[]): reado
   const digits = (value: number | null | undefined): string => (value == null ? "–" : formatDigits(value));
   if (first?.labels === "values")
     return [row("RMSE", (_, i) => digits(known[i]?.rmse)), row("MAE", (_, i) => digits(known[i]?.mae))];
+  if (isText) return [row("perplexity", (_, i) => perplexityOf(known[i]))];
   return [
     row(first ? accuracyName(first) : "top-1", (stage) => percent(top1[stage])),
     ...(first && first.meanIou !== null ? [row("mean IoU", (_, i) => percent(known[i]?.meanIou))] : []),
@@ -201,7 +238,7 @@ const unusable = ({ losses }: Report): readonly string[] =>
         "",
       ];
 
-function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonly string[] {
+function tableOf({ modelPath, reportPath, report }: QuantizeFileResult, isText: boolean): readonly string[] {
   const { stages, metrics, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
@@ -213,7 +250,7 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult): readonl
   const table = formatTable(
     ["", ...stages],
     [
-      ...(fidelity && Object.keys(metrics).length === 0 ? [] : metricsRows(report, stages)),
+      ...(fidelity && Object.keys(metrics).length === 0 ? [] : metricsRows(report, stages, isText)),
       ...(fidelity ? fidelityRows(fidelity, stages) : []),
       ends("size", kilobytes(sizeBytes.float), kilobytes(sizeBytes.quantized)),
       ends("batch 1", milliseconds(float.batch1), milliseconds(deployed.batch1)),

@@ -40,16 +40,20 @@ export const textOptionsOf = ({
 });
 
 /** Throws BAD_OPTION where both data and text are given, or neither, or options of the one with the other. */
-export function checkDataOrText(values: Values, ofData: readonly string[]): void {
+export function checkDataOrText(
+  values: Values,
+  ofData: readonly string[],
+  ofText: readonly string[] = Object.keys(textOptions.shape),
+): void {
   const isText = values["text"] !== undefined;
   if (isText === (values["data"] !== undefined))
     throw new FrostbitError(
       "BAD_OPTION",
       isText
-        ? "--data and --text are both given; what is measured is one of them."
+        ? "--data and --text are both given. Give one of them."
         : "--data is missing; expected data, or --text for a language model.",
     );
-  const others = isText ? ofData : Object.keys(textOptions.shape);
+  const others = isText ? ofData : ofText;
   const [stray] = others.filter((name) => values[name] !== undefined).map(flagOf);
   if (stray === undefined) return;
   throw new FrostbitError("BAD_OPTION", `${stray} belongs to ${isText ? "--data" : "--text"}. Leave it out.`);

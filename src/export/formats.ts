@@ -5,23 +5,26 @@ import { sizeOf } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import type { ExportedFile, ExportFormat, ExportSource, ScaleSharing } from "./format.ts";
-import { exportQdq } from "./qdq.ts";
+import { exportMatMulNBits } from "./matmul-nbits.ts";
+import { type Exported, exportQdq } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
 
-const exported = ({ folded, origin, storage }: ExportSource) => exportQdq(folded, origin, storage);
+/** One ONNX file, verified layer by layer and as a whole. */
+const onnxFormat = (exported: (source: ExportSource) => Exported): ExportFormat => ({
+  fileNames: ["model.onnx"],
+  holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel", "group"] },
+  write: (source) => {
+    const { model, opset } = exported(source);
+    return [writeOnnx(model, { opset })];
+  },
+  verify: (source, [{ bytes }], run) => verifyExport({ folded: source.folded, exported: exported(source), bytes }, run),
+});
 
 export const exportFormats = {
   /** ONNX with QuantizeLinear and DequantizeLinear. */
-  qdq: {
-    fileNames: ["model.onnx"],
-    holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel", "group"] },
-    write: (source) => {
-      const { model, opset } = exported(source);
-      return [writeOnnx(model, { opset })];
-    },
-    verify: (source, [{ bytes }], run) =>
-      verifyExport({ folded: source.folded, exported: exported(source), bytes }, run),
-  },
+  qdq: onnxFormat(({ folded, origin, storage }) => exportQdq(folded, origin, storage)),
+  /** The same, with MatMulNBits of ONNX Runtime where floats are multiplied by a matrix whose weights share scales in groups. */
+  matMulNBits: onnxFormat(({ folded, origin, storage }) => exportMatMulNBits(folded, origin, storage)),
 } as const satisfies Readonly<Record<string, ExportFormat>>;
 
 export type FormatName = keyof typeof exportFormats;

@@ -51,12 +51,21 @@ function tensorsOf(folder: ModelFolder): ReadonlyMap<string, Tensor> {
   );
 }
 
+/** The files that a folder's weights are in. */
+export function weightFiles(folder: ModelFolder): readonly string[] {
+  return folder.holds(indexFile) ? [indexFile, ...new Set(Object.values(weightMap(folder)))] : [single];
+}
+
 const index = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-function shardedTensors(folder: ModelFolder): ReadonlyMap<string, Tensor> {
+function weightMap(folder: ModelFolder): Readonly<Record<string, string>> {
   const parsed = index.safeParse(readJson(folder, indexFile));
   if (!parsed.success) throw bad(`${indexFile} has no weight_map of tensors' files.`);
-  const places = Object.entries(parsed.data.weight_map);
+  return parsed.data.weight_map;
+}
+
+function shardedTensors(folder: ModelFolder): ReadonlyMap<string, Tensor> {
+  const places = Object.entries(weightMap(folder));
   const files = new Map(
     [...new Set(places.map(([, file]) => file))].map((file) => [
       file,

@@ -7,10 +7,10 @@ import { buildDecoder, type DecoderType } from "./decoder.ts";
 
 export const configFile = "config.json";
 
-/** What an ONNX file would say of itself. */
+/** What an ONNX file would say of itself: the oldest opset that has RMSNormalization, for the sake of older runtimes. */
 const origin: Origin = {
-  opset: 24,
-  irVersion: 12,
+  opset: 23,
+  irVersion: 11,
   producerName: "frostbit",
   producerVersion: "",
   domain: "",

@@ -8,7 +8,16 @@ export interface Tokenizer {
   readonly decode: (ids: readonly number[]) => string;
 }
 
-export const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json"] as const;
+const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json"] as const;
+
+/** What a model needs beside its weights to read and write text. */
+export const textFiles = [
+  "config.json",
+  "generation_config.json",
+  ...tokenizerFiles,
+  "special_tokens_map.json",
+  "chat_template.jinja",
+] as const;
 
 /** Throws BAD_MODEL where the folder has none that is read. */
 export async function openTokenizer(folder: ModelFolder, name: string): Promise<Tokenizer> {

@@ -1,7 +1,8 @@
 // Text files as data of a language model: read, tokenized by the model's own tokenizer, and cut into sequences.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import type { Dataset } from "../data/dataset.ts";
+import type { Dataset, Source } from "../data/dataset.ts";
+import { holdOut } from "../data/split.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type ModelFolder, readJson } from "../language-models/checkpoint.ts";
 import { parseConfig } from "../language-models/config.ts";
@@ -69,6 +70,25 @@ export async function openText(
   const sequences = sequencesOf(await tokensOf(folder, textPath), form, length).slice(0, limit);
   const name = basename(textPath);
   return { dataset: textDataset(name, sequences), form, length, predictions: predictionsOf(sequences) };
+}
+
+/** What `openTextSource` is told. */
+export interface TextSourceOptions extends TextOptions {
+  /** Text to test with; a seeded tenth of the windows where absent. */
+  readonly testText?: string;
+  readonly seed?: number;
+}
+
+/** Text to calibrate and train on, packed into windows unless it says otherwise; and text to test with, cut as `openText` cuts it. */
+export async function openTextSource(
+  modelPath: string,
+  textPath: string,
+  { testText, seed = 0, ...options }: TextSourceOptions = {},
+): Promise<Source> {
+  const { dataset: train } = await openText(modelPath, textPath, { form: "packed", ...options });
+  if (testText === undefined) return { ...holdOut(train, seed), heldOut: true };
+  const { dataset: test } = await openText(modelPath, testText, options.form === undefined ? {} : options);
+  return { train, test, heldOut: false };
 }
 
 async function tokensOf(folder: LanguageModelFolder, textPath: string): Promise<Documents> {

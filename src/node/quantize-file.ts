@@ -12,10 +12,12 @@ import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
+import { weightFiles } from "../language-models/checkpoint.ts";
+import { textFiles } from "../language-models/tokenizer.ts";
 import { externalLocations } from "../onnx/external-locations.ts";
 import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
-import { makeReport } from "../quantize/make-report.ts";
+import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
 import { renderHtml } from "../report/render-html.ts";
@@ -28,7 +30,7 @@ import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { checkEstimates, withinMemory } from "./memory-budget.ts";
-import { readModel } from "./read-model.ts";
+import { modelFileOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
@@ -180,8 +182,10 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       preprocess: job.preprocess,
       options: job.options,
       openDeployed: (file, options) => openDeployed(file, { ...threads, ...options }),
-      openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
       checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
+      ...(modelFileOf(job.modelPath).format === "onnx" && {
+        openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
+      }),
       checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,
@@ -207,13 +211,25 @@ export async function identityOf(job: QuantizeFileJob, shared: SharedByRuns): Pr
 }
 
 /** The file, and what is beside it. */
-function digestOfModel(path: string): Report["input"] {
+function digestOfModel(modelPath: string): Report["input"] {
+  const { file: path, format } = modelFileOf(modelPath);
   const file = fileSource(path);
-  const externalData = externalLocations(file).map((location) => ({
+  const locations = format === "huggingFace" ? weightFiles(modelFolder(modelPath)) : externalLocations(file);
+  const externalData = locations.map((location) => ({
     path: location,
     ...digestOfFile(fileSource(join(dirname(path), location))),
   }));
   return { path, ...digestOfFile(file), externalData };
+}
+
+/** What a language model's files need beside them, as it is in its folder. */
+function companionsOf(modelPath: string): readonly ExportedFile[] {
+  if (modelFileOf(modelPath).format !== "huggingFace") return [];
+  const { holds, open } = modelFolder(modelPath);
+  return textFiles.filter(holds).map((name) => {
+    const file = open(name);
+    return { name, bytes: file.read(0, file.sizeBytes) };
+  });
 }
 
 /** Writes nothing once another run has the folder. */
@@ -331,7 +347,7 @@ async function writeResults(
   const reportPath = join(job.out, "report.html");
   const { options } = job;
   const recipe = { name: "recipe.yaml", bytes: new TextEncoder().encode(recipeText(options)) };
-  const written = [...outcome.files, recipe];
+  const written = [...outcome.files, recipe, ...companionsOf(job.modelPath)];
   for (const { name, bytes } of written) await writeAtomic(join(job.out, name), bytes);
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
@@ -348,7 +364,7 @@ async function writeResults(
       threads: job.threads ?? availableParallelism(),
     },
     data: { name: job.source.train.name, heldOut: job.source.heldOut, digest },
-    notes: notesOf(job, outcome, input.sizeBytes),
+    notes: notesOf(job, outcome, sizeOfInput(input)),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
   });

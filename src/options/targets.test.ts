@@ -18,6 +18,8 @@ describe("targets", () => {
     [{ target: "tensorrt", asymmetricWeights: true }, /asymmetricWeights.*is true; TensorRT takes zero point 0 alone/s],
     [{ target: "tensorrt", groupSize: 32 }, /groupSize.*is 32; TensorRT has one scale per output channel/s],
     [{ target: "avx2", weights: 8 }, /is 8; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7/],
+    [{ placement: "runtime", activations: "float" }, /activations is float; placement runtime is for integer kernels/],
+    [{ target: "onnxruntime", activations: "float" }, /activations is float; placement runtime is for integer kernels/],
     [{ target: "avx", weights: 8 }, /quantize\.target is "avx"; did you mean "avx2"\?/],
   ])("%j is refused", (quantize, message) => {
     expect(() => runOptions.parse({ quantize })).toThrow(message);

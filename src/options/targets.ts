@@ -20,17 +20,24 @@ export function withTarget(given: Readonly<Record<string, unknown>>): Readonly<R
 interface TargetOptions {
   readonly target?: TargetName | undefined;
   readonly weights: number;
-  readonly activations: number;
+  readonly activations: number | "float";
+  readonly placement: "inputs" | "runtime";
   readonly symmetricActivations: boolean;
   readonly groupSize: number | "whole";
   readonly asymmetricWeights?: boolean | undefined;
   readonly firstLast?: number | undefined;
 }
 
-/** What the target's runtime cannot do: the option at fault and why. */
+/** What no runtime, or the target's, can do: the option at fault and why. */
 export function targetConflicts(options: TargetOptions): readonly { option: string; message: string }[] {
-  const { target, weights, activations, symmetricActivations, groupSize, asymmetricWeights, firstLast } = options;
+  const { target, weights, activations, placement, symmetricActivations, groupSize, asymmetricWeights, firstLast } =
+    options;
   const conflicts: { option: string; message: string }[] = [];
+  if (placement === "runtime" && activations === "float")
+    conflicts.push({
+      option: "activations",
+      message: "is float; placement runtime is for integer kernels, which want activations of 8 bits or fewer",
+    });
   if (target === "tensorrt" && activations !== 8)
     conflicts.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
   if (target === "tensorrt" && !symmetricActivations)

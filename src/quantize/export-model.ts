@@ -23,8 +23,9 @@ export interface Written {
   readonly quantized?: ExportSource & { readonly format: FormatName };
 }
 
-/** The format of every quantized model: runs have no option for it while there is one. */
-const format: FormatName = "qdq";
+/** Products of floats and of weights in groups have a kernel of their own. */
+const formatOf = ({ activations, groupSize }: RunOptions["quantize"]): FormatName =>
+  activations === "float" && groupSize !== "whole" ? "matMulNBits" : "qdq";
 
 /** A model in float stays ONNX, as it came. */
 const floatFileName = "model.onnx";
@@ -46,6 +47,7 @@ export function writeModel(
     origin,
     storage,
   };
+  const format = formatOf(run.quantize);
   return { files: writeFormat(format, exportFormats[format], source), quantized: { ...source, format } };
 }
 

@@ -43,6 +43,10 @@ export type ReportFacts = Pick<
   readonly totalSeconds: number;
 };
 
+/** Of the model given, with the files beside it. */
+export const sizeOfInput = ({ sizeBytes, externalData }: Report["input"]): number =>
+  externalData.reduce((sum, file) => sum + file.sizeBytes, sizeBytes);
+
 export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: ReportFacts): Report {
   const { totalSeconds, data, ...rest } = facts;
   const { quantize, methods, seed, ...whole } = run;
@@ -69,7 +73,7 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
     fidelity: fidelityReport(outcome),
     outputs: outcome.outputs.map(distanceReport),
     losses: [...outcome.losses],
-    sizeBytes: { float: facts.input.sizeBytes, quantized: facts.output.sizeBytes },
+    sizeBytes: { float: sizeOfInput(facts.input), quantized: facts.output.sizeBytes },
     latencyMs: outcome.latencyMs,
     training: {
       steps: losses.length,

@@ -8,7 +8,7 @@ export const quantizeOptions = z.object({
   weights: bits
     .default(8)
     .describe(
-      "Bits of the weights: symmetric in the restricted range, with zero points at 2 and 3 bits or where asymmetricWeights says so.",
+      "Bits of the weights: symmetric in the restricted range, with zero points at 2 and 3 bits, beside activations in float, or where asymmetricWeights says so.",
     ),
   groupSize: z
     .literal([16, 32, 64, 128, 256, "whole"])
@@ -20,9 +20,14 @@ export const quantizeOptions = z.object({
     .boolean()
     .optional()
     .describe(
-      "Whether weights have zero points, one for each scale, so that the integers span their range exactly; by default at 2 and 3 bits alone, where it is worth most.",
+      "Whether weights have zero points, one for each scale, so that the integers span their range exactly; by default at 2 and 3 bits, where it is worth most, and where activations stay in float.",
     ),
-  activations: bits.default(8).describe("Bits of the activations: one scale per tensor, asymmetric by default."),
+  activations: z
+    .union([bits, z.literal("float")])
+    .default(8)
+    .describe(
+      "Bits of the activations: one scale per tensor, asymmetric by default; float: weights alone are quantized, as for language models.",
+    ),
   symmetricActivations: z
     .boolean()
     .default(false)
@@ -56,28 +61,29 @@ export const quantizeOptions = z.object({
 
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;
 
+/** The bits of a layer's weights and of its input. */
+export interface LayerBits {
+  readonly weights: number;
+  readonly activations: number | "float";
+}
+
 /** The bits of one layer; undefined: the layer stays in float. The last pattern that matches wins. */
-export function bitsOfLayer(
-  options: QuantizeOptions,
-  layer: string,
-): { weights: number; activations: number } | undefined {
-  let result: { weights: number; activations: number } | undefined = {
-    weights: options.weights,
-    activations: options.activations,
-  };
+export function bitsOfLayer(options: QuantizeOptions, layer: string): LayerBits | undefined {
+  const { weights, activations } = options;
+  let result: LayerBits | undefined = { weights, activations };
   for (const [pattern, choice] of Object.entries(options.layers)) {
     if (!matchesPattern(pattern, layer)) continue;
     if (choice === "float") result = undefined;
-    else if (typeof choice === "number") result = { weights: choice, activations: choice };
-    else
-      result = { weights: choice.weights ?? options.weights, activations: choice.activations ?? options.activations };
+    else if (typeof choice === "number")
+      result = { weights: choice, activations: activations === "float" ? "float" : choice };
+    else result = { weights: choice.weights ?? weights, activations: choice.activations ?? activations };
   }
   return result;
 }
 
-/** Whether weights of so many bits have zero points. */
-export const isAsymmetric = ({ asymmetricWeights }: QuantizeOptions, bits: number): boolean =>
-  asymmetricWeights ?? bits <= 3;
+/** Whether weights of so many bits have zero points: no integer kernel wants them without where activations are floats. */
+export const isAsymmetric = ({ asymmetricWeights, activations }: QuantizeOptions, bits: number): boolean =>
+  asymmetricWeights ?? (bits <= 3 || activations === "float");
 
 export function matchesPattern(pattern: string, name: string): boolean {
   const source = pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&"));

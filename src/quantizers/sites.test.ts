@@ -194,3 +194,19 @@ describe("bits of the first and the last layers", () => {
     expect(bitsBySite(graph, { firstLast: 6 })).toEqual({ only: 6, "only.input": 6 });
   });
 });
+
+test("with activations in float, weights alone have sites, with zero points; an exception's number is of its weights", () => {
+  const graph = twoLayers((_, x) => x);
+  const sites = (options: Partial<QuantizeOptions>) =>
+    findSites(graph, quantizeOptions.parse({ activations: "float", weights: 4, ...options }));
+  const weights = (options: Partial<QuantizeOptions>) =>
+    sites(options).weights.map(({ name, bits, symmetric }) => [name, bits, symmetric]);
+  expect(sites({}).activations).toEqual([]);
+  expect(weights({ layers: { last: 8 } })).toEqual([
+    ["first.weight", 4, false],
+    ["last.weight", 8, false],
+  ]);
+  expect(sites({ layers: { last: 8 }, firstLast: 6 }).activations).toEqual([]);
+  expect(weights({ asymmetricWeights: false, firstLast: 6 })[0]).toEqual(["first.weight", 6, true]);
+  expect(sites({ layers: { last: { activations: 8 } } }).activations.map(({ name }) => name)).toEqual(["last.input"]);
+});

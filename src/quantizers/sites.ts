@@ -1,9 +1,9 @@
 // Where quantizers go: a site is a value, which of its readers get the quantized one, and how it is quantized.
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "./linear-layers.ts";
-import { bitsOfLayer, isAsymmetric, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
+import { bitsOfLayer, isAsymmetric, type LayerBits, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 import { runtimeValues } from "./runtime-values.ts";
 
@@ -99,9 +99,7 @@ function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions)
   }
 }
 
-function bitsOf(layer: LinearLayer, options: QuantizeOptions): { weights: number; activations: number } {
-  return bitsOfLayer(options, layer.name) ?? options;
-}
+const bitsOf = (layer: LinearLayer, options: QuantizeOptions): LayerBits => bitsOfLayer(options, layer.name) ?? options;
 
 /** Inputs that make no more than one group have one scale per row. */
 function granularityOfWeight(
@@ -128,23 +126,28 @@ function weightSite(graph: Graph, sharing: readonly LinearLayer[], options: Quan
 
 /** Placement `inputs`: each linear layer has its own quantizer on its input, as the papers do. */
 const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): Site[] =>
-  layers.map((layer) => ({
-    name: `${layer.name}.input`,
-    value: layer.input,
-    readers: [layer.node.name],
-    bits: bitsOf(layer, options).activations,
-    symmetric: options.symmetricActivations,
-    granularity: "tensor",
-  }));
+  layers.flatMap((layer) => {
+    const { activations: bits } = bitsOf(layer, options);
+    if (bits === "float") return [];
+    const { symmetricActivations: symmetric } = options;
+    const name = `${layer.name}.input`;
+    return [{ name, value: layer.input, readers: [layer.node.name], bits, symmetric, granularity: "tensor" }];
+  });
 
 /** Placement `runtime`: one quantizer per value that an integer kernel of ONNX Runtime reads or writes. */
 const runtimeSites = (graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): Site[] =>
-  runtimeValues(graph, layers, (layer) => (layer ? bitsOf(layer, options) : options).activations).map((value) => ({
+  runtimeValues(graph, layers, (layer) => integerBits(layer ? bitsOf(layer, options) : options)).map((value) => ({
     ...value,
     name: value.value,
     symmetric: options.symmetricActivations,
     granularity: "tensor",
   }));
+
+/** Options are refused that have this placement and activations in float. */
+function integerBits({ activations }: Pick<LayerBits, "activations">): number {
+  assert(activations !== "float", "placement runtime with activations in float");
+  return activations;
+}
 
 /** The sites whose values no quantizer of the graph quantizes yet. */
 export function withoutQuantized(graph: Graph, sites: Sites): Sites {
