@@ -41,7 +41,7 @@ export interface LearnedParameter {
 }
 
 /** What a weight became. */
-export interface HardWeight {
+interface HardWeight {
   readonly integers: Float64Array;
   /** Where they are no longer those that the quantizer had, in the order that it has them in. */
   readonly scales?: Float64Array;
@@ -49,7 +49,7 @@ export interface HardWeight {
 }
 
 /** The numbers of a parameter after training, by its name. */
-export type Trained = (name: string) => Float64Array;
+type Trained = (name: string) => Float64Array;
 
 export interface WeightVariable {
   readonly parameters: (weight: LearnedWeight) => readonly LearnedParameter[];
