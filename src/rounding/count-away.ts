@@ -3,6 +3,7 @@ import type { Graph } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { constantOf, gridOf, nearestIntegers, quotientsOf, roundedLayers } from "./grid.ts";
 
+/** Of the weights of a layer that a method rounded. */
 export interface AwayFromNearest {
   readonly count: number;
   readonly all: number;
