@@ -51,6 +51,7 @@ export type { TrainingResult } from "./training/train-by-plan.ts";
 
 export { type ComparedValue, type CompareOptions, type Comparison, compareModels } from "./compare/compare-models.ts";
 export { openDeployed } from "./engines/onnxruntime/deployed.ts";
+export type { DeployedOptions } from "./engines/onnxruntime/open-deployed.ts";
 export type { Session } from "./engines/onnxruntime/open-session.ts";
 export type { ChannelDistance } from "./evaluate/channel-sums.ts";
 export type { OutputDistance } from "./evaluate/distance.ts";

@@ -38,7 +38,7 @@ export interface DecoderConfig {
 }
 
 const activations = { silu: "silu", swish: "silu", gelu: "gelu", gelu_pytorch_tanh: "gelu-tanh" } as const;
-export type Activation = (typeof activations)[keyof typeof activations];
+type Activation = (typeof activations)[keyof typeof activations];
 
 const bad = (what: string): FrostbitError => new FrostbitError("BAD_MODEL", `config.json: ${what}`);
 

@@ -206,7 +206,7 @@ function apart({ config, build, call }: Context, x: string, heads: number): stri
 }
 
 /** Rows of rotated pairs (2i, 2i + 1) in the order of pairs (i, i + size/2), in which the graph rotates them: scores stay as they are. */
-export function halvesOfPairs(rows: Tensor, size: number): Tensor {
+function halvesOfPairs(rows: Tensor, size: number): Tensor {
   const { shape } = rows;
   return derived(rows, rows.dtype, shape, (value) => {
     const from = numbersOf(value);

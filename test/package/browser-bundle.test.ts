@@ -65,8 +65,8 @@ describe("frostbit/browser, bundled", () => {
     expect(packages.filter((name) => !name.startsWith("\0")).sort()).toEqual(["@bufbuild/protobuf", "onnx-buf", "zod"]);
   });
 
-  test("is below 660 kB, and below 220 kB compressed", () => {
-    expect(browser.code.length).toBeLessThan(660_000);
-    expect(gzipSync(browser.code).length).toBeLessThan(220_000);
+  test("is below 720 kB, and below 230 kB compressed", () => {
+    expect(browser.code.length).toBeLessThan(720_000);
+    expect(gzipSync(browser.code).length).toBeLessThan(230_000);
   });
 });

@@ -62,6 +62,7 @@ async function notesOn(add: (build: ReturnType<typeof buildOn>, x: string) => st
       options: {},
       scales: "any",
       fileBytes: () => 0,
+      timeFiles: () => Promise.resolve([]),
     },
     { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
   );
