@@ -1,10 +1,13 @@
 import { describe, expect, test } from "vitest";
 import { createRandom } from "../../test/support/random.ts";
+import { runGraph } from "../../test/support/run-graph.ts";
 import { tinyOrigin } from "../../test/support/tiny-classifier.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { readOnnx } from "../onnx/read.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { buildOn } from "../ops/infer.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
@@ -85,6 +88,11 @@ describe.each([2, 3, 4, 5, 8])("%i bits", (weights) => {
     const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const actual = await run(exported);
     expected.forEach((value, i) => {
+      expect(Math.abs(actual[i] - value) / largest).toBeLessThan(1e-5);
+    });
+    const { graph } = readOnnx(writeOnnx(exported.model, { opset: exported.opset }), { name: "written" });
+    const [again] = (await runGraph(createReferenceEngine(), graph, new Map([["x", x]]))).values();
+    numbersOf(again).forEach((value, i) => {
       expect(Math.abs(actual[i] - value) / largest).toBeLessThan(1e-5);
     });
   });

@@ -8,7 +8,7 @@ import { InferenceSession } from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import type { ValueType } from "../../src/ir/graph.ts";
-import { type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
+import { sizeOf, type Tensor, tensorOf, toNumbers } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { contribSchemas } from "../../src/onnx/upgrade/contrib.ts";
 import { expectClose } from "../support/close.ts";
@@ -21,6 +21,7 @@ import {
   ints,
   modelProto,
   node,
+  tensorProto,
   text,
   value,
   weights,
@@ -32,8 +33,16 @@ import { runModel } from "../support/run-model.ts";
 const random = createRandom(9);
 const reference = createReferenceEngine();
 
+/** Bytes where the name says so, else floats. */
 const randomWeights = (name: string, dims: readonly number[]) =>
-  weights(name, dims, toNumbers(random.tensor("float32", dims)));
+  name.startsWith("bytes")
+    ? tensorProto({
+        name,
+        dims: dims.map(BigInt),
+        dataType: DataType.UINT8,
+        rawData: Uint8Array.from({ length: sizeOf(dims) }, () => random.integer(0, 255)),
+      })
+    : weights(name, dims, toNumbers(random.tensor("float32", dims)));
 
 interface Given {
   readonly op: string;
@@ -214,13 +223,26 @@ const cases: readonly Given[] = [
   })),
 ];
 
+/** 40 inputs in groups of 16, the last of 8, to 6 rows. */
+const inGroups = (bits: number, ...more: Given["inputs"]): Given => ({
+  op: "MatMulNBits",
+  inputs: [["x", [2, 40]], ["bytes", [6, 3, 2 * bits]], ["scales", [6, 3]], ...more],
+  attributes: { K: int(40), N: int(6), bits: int(bits), block_size: int(16) },
+});
+
 describe("each gives what ONNX Runtime gives", () => {
   test.each(cases.map((given, i) => [`${i} ${given.op}`, given] as const))("%s", async (_, given) => {
     await expectSame(bytesOf(given), given.integers);
   });
+  test.each([2, 4, 8])("MatMulNBits of %d bits", async (bits) => {
+    const points = ["bytes_of_points", [6, Math.ceil((3 * bits) / 8)]] as const;
+    await expectSame(bytesOf(inGroups(bits)));
+    await expectSame(bytesOf(inGroups(bits, points)));
+    await expectSame(bytesOf(inGroups(bits, points, "", ["bias", [6]])));
+  });
   test("every operator that is read is among them, but for quantizers", () => {
     const read = Object.keys(contribSchemas).map((op) => op.replace("com.microsoft::", ""));
-    const tried = new Set([...cases.map(({ op }) => op), "QuantizeLinear", "DequantizeLinear"]);
+    const tried = new Set([...cases.map(({ op }) => op), "MatMulNBits", "QuantizeLinear", "DequantizeLinear"]);
     expect(read.filter((op) => !tried.has(op))).toEqual([]);
   });
 });
@@ -239,6 +261,9 @@ describe("forms without a standard meaning are refused", () => {
       { op: "Attention", inputs: attention, attributes: { num_heads: int(2), unidirectional: int(1) } },
       /unidirectional is not handled/,
     ],
+    [inGroups(3), /bits is 3; 2, 4 and 8 are handled/],
+    [inGroups(4, "", ["bytes_of_order", [40]]), /reorders inputs \(g_idx\)/],
+    [inGroups(4, ["points", [6, 3]]), /"points" has 18 elements of type float32; 12 of type uint8 are handled/],
     [{ op: "Attention", inputs: attention }, /attribute "num_heads" is missing/],
     [
       { op: "Gelu", inputs: [tokens], attributes: { approximate: text("tanh") } },

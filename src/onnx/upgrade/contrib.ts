@@ -1,6 +1,7 @@
 // Operators that ONNX Runtime's optimizations put into files, read as the ones of ONNX that they stand for.
 import { numberAttribute, numbersAttribute, stringAttribute } from "../../ops/attributes.ts";
 import { contribAttention } from "./contrib-attention.ts";
+import { matMulNBits } from "./matmul-nbits.ts";
 import { type Replacement, replacement } from "./replacement.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext, withoutAttributes } from "./upgrade.ts";
 
@@ -24,6 +25,9 @@ export const contribSchemas: Readonly<Record<string, readonly string[]>> = {
   ],
   "com.microsoft::FusedMatMul": ["1|:12 :12|1|alpha:f transA:i transB:i transBatchA:i transBatchB:i"],
   "com.microsoft::Gelu": ["1|:12|1|"],
+  "com.microsoft::MatMulNBits": [
+    "1|:12 :12 :12 :12? :12? :12?|1|K!:i N!:i accuracy_level:i bits:i block_size!:i weight_prepacked:i",
+  ],
   "com.microsoft::QuantizeLinear": ["1|:12 :12 :12?|1|axis:i block_size:i"],
   "com.microsoft::QuickGelu": ["1|:12|1|alpha:f"],
   "com.microsoft::SkipLayerNormalization": ["1|:12 :12 :12 :12? :12?|1-4|epsilon:f"],
@@ -170,6 +174,7 @@ export const contribUpgrades: Readonly<Record<string, readonly Upgrade[]>> = {
   "com.microsoft::FusedGemm": [fusedGemm],
   "com.microsoft::FusedMatMul": [fusedMatMul],
   "com.microsoft::Gelu": [gelu("none")],
+  "com.microsoft::MatMulNBits": [matMulNBits],
   "com.microsoft::QuantizeLinear": [renamed("QuantizeLinear")],
   "com.microsoft::QuickGelu": [quickGelu],
   "com.microsoft::SkipLayerNormalization": [skipNormalization("LayerNormalization")],
