@@ -22,7 +22,7 @@ import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
 const { data, limit, ...prepare } = testDataOptions.shape;
 
-const options = z.object({
+export const evaluateCommandOptions = z.object({
   data: data.optional(),
   ...textOptions.shape,
   limit: limit.describe("Use only the first N samples, or sequences of text."),
@@ -58,11 +58,11 @@ export function evaluateCommand(): Command {
       await (values["text"] === undefined ? onData(path, values, session) : onText(path, values, session));
     },
   ).argument("<model>", "An ONNX file; with --text also the folder of a language model.");
-  return addSchemaOptions(command, options);
+  return addSchemaOptions(command, evaluateCommandOptions);
 }
 
 async function onText(path: string, values: Values, { progress, interrupt, print }: Session): Promise<void> {
-  const given = parseSchemaOptions(options, values);
+  const given = parseSchemaOptions(evaluateCommandOptions, values);
   const result = await evaluateText({
     modelPath: path,
     textPath: given.text ?? "",
@@ -76,7 +76,7 @@ async function onText(path: string, values: Values, { progress, interrupt, print
 }
 
 async function onData(path: string, values: Values, { progress, interrupt, print, note }: Session): Promise<void> {
-  const given = { ...parseSchemaOptions(options, values), data: String(values["data"]) };
+  const given = { ...parseSchemaOptions(evaluateCommandOptions, values), data: String(values["data"]) };
   noteIdleImages(values, note, given.data);
   checkModelFile(path);
   const threads = given.threads === undefined ? {} : { threads: given.threads };

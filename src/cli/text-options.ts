@@ -1,6 +1,7 @@
 // Options of commands that read text for a language model.
 import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
+import { dataKinds } from "../node/open-data.ts";
 import type { TextOptions } from "../node/open-text.ts";
 import type { Values } from "./command.ts";
 import { flagOf } from "./options-from-schema.ts";
@@ -51,7 +52,7 @@ export function checkDataOrText(
       "BAD_OPTION",
       isText
         ? "--data and --text are both given. Give one of them."
-        : "--data is missing; expected data, or --text for a language model.",
+        : `--data is missing; it takes ${dataKinds}. Language models take --text instead.`,
     );
   const others = isText ? ofData : ofText;
   const [stray] = others.filter((name) => values[name] !== undefined).map(flagOf);

@@ -1,7 +1,7 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
 import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
-import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
+import { consumers, type Graph, type Node, type OnnxModel, type Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
@@ -23,21 +23,21 @@ export interface Exported {
   readonly opset: number;
 }
 
-/** The type that stores integers of so many bits. ONNX Runtime 1.30 makes a QGemm of a Gemm in 2 bits, and then refuses it. */
-function storedType(dtype: DType, bits: number, storage: Storage, isGemm: boolean): DType {
+/** The type that stores integers of so many bits. */
+function storedType(dtype: DType, bits: number, storage: Storage, inIntegerKernel: boolean): DType {
   if (storage === "int8" || bits > 4) return dtype;
-  const width = bits <= 2 && storage === "packed" && !isGemm ? 2 : 4;
+  const width = bits <= 2 && storage === "packed" && !inIntegerKernel ? 2 : 4;
   return dtype === "uint8" ? `uint${width}` : `int${width}`;
 }
 
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
-  const gemms = weightsOfGemms(folded);
+  const inIntegerKernels = weightsOfIntegerKernels(folded);
   for (const { integers, zeroPoint, bits } of folded.layers)
     for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
       const value = constants.get(name);
       assert(value, `integers "${name}" are not constant`);
-      constants.set(name, { ...value, dtype: storedType(value.dtype, bits, storage, gemms.has(integers)) });
+      constants.set(name, { ...value, dtype: storedType(value.dtype, bits, storage, inIntegerKernels.has(integers)) });
     }
   const names = namesIn(folded.graph, constants);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
@@ -52,6 +52,25 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     model: { graph, origin },
     opset: opsetFor(graph, Math.max(origin.opset, 13, isBlocked ? 21 : 0)),
   };
+}
+
+/**
+ * The integers of layers that ONNX Runtime 1.30 makes integer kernels of: products of a quantized input, and convolutions whose
+ * output is quantized too. It does so in 2 bits as well, and then refuses the kernel's type.
+ */
+function weightsOfIntegerKernels({ graph, layers }: Folded): ReadonlySet<string> {
+  const nodes = new Map(graph.nodes.map((node) => [node.name, node]));
+  const readers = consumers(graph);
+  const quantized = new Set(graph.nodes.filter(isQuantizer).map(({ outputs }) => outputs[0]));
+  const endsQuantized = (value: string): boolean =>
+    (readers.get(value) ?? []).some(
+      (node) => (/^(Relu|Clip)$/.test(node.op) && endsQuantized(node.outputs[0])) || isQuantizer(node),
+    );
+  const isInteger = (node: Node | undefined): boolean => {
+    if (node === undefined) return false;
+    return /^(Gemm|MatMul)$/.test(node.op) ? quantized.has(node.inputs[0]) : endsQuantized(node.outputs[0]);
+  };
+  return new Set(layers.filter(({ node }) => isInteger(nodes.get(node))).map(({ integers }) => integers));
 }
 
 /** The integers of layers that are Gemms. */

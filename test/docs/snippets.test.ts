@@ -11,6 +11,7 @@ import type { z } from "zod";
 import { ablationFromRecipe } from "../../src/ablate/plan.ts";
 import { ablateCommandOptions } from "../../src/cli/ablate.ts";
 import { imageOptions, preprocessOptions, testDataOptions } from "../../src/cli/data-options.ts";
+import { evaluateCommandOptions } from "../../src/cli/evaluate.ts";
 import { planOptions } from "../../src/cli/inspect-plan.ts";
 import { runFromFlags } from "../../src/cli/method-flags.ts";
 import { parseSchemaOptions } from "../../src/cli/options-from-schema.ts";
@@ -48,7 +49,7 @@ const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   quickstart: [],
   quantize: [quantizeCommandOptions, preprocessOptions, imageOptions],
   ablate: [ablateCommandOptions, preprocessOptions, imageOptions],
-  evaluate: [testDataOptions, threadsOption],
+  evaluate: [evaluateCommandOptions, preprocessOptions, imageOptions],
   compare: [testDataOptions, threadsOption],
   inspect: [planOptions],
   run: [engineOption, threadsOption],

@@ -47,11 +47,14 @@ describe("the reference engine", () => {
   test("computes what is fetched and what updates need, nothing else", async () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: [2] });
-    const index = build.constant(tensorOf("int64", [1], [7]));
+    const index = build.input("index", { dtype: "int64", shape: [1] });
     const good = build.node("Neg", [x]);
     const bad = build.node("Gather", [x, index], { axis: 0 });
     const program = (await engine.compile(build.graph([good, bad]))).bind(await engine.variables(new Map()));
-    const only = new Map([["x", vector(1, 2)]]);
+    const only = new Map([
+      ["x", vector(1, 2)],
+      ["index", tensorOf("int64", [1], [7])],
+    ]);
     const outputs = await program.run(only, { fetch: [good] });
     expect([...outputs.keys()]).toEqual([good]);
     await expect(program.run(only)).rejects.toThrow("index 7 is outside an axis of 2 elements");
