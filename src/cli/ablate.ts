@@ -2,8 +2,6 @@
 import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
-import { precisions } from "../engines/engine.ts";
-import { engineNames } from "../engines/select.ts";
 import { ablateFile } from "../node/ablate-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readAblation } from "../node/recipe-file.ts";
@@ -17,18 +15,14 @@ import { imageOptions, preprocessFrom, preprocessOptions, sourceOpener, sourceOp
 import { exitCodes } from "./errors.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
+import { computeOptions } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 
 export const ablateCommandOptions = z.object({
   model: z.string().describe("The model of all runs, an ONNX file."),
   ...sourceOptions.shape,
   out: z.string().default("ablation").describe("Folder for ablation.json, ablation.html and a folder for each run."),
-  engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
-  precision: z
-    .enum(["auto", ...precisions])
-    .default("auto")
-    .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
-  threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
+  ...computeOptions.shape,
   resume: z
     .boolean()
     .default(false)

@@ -2,8 +2,6 @@
 import type { Command } from "commander";
 import { z } from "zod";
 import type { Source } from "../data/dataset.ts";
-import { precisions } from "../engines/engine.ts";
-import { engineNames } from "../engines/select.ts";
 import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -23,7 +21,7 @@ import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
-import { memoryOption } from "./shared-options.ts";
+import { computeOptions, memoryOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
@@ -40,12 +38,7 @@ export const quantizeCommandOptions = z.object({
     .optional()
     .describe("YAML file with the options of quantization and a list of methods, instead of their flags."),
   out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
-  engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
-  precision: z
-    .enum(["auto", ...precisions])
-    .default("auto")
-    .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
-  threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
+  ...computeOptions.shape,
   ...memoryOption.shape,
   resume: z
     .boolean()

@@ -1,5 +1,6 @@
 // Options that several commands have.
 import { z } from "zod";
+import { precisions } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
 
 export const threadsOption = z.object({
@@ -12,6 +13,16 @@ export const memoryOption = z.object({
     .positive()
     .optional()
     .describe("MB of memory that the process may take: more is refused before the work, by an estimate, and ends it."),
+});
+
+/** How a run is computed. */
+export const computeOptions = z.object({
+  engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
+  precision: z
+    .enum(["auto", ...precisions])
+    .default("auto")
+    .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
+  threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
 });
 
 export const engineOption = z.object({
