@@ -1,6 +1,8 @@
 // ONNX Runtime's MatMulNBits: a product of floats and of a matrix of packed integers, which share scales in groups of inputs.
+import { packedBytes } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node, Origin } from "../ir/graph.ts";
+import { pack } from "../ir/packing.ts";
 import { numbersOf, type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { opsetFor } from "../onnx/write.ts";
@@ -71,7 +73,7 @@ function groupSizeOf(graph: Graph, dequantize: Node): number | undefined {
 }
 
 /** The widths that its kernels have. */
-const storedBits = (bits: number): number => [2, 4, 8].find((width) => bits <= width) ?? 8;
+const storedBits = (bits: number): 2 | 4 | 8 => (bits <= 2 ? 2 : bits <= 4 ? 4 : 8);
 
 function constantOf(graph: Graph, name: string): Tensor {
   const value = graph.constants.get(name);
@@ -122,18 +124,25 @@ function columnsFirst(matrix: Tensor): Float64Array {
   return to;
 }
 
-/** Each row of `length` integers in whole bytes, the first in the lowest bits; zeros beyond its end. */
+/** Each row of `length` integers in whole bytes; zeros beyond its end. */
 function packed(
   matrix: Tensor,
-  { bits, offset, length }: { readonly bits: number; readonly offset: number; readonly length: number },
+  { bits, offset, length }: { readonly bits: 2 | 4 | 8; readonly offset: number; readonly length: number },
 ): Uint8Array {
   const [inputs, rows] = matrix.shape;
   const values = columnsFirst(matrix);
-  const stride = Math.ceil((length * bits) / 8);
-  const perByte = 8 / bits;
+  const type = `uint${bits}` as const;
+  const stride = packedBytes(type, length);
   const bytes = new Uint8Array(rows * stride);
-  for (let row = 0; row < rows; row++)
-    for (let i = 0; i < inputs; i++)
-      bytes[row * stride + Math.floor(i / perByte)] |= (values[row * inputs + i] + offset) << (bits * (i % perByte));
+  for (let row = 0; row < rows; row++) {
+    const own = values.subarray(row * inputs, (row + 1) * inputs);
+    bytes.set(
+      pack(
+        type,
+        Uint8Array.from(own, (value) => value + offset),
+      ),
+      row * stride,
+    );
+  }
   return bytes;
 }

@@ -1,4 +1,4 @@
-// Elements narrower than a byte, as files hold them: the first in the lowest bits, the last byte padded with 0.
+// Elements of 2, 4 and 8 bits, as files hold them: the first in the lowest bits, the last byte padded with 0.
 import { type DType, dtypes, packedBytes } from "./dtype.ts";
 import { allocate } from "./tensor.ts";
 

@@ -11,8 +11,10 @@ interface Form {
   readonly rows: number;
   readonly groups: number;
   readonly groupSize: number;
-  readonly bits: number;
+  readonly bits: (typeof widths)[number];
 }
+
+const widths = [2, 4, 8] as const;
 
 /** y = x · W + bias; B holds W's rows [N, groups, bytes], each from its first input's lowest bits on. */
 export const matMulNBits: Upgrade = {
@@ -35,12 +37,12 @@ export const matMulNBits: Upgrade = {
 };
 
 function formOf({ node, opset }: UpgradeContext): Form {
-  const [inputs, rows, groupSize, bits] = ["K", "N", "block_size", "bits"].map((name) =>
-    numberAttribute(node, name, name === "bits" ? 4 : 0),
-  );
+  const [inputs, rows, groupSize] = ["K", "N", "block_size"].map((name) => numberAttribute(node, name, 0));
+  const given = numberAttribute(node, "bits", 4);
+  const bits = widths.find((width) => width === given);
   if (inputs < 1 || rows < 1 || groupSize < 1)
     throw cannotUpgrade(node, opset, `K is ${inputs}, N ${rows}, block_size ${groupSize}; expected positive numbers.`);
-  if (![2, 4, 8].includes(bits)) throw cannotUpgrade(node, opset, `bits is ${bits}; 2, 4 and 8 are handled.`);
+  if (bits === undefined) throw cannotUpgrade(node, opset, `bits is ${given}; 2, 4 and 8 are handled.`);
   if (numberAttribute(node, "weight_prepacked", 0) !== 0)
     throw cannotUpgrade(
       node,
@@ -70,12 +72,11 @@ function known(
 
 /** Rows of `length` integers, each row in whole bytes. */
 function integersOf({ data }: Tensor, length: number, { rows, bits }: Form): Uint8Array {
-  if (bits === 8) return data as Uint8Array;
   const stride = data.length / rows;
   const result = new Uint8Array(rows * length);
   for (let row = 0; row < rows; row++) {
     const bytes = (data as Uint8Array).subarray(row * stride, (row + 1) * stride);
-    result.set(unpack(bits === 2 ? "uint2" : "uint4", bytes, length), row * length);
+    result.set(unpack(`uint${bits}`, bytes, length), row * length);
   }
   return result;
 }
