@@ -65,16 +65,19 @@ export const isFisher = (kind: LossName): boolean => kind === "fisher-diagonal" 
 /** Whether a loss is told by the class scores. */
 export const looksAtScores = (kind: LossName): boolean => kind === "prediction" || isFisher(kind);
 
-/** BRECQ's: the mean of (Σ |Δ| g) |Δ| g, the sum over a sample, over 100. */
-function fullFisherLoss(build: Builder, pair: Pair): string {
-  const size = build.node("Abs", [weighted(build, pair, "fisher-full")]);
-  const axes = build.ints(
+/** All but the first. */
+const axesOfSample = (build: Builder, value: string): string =>
+  build.ints(
     build
-      .type(size)
+      .type(value)
       .shape.slice(1)
       .map((_, i) => i + 1),
   );
-  const sums = build.node("ReduceSum", [size, axes], { keepdims: 1 });
+
+/** BRECQ's: the mean of (Σ |Δ| g) |Δ| g, the sum over a sample, over 100. */
+function fullFisherLoss(build: Builder, pair: Pair): string {
+  const size = build.node("Abs", [weighted(build, pair, "fisher-full")]);
+  const sums = build.node("ReduceSum", [size, axesOfSample(build, size)], { keepdims: 1 });
   const mean = build.node("ReduceMean", [build.node("Mul", [sums, size])], { keepdims: 0 });
   return build.node("Mul", [mean, build.scalar(0.01, mean)]);
 }
@@ -89,12 +92,7 @@ const least = 1e-12;
 
 /** 2 ‖t‖² (1 − cos(y, t)) of each sample, in place of ‖y − t‖². */
 function cosineLoss(build: Builder, [output, target]: Pair, channels: number): string {
-  const axes = build.ints(
-    build
-      .type(output)
-      .shape.slice(1)
-      .map((_, i) => i + 1),
-  );
+  const axes = axesOfSample(build, output);
   const dot = (a: string, b: string): string =>
     build.node("ReduceSum", [build.node("Mul", [a, b]), axes], { keepdims: 0 });
   const root = (value: string): string => build.node("Sqrt", [build.node("Add", [value, build.scalar(least, value)])]);
