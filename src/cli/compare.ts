@@ -51,13 +51,14 @@ export function compareCommand(): Command {
       const given = parseSchemaOptions(options, values);
       noteIdleImages(values, note, given.data);
       const threads = given.threads === undefined ? {} : { threads: given.threads };
+      const bytes = [await readBytes(first), await readBytes(second)] as const;
+      const pictured = isPictures(given.data) ? readModel(first).graph : undefined;
       const comparison = await compareModels(
-        await readBytes(first),
-        await readBytes(second),
-        await openDataset(given, isPictures(given.data) ? inputTypes(readModel(first).graph) : new Map(), note),
+        ...bytes,
+        await openDataset(given, pictured ? inputTypes(pictured) : new Map(), note),
         {
           preprocess: preprocessFrom(given),
-          ...graphOf(first, note),
+          ...(pictured ? { graph: pictured } : graphOf(first, note)),
           thresholdDb: given.threshold,
           open: (bytes, which) =>
             createSession(bytes, { ...threads, extra: externalDataBeside(which === 0 ? first : second) }),
