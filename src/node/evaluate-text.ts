@@ -76,7 +76,7 @@ async function ofFile(
   dataset: Dataset,
 ): Promise<Metrics> {
   checkModelFile(path);
-  const file = await openDeployed(path, threads === undefined ? {} : { threads });
+  const file = await openDeployed(path, { spinning: false, ...(threads === undefined ? {} : { threads }) });
   try {
     const batchSize = batchOf(file, dataset);
     const options = { preprocess, batchSize, phase, ...(signal && { signal }), ...(onProgress && { onProgress }) };
