@@ -7,16 +7,16 @@ import { buildOn } from "../../ops/infer.ts";
 import { type QuantizeOptions, quantizeOptions } from "../../quantizers/quantize-options.ts";
 import { ptqMethod } from "./method.ts";
 
-/** Of a convolution of 4 to 6 channels and a depthwise one behind it. */
-async function notesOf(options: Partial<QuantizeOptions>): Promise<readonly string[]> {
-  const random = createRandom(1);
+/** Notes of quantizing what `add` makes of an input of 4 channels and 5 by 5 pixels. */
+async function notesOn(
+  add: (build: ReturnType<typeof buildOn>, x: string) => string,
+  options: Partial<QuantizeOptions> = { weights: 4 },
+): Promise<readonly string[]> {
   const build = buildOn();
-  const x = build.input("x", { dtype: "float32", shape: ["N", 4, 5, 5] });
-  const first = build.node("Conv", [x, build.constant(random.tensor("float32", [6, 4, 1, 1]), "first.weight")]);
-  const depthwise = build.constant(random.tensor("float32", [6, 1, 3, 3]), "depthwise.weight");
-  const graph = build.graph([build.node("Conv", [first, depthwise], { group: 6 })]);
+  const graph = build.graph([add(build, build.input("x", { dtype: "float32", shape: ["N", 4, 5, 5] }))]);
   const notes: string[] = [];
-  const train = memoryDataset("noise", new Map([["x", random.tensor("float32", [8, 4, 5, 5])]]));
+  const images = createRandom(1).tensor("float32", [8, 4, 5, 5]);
+  const train = memoryDataset("noise", new Map([["x", images]]));
   const quantize = quantizeOptions.parse(options);
   await ptqMethod.run(
     {
@@ -32,6 +32,15 @@ async function notesOf(options: Partial<QuantizeOptions>): Promise<readonly stri
   return notes;
 }
 
+/** Of a convolution of 4 to 6 channels and a depthwise one behind it. */
+const notesOf = (options: Partial<QuantizeOptions>): Promise<readonly string[]> =>
+  notesOn((build, x) => {
+    const random = createRandom(1);
+    const first = build.node("Conv", [x, build.constant(random.tensor("float32", [6, 4, 1, 1]), "first.weight")]);
+    const depthwise = build.constant(random.tensor("float32", [6, 1, 3, 3]), "depthwise.weight");
+    return build.node("Conv", [first, depthwise], { group: 6 });
+  }, options);
+
 test("depthwise layers of fewer than 8 bits are named with their share of the weights", async () => {
   const [note, ...others] = await notesOf({ weights: 4 });
   expect(note).toContain('1 depthwise layer has weights of 4 bits: "depthwise".');
@@ -41,33 +50,6 @@ test("depthwise layers of fewer than 8 bits are named with their share of the we
   expect(await notesOf({ weights: 8 })).toEqual([]);
   expect(await notesOf({ weights: 4, layers: { depthwise: 8 } })).toEqual([]);
 });
-
-/** Notes of quantizing what `add` makes of an input of 4 channels and 5 by 5 pixels. */
-async function notesOn(add: (build: ReturnType<typeof buildOn>, x: string) => string): Promise<readonly string[]> {
-  const random = createRandom(1);
-  const build = buildOn();
-  const graph = build.graph([add(build, build.input("x", { dtype: "float32", shape: ["N", 4, 5, 5] }))]);
-  const notes: string[] = [];
-  const train = memoryDataset("noise", new Map([["x", random.tensor("float32", [8, 4, 5, 5])]]));
-  await ptqMethod.run(
-    {
-      model: {
-        graph,
-        original: graph,
-        float: graph,
-        quantize: quantizeOptions.parse({ weights: 4 }),
-        outputs: undefined,
-      },
-      data: { train, preprocess: resolvePreprocess("none") },
-      options: {},
-      scales: "any",
-      fileBytes: () => 0,
-      timeFiles: () => Promise.resolve([]),
-    },
-    { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
-  );
-  return notes;
-}
 
 test.each([
   [["a/depthwise", "b/depthwise"], "a/project", "'*/depthwise=8'"],
