@@ -3,7 +3,8 @@ import { packedBytes } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node, Origin } from "../ir/graph.ts";
 import { pack } from "../ir/packing.ts";
-import { numbersOf, type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensor } from "../ir/tensor.ts";
+import { transposedMatrix } from "../ir/transposed-matrix.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { granularityOf, isGrouped } from "../ops/granularity.ts";
@@ -107,30 +108,20 @@ function packWeight(
   const codes = packed(integers, { bits, offset, length: groups * groupSize });
   const names = [
     add(`${layer.name}.weight_packed`, tensor("uint8", [rows, groups, (groupSize * bits) / 8], codes)),
-    add(`${layer.name}.weight_scales`, tensorOf(scale.dtype, [rows, groups], columnsFirst(scale))),
+    add(`${layer.name}.weight_scales`, transposedMatrix(scale)),
   ];
   if (!zeroPoint) return names;
   const points = packed(zeroPoint, { bits, offset, length: groups });
   return [...names, add(`${layer.name}.weight_zero_points`, tensor("uint8", [rows, points.length / rows], points))];
 }
 
-/** A matrix [inputs, rows] row after row. */
-function columnsFirst(matrix: Tensor): Float64Array {
-  const [inputs, rows] = matrix.shape;
-  const from = numbersOf(matrix);
-  const to = new Float64Array(from.length);
-  for (let row = 0; row < rows; row++)
-    for (let input = 0; input < inputs; input++) to[row * inputs + input] = from[input * rows + row];
-  return to;
-}
-
-/** Each row of `length` integers in whole bytes; zeros beyond its end. */
+/** Of a matrix [inputs, rows], each row of `length` integers in whole bytes; zeros beyond its end. */
 function packed(
   matrix: Tensor,
   { bits, offset, length }: { readonly bits: 2 | 4 | 8; readonly offset: number; readonly length: number },
 ): Uint8Array {
   const [inputs, rows] = matrix.shape;
-  const values = columnsFirst(matrix);
+  const values = numbersOf(transposedMatrix(matrix));
   const type = `uint${bits}` as const;
   const stride = packedBytes(type, length);
   const bytes = new Uint8Array(rows * stride);

@@ -4,8 +4,9 @@ import { readSafetensors } from "../data/safetensors.ts";
 import { type DType, isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { isHalf, widenTensor } from "../ir/half.ts";
-import { castTensor, numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
+import { castTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type ByteSource, isStored, loaded, minStoredBytes, storedTensor } from "../ir/tensor-source.ts";
+import { transposedMatrix } from "../ir/transposed-matrix.ts";
 
 /** The files of a model's folder. */
 export interface ModelFolder {
@@ -113,11 +114,5 @@ export function derived(from: Tensor, dtype: DType, shape: readonly number[], ma
 /** A matrix [rows, columns] as [columns, rows]. */
 export function transposed(matrix: Tensor): Tensor {
   const [rows, columns] = matrix.shape;
-  return derived(matrix, matrix.dtype, [columns, rows], (value) => {
-    const from = numbersOf(value);
-    const to = from.slice();
-    for (let row = 0; row < rows; row++)
-      for (let column = 0; column < columns; column++) to[column * rows + row] = from[row * columns + column];
-    return { ...value, data: to };
-  });
+  return derived(matrix, matrix.dtype, [columns, rows], transposedMatrix);
 }

@@ -1,7 +1,8 @@
 // ONNX Runtime's MatMulNBits, read as a product with a matrix of integers whose scales are of groups of inputs.
 
 import { unpack } from "../../ir/packing.ts";
-import { numbersOf, type Tensor, tensor, tensorOf } from "../../ir/tensor.ts";
+import { sizeOf, type Tensor, tensor } from "../../ir/tensor.ts";
+import { transposedMatrix } from "../../ir/transposed-matrix.ts";
 import { numberAttribute } from "../../ops/attributes.ts";
 import { replacement } from "./replacement.ts";
 import { always, cannotUpgrade, type Upgrade, type UpgradeContext } from "./upgrade.ts";
@@ -28,7 +29,8 @@ export const matMulNBits: Upgrade = {
     const length = form.groups * form.groupSize;
     const given = known(context, codes, "uint8", (form.rows * length * form.bits) / 8);
     const weight = constant("integers", columnsOf(integersOf(given, length, form), length, form.inputs, form.rows));
-    const scale = constant("scales", transposed(known(context, scales, "float32", form.rows * form.groups), form));
+    const steps = known(context, scales, "float32", form.rows * form.groups);
+    const scale = constant("scales", transposedMatrix({ ...steps, shape: [form.rows, form.groups] }));
     const points = constant("zero_points", zeroPointsOf(context, zeroPoints, form));
     const attributes = { axis: 0, block_size: form.groupSize };
     const product = made.call("MatMul", [x, made.call("DequantizeLinear", [weight, scale, points], attributes)]);
@@ -61,11 +63,12 @@ function known(
 ): Tensor {
   const value = constantOf(name);
   if (!value) throw cannotUpgrade(node, opset, `"${name}" is not a constant, which is not handled.`);
-  if (value.dtype !== dtype || value.data.length !== count)
+  const elements = sizeOf(value.shape);
+  if (value.dtype !== dtype || elements !== count)
     throw cannotUpgrade(
       node,
       opset,
-      `"${name}" has ${value.data.length} elements of type ${value.dtype}; ${count} of type ${dtype} are handled.`,
+      `"${name}" has ${elements} elements of type ${value.dtype}; ${count} of type ${dtype} are handled.`,
     );
   return value;
 }
@@ -83,21 +86,8 @@ function integersOf({ data }: Tensor, length: number, { rows, bits }: Form): Uin
 
 /** Rows of `length` integers → [count, rows], without what pads the rows. */
 function columnsOf(integers: Uint8Array, length: number, count: number, rows: number): Tensor {
-  const result = new Uint8Array(count * rows);
-  for (let row = 0; row < rows; row++)
-    for (let i = 0; i < count; i++) result[i * rows + row] = integers[row * length + i];
-  return tensor("uint8", [count, rows], result);
-}
-
-/** [rows, groups] → [groups, rows] */
-function transposed(scales: Tensor, { rows, groups }: Form): Tensor {
-  const from = numbersOf(scales);
-  const at = (i: number): number => from[(i % rows) * groups + Math.floor(i / rows)];
-  return tensorOf(
-    scales.dtype,
-    [groups, rows],
-    Array.from({ length: from.length }, (_, i) => at(i)),
-  );
+  const { data } = transposedMatrix(tensor("uint8", [rows, length], integers));
+  return tensor("uint8", [count, rows], data.subarray(0, count * rows) as Uint8Array);
 }
 
 /** Where none are given, the middle of what the bits hold stands for 0. */
