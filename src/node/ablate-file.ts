@@ -130,7 +130,7 @@ async function plannedCells(job: AblateFileJob): Promise<readonly PlannedCell[]>
     const source = sources.get(cell.seed) ?? (await sourceFor(job, cell.seed, sources));
     const { limit, quantize } = cell.options;
     const key = JSON.stringify([source.heldOut ? cell.seed : null, limit ?? null, quantize.outputs ?? null]);
-    const shared = sharing.get(key) ?? { digest: await digestOfSource(source) };
+    const shared = sharing.get(key) ?? { digest: await digestOfSource(source, limit) };
     sharing.set(key, shared);
     const folder = folderOf(cell);
     const index = cells.length;

@@ -9,7 +9,7 @@ import { parseDatasetModule } from "../data/module-dataset.ts";
 import { holdOut } from "../data/split.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { tensorOf } from "../ir/tensor.ts";
-import { digestOf, digestOfFiles, machineFields } from "./digest-data.ts";
+import { digestOf, digestOfFiles, digestOfSource, machineFields } from "./digest-data.ts";
 
 const data = (changed?: number, label?: number): Dataset => {
   const x = Array.from({ length: 2000 }, (_, i) => (i === changed ? -1 : i % 7));
@@ -24,6 +24,14 @@ describe("a digest of data", () => {
     for (const at of [0, 1, 511, 512, 1023, 1999]) expect(await digestOf(data(at)), `${at}`).not.toBe(before);
     for (const at of [0, 255, 256, 999]) expect(await digestOf(data(undefined, at)), `${at}`).not.toBe(before);
     expect(await digestOf(holdOut(data(), 0).train)).not.toBe(await digestOf(holdOut(data(1), 0).train));
+  });
+
+  test("of a source is of the samples that a run may read", async () => {
+    const sourceOf = (dataset: Dataset) => ({ train: dataset, test: dataset });
+    const before = await digestOfSource(sourceOf(data()), 10);
+    expect(await digestOfSource(sourceOf(data(20)), 10)).toEqual(before);
+    expect(await digestOfSource(sourceOf(data(19)), 10)).not.toEqual(before);
+    expect(await digestOfSource(sourceOf(data()))).toEqual(await digestOfSource(sourceOf(data()), 1000));
   });
 
   test("is a dataset's own where it has one, also of its parts", async () => {

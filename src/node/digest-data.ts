@@ -2,7 +2,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { availableParallelism } from "node:os";
-import type { Dataset, Samples, Source } from "../data/dataset.ts";
+import { type Dataset, limit, type Samples, type Source } from "../data/dataset.ts";
 import type { Engine } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -15,13 +15,13 @@ const samplesAtOnce = 256;
 export const digestOf = async (dataset: Dataset): Promise<string> =>
   dataset.digest ? dataset.digest() : digestOfSamples(dataset);
 
-/** Of both splits, whatever they are called. */
-export const digestOfSource = async ({
-  train,
-  test,
-}: Pick<Source, "train" | "test">): Promise<Readonly<Record<"train" | "test", string>>> => ({
-  train: await digestOf(train),
-  test: await digestOf(test),
+/** Of both splits, whatever they are called, as far as a run reads them that uses at most `most` samples of each. */
+export const digestOfSource = async (
+  { train, test }: Pick<Source, "train" | "test">,
+  most = Number.POSITIVE_INFINITY,
+): Promise<Readonly<Record<"train" | "test", string>>> => ({
+  train: await digestOf(limit(train, most)),
+  test: await digestOf(limit(test, most)),
 });
 
 async function digestOfSamples(dataset: Dataset): Promise<string> {

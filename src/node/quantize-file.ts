@@ -269,7 +269,7 @@ async function digestOfData(
   shared: SharedByRuns,
 ): Promise<Report["data"]["digest"]> {
   if (!options.methods.some(resumes)) return null;
-  shared.digest ??= await digestOfSource(source);
+  shared.digest ??= await digestOfSource(source, options.limit);
   return shared.digest;
 }
 

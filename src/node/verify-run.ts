@@ -105,10 +105,11 @@ function checkInput({ input }: Report, path: string): readonly RunCheck[] {
 }
 
 async function checkData(
-  { data, seed }: Report,
+  { data, seed, options }: Report,
   openSource: VerifyRunOptions["openSource"],
 ): Promise<readonly RunCheck[]> {
-  const found = openSource && data.digest ? await digestOfSource(await openSource(seed)) : undefined;
+  const limit = typeof options["limit"] === "number" ? options["limit"] : undefined;
+  const found = openSource && data.digest ? await digestOfSource(await openSource(seed), limit) : undefined;
   return (["train", "test"] as const).map((split): RunCheck => {
     const stated = data.digest?.[split] ?? null;
     const now = found?.[split] ?? null;

@@ -194,7 +194,7 @@ const schema = z.object({
     digest: z
       .object({ train: z.string(), test: z.string() })
       .nullable()
-      .describe("Of every sample; null: nothing trained, so that not all of them were read."),
+      .describe("Of every sample that the run may read; null: nothing trained, so that not all of them were read."),
   }),
   top1: z.object({ float: accuracy, ptq: accuracy, trained: accuracy, quantized: accuracy, deployed: accuracy }),
   metrics: z
