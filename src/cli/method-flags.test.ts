@@ -34,6 +34,15 @@ describe("flags go to the methods that have them", () => {
     expect(run.methods.map(({ method }) => method)).toEqual(["ptq", "adaround", "bias-correction", "efqat"]);
   });
 
+  test("a flag that means the same in several methods is described once", () => {
+    const descriptionOf = (name: string): string | undefined =>
+      Object.entries(runFlags.shape).find(([flag]) => flag === name)?.[1].description;
+    const description = descriptionOf("drop");
+    expect(description).toMatch(/^Probability with which each element of an activation stays/);
+    expect(description?.match(/Probability/g)).toHaveLength(1);
+    expect(descriptionOf("iterations")).toMatch(/adaround: .* qdrop/);
+  });
+
   test("each name is one flag", () => {
     expect(Object.keys(runFlags.shape)).toContain("updateRatio");
     expect(runFlags.shape["method"].description).toContain("qat trains everything");

@@ -40,11 +40,18 @@ function flagSchema(name: string): z.ZodType {
   const owners = ownersOf(name);
   const schemas = [...new Set(owners.map(({ options }) => options.shape[name] as z.ZodType))];
   if (schemas.length === 1) return schemas[0];
-  const meanings = schemas.map((schema) => {
-    const having = owners.filter(({ options }) => options.shape[name] === schema).map((method) => method.name);
-    return `${having.join(", ")}: ${schema.description}`;
+  return z.union(schemas).describe(meaningsOf(name, owners).join(" "));
+}
+
+/** What an option of this name means, with the methods that mean it where not all do. */
+function meaningsOf(name: string, owners: typeof methods): readonly string[] {
+  const descriptionIn = ({ options }: Method): string => (options.shape[name] as z.ZodType).description ?? "";
+  const descriptions = [...new Set(owners.map(descriptionIn))];
+  if (descriptions.length === 1) return descriptions;
+  return descriptions.map((description) => {
+    const having = owners.filter((owner) => descriptionIn(owner) === description);
+    return `${having.map((method) => method.name).join(", ")}: ${description}`;
   });
-  return z.union(schemas).describe(meanings.join(" "));
 }
 
 /** Of every method, and of no other schema. */
