@@ -1,5 +1,5 @@
 // Cuts a network into units that are optimized one after the other: its layers, its blocks, or all of it.
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
@@ -40,13 +40,24 @@ export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
   if (stream.layers.size === 0)
     throw new FrostbitError("BAD_MODEL", `"${graph.name}" has no linear layer, so that there is no unit to optimize.`);
   const unitOfNode = unitsOfNodes[kind](sized, stream);
-  const count = Math.max(...unitOfNode.values()) + 1;
   const unique = uniqueNames();
-  return Array.from({ length: count }, (_, index) => {
-    const layers = layersOf(stream, unitOfNode, index);
+  const edges = edgesOf(sized, stream, unitOfNode);
+  return nodesByUnit(stream, unitOfNode).map((nodes, index) => {
+    const layers = nodes.flatMap((node) => stream.layers.get(node) ?? []);
     const name = kind === "network" ? "network" : unique(commonName(layers));
-    return { name, layers, ...edgesOf(sized, stream, unitOfNode, index) };
+    return { name, layers, ...edges(nodes, index) };
   });
+}
+
+function nodesByUnit({ nodes }: Stream, unitOfNode: UnitOfNode): readonly (readonly Node[])[] {
+  const units: Node[][] = [];
+  for (const node of nodes) {
+    const unit = unitOfNode.get(node);
+    assert(unit !== undefined, `"${node.name}" is in no unit`);
+    units[unit] ??= [];
+    units[unit].push(node);
+  }
+  return units;
 }
 
 const unitsOfNodes: Readonly<Record<UnitKind, (graph: Graph, stream: Stream) => UnitOfNode>> = {
@@ -54,9 +65,6 @@ const unitsOfNodes: Readonly<Record<UnitKind, (graph: Graph, stream: Stream) => 
   block: unitOfNodeByBlock,
   network: (_, { nodes }) => new Map([...nodes].map((node) => [node, 0])),
 };
-
-const layersOf = ({ layers }: Stream, unitOfNode: UnitOfNode, index: number): readonly string[] =>
-  [...layers].filter(([node]) => unitOfNode.get(node) === index).map(([, name]) => name);
 
 /** "layer1.0" of layer1.0.conv1 and layer1.0.conv2; the first name where nothing is in common. */
 function commonName(layers: readonly string[]): string {
@@ -70,12 +78,14 @@ function commonName(layers: readonly string[]): string {
 /** Each layer, with what is computed from it alone in its shape. Everything else belongs to the first layer that needs it. */
 function unitOfNodeByLayer(graph: Graph, { nodes, layers, producersOf }: Stream): UnitOfNode {
   const units = new Map<Node, number>();
+  const indexOf = new Map([...layers.keys()].map((node, index) => [node, index]));
   const shapeOf = (node: Node): string => String(graph.values.get(node.outputs[0])?.shape);
   for (const node of nodes) {
     const before = producersOf(node);
     const [unit] = before.map((producer) => units.get(producer));
     const follows = before.every((producer) => units.get(producer) === unit && shapeOf(producer) === shapeOf(node));
-    if (layers.has(node)) units.set(node, [...layers.keys()].indexOf(node));
+    const index = indexOf.get(node);
+    if (index !== undefined) units.set(node, index);
     else if (unit !== undefined && follows && !isQuantizer(node)) units.set(node, unit);
   }
   const first = new Map<Node, number>();
@@ -95,38 +105,43 @@ function edgesOf(
   graph: Graph,
   { nodes, layers }: Stream,
   unitOfNode: UnitOfNode,
-  index: number,
-): Pick<Unit, "inputs" | "outputs" | "targets"> {
+): (own: readonly Node[], index: number) => Pick<Unit, "inputs" | "outputs" | "targets"> {
   const producerOf = producers(graph);
-  const own = [...nodes].filter((node) => unitOfNode.get(node) === index);
-  const entering = new Set<string>();
-  const ofGraph = new Set<string>();
-  const seen = new Set<string>();
-  const enter = (value: string): void => {
-    if (seen.has(value)) return;
-    seen.add(value);
-    const producer = producerOf.get(value);
-    const unit = producer && unitOfNode.get(producer);
-    if (unit === index) return;
-    if (unit !== undefined) entering.add(value);
-    else if (producer) producer.inputs.forEach(enter);
-    else if (graph.inputs.includes(value)) ofGraph.add(value);
-  };
-  const reached = new Set<string>();
-  for (const node of own) {
-    node.inputs.forEach(enter);
-    if (!layers.has(node) && !node.inputs.some((input) => reached.has(input))) continue;
-    for (const output of node.outputs) reached.add(output);
-  }
-  const readElsewhere = new Set(
-    [...nodes].filter((node) => unitOfNode.get(node) !== index).flatMap(({ inputs }) => inputs),
-  );
-  const outputs = own
-    .flatMap((node) => node.outputs)
-    .filter((value) => value !== "" && (readElsewhere.has(value) || graph.outputs.includes(value)));
-  return {
-    inputs: [...entering, ...ofGraph],
-    outputs,
-    targets: outputs.filter((value) => reached.has(value)),
+  const inputsOfGraph = new Set(graph.inputs);
+  const outputsOfGraph = new Set(graph.outputs);
+  const readElsewhere = new Set<string>();
+  for (const node of nodes)
+    for (const input of node.inputs) {
+      const producer = producerOf.get(input);
+      if (producer && unitOfNode.get(producer) !== unitOfNode.get(node)) readElsewhere.add(input);
+    }
+  return (own, index) => {
+    const entering = new Set<string>();
+    const ofGraph = new Set<string>();
+    const seen = new Set<string>();
+    const enter = (value: string): void => {
+      if (seen.has(value)) return;
+      seen.add(value);
+      const producer = producerOf.get(value);
+      const unit = producer && unitOfNode.get(producer);
+      if (unit === index) return;
+      if (unit !== undefined) entering.add(value);
+      else if (producer) producer.inputs.forEach(enter);
+      else if (inputsOfGraph.has(value)) ofGraph.add(value);
+    };
+    const reached = new Set<string>();
+    for (const node of own) {
+      node.inputs.forEach(enter);
+      if (!layers.has(node) && !node.inputs.some((input) => reached.has(input))) continue;
+      for (const output of node.outputs) reached.add(output);
+    }
+    const outputs = own
+      .flatMap((node) => node.outputs)
+      .filter((value) => value !== "" && (readElsewhere.has(value) || outputsOfGraph.has(value)));
+    return {
+      inputs: [...entering, ...ofGraph],
+      outputs,
+      targets: outputs.filter((value) => reached.has(value)),
+    };
   };
 }
