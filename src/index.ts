@@ -69,6 +69,7 @@ export {
   type QuantizedLayer,
   type Refusal,
 } from "./inspect/inspect-model.ts";
+export type { Unit, UnitKind } from "./units/units.ts";
 
 // Graphs, and the engines that run them
 

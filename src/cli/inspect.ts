@@ -10,6 +10,7 @@ import { writeAtomic } from "../node/storage.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { countedAt, renderInspection } from "../report/render-inspection.ts";
+import { type Unit, unitKinds } from "../units/units.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
 import { limitedInspection } from "./limited-inspection.ts";
@@ -37,6 +38,10 @@ const pageOptions = z.object({
     .describe(
       "What multiply-adds are counted at, by the name of an input's symbolic size (sequence=128); by default 64.",
     ),
+  units: z
+    .enum(unitKinds)
+    .optional()
+    .describe("Also name the units of this kind, which qdrop, brecq and their kin train one after the other."),
   ...limits.shape,
 });
 
@@ -56,11 +61,15 @@ async function run([path]: readonly string[], values: Values, { print }: Session
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
   assertPlanFlagsApply(values);
-  const { html, sizes, maxMemory, maxTime } = parseSchemaOptions(pageOptions, values);
-  const { opset, inspection } = await limitedInspection(path, sizes ? { sizes } : {}, {
-    maxMemory,
-    ...(maxTime === undefined ? {} : { maxTime }),
-  });
+  const { html, sizes, units, maxMemory, maxTime } = parseSchemaOptions(pageOptions, values);
+  const { opset, inspection } = await limitedInspection(
+    path,
+    { ...(sizes ? { sizes } : {}), ...(units ? { units } : {}) },
+    {
+      maxMemory,
+      ...(maxTime === undefined ? {} : { maxTime }),
+    },
+  );
   if (html !== undefined) await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
   const written = html === undefined ? {} : { html };
   const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];
@@ -69,7 +78,7 @@ async function run([path]: readonly string[], values: Values, { print }: Session
 
 function assertNoPageFlags(values: Values): void {
   if (values["html"] !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
-  const [flag] = ["sizes", "maxMemory", "maxTime"].filter((name) => values[name] !== undefined).map(flagOf);
+  const [flag] = ["sizes", "units", "maxMemory", "maxTime"].filter((name) => values[name] !== undefined).map(flagOf);
   if (flag) throw new FrostbitError("BAD_OPTION", `${flag} does not belong to --plan. Leave it out.`);
 }
 
@@ -98,6 +107,7 @@ function describe(path: string, opset: number, inspection: Inspection): readonly
     ...operatorTable(inspection),
     ...refusals("Not quantized, they stay in float:", inspection.notQuantizable),
     ...refusals("Without a gradient; nothing trains through them:", inspection.notDifferentiable),
+    ...(inspection.units ? ["", ...unitTable(inspection.units)] : []),
   ];
 }
 
@@ -177,6 +187,18 @@ function rangeOf(values: readonly number[]): readonly string[] {
   const channel = argmax(values, 0, values.length);
   return [formatDigits(lowest), formatDigits(mean), `${formatDigits(values[channel])} (${channel})`];
 }
+
+const unitTable = (units: readonly Unit[]): readonly string[] =>
+  formatTable(
+    ["unit", "layers", "reads", "is compared at"],
+    units.map(({ name, layers, inputs, targets }) => [
+      name,
+      String(layers.length),
+      inputs.join(", "),
+      targets.join(", "),
+    ]),
+    ["left", "right", "left", "left"],
+  );
 
 const operatorTable = ({ operators }: Inspection): readonly string[] =>
   formatTable(

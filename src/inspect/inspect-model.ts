@@ -23,6 +23,7 @@ import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
 import { dequantizerOf } from "../quantizers/recognize.ts";
 import { type ParameterRole, parametersOf as trainedParameters } from "../training/parameters.ts";
+import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
 
 /** A layer that can be quantized: a product with a constant weight. */
 export interface InspectedLayer {
@@ -99,6 +100,8 @@ export interface Inspection {
   readonly notQuantizable: readonly Refusal[];
   /** Operators without a gradient behind layers that cannot train because of them. */
   readonly notDifferentiable: readonly Refusal[];
+  /** What learned rounding reconstructs one after the other, where `units` asks for it. */
+  readonly units?: readonly Unit[];
 }
 
 /** An input or output; symbolic sizes by their names. */
@@ -112,15 +115,18 @@ export interface InspectedValue {
 export interface InspectOptions {
   /** What multiply-adds are counted at, by the name of a symbolic size of the inputs; 64 where absent. */
   readonly sizes?: Readonly<Record<string, number>>;
+  /** Also cuts the model into units of this kind. */
+  readonly units?: UnitKind;
 }
 
 /**
- * Looks at a model without running it: nothing is computed but small constants and the statistics of its weights.
+ * Looks at a model without running it: nothing is computed but small constants and the statistics of its weights. Throws BAD_MODEL
+ * where units are asked for and there is no layer.
  *
  * @example
  * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
  */
-export function inspectModel(model: Graph, { sizes: wanted = {} }: InspectOptions = {}): Inspection {
+export function inspectModel(model: Graph, { sizes: wanted = {}, units }: InspectOptions = {}): Inspection {
   const graph = matrixWeights(freeBatch(model).graph);
   const { costs, sizes, uncounted } = countCosts(graph, wanted);
   const reached = differentiableNodes(graph);
@@ -144,6 +150,7 @@ export function inspectModel(model: Graph, { sizes: wanted = {} }: InspectOption
       graph,
       layers.filter(({ node }) => !reached.has(node.name)),
     ),
+    ...(units ? { units: cutIntoUnits(withSizes(graph, new Map(Object.entries(sizes))), units) } : {}),
   };
 }
 

@@ -7,6 +7,7 @@ import type {
   QuantizedLayer,
   Refusal,
 } from "../inspect/inspect-model.ts";
+import type { Unit } from "../units/units.ts";
 import { layerBars } from "./charts.ts";
 import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
@@ -175,6 +176,17 @@ const refusalTable = (refusals: readonly Refusal[]): Html =>
     refusals,
   );
 
+const unitTable = (units: readonly Unit[]): Html =>
+  table<Unit>(
+    [
+      { title: "unit", kind: "name", of: ({ name }) => name },
+      { title: "layers", kind: "text", of: ({ layers }) => layers.join(", ") },
+      { title: "reads", kind: "text", of: ({ inputs }) => inputs.join(", ") },
+      { title: "is compared at", kind: "text", of: ({ targets }) => targets.join(", ") },
+    ],
+    units,
+  );
+
 const operatorTable = ({ operators, multiplyAdds }: InspectionPage): Html =>
   table<InspectionPage["operators"][number]>(
     [
@@ -198,5 +210,5 @@ ${model.notQuantizable.length > 0 ? section("What stays in float", "Products tha
 ${model.notDifferentiable.length > 0 ? section("What stops training", "Operators without a gradient; nothing trains through them.", refusalTable(model.notDifferentiable)) : ""}
 ${model.learned.length > 0 ? section("Learned besides layers", "Embeddings, tokens, positions, slopes: ONNX does not mark what is learned, so that they are taken for it by where they stand.", learnedTable(model.learned)) : ""}
 ${model.alreadyQuantized.length > 0 ? section("Already quantized", "Layers whose weights the file holds as integers.", quantizedTable(model.alreadyQuantized)) : ""}
-<h2>Details</h2>${model.layers.length > 0 ? details("Layers in figures", layerTable(model.layers)) : ""}${details("Operators", operatorTable(model))}`,
+<h2>Details</h2>${model.layers.length > 0 ? details("Layers in figures", layerTable(model.layers)) : ""}${model.units ? details("Units", unitTable(model.units)) : ""}${details("Operators", operatorTable(model))}`,
   );

@@ -161,6 +161,18 @@ describe("inspect", () => {
     expect(stdout).toContain("BatchNormalization");
   });
 
+  test("names the units that learned rounding trains one after the other", async () => {
+    const units = await run("inspect", "residual.onnx", "--units", "block", "--json");
+    expect((units.json() as { units: { name: string; layers: string[] }[] }).units).toMatchObject([
+      { name: "stem", layers: ["stem"] },
+      { name: "block", layers: ["block.conv1", "block.conv2"] },
+      { name: "fc", layers: ["fc"] },
+    ]);
+    const { stdout } = await run("inspect", "residual.onnx", "--units", "layer");
+    expect(stdout).toMatch(/unit +layers +reads +is compared at\n.*\n.*stem/);
+    expect((await run("inspect", "residual.onnx", "--json")).json()).not.toHaveProperty("units");
+  });
+
   test("a layer may have as many channels as a large vocabulary has words", async () => {
     const build = buildOn();
     const words = 200_000;
