@@ -1,10 +1,10 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
-import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
-import { consumers, type Graph, type Node, type OnnxModel, type Origin } from "../ir/graph.ts";
+import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { withPackedIntegers } from "../onnx/packed-integers.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -12,32 +12,28 @@ import type { Folded } from "../quantizers/fold.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
- * packed: weights of 4 and of 2 bits in ONNX's types of these widths, those of 3 in 4. int4: those of 2 in 4 too. int8: all in 8 bits. Activations, which no file stores, are
+ * packed: weights at their width, in bytes that the runtime unpacks when it opens the file (`onnx/packed-integers.ts`). int4: those of
+ * 4 bits and fewer in ONNX's type of 4 bits, for readers that know it. int8: all in 8 bits. Activations, which no file stores, are
  * carried in 8 bits always: ONNX Runtime has no kernels for 4-bit ones, and its optimizer fails on them beside Clip and MaxPool.
  */
 export type Storage = "packed" | "int4" | "int8";
 
 export interface Exported {
   readonly model: OnnxModel;
-  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, 25 for 2-bit weights, and what its operators need, whichever is newest. */
+  /** The opset to write: the model's own, 13 for per-channel scales, 21 for 4-bit weights and scales of groups, and what its operators need, whichever is newest. */
   readonly opset: number;
 }
 
-/** The type that stores integers of so many bits. */
-function storedType(dtype: DType, bits: number, storage: Storage, inIntegerKernel: boolean): DType {
-  if (storage === "int8" || bits > 4) return dtype;
-  const width = bits <= 2 && storage === "packed" && !inIntegerKernel ? 2 : 4;
-  return dtype === "uint8" ? `uint${width}` : `int${width}`;
-}
+const inHalfBytes = (value: Tensor): Tensor => ({ ...value, dtype: value.dtype === "uint8" ? "uint4" : "int4" });
 
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
-  const inIntegerKernels = weightsOfIntegerKernels(folded);
-  for (const { integers, zeroPoint, bits } of folded.layers)
+  const narrow = storage === "int4" ? folded.layers.filter(({ bits }) => bits <= 4) : [];
+  for (const { integers, zeroPoint } of narrow)
     for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
       const value = constants.get(name);
       assert(value, `integers "${name}" are not constant`);
-      constants.set(name, { ...value, dtype: storedType(value.dtype, bits, storage, inIntegerKernels.has(integers)) });
+      constants.set(name, inHalfBytes(value));
     }
   const names = namesIn(folded.graph, constants);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
@@ -46,31 +42,14 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), constants, names);
     return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
   });
-  const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
+  const inBytes = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
+  const widths = new Map(folded.layers.map(({ integers, bits }) => [integers, bits]));
+  const graph = storage === "packed" ? withPackedIntegers(inBytes, widths) : inBytes;
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return {
     model: { graph, origin },
     opset: opsetFor(graph, Math.max(origin.opset, 13, isBlocked ? 21 : 0)),
   };
-}
-
-/**
- * The integers of layers that ONNX Runtime 1.30 makes integer kernels of: products of a quantized input, and convolutions whose
- * output is quantized too. It does so in 2 bits as well, and then refuses the kernel's type.
- */
-function weightsOfIntegerKernels({ graph, layers }: Folded): ReadonlySet<string> {
-  const nodes = new Map(graph.nodes.map((node) => [node.name, node]));
-  const readers = consumers(graph);
-  const quantized = new Set(graph.nodes.filter(isQuantizer).map(({ outputs }) => outputs[0]));
-  const endsQuantized = (value: string): boolean =>
-    (readers.get(value) ?? []).some(
-      (node) => (/^(Relu|Clip)$/.test(node.op) && endsQuantized(node.outputs[0])) || isQuantizer(node),
-    );
-  const isInteger = (node: Node | undefined): boolean => {
-    if (node === undefined) return false;
-    return /^(Gemm|MatMul)$/.test(node.op) ? quantized.has(node.inputs[0]) : endsQuantized(node.outputs[0]);
-  };
-  return new Set(layers.filter(({ node }) => isInteger(nodes.get(node))).map(({ integers }) => integers));
 }
 
 /** The integers of layers that are Gemms. */

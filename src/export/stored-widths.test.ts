@@ -1,14 +1,19 @@
 import { expect, test } from "vitest";
+import { optimizedNodes } from "../../test/support/optimized-graph.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/support/tiny-classifier.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
-import type { Graph } from "../ir/graph.ts";
-import type { Tensor } from "../ir/tensor.ts";
+import { inspectModel } from "../inspect/inspect-model.ts";
+import { assert } from "../ir/errors.ts";
+import { type Graph, producers } from "../ir/graph.ts";
+import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
+import { writeOnnx } from "../onnx/write.ts";
 import { buildOn } from "../ops/infer.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import { dequantizerOf } from "../quantizers/recognize.ts";
 import { exportFormats, writeFormat } from "./formats.ts";
 import type { Storage } from "./qdq.ts";
 import { checkVerification } from "./verify.ts";
@@ -35,17 +40,6 @@ const cases: Readonly<Record<string, Case>> = {
   products: { graph: products(), input: createRandom(5).tensor("float32", [2, 4, 4, 16]) },
 };
 
-/** Layers that no integer kernel computes, by placement: others are not stored in 2 bits. */
-const inFloat: Readonly<Record<string, readonly string[]>> = {
-  inputs: ["conv1", "conv2", "wide"],
-  runtime: ["conv1", "conv2", "wide"],
-};
-
-const typeOf = (bits: number, storage: Storage, name: string, placement: string): RegExp => {
-  if (storage === "int8") return /^u?int8$/;
-  return bits === 2 && storage === "packed" && inFloat[placement].includes(name) ? /^u?int2$/ : /^u?int4$/;
-};
-
 const options: readonly (readonly [string, Partial<QuantizeOptions>])[] = [
   ["with zero points", {}],
   ["symmetric", { asymmetricWeights: false }],
@@ -53,16 +47,18 @@ const options: readonly (readonly [string, Partial<QuantizeOptions>])[] = [
   ["between integers", { placement: "runtime" }],
 ];
 
+/** Small enough for the nodes that unpack them to count. */
+const isSmall = ({ shape }: Tensor): boolean => sizeOf(shape) < 2000;
+
 test.each(
   Object.keys(cases).flatMap((name) =>
-    options.flatMap(([form, each]) => [2, 3, 4].map((bits) => [name, bits, form, each] as const)),
+    options.flatMap(([form, each]) => [2, 3, 4, 5, 6, 7].map((bits) => [name, bits, form, each] as const)),
   ),
 )("weights of %s, %d bits, %s, are stored as asked; ONNX Runtime computes the same of each", async (...given) => {
   const [name, bits, , each] = given;
-  const placement = each.placement ?? "inputs";
   const { graph, input } = cases[name];
   const quantized = quantizeTiny(graph, { ...each, weights: bits });
-  const folded = foldQuantizers(quantized, placement === "runtime" ? "int32" : "float");
+  const folded = foldQuantizers(quantized, each.placement === "runtime" ? "int32" : "float");
   const batches = [new Map([["input", input]])];
   const run = { batches, open: openDeployed, context: { engine: createReferenceEngine(), seed: 0 } };
   const sizes: number[] = [];
@@ -71,17 +67,79 @@ test.each(
     const source = { folded, origin: tinyOrigin, storage };
     const files = writeFormat("qdq", exportFormats.qdq, source);
     checkVerification(await exportFormats.qdq.verify(source, files, run), undefined);
-    const { constants } = readOnnx(files[0].bytes, { name: "written" }).graph;
-    for (const layer of folded.layers)
-      expect(constants.get(layer.integers)?.dtype, layer.name).toMatch(typeOf(bits, storage, layer.name, placement));
+    const read = readOnnx(files[0].bytes, { name: "written" }).graph;
+    for (const layer of folded.layers) {
+      const stored = integersOf(read, layer.node);
+      expect(stored.dtype, layer.name).toMatch(storage === "int4" && bits <= 4 ? /^u?int4$/ : /^u?int8$/);
+      if (storage === "packed") expect(stored.fileBits ?? 8).toBeGreaterThanOrEqual(bits);
+      if (storage === "packed" && !isSmall(stored)) expect(stored.fileBits).toBe(bits);
+      expect(Array.from(stored.data, Number)).toEqual(
+        Array.from(folded.graph.constants.get(layer.integers)?.data ?? [], Number),
+      );
+    }
     sizes.push(files[0].bytes.length);
     const deployed = await openDeployed(files[0].bytes, { threads: 1 });
     outputs.push([...(await deployed.run(batches[0])).values()].flatMap(({ data }) => Array.from(data, Number)));
     await deployed.dispose();
   }
-  const isNarrower = folded.layers.some((layer) => inFloat[placement].includes(layer.name));
-  expect(sizes[0] < sizes[1]).toBe(bits === 2 && isNarrower);
-  expect(sizes[1]).toBeLessThan(sizes[2]);
+  const [packed, halves, bytes] = sizes;
+  if (bits <= 4) expect(packed).toBeLessThan(bytes);
+  else expect(packed).toBeLessThanOrEqual(bytes);
+  if (bits <= 4) expect(halves).toBeLessThan(bytes);
   for (const other of outputs.slice(1))
     for (const [i, value] of other.entries()) expect(value).toBeCloseTo(outputs[0][i], 4);
+});
+
+/** The integers that a layer of a file multiplies by. */
+function integersOf(graph: Graph, node: string): Tensor {
+  const layer = graph.nodes.find(({ name }) => name === node);
+  const dequantize = layer && dequantizerOf(graph, producers(graph), layer.inputs[1]);
+  const integers = dequantize && graph.constants.get(dequantize.inputs[0]);
+  assert(integers, `"${node}" has no integers`);
+  return integers;
+}
+
+/** One product of a quantized input whose weight has so many elements that its width pays. */
+function wideProduct(): Graph {
+  const build = buildOn();
+  const weight = build.constant(createRandom(3).tensor("float32", [199, 201]), "matrix");
+  const x = build.input("input", { dtype: "float32", shape: ["N", 199] });
+  return build.graph([build.node("MatMul", [x, weight], {}, "product")], "wide");
+}
+
+test.each([2, 3, 4, 5, 6, 7])(
+  "weights of %d bits take as many in the file, and run in integer kernels",
+  async (bits) => {
+    const exported = (weights: number, storage: Storage): Uint8Array => {
+      const quantized = quantizeTiny(wideProduct(), { weights, placement: "runtime" });
+      const folded = foldQuantizers(quantized, "int32");
+      return writeFormat("qdq", exportFormats.qdq, { folded, origin: tinyOrigin, storage })[0].bytes;
+    };
+    const bytes = exported(bits, "packed");
+    const saved = exported(bits, "int8").length - bytes.length;
+    const fewer = (199 * 201 * (8 - bits)) / 8;
+    expect(saved).toBeLessThan(fewer);
+    expect(saved).toBeGreaterThan(fewer - (bits === 7 ? 1800 : 1200));
+    const kernels = (await optimizedNodes(bytes)).map(({ opType }) => opType);
+    expect(kernels).toContain("MatMulIntegerToFloat");
+    expect(kernels).not.toEqual(expect.arrayContaining([expect.stringMatching(/BitShift|Mod|Cast|Add/)]));
+    const { alreadyQuantized } = inspectModel(readOnnx(bytes, { name: "written" }).graph);
+    expect(alreadyQuantized).toMatchObject([{ bits, sizeBytes: Math.ceil((199 * 201 * bits) / 8) }]);
+  },
+);
+
+test("bytes that other nodes unpack otherwise stay what they are", () => {
+  const build = buildOn();
+  const bytes = build.constant(tensorOf("uint8", [4, 1], [1, 2, 3, 255]), "bytes");
+  const shifts = build.constant(tensorOf("uint8", [1, 4], [0, 2, 4, 6]), "shifts");
+  const shifted = build.node("BitShift", [bytes, shifts], { direction: "RIGHT" });
+  const codes = build.node("Mod", [shifted, build.constant(tensorOf("uint8", [], [3]), "modulus")]);
+  const matrix = build.node("Reshape", [codes, build.ints([4, 4])]);
+  const scale = build.constant(tensorOf("float32", [], [0.5]), "scale");
+  const x = build.input("input", { dtype: "float32", shape: ["N", 4] });
+  const graph = build.graph([build.node("MatMul", [x, build.node("DequantizeLinear", [matrix, scale])])], "modulo 3");
+  const read = readOnnx(writeOnnx({ graph, origin: tinyOrigin }, { opset: 21 }), { name: "modulo 3" }).graph;
+  const [codesRead] = [...read.constants.values()].filter(({ dtype }) => dtype === "uint8");
+  expect(codesRead.fileBits).toBeUndefined();
+  expect(Array.from(codesRead.data, Number)).toEqual([1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 });

@@ -252,7 +252,8 @@ function bitsOf(weight: Tensor): number {
   return Math.max(1, magnitude + (weight.dtype.startsWith("u") ? 0 : 1));
 }
 
-const bytesOf = ({ dtype, shape }: Tensor): number => packedBytes(dtype, sizeOf(shape));
+const bytesOf = ({ dtype, shape, fileBits }: Tensor): number =>
+  fileBits === undefined ? packedBytes(dtype, sizeOf(shape)) : Math.ceil((fileBits * sizeOf(shape)) / 8);
 
 function inspectValue(graph: Graph, name: string): InspectedValue {
   const type = graph.values.get(name);

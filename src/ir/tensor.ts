@@ -12,6 +12,8 @@ export interface Tensor {
    * Of a tensor that stays in its file, every use reads it: take it once, and the number of elements from `shape`.
    */
   readonly data: TypedArray;
+  /** Bits that an element takes in the file, where these are fewer than its type's. */
+  readonly fileBits?: number;
 }
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);

@@ -19,7 +19,7 @@ export const quantizationOptions = z.object({
     .enum(["packed", "int4", "int8"])
     .default("packed")
     .describe(
-      "Where weights of 4 bits and fewer are stored: packed, 4-bit ones in 4 bits (opset 21) and 2-bit ones in 2 (opset 25: ONNX Runtime 1.24 and newer); int4, 2-bit ones in 4 bits too; int8, as integer kernels want them.",
+      "How weights of fewer than 8 bits are stored: packed, each width in as many bits, which ONNX Runtime unpacks into 8 when it opens the file (4-bit ones: 1.23 and newer); int4, those of 4 bits and fewer in ONNX's type of 4 bits, which is computed in float; int8, in 8 bits.",
     ),
   outputs: z
     .array(z.string())

@@ -6,8 +6,8 @@ describe("targets", () => {
     const { placement, storage, weights, symmetricActivations } = runOptions.parse({
       quantize: { target: "avx2" },
     }).quantize;
-    expect([placement, storage, weights, symmetricActivations]).toEqual(["runtime", "int8", 7, false]);
-    const given = { target: "avx2", weights: 4, storage: "packed" };
+    expect([placement, storage, weights, symmetricActivations]).toEqual(["runtime", "packed", 7, false]);
+    const given = { target: "avx2", weights: 4, storage: "int8" };
     expect(runOptions.parse({ quantize: given }).quantize).toMatchObject({ ...given, placement: "runtime" });
     expect(runOptions.parse({}).quantize.placement).toBe("inputs");
   });

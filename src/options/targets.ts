@@ -2,10 +2,10 @@
 
 /** Why each is chosen is told in docs/guide/targets.md. */
 const targets = {
-  onnxruntime: { placement: "runtime", storage: "int8", symmetricActivations: false },
+  onnxruntime: { placement: "runtime", storage: "packed", symmetricActivations: false },
   tensorrt: { placement: "inputs", storage: "int8", symmetricActivations: true, asymmetricWeights: false },
-  web: { placement: "runtime", storage: "int8", symmetricActivations: false },
-  avx2: { placement: "runtime", storage: "int8", symmetricActivations: false, weights: 7 },
+  web: { placement: "runtime", storage: "packed", symmetricActivations: false },
+  avx2: { placement: "runtime", storage: "packed", symmetricActivations: false, weights: 7 },
 } as const;
 
 export type TargetName = keyof typeof targets;
