@@ -1,4 +1,5 @@
 // The one interface of everything that runs graphs.
+import type { TypedArray } from "../ir/dtype.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
@@ -23,6 +24,11 @@ export interface CompileOptions {
 export interface ProgramRunOptions {
   /** Names of the outputs (any of `graph.outputs`) to give back; all of them where absent. */
   readonly fetch?: readonly string[];
+  /**
+   * By output, an array of its type and size that an engine may write it into instead of a new one; nobody reads it meanwhile. It
+   * may be an input's.
+   */
+  readonly spare?: ReadonlyMap<string, TypedArray>;
   /** Checked before the run, which then throws ABORTED. */
   readonly signal?: AbortSignal;
 }

@@ -10,7 +10,7 @@ import { constantOf, nearestIntegers, placeScales, roundedLayers } from "../roun
 import { momentsOptions } from "../rounding/options.ts";
 import { roundLayers } from "../rounding/round-layers.ts";
 import type { RangeSearch } from "../rounding/search-ranges.ts";
-import type { Batches } from "../rounding/stream.ts";
+import type { Batches } from "../rounding/layer-pass.ts";
 import type { Context } from "../run/context.ts";
 
 export interface RangeJob {

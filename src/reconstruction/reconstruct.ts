@@ -8,7 +8,7 @@ import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { bytesSource } from "../ir/tensor-source.ts";
 import { withFloatActivations } from "../rounding/float-activations.ts";
-import type { Batches } from "../rounding/stream.ts";
+import type { Batches } from "../rounding/layer-pass.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { type CheckpointOptions, loadCheckpoint, saveCheckpoint } from "../training/checkpoint.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
+import { passOf } from "../../test/support/layer-pass.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
@@ -31,10 +32,6 @@ function layerGraph({ op, x, weight, attributes }: Case, value: Tensor): Graph {
   return build.graph([build.node(op, [input, build.constant(value, "weight")], attributes)]);
 }
 
-async function* each(tensors: readonly Tensor[]): AsyncGenerator<Tensor, void, undefined> {
-  yield* tensors;
-}
-
 async function outputOf(graph: Graph, x: Tensor): Promise<Tensor> {
   const [output] = (await runGraph(engine, graph, new Map([["x", x]]))).values();
   return output;
@@ -60,7 +57,8 @@ async function measure(layerCase: Case, sizes: readonly number[], positions = ev
       ),
     ),
   );
-  const found = await measureMoments(layer, form, each(xs), each(ts), positions, context);
+  const pass = passOf(xs, ts);
+  const found = await measureMoments({ node: layer.node, form, dtype: "float64", positions, pass }, context);
   return { form, xs, ts, found };
 }
 

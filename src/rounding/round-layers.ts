@@ -3,7 +3,6 @@ import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
-import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type LinearLayer, onlyReader } from "../quantizers/linear-layers.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
@@ -20,13 +19,13 @@ import {
   roundedLayers,
   scaleIndices,
 } from "./grid.ts";
+import { type Batches, bytesOf, cutAt, passOver, type Streams, startOf } from "./layer-pass.ts";
 import { fromMatrices, type MatrixForm, matrixFormOf, toMatrices } from "./matrix-form.ts";
 import { measureMoments, type SplitMoments } from "./measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "./moments.ts";
 import type { MomentsOptions, StreamName } from "./options.ts";
 import type { RoundingProblem, RoundingSolver } from "./problem.ts";
 import { type RangeProblem, type RangeSearch, searchRanges } from "./search-ranges.ts";
-import { type Batches, bytesOf, cutBefore, passOver, type Stream } from "./stream.ts";
 
 /** What became of a layer. */
 interface RoundedLayer {
@@ -64,8 +63,7 @@ export async function roundLayers(job: RoundingJob, context: Context): Promise<R
   const outputs = places.map(({ layer }) => layer.node.outputs[0]);
   const needed = removeDeadNodes({ ...float, outputs });
   let graph = quantized;
-  let given: Stream = { cut: float.inputs, batches };
-  let carried: Stream = given;
+  let streams = startOf(float, batches);
   const layers: RoundedLayer[] = [];
   for (const [index, { layer, quantizer }] of places.entries()) {
     context.onProgress?.({ phase: "round weights", done: index, total: places.length });
@@ -74,14 +72,19 @@ export async function roundLayers(job: RoundingJob, context: Context): Promise<R
       context.onNote?.(`Layer "${layer.name}" is a transposed convolution; its weights keep rounding to nearest.`);
       continue;
     }
-    const before = cutBefore(needed, layer.node.name);
-    const cut = 4 * bytesOf(float, before) * options.roundingSamples <= heldBytes ? before : undefined;
-    const wanted = withTarget(graph, float, layer.node);
-    const targets = passOver(wanted.graph, given, wanted.target, cut, context);
     const carrying = carrier(graph, float, options.stream);
-    const inputs = passOver(carrying, carried, nodeNamed(carrying, layer.node.name).inputs[0], cut, context);
-    const moments = await measureMoments(layer, form, inputs.values, targets.values, options.positions, context);
-    [given, carried] = [targets.end, inputs.end];
+    const { name } = layer.node;
+    const pass = passOver({
+      from: streams,
+      graphs: { float, carried: carrying },
+      wanted: { float: nodeNamed(float, name).outputs[0], carried: nodeNamed(carrying, name).inputs[0] },
+      bias: biasOf(graph, nodeNamed(graph, name)),
+      cuts: cutsThatFit(needed, name, options.roundingSamples),
+    });
+    const { dtype } = constantOf(graph, quantizer.value);
+    const { positions } = options;
+    const moments = await measureMoments({ node: layer.node, form, dtype, positions, pass }, context);
+    streams = pass.end();
     const { graph: rounded, ...result } = await roundLayer(job, graph, { layer, quantizer, form, moments });
     graph = rounded;
     if (result.kept === "nearest") context.onNote?.(noteOfNearest(result));
@@ -89,6 +92,14 @@ export async function roundLayers(job: RoundingJob, context: Context): Promise<R
   }
   context.onProgress?.({ phase: "round weights", done: places.length, total: places.length });
   return { graph, layers };
+}
+
+/** The float stream goes on from behind the layer, the other from before it, where the layer is not rounded yet. */
+function cutsThatFit(needed: Graph, layer: string, samples: number): Streams["cuts"] | undefined {
+  const at = needed.nodes.findIndex(({ name }) => name === layer);
+  const cuts = { float: cutAt(needed, at + 1), carried: cutAt(needed, at) };
+  const bytes = bytesOf(needed, [...cuts.float, ...cuts.carried]) * samples;
+  return bytes <= heldBytes ? cuts : undefined;
 }
 
 interface Place {
@@ -138,20 +149,12 @@ function nodeNamed({ nodes }: Graph, name: string): Node {
   return node;
 }
 
-/** The float graph with what the quantized layer's product should be: the float layer's output without the quantized one's bias. */
-function withTarget(quantized: Graph, float: Graph, { name }: Node): { graph: Graph; target: string } {
-  const layer = nodeNamed(quantized, name);
-  const build = buildOn(float);
-  const [output] = nodeNamed(float, name).outputs;
-  const bias = biasOf(quantized, layer, build.type(output).shape.length);
-  return { target: bias ? build.node("Sub", [output, build.constant(bias)]) : output, graph: build.graph([]) };
-}
-
 /** Shaped to be added to the layer's output; `undefined` where the layer has none. */
-function biasOf(graph: Graph, node: Node, rank: number): Tensor | undefined {
+function biasOf(graph: Graph, node: Node): Tensor | undefined {
   const name = node.inputs[2] ?? "";
   if (name === "" || node.op === "MatMul") return undefined;
   const bias = constantOf(graph, name);
+  const rank = graph.values.get(node.outputs[0])?.shape.length ?? 2;
   if (node.op === "Conv") return { ...bias, shape: [...bias.shape, ...Array.from({ length: rank - 2 }, () => 1)] };
   const beta = numberAttribute(node, "beta", 1);
   return tensorOf(

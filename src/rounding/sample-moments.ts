@@ -1,10 +1,9 @@
-// The sums that a batch adds to a layer's second moments, as a graph: sampled positions, their patches, and two products.
+// The sums that a batch adds to a layer's second moments, as nodes of a graph: sampled positions, their patches, and two products.
 import type { Builder } from "../ir/builder.ts";
-import type { Graph, Node } from "../ir/graph.ts";
-import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import type { Node } from "../ir/graph.ts";
+import { sizeOf } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { convolutionWindow } from "../ops/convolution-shape.ts";
-import { buildOn } from "../ops/infer.ts";
 import type { Window } from "../ops/window.ts";
 import type { MatrixForm } from "./matrix-form.ts";
 
@@ -65,31 +64,34 @@ export function patchIndices({ window, padded, output }: PatchPlaces, positions:
   return result;
 }
 
-/** Inputs of the graphs here. */
-export const [inputName, targetName, positionsName, patchesName] = ["x", "t", "positions", "patches"];
+/** Inputs that the nodes here add to a graph. */
+export const [positionsName, patchesName] = ["moments/positions", "moments/patches"];
 
-interface Batch {
-  readonly x: Tensor;
-  readonly t: Tensor;
+/** Values of a graph: x enters a layer, t is what its product should be. */
+export interface LayerValues {
+  readonly x: string;
+  readonly t: string;
 }
 
-/** With inputs x and t of a convolution, the positions sampled, and their patches' indices; it adds to A, C and Σ t². */
-export function convolutionMoments(form: MatrixForm, places: PatchPlaces, { x, t }: Batch, positions: number): Graph {
-  const build = buildOn();
-  const { groups, rows, columns } = form;
-  const [samples, channels] = x.shape;
+/** Of a convolution: positions sampled, given with their patches' indices; adds to A, C and Σ t². */
+export function addConvolutionMoments(
+  build: Builder,
+  { groups, rows, columns }: MatrixForm,
+  places: PatchPlaces,
+  { x, t }: LayerValues,
+  positions: number,
+): void {
+  const [samples, channels] = build.type(x).shape.map(Number);
   const taps = sizeOf(places.window.kernel);
-  const given = build.input(inputName, { dtype: x.dtype, shape: x.shape });
-  const target = build.input(targetName, { dtype: t.dtype, shape: t.shape });
   const chosen = build.input(positionsName, { dtype: "int64", shape: [positions] });
   const indices = build.input(patchesName, { dtype: "int64", shape: [taps * positions] });
   const { pads } = places.window;
   const axes = pads.length / 2;
   const around = [0, 0, ...pads.slice(0, axes), 0, 0, ...pads.slice(axes)];
-  const padded = pads.some((size) => size > 0) ? build.node("Pad", [given, build.ints(around)]) : given;
+  const padded = pads.some((size) => size > 0) ? build.node("Pad", [x, build.ints(around)]) : x;
   const plane = build.node("Reshape", [padded, build.ints([samples, channels, sizeOf(places.padded)])]);
   const patches = build.node("Gather", [plane, indices], { axis: 2 });
-  const outputs = build.node("Reshape", [target, build.ints([samples, groups * rows, sizeOf(places.output)])]);
+  const outputs = build.node("Reshape", [t, build.ints([samples, groups * rows, sizeOf(places.output)])]);
   const sampled = build.node("Gather", [outputs, chosen], { axis: 2 });
   /** From [samples, groups · rows of the matrix · positions] to [groups, rows of the matrix, samples · positions]. */
   const matrix = (value: string, height: number): string => {
@@ -97,14 +99,17 @@ export function convolutionMoments(form: MatrixForm, places: PatchPlaces, { x, t
     const turned = build.node("Transpose", [split], { perm: [1, 2, 0, 3] });
     return build.node("Reshape", [turned, build.ints([groups, height, samples * positions])]);
   };
-  return addProducts(build, matrix(patches, columns), matrix(sampled, rows));
+  addProducts(build, matrix(patches, columns), matrix(sampled, rows));
 }
 
 /** The same of a matrix product, whose positions are all rows that the batch has. */
-export function productMoments(node: Node, { rows, columns }: MatrixForm, { x, t }: Batch, positions: number): Graph {
-  const build = buildOn();
-  const given = build.input(inputName, { dtype: x.dtype, shape: x.shape });
-  const target = build.input(targetName, { dtype: t.dtype, shape: t.shape });
+export function addProductMoments(
+  build: Builder,
+  node: Node,
+  { rows, columns }: MatrixForm,
+  { x, t }: LayerValues,
+  positions: number,
+): void {
   const chosen = build.input(positionsName, { dtype: "int64", shape: [positions] });
   const alpha = node.op === "Gemm" ? numberAttribute(node, "alpha", 1) : 1;
   const matrix = (value: string, height: number): string => {
@@ -113,16 +118,16 @@ export function productMoments(node: Node, { rows, columns }: MatrixForm, { x, t
     const turned = build.node("Transpose", [sampled], { perm: [1, 0] });
     return build.node("Reshape", [turned, build.ints([1, height, positions])]);
   };
-  const inputs = matrix(given, columns);
+  const inputs = matrix(x, columns);
   const scaled = alpha === 1 ? inputs : build.node("Mul", [inputs, build.scalar(alpha, inputs)]);
-  return addProducts(build, scaled, matrix(target, rows));
+  addProducts(build, scaled, matrix(t, rows));
 }
 
-/** Variables of the graphs here: A, C and Σ t². */
-export const sumNames = ["A", "C", "T"] as const;
+/** Variables of the graph: A, C and Σ t². */
+export const sumNames = ["moments/A", "moments/C", "moments/T"] as const;
 
 /** Adds the products of x [groups, columns, samples] and t [groups, rows, samples] to the sums. */
-function addProducts(build: Builder, x: string, t: string): Graph {
+function addProducts(build: Builder, x: string, t: string): void {
   const turned = build.node("Transpose", [x], { perm: [0, 2, 1] });
   const products = [
     build.node("MatMul", [x, turned]),
@@ -133,5 +138,4 @@ function addProducts(build: Builder, x: string, t: string): Graph {
     const sum = build.variable(name, build.type(products[i]));
     build.update(sum, build.node("Add", [sum, products[i]]));
   });
-  return build.graph([]);
 }

@@ -1,6 +1,6 @@
 // The native engine: plans a graph once and runs it in the addon, off the main thread.
 import { availableParallelism } from "node:os";
-import { dtypes } from "../../ir/dtype.ts";
+import { type DType, dtypes, type TypedArray } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
@@ -197,7 +197,7 @@ async function run(
   assembled: Assembled,
   { program, memories }: Bound,
   inputs: ReadonlyMap<string, Tensor>,
-  { fetch = graph.outputs, signal }: ProgramRunOptions,
+  { fetch = graph.outputs, spare, signal }: ProgramRunOptions,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { plan } = assembled;
   const sizes = givenSizes(graph, inputs);
@@ -212,7 +212,8 @@ async function run(
     const value = plan.outputs.get(name);
     assert(value, `output "${name}" was not planned`);
     const shape = value.shape.map((size) => (typeof size === "number" ? size : (sizes.get(size) ?? 0)));
-    const data = new dtypes[value.dtype].array(shape.reduce((product, size) => product * size, 1));
+    const length = shape.reduce((product, size) => product * size, 1);
+    const data = spareFor(name, value.dtype, length, spare) ?? new dtypes[value.dtype].array(length);
     results.set(name, { dtype: value.dtype, shape, data });
     const { memory, offset } = placeOf(assembled, memories, value.slot);
     return data.length > 0 ? [memory, offset, data] : [];
@@ -230,6 +231,20 @@ async function run(
     signal?.removeEventListener("abort", stop);
   }
   return results;
+}
+
+function spareFor(
+  name: string,
+  dtype: DType,
+  length: number,
+  spare: ProgramRunOptions["spare"],
+): TypedArray | undefined {
+  const data = spare?.get(name);
+  assert(
+    !data || (data instanceof dtypes[dtype].array && data.length === length),
+    `the array for "${name}" does not fit`,
+  );
+  return data;
 }
 
 function checkCounts(graph: Graph, counts: ReadonlyMap<string, number>, sizes: ReadonlyMap<string, number>): void {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import { describeWithData, readTensors } from "../../../test/support/frostbit-data.ts";
+import { passOf } from "../../../test/support/layer-pass.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { createReferenceEngine } from "../../engines/reference/reference-engine.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
@@ -183,10 +184,9 @@ describeWithData("AdaRound against the oracle in float64", (folder) => {
       target.shape,
       Array.from(numbersOf(target), (value, i) => value - bias[Math.floor(i / 36) % 5]),
     );
-    async function* one(tensor: Tensor): AsyncGenerator<Tensor, void, undefined> {
-      yield tensor;
-    }
-    const { fitted } = await measureMoments(layer, form, one(get("conv.input_quantized_stream")), one(t), 36, context);
+    const pass = passOf([get("conv.input_quantized_stream")], [t]);
+    const job = { node: layer.node, form, dtype: "float64", positions: 36, pass } as const;
+    const { fitted } = await measureMoments(job, context);
     const scales = values("conv.weight_scale");
     const scale = Float64Array.from({ length: 135 }, (_, i) => scales[Math.floor(i / 27)]);
     return {
