@@ -56,8 +56,8 @@ void over_columns(int64_t count, int64_t width, Strip strip, One one) {
   for (int64_t i = whole; i < count; i++) one(i, i - whole);
 }
 
-template <class Operation>
-void map2(Repeat repeat, const float* a, const float* b, float* y, int64_t count, Operation operation) {
+template <class Result, class Operation>
+void map2(Repeat repeat, const float* a, const float* b, Result* y, int64_t count, Operation operation) {
   if (repeat == Repeat::Right) {
     const float right = *b;
     FROSTBIT_LOOP
@@ -87,6 +87,50 @@ void binary(Binary op, Repeat repeat, const float* a, const float* b, float* y, 
     case Binary::Mod: return map2(repeat, a, b, y, count, [](float p, float q) { return fmodf(fmodf(p, q) + q, q); });
     case Binary::Count: return;
   }
+}
+
+void compare(Comparison op, Repeat repeat, const float* a, const float* b, uint8_t* y, int64_t count) {
+  switch (op) {
+    case Comparison::Equal: return map2(repeat, a, b, y, count, [](float p, float q) { return p == q; });
+    case Comparison::Greater: return map2(repeat, a, b, y, count, [](float p, float q) { return p > q; });
+    case Comparison::GreaterOrEqual: return map2(repeat, a, b, y, count, [](float p, float q) { return p >= q; });
+    case Comparison::Less: return map2(repeat, a, b, y, count, [](float p, float q) { return p < q; });
+    case Comparison::LessOrEqual: return map2(repeat, a, b, y, count, [](float p, float q) { return p <= q; });
+    default: return;
+  }
+}
+
+template <class Operation>
+void map_conditions(const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t count, Operation operation) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = operation(a[i] != 0, b[i] != 0);
+}
+
+void combine_conditions(Comparison op, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t count) {
+  switch (op) {
+    case Comparison::And: return map_conditions(a, b, y, count, [](bool p, bool q) { return p & q; });
+    case Comparison::Or: return map_conditions(a, b, y, count, [](bool p, bool q) { return p | q; });
+    case Comparison::Xor: return map_conditions(a, b, y, count, [](bool p, bool q) { return p != q; });
+    default: return;
+  }
+}
+
+template <class A, class B>
+void choose_from(const uint8_t* condition, A a, B b, float* y, int64_t count) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) {
+    const float p = a(i), q = b(i);
+    y[i] = condition[i] ? p : q;
+  }
+}
+
+void choose(const uint8_t* condition, const float* a, const float* b, bool a_is_one, bool b_is_one, float* y, int64_t count) {
+  const auto each = [](const float* x) { return [=](int64_t i) { return x[i]; }; };
+  const auto one = [](const float* x) { return [value = *x](int64_t) { return value; }; };
+  if (a_is_one && b_is_one) return choose_from(condition, one(a), one(b), y, count);
+  if (a_is_one) return choose_from(condition, one(a), each(b), y, count);
+  if (b_is_one) return choose_from(condition, each(a), one(b), y, count);
+  choose_from(condition, each(a), each(b), y, count);
 }
 
 template <class Operation>
@@ -122,8 +166,8 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
         return v * (line < 0 ? 0.0f : line > 1 ? 1.0f : line);
       });
     case Unary::LeakyRelu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * v : v; });
-    case Unary::Elu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v) : v; });
-    case Unary::Softplus: return map(x, y, count, [](float v) { return (v > 0 ? v : 0.0f) + log1pf(expf(-fabsf(v))); });
+    case Unary::Elu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1_below_one(v) : v; });
+    case Unary::Softplus: return map(x, y, count, [](float v) { return softplus_of(v); });
     case Unary::Softsign: return map(x, y, count, [](float v) { return v / (1 + fabsf(v)); });
     case Unary::Sin: return map(x, y, count, [](float v) { return sinf(v); });
     case Unary::Cos: return map(x, y, count, [](float v) { return cosf(v); });
@@ -131,8 +175,8 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Gelu: return map(x, y, count, [](float v) { return gelu_of(v); });
     case Unary::GeluTanh: return map(x, y, count, [](float v) { return gelu_tanh_of(v); });
     case Unary::Mish: return map(x, y, count, [](float v) { return mish_of(v); });
-    case Unary::Selu: return map(x, y, count, [=](float v) { return beta * (v > 0 ? v : alpha * expm1f(v)); });
-    case Unary::Celu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1f(v / alpha) : v; });
+    case Unary::Selu: return map(x, y, count, [=](float v) { return beta * (v > 0 ? v : alpha * expm1_below_one(v)); });
+    case Unary::Celu: return map(x, y, count, [=](float v) { return v < 0 ? alpha * expm1_of(v / alpha) : v; });
     case Unary::ThresholdedRelu: return map(x, y, count, [=](float v) { return v > alpha ? v : 0.0f; });
     case Unary::Shrink: return map(x, y, count, [=](float v) { return v < -alpha ? v + beta : v > alpha ? v - beta : 0.0f; });
     case Unary::Tan: return map(x, y, count, [](float v) { return tanf(v); });
@@ -479,6 +523,9 @@ const Kernels FROSTBIT_KERNELS = {
     FROSTBIT_ISA,
     binary,
     unary,
+    compare,
+    combine_conditions,
+    choose,
     clip,
     clip_gradient,
     random_choice,

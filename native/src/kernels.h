@@ -51,6 +51,8 @@ enum class Unary : int64_t {
   Count
 };
 
+enum class Comparison : int64_t { Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Count };
+
 /** Which operand of a binary loop is one element for all. */
 enum class Repeat { None, Right, Left };
 
@@ -73,6 +75,13 @@ struct Kernels {
   const char* name;
   void (*binary)(Binary op, Repeat repeat, const float* a, const float* b, float* y, int64_t count);
   void (*unary)(Unary op, const float* x, float* y, int64_t count, float alpha, float beta);
+  /** One byte per element. */
+  void (*compare)(Comparison op, Repeat repeat, const float* a, const float* b, uint8_t* y, int64_t count);
+  /** And, Or or Xor. */
+  void (*combine_conditions)(Comparison op, const uint8_t* a, const uint8_t* b, uint8_t* y, int64_t count);
+  /** y = a where the condition holds, else b; each of both is by element, or one for all. */
+  void (*choose)(const uint8_t* condition, const float* a, const float* b, bool a_is_one, bool b_is_one, float* y,
+                 int64_t count);
   void (*clip)(const float* x, float* y, int64_t count, float low, float high);
   /** dx = dy, but 0 where x is outside the bounds. */
   void (*clip_gradient)(const float* dy, const float* x, float* dx, int64_t count, float low, float high);

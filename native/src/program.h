@@ -155,7 +155,7 @@ class Arguments {
     if (place_ >= description_.places.size()) fail("has too few places");
     const int local = description_.places[place_].local;
     if (local < 0) return {optional<T>(count), -1};
-    if (sizeof(T) != sizeof(float)) fail("has a buffer that is not float32");
+    if (sizeof(T) > sizeof(float)) fail("has a buffer of more than 32 bits an element");
     place_++;
     return {nullptr, local};
   }

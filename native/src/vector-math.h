@@ -68,6 +68,28 @@ inline float tanh_of(float v) {
   return y > 1.0f ? 1.0f : y < -1.0f ? -1.0f : y;
 }
 
+/** e^v − 1 of v ≤ 1, by the hyperbolic tangent of half of v. */
+inline float expm1_below_one(float v) {
+  const float t = tanh_of(0.5f * v);
+  return 2.0f * t / (1.0f - t);
+}
+
+inline float expm1_of(float v) { return v > 1.0f ? exp_of(v) - 1.0f : expm1_below_one(v); }
+
+/** log(1 + e^v); log(1 + u) of u ≤ 1 is twice the inverse hyperbolic tangent of u / (2 + u), by its series. */
+inline float softplus_of(float v) {
+  const float u = exp_of(v > 0 ? -v : v), s = u / (2.0f + u), s2 = s * s;
+  float p = 1.0f / 15;
+  p = p * s2 + 1.0f / 13;
+  p = p * s2 + 1.0f / 11;
+  p = p * s2 + 1.0f / 9;
+  p = p * s2 + 1.0f / 7;
+  p = p * s2 + 1.0f / 5;
+  p = p * s2 + 1.0f / 3;
+  p = p * s2 + 1.0f;
+  return (v > 0 ? v : 0.0f) + 2.0f * s * p;
+}
+
 /** Rational minimax approximation, as Eigen's perf; ±1 beyond ±4. */
 inline float erf_of(float v) {
   const float x = clamped(v, 4.0f), x2 = x * x;

@@ -129,6 +129,81 @@ class ClipGradientOperation : public FusedOperation {
   Elementwise<float> dx_;
 };
 
+/** A broadcast operand, one element for all, comes after the element-wise one. */
+class CompareOperation : public FusedOperation {
+ public:
+  CompareOperation(Arguments& arguments, const FusedContext& context) : kernels_(context.kernels) {
+    const int64_t op = arguments.size(), repeat = arguments.size();
+    if (op >= static_cast<int64_t>(Comparison::And) || repeat > 2) arguments.fail("has an unknown operation");
+    op_ = static_cast<Comparison>(op), repeat_ = static_cast<Repeat>(repeat);
+    if (repeat_ != Repeat::Left) a_ = arguments.elementwise<float>(context.count);
+    if (repeat_ != Repeat::Right) b_ = arguments.elementwise<float>(context.count);
+    if (repeat_ != Repeat::None) one_ = arguments.place<float>(1);
+    y_ = arguments.elementwise<uint8_t>(context.count);
+  }
+
+  void run(const Chunk& chunk) override {
+    const float* a = repeat_ == Repeat::Left ? one_ : chunk.at(a_);
+    const float* b = repeat_ == Repeat::Right ? one_ : chunk.at(b_);
+    kernels_->compare(op_, repeat_, a, b, chunk.at(y_), chunk.count);
+  }
+
+ private:
+  const Kernels* kernels_;
+  Comparison op_;
+  Repeat repeat_;
+  float* one_ = nullptr;
+  Elementwise<float> a_, b_;
+  Elementwise<uint8_t> y_;
+};
+
+/** And, Or or Xor of conditions. */
+class CombineConditionsOperation : public FusedOperation {
+ public:
+  CombineConditionsOperation(Arguments& arguments, const FusedContext& context)
+      : kernels_(context.kernels), op_(static_cast<Comparison>(arguments.size())) {
+    if (op_ < Comparison::And || op_ >= Comparison::Count) arguments.fail("has an unknown operation");
+    a_ = arguments.elementwise<uint8_t>(context.count);
+    b_ = arguments.elementwise<uint8_t>(context.count);
+    y_ = arguments.elementwise<uint8_t>(context.count);
+  }
+
+  void run(const Chunk& chunk) override {
+    kernels_->combine_conditions(op_, chunk.at(a_), chunk.at(b_), chunk.at(y_), chunk.count);
+  }
+
+ private:
+  const Kernels* kernels_;
+  Comparison op_;
+  Elementwise<uint8_t> a_, b_, y_;
+};
+
+/** a where the condition holds, else b; what is one element for all comes after the element-wise ones. */
+class WhereOperation : public FusedOperation {
+ public:
+  WhereOperation(Arguments& arguments, const FusedContext& context) : kernels_(context.kernels) {
+    const int64_t a_is_one = arguments.size(), b_is_one = arguments.size();
+    condition_ = arguments.elementwise<uint8_t>(context.count);
+    if (!a_is_one) a_ = arguments.elementwise<float>(context.count);
+    if (!b_is_one) b_ = arguments.elementwise<float>(context.count);
+    if (a_is_one) one_a_ = arguments.place<float>(1);
+    if (b_is_one) one_b_ = arguments.place<float>(1);
+    y_ = arguments.elementwise<float>(context.count);
+  }
+
+  void run(const Chunk& chunk) override {
+    const float* a = one_a_ ? one_a_ : chunk.at(a_);
+    const float* b = one_b_ ? one_b_ : chunk.at(b_);
+    kernels_->choose(chunk.at(condition_), a, b, one_a_, one_b_, chunk.at(y_), chunk.count);
+  }
+
+ private:
+  const Kernels* kernels_;
+  float *one_a_ = nullptr, *one_b_ = nullptr;
+  Elementwise<uint8_t> condition_;
+  Elementwise<float> a_, b_, y_;
+};
+
 /** All of a or all of b, as one condition says. */
 class SelectOperation : public FusedOperation {
  public:
@@ -159,6 +234,9 @@ FusedOperationMakers elementwise_operations() {
           {"unary", make_operation<UnaryOperation>},
           {"clip", make_operation<ClipOperation>},
           {"clipGradient", make_operation<ClipGradientOperation>},
+          {"compare", make_operation<CompareOperation>},
+          {"combineConditions", make_operation<CombineConditionsOperation>},
+          {"where", make_operation<WhereOperation>},
           {"select", make_operation<SelectOperation>}};
 }
 

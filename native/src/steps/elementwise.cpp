@@ -134,9 +134,6 @@ class ClipStep : public Step {
   float *x_, *low_, *high_, *y_;
 };
 
-/** Numbered as src/engines/native/lowerings/elementwise.ts numbers them. */
-enum class Comparison : int64_t { Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Count };
-
 /** y, contiguous, of one byte per element, from operands with strides. */
 template <class T>
 class CompareStep : public Step {

@@ -163,6 +163,61 @@ describe("fuse", () => {
     expect(wide.location.kind).toBe("arena");
   });
 
+  test("what gradients alone want of a cheap step is computed again where they read what it is made of", () => {
+    const make = ({ isKept = false, isLate = true, readsSource = true, kernel = "normalization" } = {}) => {
+      const [x, mean, normal, y, z, dy, dx, sums] = [slot(), slot(4), slot(), slot(), slot(), slot(), slot(), slot(4)];
+      const steps = [
+        elementwiseStep([x], [normal], { kernel, broadcast: [mean], width: 4 }),
+        elementwiseStep([normal], [y], { kernel: "clip" }),
+        elementwiseStep([y], [slot()], { kernel: "quantize" }),
+        opaque([y], [z]),
+        elementwiseStep([z, normal], [dy], { kernel: "clipGradient", isLate }),
+        elementwiseStep([dy, readsSource ? x : z], [dx], { kernel: "sums", epilogue: [sums], width: 4, isLate }),
+      ];
+      const made = fuse(steps, new Set(isKept ? [normal, sums, dx] : [sums, dx]), false);
+      return { kernels: kernels(made).at(-1), location: normal.location.kind };
+    };
+    expect(make()).toEqual({ kernels: ["normalization", "clipGradient", "sums"], location: "local" });
+    const stored = { kernels: ["clipGradient", "sums"], location: "arena" };
+    expect(make({ isKept: true })).toEqual(stored);
+    expect(make({ isLate: false })).toEqual(stored);
+    expect(make({ readsSource: false })).toEqual(stored);
+    expect(make({ kernel: "unary" })).toEqual(stored);
+  });
+
+  test("what is computed again is made before what is made of it", () => {
+    const [x, normal, y, codes, z, dy, dn, dx] = [slot(), slot(), slot(), slot(), slot(), slot(), slot(), slot()];
+    const steps = [
+      elementwiseStep([x], [normal], { kernel: "normalization" }),
+      elementwiseStep([normal], [y], { kernel: "clip" }),
+      elementwiseStep([y], [codes], { kernel: "quantize" }),
+      opaque([codes], [z]),
+      elementwiseStep([z, y], [dy], { kernel: "fakeQuantizeGradient", isLate: true }),
+      elementwiseStep([dy, normal], [dn], { kernel: "clipGradient", isLate: true }),
+      elementwiseStep([dn, x], [dx], { kernel: "sums", isLate: true }),
+    ];
+    expect(kernels(fuse(steps, new Set([dx]), true)).at(-1)).toEqual([
+      "normalization",
+      "clip",
+      "fakeQuantizeGradient",
+      "clipGradient",
+      "sums",
+    ]);
+  });
+
+  test("a condition is a buffer of its own: its elements are smaller than what it is made of, and what is made of it", () => {
+    const [x, a, condition, y] = [slot(), slot(), { ...slot(), bytes: 1024 }, slot()];
+    const steps = [
+      elementwiseStep([x], [a]),
+      elementwiseStep([a], [condition], { kernel: "compare" }),
+      elementwiseStep([condition, x], [y], { kernel: "where" }),
+      elementwiseStep([y], [slot()]),
+    ];
+    fuse(steps, new Set(), false);
+    const places = [a, condition, y].map(({ location }) => (location.kind === "local" ? location.index : "memory"));
+    expect(places).toEqual([0, 1, 0]);
+  });
+
   test("what passes between steps is narrowed, in bfloat16 for gradients; what is kept or read as a whole is not", () => {
     const count = 1 << 16;
     const make = (isLate: boolean, kept: boolean, isWhole: boolean): string[] => {

@@ -22,6 +22,7 @@ const resultsOf = (group: Group): readonly Slot[] => group.operations.flatMap(({
 /** The steps with element-wise ones fused. `kept` slots stay where they are, in float32; others between groups may be narrowed. */
 export function fuse(steps: readonly Step[], kept: ReadonlySet<Slot>, narrows: boolean): Step[] {
   const units = group(steps, kept);
+  recompute(units, kept);
   placeResults(units, kept, narrows);
   return units.map((unit) => {
     if (!isGroup(unit)) return unit;
@@ -155,11 +156,7 @@ function loadInto(target: Group, slot: Slot, load: FusedOperation, at = target.o
   return own;
 }
 
-/** What stays in a core's own cache anyway is not worth rounding. */
-const minNarrowedBytes = 1 << 16;
-
-/** Results that only their group reads become buffers; those that pass to other groups are narrowed. */
-function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean): void {
+function readersOf(units: readonly Unit[]): ReadonlyMap<Slot, readonly Unit[]> {
   const readers = new Map<Slot, Unit[]>();
   for (const unit of units) {
     const slots = isGroup(unit)
@@ -167,6 +164,53 @@ function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean):
       : present(unit.inputs);
     for (const slot of new Set(slots)) readers.set(slot, [...(readers.get(slot) ?? []), unit]);
   }
+  return readers;
+}
+
+/** What takes less time than to write it and to read it again. */
+const isCheap = ({ kernel }: FusedOperation): boolean => kernel === "normalization" || kernel === "clip";
+
+/** What gradients alone want of a group is computed again by theirs, where they read what it is computed of anyway. */
+function recompute(units: readonly Unit[], kept: ReadonlySet<Slot>): void {
+  const readers = readersOf(units);
+  for (const maker of units.filter(isGroup))
+    for (const operation of maker.operations.filter(isCheap)) {
+      const [made] = present(operation.results);
+      const others = (readers.get(made) ?? []).filter((unit) => unit !== maker);
+      if (!kept.has(made) && others.every((unit) => isGroup(unit) && canRecompute(unit, operation, made, maker.width)))
+        for (const reader of others.filter(isGroup)) recomputeIn(reader, operation, made);
+    }
+}
+
+const canRecompute = (reader: Group, { elementwise }: FusedOperation, made: Slot, width: number): boolean =>
+  reader.isLate &&
+  (reader.width === width || width === 0) &&
+  reader.operations.every(({ broadcast }) => !broadcast.includes(made)) &&
+  present(elementwise).every(
+    (slot) => reader.loaded.has(slot) || reader.operations.some((each) => each.elementwise.includes(slot)),
+  );
+
+function recomputeIn(reader: Group, operation: FusedOperation, made: Slot): void {
+  const elementwise = operation.elementwise.map((slot) => slot && (reader.loaded.get(slot) ?? slot));
+  const at = 1 + reader.operations.findLastIndex(({ results }) => results.some((slot) => elementwise.includes(slot)));
+  readInstead(reader, made, loadInto(reader, made, { ...operation, elementwise }, at));
+}
+
+function readInstead(reader: Group, slot: Slot, own: Slot): void {
+  reader.operations.forEach((operation, i) => {
+    reader.operations[i] = {
+      ...operation,
+      elementwise: operation.elementwise.map((each) => (each === slot ? own : each)),
+    };
+  });
+}
+
+/** What stays in a core's own cache anyway is not worth rounding. */
+const minNarrowedBytes = 1 << 16;
+
+/** Results that only their group reads become buffers; those that pass to other groups are narrowed. */
+function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean): void {
+  const readers = readersOf(units);
   for (const maker of units.filter(isGroup))
     for (const slot of resultsOf(maker)) {
       if (kept.has(slot)) continue;
@@ -211,22 +255,18 @@ function narrow(maker: Group, slot: Slot, others: readonly Group[]): void {
     const load: FusedOperation = { ...empty, kernel: `widen:${type}`, elementwise: [stored], results: [slot] };
     const own = loadInto(reader, slot, load, first);
     own.location = unplaced;
-    reader.operations.forEach((operation, i) => {
-      reader.operations[i] = {
-        ...operation,
-        elementwise: operation.elementwise.map((each) => (each === slot ? own : each)),
-      };
-    });
+    readInstead(reader, slot, own);
   }
 }
 
 /**
  * A buffer serves the next slot when its own is read for the last time; an operation may write where it reads, but not where it reads
- * one number for each row.
+ * one number for each row, nor where the sizes of elements differ.
  */
 function placeLocals({ count, operations, loaded }: Group): void {
   for (const own of loaded.values()) own.location = unplaced;
   const isLocal = (slot: Slot): boolean => slot.location.kind === "local";
+  const isCondition = ({ bytes }: Slot): boolean => bytes === count;
   const touched = operations.map(
     ({ elementwise, results }) => new Set([...present(elementwise), ...present(results)].filter(isLocal)),
   );
@@ -241,13 +281,14 @@ function placeLocals({ count, operations, loaded }: Group): void {
     const release = (slots: readonly Slot[]): void => {
       for (const { location } of slots) if (location.kind === "local") free.push(location.index);
     };
-    release(ended.filter(({ bytes }) => bytes === 4 * count));
+    const isInPlace = ({ bytes }: Slot): boolean => bytes === 4 * count && !present(results).some(isCondition);
+    release(ended.filter(isInPlace));
     for (const slot of present(results).filter(isLocal)) {
       if (placed.has(slot)) continue;
       placed.add(slot);
       slot.location = { kind: "local", index: free.pop() ?? buffers++ };
     }
-    release(ended.filter(({ bytes }) => bytes !== 4 * count));
+    release(ended.filter((slot) => !isInPlace(slot)));
     release([...new Set(present(results).filter(isLocal))].filter((slot) => last(slot) === at));
   });
 }

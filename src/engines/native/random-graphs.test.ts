@@ -164,6 +164,16 @@ const makers: Readonly<Record<string, Make>> = {
     build.node("Where", [build.node("Greater", [a.name, b.name]), a.name, b.name]),
     Math.max(a.maxMagnitude, b.maxMagnitude),
   ],
+  chooseByNumbers: ({ build, a, b, choice }) => {
+    const op = ["Equal", "GreaterOrEqual", "Less", "LessOrEqual"][choice.a % 4];
+    const sides = choice.b % 2 ? [a.name, constant(build, 1)] : [constant(build, 1), a.name];
+    const both = build.node(["And", "Or", "Xor"][choice.b % 3], [
+      build.node(op, sides),
+      build.node("Greater", [b.name, constant(build, 0)]),
+    ]);
+    const choices = [[a.name, constant(build, 3)], [constant(build, 3), b.name], [3, 5].map((n) => constant(build, n))];
+    return [build.node("Where", [both, ...choices[choice.a % 3]]), 5 + Math.max(a.maxMagnitude, b.maxMagnitude)];
+  },
   pad: ({ build, a, sizes }) => {
     const padded = build.node("Pad", [a.name, build.ints([0, 0, 1, 0, 0, 0, 0, 0]), constant(build, 2)]);
     const ends = [build.ints([0]), build.ints([sizes.height]), build.ints([2])];

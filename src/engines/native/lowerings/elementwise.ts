@@ -239,16 +239,47 @@ const ClipGradient: NativeOp = {
   },
 };
 
-/** Numbered as native/src/steps/elementwise.cpp numbers them. */
+/** Numbered as native/src/kernels.h numbers them. */
 const comparisons = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"];
+const firstCombination = comparisons.indexOf("And");
 /** By type, the one that its comparisons are made in. */
 const compared: ReadonlyMap<DType, string> = new Map([
   ...(["float32", "float64", ...integerTypes] as const).map((dtype) => [dtype, dtype] as const),
   ["bool", "uint8"],
 ]);
 
-function compare({ emit }: LoweringContext, op: string, operands: readonly Value[], y: Value): void {
-  const ints = [comparisons.indexOf(op), ...broadcastNest(operands, y)];
+/** Whether each operand has y's elements or is one for all of them, and one at least has them. */
+const isByElement = (operands: readonly Value[], { shape }: Value): boolean =>
+  isStatic(shape) &&
+  operands.every((operand) => isScalar(operand) || isSame(operand.shape, shape)) &&
+  operands.some((operand) => isSame(operand.shape, shape));
+
+/** Operands as fused operations take them: those with y's elements, those that are one for all, and which are. */
+function splitOperands({ as }: LoweringContext, operands: readonly Value[], { shape, layout }: Value) {
+  const isOne = operands.map((operand) => !isSame(operand.shape, shape));
+  return {
+    elementwise: operands.filter((_, i) => !isOne[i]).map((operand) => as(operand, layout)),
+    broadcast: operands.filter((_, i) => isOne[i]),
+    isOne: isOne.map(Number),
+  };
+}
+
+function compare(lowering: LoweringContext, op: string, operands: readonly Value[], y: Value): void {
+  const { emit, emitFused } = lowering;
+  const index = comparisons.indexOf(op);
+  const [{ dtype }] = operands;
+  if (dtype === "float32" && isByElement(operands, y)) {
+    const { elementwise, broadcast, isOne } = splitOperands(lowering, operands, y);
+    emitFused("compare", { elementwise, broadcast, results: [y], ints: [index, isOne[1] ? 1 : isOne[0] ? 2 : 0] });
+    return;
+  }
+  const isSameShape = isStatic(y.shape) && operands.every(({ shape }) => isSame(shape, y.shape));
+  if (index >= firstCombination && isSameShape) {
+    const elementwise = operands.map((operand) => lowering.as(operand, y.layout));
+    emitFused("combineConditions", { elementwise, results: [y], ints: [index] });
+    return;
+  }
+  const ints = [index, ...broadcastNest(operands, y)];
   emit(`compare:${compared.get(operands[0].dtype)}`, { inputs: operands, outputs: [y], ints });
 }
 
@@ -287,9 +318,16 @@ const IsInf: NativeOp = {
   },
 };
 
-/** Where one condition decides for all elements; whether it does. */
-function select({ emitFused, as }: LoweringContext, [condition, ...sources]: readonly Value[], y: Value): boolean {
-  if (y.dtype !== "float32" || !isStatic(y.shape) || !isScalar(condition)) return false;
+/** Where elements or one condition for all decide; whether it is so. */
+function select(lowering: LoweringContext, [condition, ...sources]: readonly Value[], y: Value): boolean {
+  const { emitFused, as } = lowering;
+  if (y.dtype !== "float32" || !isStatic(y.shape)) return false;
+  if (isSame(condition.shape, y.shape) && isByElement([condition, ...sources], y)) {
+    const { elementwise, broadcast, isOne } = splitOperands(lowering, [condition, ...sources], y);
+    emitFused("where", { elementwise, broadcast, results: [y], ints: isOne.slice(1) });
+    return true;
+  }
+  if (!isScalar(condition)) return false;
   if (!sources.every(({ shape }) => isSame(shape, y.shape))) return false;
   const elementwise = sources.map((source) => as(source, y.layout));
   emitFused("select", { elementwise, broadcast: [condition], results: [y] });
