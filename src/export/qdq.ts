@@ -24,7 +24,7 @@ export interface Exported {
   readonly opset: number;
 }
 
-const inHalfBytes = (value: Tensor): Tensor => ({ ...value, dtype: value.dtype === "uint8" ? "uint4" : "int4" });
+const inHalfBytes = (value: Tensor): Tensor => ({ ...value, dtype: value.dtype.startsWith("u") ? "uint4" : "int4" });
 
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
