@@ -4,6 +4,7 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
+import { linearLayers } from "../quantizers/linear-layers.ts";
 import { weightQparams } from "../quantizers/observe-weights.ts";
 import { entropyRange } from "../quantizers/observers/entropy.ts";
 import {
@@ -21,6 +22,7 @@ import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { noteDominatedRanges } from "./dominated-ranges.ts";
+import { byElement, channelsOf, observeInputChannels } from "./input-channels.ts";
 
 /** Named input tensors, a batch a time; each call starts over with the same batches. */
 export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
@@ -51,7 +53,9 @@ export async function calibrate(
     histograms?.delete(value);
   }
   const result = new Map<string, Qparams>();
-  for (const site of sites.weights) result.set(site.name, qparamsOfWeight(graph, site, options.observer));
+  const importance = await importanceOfWeights(seen, sites.weights);
+  for (const site of sites.weights)
+    result.set(site.name, weightQparams(weightOf(graph, site), site, options.observer, importance.get(site.name)));
   for (const site of owners) {
     const range = chooseRange(site, ranges, histograms, options.observer);
     const qparams = site.symmetric ? signedQparams : asymmetricQparams;
@@ -82,10 +86,35 @@ function checkedZeros(ranges: ReadonlyMap<string, Range>, isBlank: boolean, { on
 
 const dtypeOf = (graph: Graph, value: string): DType => graph.values.get(value)?.dtype ?? "float32";
 
-function qparamsOfWeight(graph: Graph, site: Site, observer: ObserverName): Qparams {
-  const weight = graph.constants.get(site.value);
-  assert(weight, `weight "${site.value}" is not a constant`);
-  return weightQparams(weight, site, observer);
+function weightOf(graph: Graph, { value }: Site): Tensor {
+  const weight = graph.constants.get(value);
+  assert(weight, `weight "${value}" is not a constant`);
+  return weight;
+}
+
+/** By site whose weight becomes a codebook, of each element: the mean square of what it multiplies, over all layers that have it. */
+async function importanceOfWeights(
+  { graph, batches, context }: Seen,
+  sites: readonly Site[],
+): Promise<ReadonlyMap<string, Float64Array>> {
+  const layers = linearLayers(graph);
+  const places = sites
+    .filter(({ grid }) => grid === "codebook")
+    .map((site) => ({ site, readers: layers.filter(({ node }) => site.readers.includes(node.name)) }));
+  if (places.length === 0) return new Map();
+  const channels = await observeInputChannels(
+    graph,
+    places.flatMap(({ readers }) => readers),
+    batches,
+    context,
+  );
+  return new Map(
+    places.map(({ site, readers }) => {
+      const weight = weightOf(graph, site);
+      const all = readers.map((layer) => byElement(layer, weight.shape, channelsOf(channels, layer).meanSquare));
+      return [site.name, all[0].map((_, i) => all.reduce((sum, each) => sum + each[i], 0))] as const;
+    }),
+  );
 }
 
 function chooseRange(

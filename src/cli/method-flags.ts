@@ -3,7 +3,7 @@ import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Method, MethodStep } from "../methods/method.ts";
-import { arrangeMethods, conflictsOf } from "../options/arrange-methods.ts";
+import { arrangeMethods, conflictsOf, gridConflicts } from "../options/arrange-methods.ts";
 import { quantizationOptions, type RunOptions, resumes, wholeOptions } from "../options/run-options.ts";
 import { targetConflicts, withTarget } from "../options/targets.ts";
 import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
@@ -128,7 +128,7 @@ function takes({ options }: Method, name: string, values: Values): boolean {
 }
 
 function checkTogether(quantize: RunOptions["quantize"], steps: readonly MethodStep[]): void {
-  const conflicts = [...targetConflicts(quantize), ...conflictsOf(steps).flat()];
+  const conflicts = [...targetConflicts(quantize), ...gridConflicts(quantize, steps), ...conflictsOf(steps).flat()];
   const messages = new Set(conflicts.map(({ option, message }) => `${flagOf(option)} ${message}`));
   if (messages.size > 0) throw new FrostbitError("BAD_OPTION", `${[...messages].join(". ")}.`);
 }

@@ -1,10 +1,9 @@
-// ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear.
+// ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear, or as indices of tables.
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
-import { withPackedIntegers } from "../onnx/packed-integers.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -28,13 +27,15 @@ const inHalfBytes = (value: Tensor): Tensor => ({ ...value, dtype: value.dtype.s
 
 export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
   const constants = new Map(folded.graph.constants);
-  const narrow = storage === "int4" ? folded.layers.filter(({ bits }) => bits <= 4) : [];
-  for (const { integers, zeroPoint } of narrow)
-    for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) {
-      const value = constants.get(name);
-      assert(value, `integers "${name}" are not constant`);
-      constants.set(name, inHalfBytes(value));
-    }
+  const store = (name: string, as: (value: Tensor) => Tensor): void => {
+    const value = constants.get(name);
+    assert(value, `integers "${name}" are not constant`);
+    constants.set(name, as(value));
+  };
+  for (const { integers, zeroPoint, bits } of folded.layers)
+    if (storage === "packed") store(integers, (value) => ({ ...value, fileBits: bits }));
+    else if (storage === "int4" && bits <= 4)
+      for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) store(name, inHalfBytes);
   const names = namesIn(folded.graph, constants);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
   const nodes = folded.graph.nodes.flatMap((node) => {
@@ -42,9 +43,7 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), constants, names);
     return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
   });
-  const inBytes = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
-  const widths = new Map(folded.layers.map(({ integers, bits }) => [integers, bits]));
-  const graph = storage === "packed" ? withPackedIntegers(inBytes, widths) : inBytes;
+  const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return {
     model: { graph, origin },

@@ -21,7 +21,7 @@ import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { forEachInRows, largestOfRows } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
-import { dequantizerOf } from "../quantizers/recognize.ts";
+import { dequantizerOf, isDequantizer } from "../quantizers/recognize.ts";
 import { type ParameterRole, parametersOf as trainedParameters } from "../training/parameters.ts";
 import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
 
@@ -200,7 +200,7 @@ const quantizeOps: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeL
 function parametersOf(graph: Graph): number {
   const quantizers = graph.nodes.filter(({ op }) => quantizeOps.has(op));
   const scales = new Set(quantizers.flatMap(({ inputs }) => inputs.slice(1)));
-  const integers = new Set(quantizers.filter(({ op }) => op === "DequantizeLinear").map(({ inputs }) => inputs[0]));
+  const integers = new Set(quantizers.filter(isDequantizer).map(({ inputs }) => inputs[0]));
   return [...graph.constants]
     .filter(([name, { dtype }]) => integers.has(name) || (isFloat(dtype) && !scales.has(name)))
     .reduce((sum, [, { shape }]) => sum + sizeOf(shape), 0);

@@ -5,6 +5,7 @@ import { convolutionKernels } from "./convolution.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { indexingKernels } from "./indexing.ts";
 import type { Kernel } from "./kernel.ts";
+import { levelKernels } from "./levels.ts";
 import { lossKernels } from "./loss.ts";
 import { normalizationKernels } from "./normalization.ts";
 import { poolingKernels } from "./pooling.ts";
@@ -22,6 +23,7 @@ export const kernels: { readonly [Op in OpType]: Kernel } = {
   ...convolutionKernels,
   ...elementwiseKernels,
   ...indexingKernels,
+  ...levelKernels,
   ...lossKernels,
   ...normalizationKernels,
   ...poolingKernels,

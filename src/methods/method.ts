@@ -4,7 +4,7 @@ import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
-import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
+import type { LevelGrid, QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { UnitRecord } from "../reconstruction/reconstruct-unit.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
@@ -174,6 +174,8 @@ export interface Method<Options = Fields> {
   /** Of its own, those of training included; an option of the same name in another method is another option. */
   readonly options: z.ZodObject & z.ZodType<Options>;
   readonly phase: Phase;
+  /** Grids of weights that it works on besides uniform ones. */
+  readonly grids: readonly LevelGrid[];
   /** Options that, given as flags of the command, call for the method without `--method` or `--prepare` naming it. */
   readonly calledBy: readonly string[];
   readonly training: Training<Options> | "none";

@@ -4,6 +4,7 @@ import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { LevelGrid, QuantizeOptions } from "../quantizers/quantize-options.ts";
 import { isFisher, type UnitLossSettings } from "../reconstruction/loss.ts";
 import {
   type DropOptions,
@@ -30,7 +31,9 @@ export interface Reconstruction<Options extends ReconstructionOptions> {
   readonly summary: string;
   /** Those of reconstruction among them. */
   readonly options: z.ZodObject & z.ZodType<Options>;
-  readonly phases: (options: Options) => readonly Phase[];
+  /** Grids of weights that it works on besides uniform ones. */
+  readonly grids: readonly LevelGrid[];
+  readonly phases: (options: Options, quantize: QuantizeOptions) => readonly Phase[];
   readonly unused: readonly UnusedRule<Options>[];
 }
 
@@ -40,12 +43,13 @@ const fewest = 2;
 export function reconstructionMethod<Options extends ReconstructionOptions>(
   what: Reconstruction<Options>,
 ): Method<Options> {
-  const { name, summary, options, unused } = what;
+  const { name, summary, options, grids, unused } = what;
   return {
     name,
     summary,
     options,
     phase: "rounding",
+    grids,
     calledBy: [],
     training: "none",
     resumes: () => true,
@@ -65,7 +69,7 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
     run: async (job, context) => {
       const { options: given } = job;
       const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
-      const walk = { ...given, name, phases: what.phases(given), ranges: ranges[given.ranges] };
+      const walk = { ...given, name, phases: what.phases(given, job.model.quantize), ranges: ranges[given.ranges] };
       return walkUnits(walk, job, context);
     },
   };

@@ -28,6 +28,7 @@ export function roundingMethod<Options extends MomentsOptions>(what: LayerRoundi
     summary,
     options,
     phase: "rounding",
+    grids: [],
     calledBy: [],
     training: "none",
     resumes: () => false,

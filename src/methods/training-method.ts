@@ -37,6 +37,7 @@ export function trainingMethod<Options extends TrainingOptions>(what: PlanMethod
     summary,
     options,
     phase,
+    grids: phase === "float-training" ? ["power", "codebook"] : [],
     calledBy: [],
     training: {
       roles,

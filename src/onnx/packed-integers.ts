@@ -2,7 +2,7 @@
 // make 8-bit integers of them. Runtimes compute these once, when they open the file.
 import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
-import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { pack, unpack } from "../ir/packing.ts";
 import { numbersOf, sizeOf, type Tensor, tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
@@ -45,20 +45,19 @@ function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
   return { unique, constant };
 }
 
+const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize"]);
+
 /**
- * The graph in which DequantizeLinear reads the integers of these constants, by name with their bits, from files that hold them in
- * so many: 4 bits in ONNX's type of 4 bits, others in bytes. Where the nodes would take more than they save, the next width.
+ * The graph in which DequantizeLinear and LevelDequantize read constants of fewer bits in the file (`fileBits`) from what holds them
+ * in so many: 4 bits in ONNX's type of 4 bits, others in bytes. Where the nodes would take more than they save, the next width.
  */
-export function withPackedIntegers(graph: Graph, widths: ReadonlyMap<string, number>): Graph {
+export function withPackedIntegers(graph: Graph): Graph {
   const constants = new Map(graph.constants);
   const names = namesIn(graph, constants);
   const unpacked = new Map<string, string>();
   const added: Node[] = [];
-  for (const [name, bits] of widths) {
-    const integers = constants.get(name);
-    assert(integers, `"${name}" is not a constant`);
-    const width = storedWidth(bits, sizeOf(integers.shape));
-    if (width === 8) continue;
+  for (const [name, integers] of packable(graph)) {
+    const width = storedWidth(integers);
     constants.delete(name);
     const { nodes, output } =
       width === 4
@@ -69,23 +68,38 @@ export function withPackedIntegers(graph: Graph, widths: ReadonlyMap<string, num
   }
   if (added.length === 0) return graph;
   const rename = (input: string): string => unpacked.get(input) ?? input;
-  const nodes = graph.nodes.map((node) =>
-    node.op === "DequantizeLinear" ? { ...node, inputs: node.inputs.map(rename) } : node,
-  );
+  const nodes = graph.nodes.map((node) => (readers.has(node.op) ? { ...node, inputs: node.inputs.map(rename) } : node));
   return removeDeadNodes(inferTypes({ ...graph, nodes: [...added, ...nodes], constants }));
+}
+
+/** Whether a file of the graph has integers in ONNX's type of 4 bits. */
+export const packsHalfBytes = (graph: Graph): boolean =>
+  packable(graph).some(([, integers]) => storedWidth(integers) === 4);
+
+function packable(graph: Graph): readonly (readonly [name: string, integers: Tensor])[] {
+  const narrow = [...graph.constants].filter(([, value]) => storedWidth(value) < 8);
+  if (narrow.length === 0) return [];
+  const readersOf = consumers(graph);
+  return narrow.filter(
+    ([name]) =>
+      !graph.outputs.includes(name) &&
+      (readersOf.get(name) ?? []).every(({ op, inputs }) => readers.has(op) && inputs.indexOf(name) === 0),
+  );
 }
 
 /** About what a node takes in a file. */
 const nodeBytes = 80;
 
 /** Of the widths that hold the integers, the one with the smallest file. */
-function storedWidth(bits: number, count: number): number {
+function storedWidth({ dtype, shape, fileBits = 8 }: Tensor): number {
+  if (fileBits >= 8 || (dtype !== "int8" && dtype !== "uint8")) return 8;
+  const count = sizeOf(shape);
   const nodesAt = (width: number): number => {
     if (width === 8) return 0;
     return width === 4 ? 1 : 1 + 6 * partsOf[width].length + (count % 8 === 0 ? 0 : 2);
   };
   const bytesAt = (width: number): number => (width * count) / 8 + nodeBytes * nodesAt(width);
-  const widths = [2, 3, 4, 5, 6, 7, 8].filter((width) => width >= bits);
+  const widths = [2, 3, 4, 5, 6, 7, 8].filter((width) => width >= fileBits);
   return widths.reduce((best, width) => (bytesAt(width) < bytesAt(best) ? width : best));
 }
 
@@ -178,7 +192,7 @@ function unpackNodes({ dtype, shape, low, parts }: Packed, { unique, constant }:
   return { nodes, output: withoutPadding(add("Cast", [sum], { to: dtype })) };
 }
 
-/** The other way round: DequantizeLinear reads constants of 8 bits, which say how many their file holds them in. */
+/** The other way round: DequantizeLinear, and a Cast that makes indices of integers, read constants of 8 bits, which say how many their file holds them in. */
 export function withoutPackedIntegers(graph: Graph): Graph {
   const producerOf = producers(graph);
   const constants = new Map(graph.constants);
@@ -194,7 +208,7 @@ export function withoutPackedIntegers(graph: Graph): Graph {
     return name;
   };
   const nodes = graph.nodes.map((node) =>
-    node.op === "DequantizeLinear"
+    node.op === "DequantizeLinear" || node.op === "Cast"
       ? { ...node, inputs: node.inputs.map((input, i) => (i === 0 ? unpackedOf(input) : input)) }
       : node,
   );

@@ -28,6 +28,8 @@ import { downgradeGraph } from "./downgrade/downgrade-graph.ts";
 import { introducedTypes } from "./downgrade/introduced.ts";
 import { encodeAttribute } from "./encode-attribute.ts";
 import { type EncodeTensor, type ExternalTarget, externalEncoder, tensorPieces } from "./encode-tensor.ts";
+import { withTables } from "./level-tables.ts";
+import { packsHalfBytes, withPackedIntegers } from "./packed-integers.ts";
 import { fieldNumbers, fieldOf, joinPieces, type Piece, pieceOf } from "./pieces.ts";
 
 /** How `writeOnnx` writes. */
@@ -63,11 +65,12 @@ const irVersions: ReadonlyMap<number, number> = new Map([
  * const bytes = writeOnnx(model, { opset: Math.max(model.origin.opset, 13) });
  */
 export function writeOnnx(
-  { graph: float, origin }: OnnxModel,
+  { graph: given, origin }: OnnxModel,
   { opset, externalData }: WriteOptions,
 ): Uint8Array<ArrayBuffer> {
   if (!Number.isInteger(opset) || opset < oldestOpset || opset > newestOpset)
     throw new FrostbitError("BAD_OPTION", `opset is ${opset}; expected ${oldestOpset} to ${newestOpset}.`);
+  const float = withTables(withPackedIntegers(given));
   const graph = origin.half ? narrowHalf(float, origin.half) : float;
   assert(graph.variables.length === 0, `writeOnnx of a graph with ${graph.variables.length} variables`);
   checkOperators(graph);
@@ -93,8 +96,9 @@ export function writeOnnx(
 }
 
 /** The oldest opset from `least` on that has all operators and types: what a file was read as may be newer than its own opset. */
-export function opsetFor({ nodes, values }: Graph, least: number): number {
-  let result = least;
+export function opsetFor(graph: Graph, least: number): number {
+  const { nodes, values } = graph;
+  let result = packsHalfBytes(graph) ? Math.max(least, introducedTypes.int4 ?? 0) : least;
   for (const { op } of nodes) {
     const introduced = opDefinition(op)?.introduced;
     if (typeof introduced === "number") result = Math.max(result, introduced);

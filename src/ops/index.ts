@@ -5,6 +5,7 @@ import * as convolution from "./convolution.ts";
 import type { AnyOpDefinition, OwnOpDefinition } from "./definition.ts";
 import * as elementwise from "./elementwise.ts";
 import * as indexing from "./indexing.ts";
+import * as levels from "./levels.ts";
 import * as loss from "./loss.ts";
 import * as normalization from "./normalization.ts";
 import * as pooling from "./pooling.ts";
@@ -23,6 +24,7 @@ export const ops = {
   ...convolution,
   ...elementwise,
   ...indexing,
+  ...levels,
   ...loss,
   ...normalization,
   ...pooling,

@@ -1,7 +1,8 @@
 // The methods of a run, checked as a list: their order, combinations that are refused, and calibration where the list does not name it.
-import { methodOf, rankOf } from "../methods/index.ts";
+import { methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Conflict, MethodStep } from "../methods/method.ts";
 import { ptqMethod } from "../methods/ptq/method.ts";
+import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 
 /** Refuses the list for its method `index`. */
 export type Refuse = (index: number, message: string) => never;
@@ -33,3 +34,17 @@ function checkOrder(given: readonly MethodStep[], refuse: Refuse): void {
 /** What the options of each method say that makes no sense together; by step. */
 export const conflictsOf = (steps: readonly MethodStep[]): readonly (readonly Conflict[])[] =>
   steps.map((step, i) => methodOf(step).conflicts(step.options, steps.slice(0, i)));
+
+/** Methods that work on evenly spaced weights alone, where a run's weights are not. */
+export const gridConflicts = (
+  { weightGrid }: Pick<QuantizeOptions, "weightGrid">,
+  steps: readonly MethodStep[],
+): readonly Conflict[] =>
+  weightGrid === "uniform"
+    ? []
+    : steps
+        .filter((step) => !methodOf(step).grids.includes(weightGrid))
+        .map(({ method }) => ({
+          option: "weightGrid",
+          message: `is ${weightGrid}, and ${method} works on evenly spaced weights; it goes with ${methods.flatMap(({ name, grids }) => (grids.includes(weightGrid) ? [name] : [])).join(", ")}`,
+        }));

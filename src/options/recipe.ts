@@ -4,7 +4,7 @@ import { closestName } from "../ir/closest-name.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { findMethod, methodNames, methodOf, methods } from "../methods/index.ts";
 import type { Fields, Method, MethodStep } from "../methods/method.ts";
-import { arrangeMethods, conflictsOf } from "./arrange-methods.ts";
+import { arrangeMethods, conflictsOf, gridConflicts } from "./arrange-methods.ts";
 import { coreOf, expectedOf } from "./describe-type.ts";
 import { lostName } from "./lost-name.ts";
 import { quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
@@ -96,6 +96,7 @@ function parse<Schema extends z.ZodObject>(schema: Schema, given: Fields, place:
 function checkTogether(quantize: RunOptions["quantize"], given: readonly MethodStep[], where: string): void {
   const messages = [
     ...targetConflicts(quantize).map(({ option, message }) => `${where}: quantize.${option} ${message}`),
+    ...gridConflicts(quantize, given).map(({ option, message }) => `${where}: quantize.${option} ${message}`),
     ...conflictsOf(given).flatMap((conflicts, i) =>
       conflicts.map(({ option, message }) => `${where}: methods[${i}].${given[i].method}.${option} ${message}`),
     ),

@@ -24,6 +24,7 @@ interface TargetOptions {
   readonly placement: "inputs" | "runtime";
   readonly symmetricActivations: boolean;
   readonly groupSize: number | "whole";
+  readonly weightGrid: "uniform" | "power" | "codebook";
   readonly asymmetricWeights?: boolean | undefined;
   readonly firstLast?: number | undefined;
 }
@@ -38,6 +39,7 @@ export function targetConflicts(options: TargetOptions): readonly { option: stri
       option: "activations",
       message: "is float; placement runtime is for integer kernels, which want activations of 8 bits or fewer",
     });
+  conflicts.push(...tableConflicts(options));
   if (target === "tensorrt" && activations !== 8)
     conflicts.push({ option: "activations", message: `is ${activations}; TensorRT has activations of 8 bits alone` });
   if (target === "tensorrt" && !symmetricActivations)
@@ -59,4 +61,24 @@ export function targetConflicts(options: TargetOptions): readonly { option: stri
       message: `is ${weights}; with 8 bits, sums of two products overflow 16 bits on AVX2: expected 7 or less`,
     });
   return conflicts;
+}
+
+/** Weights that files hold as indices of a table are floats to a runtime, with one table for a layer and one scale for a row. */
+function tableConflicts({
+  target,
+  weightGrid,
+  placement,
+  groupSize,
+  asymmetricWeights,
+}: TargetOptions): readonly { option: string; message: string }[] {
+  if (weightGrid === "uniform") return [];
+  const refused = [
+    [placement === "runtime", "placement runtime is for integer kernels, which know evenly spaced weights alone"],
+    [target === "tensorrt", "TensorRT knows evenly spaced weights alone"],
+    [groupSize !== "whole", `groupSize is ${groupSize}; a table has one scale per output channel`],
+    [asymmetricWeights === true, "asymmetricWeights is true; a table has no zero points"],
+  ] as const;
+  return refused.flatMap(([isRefused, why]) =>
+    isRefused ? [{ option: "weightGrid", message: `is ${weightGrid}; ${why}` }] : [],
+  );
 }

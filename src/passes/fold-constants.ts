@@ -63,7 +63,10 @@ function afford(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[
 }
 
 /** They say how a constant is stored, which folding would lose. */
-const quantizers: ReadonlySet<string> = new Set(["QuantizeLinear", "DequantizeLinear", "FakeQuantize"]);
+const quantizers: ReadonlySet<string> = new Set([
+  ...["QuantizeLinear", "DequantizeLinear", "FakeQuantize"],
+  ...["LevelQuantize", "LevelDequantize"],
+]);
 
 const isHalf = ({ dtype }: Tensor): boolean => dtype === "float16" || dtype === "bfloat16";
 

@@ -23,6 +23,8 @@ export interface FoldedLayer {
   readonly integers: string;
   /** The constant that holds their zero points, in the same type; "" where they are 0. */
   readonly zeroPoint: string;
+  /** Whether the integers are indices of levels. */
+  readonly hasLevels: boolean;
   /** The layer's node in the folded graph. */
   readonly node: string;
   /** What the layer gives, bias and normalization included. */
@@ -67,7 +69,8 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
     );
     const { name, node } = layer;
     const { integers, zeroPoint } = stored;
-    layers.push({ name, bits: quantizer.bits, integers, zeroPoint, node: node.name, output: affine.output });
+    const hasLevels = quantizer.levels !== "";
+    layers.push({ name, bits: quantizer.bits, integers, zeroPoint, hasLevels, node: node.name, output: affine.output });
     for (const node of affine.replaced) replacement.set(node.name, []);
     replacement.set(affine.replaced[affine.replaced.length - 1].name, nodes);
   }
@@ -133,7 +136,8 @@ function scaleForBias(
   weight: Quantizer,
   input: Quantizer | undefined,
 ): number | undefined {
-  const isPlain = weight.zeroPoint === "" && !isGrouped(weight.granularity) && layer.channelsPerRow === 1;
+  const isPlain =
+    weight.zeroPoint === "" && weight.levels === "" && !isGrouped(weight.granularity) && layer.channelsPerRow === 1;
   return biases === "int32" && layer.takesBias && isPlain && input
     ? numbersOfConstant(graph, input.scale)[0]
     : undefined;

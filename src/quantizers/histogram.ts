@@ -52,8 +52,23 @@ export interface QuantizerRanges {
   readonly ranges: readonly (Bounds & { readonly scale: number })[];
 }
 
-/** Real values at the ends of a quantizer's integers: (low − zeroPoint)·scale and (high − zeroPoint)·scale. */
-export function rangesOf(
+/** Real values at the ends of a quantizer's integers, (low − zeroPoint)·scale and (high − zeroPoint)·scale, or of its levels. */
+export function rangesOf(graph: Graph, quantizer: Quantizer): QuantizerRanges | undefined {
+  return quantizer.levels === "" ? rangesOfIntegers(graph, quantizer) : rangesOfLevels(graph, quantizer);
+}
+
+function rangesOfLevels(graph: Graph, { scale, levels, granularity }: Quantizer): QuantizerRanges | undefined {
+  const [scales, all] = [scale, levels].map((name) => graph.constants.get(name));
+  if (!scales || !all) return undefined;
+  const sorted = numbersOf(all);
+  const [low, high] = [sorted[0], sorted[sorted.length - 1]];
+  // What is beyond the ends by half of the step before them rounds to them.
+  const step = sorted.length > 1 ? high - sorted[sorted.length - 2] : 0;
+  const ranges = Array.from(numbersOf(scales), (s) => ({ low: low * s, high: high * s, scale: step * s }));
+  return { granularity, shape: scales.shape, ranges };
+}
+
+function rangesOfIntegers(
   graph: Graph,
   { node, scale, zeroPoint, granularity }: Quantizer,
 ): QuantizerRanges | undefined {

@@ -1,4 +1,4 @@
-// Puts FakeQuantize nodes into a graph at the sites chosen, with the ranges that calibration found.
+// Puts quantizers into a graph at the sites chosen, with the ranges that calibration found.
 
 import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
@@ -72,9 +72,21 @@ function quantizerNode(
   { add, nameOf }: Additions,
 ): Node {
   const dtype: DType = graph.values.get(site.value)?.dtype ?? "float32";
+  const node = {
+    name: nameOf(`${site.name}_quantizer`),
+    outputs: [nameOf(`${site.name}_quantized`)],
+    attributes: { bits: site.bits, ...granularityAttributes(site.granularity) },
+  };
+  const { levels } = qparams;
+  if (levels)
+    return {
+      ...node,
+      op: "LevelQuantize",
+      inputs: [site.value, add(`${owner}_scale`, qparams.scale), add(`${owner}_levels`, levels)],
+    };
   const zeroPoint = site.symmetric ? "" : add(`${owner}_zero_point`, qparams.zeroPoint);
   return {
-    name: nameOf(`${site.name}_quantizer`),
+    ...node,
     op: "FakeQuantize",
     inputs: [
       site.value,
@@ -83,7 +95,5 @@ function quantizerNode(
       add(`${dtype}:${low}`, scalar(dtype, low)),
       add(`${dtype}:${high}`, scalar(dtype, high)),
     ],
-    outputs: [nameOf(`${site.name}_quantized`)],
-    attributes: { bits: site.bits, ...granularityAttributes(site.granularity) },
   };
 }

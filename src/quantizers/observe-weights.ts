@@ -1,16 +1,20 @@
 // The ranges of a weight's scales, and the scales and zero points that follow.
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { scaleShape } from "../ops/granularity.ts";
+import { codebookQparams, powerQparams } from "./levels.ts";
 import { leastErrorLargest, leastErrorRange, type ObserverName, type WeightError } from "./observers/observer.ts";
 import { asymmetricWeightQparams, forEachScaled, type Qparams, type Range, symmetricQparams } from "./qparams.ts";
 import type { Site } from "./sites.ts";
 
-/** `observer`: mse and lp choose ranges of least error; the others take all that there is. */
+/** `observer`: mse and lp choose ranges of least error; the others take all that there is. `importance`: by weight, for a codebook. */
 export function weightQparams(
   weight: Tensor,
-  site: Pick<Site, "granularity" | "bits" | "symmetric">,
+  site: Pick<Site, "granularity" | "bits" | "symmetric" | "grid">,
   observer: ObserverName,
+  importance?: Float64Array,
 ): Qparams {
+  if (site.grid === "power") return powerQparams(weight, site, observer);
+  if (site.grid === "codebook") return codebookQparams(weight, site, importance);
   const shape = scaleShape(weight.shape, site.granularity);
   const ranges =
     observer === "mse" || observer === "lp"

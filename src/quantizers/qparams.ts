@@ -10,6 +10,8 @@ export interface Qparams {
   readonly scale: Tensor;
   /** As many as there are scales; one zero may stand for all. */
   readonly zeroPoint: Tensor;
+  /** What is rounded to, in units of the scale; absent: integers. */
+  readonly levels?: Tensor;
 }
 
 export interface Range {

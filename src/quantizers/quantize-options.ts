@@ -2,6 +2,10 @@
 import { z } from "zod";
 import { observerNames } from "./observers/observer.ts";
 
+/** What weights may be rounded to. */
+const weightGrids = ["uniform", "power", "codebook"] as const;
+export type LevelGrid = Exclude<(typeof weightGrids)[number], "uniform">;
+
 const bits = z.int().min(2).max(8);
 
 export const quantizeOptions = z.object({
@@ -9,6 +13,12 @@ export const quantizeOptions = z.object({
     .default(8)
     .describe(
       "Bits of the weights: symmetric in the restricted range, with zero points at 2 and 3 bits, beside activations in float, or where asymmetricWeights says so.",
+    ),
+  weightGrid: z
+    .enum(weightGrids)
+    .default("uniform")
+    .describe(
+      "What weights are rounded to: evenly spaced values (uniform), powers of evenly spaced ones with an exponent for each layer (power), or values chosen for each layer by k-means, each weight counted by the mean square of what it multiplies (codebook). Files hold the last two as indices of a table, and runtimes compute with floats: smaller files, no speed.",
     ),
   groupSize: z
     .literal([16, 32, 64, 128, 256, "whole"])

@@ -3,6 +3,7 @@ import { dtypes } from "../ir/dtype.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, scalar, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
+import { numberAttribute } from "../ops/attributes.ts";
 import { type Granularity, granularityAttributes, granularityOf, isGrouped } from "../ops/granularity.ts";
 import { weightAxesOf } from "../ops/linear.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -38,11 +39,13 @@ export function recognizeQuantizers(file: Graph): Graph {
   const rowAxes = weightAxes(graph);
   const renamed = new Map<string, string>();
   const nodes = graph.nodes.flatMap((node): readonly Node[] => {
-    if (node.op !== "DequantizeLinear") return [node];
+    if (!isDequantizer(node)) return [node];
     const bias = biasOf(state, node);
     if (bias !== undefined) renamed.set(node.outputs[0], bias);
     if (bias !== undefined) return [];
-    const weight = weightQuantizer(state, node, rowAxes.get(node.outputs[0]));
+    const rowAxis = rowAxes.get(node.outputs[0]);
+    const make = node.op === "LevelDequantize" ? levelQuantizer : weightQuantizer;
+    const weight = make(state, node, rowAxis);
     if (weight) renamed.set(node.outputs[0], weight.outputs[0]);
     return [weight ?? activationQuantizer(state, node) ?? node];
   });
@@ -53,13 +56,16 @@ export function recognizeQuantizers(file: Graph): Graph {
   return removeDeadNodes(inferTypes({ ...graph, nodes: rewired, constants, values }));
 }
 
-/** The DequantizeLinear that gives a value, behind a Reshape that changes nothing: our files have them for ONNX Runtime's sake. */
+/** Of weights that are stored as integers, or as indices of levels. */
+export const isDequantizer = ({ op }: Node): boolean => op === "DequantizeLinear" || op === "LevelDequantize";
+
+/** The dequantizer that gives a value, behind a Reshape that changes nothing: our files have them for ONNX Runtime's sake. */
 export function dequantizerOf(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: string): Node | undefined {
   const node = producerOf.get(value);
   const shapeOf = (name: string): string => String(graph.values.get(name)?.shape);
   const isIdle = node?.op === "Reshape" && shapeOf(node.inputs[0]) === shapeOf(value);
   const candidate = isIdle ? producerOf.get(node.inputs[0]) : node;
-  return candidate?.op === "DequantizeLinear" ? candidate : undefined;
+  return candidate && isDequantizer(candidate) ? candidate : undefined;
 }
 
 /** Readers of weights behind such a Reshape read the DequantizeLinear itself. */
@@ -119,6 +125,7 @@ const floatName = (integers: string): string => integers.replace(/[_:](quantized
 /** An int32 vector at its scale, as integer kernels take biases. */
 function biasOf(state: State, node: Node): string | undefined {
   const integers = state.graph.constants.get(node.inputs[0]);
+  if (node.op !== "DequantizeLinear") return undefined;
   const qparams = qparamsOf(state, node);
   if (integers?.dtype !== "int32" || integers.shape.length !== 1 || !qparams) return undefined;
   const { scale, zeroPoints, granularity } = qparams;
@@ -174,6 +181,36 @@ function weightQuantizer(state: State, node: Node, rowAxis: number | undefined):
       granularity,
     },
   );
+}
+
+/** Levels in rising order, each once: indices are what the quantizer makes of the weight again. */
+function levelQuantizer(
+  { graph: { constants: given }, add, unique }: State,
+  node: Node,
+  rowAxis: number | undefined,
+): Node | undefined {
+  const [indices, scale, levels] = node.inputs.map((name) => given.get(name));
+  if (!indices || !scale || !levels || granularityOf(node) === "tensor") return undefined;
+  if (numberAttribute(node, "axis") !== rowAxis) return undefined;
+  const [name, scales, all] = [floatName(node.inputs[0]), numbersOf(scale), numbersOf(levels)];
+  const weight = new Float64Array(indices.data.length);
+  const places = { ...indices, data: Float64Array.from(toNumbers(indices)) };
+  forEachScaled(places, granularityOf(node), scale.shape, (row, place, i) => {
+    weight[i] = all[place] * scales[row];
+  });
+  const rising = [...new Set(all)].sort((a, b) => a - b);
+  const constant = (as: string, value: Tensor): string => add(`${as} of ${node.name}`, as, () => value);
+  return {
+    ...node,
+    op: "LevelQuantize",
+    outputs: [unique(`${name}_fake_quantized`)],
+    inputs: [
+      constant(name, tensorOf(scale.dtype, indices.shape, weight)),
+      constant(`${name}_scale`, scale),
+      constant(`${name}_levels`, tensorOf(levels.dtype, [rising.length], rising)),
+    ],
+    attributes: { ...node.attributes, bits: Math.max(2, Math.ceil(Math.log2(rising.length))) },
+  };
 }
 
 /** The scales of a weight as ours are: one per row, or of groups along another axis; `undefined` for other granularities. */
@@ -262,6 +299,7 @@ const isSame = (a: Dequantizer, b: Dequantizer): boolean =>
   String(a.scale.data) === String(b.scale.data) && String(a.zeroPoints) === String(b.zeroPoints);
 
 function activationQuantizer(state: State, node: Node): Node | undefined {
+  if (node.op !== "DequantizeLinear") return undefined;
   const pair = pairOf(state, node);
   const qparams = qparamsOf(state, node);
   const other = pair && qparamsOf(state, pair.quantize);

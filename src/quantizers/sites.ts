@@ -3,7 +3,14 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import type { Granularity } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "./linear-layers.ts";
-import { bitsOfLayer, isAsymmetric, type LayerBits, matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
+import {
+  bitsOfLayer,
+  isAsymmetric,
+  type LayerBits,
+  type LevelGrid,
+  matchesPattern,
+  type QuantizeOptions,
+} from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 import { runtimeValues } from "./runtime-values.ts";
 
@@ -16,6 +23,8 @@ export interface Site {
   readonly bits: number;
   readonly symmetric: boolean;
   readonly granularity: Granularity;
+  /** Of a weight: what it is rounded to. Absent: integers. */
+  readonly grid?: LevelGrid;
   /** A value of the same range whose qparams this site shares. */
   readonly sameAs?: string;
 }
@@ -121,6 +130,7 @@ function weightSite(graph: Graph, sharing: readonly LinearLayer[], options: Quan
     bits,
     symmetric: !isAsymmetric(options, bits),
     granularity: granularityOfWeight(graph, first, options),
+    ...(options.weightGrid !== "uniform" && { grid: options.weightGrid }),
   };
 }
 

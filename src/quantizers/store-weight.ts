@@ -1,12 +1,13 @@
-// A weight's integers, and how they are stored: behind DequantizeLinear, with a scale for each row or group.
+// A weight's integers, and how they are stored: behind DequantizeLinear, with a scale for each row or group, or as indices of levels.
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { nearestLevel } from "../ir/nearest-level.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { allocate, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type Granularity, granularityAttributes, isGrouped } from "../ops/granularity.ts";
 import type { LinearLayer } from "./linear-layers.ts";
 import { forEachScaled } from "./qparams.ts";
-import type { Quantizer } from "./quantizer.ts";
+import { boundsIn, type Quantizer } from "./quantizer.ts";
 
 export const numbersOfConstant = (graph: Graph, name: string): readonly number[] => {
   const value = graph.constants.get(name);
@@ -15,13 +16,15 @@ export const numbersOfConstant = (graph: Graph, name: string): readonly number[]
 };
 
 export interface Integers {
-  /** Unsigned where there are zero points. */
+  /** Unsigned where there are zero points or levels. */
   readonly values: Int8Array | Uint8Array;
   readonly granularity: Granularity;
   readonly scaleShape: readonly number[];
   readonly scales: number[];
   /** One for each scale; absent: all are 0. */
   readonly zeroPoints?: readonly number[];
+  /** What the integers are indices of. */
+  readonly levels?: Tensor;
 }
 
 /** The row of each scale. */
@@ -31,29 +34,66 @@ function rowsOfScales(scaleShape: readonly number[], granularity: Granularity, r
   return Array.from({ length: sizeOf(scaleShape) }, (_, i) => Math.floor(i / inner) % scaleShape[axis]);
 }
 
-/**
- * The integers that the fake quantizer gives, with the rows' factors in their scales and its sign in theirs: around zero −q, of
- * which −low may not be one; above zero low + high − q, as the zero point.
- */
+/** The integers that the quantizer gives, with the rows' factors in their scales. */
 export function integersOf(
   graph: Graph,
   layer: LinearLayer,
   quantizer: Quantizer,
   factor: readonly number[],
 ): Integers {
+  const factorsOf = (scale: Tensor): readonly number[] =>
+    rowsOfScales(scale.shape, quantizer.granularity, layer.rowAxis).map((row) => factor[row]);
   const [weight, scale] = [layer.weight, quantizer.scale].map((name) => graph.constants.get(name));
   assert(weight && scale, `weight "${layer.weight}" or its scale is not a constant`);
+  const given = { graph, quantizer, weight, scale, factors: factorsOf(scale) };
+  return quantizer.levels === "" ? uniformIntegers(given) : levelIndices(given);
+}
+
+interface GivenWeight {
+  readonly graph: Graph;
+  readonly quantizer: Quantizer;
+  readonly weight: Tensor;
+  readonly scale: Tensor;
+  /** By scale. */
+  readonly factors: readonly number[];
+}
+
+/** w / s as the quantizer divides. */
+const divided = ({ dtype }: Tensor): ((w: number, s: number) => number) =>
+  dtype === "float32" ? (w, s) => Math.fround(w / s) : (w, s) => w / s;
+
+/** Factors and their signs go into the scales. */
+function levelIndices({ graph, quantizer, weight, scale, factors }: GivenWeight): Integers {
+  const levels = graph.constants.get(quantizer.levels);
+  assert(levels, `levels "${quantizer.levels}" are not a constant`);
+  const [all, scales, divide] = [numbersOf(levels), numbersOf(scale), divided(weight)];
+  const values = new Uint8Array(weight.data.length);
+  forEachScaled(weight, quantizer.granularity, scale.shape, (i, w, at) => {
+    values[at] = nearestLevel(all, divide(w, scales[i]));
+  });
+  return {
+    values,
+    granularity: quantizer.granularity,
+    scaleShape: scale.shape,
+    scales: factors.map((each, i) => scales[i] * each),
+    levels,
+  };
+}
+
+/**
+ * The integers that the fake quantizer gives, with the rows' factors in their scales and its sign in theirs: around zero −q, of
+ * which −low may not be one; above zero low + high − q, as the zero point.
+ */
+function uniformIntegers({ graph, quantizer, weight, scale, factors }: GivenWeight): Integers {
   const { granularity } = quantizer;
-  const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOfConstant(graph, bound)[0]);
+  const { low, high } = boundsIn(graph, quantizer);
   const scales = numbersOf(scale);
   const clamp = (q: number): number => Math.min(high, Math.max(low, q));
   const zeroPoints =
     quantizer.zeroPoint === ""
       ? undefined
       : numbersOfConstant(graph, quantizer.zeroPoint).map((zeroPoint) => clamp(roundHalfToEven(zeroPoint)));
-  const factors = rowsOfScales(scale.shape, granularity, layer.rowAxis).map((row) => factor[row]);
-  const divide =
-    weight.dtype === "float32" ? (w: number, s: number) => Math.fround(w / s) : (w: number, s: number) => w / s;
+  const divide = divided(weight);
   const values = allocate(zeroPoints ? "uint8" : "int8", weight.data.length) as Int8Array | Uint8Array;
   const turned = (q: number, sign: number, zeroPoint: number): number => {
     if (!zeroPoints) return Math.min(high, q * sign);
@@ -75,14 +115,14 @@ export function integersOf(
   };
 }
 
-/** A weight's integers and scales behind DequantizeLinear. */
+/** A weight's integers and scales in a graph. */
 export interface StoredWeight extends Integers {
   readonly weight: string;
   /** The constant that holds the integers. */
   readonly integers: string;
   /** The constant that holds the zero points, or "". */
   readonly zeroPoint: string;
-  /** The value that DequantizeLinear gives. */
+  /** The weight that they give. */
   readonly output: string;
 }
 
@@ -119,12 +159,13 @@ export function storeWeight(
       other.weight === layer.weight &&
       isSameList(other.scales, integers.scales) &&
       isSameList(other.zeroPoints, integers.zeroPoints) &&
+      isSameList(other.levels?.data as ArrayLike<number> | undefined, integers.levels?.data as ArrayLike<number>) &&
       isSameList(other.values, integers.values),
   );
   if (known) return { stored: known, nodes: [] };
-  const { values, scales, zeroPoints, granularity } = integers;
+  const { values, scales, zeroPoints, granularity, levels } = integers;
   const nameOf = (suffix: string): string => unique(`${layer.name}.weight_${suffix}`);
-  const dtype = zeroPoints ? "uint8" : "int8";
+  const dtype = zeroPoints || levels ? "uint8" : "int8";
   const [codes, scale] = [nameOf("integers"), nameOf("folded_scale")];
   constants.set(codes, { dtype, shape: weight.shape, data: values });
   const steps = repeatedOverWindow(scales, integers, weight.shape);
@@ -134,10 +175,12 @@ export function storeWeight(
     const repeated = repeatedOverWindow(zeroPoints, integers, weight.shape);
     constants.set(zeroPoint, tensorOf(dtype, repeated.shape, repeated.values));
   }
+  const table = levels ? nameOf("levels") : "";
+  if (levels) constants.set(table, levels);
   const node: Node = {
     name: nameOf("dequantize"),
-    op: "DequantizeLinear",
-    inputs: zeroPoints ? [codes, scale, zeroPoint] : [codes, scale],
+    op: levels ? "LevelDequantize" : "DequantizeLinear",
+    inputs: [codes, scale, zeroPoint, table].filter((input) => input !== ""),
     outputs: [nameOf("dequantized")],
     attributes: granularityAttributes(granularity),
   };

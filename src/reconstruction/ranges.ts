@@ -7,10 +7,10 @@ import type { Qparams } from "../quantizers/qparams.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import type { Site } from "../quantizers/sites.ts";
 import { constantOf, nearestIntegers, placeScales, roundedLayers } from "../rounding/grid.ts";
+import type { Batches } from "../rounding/layer-pass.ts";
 import { momentsOptions } from "../rounding/options.ts";
 import { roundLayers } from "../rounding/round-layers.ts";
 import type { RangeSearch } from "../rounding/search-ranges.ts";
-import type { Batches } from "../rounding/layer-pass.ts";
 import type { Context } from "../run/context.ts";
 
 export interface RangeJob {
@@ -20,9 +20,10 @@ export interface RangeJob {
   readonly samples: number;
 }
 
-/** Of each weight that is rounded. */
+/** Of each weight that is rounded to integers; scales of levels belong to the levels. */
 export function rangeWeights(quantized: Graph, float: Graph): Graph {
-  return roundedLayers(quantized, float).reduce((graph, { quantizer }) => {
+  const uniform = roundedLayers(quantized, float).filter(({ quantizer }) => quantizer.levels === "");
+  return uniform.reduce((graph, { quantizer }) => {
     const site = siteOf(quantizer);
     return placeQparams(graph, quantizer, weightQparams(constantOf(graph, quantizer.value), site, "lp"));
   }, quantized);

@@ -2,26 +2,32 @@
 import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { nearestLevel } from "../ir/nearest-level.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { forEachRun, scaleLayout } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 
-import { type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { boundsIn, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
-/** The values (q − zeroPoint) · scale for the integers q from low to high; one scale and zero point for each element. */
+/**
+ * The values (q − zeroPoint) · scale for the integers q from low to high, or levels[q] · scale; one scale and zero point for each
+ * element.
+ */
 export interface Grid {
   readonly scale: Float64Array;
   readonly zeroPoint: Float64Array;
   readonly low: number;
   readonly high: number;
+  /** Rising. */
+  readonly levels?: Float64Array;
 }
 
 /** The quantizer of a layer's weight, if it has one. */
 function weightQuantizerOf(graph: Graph, { node }: LinearLayer): Quantizer | undefined {
   const made = producers(graph).get(node.inputs[1]);
-  return made?.op === "FakeQuantize" ? quantizerOf(made) : undefined;
+  return isQuantizer(made) ? quantizerOf(made) : undefined;
 }
 
 export function constantOf(graph: Graph, name: string): Tensor {
@@ -32,8 +38,10 @@ export function constantOf(graph: Graph, name: string): Tensor {
 
 /** The scale and the zero point of each element. */
 export function gridOf(graph: Graph, quantizer: Quantizer): Grid {
-  const { node, scale, zeroPoint } = quantizer;
-  const [low, high] = node.inputs.slice(3).map((bound) => numbersOf(constantOf(graph, bound))[0]);
+  const { scale, zeroPoint } = quantizer;
+  const levels =
+    quantizer.levels === "" ? undefined : Float64Array.from(numbersOf(constantOf(graph, quantizer.levels)));
+  const { low, high } = boundsIn(graph, quantizer);
   const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? [0] : numbersOf(constantOf(graph, zeroPoint));
   const scaleOf = scaleIndices(graph, quantizer);
@@ -44,6 +52,7 @@ export function gridOf(graph: Graph, quantizer: Quantizer): Grid {
     zeroPoint: Float64Array.from(scaleOf, (at) => rounded[rounded.length === 1 ? 0 : at]),
     low,
     high,
+    ...(levels && { levels }),
   };
 }
 
@@ -63,6 +72,12 @@ export function placeScales(graph: Graph, { node, scale }: Quantizer, scales: Fl
   return withConstant(graph, { name: scale, reader: node.name, input: 1 }, tensorOf(dtype, shape, scales));
 }
 
+/** The same with levels; the quantizer has some. */
+export function placeLevels(graph: Graph, { node, levels }: Quantizer, values: Float64Array): Graph {
+  const { dtype, shape } = constantOf(graph, levels);
+  return withConstant(graph, { name: levels, reader: node.name, input: 2 }, tensorOf(dtype, shape, values));
+}
+
 /** The same with zero points; the quantizer has some. */
 export function placeZeroPoints(graph: Graph, { node, zeroPoint }: Quantizer, zeroPoints: Float64Array): Graph {
   const { dtype, shape } = constantOf(graph, zeroPoint);
@@ -78,13 +93,17 @@ export const quotientsOf = ({ dtype, data }: Tensor, { scale }: Grid): Float64Ar
 
 export const clampTo = ({ low, high }: Grid, q: number): number => Math.min(high, Math.max(low, q));
 
-/** The integers that the quantizer gives for these quotients. */
-export const nearestIntegers = (quotients: Float64Array, grid: Grid): Float64Array =>
-  quotients.map((quotient, i) => clampTo(grid, roundHalfToEven(quotient) + grid.zeroPoint[i]));
+/** The integers that the quantizer gives for these quotients: indices where it has levels. */
+export function nearestIntegers(quotients: Float64Array, grid: Grid): Float64Array {
+  const { levels, zeroPoint } = grid;
+  return levels
+    ? quotients.map((quotient) => nearestLevel(levels, quotient))
+    : quotients.map((quotient, i) => clampTo(grid, roundHalfToEven(quotient) + zeroPoint[i]));
+}
 
-/** (q − z) · s */
-export const dequantize = ({ scale, zeroPoint }: Grid, integers: Float64Array): Float64Array =>
-  integers.map((q, i) => (q - zeroPoint[i]) * scale[i]);
+/** (q − z) · s, or levels[q] · s */
+export const dequantize = ({ scale, zeroPoint, levels }: Grid, integers: Float64Array): Float64Array =>
+  integers.map((q, i) => (levels ? levels[q] : q - zeroPoint[i]) * scale[i]);
 
 /**
  * The graph whose quantizer gives these integers: the weight moves to their values. What else reads the weight keeps reading it

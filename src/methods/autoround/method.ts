@@ -18,6 +18,7 @@ export const autoroundMethod = reconstructionMethod({
   name: "autoround",
   summary: "learns offsets and ranges of weights block by block, by the signs of gradients",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

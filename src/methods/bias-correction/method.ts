@@ -9,6 +9,7 @@ export const biasCorrectionMethod: Method = {
   summary: "restores the mean of each layer's output after quantizing",
   options: z.object({}),
   phase: "after-calibration",
+  grids: ["power", "codebook"],
   calledBy: [],
   training: "none",
   resumes: () => false,

@@ -16,6 +16,7 @@ export const brecqMethod = reconstructionMethod({
   name: "brecq",
   summary: "learns roundings block by block, then activation steps",
   options,
+  grids: [],
   phases: (given) => {
     const stepIterations = given.stepIterations ?? Math.ceil(iterationsOf(given) / 4);
     const rounding = {

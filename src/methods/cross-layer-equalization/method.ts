@@ -8,6 +8,7 @@ export const crossLayerEqualizationMethod: Method = {
   summary: "makes weights more even before they are quantized",
   options: z.object({}),
   phase: "before-calibration",
+  grids: ["power", "codebook"],
   calledBy: [],
   training: "none",
   resumes: () => false,

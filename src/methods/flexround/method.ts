@@ -18,6 +18,7 @@ export const flexroundMethod = reconstructionMethod({
   name: "flexround",
   summary: "learns what weights are divided by before they are rounded, block by block",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

@@ -17,6 +17,7 @@ export const genieMethod = reconstructionMethod({
   name: "genie",
   summary: "learns roundings, scales of weights and activation steps block by block, activations quantized at random",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

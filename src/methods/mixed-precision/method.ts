@@ -29,6 +29,7 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
   summary: "chooses each layer's bits within a budget",
   options: mixedPrecisionOptions,
   phase: "before-calibration",
+  grids: [],
   calledBy: ["maxBits", "maxSize", "maxLatency"],
   training: "none",
   resumes: () => false,

@@ -13,6 +13,7 @@ export const nupesMethod = reconstructionMethod({
   name: "nupes",
   summary: "trains weights themselves block by block, by straight-through gradients",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

@@ -12,6 +12,7 @@ export const pdQuantMethod = reconstructionMethod({
   name: "pd-quant",
   summary: "learns roundings and activation steps block by block, by what they do to the predictions",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

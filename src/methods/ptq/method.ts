@@ -20,6 +20,7 @@ export const ptqMethod: Method = {
   summary: "rounds and trains nothing",
   options: z.object({}),
   phase: "calibration",
+  grids: ["power", "codebook"],
   calledBy: [],
   training: "none",
   resumes: () => false,

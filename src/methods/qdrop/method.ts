@@ -12,6 +12,7 @@ export const qdropMethod = reconstructionMethod({
   name: "qdrop",
   summary: "learns roundings and activation steps block by block, activations quantized at random",
   options,
+  grids: [],
   phases: (given) => [jointPhase(given)],
   unused: [],
 });

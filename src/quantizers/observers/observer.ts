@@ -122,6 +122,10 @@ export type WeightError = "mse" | "lp";
 
 const powerOf = (error: WeightError): number => (error === "mse" ? 2 : lpPower);
 
+/** The power that an observer raises errors of weights to; `undefined` where it looks at no errors. */
+export const weightErrorPower = (observer: ObserverName): number | undefined =>
+  observer === "mse" || observer === "lp" ? powerOf(observer) : undefined;
+
 /** Of 80 ranges shrunk towards 0, the one with the least error of an asymmetric quantizer over `values`. */
 export function leastErrorRange(values: readonly number[], bits: number, by: WeightError): Range {
   const whole = {

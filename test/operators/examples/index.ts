@@ -5,6 +5,7 @@ import { convolutionExamples } from "./convolution.ts";
 import { elementwiseExamples } from "./elementwise.ts";
 import type { Example, Forms } from "./example.ts";
 import { indexingExamples } from "./indexing.ts";
+import { levelExamples } from "./levels.ts";
 import { lossExamples } from "./loss.ts";
 import { normalizationExamples } from "./normalization.ts";
 import { poolingExamples } from "./pooling.ts";
@@ -22,6 +23,7 @@ export const formsOf: { readonly [Op in OpType]: Forms } = {
   ...convolutionExamples,
   ...elementwiseExamples,
   ...indexingExamples,
+  ...levelExamples,
   ...lossExamples,
   ...normalizationExamples,
   ...poolingExamples,

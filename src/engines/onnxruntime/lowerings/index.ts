@@ -4,6 +4,7 @@ import type { LoweringRule } from "../lowering.ts";
 import { convolutionLowerings } from "./convolution.ts";
 import { elementwiseLowerings, passThrough } from "./elementwise.ts";
 import { indexingLowerings } from "./indexing.ts";
+import { levelLowerings } from "./levels.ts";
 import { normalizationLowerings } from "./normalization.ts";
 import { poolingLowerings } from "./pooling.ts";
 import { quantizationLowerings } from "./quantization.ts";
@@ -14,6 +15,7 @@ const ownLowerings = {
   ...convolutionLowerings,
   ...elementwiseLowerings,
   ...indexingLowerings,
+  ...levelLowerings,
   ...normalizationLowerings,
   ...poolingLowerings,
   ...quantizationLowerings,
