@@ -24,14 +24,16 @@ export interface RuntimeValue {
  * Every value that an integer kernel reads or writes. Convolutions write integers or are slow; products of matrices write what
  * their readers want. Between layers, kernels are integer ones where all that they read is had as integers and what they write is
  * wanted as integers: a float kernel between two quantizers would be slower than in float, and less exact. What only moves on its
- * way to an output stays float, like the output. `bitsOf`: of the activations of a layer, or of what no layer decides.
+ * way to an output stays float, like the output. `bitsOf`: of the activations of a layer, or of what no layer decides. `apart`: names
+ * of nodes that join what no quantizer should.
  */
 export function runtimeValues(
   graph: Graph,
   layers: readonly LinearLayer[],
   bitsOf: (layer: LinearLayer | undefined) => number,
+  apart: ReadonlySet<string>,
 ): readonly RuntimeValue[] {
-  const state = createState(graph, layers);
+  const state = createState(graph, layers, apart);
   const { made, wanted, kernels } = findIntegers(state);
   const chosen = new Map<string, number>();
   const choose = (value: string, bits: number): void => {
@@ -81,9 +83,11 @@ interface State {
   readonly endOf: (node: Node) => string;
   /** Whether a value is only moved or joined on its way to an output. */
   readonly isCarriedOut: (value: string) => boolean;
+  /** Whether a node between layers may compute with integers. */
+  readonly isKernel: (node: Node) => boolean;
 }
 
-function createState(graph: Graph, layers: readonly LinearLayer[]): State {
+function createState(graph: Graph, layers: readonly LinearLayer[], apart: ReadonlySet<string>): State {
   const readers = consumers(graph);
   const readersOf = (value: string): readonly Node[] => readers.get(value) ?? [];
   const layerOf = new Map(layers.map((layer) => [layer.node.name, layer]));
@@ -106,7 +110,8 @@ function createState(graph: Graph, layers: readonly LinearLayer[]): State {
     node.op === "Shape" ||
     ((node.op === "Concat" || keepsRange(graph, node)) &&
       node.outputs.every((output) => output === "" || isCarriedOut(output)));
-  return { graph, layerOf, producerOf: producers(graph), readersOf, endOf, isCarriedOut };
+  const isKernel = (node: Node): boolean => isIntegerKernel(node) && !apart.has(node.name);
+  return { graph, layerOf, producerOf: producers(graph), readersOf, endOf, isCarriedOut, isKernel };
 }
 
 interface Integers {
@@ -118,13 +123,13 @@ interface Integers {
   readonly kernels: ReadonlySet<string>;
 }
 
-function findIntegers({ graph, layerOf, endOf }: State): Integers {
+function findIntegers({ graph, layerOf, endOf, isKernel }: State): Integers {
   const made = new Set<string>();
   const read = new Set([...layerOf.values()].map(({ input }) => input));
   const isHad = (value: string): boolean => made.has(value) || (read.has(value) && !graph.constants.has(value));
   for (const node of graph.nodes) {
     const layer = layerOf.get(node.name);
-    if (layer ? canWriteIntegers(layer) : isIntegerKernel(node) && node.inputs.every(isHad)) made.add(endOf(node));
+    if (layer ? canWriteIntegers(layer) : isKernel(node) && node.inputs.every(isHad)) made.add(endOf(node));
     else if (movesIntegers(node) && made.has(node.inputs[0]))
       for (const output of node.outputs) if (isFloat(graph.values.get(output)?.dtype ?? "int64")) made.add(output);
   }
@@ -132,7 +137,7 @@ function findIntegers({ graph, layerOf, endOf }: State): Integers {
   const kernels = new Set<string>();
   for (const node of graph.nodes.toReversed()) {
     if (layerOf.has(node.name)) continue;
-    if (isIntegerKernel(node) && node.inputs.every(isHad) && wanted.has(endOf(node))) {
+    if (isKernel(node) && node.inputs.every(isHad) && wanted.has(endOf(node))) {
       kernels.add(node.name);
       for (const input of node.inputs) wanted.add(input);
     } else if (movesIntegers(node) && made.has(node.inputs[0]) && node.outputs.some((output) => wanted.has(output)))

@@ -34,13 +34,14 @@ export interface Sites {
   readonly activations: readonly Site[];
 }
 
-export function findSites(graph: Graph, given: QuantizeOptions): Sites {
+/** `apart`: names of nodes that join what no quantizer should, unless a layer reads it. */
+export function findSites(graph: Graph, given: QuantizeOptions, apart: ReadonlySet<string> = new Set<string>()): Sites {
   const layers = linearLayers(graph);
   checkPatterns(layers, given);
   const quantized = layers.filter((layer) => bitsOfLayer(given, layer.name) !== undefined);
   const options = withFirstLast(graph, quantized, given);
   const activations =
-    options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options);
+    options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options, apart);
   return { weights: weightSites(graph, quantized, options), activations };
 }
 
@@ -145,13 +146,20 @@ const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): S
   });
 
 /** Placement `runtime`: one quantizer per value that an integer kernel of ONNX Runtime reads or writes. */
-const runtimeSites = (graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): Site[] =>
-  runtimeValues(graph, layers, (layer) => integerBits(layer ? bitsOf(layer, options) : options)).map((value) => ({
-    ...value,
-    name: value.value,
-    symmetric: options.symmetricActivations,
-    granularity: "tensor",
-  }));
+const runtimeSites = (
+  graph: Graph,
+  layers: readonly LinearLayer[],
+  options: QuantizeOptions,
+  apart: ReadonlySet<string>,
+): Site[] =>
+  runtimeValues(graph, layers, (layer) => integerBits(layer ? bitsOf(layer, options) : options), apart).map(
+    (value) => ({
+      ...value,
+      name: value.value,
+      symmetric: options.symmetricActivations,
+      granularity: "tensor",
+    }),
+  );
 
 /** Options are refused that have this placement and activations in float. */
 function integerBits({ activations }: Pick<LayerBits, "activations">): number {

@@ -2,13 +2,14 @@
 import { z } from "zod";
 import { calibrate } from "../../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
+import { findLostParts, type LostPart } from "../../calibration/lost-parts.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
 import { groupOf } from "../../ops/convolution-shape.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
-import { powerOfTwoQparams } from "../../quantizers/qparams.ts";
+import { powerOfTwoQparams, type Range } from "../../quantizers/qparams.ts";
 import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { quantizersOf } from "../../quantizers/quantizer.ts";
 import { endLayers, findSites, type Sites, withoutQuantized } from "../../quantizers/sites.ts";
@@ -34,8 +35,8 @@ export const ptqMethod: Method = {
  * What is not quantized already. Throws BAD_MODEL where there is nothing to quantize, BAD_OPTION where `layers` names no
  * layer.
  */
-export function sitesOf(float: Graph, options: QuantizeOptions): Sites {
-  const sites = findSites(float, options);
+export function sitesOf(float: Graph, options: QuantizeOptions, apart?: ReadonlySet<string>): Sites {
+  const sites = findSites(float, options, apart);
   if (sites.weights.length > 0) return withoutQuantized(float, sites);
   throw new FrostbitError(
     "BAD_MODEL",
@@ -48,13 +49,16 @@ type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales">;
 /** Quantizers that the model has already keep their ranges. */
 async function quantizeFloat({ model, data, scales }: Job, context: Context): Promise<MethodModel> {
   const { graph, quantize } = model;
-  const sites = sitesOf(graph, quantize);
+  const planned = sitesOf(graph, quantize);
   noteQuantized(graph, context);
   noteEnds(graph, quantize, context);
-  noteDepthwise(graph, sites, context);
-  noteFloatReaders(graph, sites, context);
-  if (sites.weights.length + sites.activations.length === 0) return { ...model, float: graph };
+  noteDepthwise(graph, planned, context);
+  noteFloatReaders(graph, planned, context);
+  if (planned.weights.length + planned.activations.length === 0) return { ...model, float: graph };
   const batches = calibrationBatches(graph, data, quantize, context);
+  const lost = await findLostParts({ graph, sites: planned.activations }, batches, context);
+  const sites = sitesOf(graph, quantize, new Set(lost.map(({ join }) => join.name)));
+  noteLostParts(graph, sites, lost, context);
   const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
   const qparams = await calibrate(graph, sites, batches, observed, context);
   const chosen =
@@ -118,6 +122,24 @@ function noteFloatReaders(float: Graph, { weights }: Sites, { onNote }: Context)
     );
   }
 }
+
+/** What is joined for a layer has one quantizer; what is joined for others is not quantized. */
+function noteLostParts(float: Graph, { activations }: Sites, lost: readonly LostPart[], { onNote }: Context): void {
+  const joined = new Set(activations.map(({ value }) => value));
+  const kept = lost.filter(({ site }) => joined.has(site.value));
+  for (const { site, join, name, range, whole, step } of kept.slice(0, 3)) {
+    const layers = linearLayers(float).filter(({ input }) => input === site.value);
+    const choice = layers.map((layer) => `${layer.name}=float`).join(",");
+    const way = layers.length > 0 ? `, or leave what reads them in float: --layers '${choice}'` : "";
+    const left = Math.floor((range.max - range.min) / step) + 1;
+    onNote?.(
+      `${describeNode(join)} joins "${name}" (${textOf(range)}) with values of ${textOf(whole)}, and "${site.value}" has one quantizer, whose step is ${step.toPrecision(3)}: of "${name}" ${left === 1 ? "1 value is" : `${left} values are`} left. Bring them to one range before they are joined${way}.`,
+    );
+  }
+  if (kept.length > 3) onNote?.(`${kept.length - 3} more parts of joined values have ranges as unlike.`);
+}
+
+const textOf = ({ min, max }: Range): string => `${min.toPrecision(3)} to ${max.toPrecision(3)}`;
 
 function noteEnds(float: Graph, options: QuantizeOptions, { onNote }: Context): void {
   if (options.firstLast === undefined) return;
