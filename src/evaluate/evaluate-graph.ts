@@ -5,7 +5,7 @@ import type { Preprocess } from "../data/preprocess.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { scoresAt } from "../passes/class-scores.ts";
-import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { onlyOutputs } from "../passes/gather-early.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
@@ -39,7 +39,7 @@ export async function measureGraph(
   const use = usableLabels(labelUse(graph, dataset), dataset);
   const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
   const output = scores?.logits ?? graph.outputs[0];
-  return withProgram(removeDeadNodes({ ...graph, outputs: [output] }), context, async (program) => {
+  return withProgram(onlyOutputs(graph, [output]), context, async (program) => {
     const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
     const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
     const run = ({ inputs }: Batch) => program.run(inputs, signalOf(context));
