@@ -5,12 +5,14 @@ import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts
 import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
+import { onlyOutputs } from "../passes/gather-early.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { withProgram, withVariables } from "../run/with-program.ts";
+import { makeVariables } from "../training/make-variables.ts";
 import { affordableSamples, planFetches } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
 import { countSamples, firstSamples, typedForOne } from "./first-samples.ts";
@@ -66,8 +68,8 @@ async function inputHistograms(
 }
 
 /**
- * By layer that has a quantizer of its weight or input. All runs share one program: each quantizer has a switch, an input of the
- * graph.
+ * By layer that has a quantizer of its weight or input. All runs share one program: quantizers of what is computed have a switch,
+ * an input of the graph, and weights are variables.
  */
 export async function layerSensitivity(
   quantized: Graph,
@@ -75,13 +77,18 @@ export async function layerSensitivity(
   context: Context,
 ): Promise<ReadonlyMap<string, number>> {
   const output = scoresWithoutLabels(quantized)?.logits ?? quantized.outputs[0];
-  const { graph, switches } = addSwitches(removeDeadNodes({ ...quantized, outputs: [output] }));
+  const { graph: inFloat, weights } = withFloatWeights(onlyOutputs(quantized, [output]));
+  const { graph: replaceable, initial } = makeVariables(inFloat, [...weights.keys()]);
+  const { graph, switches } = addSwitches(replaceable);
   const result = new Map<string, number>();
-  if (switches.size === 0) return result;
   const layers = linearLayers(quantized)
-    .map(({ name, node }) => ({ name, own: node.inputs.slice(0, 2).filter((value) => switches.has(value)) }))
+    .map(({ name, node }) => ({
+      name,
+      own: node.inputs.slice(0, 2).filter((value) => switches.has(value) || weights.has(value)),
+    }))
     .filter(({ own }) => own.length > 0);
-  await withProgram(graph, context, async (program) => {
+  if (layers.length === 0) return result;
+  await withVariables(graph, initial, context, async (program, variables) => {
     const run = async (on: readonly string[]): Promise<ArrayLike<number>> => {
       const flags = [...switches].map(
         ([value, flag]) => [flag, tensorOf("bool", [], [Number(on.includes(value))])] as const,
@@ -92,11 +99,43 @@ export async function layerSensitivity(
     };
     const reference = await run([]);
     for (const [done, { name, own }] of layers.entries()) {
+      const replaced = own.filter((value) => weights.has(value));
+      for (const value of replaced)
+        await variables.write(value, await computed(weights.get(value) as Graph, value, context));
       result.set(name, sqnrDb(difference(reference, await run(own))));
+      for (const value of replaced) await variables.write(value, initial.get(value) as Tensor);
       context.onProgress?.({ phase: "measure layers", done: done + 1, total: layers.length });
     }
   });
   return result;
+}
+
+/** What a graph without inputs gives. */
+async function computed(graph: Graph, output: string, context: Context): Promise<Tensor> {
+  const outputs = await withProgram(graph, context, (program) => program.run(new Map(), signalOf(context)));
+  const result = outputs.get(output);
+  assert(result, `no output "${output}"`);
+  return result;
+}
+
+interface FloatWeights {
+  /** Quantized weights are constants, in float. */
+  readonly graph: Graph;
+  /** By a weight's name: the graph that quantizes it. */
+  readonly weights: ReadonlyMap<string, Graph>;
+}
+
+function withFloatWeights(graph: Graph): FloatWeights {
+  const constants = new Map(graph.constants);
+  const weights = new Map<string, Graph>();
+  const nodes = graph.nodes.filter((node) => {
+    if (!isQuantizer(node) || !node.inputs.every((input) => input === "" || graph.constants.has(input))) return true;
+    const [output] = node.outputs;
+    constants.set(output, graph.constants.get(node.inputs[0]) as Tensor);
+    weights.set(output, removeDeadNodes({ ...graph, inputs: [], nodes: [node], outputs: [output] }));
+    return false;
+  });
+  return { graph: { ...graph, nodes, constants }, weights };
 }
 
 interface Switched {

@@ -1,6 +1,7 @@
-// Compiles a graph without variables for as long as it is used.
-import type { CompileOptions, Program } from "../engines/engine.ts";
+// Compiles a graph for as long as it is used.
+import type { CompileOptions, Program, Variables } from "../engines/engine.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import type { Context } from "./context.ts";
 
 export const compileOptions = ({ threads }: Context): CompileOptions => (threads === undefined ? {} : { threads });
@@ -11,22 +12,27 @@ export const trainingOptions = (context: Context): CompileOptions => ({
   ...(context.precision === undefined ? {} : { precision: context.precision }),
 });
 
-export async function withProgram<T>(
+export const withProgram = <T>(graph: Graph, context: Context, use: (program: Program) => Promise<T>): Promise<T> =>
+  withVariables(graph, new Map(), context, use);
+
+/** A graph with variables, and their values to begin with. */
+export async function withVariables<T>(
   graph: Graph,
+  initial: ReadonlyMap<string, Tensor>,
   context: Context,
-  use: (program: Program) => Promise<T>,
+  use: (program: Program, variables: Variables) => Promise<T>,
 ): Promise<T> {
   const executable = await context.engine.compile(graph, compileOptions(context));
-  const variables = await context.engine.variables(new Map());
+  const variables = await context.engine.variables(initial);
   try {
-    return await use(executable.bind(variables));
+    return await use(executable.bind(variables), variables);
   } finally {
     variables.dispose();
     await executable.dispose();
   }
 }
 
-/** The same for several graphs, all compiled at once. */
+/** Several graphs without variables, all compiled at once. */
 export function withPrograms<T>(
   graphs: readonly Graph[],
   context: Context,

@@ -9,6 +9,7 @@ import type { NativeAddon, NativeMemory } from "./addon.ts";
 interface HeldVariable {
   readonly dtype: Tensor["dtype"];
   readonly shape: readonly number[];
+  readonly bytes: number;
   readonly memory: NativeMemory;
 }
 
@@ -26,10 +27,12 @@ export function createVariables(addon: NativeAddon, initial: ReadonlyMap<string,
   const held = new Map<string, HeldVariable>();
   const queue = createQueue();
   const set = (name: string, { dtype, shape, data }: Tensor): void => {
-    const memory = new addon.Memory(data.byteLength);
+    const known = held.get(name);
+    // Programs stay bound to memory that stays.
+    const memory = known?.bytes === data.byteLength ? known.memory : new addon.Memory(data.byteLength);
     memory.write(0, data);
-    held.get(name)?.memory.dispose();
-    held.set(name, { dtype, shape: [...shape], memory });
+    if (known && known.memory !== memory) known.memory.dispose();
+    held.set(name, { dtype, shape: [...shape], bytes: data.byteLength, memory });
   };
   const find = (name: string): HeldVariable => {
     const value = held.get(name);

@@ -7,7 +7,7 @@ import { numbersOf, type Tensor } from "../../ir/tensor.ts";
 import { floatOutputs, scoresWithoutLabels } from "../../passes/class-scores.ts";
 import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../../run/context.ts";
-import { compileOptions } from "../../run/with-program.ts";
+import { withVariables } from "../../run/with-program.ts";
 import { makeVariables } from "../../training/make-variables.ts";
 
 export type Inputs = ReadonlyMap<string, Tensor>;
@@ -42,10 +42,7 @@ export async function withDivergence<T>(
   const logits = classLogits(graph);
   const outputs = logits === undefined ? floatOutputs(graph) : [logits];
   const { graph: replaceable, initial } = makeVariables(removeDeadNodes({ ...graph, outputs }), weights);
-  const executable = await context.engine.compile(replaceable, compileOptions(context));
-  const variables = await context.engine.variables(initial);
-  try {
-    const program = executable.bind(variables);
+  return withVariables(replaceable, initial, context, async (program, variables) => {
     const runAll = async (): Promise<readonly (readonly Tensor[])[]> => {
       const results: (readonly Tensor[])[] = [];
       for (const inputs of batches) {
@@ -61,10 +58,7 @@ export async function withDivergence<T>(
       await write(variables, new Map([...replaced.keys()].map((name) => [name, keep(initial.get(name), name)])));
       return logits === undefined ? noiseToSignal(expected, actual) : meanDivergence(expected.flat(), actual.flat());
     });
-  } finally {
-    variables.dispose();
-    await executable.dispose();
-  }
+  });
 }
 
 function keep(value: Tensor | undefined, name: string): Tensor {
