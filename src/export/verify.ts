@@ -70,11 +70,15 @@ export interface ExportedGraph {
   readonly bytes: Uint8Array;
 }
 
+type Values = ReadonlyMap<string, Tensor>;
+
 /** What an export is verified with. */
 export interface VerificationRun {
-  readonly batches: readonly ReadonlyMap<string, Tensor>[];
+  readonly batches: readonly Values[];
   readonly open: OpenDeployed;
   readonly context: Context;
+  /** Sees each batch, and what the folded graph gives for it. */
+  readonly see?: (inputs: Values, folded: Values) => Promise<void>;
 }
 
 export async function verifyExport(exported: ExportedGraph, run: VerificationRun): Promise<Verification> {
@@ -85,7 +89,7 @@ type OutputVerification = Pick<Verification, "samples" | "outputs">;
 
 async function verifyOutputs(
   { folded: { graph }, bytes }: ExportedGraph,
-  { batches, open, context }: VerificationRun,
+  { batches, open, context, see }: VerificationRun,
 ): Promise<OutputVerification> {
   const outputs = graph.outputs.map((name) => ({ name, distance: noDistance() }));
   const computed = graph.outputs.filter((output) => !graph.inputs.includes(output));
@@ -95,6 +99,7 @@ async function verifyOutputs(
     await withProgram(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
         const expected = new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
+        await see?.(inputs, expected);
         samples += compareOutputs(outputs, expected, await deployed.run(inputs));
         context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
       }

@@ -1,10 +1,10 @@
 // From the trained graph to a verified file.
 
-import { graphDistances } from "../evaluate/graph-distances.ts";
+import { addDistance, distanceOf, noDistance } from "../evaluate/distance.ts";
 import type { ExportedFile, ExportSource } from "../export/format.ts";
 import { exportFormats, type FormatName, writeFormat } from "../export/formats.ts";
-import { checkVerification, type Verification } from "../export/verify.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { checkVerification, type Verification, type VerificationRun } from "../export/verify.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import { type Graph, type OnnxModel, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import type { WrittenFile } from "../methods/method.ts";
@@ -12,8 +12,10 @@ import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized, type RunOptions } from "../options/run-options.ts";
 import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
-import type { Context } from "../run/context.ts";
+import { type Context, signalOf } from "../run/context.ts";
+import { withProgram } from "../run/with-program.ts";
 import type { QuantizeJob } from "./job.ts";
 
 export interface Written {
@@ -97,13 +99,26 @@ export async function verifyModel(
   context: Context,
 ): Promise<ModelVerification | undefined> {
   if (!quantized) return undefined;
-  const { folded } = quantized;
-  const folding = await graphDistances(trained, folded.graph, computedFloats(trained), samples, context);
+  const outputs = computedFloats(trained);
+  const totals = outputs.map((name) => ({ name, distance: noDistance() }));
+  const verification = await withProgram(removeDeadNodes({ ...trained, outputs }), context, (program) => {
+    const see: VerificationRun["see"] = async (inputs, folded) => {
+      const expected = await program.run(inputs, signalOf(context));
+      for (const { name, distance } of totals) addDistance(distance, outputOf(expected, name), outputOf(folded, name));
+    };
+    const run = { batches: samples, open: job.openDeployed, context, see };
+    return exportFormats[quantized.format].verify(quantized, files, run);
+  });
+  const folding = totals.map(({ name, distance }) => distanceOf(name, distance));
   for (const { name, sqnrDb } of folding) checkFolding(name, sqnrDb, foldingThresholds[job.options.quantize.placement]);
-  const run = { batches: samples, open: job.openDeployed, context };
-  const verification = await exportFormats[quantized.format].verify(quantized, files, run);
   checkVerification(verification, scores);
   return { ...verification, foldingSqnrDb: Math.min(...folding.map(({ sqnrDb }) => sqnrDb)) };
+}
+
+function outputOf(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const found = values.get(name);
+  assert(found, `verification lacks output "${name}"`);
+  return found;
 }
 
 const computedFloats = (graph: Graph): readonly string[] => {
