@@ -1,4 +1,5 @@
 // Ranges whose end makes everything else 0: a mask of −10,000, or a broken channel.
+import { firstSamples } from "../evaluate/first-samples.ts";
 import { assert } from "../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -41,7 +42,10 @@ function reachOf({ bits, symmetric, name }: Site, qparams: Calibrated["qparams"]
   return { step, largest: step * Math.max(high - zero, zero - low) };
 }
 
-/** Looks at the first batch: masks and broken channels are in every sample. */
+/** Masks and broken channels are in every sample. */
+const samples = 8;
+
+/** Looks at the first samples. */
 export async function noteDominatedRanges(
   { graph, sites, qparams }: Calibrated,
   batches: () => AsyncIterable<ReadonlyMap<string, Tensor>>,
@@ -61,7 +65,7 @@ export async function noteDominatedRanges(
   });
   await withProgram(build.graph(counted.flatMap(({ counts }) => counts)), context, async (program) => {
     for await (const inputs of batches()) {
-      const outputs = await program.run(inputs, signalOf(context));
+      const outputs = await program.run(firstSamples(graph, inputs, samples), signalOf(context));
       for (const { site, largest, counts } of counted) {
         const [values, kept, ends] = counts.map((name) => Number(outputs.get(name)?.data[0]));
         if (isDominated({ values, kept, ends })) context.onNote?.(noteOf(graph, site, largest));

@@ -6,6 +6,7 @@ import type { Metrics } from "../evaluate/metrics.ts";
 import { thresholds } from "../export/verify.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { loaded } from "../ir/tensor-source.ts";
 import { importanceOfRows } from "../methods/efqat/importance.ts";
 import { methodOf } from "../methods/index.ts";
 import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/run-options.ts";
@@ -175,8 +176,9 @@ function verificationReport(
 }
 
 function layerReport(outcome: QuantizeOutcome, layer: LinearLayer, isByLayer: boolean): LayerReport {
-  const weight = outcome.trained.constants.get(layer.weight);
-  if (!weight) throw new Error(`internal: weight "${layer.weight}" is not a constant`);
+  const stored = outcome.trained.constants.get(layer.weight);
+  if (!stored) throw new Error(`internal: weight "${layer.weight}" is not a constant`);
+  const weight = loaded(stored);
   const rows = weight.shape[layer.rowAxis];
   const perRow = sizeOf(weight.shape) / rows;
   const steps = outcome.training?.losses.length ?? 0;

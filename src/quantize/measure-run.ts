@@ -108,13 +108,17 @@ export async function measureLatencies(run: Measured, bytes: Uint8Array): Promis
   }
 }
 
+/** Multiply-adds of the batch that stands for 256 samples: each model runs it twice at least. */
+const timedOperations = 1.2e10;
+
 /** Where a batch of 256 does not fit into memory, or takes long, its time is that of a smaller batch, multiplied. */
 async function latenciesOf(
   float: ModelFile,
   deployed: ModelFile,
   { job, subject }: Measured,
 ): Promise<QuantizeOutcome["latencyMs"]> {
-  const part = Math.min(batchThatFits(subject.float, 256), affordableSamples(oneSample(subject.float), 256));
+  const affordable = affordableSamples(oneSample(subject.float), 256, timedOperations);
+  const part = Math.min(batchThatFits(subject.float, 256), affordable);
   const fixed = fixedBatchOf(subject.float);
   const measure = async (batchSize: number): Promise<readonly number[]> => {
     const size = fixed ?? Math.min(batchSize, part);
