@@ -59,7 +59,14 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
       ...unused,
     ],
     conflicts: learningConflicts,
-    check: (_, { train }) => {
+    check: ({ quantize: { weightGrid } }, { train }, { variable, scaleLr }) => {
+      if (weightGrid !== "uniform" && variable !== "direct")
+        throw new FrostbitError(
+          "BAD_OPTION",
+          `variable is ${variable}, and weightGrid ${weightGrid}; weights on levels learn by their own value alone: variable direct.`,
+        );
+      if (weightGrid === "codebook" && scaleLr !== undefined && scaleLr > 0)
+        throw new FrostbitError("BAD_OPTION", `scaleLr is ${scaleLr}; the scales and levels of a codebook stay.`);
       if (train.length < fewest)
         throw new FrostbitError(
           "BAD_DATA",

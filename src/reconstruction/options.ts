@@ -67,7 +67,7 @@ const learningOptions = ({ variable, optimizer, schedule, keep, loss }: Learning
       .min(0)
       .optional()
       .describe(
-        "Learning rate of the weights' scales at the start, which falls to 0: of the scale itself by Adam (sigmoid, direct), of factors of the range's ends (offset), of its logarithm (divisor). By default that of roundingLr for offset and divisor. 0: they stay.",
+        "Learning rate of the weights' scales at the start, which falls to 0: of the scale itself by Adam (sigmoid, direct), of factors of the range's ends (offset), of its logarithm (divisor); where weightGrid is power, of the exponent instead. By default that of roundingLr for offset, divisor and exponents. 0: they stay.",
       ),
     biasLr: z
       .number()

@@ -4,7 +4,7 @@ import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
-import { placeIntegers, placeScales, placeZeroPoints } from "../rounding/grid.ts";
+import { placeIntegers, placeLevels, placeScales, placeZeroPoints } from "../rounding/grid.ts";
 
 export interface Outcome {
   /** By the output of the weight's quantizer. */
@@ -12,6 +12,7 @@ export interface Outcome {
   /** By the output of the weight's quantizer, where they trained. */
   readonly scales: ReadonlyMap<string, Tensor>;
   readonly zeroPoints: ReadonlyMap<string, Tensor>;
+  readonly levels: ReadonlyMap<string, Tensor>;
   /** Steps of activations and biases, by the constant that holds them. */
   readonly constants: ReadonlyMap<string, Tensor>;
 }
@@ -20,11 +21,12 @@ export const nothingChanged: Outcome = {
   integers: new Map(),
   scales: new Map(),
   zeroPoints: new Map(),
+  levels: new Map(),
   constants: new Map(),
 };
 
 /** The model with a unit as it came out. */
-export function applyOutcome(graph: Graph, { integers, scales, zeroPoints, constants }: Outcome): Graph {
+export function applyOutcome(graph: Graph, { integers, scales, zeroPoints, levels, constants }: Outcome): Graph {
   const given: Graph = { ...graph, constants: new Map([...graph.constants, ...constants]) };
   const current = (model: Graph, output: string): Quantizer => {
     const quantizer = quantizersOf(model).find((other) => other.output === output);
@@ -40,9 +42,13 @@ export function applyOutcome(graph: Graph, { integers, scales, zeroPoints, const
     (model, [output, values]) => placeZeroPoints(model, current(model, output), numbers(values)),
     scaled,
   );
+  const leveled = [...levels].reduce(
+    (model, [output, values]) => placeLevels(model, current(model, output), numbers(values)),
+    shifted,
+  );
   return [...integers].reduce(
     (model, [output, values]) => placeIntegers(model, current(model, output), numbers(values)),
-    shifted,
+    leveled,
   );
 }
 
@@ -50,6 +56,7 @@ const prefixes: Readonly<Record<keyof Outcome, string>> = {
   integers: "integers:",
   scales: "scale:",
   zeroPoints: "zero-point:",
+  levels: "levels:",
   constants: "constant:",
 };
 const parts = Object.keys(prefixes) as readonly (keyof Outcome)[];
@@ -69,6 +76,7 @@ export function outcomeOf(tensors: ReadonlyMap<string, Tensor>): Outcome {
     integers: under("integers"),
     scales: under("scales"),
     zeroPoints: under("zeroPoints"),
+    levels: under("levels"),
     constants: under("constants"),
   };
 }

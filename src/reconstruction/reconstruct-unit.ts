@@ -38,7 +38,7 @@ import {
   stepRateInput,
   weightParameters,
 } from "./update-rules.ts";
-import { weightVariables } from "./weight-variables.ts";
+import { variableOf } from "./weight-variables.ts";
 
 /** What became of a unit, for people. */
 export interface UnitRecord {
@@ -172,11 +172,11 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
     Float64Array.from(numbersOf(values.get(keep === "best" ? bestOf(name) : name) ?? missing(name)));
   const constants = new Map([...values].filter(([name]) => !learned.has(name)));
   if (!soft) return { outcome: { ...nothingChanged, constants }, undecided: 0 };
-  const hard = soft.weights.map((weight) => ({ weight, ...weightVariables[soft.variable].harden(weight, trained) }));
+  const hard = soft.weights.map((weight) => ({ weight, ...variableOf(soft.variable, weight).harden(weight, trained) }));
   const integers = hard.map(
     ({ weight, integers: chosen }) => [weight.quantizer.output, tensorOf("int16", [chosen.length], chosen)] as const,
   );
-  const numbers = (part: "scales" | "zeroPoints") =>
+  const numbers = (part: "scales" | "zeroPoints" | "levels") =>
     hard.flatMap(({ weight, [part]: found }) =>
       found ? [[weight.quantizer.output, tensorOf(weight.dtype, [found.length], found)] as const] : [],
     );
@@ -184,6 +184,7 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
     integers: new Map(integers),
     scales: new Map(numbers("scales")),
     zeroPoints: new Map(numbers("zeroPoints")),
+    levels: new Map(numbers("levels")),
     constants,
   };
   return { outcome, undecided: undecidedOf(soft, trained) };

@@ -12,7 +12,7 @@ import type { UnitData } from "../units/optimize-units.ts";
 import { randomCounterInput } from "../units/random-counters.ts";
 import { type Subset, subsetOf } from "./subset.ts";
 import type { LearnedParameter, LearnedWeight } from "./weight-variable.ts";
-import { type VariableName, weightVariables } from "./weight-variables.ts";
+import { type VariableName, variableOf } from "./weight-variables.ts";
 
 /** By what the weights of a unit learn, and which of them. */
 export interface WeightLearning {
@@ -60,17 +60,17 @@ export interface SoftWeights {
 
 /** Constants of a soft unit. */
 export const learnedParameters = ({ variable, weights }: SoftWeights): readonly LearnedParameter[] =>
-  weights.flatMap((weight) => weightVariables[variable].parameters(weight));
+  weights.flatMap((weight) => variableOf(variable, weight).parameters(weight));
 
 /** The weight as it learns in place of each weight's quantizer. */
 export function softenWeights(unit: Graph, soft: SoftWeights): Graph {
-  const { parameters, add } = weightVariables[soft.variable];
   return replaceOutputs(
     unit,
     new Map(
       soft.weights.map((weight) => [
         weight.quantizer.output,
         (build) => {
+          const { parameters, add } = variableOf(soft.variable, weight);
           for (const { name, start } of parameters(weight)) build.constant(start, name);
           return add(build, weight);
         },

@@ -46,6 +46,7 @@ interface HardWeight {
   /** Where they are no longer those that the quantizer had, in the order that it has them in. */
   readonly scales?: Float64Array;
   readonly zeroPoints?: Float64Array;
+  readonly levels?: Float64Array;
 }
 
 /** The numbers of a parameter after training, by its name. */

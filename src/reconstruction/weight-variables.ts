@@ -1,8 +1,9 @@
 // The kinds of variables that weights learn by.
 import { divisorWeight } from "./divisor-weight.ts";
+import { levelWeight } from "./level-weight.ts";
 import { offsetWeight } from "./offset-weight.ts";
 import { sigmoidWeight } from "./sigmoid-weight.ts";
-import type { WeightVariable } from "./weight-variable.ts";
+import type { LearnedWeight, WeightVariable } from "./weight-variable.ts";
 
 export const variableNames = ["sigmoid", "offset", "divisor", "direct"] as const;
 export type VariableName = (typeof variableNames)[number];
@@ -14,3 +15,7 @@ export const weightVariables: Readonly<Record<VariableName, WeightVariable>> = {
   divisor: divisorWeight,
   direct: offsetWeight,
 };
+
+/** What a weight learns by; one whose grid has levels, by its own. */
+export const variableOf = (name: VariableName, { weights }: LearnedWeight): WeightVariable =>
+  weights.grid.levels ? levelWeight : weightVariables[name];

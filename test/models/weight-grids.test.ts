@@ -154,6 +154,21 @@ test("a whole run: the codebook sees what each weight multiplies, and the file h
   expect(codebook.bytes.length - uniform.bytes.length).toBeLessThan(4 * (16 * 4 + 400));
 });
 
+test.each(["power", "codebook"])("nupes trains weights on levels: %s", async (weightGrid) => {
+  const bytes = writeOnnx({ graph: others(), origin: tinyOrigin }, { opset: 13 });
+  const quantize = { weights: 3, activations: "float", weightGrid };
+  const nupes = { iterations: 60, roundingSamples: 8, batch: 4, unit: "network" };
+  const [rounded, trained] = [
+    await quantizeBytes(bytes, inputs, { quantize }),
+    await quantizeBytes(bytes, inputs, { quantize, methods: [{ nupes }] }),
+  ];
+  expect(trained.outputs[0].sqnrDb).toBeGreaterThan(rounded.outputs[0].sqnrDb + 1);
+  expect([...trained.awayFromNearest.values()].some(({ count }) => count > 0)).toBe(true);
+  await expect(
+    quantizeBytes(bytes, inputs, { quantize, methods: [{ nupes: { ...nupes, variable: "sigmoid" } }] }),
+  ).rejects.toThrow(`variable is sigmoid, and weightGrid ${weightGrid}`);
+});
+
 test.each([
   [{ quantize: { weightGrid: "power" }, methods: ["gptq"] }, "weightGrid is power, and gptq works on evenly spaced"],
   [{ quantize: { weightGrid: "power" }, methods: ["qat"] }, "weightGrid is power, and qat works on evenly spaced"],

@@ -1,6 +1,6 @@
-// NUPES, on uniform grids, as a step of a run.
+// NUPES as a step of a run.
 import { z } from "zod";
-import { dropOptionsWith, reconstructionOptionsWith } from "../../reconstruction/options.ts";
+import { dropOptionsWith, reconstructionOptionsWith, roundingRateOf } from "../../reconstruction/options.ts";
 import { jointPhase, reconstructionMethod } from "../reconstruction-method.ts";
 
 const options = z.object({
@@ -13,7 +13,9 @@ export const nupesMethod = reconstructionMethod({
   name: "nupes",
   summary: "trains weights themselves block by block, by straight-through gradients",
   options,
-  grids: [],
-  phases: (given) => [jointPhase(given)],
+  grids: ["power", "codebook"],
+  phases: (given, { weightGrid }) => [
+    jointPhase(weightGrid === "power" ? { ...given, scaleLr: given.scaleLr ?? roundingRateOf(given) } : given),
+  ],
   unused: [],
 });
