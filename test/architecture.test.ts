@@ -84,7 +84,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "engines",
     "data",
   ],
-  export: [...core, "units", "run", "quantizers", "onnx", "engines", "data", "training", "evaluate"],
+  export: [...core, "units", "run", "quantizers", "onnx", "language-models", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
   ablate: ["ir", "options", "methods", "evaluate", "report"],
   inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],

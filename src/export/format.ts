@@ -4,7 +4,7 @@ import type { Folded } from "../quantizers/fold.ts";
 import type { Storage } from "./qdq.ts";
 import type { Verification, VerificationRun } from "./verify.ts";
 
-/** One file of an exported model, named as it is in its folder. */
+/** One file of an exported model, named as it is in its folder: `onnx/model.onnx` lies in a folder of its own. */
 export interface ExportedFile {
   readonly name: string;
   readonly bytes: Uint8Array;
@@ -21,15 +21,15 @@ export interface ExportSource {
 export type ScaleSharing = "tensor" | "channel" | "group";
 
 export interface ExportFormat {
-  /** First the one that runtimes open. */
-  readonly fileNames: readonly [string, ...string[]];
+  /** What it stores scales of weights in, which they are rounded to before they are folded; float32 where absent. */
+  readonly scaleType?: "float16";
   /** Layers beyond it are refused before anything is written. */
   readonly holds: {
     readonly weightBits: { readonly min: number; readonly max: number };
     readonly scales: readonly ScaleSharing[];
   };
-  /** The bytes of `fileNames`, in that order. */
-  readonly write: (source: ExportSource) => readonly Uint8Array[];
+  /** First the one that runtimes open. */
+  readonly write: (source: ExportSource) => readonly [ExportedFile, ...ExportedFile[]];
   /** Runs the files as their users will, and compares them with the folded graph. */
   readonly verify: (
     source: ExportSource,

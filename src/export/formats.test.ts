@@ -42,7 +42,6 @@ async function isVerified(format: ExportFormat, files: readonly ExportedFile[]):
 
 test.each(formats)("what %s writes is verified, and what is damaged is not", async (name, format) => {
   const files = writeFormat(name, format, source);
-  expect(files.map((file) => file.name)).toEqual(format.fileNames);
   expect(await isVerified(format, files)).toBe(true);
   for (const file of files) expect(await isVerified(format, corrupt(files, file.name))).toBe(false);
 });

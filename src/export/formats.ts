@@ -11,11 +11,10 @@ import { verifyExport } from "./verify.ts";
 
 /** One ONNX file, verified layer by layer and as a whole. */
 const onnxFormat = (exported: (source: ExportSource) => Exported): ExportFormat => ({
-  fileNames: ["model.onnx"],
   holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel", "group"] },
   write: (source) => {
     const { model, opset } = exported(source);
-    return [writeOnnx(model, { opset })];
+    return [{ name: "model.onnx", bytes: writeOnnx(model, { opset }) }];
   },
   verify: (source, [{ bytes }], run) => verifyExport({ folded: source.folded, exported: exported(source), bytes }, run),
 });
@@ -30,10 +29,13 @@ export const exportFormats = {
 export type FormatName = keyof typeof exportFormats;
 
 /** Throws BAD_OPTION for layers that the format does not hold. */
-export function writeFormat(name: string, format: ExportFormat, source: ExportSource): readonly ExportedFile[] {
+export function writeFormat(
+  name: string,
+  format: ExportFormat,
+  source: ExportSource,
+): readonly [ExportedFile, ...ExportedFile[]] {
   checkHeld(name, format, source.folded);
-  const contents = format.write(source);
-  return format.fileNames.map((file, i) => ({ name: file, bytes: contents[i] }));
+  return format.write(source);
 }
 
 function checkHeld(name: string, { holds }: ExportFormat, { graph, layers }: Folded): void {

@@ -13,6 +13,8 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 import { type Exported, exportQdq, type Storage } from "./qdq.ts";
 
+export const matMulNBits = "com.microsoft::MatMulNBits";
+
 /** As `exportQdq`, but for layers that MatMulNBits computes. */
 export function exportMatMulNBits(folded: Folded, origin: Origin, storage: Storage): Exported {
   const { model, opset } = exportQdq(folded, origin, storage);
@@ -86,7 +88,7 @@ function nodeOf(graph: Graph, { layer, product, dequantize, groupSize }: Place, 
   const [K, N] = constantOf(graph, dequantize.inputs[0]).shape;
   return {
     ...product,
-    op: "com.microsoft::MatMulNBits",
+    op: matMulNBits,
     inputs: [product.inputs[0], ...weight],
     attributes: { K, N, bits: storedBits(layer.bits), block_size: groupSize },
   };

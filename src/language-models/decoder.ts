@@ -1,4 +1,4 @@
-// A decoder as a graph: token ids [batch, length] to logits [batch, length, vocabulary].
+// A decoder as a graph: token ids [batch, length] to logits [batch, length, vocabulary], of whole sequences or behind a cache.
 import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Attribute, Graph } from "../ir/graph.ts";
@@ -8,12 +8,10 @@ import { buildOn } from "../ops/infer.ts";
 import { type Checkpoint, derived, transposed } from "./checkpoint.ts";
 import type { DecoderConfig, DecoderLayer } from "./config.ts";
 import { traitsOf } from "./families.ts";
+import { maskOf, type Places, placesBehindCache, placesOfSequence } from "./places.ts";
 import { type Rope, ropeTables } from "./rope.ts";
 
 export type DecoderType = "float32" | "float64";
-
-/** What a masked score is added: the least float32, which no softmax sees beside others. */
-const masked = -3.4028234663852886e38;
 
 interface Context {
   readonly config: DecoderConfig;
@@ -22,9 +20,12 @@ interface Context {
   readonly dtype: DecoderType;
   readonly call: (op: string, inputs: readonly string[], attributes?: Readonly<Record<string, Attribute>>) => string;
   readonly of: (value: number) => string;
-  /** The positions of the sequence, int64 [length]. */
-  readonly positions: string;
-  /** By window: what is added to the scores, [query, key]. */
+  readonly places: Places;
+  /** Whether each layer takes the keys and values of what came before, and gives them with its own. */
+  readonly hasCache: boolean;
+  /** Keys and values of the layers so far, as a cache keeps them. */
+  readonly presents: string[];
+  /** By window: what is added to the scores. */
   readonly masks: Map<number | undefined, string>;
   /** By frequencies: cosines and sines, [length, rotated]. */
   readonly tables: Map<string, RopeTables>;
@@ -35,15 +36,26 @@ interface RopeTables {
   readonly sin: string;
 }
 
+interface BuildDecoderOptions {
+  readonly name: string;
+  readonly dtype: DecoderType;
+  /**
+   * Whether it goes on from a cache: inputs attention_mask, position_ids and past_key_values.N.key and .value, outputs
+   * present.N.key and .value, [batch_size, keyValueHeads, length, headSize], as transformers.js and onnxruntime-genai name them.
+   */
+  readonly hasCache?: boolean;
+}
+
 /** Throws BAD_MODEL where the checkpoint lacks a tensor, has one of another shape, or one that the family does not have. */
 export function buildDecoder(
   config: DecoderConfig,
   checkpoint: Checkpoint,
-  { name, dtype }: { readonly name: string; readonly dtype: DecoderType },
+  { name, dtype, hasCache = false }: BuildDecoderOptions,
 ): Graph {
   const build = buildOn();
-  const ids = build.input("input_ids", { dtype: "int64", shape: ["batch", "length"] });
-  const context = contextOf({ config, checkpoint, build, dtype }, ids);
+  const shape = hasCache ? ["batch_size", "sequence_length"] : ["batch", "length"];
+  const ids = build.input("input_ids", { dtype: "int64", shape });
+  const context = contextOf({ config, checkpoint, build, dtype, hasCache }, ids);
   const embedding = build.constant(
     checkpoint.take("model.embed_tokens.weight", [config.vocabulary, config.hidden]),
     "model.embed_tokens.weight",
@@ -56,21 +68,23 @@ export function buildDecoder(
   const normalized = norm(context, "model.norm", hidden, config.hidden);
   const scores = head(context, embedding, normalized);
   checkUntaken(checkpoint, config);
-  const graph = build.graph([build.node("Identity", [capped(context, scores, config.logitCap)], {}, "logits")], name);
+  const logits = build.node("Identity", [capped(context, scores, config.logitCap)], {}, "logits");
+  const graph = build.graph([logits, ...context.presents], name);
   const isComputed = (constant: string): boolean => !checkpoint.has(constant);
   return { ...graph, literals: new Set([...graph.constants.keys()].filter(isComputed)) };
 }
 
-function contextOf(made: Pick<Context, "config" | "checkpoint" | "build" | "dtype">, ids: string): Context {
-  const { build, dtype } = made;
-  const call: Context["call"] = (op, inputs, attributes) => build.node(op, inputs, attributes);
-  const int = (value: number): string => build.constant(tensorOf("int64", [], [value]), "int");
-  const length = call("Squeeze", [call("Shape", [ids], { start: 1, end: 2 }), build.ints([0])]);
+function contextOf(
+  made: Pick<Context, "config" | "checkpoint" | "build" | "dtype" | "hasCache">,
+  ids: string,
+): Context {
+  const { build, dtype, hasCache } = made;
   return {
     ...made,
-    call,
+    call: (op, inputs, attributes) => build.node(op, inputs, attributes),
     of: (value) => build.constant(tensorOf(dtype, [], [value]), "number"),
-    positions: call("Range", [int(0), length, int(1)]),
+    places: (hasCache ? placesBehindCache : placesOfSequence)(build, ids),
+    presents: [],
     masks: new Map(),
     tables: new Map(),
   };
@@ -165,11 +179,12 @@ function attention(context: Context, layer: DecoderLayer, name: string, x: strin
   // The heads that share a key lie beside each other: [batch, keyValueHeads, heads / keyValueHeads · query, …].
   const scaledQuery = call("Mul", [placed(query, "q"), of(config.scoreScale)]);
   const grouped = reshape(scaledQuery, [0, keyValueHeads, -1, headSize]);
-  const keys = call("Transpose", [placed(key, "k")], { perm: [0, 1, 3, 2] });
+  const [allKeys, values] = withCache(context, placed(key, "k"), value);
+  const keys = call("Transpose", [allKeys], { perm: [0, 1, 3, 2] });
   const scores = reshape(build.node("MatMul", [grouped, keys], {}, `${name}.scores`), [0, heads, -1, 0]);
-  const seen = call("Add", [capped(context, scores, config.scoreCap), maskOf(context, layer.window)]);
+  const seen = call("Add", [capped(context, scores, config.scoreCap), scoreMask(context, layer.window)]);
   const weights = reshape(call("Softmax", [seen], { axis: -1 }), [0, keyValueHeads, -1, 0]);
-  const mixed = reshape(build.node("MatMul", [weights, value], {}, `${name}.mixed`), [0, heads, -1, headSize]);
+  const mixed = reshape(build.node("MatMul", [weights, values], {}, `${name}.mixed`), [0, heads, -1, headSize]);
   const joined = reshape(call("Transpose", [mixed], { perm: [0, 2, 1, 3] }), [0, 0, heads * headSize]);
   return project(context, joined, {
     name: `${name}.o_proj`,
@@ -177,6 +192,24 @@ function attention(context: Context, layer: DecoderLayer, name: string, x: strin
     outputs: config.hidden,
     hasBias: config.biases.output,
   });
+}
+
+/** Keys and values, behind those of the cache where there is one. */
+function withCache(
+  { build, config, dtype, hasCache, presents }: Context,
+  key: string,
+  value: string,
+): [string, string] {
+  if (!hasCache) return [key, value];
+  const layer = presents.length / 2;
+  const shape = ["batch_size", config.keyValueHeads, "past_sequence_length", config.headSize];
+  const behind = (which: "key" | "value", own: string): string => {
+    const past = build.input(`past_key_values.${layer}.${which}`, { dtype, shape });
+    return build.node("Concat", [past, own], { axis: 2 }, `present.${layer}.${which}`);
+  };
+  const all: [string, string] = [behind("key", key), behind("value", value)];
+  presents.push(...all);
+  return all;
 }
 
 function queryKeyValue(context: Context, name: string, x: string): readonly string[] {
@@ -234,7 +267,7 @@ function rotated(context: Context, rope: Rope, x: string): string {
   return still === undefined ? turned : call("Concat", [turned, still], { axis: -1 });
 }
 
-function tablesOf({ tables, build, call, config, dtype, positions }: Context, rope: Rope): RopeTables {
+function tablesOf({ tables, build, call, config, dtype, places }: Context, rope: Rope): RopeTables {
   const key = rope.frequencies.join();
   const found = tables.get(key);
   if (found) return found;
@@ -244,23 +277,17 @@ function tablesOf({ tables, build, call, config, dtype, positions }: Context, ro
       castTensor(tensorOf("float64", shape, ropeTables(rope, shape[0])[which]), dtype).data;
     const isLarge = shape[0] * shape[1] * 4 >= minStoredBytes;
     const table = isLarge ? storedTensor(dtype, shape, make) : { dtype, shape, data: make() };
-    return call("Gather", [build.constant(table, `rope_${which}`), positions], { axis: 0 });
+    return call("Gather", [build.constant(table, `rope_${which}`), places.positions], { axis: 0 });
   };
   const made = { cos: rowsFor("cos"), sin: rowsFor("sin") };
   tables.set(key, made);
   return made;
 }
 
-/** [query, key]: 0 where a query sees a key: up to its own place, and within its window. */
-function maskOf({ masks, positions, build, call, of }: Context, window: number | undefined): string {
+function scoreMask({ masks, places, build, dtype }: Context, window: number | undefined): string {
   const found = masks.get(window);
   if (found !== undefined) return found;
-  const queries = call("Unsqueeze", [positions, build.ints([1])]);
-  const causal = call("LessOrEqual", [positions, queries]);
-  const near = (size: number): string =>
-    call("Less", [call("Sub", [queries, positions]), build.constant(tensorOf("int64", [], [size]), "window")]);
-  const sees = window === undefined ? causal : call("And", [causal, near(window)]);
-  const mask = call("Where", [sees, of(0), of(masked)]);
+  const mask = maskOf(build, places, { dtype, window });
   masks.set(window, mask);
   return mask;
 }

@@ -1,7 +1,6 @@
 // How well a language model predicts a text: perplexity, of a file in ONNX Runtime or of a folder on an engine.
 import type { Dataset } from "../data/dataset.ts";
 import { resolvePreprocess } from "../data/preprocess.ts";
-import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { type EngineName, selectEngine } from "../engines/select.ts";
 import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
@@ -11,6 +10,7 @@ import { withSizesOf } from "../evaluate/sizes-of-data.ts";
 import { assert } from "../ir/errors.ts";
 import type { TextForm } from "../language-models/text-data.ts";
 import type { Progress } from "../run/context.ts";
+import { openSequences } from "./open-decoder.ts";
 import { languageModelFolder, openText, type TextOptions } from "./open-text.ts";
 import { checkModelFile, readModel } from "./read-model.ts";
 
@@ -76,7 +76,7 @@ async function ofFile(
   dataset: Dataset,
 ): Promise<Metrics> {
   checkModelFile(path);
-  const file = await openDeployed(path, { spinning: false, ...(threads === undefined ? {} : { threads }) });
+  const file = await openSequences(path, { spinning: false, ...(threads === undefined ? {} : { threads }) });
   try {
     const batchSize = batchOf(file, dataset);
     const options = { preprocess, batchSize, phase, ...(signal && { signal }), ...(onProgress && { onProgress }) };

@@ -19,8 +19,8 @@ import { openTokenizer } from "../language-models/tokenizer.ts";
 import { modelFolder } from "./read-model.ts";
 import { readBytes } from "./storage.ts";
 
-/** What an exported model is called in its folder. */
-const exportedFile = "model.onnx";
+/** What an exported model may be called in its folder. */
+const exportedFiles = ["model.onnx", ...["", "_q2", "_q4", "_quantized"].map((end) => `onnx/model${end}.onnx`)];
 
 interface LanguageModelFolder extends ModelFolder {
   readonly path: string;
@@ -28,12 +28,23 @@ interface LanguageModelFolder extends ModelFolder {
   readonly onnx?: string;
 }
 
-/** A language model's folder: the one given, or that of the file given. */
+/** A language model's folder: the one given, or that of the file given, which may lie in its `onnx/`. */
 export function languageModelFolder(path: string): LanguageModelFolder {
-  const isFolder = existsSync(path) && statSync(path).isDirectory();
-  const folder = modelFolder(isFolder ? path : dirname(path));
-  if (!isFolder) return { ...folder, path: dirname(path), onnx: path };
-  return { ...folder, path, ...(folder.holds(exportedFile) && { onnx: join(path, exportedFile) }) };
+  if (!existsSync(path) || !statSync(path).isDirectory()) return { ...folderOfFile(path), onnx: path };
+  const folder = modelFolder(path);
+  const files = exportedFiles.filter(folder.holds);
+  if (files.length > 1)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `"${path}" has ${files.length} models: ${files.join(", ")}. Give the path of one of them.`,
+    );
+  return { ...folder, path, ...(files.length === 1 && { onnx: join(path, files[0]) }) };
+}
+
+function folderOfFile(file: string): ModelFolder & { readonly path: string } {
+  const beside = dirname(file);
+  const path = basename(resolve(beside)) === "onnx" && !existsSync(join(beside, configFile)) ? dirname(beside) : beside;
+  return { ...modelFolder(path), path };
 }
 
 /** How text is cut; what is absent is by the file and the model: see `openText`. */

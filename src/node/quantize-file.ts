@@ -8,15 +8,19 @@ import type { Storage } from "../data/storage.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { decoderFormat } from "../export/decoder-format.ts";
 import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
-import { weightFiles } from "../language-models/checkpoint.ts";
+import { readJson, weightFiles } from "../language-models/checkpoint.ts";
+import { parseConfig } from "../language-models/config.ts";
+import { configFile } from "../language-models/read.ts";
 import { textFiles } from "../language-models/tokenizer.ts";
 import { externalLocations } from "../onnx/external-locations.ts";
 import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
+import type { FormattedJob } from "../quantize/job.ts";
 import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
@@ -30,9 +34,10 @@ import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { checkEstimates, withinMemory } from "./memory-budget.ts";
+import { openSequences } from "./open-decoder.ts";
 import { modelFileOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
-import { ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
+import { ensureFolder, ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
@@ -47,7 +52,7 @@ export interface QuantizeFileJob {
   readonly preprocess: Preprocess;
   /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
-  /** Folder for `model.onnx`, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
+  /** Folder for `model.onnx`, or a language model's `onnx/` and what reads its text, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
   readonly out: string;
   /** What calibrates, trains and evaluates: `selectEngine`. */
   readonly engine: Engine;
@@ -71,7 +76,7 @@ export interface QuantizeFileJob {
 
 /** What `quantizeFile` left. */
 export interface QuantizeFileResult {
-  /** The verified ONNX file, `model.onnx` in `out`. */
+  /** The verified ONNX file: `model.onnx` in `out`, or of a language model such as `onnx/model_q4.onnx`. */
   readonly modelPath: string;
   /** The page, `report.html` in `out`. */
   readonly reportPath: string;
@@ -181,7 +186,8 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       source: job.source,
       preprocess: job.preprocess,
       options: job.options,
-      openDeployed: (file, options) => openDeployed(file, { ...threads, ...options }),
+      openDeployed: (file, options) => openSequences(file, { ...threads, ...options }),
+      ...formatOf(job.modelPath),
       checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
       ...(modelFileOf(job.modelPath).format === "onnx" && {
         openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
@@ -222,11 +228,18 @@ function digestOfModel(modelPath: string): Report["input"] {
   return { path, ...digestOfFile(file), externalData };
 }
 
+function formatOf(modelPath: string): Pick<FormattedJob, "format"> {
+  if (modelFileOf(modelPath).format !== "huggingFace") return {};
+  const folder = modelFolder(modelPath);
+  return { format: decoderFormat({ config: parseConfig(readJson(folder, configFile)), folder }) };
+}
+
 /** What a language model's files need beside them, as it is in its folder. */
-function companionsOf(modelPath: string): readonly ExportedFile[] {
+function companionsOf(modelPath: string, written: readonly ExportedFile[]): readonly ExportedFile[] {
   if (modelFileOf(modelPath).format !== "huggingFace") return [];
   const { holds, open } = modelFolder(modelPath);
-  return textFiles.filter(holds).map((name) => {
+  const isLeft = (name: string): boolean => holds(name) && !written.some((file) => file.name === name);
+  return textFiles.filter(isLeft).map((name) => {
     const file = open(name);
     return { name, bytes: file.read(0, file.sizeBytes) };
   });
@@ -347,8 +360,11 @@ async function writeResults(
   const reportPath = join(job.out, "report.html");
   const { options } = job;
   const recipe = { name: "recipe.yaml", bytes: new TextEncoder().encode(recipeText(options)) };
-  const written = [...outcome.files, recipe, ...companionsOf(job.modelPath)];
-  for (const { name, bytes } of written) await writeAtomic(join(job.out, name), bytes);
+  const written = [...outcome.files, recipe, ...companionsOf(job.modelPath, outcome.files)];
+  for (const { name, bytes } of written) {
+    await ensureFolder(dirname(join(job.out, name)));
+    await writeAtomic(join(job.out, name), bytes);
+  }
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),

@@ -1,11 +1,11 @@
 // From the trained graph to a verified file.
 
 import { addDistance, distanceOf, noDistance } from "../evaluate/distance.ts";
-import type { ExportedFile, ExportSource } from "../export/format.ts";
+import type { ExportedFile, ExportFormat, ExportSource } from "../export/format.ts";
 import { exportFormats, type FormatName, writeFormat } from "../export/formats.ts";
 import { checkVerification, type Verification, type VerificationRun } from "../export/verify.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
-import { type Graph, type OnnxModel, producers } from "../ir/graph.ts";
+import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import type { WrittenFile } from "../methods/method.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
@@ -14,29 +14,35 @@ import { floatOutputs } from "../passes/class-scores.ts";
 import { roundHalf } from "../passes/half-precision.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
+import { withHalfScales } from "../quantizers/half-scales.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
-import type { QuantizeJob } from "./job.ts";
+import type { FormattedJob, QuantizeJob } from "./job.ts";
 
 export interface Written {
   /** First the one that runtimes open. */
   readonly files: readonly ExportedFile[];
   /** Absent for a float model. */
-  readonly quantized?: ExportSource & { readonly format: FormatName };
+  readonly quantized?: ExportSource & { readonly format: ExportFormat };
 }
 
 /** Products of floats and of weights in groups have a kernel of their own. */
-const formatOf = ({ activations, groupSize }: RunOptions["quantize"]): FormatName =>
-  activations === "float" && groupSize !== "whole" ? "matMulNBits" : "qdq";
+function formatOf(
+  { activations, groupSize }: RunOptions["quantize"],
+  given: ExportFormat | undefined,
+): readonly [name: string, ExportFormat] {
+  if (given && activations === "float") return ["onnx", given];
+  const name: FormatName = activations === "float" && groupSize !== "whole" ? "matMulNBits" : "qdq";
+  return [name, exportFormats[name]];
+}
 
 /** A model in float stays ONNX, as it came. */
 const floatFileName = "model.onnx";
 
 /** The model as a file, not yet verified. Also run before training, so that what cannot be written fails early. */
 export function writeModel(
-  { origin }: Pick<OnnxModel, "origin">,
+  { model: { origin }, options: run, format: given }: Pick<FormattedJob, "model" | "options" | "format">,
   trained: Graph,
-  run: Pick<RunOptions, "quantize" | "methods">,
 ): Written {
   const { placement, storage } = run.quantize;
   const graph = origin.half ? roundHalf(trained, origin.half) : trained;
@@ -44,13 +50,14 @@ export function writeModel(
     return {
       files: [{ name: floatFileName, bytes: writeOnnx({ graph, origin }, { opset: opsetFor(graph, origin.opset) }) }],
     };
+  const [name, format] = formatOf(run.quantize, given);
+  const stored = format.scaleType === undefined ? graph : withHalfScales(graph);
   const source: ExportSource = {
-    folded: foldQuantizers(graph, placement === "runtime" ? "int32" : "float"),
+    folded: foldQuantizers(stored, placement === "runtime" ? "int32" : "float"),
     origin,
     storage,
   };
-  const format = formatOf(run.quantize);
-  return { files: writeFormat(format, exportFormats[format], source), quantized: { ...source, format } };
+  return { files: writeFormat(name, format, source), quantized: { ...source, format } };
 }
 
 export const sizeOfFiles = ({ files }: Written): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0);
@@ -107,7 +114,7 @@ export async function verifyModel(
       for (const { name, distance } of totals) addDistance(distance, outputOf(expected, name), outputOf(folded, name));
     };
     const run = { batches: samples, open: job.openDeployed, context, see };
-    return exportFormats[quantized.format].verify(quantized, files, run);
+    return quantized.format.verify(quantized, files, run);
   });
   const folding = totals.map(({ name, distance }) => distanceOf(name, distance));
   for (const { name, sqnrDb } of folding) checkFolding(name, sqnrDb, foldingThresholds[job.options.quantize.placement]);

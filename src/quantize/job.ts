@@ -2,6 +2,7 @@
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
+import type { ExportFormat } from "../export/format.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
@@ -29,4 +30,10 @@ export interface QuantizeJob {
   readonly checkMemory?: (estimates: readonly MemoryEstimate[]) => void;
   /** Where checkpoints go; without, none are written. */
   readonly checkpoints?: CheckpointOptions;
+}
+
+/** A job that says itself how the quantized model is written, as that of a language model does. */
+export interface FormattedJob extends QuantizeJob {
+  /** Where activations stay in float; as the options say where absent. */
+  readonly format?: ExportFormat;
 }

@@ -23,13 +23,13 @@ import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram, withPrograms } from "../run/with-program.ts";
-import type { QuantizeJob } from "./job.ts";
+import type { FormattedJob } from "./job.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 import type { Subject } from "./subject.ts";
 
 /** A run, as far as measuring it goes. */
 export interface Measured {
-  readonly job: QuantizeJob;
+  readonly job: FormattedJob;
   readonly subject: Subject;
   readonly context: Context;
 }

@@ -18,7 +18,7 @@ import { type Clock, createClock } from "./clock.ts";
 import { estimateMemory } from "./estimate-memory.ts";
 import { withEvenChannels } from "./even-channels.ts";
 import { sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
-import type { QuantizeJob } from "./job.ts";
+import type { FormattedJob, QuantizeJob } from "./job.ts";
 import {
   fidelityOf,
   type Measured,
@@ -48,7 +48,8 @@ const fields = Object.keys({
   checkpoints: true,
   openGiven: true,
   checkMemory: true,
-} satisfies Record<keyof QuantizeJob, true>);
+  format: true,
+} satisfies Record<keyof FormattedJob, true>);
 
 /**
  * A whole run in memory: calibrates, quantizes, trains, exports and verifies. It writes no file but the checkpoints that the job
@@ -64,7 +65,7 @@ export interface SharedMeasures {
 }
 
 export async function quantizeSharing(
-  job: QuantizeJob,
+  job: FormattedJob,
   given: Context,
   shared: SharedMeasures,
 ): Promise<QuantizeOutcome> {
@@ -132,7 +133,7 @@ async function makeModel(run: Run): Promise<Made> {
   const walk = {
     all: job.options.methods,
     data: { train: subject.train, preprocess: job.preprocess },
-    fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job.model, graph, job.options)),
+    fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job, graph)),
     timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => timeFiles(job, graphs, inputs),
     checkpoints: job.checkpoints,
   };
@@ -140,7 +141,7 @@ async function makeModel(run: Run): Promise<Made> {
     runMethods(subject.start, { ...walk, steps: before }, context),
   );
   // What cannot be written fails before it is trained.
-  if (after.length > 0) writeModel(job.model, calibrated.model.graph, job.options);
+  if (after.length > 0) writeModel(job, calibrated.model.graph);
   await measureStage(run, "ptq", forTest(subject, calibrated.model.graph));
   const { model, training, fileChecks, latencyChecks, findings } = await clock.time("training", () =>
     runMethods(calibrated.model, { ...walk, steps: after }, context),
@@ -166,7 +167,7 @@ async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   const scores = subject.scores?.output;
   const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
   const trained = forTest(subject, model.graph);
-  const written = writeModel(job.model, withInputTypes(model.graph, subject.inputs), job.options);
+  const written = writeModel(job, withInputTypes(model.graph, subject.inputs));
   for (const check of fileChecks) check(whatWasWritten(written));
   const folded = written.quantized && {
     ...written.quantized.folded,

@@ -4,21 +4,21 @@ import type { ModelFile } from "../evaluate/model-file.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { writeModel } from "./export-model.ts";
-import type { QuantizeJob } from "./job.ts";
+import type { FormattedJob } from "./job.ts";
 
 /** Of each file: enough rounds for a median, little where there are many layers. */
 const budgetMs = 40;
 
 /** Median milliseconds of a run of each graph, in turn. */
 export async function timeFiles(
-  job: QuantizeJob,
+  job: FormattedJob,
   graphs: readonly Graph[],
   inputs: ReadonlyMap<string, Tensor>,
 ): Promise<readonly number[]> {
   const opened: ModelFile[] = [];
   try {
     for (const graph of graphs) {
-      const [{ bytes }] = writeModel(job.model, graph, job.options).files;
+      const [{ bytes }] = writeModel(job, graph).files;
       opened.push(await job.openDeployed(bytes));
     }
     return await measureLatency(opened, [inputs], { budgetMs: budgetMs * graphs.length, most: 200 });

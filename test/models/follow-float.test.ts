@@ -81,7 +81,7 @@ describeWithData("models that are not classifiers", (data) => {
       checkpoints: undefined,
     };
     const trained = await runMethods(start, walk, context);
-    const deployed = await openDeployed(writeModel(model, trained.model.graph, options).files[0].bytes);
+    const deployed = await openDeployed(writeModel({ model, options }, trained.model.graph).files[0].bytes);
     const runs = new Map<string, RunModel>([["deployed", (inputs) => deployed.run(inputs)]]);
     const dataset = datasetFor(original, source.test, preprocess);
     const measured = { outputs, preprocess, batchSize: 1 };

@@ -1,13 +1,13 @@
 // A language model's folder from end to end: weights in groups, activations in float, the file beside what reads its text.
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
-import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { evaluateModel } from "../../src/evaluate/evaluate-model.ts";
 import { textDataset } from "../../src/language-models/text-data.ts";
+import { openSequences } from "../../src/node/open-decoder.ts";
 import { quantizeFile } from "../../src/node/quantize-file.ts";
 import { verifyRun } from "../../src/node/verify-run.ts";
 import { runOptions } from "../../src/options/recipe.ts";
@@ -16,7 +16,7 @@ import { createRandom } from "../support/random.ts";
 const root = mkdtempSync(join(tmpdir(), "frostbit-language-model-"));
 afterAll(() => rmSync(root, { recursive: true }));
 
-const modelPath = join(import.meta.dirname, "../oracles/decoders/llama");
+const given = join(import.meta.dirname, "../oracles/decoders/llama");
 const random = createRandom(5);
 const windows = (count: number) =>
   Array.from({ length: count }, () => Array.from({ length: 12 }, () => Math.floor(random.uniform(0, 24))));
@@ -28,8 +28,8 @@ test.each([
 ])("%s at %i bits writes a file that predicts as the quantized model does", async (method, weights) => {
   const out = join(root, method);
   const test = textDataset("test", windows(8));
-  const { report } = await quantizeFile({
-    modelPath,
+  const { report, modelPath } = await quantizeFile({
+    modelPath: given,
     source: { train: textDataset("train", windows(32)), test, heldOut: false },
     preprocess,
     options: runOptions.parse({
@@ -43,11 +43,17 @@ test.each([
   const { float, quantized, deployed } = report.metrics;
   expect(deployed!.loss! / quantized!.loss!).toBeCloseTo(1, 4);
   expect(Math.abs(deployed!.loss! - float!.loss!)).toBeGreaterThan(1e-3);
-  expect(readdirSync(out)).toContain("config.json");
+  const written = (file: string) => JSON.parse(readFileSync(join(out, file), "utf8"));
+  expect(modelPath).toBe(join(out, "onnx/model_q4.onnx"));
+  expect(written("config.json")).toMatchObject({ model_type: "llama", "transformers.js_config": { dtype: "q4" } });
+  expect(written("genai_config.json").model).toMatchObject({
+    eos_token_id: 2,
+    decoder: { filename: "onnx/model_q4.onnx", head_size: 8, num_key_value_heads: 2, num_hidden_layers: 2 },
+  });
   expect(report.input.externalData).toHaveLength(4);
   expect(report.sizeBytes.float).toBeGreaterThan(10_000);
   expect((await verifyRun(out)).ok).toBe(true);
-  const file = await openDeployed(join(out, "model.onnx"));
+  const file = await openSequences(modelPath);
   const { loss } = await evaluateModel(file, test, { preprocess });
   await file.dispose();
   expect(loss).toBeCloseTo(deployed!.loss!, 6);
