@@ -75,7 +75,8 @@ export async function quantizeSharing(
   const context = { ...given, seed: job.options.seed };
   const subject = withEvenChannels(openSubject(job), job.options, context);
   await checkEarly(job, subject);
-  job.checkMemory?.(estimateMemory(job, subject));
+  const estimates = estimateMemory(job, subject);
+  job.checkMemory?.(estimates);
   noteUnusedLabels(subject, context);
   await checkGiven(job, subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
