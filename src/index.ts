@@ -8,6 +8,8 @@
 
 export type { ByteSource } from "./ir/tensor-source.ts";
 export { type EvaluateFileJob, evaluateFile } from "./node/evaluate-file.ts";
+export { type EvaluateTextJob, evaluateText, type TextMetrics } from "./node/evaluate-text.ts";
+export { type GeneratedText, type GenerateTextJob, generateText } from "./node/generate-text.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
 export { type RunCheck, type RunVerification, type VerifyRunOptions, verifyRun } from "./node/verify-run.ts";
@@ -23,7 +25,10 @@ export type { ImageOptions, Size } from "./data/image-size.ts";
 export type { LabelValues } from "./data/labels.ts";
 export { memoryDataset } from "./data/memory-dataset.ts";
 export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "./data/preprocess.ts";
+export type { Sampling } from "./language-models/sample-token.ts";
+export type { TextForm } from "./language-models/text-data.ts";
 export { type OpenDataOptions, openData, openTestData } from "./node/open-data.ts";
+export { openTextSource, type TextOptions, type TextSourceOptions } from "./node/open-text.ts";
 
 // Quantizing and training
 

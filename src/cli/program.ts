@@ -6,6 +6,7 @@ import { ablateCommand } from "./ablate.ts";
 import { compareCommand } from "./compare.ts";
 import { doctorCommand } from "./doctor.ts";
 import { evaluateCommand } from "./evaluate.ts";
+import { generateCommand } from "./generate.ts";
 import { inspectCommand } from "./inspect.ts";
 import { printableLines } from "./printable.ts";
 import { quantizeCommand } from "./quantize.ts";
@@ -18,6 +19,7 @@ const commands = [
   quantizeCommand,
   ablateCommand,
   evaluateCommand,
+  generateCommand,
   inspectCommand,
   runCommand,
   compareCommand,

@@ -22,7 +22,7 @@ import { readBytes } from "./storage.ts";
 /** What an exported model may be called in its folder. */
 const exportedFiles = ["model.onnx", ...["", "_q2", "_q4", "_quantized"].map((end) => `onnx/model${end}.onnx`)];
 
-interface LanguageModelFolder extends ModelFolder {
+export interface LanguageModelFolder extends ModelFolder {
   readonly path: string;
   /** The ONNX file, where the model is one. */
   readonly onnx?: string;
