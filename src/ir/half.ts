@@ -50,6 +50,9 @@ function numberToBfloat16(value: number): number {
 const widen = { float16: float16ToNumber, bfloat16: bfloat16ToNumber };
 const narrow = { float16: numberToFloat16, bfloat16: numberToBfloat16 };
 
+/** The nearest number that a half type has, ties to even. */
+export const roundedToHalf = (type: HalfType, value: number): number => widen[type](narrow[type](value));
+
 /** The same numbers in float32, exactly; tensors of other types as they are. */
 export function widenTensor(t: Tensor): Tensor {
   if (!isHalf(t.dtype)) return t;

@@ -5,6 +5,7 @@ import { autoroundMethod } from "./autoround/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
 import { brecqMethod } from "./brecq/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
+import { efficientQatMethod } from "./efficient-qat/method.ts";
 import { efqatMethod } from "./efqat/method.ts";
 import { flexroundMethod } from "./flexround/method.ts";
 import { floatMethod } from "./float/method.ts";
@@ -36,6 +37,7 @@ export const methods: readonly Method[] = [
   flexroundMethod,
   autoroundMethod,
   nupesMethod,
+  efficientQatMethod,
   outputErrorRangesMethod,
   biasCorrectionMethod,
 ];

@@ -57,14 +57,13 @@ export const divisorWeight: WeightVariable = {
   },
 
   harden: (weight, trained) => {
-    const { weights, variable, learns, scaleOf, trainsScale, shape, rowAxis, inputAxis, scales } = weight;
+    const { weights, variable, learns, scaleOf, trainsScale, shape, rowAxis, inputAxis } = weight;
     const { quotients, grid } = weights;
     const own = trained(variable);
     const rows = trained(rowsName(weight));
     const inputs = inputAxis === undefined ? undefined : trained(inputsName(weight));
     const index = (i: number, axis: number): number => Math.floor(i / sizeOf(shape.slice(axis + 1))) % shape[axis];
-    const stored = (value: number): number => (scales.dtype === "float32" ? Math.fround(value) : value);
-    const steps = trainsScale ? trained(scaleName(weight)).map((log) => stored(Math.exp(log))) : undefined;
+    const steps = trainsScale ? trained(scaleName(weight)).map((log) => weight.storedScale(Math.exp(log))) : undefined;
     const integers = quotients.map((quotient, i) => {
       const learned =
         own[i] + rows[index(i, rowAxis)] + (inputs && inputAxis !== undefined ? inputs[index(i, inputAxis)] : 0);

@@ -11,6 +11,8 @@ export type LossName = (typeof lossNames)[number];
 
 export interface UnitLossSettings {
   readonly kind: LossName;
+  /** Whether it is the mean over channels too, not their sum. */
+  readonly isMean?: boolean;
   /** Of lp. */
   readonly power?: number;
   /** Of prediction: what class scores are divided by, and what their divergence is multiplied by. */
@@ -31,7 +33,7 @@ export const channelLoss =
   (unit: Graph, settings: UnitLossSettings, rest?: Rest): UnitLoss =>
   (build, forward, targets) => {
     const losses = [...targets].map(([output, target]) =>
-      targetLoss(build, [output, target], channelsOf(unit, output), settings),
+      targetLoss(build, [output, target], settings.isMean ? 1 : channelsOf(unit, output), settings),
     );
     if (rest && settings.kind === "prediction") losses.push(predictionLoss(build, forward, rest, settings));
     return build.node("Identity", [losses.reduce((sum, each) => build.node("Add", [sum, each]))], {}, lossName);

@@ -106,10 +106,9 @@ function hardGrid(
   weight: LearnedWeight,
   trained: Parameters<WeightVariable["harden"]>[1],
 ): { readonly scales: Float64Array; readonly zeroPoints: Float64Array } {
-  const { weights, scales, zeroPoints } = weight;
+  const { weights, zeroPoints, storedScale: stored } = weight;
   const { low, high } = weights.grid;
   const ends = endsOf(weight);
-  const stored = (value: number): number => (scales.dtype === "float32" ? Math.fround(value) : value);
   const highs = trained(highName(weight)).map((factor, i) => factor * ends.high[i]);
   if (!zeroPoints)
     return { scales: highs.map((end) => stored(end / high)), zeroPoints: new Float64Array(highs.length) };

@@ -8,10 +8,20 @@ export const rateSchedules = ["constant", "linear", "cosine"] as const;
 export type RateSchedule = (typeof rateSchedules)[number];
 
 /** How the weights of a unit learn. */
-export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, WeightTraining {
+export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, Omit<WeightTraining, "keep"> {
+  /**
+   * Which values count in the end: the last, those at the least loss of a step, or of those after each `validateEvery` steps the ones of
+   * the least error on samples held out.
+   */
+  readonly keep: WeightTraining["keep"] | "validated";
+  readonly validateEvery?: number;
   readonly learningRate: number;
-  /** From it down to 0, or constant. */
+  /** From it down, or constant. */
   readonly schedule: RateSchedule;
+  /** The share of both rates that a falling schedule ends at; 0 where absent. */
+  readonly rateFloor?: number;
+  /** What rates are in units of: one, or the mean of the unit's scales. One where absent. */
+  readonly rateUnit?: "one" | "scale";
   /** The learning rate at which weights' scales start. Absent: they stay. */
   readonly scaleRate?: number | undefined;
   /** Of the term that drives each weight up or down. */
@@ -31,6 +41,8 @@ export interface Phase {
   readonly stepRate?: number;
   /** The same of biases. */
   readonly biasRate?: number;
+  /** Whether what normalizations multiply by trains too, at the rate of weights. */
+  readonly trainsNorms?: boolean;
   readonly inputs: UnitInputs;
   /** Whether activations are quantized while units train, and in the units before. */
   readonly activations: "quantized" | "float";

@@ -32,6 +32,7 @@ import {
   biasParameters,
   biasRateInput,
   lambdaInput,
+  normParameters,
   roundingRateInput,
   scaleRateInput,
   stepParameters,
@@ -76,10 +77,21 @@ export async function reconstructUnit(job: UnitJob, context: Context): Promise<R
   const samples = Array.from({ length: heldOut }, (_, i) => data.samples - heldOut + i);
   const errorOf = (model: Graph): Promise<number> => unitError(model, data, samples, batch, context);
   const before = await errorOf(data.quantized);
-  const after = await errorOf(applyOutcome(data.quantized, trained.outcome));
+  const [best] = await byError(trained, (each) => errorOf(applyOutcome(data.quantized, each.outcome)));
+  const { error: after, of } = best;
   const kept = after > before ? "before" : "trained";
-  const record: UnitRecord = { unit: data.unit.name, before, after, kept, undecided: trained.undecided };
-  return { outcome: kept === "trained" ? trained.outcome : nothingChanged, record };
+  const record: UnitRecord = { unit: data.unit.name, before, after, kept, undecided: of.undecided };
+  return { outcome: kept === "trained" ? of.outcome : nothingChanged, record };
+}
+
+/** The least first. */
+async function byError<T>(
+  all: readonly T[],
+  errorOf: (each: T) => Promise<number>,
+): Promise<readonly { readonly error: number; readonly of: T }[]> {
+  const found: { readonly error: number; readonly of: T }[] = [];
+  for (const of of all) found.push({ error: await errorOf(of), of });
+  return found.sort((a, b) => a.error - b.error);
 }
 
 interface TrainedUnit {
@@ -87,10 +99,10 @@ interface TrainedUnit {
   readonly undecided: number;
 }
 
-/** `undefined` where nothing of the unit trains. */
-async function trainSoftUnit(job: UnitJob, context: Context): Promise<TrainedUnit | undefined> {
+/** What may be kept of it; `undefined` where nothing of the unit trains. */
+async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly TrainedUnit[] | undefined> {
   const { data, float, phase, predictions, batch, heldOut } = job;
-  const { rounding, stepRate, biasRate, drop, activations } = phase;
+  const { rounding, stepRate, biasRate, trainsNorms = false, drop, activations } = phase;
   const soft =
     rounding &&
     learnedWeights(
@@ -102,6 +114,7 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<TrainedUni
   const besidesWeights = (unit: Graph): readonly TrainedParameter[] => [
     ...(stepRate === undefined ? [] : stepParameters(unit)),
     ...(biasRate === undefined ? [] : biasParameters(unit)),
+    ...(trainsNorms ? normParameters(unit) : []),
   ];
   const { unit, quantized, own } = data;
   const cut = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
@@ -109,8 +122,11 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<TrainedUni
   const prepare = (given: Graph): Graph => {
     const softened = soft ? softenWeights(given, soft) : given;
     const dropped = drop > 0 && activations === "quantized" ? dropQuantization(softened, drop) : softened;
-    return soft && rounding.keep === "best" ? withBest(dropped, soft) : dropped;
+    return soft && keep === "best" ? withBest(dropped, soft) : dropped;
   };
+  const keep = rounding?.keep === "best" ? "best" : "last";
+  const validateEvery = rounding?.keep === "validated" ? (rounding.validateEvery ?? 1) : Number.POSITIVE_INFINITY;
+  const seen: Values[] = [];
   const { values } = await trainUnit(
     {
       data: { ...data, samples: data.samples - heldOut },
@@ -118,15 +134,21 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<TrainedUni
       loss: channelLoss(cut, phase.loss, predictions?.rest),
       ...(await scoreInputs(job, context)),
       prepare,
-      parametersOf: (given) => [...(soft ? weightParameters(soft, rounding) : []), ...besidesWeights(given)],
-      scheduled: scheduleOf(phase),
+      parametersOf: (given) => [
+        ...(soft ? weightParameters(soft, { ...rounding, keep }) : []),
+        ...besidesWeights(given),
+      ],
+      scheduled: scheduleOf(phase, soft && rounding.rateUnit === "scale" ? meanScale(soft) : 1),
       steps: phase.iterations,
       batch,
       checkpointEvery: Number.POSITIVE_INFINITY,
+      watch: async (step, read) => {
+        if (step % validateEvery === 0) seen.push(await read());
+      },
     },
     context,
   );
-  return hardened(soft, rounding?.keep ?? "last", values);
+  return [values, ...seen].map((each) => hardened(soft, keep, each));
 }
 
 type LossInputs = (samples: Int32Array) => Promise<ReadonlyMap<string, Tensor>>;
@@ -215,19 +237,29 @@ const rateFactors: Readonly<Record<RateSchedule, (step: number, steps: number) =
   cosine: (step, steps) => scheduleFactor(cosine, step, steps),
 };
 
-function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase): ScheduledInputs {
-  const falling = (rate: number, how: RateSchedule) => (step: number) => rate * rateFactors[how](step, iterations);
+/** Of all scales of the unit's weights. */
+function meanScale({ weights }: SoftWeights): number {
+  const scales = weights.flatMap((weight) => Array.from(numbersOf(weight.scales)));
+  return scales.reduce((sum, scale) => sum + scale, 0) / scales.length;
+}
+
+/** `unit`: what the rates of weights and their scales are in units of. */
+function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase, unit: number): ScheduledInputs {
+  const falling =
+    (rate: number, how: RateSchedule, floor = 0) =>
+    (step: number) =>
+      rate * (floor + (1 - floor) * rateFactors[how](step, iterations));
   const besides = [
     [stepRateInput, falling(stepRate, "cosine")],
     [biasRateInput, falling(biasRate, "cosine")],
   ] as const;
   if (!rounding) return new Map(besides);
-  const { learningRate, schedule, scaleRate = 0, lambda, betaStart } = rounding;
+  const { learningRate, schedule, scaleRate = 0, rateFloor, lambda, betaStart } = rounding;
   const beta = (step: number): number | undefined => betaAt(step + 1, { ...rounding, iterations });
   return new Map([
     ...besides,
-    [roundingRateInput, falling(learningRate, schedule)],
-    [scaleRateInput, falling(scaleRate, schedule === "constant" ? "cosine" : schedule)],
+    [roundingRateInput, falling(learningRate * unit, schedule, rateFloor)],
+    [scaleRateInput, falling(scaleRate * unit, schedule === "constant" ? "cosine" : schedule, rateFloor)],
     [lambdaInput, (step) => (beta(step) === undefined ? 0 : lambda)],
     [betaInput, (step) => beta(step) ?? betaStart],
   ]);

@@ -31,6 +31,8 @@ export interface ReconstructionJob {
   readonly unit: UnitKind;
   /** Samples of a step; at most half of all. */
   readonly batch: number;
+  /** Samples at the end that nothing is fitted to, whole batches of them; one in sixteen where absent. */
+  readonly heldOut?: number;
   /** What activations may take in memory before they go to the checkpoints' storage. */
   readonly cacheBytes: number;
   readonly cacheFloats: "float32" | "float16";
@@ -100,12 +102,12 @@ interface UnitTurn {
 }
 
 async function reconstructAndSave(
-  { job: { float, batch, checkpoints }, phase, predictions }: UnitTurn,
+  { job: { float, batch, heldOut: given, checkpoints }, phase, predictions }: UnitTurn,
   data: UnitData,
   { done }: RunProgress,
   context: Context,
 ): Promise<ReconstructedUnit> {
-  const heldOut = Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
+  const heldOut = given ?? Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
   const unit = await reconstructUnit({ data, float, phase, predictions, batch, heldOut }, context).catch(
     (error: unknown) => {
       throw error instanceof FrostbitError && error.code === "ABORTED"

@@ -32,7 +32,7 @@ export const sigmoidWeight: WeightVariable = {
     const { weights, learns, variable, trainsScale } = weight;
     const nearest = learns && nearestIntegers(weights.quotients, weights.grid);
     const integers = hardIntegers(weights, trained(variable)).map((q, i) => (nearest && !learns[i] ? nearest[i] : q));
-    return trainsScale ? { integers, scales: trained(scaleName(weight)) } : { integers };
+    return trainsScale ? { integers, scales: trained(scaleName(weight)).map(weight.storedScale) } : { integers };
   },
 };
 

@@ -1,9 +1,12 @@
 // A unit as it trains: its weights as they learn, and activations that are quantized at random.
 import { shuffledOrder } from "../data/sampler.ts";
 import type { Builder } from "../ir/builder.ts";
+import type { DType } from "../ir/dtype.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { isHalf, roundedToHalf } from "../ir/half.ts";
 import { sortNodes } from "../ir/sort-nodes.ts";
 import { numbersOf } from "../ir/tensor.ts";
+import { loaded } from "../ir/tensor-source.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
@@ -19,38 +22,51 @@ export interface WeightLearning {
   readonly variable: VariableName;
   readonly trainsScale: boolean;
   readonly subset: Subset;
+  /** How the file has scales that trained; as the graph has them where absent. */
+  readonly scaleType?: "float16" | undefined;
+  /** What scales that train themselves (direct) are kept at or above. */
+  readonly leastScale?: number | undefined;
 }
 
 /** Of the weights that the unit is the first to read; those that are quantized in `float` keep their integers. */
 export function learnedWeights(
   { quantized, own }: Pick<UnitData, "quantized" | "own">,
   float: Graph,
-  { variable, trainsScale, subset }: WeightLearning,
+  { variable, trainsScale, subset, scaleType, leastScale = 0 }: WeightLearning,
   seed: number,
 ): SoftWeights {
   const weights = roundedLayers(quantized, float)
     .filter(({ quantizer }) => own.has(quantizer.value) && own.has(quantizer.scale))
     .map(({ layer, quantizer }, index): LearnedWeight => {
       const grid = gridOf(quantized, quantizer);
-      const weight = constantOf(quantized, quantizer.value);
+      const weight = loaded(constantOf(quantized, quantizer.value));
+      const scales = constantOf(quantized, quantizer.scale);
       const rounded = { quotients: quotientsOf(weight, grid), grid };
       return {
         quantizer,
         dtype: weight.dtype,
         shape: weight.shape,
+        start: weight,
         weights: rounded,
-        scales: constantOf(quantized, quantizer.scale),
+        scales,
         zeroPoints: quantizer.zeroPoint === "" ? undefined : constantOf(quantized, quantizer.zeroPoint),
         scaleOf: scaleIndices(quantized, quantizer),
         rowAxis: layer.rowAxis,
         inputAxis: /^Conv/.test(layer.node.op) ? layer.inputAxis : undefined,
         learns: subsetOf(rounded, numbersOf(weight), subset, (count) => shuffledOrder(count, seed, index)),
         trainsScale,
+        storedScale: storedAs(scaleType ?? scales.dtype),
+        leastScale,
         variable: `${quantizer.output}/rounding`,
       };
     });
   return { variable, weights };
 }
+
+const storedAs = (dtype: DType): ((scale: number) => number) => {
+  if (isHalf(dtype)) return (scale) => roundedToHalf(dtype, scale);
+  return dtype === "float32" ? Math.fround : (scale) => scale;
+};
 
 /** Weights of a unit, all learning by the same kind of variable. */
 export interface SoftWeights {

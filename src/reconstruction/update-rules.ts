@@ -56,9 +56,12 @@ function keepBest(build: Builder, name: string): void {
 
 function learnedRule(parameter: LearnedParameter, { optimizer, keep }: WeightTraining): UpdateRule {
   const { state, next } = optimizers[parameter.isScale ? "adam" : optimizer];
-  const { start, isPulled, isScale, bounds } = parameter;
+  const { start, isPulled, isScale, least = 0, bounds } = parameter;
   const kept = (build: Builder, name: string, value: string): string => {
-    if (isScale) return keepAboveSmallest(build, name, start, value);
+    if (isScale) {
+      const above = keepAboveSmallest(build, name, start, value);
+      return least > 0 ? build.node("Max", [above, build.scalar(least, above)]) : above;
+    }
     return bounds ? build.node("Clip", [value, ...bounds.map((bound) => build.scalar(bound, value))]) : value;
   };
   return {
@@ -128,6 +131,12 @@ export function stepParameters(unit: Graph): readonly TrainedParameter[] {
     learningRate: stepRateInput,
   }));
 }
+
+/** What normalizations multiply by, at the rate of weights. */
+export const normParameters = (unit: Graph): readonly TrainedParameter[] =>
+  parametersOf(unit)
+    .filter(({ role }) => role === "norm")
+    .map(({ name }) => ({ ...whole, name, rule: optimizerRule(adam), learningRate: roundingRateInput }));
 
 /** Biases of layers, and what normalizations add. */
 export function biasParameters(unit: Graph): readonly TrainedParameter[] {

@@ -10,6 +10,8 @@ export interface LearnedWeight {
   readonly quantizer: Quantizer;
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** The weight as it was. */
+  readonly start: Tensor;
   readonly weights: RoundedWeights;
   /** The quantizer's as they were; zero points are absent around zero. */
   readonly scales: Tensor;
@@ -22,6 +24,10 @@ export interface LearnedWeight {
   /** By element, 1 where it learns and 0 where it is rounded to nearest; absent: all learn. */
   readonly learns: Float64Array | undefined;
   readonly trainsScale: boolean;
+  /** What becomes of a scale in the file. */
+  readonly storedScale: (scale: number) => number;
+  /** What scales that train themselves are kept at or above. */
+  readonly leastScale: number;
   /** The constant of a soft unit that holds the variable with an element for each weight. */
   readonly variable: string;
 }
@@ -36,8 +42,9 @@ export interface LearnedParameter {
   readonly isPulled?: boolean;
   /** What it is kept within after each step. */
   readonly bounds?: readonly [low: number, high: number];
-  /** Whether it is a scale, which stays positive. */
+  /** Whether it is a scale, which stays positive, and at or above `least`. */
   readonly isScale?: boolean;
+  readonly least?: number;
 }
 
 /** What a weight became. */

@@ -1,4 +1,5 @@
 // The kinds of variables that weights learn by.
+import { directWeight } from "./direct-weight.ts";
 import { divisorWeight } from "./divisor-weight.ts";
 import { levelWeight } from "./level-weight.ts";
 import { offsetWeight } from "./offset-weight.ts";
@@ -8,12 +9,11 @@ import type { LearnedWeight, WeightVariable } from "./weight-variable.ts";
 export const variableNames = ["sigmoid", "offset", "divisor", "direct"] as const;
 export type VariableName = (typeof variableNames)[number];
 
-/** `direct`: the weight itself moves, in units of its scale, which is an offset; what differs is how fast, and that its range stays. */
 export const weightVariables: Readonly<Record<VariableName, WeightVariable>> = {
   sigmoid: sigmoidWeight,
   offset: offsetWeight,
   divisor: divisorWeight,
-  direct: offsetWeight,
+  direct: directWeight,
 };
 
 /** What a weight learns by; one whose grid has levels, by its own. */

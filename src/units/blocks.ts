@@ -31,7 +31,7 @@ export function unitOfNodeByBlock(graph: Graph, stream: Stream): UnitOfNode {
   return units;
 }
 
-interface Region {
+export interface Region {
   readonly nodes: readonly Node[];
   readonly exit: string;
 }
@@ -41,7 +41,7 @@ interface Region {
  * node before it and upstream of every node after it. Data that layers work on is there from the start; a branch that ends in an
  * output of the graph belongs to the region in which it ends.
  */
-function regionsOf({ nodes, data }: Stream): readonly Region[] {
+export function regionsOf({ nodes, data }: Stream): readonly Region[] {
   const reads = new Map<string, number>();
   for (const node of nodes) for (const input of node.inputs) reads.set(input, (reads.get(input) ?? 0) + 1);
   const live = new Set([...data].filter((value) => reads.has(value)));

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { randomBits } from "../data/random.ts";
 import { shuffledOrder } from "../data/sampler.ts";
+import type { Variables } from "../engines/engine.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
@@ -10,7 +11,7 @@ import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import type { Context } from "../run/context.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
-import { type ScheduledInputs, type Trainer, train } from "../training/loop.ts";
+import { type ScheduledInputs, type StepRequest, type Trainer, train } from "../training/loop.ts";
 import { squaredError } from "../training/loss.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { buildStep, type Step, type TrainedParameter } from "../training/step.ts";
@@ -46,6 +47,8 @@ export interface UnitTraining {
   /** In a storage of the unit's own. */
   readonly checkpoints?: CheckpointOptions;
   readonly checkpointEvery: number;
+  /** Called before each step but the first, with what gives the parameters as they are by then. */
+  readonly watch?: (step: number, read: () => Promise<ReadonlyMap<string, Tensor>>) => Promise<void>;
 }
 
 export interface TrainedUnit {
@@ -114,7 +117,18 @@ function unitTrainer(job: UnitTraining, model: Graph, seed: number, saved: UnitS
     );
   const request = { key: name, build: () => stepOf(job, model) };
   const scheduled = new Map([...job.scheduled, ...randomCounters(model, seed, job.data.index)]);
-  return { beforeStep: async () => request, scheduled, state: () => ({ unit: name }) };
+  const names = ownParameters(job, model).map((parameter) => parameter.name);
+  const beforeStep = async (step: number, variables: Variables): Promise<StepRequest> => {
+    if (step > 0) await job.watch?.(step, () => readAll(variables, names));
+    return request;
+  };
+  return { beforeStep, scheduled, state: () => ({ unit: name }) };
+}
+
+async function readAll(variables: Variables, names: readonly string[]): Promise<ReadonlyMap<string, Tensor>> {
+  const values = new Map<string, Tensor>();
+  for (const name of names) values.set(name, await variables.read(name));
+  return values;
 }
 
 const ownParameters = ({ data, parametersOf }: UnitTraining, model: Graph): readonly TrainedParameter[] =>

@@ -5,13 +5,15 @@ import { uniqueNames } from "../ir/unique-names.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 import { unitOfNodeByBlock } from "./blocks.ts";
+import { unitOfNodeByPart } from "./parts.ts";
 import { type Stream, streamOf, type UnitOfNode } from "./stream.ts";
 
 /**
  * layer: a linear layer, with what follows it alone and keeps its shape. block: the nodes from one value through which everything
- * flows to the next such value. network: everything.
+ * flows to the next such value. part: blocks that follow each other in one numbered part of the network, by their layers' names, as
+ * a decoder's "model.layers.3"; without what comes behind the last layer's block. network: everything.
  */
-export const unitKinds = ["layer", "block", "network"] as const;
+export const unitKinds = ["layer", "block", "part", "network"] as const;
 export type UnitKind = (typeof unitKinds)[number];
 
 /** What `cutUnit(graph, unit.inputs, unit.outputs)` cuts out, of the float graph and of the quantized one alike. */
@@ -30,7 +32,7 @@ export interface Unit {
 
 /**
  * Units in an order in which they can run: each reads inputs of the graph and outputs of units before it. Every layer is in
- * one of them, and together they give what the graph gives. Values that depend on no layer, such as a mask made from an input, belong
+ * one of them, and together they give what the graph gives, or what its last part works on. Values that depend on no layer, such as a mask made from an input, belong
  * to no unit: every unit that reads one computes it from the graph's inputs. Throws BAD_MODEL where there is no layer.
  */
 export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
@@ -63,6 +65,7 @@ function nodesByUnit({ nodes }: Stream, unitOfNode: UnitOfNode): readonly (reado
 const unitsOfNodes: Readonly<Record<UnitKind, (graph: Graph, stream: Stream) => UnitOfNode>> = {
   layer: unitOfNodeByLayer,
   block: unitOfNodeByBlock,
+  part: unitOfNodeByPart,
   network: (_, { nodes }) => new Map([...nodes].map((node) => [node, 0])),
 };
 

@@ -1,0 +1,29 @@
+// EfficientQAT as a step of a run.
+import { FrostbitError } from "../../ir/errors.ts";
+import type { Method } from "../method.ts";
+import { blockAp } from "./block-ap.ts";
+import { type EfficientQatOptions, efficientQatOptions } from "./options.ts";
+
+export const efficientQatMethod: Method<EfficientQatOptions> = {
+  name: "efficient-qat",
+  summary: "trains weights, scales and zero points block by block against the float blocks",
+  options: efficientQatOptions,
+  phase: "rounding",
+  calledBy: [],
+  training: "none",
+  resumes: () => true,
+  unused: [],
+  conflicts: () => [],
+  check: (_, { train }, { batch, validationSamples }) => {
+    const heldOut = Math.ceil(validationSamples / batch) * batch;
+    if (train.length < heldOut + batch)
+      throw new FrostbitError(
+        "BAD_DATA",
+        `"${train.name}" has ${train.length} training samples; efficient-qat needs at least ${heldOut + batch}: a batch of ${batch} and ${heldOut} to choose by. Give more data, or lower --batch or --validation-samples.`,
+      );
+  },
+  run: async (job, context) => {
+    const { graph, units } = await blockAp(job, context);
+    return { model: { ...job.model, graph }, findings: { units } };
+  },
+};

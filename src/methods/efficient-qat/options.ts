@@ -1,0 +1,44 @@
+// What EfficientQAT can be told.
+import { z } from "zod";
+import { walkOptions } from "../../reconstruction/options.ts";
+import { unitKinds } from "../../units/units.ts";
+
+export const efficientQatOptions = z.object({
+  trainingSamples: z.int().positive().default(256).describe("Training samples that blocks train with, without labels."),
+  validationSamples: z
+    .int()
+    .positive()
+    .default(32)
+    .describe("Training samples besides, by which the best state of a block, and rates, are chosen."),
+  epochs: z.number().positive().default(2).describe("Passes over the training samples for each block."),
+  batch: z.int().positive().default(4).describe("Samples of a step of a block."),
+  weightLr: z
+    .number()
+    .positive()
+    .optional()
+    .describe("Learning rate of weights and norms at the start; chosen on the first block where absent."),
+  scaleLr: z
+    .number()
+    .positive()
+    .optional()
+    .describe("Learning rate of scales and zero points at the start; chosen on the first block where absent."),
+  leastScale: z
+    .number()
+    .positive()
+    .default(2 ** -14)
+    .describe("What scales are kept at or above."),
+  scaleType: z
+    .enum(["float16", "float32"])
+    .default("float16")
+    .describe("The type whose numbers scales are rounded to before integers are chosen for good."),
+  unit: z
+    .enum(unitKinds)
+    .default("part")
+    .describe(
+      "What trains together: a layer, a block between two values through which everything flows, a part whose layers share a number in their names, as a decoder's layers do, or the network.",
+    ),
+  cacheMemory: walkOptions.shape.cacheMemory,
+  cacheFloats: z.enum(["float32", "float16"]).default("float16").describe("How activations between blocks are kept."),
+});
+
+export type EfficientQatOptions = z.infer<typeof efficientQatOptions>;

@@ -1,0 +1,66 @@
+// The quantizer itself trains: the weight, its scales and its zero points by the straight-through gradients of FakeQuantize
+// (EfficientQAT's Block-AP, arXiv:2407.11062).
+import type { Builder } from "../ir/builder.ts";
+import { roundHalfToEven } from "../ir/round.ts";
+import { numbersOf, tensorOf } from "../ir/tensor.ts";
+import { clampTo, quotientOf } from "../rounding/grid.ts";
+import { elementwise, type LearnedWeight, parameterOf, type WeightVariable } from "./weight-variable.ts";
+
+const scaleName = (weight: LearnedWeight): string => parameterOf(weight, "scale");
+const zeroName = (weight: LearnedWeight): string => parameterOf(weight, "zero_point");
+
+export const directWeight: WeightVariable = {
+  parameters: (weight) => {
+    const { variable, start, scales, zeroPoints, trainsScale, leastScale } = weight;
+    const own = { name: variable, start, rate: "rounding" } as const;
+    if (!trainsScale) return [own];
+    const floored = tensorOf(
+      scales.dtype,
+      scales.shape,
+      Array.from(numbersOf(scales), (scale) => Math.max(scale, leastScale)),
+    );
+    const scale = {
+      name: scaleName(weight),
+      start: floored,
+      rate: "scale",
+      isScale: true,
+      least: leastScale,
+    } as const;
+    return zeroPoints ? [own, scale, { name: zeroName(weight), start: zeroPoints, rate: "scale" }] : [own, scale];
+  },
+
+  add: (build, weight) => {
+    const { quantizer, trainsScale } = weight;
+    const [, , , low, high] = quantizer.node.inputs;
+    const grid = trainsScale
+      ? [scaleName(weight), quantizer.zeroPoint && zeroName(weight)]
+      : [quantizer.scale, quantizer.zeroPoint];
+    return build.node("FakeQuantize", [moving(build, weight), ...grid, low, high], quantizer.node.attributes);
+  },
+
+  harden: (weight, trained) => {
+    const { weights, start, learns, scaleOf, trainsScale, dtype, zeroPoints, storedScale } = weight;
+    const given = numbersOf(start);
+    const moved = trained(weight.variable).map((value, i) => (learns?.[i] === 0 ? given[i] : value));
+    const scales = trainsScale ? trained(scaleName(weight)).map(storedScale) : undefined;
+    const zeros =
+      trainsScale && zeroPoints
+        ? trained(zeroName(weight)).map((zero) => clampTo(weights.grid, roundHalfToEven(zero)))
+        : undefined;
+    const integers = moved.map((value, i) => {
+      const quotient = quotientOf(dtype, value, scales?.[scaleOf[i]] ?? weights.grid.scale[i]);
+      return clampTo(weights.grid, roundHalfToEven(quotient) + (zeros?.[scaleOf[i]] ?? weights.grid.zeroPoint[i]));
+    });
+    return { integers, ...(scales && { scales }), ...(zeros && { zeroPoints: zeros }) };
+  },
+};
+
+/** The weights that learn as they move, the others as they are. */
+function moving(build: Builder, weight: LearnedWeight): string {
+  const { variable, learns, dtype, shape, start } = weight;
+  if (!learns) return variable;
+  const given = numbersOf(start);
+  const still = Float64Array.from(learns, (learning, i) => (1 - learning) * given[i]);
+  const part = build.node("Mul", [variable, elementwise(build, weight, "learns")(learns)]);
+  return build.node("Add", [part, build.constant(tensorOf(dtype, shape, still), `${variable}/still`)]);
+}
