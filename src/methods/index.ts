@@ -5,6 +5,7 @@ import { autoroundMethod } from "./autoround/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
 import { brecqMethod } from "./brecq/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
+import { e2eQpMethod } from "./e2e-qp/method.ts";
 import { efficientQatMethod } from "./efficient-qat/method.ts";
 import { efqatMethod } from "./efqat/method.ts";
 import { flexroundMethod } from "./flexround/method.ts";
@@ -38,6 +39,7 @@ export const methods: readonly Method[] = [
   autoroundMethod,
   nupesMethod,
   efficientQatMethod,
+  e2eQpMethod,
   outputErrorRangesMethod,
   biasCorrectionMethod,
 ];

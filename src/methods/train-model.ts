@@ -45,7 +45,7 @@ export async function trainModel(
     },
     context,
   );
-  const trained = await withStatisticsAnew(stream, result.model, context);
+  const trained = await withStatisticsAnew(stream, options, result.model, context);
   return {
     model: { ...model, graph: { ...trained, outputs: model.graph.outputs } },
     training: recordOf(result, options),
@@ -61,7 +61,7 @@ function recordOf({ losses, trainedSteps, stepSeconds }: TrainingResult, options
 /** What batches are drawn from. */
 interface Stream {
   readonly data: MethodData;
-  readonly options: TrainingOptions;
+  readonly options: Pick<TrainingOptions, "augment" | "batch">;
   readonly seed: number;
   readonly perEpoch: number;
 }
@@ -70,7 +70,12 @@ interface Stream {
 const statisticsEpoch = -2;
 
 /** With `reestimateStatistics`, statistics of unchanged training samples in a separate seeded order. */
-async function withStatisticsAnew({ data, options, seed, perEpoch }: Stream, model: Graph, context: Context) {
+async function withStatisticsAnew(
+  { data, seed, perEpoch }: Stream,
+  options: TrainingOptions,
+  model: Graph,
+  context: Context,
+) {
   const { train: dataset, preprocess } = data;
   const count = Math.min(Math.ceil(options.reestimateStatistics / options.batch), perEpoch);
   if (count === 0) return model;
@@ -84,10 +89,10 @@ async function withStatisticsAnew({ data, options, seed, perEpoch }: Stream, mod
 /** A batch with what the loss needs of its labels. */
 type Prepare = (batch: Batch) => Batch;
 
-const withoutLabels: Prepare = ({ labels: _, target: __, ...batch }) => batch;
+export const withoutLabels: Prepare = ({ labels: _, target: __, ...batch }) => batch;
 
 /** Labels of positions that are ignored by custom become the index after the last class. */
-const labelsFor =
+export const labelsFor =
   (dataset: Dataset, place: ClassPlace | undefined): Prepare =>
   (batch) => {
     assert(place && batch.labels, "classes train without labels");
@@ -112,7 +117,7 @@ function targetFor(graph: Graph): Prepare {
 }
 
 /** Full batches from step `from` on, epoch after epoch, each in its own order. */
-async function* trainingBatches(stream: Stream, prepare: Prepare, from: number): AsyncGenerator<Batch> {
+export async function* trainingBatches(stream: Stream, prepare: Prepare, from: number): AsyncGenerator<Batch> {
   const { data, options, seed, perEpoch } = stream;
   const operations = augmentations.filter((name) => options.augment.includes(name));
   const first = Math.floor(from / perEpoch);

@@ -233,3 +233,26 @@ describe("inference of FakeQuantize", () => {
     );
   });
 });
+
+describe("DequantizeLinear's scales have the gradient of finite differences", () => {
+  const integers = (shape: readonly number[], dtype: "uint8" | "int8"): Tensor =>
+    tensorOf(
+      dtype,
+      shape,
+      Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => random.integer(0, 15)),
+    );
+  it.each([
+    ["one for all", [3, 5], [], {}],
+    ["along an axis", [3, 5, 2], [5], { axis: 1 }],
+    ["in whole groups", [8, 3], [2, 3], { axis: 0, block_size: 4 }],
+    ["in groups of which the last is short", [11, 3], [3, 3], { axis: 0, block_size: 4 }],
+    ["in groups along the last axis", [2, 7], [2, 3], { axis: -1, block_size: 3 }],
+    ["over a window", [2, 6, 3], [2, 2, 3], { axis: 1, block_size: 3 }],
+  ])("%s", (_, shape, scale, attributes) => {
+    for (const dtype of ["uint8", "int8"] as const)
+      for (const zeroPoint of [undefined, integers(scale, dtype)]) {
+        const inputs = [integers(shape, dtype), random.tensor("float64", scale), zeroPoint];
+        checkGradients("DequantizeLinear", inputs, attributes, { kernels, wanted: [1] });
+      }
+  });
+});

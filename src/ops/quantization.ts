@@ -1,6 +1,8 @@
 // Fake quantization with its straight-through gradient, and ONNX's integer quantization.
+import type { Builder } from "../ir/builder.ts";
 import { type DType, dtypes } from "../ir/dtype.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
+import { sizeOf, tensorOf } from "../ir/tensor.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
 import type {
   GradientRule,
@@ -178,6 +180,38 @@ export const QuantizeLinear: OpDefinition = {
   cost: costPerElement,
 };
 
+/** dscale = Σ dy · (x − zeroPoint) over the elements that share a scale; integers have no gradient. */
+const dequantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) => {
+  if (dy === undefined || wants(1) === "none") return [];
+  const [x, scale, zeroPoint] = node.inputs;
+  const { dtype, shape } = build.type(scale);
+  const ones = tensorOf(dtype, shape.map(Number), new Float64Array(sizeOf(shape.map(Number))).fill(1));
+  const integers = build.node("DequantizeLinear", [x, build.constant(ones), zeroPoint], node.attributes);
+  const product = build.node("Mul", [dy, integers]);
+  return [undefined, sumToScales(build, node, product, shape)];
+};
+
+function sumToScales(build: Builder, node: Node, product: string, scale: readonly Dim[]): string {
+  const shape = build.type(product).shape.map(Number);
+  const sum = (value: string, axes: readonly number[]): string =>
+    build.node("ReduceSum", [value, build.ints(axes)], { keepdims: 0 });
+  const axes = shape.map((_, i) => i);
+  if (isOne(scale)) return build.node("Reshape", [sum(product, axes), build.ints(scale.map(Number))]);
+  const axis = resolveAxis(node, numberAttribute(node, "axis", 1), shape.length);
+  const block = numberAttribute(node, "block_size", 0);
+  if (block === 0)
+    return sum(
+      product,
+      axes.filter((each) => each !== axis),
+    );
+  const groups = Math.ceil(shape[axis] / block);
+  const missing = groups * block - shape[axis];
+  const pads = [...axes.map(() => 0), ...axes.map((each) => (each === axis ? missing : 0))];
+  const whole = missing === 0 ? product : build.node("Pad", [product, build.ints(pads)]);
+  const split = [...shape.slice(0, axis), groups, block, ...shape.slice(axis + 1)];
+  return sum(build.node("Reshape", [whole, build.ints(split)]), [axis + 1]);
+}
+
 /** y = (x − zeroPoint) · scale */
 export const DequantizeLinear: OpDefinition = {
   introduced: 10,
@@ -190,6 +224,6 @@ export const DequantizeLinear: OpDefinition = {
     checkScales(context, shape);
     return [{ dtype: dtypeAttribute(context.node) ?? operand(context, 1).dtype, shape }];
   },
-  gradient: "none",
+  gradient: dequantizeGradient,
   cost: costPerElement,
 };

@@ -91,7 +91,8 @@ export async function trainByPlan(job: TrainingJob, context: Context): Promise<T
 
 const narrowHint = ", or --precision float32: mixed keeps values of the forward pass in float16, up to 65504";
 
-async function* inputsOfBatches(batches: AsyncIterable<Batch>): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+/** What a step is fed of each batch. */
+export async function* inputsOfBatches(batches: AsyncIterable<Batch>): AsyncGenerator<ReadonlyMap<string, Tensor>> {
   for await (const { inputs, labels, target } of batches) {
     const all = new Map(inputs);
     if (labels) all.set(labelsInput, labels);

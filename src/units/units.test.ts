@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { quantized } from "../../test/models/quantized.ts";
@@ -8,9 +10,12 @@ import { runUnits } from "../../test/support/run-units.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { bytesSource } from "../ir/tensor-source.ts";
+import { readLanguageModel } from "../language-models/read.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
+import { withInputTypes } from "../passes/with-input-types.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { cutIntoUnits, type Unit, unitKinds } from "./units.ts";
 
@@ -185,7 +190,8 @@ const graphs = fc
   .map(removeDeadNodes);
 
 describe("any graph", () => {
-  test.each(unitKinds)("by %s: each layer in one unit, in order, and the same outputs", async (kind) => {
+  const whole = unitKinds.filter((kind) => kind !== "part");
+  test.each(whole)("by %s: each layer in one unit, in order, and the same outputs", async (kind) => {
     await fc.assert(
       fc.asyncProperty(graphs, async (graph) => {
         const units = cutIntoUnits(graph, kind);
@@ -254,3 +260,23 @@ function bottlenecksBefore(graph: Graph, layer: Node): readonly string[] {
   };
   return [...upstream(layer.inputs[0])].filter((value) => isStream(value) && !reachesEnd(value)).sort();
 }
+
+test("a decoder's parts are its layers, each from hidden state to hidden state; norm and head behind them belong to none", () => {
+  const folder = join(import.meta.dirname, "../../test/oracles/decoders/llama");
+  const { graph } = readLanguageModel(
+    {
+      holds: (file) => existsSync(join(folder, file)),
+      open: (file) => bytesSource(new Uint8Array(readFileSync(join(folder, file)))),
+    },
+    { name: "llama" },
+  );
+  const sized = withInputTypes(graph, new Map([["input_ids", { dtype: "int64", shape: ["batch", 6] }]]));
+  const [first, second, ...rest] = cutIntoUnits(sized, "part");
+  expect(rest).toEqual([]);
+  expect([first.name, second.name]).toEqual(["model.layers.0", "model.layers.1"]);
+  expect(first.layers).toHaveLength(7);
+  expect([first.inputs, second.inputs]).toEqual([["input_ids"], first.outputs]);
+  expect(second.targets).toEqual(second.outputs);
+  const norm = sized.nodes.find(({ inputs }) => inputs[1] === "model.norm.weight");
+  expect(second.outputs).toEqual([norm?.inputs[0]]);
+});

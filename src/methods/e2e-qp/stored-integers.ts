@@ -1,0 +1,92 @@
+// The model whose weights are stored integers, with scales that may train, and back.
+import { assert } from "../../ir/errors.ts";
+import type { Graph, Node } from "../../ir/graph.ts";
+import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { loaded } from "../../ir/tensor-source.ts";
+import { uniqueNamesIn } from "../../ir/unique-names.ts";
+import { granularityAttributes } from "../../ops/granularity.ts";
+import { type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
+import {
+  constantOf,
+  gridOf,
+  nearestIntegers,
+  placeIntegers,
+  placeScales,
+  quotientsOf,
+  roundedLayers,
+} from "../../rounding/grid.ts";
+
+export interface StoredIntegers {
+  readonly graph: Graph;
+  /** By the output of the weight's quantizer: the constant that holds its integers, and that of its scales. */
+  readonly weights: ReadonlyMap<string, { readonly codes: string; readonly scale: string }>;
+}
+
+/** DequantizeLinear in place of the quantizers of weights that `float` has in float. */
+export function storeIntegers(graph: Graph, float: Graph): StoredIntegers {
+  const unique = uniqueNamesIn(graph);
+  const constants = new Map(graph.constants);
+  const values = new Map(graph.values);
+  const weights = new Map<string, { codes: string; scale: string }>();
+  const replaced = new Map<string, Node>();
+  const add = (hint: string, value: Tensor): string => {
+    const name = unique(hint);
+    constants.set(name, value);
+    values.set(name, { dtype: value.dtype, shape: value.shape });
+    return name;
+  };
+  for (const { quantizer } of roundedLayers(graph, float)) {
+    const { node, output, scale } = quantizer;
+    const { integers, zeroPoints } = codesOf(graph, quantizer);
+    const codes = add(`${output}/codes`, integers);
+    const inputs = [codes, scale, ...(zeroPoints ? [add(`${output}/zeros`, zeroPoints)] : [])];
+    replaced.set(node.name, {
+      ...node,
+      op: "DequantizeLinear",
+      inputs,
+      attributes: granularityAttributes(quantizer.granularity),
+    });
+    weights.set(output, { codes, scale });
+  }
+  const nodes = graph.nodes.map((node) => replaced.get(node.name) ?? node);
+  return { graph: { ...graph, nodes, constants, values }, weights };
+}
+
+interface Codes {
+  readonly integers: Tensor;
+  readonly zeroPoints: Tensor | undefined;
+}
+
+function codesOf(graph: Graph, quantizer: Quantizer): Codes {
+  const weight = loaded(constantOf(graph, quantizer.value));
+  const grid = gridOf(graph, quantizer);
+  const dtype = grid.low < 0 ? "int8" : "uint8";
+  const integers = tensorOf(dtype, weight.shape, nearestIntegers(quotientsOf(weight, grid), grid));
+  if (quantizer.zeroPoint === "") return { integers, zeroPoints: undefined };
+  const points = constantOf(graph, quantizer.zeroPoint);
+  const { shape } = constantOf(graph, quantizer.scale);
+  const all = numbersOf(points);
+  const clamped = Array.from({ length: numbersOf(constantOf(graph, quantizer.scale)).length }, (_, i) =>
+    Math.min(grid.high, Math.max(grid.low, Math.round(all[all.length === 1 ? 0 : i]))),
+  );
+  return { integers, zeroPoints: tensorOf(dtype, shape, clamped) };
+}
+
+/** The quantized graph with these scales, by the constants that hold them, and the integers that were stored. */
+export function withScales(
+  quantized: Graph,
+  { graph, weights }: StoredIntegers,
+  scales: ReadonlyMap<string, Tensor>,
+): Graph {
+  return [...weights].reduce((model, [output, { codes, scale }]) => {
+    const values = scales.get(scale);
+    assert(values, `scale "${scale}" did not train`);
+    const current = (of: Graph): Quantizer => {
+      const found = quantizersOf(of).find((other) => other.output === output);
+      assert(found, `there is no quantizer of "${output}"`);
+      return found;
+    };
+    const scaled = placeScales(model, current(model), Float64Array.from(numbersOf(values)));
+    return placeIntegers(scaled, current(scaled), Float64Array.from(numbersOf(constantOf(graph, codes))));
+  }, quantized);
+}
