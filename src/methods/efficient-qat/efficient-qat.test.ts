@@ -6,13 +6,16 @@ import { describeWithData, readBytes, readTensors } from "../../../test/support/
 import { createReferenceEngine } from "../../engines/reference/reference-engine.ts";
 import { assert } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { roundHalfToEven } from "../../ir/round.ts";
 import { numbersOf, scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
-import { bytesSource } from "../../ir/tensor-source.ts";
+import { bytesSource, loaded } from "../../ir/tensor-source.ts";
 import { transposedMatrix } from "../../ir/transposed-matrix.ts";
 import { readLanguageModel } from "../../language-models/read.ts";
+import { textDataset } from "../../language-models/text-data.ts";
 import { setBatchSize } from "../../passes/set-batch-size.ts";
 import { withInputTypes } from "../../passes/with-input-types.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
+import type { Qparams } from "../../quantizers/qparams.ts";
 import { quantizeOptions } from "../../quantizers/quantize-options.ts";
 import { channelLoss } from "../../reconstruction/loss.ts";
 import { learnedWeights, type SoftWeights, softenWeights } from "../../reconstruction/soft-unit.ts";
@@ -23,56 +26,72 @@ import {
   weightParameters,
 } from "../../reconstruction/update-rules.ts";
 import { weightVariables } from "../../reconstruction/weight-variables.ts";
+import { labelsInput } from "../../training/loss.ts";
 import { makeVariables } from "../../training/make-variables.ts";
 import { buildStep } from "../../training/step.ts";
 import { cutUnit } from "../../units/cut-unit.ts";
 import { cutIntoUnits } from "../../units/units.ts";
+import { classesThatTrain } from "../check-training.ts";
+import { stepOf } from "../e2e-qp/e2e-qp.ts";
+import { storeIntegers } from "../e2e-qp/stored-integers.ts";
 import { sitesOf } from "../ptq/method.ts";
+import { labelsFor } from "../train-model.ts";
 
 const engine = createReferenceEngine();
 
-describeWithData("steps of another program in float64", (data) => {
-  const place = [data, "reference_eqat"];
-  const file = data ? readTensors(...place, "block_ap.safetensors") : new Map<string, Tensor>();
-  const oracle = data ? JSON.parse(new TextDecoder().decode(readBytes(...place, "block_ap.json"))) : {};
-  const layers = ["q", "k", "v", "o"]
-    .map((which) => `self_attn.${which}_proj`)
-    .concat(["gate", "up", "down"].map((which) => `mlp.${which}_proj`));
-  const precise = { widen: { factor: 100, because: "the oracle holds to 1e-9" } };
+/** stories260K in float64 on sequences of 64 tokens. */
+function storiesIn64(data: string): Graph {
+  const folder = join(data, "stories260k", "hf");
+  const { graph } = readLanguageModel(
+    {
+      holds: (name) => existsSync(join(folder, name)),
+      open: (name) => bytesSource(readBytes(folder, name)),
+    },
+    { name: "stories260k", dtype: "float64" },
+  );
+  return withInputTypes(graph, new Map([["input_ids", { dtype: "int64", shape: ["batch", 64] }]]));
+}
 
-  /** Rows of queries and keys in the order in which the graph has them: pairs (2i, 2i + 1) are (i, i + 4) of each head. */
-  function arranged(layer: string, rows: Tensor): Tensor {
-    if (!/[qk]_proj/.test(layer)) return rows;
-    const [count, width] = rows.shape;
-    const from = toNumbers(rows);
-    const place = (row: number): number => row - (row % 8) + (row % 8 < 4 ? 2 * (row % 8) : 2 * (row % 8) - 7);
-    const moved = Array.from({ length: count }, (_, row) =>
-      from.slice(place(row) * width, (place(row) + 1) * width),
-    ).flat();
-    return tensorOf(rows.dtype, rows.shape, moved);
-  }
+const layers = ["q", "k", "v", "o"]
+  .map((which) => `self_attn.${which}_proj`)
+  .concat(["gate", "up", "down"].map((which) => `mlp.${which}_proj`));
 
-  /** As the graph has it: [inputs, outputs]. */
-  const given = (name: string): Tensor => {
+const precise = { widen: { factor: 100, because: "the oracle holds to 1e-9" } };
+
+/** Rows of queries and keys in the order in which the graph has them: pairs (2i, 2i + 1) are (i, i + 4) of each head. */
+function arranged(layer: string, rows: Tensor): Tensor {
+  if (!/[qk]_proj/.test(layer)) return rows;
+  const [count, width] = rows.shape;
+  const from = toNumbers(rows);
+  const place = (row: number): number => row - (row % 8) + (row % 8 < 4 ? 2 * (row % 8) : 2 * (row % 8) - 7);
+  const moved = Array.from({ length: count }, (_, row) =>
+    from.slice(place(row) * width, (place(row) + 1) * width),
+  ).flat();
+  return tensorOf(rows.dtype, rows.shape, moved);
+}
+
+/** Tensors of an oracle; those of layers as the graph has them: [inputs, outputs]. */
+const reader =
+  (file: ReadonlyMap<string, Tensor>) =>
+  (name: string): Tensor => {
     const found = file.get(name);
     assert(found, `the oracle has no ${name}`);
     const layer = layers.find((each) => name.includes(each));
     return layer ? transposedMatrix(arranged(layer, found)) : found;
   };
 
+const inGroups = quantizeOptions.parse({ weights: 2, groupSize: 32, activations: "float" });
+
+describeWithData("two steps of Block-AP of another program in float64", (data) => {
+  const place = [data, "reference_eqat"];
+  const file = data ? readTensors(...place, "block_ap.safetensors") : new Map<string, Tensor>();
+  const oracle = data ? JSON.parse(new TextDecoder().decode(readBytes(...place, "block_ap.json"))) : {};
+  const given = reader(file);
   const unitName = "model.layers.2";
 
   function quantizedBlock(): { readonly float: Graph; readonly quantized: Graph } {
-    const folder = join(data, "stories260k", "hf");
-    const { graph } = readLanguageModel(
-      {
-        holds: (name) => existsSync(join(folder, name)),
-        open: (name) => bytesSource(readBytes(folder, name)),
-      },
-      { name: "stories260k", dtype: "float64" },
-    );
-    const float = withInputTypes(graph, new Map([["input_ids", { dtype: "int64", shape: ["batch", 64] }]]));
-    const sites = sitesOf(float, quantizeOptions.parse({ weights: 2, groupSize: 32, activations: "float" }));
+    const float = storiesIn64(data);
+    const sites = sitesOf(float, inGroups);
     const qparams = sites.weights.map((site) => {
       const name = `init.${site.name.replace(/^model\.layers\.\d\./, "").replace(/\.weight$/, "")}`;
       const [scale, zeroPoint] = ["scale", "zero"].map((what) => given(`${name}.${what}`));
@@ -138,7 +157,7 @@ describeWithData("steps of another program in float64", (data) => {
     return { weight: variable, scale: `${quantizer.output}/scale`, zero: `${quantizer.output}/zero_point` };
   };
 
-  test("Block-AP: losses, gradients, and what two steps of Adam make of weights, norms, scales and zero points", async () => {
+  test("losses, gradients, and what the steps of Adam make of weights, norms, scales and zero points", async () => {
     const { soft, run, read, write } = await blockSteps();
     const norms = ["input_layernorm", "post_attention_layernorm"];
     const gradient = async (name: string): Promise<number[]> =>
@@ -178,5 +197,75 @@ describeWithData("steps of another program in float64", (data) => {
       const { integers } = weightVariables.direct.harden(weight, (name) => trained.get(name)!);
       expect(Array.from(integers)).toEqual(Array.from(numbersOf(given(`final.${layer}.q`))));
     }
+  });
+});
+
+describeWithData("a step of E2E-QP of another program in float64", (data) => {
+  const place = [data, "reference_eqat"];
+  const file = data ? readTensors(...place, "e2e_qp.safetensors") : new Map<string, Tensor>();
+  const oracle = data ? JSON.parse(new TextDecoder().decode(readBytes(...place, "e2e_qp.json"))) : {};
+  const given = reader(file);
+
+  /** Of all weights of a group and no zero besides: s = (max − min) / 3, z = R(−min / s). */
+  function plainQparams(weight: Tensor): Qparams {
+    const [inputs, rows] = weight.shape;
+    const groups = Math.ceil(inputs / 32);
+    const values = toNumbers(weight);
+    const scale = new Float64Array(groups * rows);
+    const zero = new Float64Array(groups * rows);
+    for (let group = 0; group < groups; group++)
+      for (let row = 0; row < rows; row++) {
+        const own = Array.from(
+          { length: Math.min(32, inputs - 32 * group) },
+          (_, i) => values[(32 * group + i) * rows + row],
+        );
+        const [low, high] = [Math.min(...own), Math.max(...own)];
+        const step = (high - low) / 3;
+        scale[group * rows + row] = step;
+        zero[group * rows + row] = roundHalfToEven(-low / step);
+      }
+    const shape = [groups, rows];
+    return { scale: tensorOf("float64", shape, scale), zeroPoint: tensorOf("float64", shape, zero) };
+  }
+
+  test("losses, clipped gradients of all scales, and what a step of Adam makes of them", async () => {
+    const float = storiesIn64(data);
+    const sites = sitesOf(float, inGroups);
+    const qparams = sites.weights.map(
+      (site) => [site.name, plainQparams(loaded(float.constants.get(site.value)!))] as const,
+    );
+    const stored = storeIntegers(insertQuantizers(float, sites, new Map(qparams)), float);
+    const ids = given("ids");
+    const sequences = [0, 64].map((start) => toNumbers(ids).slice(start, start + 64));
+    const dataset = textDataset("text", sequences);
+    const classes = classesThatTrain(float, dataset, "cross-entropy");
+    const options = { loss: "cross-entropy", batch: 2, accumulate: 1, clipNorm: 0.3 } as const;
+    const step = stepOf({ original: float, outputs: undefined }, stored, options, classes);
+    const indices = Int32Array.of(0, 1);
+    const { labels } = labelsFor(dataset, classes)({ ...(await dataset.read(indices)), index: 0, indices });
+    const variables = await engine.variables(step.initial);
+    const program = (await engine.compile(step.graph)).bind(variables);
+    const fed = new Map([
+      ["input_ids", ids],
+      [labelsInput, labels!],
+      ["frostbit/learning_rate", scalar("float64", oracle.lr)],
+    ]);
+    const lossOf = async (): Promise<number> => toNumbers((await program.run(fed)).get(step.loss)!)[0];
+    expectClose([await lossOf()], [oracle.loss], precise);
+    for (let i = 0; i < 5; i++)
+      for (const layer of layers) {
+        const { scale } = stored.weights.get(
+          [...stored.weights.keys()].find((name) => name.startsWith(`model.layers.${i}.${layer}`))!,
+        )!;
+        const name = `layers.${i}.${layer}.scale`;
+        const gradient = toNumbers(await variables.read(`${scale}/first_moment`)).map((moment) => moment * 10);
+        const clipped = toNumbers(given(`${name}.grad`)).map((value) => value * oracle.clip_coefficient);
+        expectClose(gradient, clipped, { ...precise, what: name });
+        const after = toNumbers(await variables.read(scale));
+        if (i === 0) expectClose(after, toNumbers(given(`${name}.after`)), { ...precise, what: name });
+        const squares = after.reduce((sum, value) => sum + value ** 2, 0);
+        expectClose([squares], [oracle.sum_sq_scale_after[`layers.${i}.${layer}`]], precise);
+      }
+    expectClose([await lossOf()], [oracle.loss_after], precise);
   });
 });
