@@ -29,6 +29,11 @@ describe.each<[HalfType, (bits: number) => number]>([
     expect(between(0.25)).toEqual(finite);
     expect(between(0.5)).toEqual(finite.map((bits) => bits + (bits % 2)));
     expect(between(0.75)).toEqual(finite.map((bits) => bits + 1));
+    const from32 = (share: number): number[] => {
+      const values = finite.map((bits) => numberOf(bits) + (numberOf(bits + 1) - numberOf(bits)) * share);
+      return Array.from(narrowTensor(tensorOf("float32", [values.length], values), dtype).data as Uint16Array);
+    };
+    for (const share of dtype === "float16" ? [0.25, 0.5, 0.75] : [0.5]) expect(from32(share)).toEqual(between(share));
   });
 
   test("numbers that are too large become infinite, and NaN stays NaN", () => {

@@ -56,14 +56,49 @@ export const roundedToHalf = (type: HalfType, value: number): number => widen[ty
 /** The same numbers in float32, exactly; tensors of other types as they are. */
 export function widenTensor(t: Tensor): Tensor {
   if (!isHalf(t.dtype)) return t;
-  const convert = widen[t.dtype];
-  return converted(t, "float32", () => Float32Array.from(t.data as Uint16Array, convert));
+  const table = tableOf(t.dtype);
+  return converted(t, "float32", () => {
+    const bits = t.data as Uint16Array;
+    const numbers = new Float32Array(bits.length);
+    for (let i = 0; i < bits.length; i++) numbers[i] = table[bits[i]];
+    return numbers;
+  });
+}
+
+const tables = new Map<HalfType, Float32Array>();
+
+/** By their bits, all numbers of the type. */
+function tableOf(type: HalfType): Float32Array {
+  const known = tables.get(type);
+  if (known) return known;
+  const made = Float32Array.from({ length: 2 ** 16 }, (_, bits) => widen[type](bits));
+  tables.set(type, made);
+  return made;
 }
 
 /** A float tensor rounded to half precision, as its bits. */
 export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
   assert(t.dtype === "float32" || t.dtype === "float64", `narrowTensor of ${t.dtype}`);
-  return converted(t, dtype, () => Uint16Array.from(numbersOf(t), narrow[dtype]));
+  return converted(t, dtype, () =>
+    t.data instanceof Float32Array && dtype === "float16"
+      ? float16Bits(t.data)
+      : Uint16Array.from(numbersOf(t), narrow[dtype]),
+  );
+}
+
+/** The bits of a float32 number less 2^-14, rounded off 13 of them, are float16's from there on; smaller numbers lie apart. */
+function float16Bits(numbers: Float32Array): Uint16Array {
+  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+  const result = new Uint16Array(numbers.length);
+  const [least, beyond] = [0x38800000, 0x477ff000];
+  for (let i = 0; i < words.length; i++) {
+    const magnitude = words[i] & 0x7fffffff;
+    const isPlain = magnitude >= least && magnitude < beyond;
+    result[i] = isPlain
+      ? ((words[i] >>> 16) & 0x8000) | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
+      : numberToFloat16(numbers[i]);
+  }
+  return result;
 }
 
 /** What stays in its file is converted whenever it is read. */

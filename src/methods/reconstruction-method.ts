@@ -152,7 +152,7 @@ export const roundingOf = (options: ReconstructionOptions): RoundingTraining => 
   learningRate: roundingRateOf(options),
   scaleRate: scaleRateOf(options),
   subset: { by: options.subset, share: options.subsetShare },
-  ...(options.variable === "direct" && { rateUnit: "scale" as const }),
+  ...(options.variable === "direct" && { rateUnit: { weights: "scale", scales: "one" } as const }),
 });
 
 export const lossOf = (options: ReconstructionOptions): UnitLossSettings => ({

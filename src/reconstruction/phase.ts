@@ -20,8 +20,10 @@ export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, O
   readonly schedule: RateSchedule;
   /** The share of both rates that a falling schedule ends at; 0 where absent. */
   readonly rateFloor?: number;
-  /** What rates are in units of: one, or the mean of the unit's scales. One where absent. */
-  readonly rateUnit?: "one" | "scale";
+  /** What the rates of weights and of their scales are in units of: one, or the mean of the unit's scales. One where absent. */
+  readonly rateUnit?: Readonly<Record<"weights" | "scales", "one" | "scale">>;
+  /** Whether both rates are multiplied by what serves the first unit best. */
+  readonly searchesRates?: boolean;
   /** The learning rate at which weights' scales start. Absent: they stay. */
   readonly scaleRate?: number | undefined;
   /** Of the term that drives each weight up or down. */

@@ -15,8 +15,9 @@ import { trainUnit } from "../units/train-unit.ts";
 import { fisherWeights } from "./fisher.ts";
 import { channelLoss, fisherInput, scoresInput } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
-import type { Phase, RateSchedule } from "./phase.ts";
+import type { Phase, RateSchedule, RoundingTraining } from "./phase.ts";
 import { besidesInput, type Predictions } from "./rest.ts";
+import type { RateFactors } from "./search-rates.ts";
 import {
   dropQuantization,
   learnedParameters,
@@ -51,6 +52,8 @@ export interface UnitRecord {
   readonly kept: "trained" | "before";
   /** Share of the weights whose offset was neither 0 nor 1 at the end. */
   readonly undecided: number;
+  /** What learning rates were multiplied by, where they were searched for. */
+  readonly rates?: RateFactors | undefined;
 }
 
 export interface UnitJob {
@@ -138,7 +141,7 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
         ...(soft ? weightParameters(soft, { ...rounding, keep }) : []),
         ...besidesWeights(given),
       ],
-      scheduled: scheduleOf(phase, soft && rounding.rateUnit === "scale" ? meanScale(soft) : 1),
+      scheduled: scheduleOf(soft && rounding.rateUnit ? inOnes(phase, rounding.rateUnit, meanScale(soft)) : phase),
       steps: phase.iterations,
       batch,
       checkpointEvery: Number.POSITIVE_INFINITY,
@@ -195,9 +198,7 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
   const constants = new Map([...values].filter(([name]) => !learned.has(name)));
   if (!soft) return { outcome: { ...nothingChanged, constants }, undecided: 0 };
   const hard = soft.weights.map((weight) => ({ weight, ...variableOf(soft.variable, weight).harden(weight, trained) }));
-  const integers = hard.map(
-    ({ weight, integers: chosen }) => [weight.quantizer.output, tensorOf("int16", [chosen.length], chosen)] as const,
-  );
+  const integers = hard.map(({ weight, integers: chosen }) => [weight.quantizer.output, codes(chosen)] as const);
   const numbers = (part: "scales" | "zeroPoints" | "levels") =>
     hard.flatMap(({ weight, [part]: found }) =>
       found ? [[weight.quantizer.output, tensorOf(weight.dtype, [found.length], found)] as const] : [],
@@ -211,6 +212,10 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
   };
   return { outcome, undecided: undecidedOf(soft, trained) };
 }
+
+/** In a byte each. */
+const codes = (integers: Float64Array): Tensor =>
+  tensorOf(integers.some((q) => q < 0) ? "int8" : "uint8", [integers.length], integers);
 
 /** Of variables that choose between up and down. */
 function undecidedOf({ variable, weights }: SoftWeights, trained: (name: string) => Float64Array): number {
@@ -243,8 +248,17 @@ function meanScale({ weights }: SoftWeights): number {
   return scales.reduce((sum, scale) => sum + scale, 0) / scales.length;
 }
 
-/** `unit`: what the rates of weights and their scales are in units of. */
-function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase, unit: number): ScheduledInputs {
+/** The phase with rates that are in units of one. */
+function inOnes(phase: Phase, units: NonNullable<RoundingTraining["rateUnit"]>, scale: number): Phase {
+  const { rounding } = phase;
+  if (!rounding) return phase;
+  const { learningRate, scaleRate = 0 } = rounding;
+  const times = (rate: number, unit: "one" | "scale"): number => (unit === "scale" ? rate * scale : rate);
+  const rates = { learningRate: times(learningRate, units.weights), scaleRate: times(scaleRate, units.scales) };
+  return { ...phase, rounding: { ...rounding, ...rates } };
+}
+
+function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase): ScheduledInputs {
   const falling =
     (rate: number, how: RateSchedule, floor = 0) =>
     (step: number) =>
@@ -258,8 +272,8 @@ function scheduleOf({ rounding, stepRate = 0, biasRate = 0, iterations }: Phase,
   const beta = (step: number): number | undefined => betaAt(step + 1, { ...rounding, iterations });
   return new Map([
     ...besides,
-    [roundingRateInput, falling(learningRate * unit, schedule, rateFloor)],
-    [scaleRateInput, falling(scaleRate * unit, schedule === "constant" ? "cosine" : schedule, rateFloor)],
+    [roundingRateInput, falling(learningRate, schedule, rateFloor)],
+    [scaleRateInput, falling(scaleRate, schedule === "constant" ? "cosine" : schedule, rateFloor)],
     [lambdaInput, (step) => (beta(step) === undefined ? 0 : lambda)],
     [betaInput, (step) => beta(step) ?? betaStart],
   ]);

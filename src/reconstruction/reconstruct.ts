@@ -19,8 +19,9 @@ import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
 import { looksAtScores } from "./loss.ts";
 import { applyOutcome, type Outcome, outcomeOf, tensorsOf } from "./outcome.ts";
 import type { Phase } from "./phase.ts";
-import { type ReconstructedUnit, reconstructUnit, type UnitRecord } from "./reconstruct-unit.ts";
+import { type ReconstructedUnit, reconstructUnit, type UnitJob, type UnitRecord } from "./reconstruct-unit.ts";
 import { type Predictions, predictedScores, restOf } from "./rest.ts";
+import { type RateFactors, searchRates } from "./search-rates.ts";
 
 export interface ReconstructionJob {
   readonly quantized: Graph;
@@ -108,13 +109,13 @@ async function reconstructAndSave(
   context: Context,
 ): Promise<ReconstructedUnit> {
   const heldOut = given ?? Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
-  const unit = await reconstructUnit({ data, float, phase, predictions, batch, heldOut }, context).catch(
-    (error: unknown) => {
-      throw error instanceof FrostbitError && error.code === "ABORTED"
-        ? stoppedAt(data, done.length, checkpoints !== undefined)
-        : error;
-    },
-  );
+  const rates = ratesOf(done.slice(done.length - data.index));
+  const job = { data, float, phase, predictions, batch, heldOut };
+  const unit = await withRates(job, rates, context).catch((error: unknown) => {
+    throw error instanceof FrostbitError && error.code === "ABORTED"
+      ? stoppedAt(data, done.length, checkpoints !== undefined)
+      : error;
+  });
   done.push(unit);
   if (unit.record) report(unit.record, context);
   if (checkpoints) await save(checkpoints, done);
@@ -124,6 +125,30 @@ async function reconstructAndSave(
 function stoppedAt({ unit }: UnitData, done: number, isSaved: boolean): FrostbitError {
   const remedy = isSaved ? ` Go on with --resume, from the start of "${unit.name}".` : "";
   return new FrostbitError("ABORTED", `Stopped in unit "${unit.name}", after ${done} that are done.${remedy}`);
+}
+
+/** Those that the first unit of a walk chose. */
+const ratesOf = ([first]: readonly ReconstructedUnit[]): RateFactors | undefined => first?.record?.rates;
+
+/** With rates that were chosen, that are chosen now, or as they are. */
+async function withRates(job: UnitJob, rates: RateFactors | undefined, context: Context): Promise<ReconstructedUnit> {
+  const { rounding } = job.phase;
+  if (!rounding?.searchesRates) return reconstructUnit(job, context);
+  const tried = new Map<RateFactors, ReconstructedUnit>();
+  const reconstructed = async (factors: RateFactors): Promise<ReconstructedUnit> => {
+    const { learningRate, scaleRate = 0 } = rounding;
+    const scaled = { learningRate: learningRate * factors.weights, scaleRate: scaleRate * factors.scales };
+    return reconstructUnit({ ...job, phase: { ...job.phase, rounding: { ...rounding, ...scaled } } }, context);
+  };
+  const chosen =
+    rates ??
+    (await searchRates(async (factors) => {
+      const unit = await reconstructed(factors);
+      tried.set(factors, unit);
+      return unit.record?.after ?? 0;
+    }));
+  const unit = tried.get(chosen) ?? (await reconstructed(chosen));
+  return { ...unit, record: unit.record && { ...unit.record, rates: chosen } };
 }
 
 /** Streams of activations that stay float carry weights alone. */
@@ -160,6 +185,7 @@ const recordSchema = z.object({
   after: z.number(),
   kept: z.enum(["trained", "before"]),
   undecided: z.number(),
+  rates: z.object({ weights: z.number(), scales: z.number() }).optional(),
 });
 /** Of each unit that is done: null where nothing of it trained. */
 const stateSchema = z.object({ units: z.array(recordSchema.nullable()) });

@@ -4,7 +4,8 @@ import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { nearestLevel } from "../ir/nearest-level.ts";
 import { roundHalfToEven } from "../ir/round.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { allocate, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { isStored, storedTensor } from "../ir/tensor-source.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { forEachRun, scaleLayout } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
@@ -113,13 +114,34 @@ export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Floa
   const { node, value } = quantizer;
   const grid = gridOf(graph, quantizer);
   const weight = constantOf(graph, value);
-  const moved = tensorOf(weight.dtype, weight.shape, dequantize(grid, integers));
+  const moved = isStored(weight)
+    ? storedValues(graph, quantizer, integers)
+    : tensorOf(weight.dtype, weight.shape, dequantize(grid, integers));
   const found = nearestIntegers(quotientsOf(moved, grid), grid);
   assert(
     found.every((q, i) => q === integers[i]),
     `quantized, the rounded weight "${value}" is not the integers chosen`,
   );
   return withConstant(graph, { name: value, reader: node.name, input: 0 }, moved);
+}
+
+/** The values of these integers, of which a byte each is kept: a large model's weights are not held as floats. */
+function storedValues(graph: Graph, quantizer: Quantizer, integers: Float64Array): Tensor {
+  const { value, scale, zeroPoint, granularity } = quantizer;
+  const { dtype, shape } = constantOf(graph, value);
+  const scales = constantOf(graph, scale);
+  const zeroPoints = zeroPoint === "" ? undefined : numbersOf(constantOf(graph, zeroPoint));
+  const codes = Int16Array.from(integers).some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers);
+  const layout = scaleLayout(shape, granularity, scales.shape);
+  return storedTensor(dtype, shape, () => {
+    const values = allocate(dtype, codes.length) as Float32Array;
+    const steps = numbersOf(scales);
+    forEachRun(layout, (start, end, at) => {
+      const zero = roundHalfToEven(zeroPoints?.[zeroPoints.length === 1 ? 0 : at] ?? 0);
+      for (let i = start; i < end; i++) values[i] = (codes[i] - zero) * steps[at];
+    });
+    return values;
+  });
 }
 
 interface ConstantUse {

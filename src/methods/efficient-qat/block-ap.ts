@@ -1,6 +1,6 @@
 // Block-AP: weights, norms, scales and zero points of one block after the other train to give what the float block gives.
 import { calibrationBatches } from "../../calibration/calibration-data.ts";
-import type { Phase } from "../../reconstruction/phase.ts";
+import type { Phase, RoundingTraining } from "../../reconstruction/phase.ts";
 import { type Reconstructed, reconstruct } from "../../reconstruction/reconstruct.ts";
 import type { Context } from "../../run/context.ts";
 import type { MethodJob } from "../method.ts";
@@ -34,16 +34,19 @@ export async function blockAp(
   );
 }
 
+/** By how much weights, and scales and zero points, may move over all steps, in units of the mean scale. */
+const [weightTravel, scaleTravel] = [2, 1.5];
+
 /** `perEpoch`: steps of an epoch. */
 function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
-  const { epochs, weightLr = 1e-3, scaleLr = 1e-3, leastScale, scaleType } = options;
+  const { epochs, leastScale, scaleType } = options;
+  const iterations = Math.max(1, Math.round(epochs * perEpoch));
   return {
     rounding: {
       variable: "direct",
       subset: { by: "magnitude", share: 1 },
       optimizer: "adam",
-      learningRate: weightLr,
-      scaleRate: scaleLr,
+      ...ratesOf(options, iterations),
       schedule: "cosine",
       rateFloor,
       keep: "validated",
@@ -60,6 +63,17 @@ function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
     activations: "float",
     drop: 0,
     loss: { kind: "mse", isMean: true },
-    iterations: Math.max(1, Math.round(epochs * perEpoch)),
+    iterations,
+  };
+}
+
+type Rates = Pick<RoundingTraining, "learningRate" | "scaleRate" | "rateUnit" | "searchesRates">;
+
+function ratesOf({ weightLr, scaleLr, rates }: EfficientQatOptions, iterations: number): Rates {
+  return {
+    learningRate: weightLr ?? weightTravel / iterations,
+    ...(scaleLr !== 0 && { scaleRate: scaleLr ?? scaleTravel / iterations }),
+    rateUnit: { weights: weightLr === undefined ? "scale" : "one", scales: scaleLr === undefined ? "scale" : "one" },
+    searchesRates: rates === "searched",
   };
 }

@@ -16,12 +16,22 @@ export const efficientQatOptions = z.object({
     .number()
     .positive()
     .optional()
-    .describe("Learning rate of weights and norms at the start; chosen on the first block where absent."),
+    .describe(
+      "Learning rate of weights and norms at the start, which falls to a 20th: by default 2 / steps of a block, times the mean of the block's scales.",
+    ),
   scaleLr: z
     .number()
-    .positive()
+    .min(0)
     .optional()
-    .describe("Learning rate of scales and zero points at the start; chosen on the first block where absent."),
+    .describe(
+      "The same of scales and zero points: by default 1.5 / steps of a block, times the mean of the block's scales. 0: they stay.",
+    ),
+  rates: z
+    .enum(["derived", "searched"])
+    .default("derived")
+    .describe(
+      "Whether learning rates that are not given are those, or these times what of 3, 1 and 1/3 serves the first block best, which trains five times.",
+    ),
   leastScale: z
     .number()
     .positive()
