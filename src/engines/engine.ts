@@ -64,8 +64,11 @@ export interface Variables {
 export interface Executable {
   /** What a run plans to hold: intermediate values and constants, in bytes; absent where an engine does not know. */
   readonly memoryBytes?: number;
-  /** Ties it to variables of the same engine, which must have all of `graph.variables`. */
-  bind(variables: Variables): Program;
+  /**
+   * Ties it to variables of the same engine, which must have all of `graph.variables`. `names`: by variable of the graph, what it is
+   * called there, if not the same.
+   */
+  bind(variables: Variables, names?: ReadonlyMap<string, string>): Program;
   /** Gives its memory back; programs bound to it can no longer run. */
   dispose(): Promise<void>;
 }

@@ -18,7 +18,7 @@ export interface LayerRounding<Options extends MomentsOptions> {
   /** Those of second moments among them. */
   readonly options: z.ZodObject & z.ZodType<Options>;
   readonly ranges: (options: Options) => "calibrated" | "output-error";
-  readonly solver: (options: Options, context: Context) => RoundingSolver;
+  readonly solver: (options: Options) => RoundingSolver;
 }
 
 export function roundingMethod<Options extends MomentsOptions>(what: LayerRounding<Options>): Method<Options> {
@@ -62,7 +62,7 @@ async function round<Options extends MomentsOptions>(
     batches: batchesOf(model, data, options, context),
     options,
     search: ranges(options) === "calibrated" ? undefined : search,
-    solve: solver(options, context),
+    solve: solver(options),
   };
   return { ...model, graph: (await roundLayers(job, context)).graph };
 }

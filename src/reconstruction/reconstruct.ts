@@ -15,6 +15,7 @@ import { type CheckpointOptions, loadCheckpoint, saveCheckpoint } from "../train
 import { openActivationCache } from "../units/activation-cache.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import { optimizeUnits, type UnitData } from "../units/optimize-units.ts";
+import { withSharedPlans } from "../units/shared-plans.ts";
 import { cutIntoUnits, type Unit, type UnitKind } from "../units/units.ts";
 import { looksAtScores } from "./loss.ts";
 import { applyOutcome, type Outcome, outcomeOf, tensorsOf } from "./outcome.ts";
@@ -50,6 +51,10 @@ export interface Reconstructed {
 const heldOutEvery = 16;
 
 export async function reconstruct(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
+  return withSharedPlans(context, (sharing) => reconstructUnits(job, sharing));
+}
+
+async function reconstructUnits(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
   const units = cutIntoUnits(job.float, job.unit);
   const progress = await startOrResume(job, context);
   const scores = job.phases.some(({ loss }) => looksAtScores(loss.kind)) ? await floatScores(job, context) : undefined;

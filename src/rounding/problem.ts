@@ -1,5 +1,6 @@
 // What a method that rounds is given of one layer, and what it gives.
 import type { DType } from "../ir/dtype.ts";
+import type { Context } from "../run/context.ts";
 import type { Grid } from "./grid.ts";
 import type { MatrixForm } from "./matrix-form.ts";
 import type { SecondMoments } from "./moments.ts";
@@ -17,5 +18,5 @@ export interface RoundingProblem {
   readonly factors: Float64Array;
 }
 
-/** Gives the integers. */
-export type RoundingSolver = (problem: RoundingProblem) => Promise<Float64Array>;
+/** Gives the integers. The context's engine compiles steps of one structure once. */
+export type RoundingSolver = (problem: RoundingProblem, context: Context) => Promise<Float64Array>;

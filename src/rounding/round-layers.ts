@@ -7,6 +7,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type LinearLayer, onlyReader } from "../quantizers/linear-layers.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import type { Context } from "../run/context.ts";
+import { withSharedPlans } from "../units/shared-plans.ts";
 import { withFloatActivations } from "./float-activations.ts";
 import {
   constantOf,
@@ -58,6 +59,11 @@ export interface RoundingJob {
 
 /** The quantized graph with weights on the integers that `solve` chose: each layer's quantizer gives just these. */
 export async function roundLayers(job: RoundingJob, context: Context): Promise<Rounded> {
+  return withSharedPlans(context, (sharing) => roundAll(job, context, sharing));
+}
+
+/** `sharing`: what solvers compile with. */
+async function roundAll(job: RoundingJob, context: Context, sharing: Context): Promise<Rounded> {
   const { quantized, float, batches, options } = job;
   const places = roundedLayers(quantized, float);
   const outputs = places.map(({ layer }) => layer.node.outputs[0]);
@@ -85,7 +91,7 @@ export async function roundLayers(job: RoundingJob, context: Context): Promise<R
     const { positions } = options;
     const moments = await measureMoments({ node: layer.node, form, dtype, positions, pass }, context);
     streams = pass.end();
-    const { graph: rounded, ...result } = await roundLayer(job, graph, { layer, quantizer, form, moments });
+    const { graph: rounded, ...result } = await roundLayer(job, graph, { layer, quantizer, form, moments }, sharing);
     graph = rounded;
     if (result.kept === "nearest") context.onNote?.(noteOfNearest(result));
     layers.push(result);
@@ -113,11 +119,12 @@ async function roundLayer(
   { search, solve }: RoundingJob,
   graph: Graph,
   { layer, quantizer, form, moments: { fitted, heldOut } }: Place,
+  context: Context,
 ): Promise<RoundedLayer & { readonly graph: Graph }> {
   const given = problemOf(graph, layer, quantizer, form, fitted);
   const searched = search ? placeScales(graph, current(graph, quantizer), searchRanges(given, search)) : graph;
   const problem = search ? problemOf(searched, layer, quantizer, form, fitted) : given;
-  const integers = await solve(problem);
+  const integers = await solve(problem, context);
   const nearest = relativeError(given, heldOut, nearestOf(given));
   const chosen = relativeError(problem, heldOut, integers);
   return chosen > nearest

@@ -48,6 +48,24 @@ describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${no
     expect(results[0]).toEqual(results[1]);
   });
 
+  test("an output is written into a spare array, which may be an input's", async () => {
+    const build = buildOn();
+    const [x, y] = ["x", "y"].map((name) => build.input(name, { dtype: "float32", shape: [2] }));
+    const [sum, difference] = ["Add", "Sub"].map((op) => build.node(op, [x, y], {}, op));
+    const program = (await engine.compile(build.graph([sum, difference]))).bind(await engine.variables(new Map()));
+    const given = new Map([
+      ["x", floats(5, 7)],
+      ["y", floats(1, 2)],
+    ]);
+    const spare = new Map([[sum, given.get("x")?.data ?? floats().data]]);
+    const outputs = await program.run(given, { spare });
+    expect(outputs.get(sum)?.data).toBe(spare.get(sum));
+    expect([sum, difference].map((name) => outputs.get(name))).toEqual([floats(6, 9), floats(4, 5)]);
+    await expect(program.run(given, { spare: new Map([[sum, floats(1).data]]) })).rejects.toThrow(
+      /internal: the array for "Add" does not fit/,
+    );
+  });
+
   test("an update that another update reads, and variables that change places, keep their old values till the end", async () => {
     const build = buildOn();
     const [a, b] = ["a", "b"].map((name) => build.variable(name, { dtype: "float32", shape: [2] }));

@@ -75,7 +75,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
       const planned = [...compiled.plans.values()].map(({ arena, constantBytes }) => arena.bytes + constantBytes);
       return Math.max(0, ...planned);
     },
-    bind: (variables) => bind(compiled, variables),
+    bind: (variables, names) => bind(compiled, variables, names),
     dispose: async () => {
       compiled.isDisposed = true;
       await compiled.queue.run(async () => {
@@ -104,14 +104,14 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   return plan;
 }
 
-function bind(compiled: Compiled, variables: Variables): Program {
+function bind(compiled: Compiled, variables: Variables, names: ReadonlyMap<string, string> = new Map()): Program {
   const { graph } = compiled;
   if (!isNativeVariables(variables))
     throw new FrostbitError(
       "ENGINE",
       "These variables belong to another engine. Make them with the native engine's variables().",
     );
-  const bound = new WeakMap<Assembled, Bound>();
+  const tie: Tie = { variables, names, bound: new WeakMap() };
   return {
     run: async (inputs, options = {}) => {
       checkRun(compiled, inputs, options);
@@ -122,7 +122,7 @@ function bind(compiled: Compiled, variables: Variables): Program {
           if (compiled.isDisposed) throw disposed(graph);
           throwIfAborted(graph, options.signal);
           const plan = planFor(compiled, givenSizes(graph, given));
-          return run(compiled, plan, programFor(compiled, plan, variables, bound), given, options);
+          return run(compiled, plan, programFor(compiled, plan, tie), given, options);
         }),
       );
     },
@@ -168,16 +168,19 @@ function throwIfAborted(graph: Graph, signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw aborted(graph, signal);
 }
 
+/** What an executable is tied to. */
+interface Tie {
+  readonly variables: NativeVariables;
+  /** By variable of the graph, what it is called there, if not the same. */
+  readonly names: ReadonlyMap<string, string>;
+  readonly bound: WeakMap<Assembled, Bound>;
+}
+
 /** The program over the variables' present memories. */
-function programFor(
-  compiled: Compiled,
-  plan: Assembled,
-  variables: NativeVariables,
-  bound: WeakMap<Assembled, Bound>,
-): Bound {
+function programFor(compiled: Compiled, plan: Assembled, { variables, names, bound }: Tie): Bound {
   const memories = new Map<string, NativeMemory>();
   for (const name of compiled.graph.variables) {
-    const value = variables.held.get(name);
+    const value = variables.held.get(names.get(name) ?? name);
     checkVariable(compiled.graph, name, value && { ...value, data: noData });
     if (value) memories.set(name, value.memory);
   }

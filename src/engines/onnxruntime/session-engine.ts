@@ -81,15 +81,16 @@ async function compile(
     extra: trainingExtra,
   });
   let isDisposed = false;
-  const runOn = async (variables: HeldVariables, inputs: ReadonlyMap<string, Tensor>, options?: ProgramRunOptions) => {
+  const runOn = async (variables: BoundVariables, inputs: ReadonlyMap<string, Tensor>, options?: ProgramRunOptions) => {
     if (isDisposed)
       throw new FrostbitError("ENGINE", `Graph "${graph.name}" was run after its executable was disposed.`);
     return run({ graph, session, outputs: lowered.outputs, fed: lowered.graph.inputs }, variables, inputs, options);
   };
   return {
-    bind: (variables): Program => {
-      const held = heldVariables(variables);
-      return { run: (inputs, options) => runOn(held, inputs, options) };
+    bind: (variables, names): Program => {
+      const { current } = heldVariables(variables);
+      const bound = { current, nameOf: (variable: string) => names?.get(variable) ?? variable };
+      return { run: (inputs, options) => runOn(bound, inputs, options) };
     },
     dispose: async () => {
       if (isDisposed) return;
@@ -107,6 +108,11 @@ function heldVariables(variables: Variables): HeldVariables {
   );
 }
 
+interface BoundVariables extends Pick<HeldVariables, "current"> {
+  /** What a variable of the graph is called. */
+  readonly nameOf: (variable: string) => string;
+}
+
 interface Compiled {
   readonly graph: Graph;
   readonly session: Session;
@@ -117,7 +123,7 @@ interface Compiled {
 
 async function run(
   compiled: Compiled,
-  variables: HeldVariables,
+  variables: BoundVariables,
   inputs: ReadonlyMap<string, Tensor>,
   { fetch, signal }: ProgramRunOptions = {},
 ): Promise<ReadonlyMap<string, Tensor>> {
@@ -131,7 +137,8 @@ async function run(
     assert(value, `no result "${name}"`);
     return value;
   };
-  for (const [variable, value] of graph.updates) variables.current.set(variable, result(value));
+  const { current, nameOf } = variables;
+  for (const [variable, value] of graph.updates) current.set(nameOf(variable), result(value));
   return new Map(wanted.map((name) => [name, result(name)]));
 }
 
@@ -146,14 +153,14 @@ function outputOf({ graph, outputs }: Compiled, name: string): string {
 
 function feedsOf(
   { graph, fed }: Compiled,
-  variables: HeldVariables,
+  { current, nameOf }: BoundVariables,
   inputs: ReadonlyMap<string, Tensor>,
 ): ReadonlyMap<string, Tensor> {
   const isVariable = new Set(graph.variables);
   return new Map(
     fed.map((name) => [
       name,
-      checked(graph, name, isVariable.has(name) ? variables.current.get(name) : inputs.get(name), isVariable.has(name)),
+      checked(graph, name, isVariable.has(name) ? current.get(nameOf(name)) : inputs.get(name), isVariable.has(name)),
     ]),
   );
 }

@@ -128,7 +128,7 @@ function assertKnownOutputs(graph: Graph, fetch: readonly string[]): void {
     );
 }
 
-function createProgram(graph: Graph, variables: HeldVariables): Program {
+function createProgram(graph: Graph, variables: HeldVariables, nameOf: (variable: string) => string): Program {
   const plans = new Map<string, Plan>();
   const planFor = (fetch: readonly string[]): Plan => {
     const key = JSON.stringify(fetch);
@@ -142,14 +142,14 @@ function createProgram(graph: Graph, variables: HeldVariables): Program {
       checkInputs(graph, inputs);
       const values = new Map([...graph.constants, ...inputs]);
       for (const name of graph.variables) {
-        const value = variables.current.get(name);
+        const value = variables.current.get(nameOf(name));
         checkVariable(graph, name, value);
         if (value) values.set(name, value);
       }
       await runNodes(planFor(fetch), values, signal);
       const outputs = new Map(fetch.map((name) => [name, valueNamed(values, name)]));
       const updates = [...graph.updates].map(([name, value]) => [name, copyTensor(valueNamed(values, value))] as const);
-      for (const [name, value] of updates) variables.current.set(name, value);
+      for (const [name, value] of updates) variables.current.set(nameOf(name), value);
       return outputs;
     },
   };
@@ -157,14 +157,15 @@ function createProgram(graph: Graph, variables: HeldVariables): Program {
 
 function createExecutable(graph: Graph): Executable {
   return {
-    bind: (variables) => {
+    bind: (variables, names) => {
       if (!areHeldBy("reference", variables))
         throw new FrostbitError(
           "ENGINE",
           "The reference engine was given another engine's variables; make them with its variables().",
         );
-      for (const name of graph.variables) checkVariable(graph, name, variables.current.get(name));
-      return createProgram(graph, variables);
+      const nameOf = (variable: string): string => names?.get(variable) ?? variable;
+      for (const name of graph.variables) checkVariable(graph, name, variables.current.get(nameOf(name)));
+      return createProgram(graph, variables, nameOf);
     },
     dispose: async () => {},
   };

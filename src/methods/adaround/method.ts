@@ -33,7 +33,7 @@ const closedForm: Method<Options> = roundingMethod({
   summary: "learns which weights to round up and which down",
   options,
   ranges: ({ ranges }) => ranges,
-  solver: (given, context) => (problem) => adaround(problem, given, context),
+  solver: (given) => (problem, context) => adaround(problem, given, context),
 });
 
 export const adaroundMethod: Method<Options> = {
