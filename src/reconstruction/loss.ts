@@ -1,8 +1,8 @@
 // What a unit is compared with its float self by.
 import type { Builder } from "../ir/builder.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { inlineGraph } from "../passes/inline-graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
-import { inlineGraph } from "../training/inline-graph.ts";
 import type { UnitLoss } from "../units/train-unit.ts";
 import { addRest, type Rest } from "./rest.ts";
 

@@ -4,8 +4,8 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { type ClassScores, likelyScores } from "../passes/class-scores.ts";
+import { inlineGraph } from "../passes/inline-graph.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
-import { inlineGraph } from "../training/inline-graph.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { Unit } from "../units/units.ts";
 

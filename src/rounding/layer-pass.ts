@@ -6,8 +6,8 @@ import { assert } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
+import { inlineGraph } from "../passes/inline-graph.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
-import { inlineGraph } from "../training/inline-graph.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { LayerValues } from "./sample-moments.ts";
 

@@ -4,7 +4,7 @@ import type { Builder } from "../ir/builder.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { type ClassPlace, type ClassScores, floatOutputs, likelyScores, scoresAt } from "../passes/class-scores.ts";
-import { inlineGraph } from "./inline-graph.ts";
+import { inlineGraph } from "../passes/inline-graph.ts";
 
 export const lossNames = ["cross-entropy", "distill", "mse"] as const;
 export type LossName = (typeof lossNames)[number];
