@@ -39,19 +39,21 @@ export const directWeight: WeightVariable = {
   },
 
   harden: (weight, trained) => {
-    const { weights, start, learns, scaleOf, trainsScale, dtype, zeroPoints, storedScale } = weight;
-    const given = numbersOf(start);
-    const moved = trained(weight.variable).map((value, i) => (learns?.[i] === 0 ? given[i] : value));
-    const scales = trainsScale ? trained(scaleName(weight)).map(storedScale) : undefined;
-    const zeros =
-      trainsScale && zeroPoints
-        ? trained(zeroName(weight)).map((zero) => clampTo(weights.grid, roundHalfToEven(zero)))
-        : undefined;
+    const { bounds, start, learns, scaleOf, trainsScale, dtype, zeroPoints, storedScale } = weight;
+    const still = numbersOf(start);
+    const moved = trained(weight.variable).map((value, i) => (learns?.[i] === 0 ? still[i] : value));
+    const scales = trainsScale
+      ? trained(scaleName(weight)).map(storedScale)
+      : Float64Array.from(numbersOf(weight.scales));
+    const given = zeroPoints && (trainsScale ? trained(zeroName(weight)) : Float64Array.from(numbersOf(zeroPoints)));
+    const zeros = given?.map((zero) => clampTo(bounds, roundHalfToEven(zero)));
+    const zeroOf = (at: number): number => zeros?.[zeros.length === 1 ? 0 : at] ?? 0;
     const integers = moved.map((value, i) => {
-      const quotient = quotientOf(dtype, value, scales?.[scaleOf[i]] ?? weights.grid.scale[i]);
-      return clampTo(weights.grid, roundHalfToEven(quotient) + (zeros?.[scaleOf[i]] ?? weights.grid.zeroPoint[i]));
+      const quotient = quotientOf(dtype, value, scales[scaleOf[i]]);
+      return clampTo(bounds, roundHalfToEven(quotient) + zeroOf(scaleOf[i]));
     });
-    return { integers, ...(scales && { scales }), ...(zeros && { zeroPoints: zeros }) };
+    if (!trainsScale) return { integers };
+    return zeros ? { integers, scales, zeroPoints: zeros } : { integers, scales };
   },
 };
 

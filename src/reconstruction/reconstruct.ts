@@ -7,6 +7,7 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { bytesSource } from "../ir/tensor-source.ts";
+import { foldConstants } from "../passes/fold-constants.ts";
 import { withFloatActivations } from "../rounding/float-activations.ts";
 import type { Batches } from "../rounding/layer-pass.ts";
 import { type Context, signalOf } from "../run/context.ts";
@@ -164,8 +165,10 @@ async function walk(
   optimize: (data: UnitData) => Promise<Graph>,
   context: Context,
 ): Promise<void> {
-  const { float, batches, batch, cacheBytes, cacheFloats, checkpoints } = job;
-  const quantized = phase.activations === "quantized" ? graph : withFloatActivations(graph);
+  const { batches, batch, cacheBytes, cacheFloats, checkpoints } = job;
+  const given = phase.activations === "quantized" ? graph : withFloatActivations(graph);
+  // Once for all units: what follows from sizes alone, as a decoder's masks and rotations.
+  const [float, quantized] = [foldConstants(job.float), foldConstants(given)];
   const storage = checkpoints?.storage ?? memoryStorage();
   const cache = await openActivationCache({ storage, memoryBytes: cacheBytes, floats: cacheFloats });
   try {

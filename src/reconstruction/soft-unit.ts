@@ -38,22 +38,31 @@ export function learnedWeights(
   const weights = roundedLayers(quantized, float)
     .filter(({ quantizer }) => own.has(quantizer.value) && own.has(quantizer.scale))
     .map(({ layer, quantizer }, index): LearnedWeight => {
-      const grid = gridOf(quantized, quantizer);
       const weight = loaded(constantOf(quantized, quantizer.value));
       const scales = constantOf(quantized, quantizer.scale);
-      const rounded = { quotients: quotientsOf(weight, grid), grid };
+      const rounded = once(() => {
+        const grid = gridOf(quantized, quantizer);
+        return { quotients: quotientsOf(weight, grid), grid };
+      });
+      const [low, high] = quantizer.node.inputs.slice(3).map((bound) => numbersOf(constantOf(quantized, bound))[0]);
       return {
         quantizer,
         dtype: weight.dtype,
         shape: weight.shape,
         start: weight,
-        weights: rounded,
+        get weights() {
+          return rounded();
+        },
+        bounds: { low, high },
         scales,
         zeroPoints: quantizer.zeroPoint === "" ? undefined : constantOf(quantized, quantizer.zeroPoint),
         scaleOf: scaleIndices(quantized, quantizer),
         rowAxis: layer.rowAxis,
         inputAxis: /^Conv/.test(layer.node.op) ? layer.inputAxis : undefined,
-        learns: subsetOf(rounded, numbersOf(weight), subset, (count) => shuffledOrder(count, seed, index)),
+        learns:
+          subset.share === 1
+            ? undefined
+            : subsetOf(rounded(), numbersOf(weight), subset, (count) => shuffledOrder(count, seed, index)),
         trainsScale,
         storedScale: storedAs(scaleType ?? scales.dtype),
         leastScale,
@@ -61,6 +70,15 @@ export function learnedWeights(
       };
     });
   return { variable, weights };
+}
+
+/** Computed at the first call: not all variables need it, and it is many numbers for each weight. */
+function once<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
 }
 
 const storedAs = (dtype: DType): ((scale: number) => number) => {

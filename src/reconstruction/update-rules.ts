@@ -7,7 +7,7 @@ import type { Quantizer } from "../quantizers/quantizer.ts";
 import { regularizerGradient, softOffset } from "../rounding/soft-rounding.ts";
 import type { Optimizer } from "../training/optimizer.ts";
 import { addUpdate, optimizerState } from "../training/optimizer.ts";
-import { parametersOf } from "../training/parameters.ts";
+import { normsOf, parametersOf } from "../training/parameters.ts";
 import { keepAboveSmallest } from "../training/smallest-scale.ts";
 import type { GradientStep, TrainedParameter, UpdateRule } from "../training/step.ts";
 import { optimizerRule } from "../training/update-rules.ts";
@@ -132,11 +132,9 @@ export function stepParameters(unit: Graph): readonly TrainedParameter[] {
   }));
 }
 
-/** What normalizations multiply by, at the rate of weights. */
+/** What normalizations multiply by and add, at the rate of weights. */
 export const normParameters = (unit: Graph): readonly TrainedParameter[] =>
-  parametersOf(unit)
-    .filter(({ role }) => role === "norm")
-    .map(({ name }) => ({ ...whole, name, rule: optimizerRule(adam), learningRate: roundingRateInput }));
+  normsOf(unit).map((name) => ({ ...whole, name, rule: optimizerRule(adam), learningRate: roundingRateInput }));
 
 /** Biases of layers, and what normalizations add. */
 export function biasParameters(unit: Graph): readonly TrainedParameter[] {

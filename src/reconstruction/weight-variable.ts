@@ -2,7 +2,7 @@
 import type { Builder } from "../ir/builder.ts";
 import type { DType } from "../ir/dtype.ts";
 import { sizeOf, type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
-import type { Quantizer } from "../quantizers/quantizer.ts";
+import type { Bounds, Quantizer } from "../quantizers/quantizer.ts";
 import type { RoundedWeights } from "../rounding/soft-rounding.ts";
 
 /** A weight that learns which integers it becomes. */
@@ -13,6 +13,8 @@ export interface LearnedWeight {
   /** The weight as it was. */
   readonly start: Tensor;
   readonly weights: RoundedWeights;
+  /** Its lowest and highest integer. */
+  readonly bounds: Bounds;
   /** The quantizer's as they were; zero points are absent around zero. */
   readonly scales: Tensor;
   readonly zeroPoints: Tensor | undefined;

@@ -10,7 +10,7 @@ import { uniqueNames } from "../ir/unique-names.ts";
 import { forEachRun, scaleLayout } from "../ops/granularity.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 
-import { boundsIn, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { type Bounds, boundsIn, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
  * The values (q − zeroPoint) · scale for the integers q from low to high, or levels[q] · scale; one scale and zero point for each
@@ -92,7 +92,7 @@ export const quotientOf = (dtype: DType, w: number, scale: number): number =>
 export const quotientsOf = ({ dtype, data }: Tensor, { scale }: Grid): Float64Array =>
   Float64Array.from(data as Float64Array, (w, i) => quotientOf(dtype, w, scale[i]));
 
-export const clampTo = ({ low, high }: Grid, q: number): number => Math.min(high, Math.max(low, q));
+export const clampTo = ({ low, high }: Bounds, q: number): number => Math.min(high, Math.max(low, q));
 
 /** The integers that the quantizer gives for these quotients: indices where it has levels. */
 export function nearestIntegers(quotients: Float64Array, grid: Grid): Float64Array {
@@ -112,17 +112,17 @@ export const dequantize = ({ scale, zeroPoint, levels }: Grid, integers: Float64
  */
 export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Float64Array): Graph {
   const { node, value } = quantizer;
-  const grid = gridOf(graph, quantizer);
   const weight = constantOf(graph, value);
-  const moved = isStored(weight)
-    ? storedValues(graph, quantizer, integers)
-    : tensorOf(weight.dtype, weight.shape, dequantize(grid, integers));
+  const use = { name: value, reader: node.name, input: 0 };
+  if (isStored(weight)) return withConstant(graph, use, storedValues(graph, quantizer, integers));
+  const grid = gridOf(graph, quantizer);
+  const moved = tensorOf(weight.dtype, weight.shape, dequantize(grid, integers));
   const found = nearestIntegers(quotientsOf(moved, grid), grid);
   assert(
     found.every((q, i) => q === integers[i]),
     `quantized, the rounded weight "${value}" is not the integers chosen`,
   );
-  return withConstant(graph, { name: value, reader: node.name, input: 0 }, moved);
+  return withConstant(graph, use, moved);
 }
 
 /** The values of these integers, of which a byte each is kept: a large model's weights are not held as floats. */
@@ -131,7 +131,7 @@ function storedValues(graph: Graph, quantizer: Quantizer, integers: Float64Array
   const { dtype, shape } = constantOf(graph, value);
   const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? undefined : numbersOf(constantOf(graph, zeroPoint));
-  const codes = Int16Array.from(integers).some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers);
+  const codes = integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers);
   const layout = scaleLayout(shape, granularity, scales.shape);
   return storedTensor(dtype, shape, () => {
     const values = allocate(dtype, codes.length) as Float32Array;

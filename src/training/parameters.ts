@@ -34,6 +34,15 @@ const normalizations = new Set([
   "RMSNormalization",
 ]);
 
+/** The constants that normalizations multiply by and add. */
+export const normsOf = (graph: Graph): readonly string[] => [
+  ...new Set(
+    graph.nodes
+      .filter(({ op }) => normalizations.has(op))
+      .flatMap(({ inputs }) => inputs.slice(1, 3).filter((input) => graph.constants.has(input))),
+  ),
+];
+
 /** Every parameter once, in the order of the nodes that read them. Constants and variables count alike. */
 export function parametersOf(graph: Graph): readonly Parameter[] {
   const parameters = new Map<string, Parameter>();

@@ -89,10 +89,10 @@ export function chosenSamples(train: Dataset, count: number, seed: number): Data
 /** The epoch that the order of the choice is drawn for: none that trains. */
 const chosenEpoch = -3;
 
-/** Scales may move by a tenth of their mean. */
+/** Scales may move by a fifth of their mean. */
 function defaultRate(stored: StoredIntegers, steps: number): number {
   const scales = scaleNames(stored).flatMap((name) => Array.from(numbersOf(constant(stored.graph, name))));
-  return (0.1 * scales.reduce((sum, scale) => sum + scale, 0)) / scales.length / steps;
+  return (0.2 * scales.reduce((sum, scale) => sum + scale, 0)) / scales.length / steps;
 }
 
 const scaleNames = ({ weights }: StoredIntegers): readonly string[] => [

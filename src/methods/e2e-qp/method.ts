@@ -12,6 +12,7 @@ export const e2eQpMethod: Method<E2eQpOptions> = {
   summary: "trains the scales of weights end to end, their integers fixed",
   options: e2eQpOptions,
   phase: "training",
+  grids: [],
   calledBy: [],
   training: {
     roles: ["weight-scale"],

@@ -13,7 +13,7 @@ export const e2eQpOptions = z.object({
     .number()
     .positive()
     .optional()
-    .describe("Learning rate of the scales after the warm-up; by default a tenth of their mean, over the steps."),
+    .describe("Learning rate of the scales after the warm-up; by default a fifth of their mean, over the steps."),
   epochs: trainingOptions.shape.epochs,
   steps: trainingOptions.shape.steps,
   batch: z.int().positive().default(8).describe("Samples a step."),

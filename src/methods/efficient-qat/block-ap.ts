@@ -34,8 +34,8 @@ export async function blockAp(
   );
 }
 
-/** By how much weights, and scales and zero points, may move over all steps, in units of the mean scale. */
-const [weightTravel, scaleTravel] = [2, 1.5];
+/** By how much weights, and scales and zero points, may move over all steps, in units of the mean scale; and in one step. */
+const [weightTravel, scaleTravel, mostOfStep] = [2, 1.5, 1 / 32];
 
 /** `perEpoch`: steps of an epoch. */
 function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
@@ -71,8 +71,8 @@ type Rates = Pick<RoundingTraining, "learningRate" | "scaleRate" | "rateUnit" | 
 
 function ratesOf({ weightLr, scaleLr, rates }: EfficientQatOptions, iterations: number): Rates {
   return {
-    learningRate: weightLr ?? weightTravel / iterations,
-    ...(scaleLr !== 0 && { scaleRate: scaleLr ?? scaleTravel / iterations }),
+    learningRate: weightLr ?? Math.min(weightTravel / iterations, mostOfStep),
+    ...(scaleLr !== 0 && { scaleRate: scaleLr ?? Math.min(scaleTravel / iterations, mostOfStep) }),
     rateUnit: { weights: weightLr === undefined ? "scale" : "one", scales: scaleLr === undefined ? "scale" : "one" },
     searchesRates: rates === "searched",
   };

@@ -9,6 +9,7 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
   summary: "trains weights, scales and zero points block by block against the float blocks",
   options: efficientQatOptions,
   phase: "rounding",
+  grids: [],
   calledBy: [],
   training: "none",
   resumes: () => true,
