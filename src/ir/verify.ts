@@ -1,7 +1,7 @@
 // The structure that every graph must have, whatever its operators mean.
 import { dtypes } from "./dtype.ts";
 import { FrostbitError } from "./errors.ts";
-import { consumers, describeNode, type Graph, type Node } from "./graph.ts";
+import { type Dim, describeNode, type Graph, type Node } from "./graph.ts";
 import { sortNodes } from "./sort-nodes.ts";
 import { sizeOf, type Tensor } from "./tensor.ts";
 import { isStored } from "./tensor-source.ts";
@@ -19,17 +19,34 @@ const bad = (message: string): FrostbitError => new FrostbitError("BAD_MODEL", m
 
 /** Gives the graph with its nodes in topological order; throws BAD_MODEL if it is broken. What stays in its file is not read. */
 export function verifyGraph(graph: Graph): Graph {
-  checkNames(graph);
-  checkInputsExist(graph);
-  checkOutputs(graph);
+  const defined = checkNames(graph);
+  checkInputsExist(graph, defined);
+  checkOutputs(graph, defined);
   checkSizes(graph);
-  const readers = consumers(graph);
+  const readers = readersOfConstants(graph);
   for (const [name, constant] of graph.constants) checkConstant(graph, name, constant, readers.get(name) ?? []);
   const nodes = sortNodes(graph);
   return nodes === graph.nodes ? graph : { ...graph, nodes };
 }
 
-function checkNames(graph: Graph): void {
+/** By constant that any node reads: the nodes. */
+export function readersOfConstants({ nodes, constants }: Graph): ReadonlyMap<string, readonly Node[]> {
+  const result = new Map<string, Node[]>();
+  if (constants.size === 0) return result;
+  for (const node of nodes)
+    for (const input of node.inputs) {
+      if (!constants.has(input)) continue;
+      const list = result.get(input);
+      if (list) list.push(node);
+      else result.set(input, [node]);
+    }
+  return result;
+}
+
+/** All values that inputs, variables, initializers and nodes give. */
+type Defined = Pick<ReadonlySet<string>, "has">;
+
+function checkNames(graph: Graph): Defined {
   const givers = new Map<string, string | Node>();
   const describe = (giver: string | Node): string => (typeof giver === "string" ? giver : describeNode(giver));
   const give = (value: string, giver: string | Node): void => {
@@ -48,16 +65,10 @@ function checkNames(graph: Graph): void {
     for (const output of node.outputs) if (output !== "") give(output, node);
   }
   if (givers.has("")) throw bad("an input of the graph has no name.");
+  return givers;
 }
 
-function definedValues(graph: Graph): Set<string> {
-  const defined = new Set([...graph.inputs, ...graph.variables, ...graph.constants.keys()]);
-  for (const node of graph.nodes) for (const output of node.outputs) if (output !== "") defined.add(output);
-  return defined;
-}
-
-function checkInputsExist(graph: Graph): void {
-  const defined = definedValues(graph);
+function checkInputsExist(graph: Graph, defined: Defined): void {
   const missing: string[] = [];
   for (const node of graph.nodes)
     for (const input of node.inputs)
@@ -68,9 +79,8 @@ function checkInputsExist(graph: Graph): void {
   throw bad(`${shown}, which no node, input or initializer gives. An initializer may be missing.`);
 }
 
-function checkOutputs(graph: Graph): void {
+function checkOutputs(graph: Graph, defined: Defined): void {
   if (graph.outputs.length === 0) throw bad("the graph has no outputs.");
-  const defined = definedValues(graph);
   const seen = new Set<string>();
   for (const output of graph.outputs) {
     if (!defined.has(output))
@@ -95,17 +105,20 @@ function checkSizes(graph: Graph): void {
 
 function checkConstant(graph: Graph, name: string, constant: Tensor, readers: readonly Node[]): void {
   const { dtype, shape } = constant;
-  const printed = `[${shape.join(", ")}]`;
-  const count = sizeOf(shape);
-  if (shape.some((size) => size < 0)) throw bad(`initializer "${name}" has the shape ${printed}.`);
-  if (count > maxElements) throw bad(`initializer "${name}" has the shape ${printed}: more than 2^31 elements.`);
+  const printed = (): string => `[${shape.join(", ")}]`;
+  if (shape.some((size) => size < 0)) throw bad(`initializer "${name}" has the shape ${printed()}.`);
+  if (sizeOf(shape) > maxElements)
+    throw bad(`initializer "${name}" has the shape ${printed()}: more than 2^31 elements.`);
   const type = graph.values.get(name);
-  if (type && (type.dtype !== dtype || type.shape.join() !== shape.join()))
+  if (type && !(type.dtype === dtype && isSameShape(type.shape, shape)))
     throw bad(
-      `initializer "${name}" is ${dtype} of shape ${printed}, but its type says ${type.dtype} [${type.shape.join(", ")}].`,
+      `initializer "${name}" is ${dtype} of shape ${printed()}, but its type says ${type.dtype} [${type.shape.join(", ")}].`,
     );
   if (!isStored(constant)) checkElements(name, constant, readers);
 }
+
+const isSameShape = (a: readonly Dim[], b: readonly Dim[]): boolean =>
+  a === b || (a.length === b.length && a.every((size, axis) => size === b[axis]));
 
 /** Throws BAD_MODEL where elements are missing, or where one is NaN or infinite and `readers` cannot compute with it. */
 export function checkElements(name: string, constant: Tensor, readers: readonly Node[]): void {

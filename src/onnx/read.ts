@@ -1,10 +1,10 @@
 // ONNX bytes → graph: decoded, in float32 where it is half precision, verified, upgraded to the newest opset, typed, and rid of constant arithmetic.
 import { errorAt, FrostbitError } from "../ir/errors.ts";
-import { consumers, type Dim, type Graph, type OnnxModel, type ValueType } from "../ir/graph.ts";
+import type { Dim, Graph, OnnxModel, ValueType } from "../ir/graph.ts";
 import { widened } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { type ByteSource, isStored, loaded, storedTensor } from "../ir/tensor-source.ts";
-import { checkElements, verifyGraph } from "../ir/verify.ts";
+import { checkElements, readersOfConstants, verifyGraph } from "../ir/verify.ts";
 import { fixAxes } from "../passes/fix-axes.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
@@ -55,7 +55,8 @@ function checkHalf(graph: Graph, opset: number, declared: ReadonlyMap<string, De
 
 /** What stays in its file is checked when it is first read, as the rest was. */
 function checkedWhenRead(graph: Graph, file: string): Graph {
-  const readers = consumers(graph);
+  if (![...graph.constants.values()].some(isStored)) return graph;
+  const readers = readersOfConstants(graph);
   const checked = (name: string, constant: Tensor): Tensor => {
     if (!isStored(constant)) return constant;
     let isChecked = false;

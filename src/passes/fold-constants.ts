@@ -28,20 +28,24 @@ function budgetOf(graph: Graph): Budget {
   return { bytes: Math.max(16 * 1024 * 1024, 2 * bytes), work: 3e7 + 16 * elements };
 }
 
+/** The type of a value, as far as it is known. */
+type TypeOf = (value: string) => ValueType | undefined;
+
 /** A value whose contents inference knows as numbers. */
-export function knownContents(graph: Graph, value: string): Tensor | undefined {
-  const type = graph.values.get(value);
+export const knownContents = (graph: Graph, value: string): Tensor | undefined => contentsOf(graph.values.get(value));
+
+function contentsOf(type: ValueType | undefined): Tensor | undefined {
   if (!type?.elements || !isStatic(type.shape) || !isStatic(type.elements)) return undefined;
   if (type.elements.length !== sizeOf(type.shape)) return undefined;
   return tensorOf(type.dtype, type.shape, type.elements);
 }
 
 /** Takes from the budget what the outputs' memory and the node's work are; what is beyond it is left to the run. */
-function afford(graph: Graph, node: Node, inputs: readonly (Tensor | undefined)[], budget: Budget): boolean {
+function afford(typeOf: TypeOf, node: Node, inputs: readonly (Tensor | undefined)[], budget: Budget): boolean {
   let [bytes, elements] = [0, 0];
   const shapes: (readonly number[])[] = [];
   for (const output of node.outputs) {
-    const type = output === "" ? undefined : graph.values.get(output);
+    const type = output === "" ? undefined : typeOf(output);
     if (output !== "" && (type === undefined || !isStatic(type.shape))) return false;
     const shape = type && isStatic(type.shape) ? type.shape : [];
     shapes.push(shape);
@@ -85,7 +89,7 @@ export function computeConstants(
 
 /** The results of a node whose inputs are all constants; `undefined` where it must run. */
 function evaluate(
-  graph: Graph,
+  typeOf: TypeOf,
   node: Node,
   constants: ReadonlyMap<string, Tensor>,
   budget: Budget,
@@ -95,17 +99,17 @@ function evaluate(
   const isHalfPrecision =
     inputs.some((input) => input && isHalf(input)) || /^b?float16$/.test(String(node.attributes["to"]));
   if (!isConstant || isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
-  if (!afford(graph, node, inputs, budget)) return undefined;
+  if (!afford(typeOf, node, inputs, budget)) return undefined;
   return computeConstants(node.op, inputs, node);
 }
 
 /** A graph output stays a node's output, as files and engines expect. */
-function fold(graph: Graph, node: Node, constants: Map<string, Tensor>, budget: Budget): boolean {
+function fold(typeOf: TypeOf, node: Node, constants: Map<string, Tensor>, budget: Budget): boolean {
   const outputs = node.outputs.filter((output) => output !== "");
-  const known = outputs.map((output) => knownContents(graph, output));
+  const known = outputs.map((output) => contentsOf(typeOf(output)));
   const results = known.every((value) => value !== undefined)
     ? known
-    : evaluate(graph, node, constants, budget)?.filter((_, i) => node.outputs[i] !== "");
+    : evaluate(typeOf, node, constants, budget)?.filter((_, i) => node.outputs[i] !== "");
   if (!results) return false;
   outputs.forEach((output, i) => {
     const result = results[i];
@@ -122,21 +126,27 @@ const isSameType = (a: ValueType | undefined, b: ValueType): boolean =>
 
 /** Types as folding finds them: a node that reads what has become a constant, or has got another type, may have another type too. */
 function createTyping(types: ReadonlyMap<string, ValueType>, constants: ReadonlyMap<string, Tensor>) {
-  const values = new Map(types);
+  /** Copied when the first changes: graphs may have a million. */
+  let own: Map<string, ValueType> | undefined;
+  const set = (value: string, type: ValueType): void => {
+    own ??= new Map(types);
+    own.set(value, type);
+  };
+  const get = (value: string): ValueType | undefined => (own ?? types).get(value);
   const changed = new Set<string>();
   const infer = (node: Node): void => {
     if (!node.inputs.some((input) => changed.has(input))) return;
-    const inferred = outputTypes(node, values, constants);
+    const inferred = outputTypes(node, own ?? types, constants);
     node.outputs.forEach((output, i) => {
-      if (output === "" || isSameType(values.get(output), inferred[i])) return;
-      values.set(output, inferred[i]);
+      if (output === "" || isSameType(get(output), inferred[i])) return;
+      set(output, inferred[i]);
       changed.add(output);
     });
   };
   const note = (folded: Node): void => {
     for (const output of folded.outputs) changed.add(output);
   };
-  return { values, infer, note };
+  return { get, set, infer, note, values: () => own ?? types };
 }
 
 /** The graph must have types; those that follow from what is folded are inferred again. Constant outputs of the graph keep the node that makes them. */
@@ -145,13 +155,12 @@ export function foldConstants(graph: Graph): Graph {
   const literals = new Set(graph.literals);
   const named = new Set([...graph.outputs, ...graph.updates.values()]);
   const budget = budgetOf(graph);
-  const { values, infer, note } = createTyping(graph.values, constants);
-  const typed = { ...graph, values };
+  const { get, set, infer, note, values } = createTyping(graph.values, constants);
   const nodes: Node[] = [];
   for (const node of graph.nodes) {
     infer(node);
     const isNamed = node.outputs.some((output) => named.has(output));
-    if (isNamed || !fold(typed, node, constants, budget)) {
+    if (isNamed || !fold(get, node, constants, budget)) {
       nodes.push(node);
       continue;
     }
@@ -159,6 +168,6 @@ export function foldConstants(graph: Graph): Graph {
     if (node.inputs.every((input) => literals.has(input) || !constants.has(input)))
       for (const output of node.outputs) literals.add(output);
   }
-  for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
-  return removeDeadNodes({ ...graph, nodes, constants, literals, values });
+  for (const [name, { dtype, shape }] of constants) if (!graph.constants.has(name)) set(name, { dtype, shape });
+  return removeDeadNodes({ ...graph, nodes, constants, literals, values: values() });
 }

@@ -20,10 +20,16 @@ const withoutUnread = (node: Node, needed: ReadonlySet<string>): Node =>
     : { ...node, outputs: node.outputs.map((output, i) => (i === 0 || needed.has(output) ? output : "")) };
 
 /** The entries of these names, without copying a list of all entries: graphs may have a million. */
-function entriesOf<T>(map: ReadonlyMap<string, T>, names: ReadonlySet<string>): Map<string, T> {
+function entriesOf<T>(map: ReadonlyMap<string, T>, names: ReadonlySet<string>): ReadonlyMap<string, T> {
+  if (hasAll(names, map)) return map;
   const kept = new Map<string, T>();
   for (const [name, value] of map) if (names.has(name)) kept.set(name, value);
   return kept;
+}
+
+function hasAll(names: ReadonlySet<string>, map: ReadonlyMap<string, unknown>): boolean {
+  for (const name of map.keys()) if (!names.has(name)) return false;
+  return true;
 }
 
 /** Inputs and variables stay: they are the graph's interface. */
