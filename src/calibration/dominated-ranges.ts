@@ -1,5 +1,5 @@
 // Ranges whose end makes everything else 0: a mask of −10,000, or a broken channel.
-import { firstSamples } from "../evaluate/first-samples.ts";
+import { countSamples, firstSamples } from "../evaluate/first-samples.ts";
 import { assert } from "../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -65,7 +65,8 @@ export async function noteDominatedRanges(
   });
   await withProgram(build.graph(counted.flatMap(({ counts }) => counts)), context, async (program) => {
     for await (const inputs of batches()) {
-      const outputs = await program.run(firstSamples(graph, inputs, samples), signalOf(context));
+      const few = firstSamples(graph, inputs, Math.min(samples, countSamples(graph, inputs)));
+      const outputs = await program.run(few, signalOf(context));
       for (const { site, largest, counts } of counted) {
         const [values, kept, ends] = counts.map((name) => Number(outputs.get(name)?.data[0]));
         if (isDominated({ values, kept, ends })) context.onNote?.(noteOf(graph, site, largest));

@@ -118,7 +118,9 @@ test("a layer whose input is quantized, and one with a scale per row of many inp
   const weight = build.constant(random.uniformTensor("float32", [300, 10], -1, 1), "w.weight");
   const whole = build.graph([build.node("MatMul", [wide, weight])]);
   const opsOf = (given: Graph) =>
-    exportOf(given, { weights: 4, groupSize: "whole" }).model.graph.nodes.map(({ op }) => op);
+    exportOf(given, { weights: 4, groupSize: "whole" })
+      .model.graph.nodes.map(({ op }) => op)
+      .filter((op) => op !== "Cast" && op !== "Sub");
   expect(opsOf(whole)).toEqual(["DequantizeLinear", "MatMul"]);
   expect(opsOf(long)).toEqual(["com.microsoft::MatMulNBits"]);
 });

@@ -4,10 +4,11 @@ import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { withCenteredIntegers } from "../onnx/centered-integers.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import type { Folded } from "../quantizers/fold.ts";
+import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 
 /**
@@ -36,14 +37,18 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
     if (storage === "packed") store(integers, (value) => ({ ...value, fileBits: bits }));
     else if (storage === "int4" && bits <= 4)
       for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) store(name, inHalfBytes);
-  const names = namesIn(folded.graph, constants);
-  const ofGemms = folded.biases === "int32" ? bytesOfGemms(folded, constants) : new Set<string>();
-  const nodes = folded.graph.nodes.flatMap((node) => {
-    if (node.inputs.length === 2 && ofGemms.has(node.inputs[0])) return [withZeroPoints(node, constants, names)];
-    if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), constants, names);
-    return isBytesInBlocks(node, constants) ? withReshape(folded.graph, node, names) : [node];
+  const stored = { ...folded.graph, constants };
+  const source =
+    storage === "int4" ? stored : withCenteredIntegers(stored, new Set(folded.layers.map(({ integers }) => integers)));
+  const written = new Map(source.constants);
+  const names = namesIn(source, written);
+  const ofGemms = folded.biases === "int32" ? bytesOfGemms(source, folded.layers) : new Set<string>();
+  const nodes = source.nodes.flatMap((node) => {
+    if (ofGemms.has(node.outputs[0]) && node.inputs.length === 2) return [withZeroPoints(node, written, names)];
+    if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), written, names);
+    return isBytesInBlocks(node, written) ? withReshape(source, node, names) : [node];
   });
-  const graph = removeDeadNodes(inferTypes({ ...folded.graph, nodes, constants }));
+  const graph = removeDeadNodes(inferTypes({ ...source, nodes, constants: written }));
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return {
     model: { graph, origin },
@@ -51,19 +56,19 @@ export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exp
   };
 }
 
-/** The integers of layers that are Gemms. */
-function weightsOfGemms({ graph, layers }: Folded): ReadonlySet<string> {
-  const gemms = new Set(graph.nodes.filter(({ op }) => op === "Gemm").map(({ name }) => name));
-  return new Set(layers.filter(({ node }) => gemms.has(node)).map(({ integers }) => integers));
-}
-
-/** The weights in 8 bits, with a scale per row, of layers that are Gemms. */
-function bytesOfGemms(folded: Folded, constants: ReadonlyMap<string, Tensor>): ReadonlySet<string> {
-  const blocked = new Set(
-    folded.graph.nodes.filter((node) => isBytesInBlocks(node, constants)).map(({ inputs }) => inputs[0]),
+/** What DequantizeLinear gives layers that are Gemms, from int8 with a scale per row. */
+function bytesOfGemms(graph: Graph, layers: readonly FoldedLayer[]): ReadonlySet<string> {
+  const isLayer = new Set(layers.map(({ node }) => node));
+  const weights = new Set(
+    graph.nodes.flatMap(({ op, name, inputs }) => (op === "Gemm" && isLayer.has(name) ? [inputs[1]] : [])),
   );
-  const isByte = (name: string): boolean => constants.get(name)?.dtype === "int8" && !blocked.has(name);
-  return new Set([...weightsOfGemms(folded)].filter(isByte));
+  const isByte = ({ op, inputs, attributes }: Node): boolean =>
+    op === "DequantizeLinear" &&
+    (graph.constants.get(inputs[0]) ?? graph.values.get(inputs[0]))?.dtype === "int8" &&
+    !("block_size" in attributes);
+  return new Set(
+    graph.nodes.filter((node) => weights.has(node.outputs[0]) && isByte(node)).map(({ outputs }) => outputs[0]),
+  );
 }
 
 /** ONNX Runtime 1.30 makes an integer kernel of a Gemm only where its weight names its zero points, though they are 0. */

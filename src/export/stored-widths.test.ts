@@ -1,5 +1,6 @@
+import { TensorProto_DataType } from "onnx-buf";
 import { expect, test } from "vitest";
-import { optimizedNodes } from "../../test/support/optimized-graph.ts";
+import { optimizedGraph, optimizedNodes } from "../../test/support/optimized-graph.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin } from "../../test/support/tiny-classifier.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
@@ -73,9 +74,9 @@ test.each(
       expect(stored.dtype, layer.name).toMatch(storage === "int4" && bits <= 4 ? /^u?int4$/ : /^u?int8$/);
       if (storage === "packed") expect(stored.fileBits ?? 8).toBeGreaterThanOrEqual(bits);
       if (storage === "packed" && !isSmall(stored)) expect(stored.fileBits).toBe(bits);
-      expect(Array.from(stored.data, Number)).toEqual(
-        Array.from(folded.graph.constants.get(layer.integers)?.data ?? [], Number),
-      );
+      const numbersIn = (constant: Tensor | undefined) => Array.from(constant?.data ?? [], Number);
+      expect(numbersIn(stored)).toEqual(numbersIn(folded.graph.constants.get(layer.integers)));
+      expect(numbersIn(zeroPointsOf(read, layer.node))).toEqual(numbersIn(folded.graph.constants.get(layer.zeroPoint)));
     }
     sizes.push(files[0].bytes.length);
     const deployed = await openDeployed(files[0].bytes, { threads: 1 });
@@ -90,13 +91,23 @@ test.each(
     for (const [i, value] of other.entries()) expect(value).toBeCloseTo(outputs[0][i], 4);
 });
 
-/** The integers that a layer of a file multiplies by. */
-function integersOf(graph: Graph, node: string): Tensor {
+/** What the weight of a layer of a file is made of: integers and, where it has any, zero points. */
+function storedIn(graph: Graph, node: string): readonly (Tensor | undefined)[] {
   const layer = graph.nodes.find(({ name }) => name === node);
   const dequantize = layer && dequantizerOf(graph, producers(graph), layer.inputs[1]);
-  const integers = dequantize && graph.constants.get(dequantize.inputs[0]);
+  return [0, 2].map((input) => graph.constants.get(dequantize?.inputs[input] ?? ""));
+}
+
+function integersOf(graph: Graph, node: string): Tensor {
+  const [integers] = storedIn(graph, node);
   assert(integers, `"${node}" has no integers`);
   return integers;
+}
+
+/** Those of Gemms are named though they are 0. */
+function zeroPointsOf(graph: Graph, node: string): Tensor | undefined {
+  const [, zeroPoints] = storedIn(graph, node);
+  return zeroPoints && Array.from(zeroPoints.data, Number).every((value) => value === 0) ? undefined : zeroPoints;
 }
 
 /** One product of a quantized input whose weight has so many elements that its width pays. */
@@ -143,3 +154,22 @@ test("bytes that other nodes unpack otherwise stay what they are", () => {
   expect(codesRead.fileBits).toBeUndefined();
   expect(Array.from(codesRead.data, Number)).toEqual([1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 });
+
+test.each(["packed", "int8"] as const)(
+  "weights with zero points, stored %s, are int8 around zero in the kernels",
+  async (storage) => {
+    const quantized = quantizeTiny(tinyClassifier("float32"), { weights: 3, placement: "runtime" });
+    const folded = foldQuantizers(quantized, "int32");
+    expect(folded.layers.every(({ zeroPoint }) => zeroPoint !== "")).toBe(true);
+    const [{ bytes }] = writeFormat("qdq", exportFormats.qdq, { folded, origin: tinyOrigin, storage });
+    const { nodes, constants } = await optimizedGraph(bytes);
+    const convolutions = nodes.filter(({ opType }) => opType === "QLinearConv");
+    expect(convolutions.length).toBeGreaterThan(0);
+    for (const { input } of convolutions) {
+      expect(constants.get(input[3])?.dataType).toBe(TensorProto_DataType.INT8);
+      const { rawData, int32Data } = constants.get(input[5]) ?? {};
+      expect([...(rawData ?? []), ...(int32Data ?? [])].every((zero) => zero === 0)).toBe(true);
+    }
+    expect(nodes.map(({ opType }) => opType)).not.toContain("Sub");
+  },
+);

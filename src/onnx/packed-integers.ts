@@ -45,10 +45,10 @@ function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
   return { unique, constant };
 }
 
-const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize"]);
+const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize", "Cast"]);
 
 /**
- * The graph in which DequantizeLinear and LevelDequantize read constants of fewer bits in the file (`fileBits`) from what holds them
+ * The graph in which DequantizeLinear, LevelDequantize and Cast read constants of fewer bits in the file (`fileBits`) from what holds them
  * in so many: 4 bits in ONNX's type of 4 bits, others in bytes. Where the nodes would take more than they save, the next width.
  */
 export function withPackedIntegers(graph: Graph): Graph {

@@ -9,6 +9,7 @@ import { fixAxes } from "../passes/fix-axes.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
 import { widenHalf } from "../passes/half-precision.ts";
 import { inferTypes } from "../passes/infer-types.ts";
+import { withoutCenteredIntegers } from "./centered-integers.ts";
 import { checkTypes } from "./check-schema.ts";
 import { type DeclaredType, decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
@@ -40,7 +41,7 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
-    const folded = fixAxes(foldConstants(withoutTables(withoutPackedIntegers(typed))));
+    const folded = fixAxes(foldConstants(withoutTables(withoutCenteredIntegers(withoutPackedIntegers(typed)))));
     checkDeclared(new Map([...declared].map(([output, type]) => [output, inFloat32(type)])), folded.values);
     return { graph: folded, origin: half.size > 0 ? { ...origin, half } : origin };
   });

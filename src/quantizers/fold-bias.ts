@@ -11,7 +11,7 @@ import type { Integers } from "./store-weight.ts";
 const largestBias = 2 ** 30;
 
 /**
- * Changes the scales of a symmetric weight's rows to fit biases at scale input·weight: a bias that overflows int32 makes the scale of its row coarser; a row
+ * Changes the scales of a weight's rows to fit biases at scale input·weight: a bias that overflows int32 makes the scale of its row coarser; a row
  * of zeros, which any scale fits, takes the one at which its bias is exact.
  */
 export function rescaleForBias(
@@ -21,10 +21,11 @@ export function rescaleForBias(
   offset: readonly number[],
   inputScale: number,
 ): void {
+  const zeroPointOf = (row: number): number => integers.zeroPoints?.[row] ?? 0;
   const isZero = integers.scales.map(() => true);
-  const tensor: Tensor = { ...weight, dtype: "int8", data: integers.values };
+  const tensor: Tensor = { ...weight, dtype: integers.zeroPoints ? "uint8" : "int8", data: integers.values };
   forEachInRows(tensor, axis, (row, q) => {
-    if (q !== 0) isZero[row] = false;
+    if (q !== zeroPointOf(row)) isZero[row] = false;
   });
   integers.scales.forEach((_, row) => {
     if (isZero[row] && offset[row] !== 0) integers.scales[row] = Math.abs(offset[row]) / (inputScale * largestBias);
@@ -34,7 +35,7 @@ export function rescaleForBias(
   );
   if (factors.every((factor) => factor === 1)) return;
   forEachInRows(tensor, axis, (row, q, i) => {
-    integers.values[i] = roundHalfToEven(q / factors[row]);
+    integers.values[i] = roundHalfToEven((q - zeroPointOf(row)) / factors[row]) + zeroPointOf(row);
   });
   factors.forEach((factor, row) => {
     integers.scales[row] *= factor;

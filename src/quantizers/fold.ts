@@ -128,7 +128,7 @@ interface QuantizedLayer {
   readonly inputScale: number | undefined;
 }
 
-/** Biases as int32 are for integer kernels: their weights are symmetric around zero, with one scale per output channel. */
+/** Biases as int32 are for integer kernels: their weights are int8 around zero once zero points are off, with one scale per output channel. */
 function scaleForBias(
   graph: Graph,
   biases: BiasForm,
@@ -136,8 +136,8 @@ function scaleForBias(
   weight: Quantizer,
   input: Quantizer | undefined,
 ): number | undefined {
-  const isPlain =
-    weight.zeroPoint === "" && weight.levels === "" && !isGrouped(weight.granularity) && layer.channelsPerRow === 1;
+  const isAroundZero = weight.zeroPoint === "" || weight.bits < 8;
+  const isPlain = isAroundZero && weight.levels === "" && !isGrouped(weight.granularity) && layer.channelsPerRow === 1;
   return biases === "int32" && layer.takesBias && isPlain && input
     ? numbersOfConstant(graph, input.scale)[0]
     : undefined;
