@@ -15,6 +15,7 @@ import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
 import { matrixWeights } from "../passes/matrix-weights.ts";
+import { separateBiases } from "../passes/separate-biases.ts";
 import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
 import { fixedFilter } from "../quantizers/fixed-filters.ts";
 import { type Histogram, histogramOf } from "../quantizers/histogram.ts";
@@ -127,7 +128,7 @@ export interface InspectOptions {
  * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
  */
 export function inspectModel(model: Graph, { sizes: wanted = {}, units }: InspectOptions = {}): Inspection {
-  const graph = matrixWeights(freeBatch(model).graph);
+  const graph = separateBiases(matrixWeights(freeBatch(model).graph));
   const { costs, sizes, uncounted } = countCosts(graph, wanted);
   const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);

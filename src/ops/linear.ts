@@ -47,6 +47,9 @@ export const channelAxisOf = (node: Node, rank: number): number => (isMatrixProd
 /** Whether its third input is a bias. */
 export const takesBias = ({ op }: Node): boolean => op !== "MatMul";
 
+/** Whether a bias of this shape is one number for each channel or for all: Gemm's may also be one for each row of the result. */
+export const isBiasOfChannels = (bias: readonly Dim[]): boolean => bias.slice(0, -1).every((size) => size === 1);
+
 /** What its bias is multiplied by. */
 export const biasFactorOf = (node: Node): number => (node.op === "Gemm" ? numberAttribute(node, "beta", 1) : 1);
 

@@ -17,6 +17,8 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   const values = new Map(graph.values);
   const added = new Map<string, Node[]>();
   const renamed = new Map<string, string>();
+  /** By reader, of its second input alone: the same constant may be its bias too. */
+  const weights = new Map<string, string>();
   // Quantizers share constants; an exported model may have an "x_scale" already.
   const nameOf = sharedNames(uniqueNamesIn(graph));
   const add = (hint: string, value: Tensor): string => {
@@ -26,10 +28,10 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
     return name;
   };
   const bounded = [
-    ...sites.weights.map((site) => [site, boundsOf(site.bits, site.symmetric)] as const),
-    ...sites.activations.map((site) => [site, boundsOfActivations(site.bits, site.symmetric)] as const),
+    ...sites.weights.map((site) => [site, boundsOf(site.bits, site.symmetric), true] as const),
+    ...sites.activations.map((site) => [site, boundsOfActivations(site.bits, site.symmetric), false] as const),
   ];
-  for (const [site, bounds] of bounded) {
+  for (const [site, bounds, isWeight] of bounded) {
     const owner = site.sameAs === undefined ? site : sites.activations.find(({ value }) => value === site.sameAs);
     const siteQparams = owner && qparams.get(owner.name);
     assert(owner && siteQparams, `no qparams for site "${site.name}"`);
@@ -37,11 +39,16 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
     const list = added.get(site.value) ?? [];
     added.set(site.value, [...list, node]);
     const readers = site.readers === "all" ? ["*"] : site.readers;
-    for (const reader of readers) renamed.set(`${reader}\n${site.value}`, node.outputs[0]);
+    for (const reader of readers)
+      if (isWeight) weights.set(reader, node.outputs[0]);
+      else renamed.set(`${reader}\n${site.value}`, node.outputs[0]);
   }
   const rename = (node: Node): Node => ({
     ...node,
-    inputs: node.inputs.map((input) => renamed.get(`${node.name}\n${input}`) ?? renamed.get(`*\n${input}`) ?? input),
+    inputs: node.inputs.map((input, i) => {
+      const weight = i === 1 ? weights.get(node.name) : undefined;
+      return weight ?? renamed.get(`${node.name}\n${input}`) ?? renamed.get(`*\n${input}`) ?? input;
+    }),
   });
   const first = [...added]
     .filter(([value]) => graph.constants.has(value) || graph.inputs.includes(value))

@@ -2,7 +2,15 @@
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
-import { biasFactorOf, channelAxisOf, channelsPerRow, rowsObstacle, takesBias, weightAxesOf } from "../ops/linear.ts";
+import {
+  biasFactorOf,
+  channelAxisOf,
+  channelsPerRow,
+  isBiasOfChannels,
+  rowsObstacle,
+  takesBias,
+  weightAxesOf,
+} from "../ops/linear.ts";
 import { fixedFilter } from "./fixed-filters.ts";
 import { isQuantizer } from "./quantizer.ts";
 
@@ -58,7 +66,9 @@ export function linearLayers(graph: Graph): readonly LinearLayer[] {
     const bias = node.inputs[2] ?? "";
     if (!parameters.has(weight) || !isQuantizable(graph, node, weight)) return [];
     if (fixedFilter(node, graph.constants.get(weight), producerOf) !== undefined) return [];
-    if ((bias !== "" && !parameters.has(bias)) || (axes.get(weight) ?? rowAxis) !== rowAxis) return [];
+    const biasShape = graph.values.get(bias)?.shape ?? [];
+    if (bias !== "" && !(parameters.has(bias) && isBiasOfChannels(biasShape))) return [];
+    if ((axes.get(weight) ?? rowAxis) !== rowAxis) return [];
     axes.set(weight, rowAxis);
     const stem = weight.endsWith(".weight") ? weight.slice(0, -".weight".length) : node.name;
     const name = unique(names.has(stem) ? node.name : stem);
