@@ -89,8 +89,9 @@ export function padRows(source: Tensor, count: number): Tensor {
   return tensor(source.dtype, [count, ...shape], data);
 }
 
-/** The first `count` rows. */
-export function firstRows(source: Tensor, count: number): Tensor {
-  const shape = source.shape.slice(1);
+/** The first `most` rows; all of them where there are fewer. */
+export function firstRows(source: Tensor, most: number): Tensor {
+  const [rows, ...shape] = source.shape;
+  const count = Math.min(most, rows);
   return tensor(source.dtype, [count, ...shape], source.data.slice(0, count * sizeOf(shape)));
 }
