@@ -87,3 +87,37 @@ describe("a range that its end dominates", () => {
     expect((await calibrated(threeLayers([1, 0, 0, 1]), samples)).notes).toEqual([]);
   });
 });
+
+describe("channels of very different ranges that one layer reads", () => {
+  const years = [31, 45, 22, 60, 38, 51, 27, 44];
+
+  /** A year and dollars of up to 100,000 for each sample; weights of the first and the second. */
+  async function notesOf(form: "MatMul" | "Gemm" | "Conv", [ofYears, ofDollars]: readonly number[]) {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+    const weights = {
+      MatMul: [ofYears, ofYears, ofDollars, ofDollars],
+      Gemm: [ofYears, ofDollars, ofYears, ofDollars],
+    };
+    const rows = build.constant(matrix(form === "MatMul" ? weights.MatMul : weights.Gemm));
+    const image = (): string => build.node("Reshape", [x, build.ints([0, 2, 1, 1])]);
+    const makers = {
+      MatMul: () => build.node("MatMul", [x, rows], {}, "first"),
+      Gemm: () => build.node("Gemm", [x, rows], { transB: 1 }, "first"),
+      Conv: () =>
+        build.node("Conv", [image(), build.constant({ ...matrix(weights.Gemm), shape: [2, 2, 1, 1] })], {}, "first"),
+    };
+    const samples = years.flatMap((year, i) => [year, 1e5 * (i / 8)]);
+    const { notes } = await calibrated(build.graph([makers[form]()]), samples);
+    return notes;
+  }
+
+  test.each(["MatMul", "Gemm", "Conv"] as const)("are noted where the weights make up for it: %s", async (form) => {
+    const notes = await notesOf(form, [1, 5e-4]);
+    expect(notes).toEqual([expect.stringMatching(/^Channels 0 \(range 38.0\) of .*--layers 'first=float'/)]);
+  });
+
+  test.each(["MatMul", "Gemm", "Conv"] as const)("are not where the small ones hardly count: %s", async (form) => {
+    expect(await notesOf(form, [1, 1])).toEqual([]);
+  });
+});

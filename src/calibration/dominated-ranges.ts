@@ -1,14 +1,16 @@
-// Ranges whose end makes everything else 0: a mask of −10,000, or a broken channel.
-import { countSamples, firstSamples } from "../evaluate/first-samples.ts";
+// Ranges whose end makes everything else 0: a mask of −10,000, or a broken channel; and channels that others make 0.
+import { firstSamples } from "../evaluate/first-samples.ts";
 import { assert } from "../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
+import { linearLayers } from "../quantizers/linear-layers.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
 import { boundsOfActivations } from "../quantizers/quantizer.ts";
 import type { Site } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
+import { channelCheck } from "./lost-channels.ts";
 
 interface Calibrated {
   readonly graph: Graph;
@@ -53,6 +55,7 @@ export async function noteDominatedRanges(
 ): Promise<void> {
   if (sites.length === 0) return;
   const build = buildOn(graph);
+  const layers = linearLayers(graph);
   const counted = sites.map((site) => {
     const { step, largest } = reachOf(site, qparams);
     const magnitude = build.node("Abs", [site.value]);
@@ -61,15 +64,18 @@ export async function noteDominatedRanges(
       const above = build.node("Relu", [build.node("Sub", [magnitude, build.scalar(least, site.value)])]);
       return build.node("ReduceSum", [build.node("Sign", [above])], { keepdims: 0 });
     });
-    return { site, largest, counts };
+    return { site, step, largest, counts, channels: channelCheck({ graph, build, layers }, site) };
   });
-  await withProgram(build.graph(counted.flatMap(({ counts }) => counts)), context, async (program) => {
+  const wanted = counted.flatMap(({ counts, channels }) => [...counts, ...(channels?.outputs ?? [])]);
+  await withProgram(build.graph(wanted), context, async (program) => {
     for await (const inputs of batches()) {
-      const few = firstSamples(graph, inputs, Math.min(samples, countSamples(graph, inputs)));
-      const outputs = await program.run(few, signalOf(context));
-      for (const { site, largest, counts } of counted) {
+      const outputs = await program.run(firstSamples(graph, inputs, samples), signalOf(context));
+      for (const { site, step, largest, counts, channels } of counted) {
         const [values, kept, ends] = counts.map((name) => Number(outputs.get(name)?.data[0]));
-        if (isDominated({ values, kept, ends })) context.onNote?.(noteOf(graph, site, largest));
+        const note = isDominated({ values, kept, ends })
+          ? noteOf(graph, site, largest)
+          : channels?.noteOf(outputs, step);
+        if (note !== undefined) context.onNote?.(note);
       }
       return;
     }
