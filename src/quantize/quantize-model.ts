@@ -33,6 +33,7 @@ import {
   verificationCount,
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
+import { placementNote } from "./placement-note.ts";
 import { runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
 import { forTest, noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
 import { timeFiles } from "./time-files.ts";
@@ -78,6 +79,8 @@ export async function quantizeSharing(
   const estimates = estimateMemory(job, subject);
   job.checkMemory?.(estimates);
   noteUnusedLabels(subject, context);
+  const placement = placementNote(job.options, subject.start.graph);
+  if (placement !== undefined) context.onNote?.(placement);
   await checkGiven(job, subject, context);
   const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
   await measureFloat(run, shared);
