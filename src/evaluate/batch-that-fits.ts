@@ -10,7 +10,7 @@ import { fixedBatch } from "./model-file.ts";
 const budgetBytes = 2 ** 30;
 
 /** What is fetched of one run may take. */
-const heldBytes = 2 ** 28;
+export const heldBytes = 2 ** 28;
 
 /** Multiply-adds of measuring something that few samples tell: well under a second on two cores. */
 const fewOperations = 2e10;

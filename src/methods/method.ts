@@ -186,5 +186,7 @@ export interface Method<Options = Fields> {
   conflicts(options: Options, before: readonly MethodStep[]): readonly Conflict[];
   /** Throws BAD_MODEL, BAD_DATA or BAD_OPTION, before anything is computed; the model's `graph` has no quantizers that Frostbit inserted yet. */
   check(model: MethodModel, data: MethodData, options: Options): void;
+  /** About how many bytes of so many samples it holds at its most; 0 where it holds a batch at a time. */
+  heldBytes(model: MethodModel, options: Options, samples: number): number;
   run(job: MethodJob<Options>, context: Context): Promise<MethodResult>;
 }

@@ -4,6 +4,7 @@ import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { linearLayers } from "../quantizers/linear-layers.ts";
 import type { LevelGrid, QuantizeOptions } from "../quantizers/quantize-options.ts";
 import { isFisher, type UnitLossSettings } from "../reconstruction/loss.ts";
 import {
@@ -23,6 +24,7 @@ import { roundedLayers } from "../rounding/grid.ts";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
 import type { Context } from "../run/context.ts";
+import { streamBytes } from "../units/stream-bytes.ts";
 import type { UnitKind } from "../units/units.ts";
 import type { Conflict, Method, MethodJob, MethodResult, UnusedRule } from "./method.ts";
 
@@ -73,6 +75,7 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
           `"${train.name}" has ${train.length} training samples; ${name} needs at least ${fewest}, one of which it holds out.`,
         );
     },
+    heldBytes: ({ float }, given, samples) => bytesOfWalk(float, given, samples),
     run: async (job, context) => {
       const { options: given } = job;
       const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
@@ -80,6 +83,17 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
       return walkUnits(walk, job, context);
     },
   };
+}
+
+/** What a walk keeps in memory of so many samples. */
+export function bytesOfWalk(
+  float: Graph,
+  { unit, roundingSamples, cacheMemory, cacheFloats }: Pick<UnitWalk, "unit" | "roundingSamples" | keyof WalkOptions>,
+  samples: number,
+): number {
+  if (linearLayers(float).length === 0) return 0;
+  const bytes = streamBytes(float, unit, Math.min(samples, roundingSamples)) / (cacheFloats === "float16" ? 2 : 1);
+  return Math.min(cacheMemory * 2 ** 20, bytes);
 }
 
 /** A walk over a network's units, as a method's options give it. */

@@ -7,7 +7,7 @@ import { roundedLayers } from "../rounding/grid.ts";
 import { heldOutEvery } from "../rounding/measure-moments.ts";
 import type { MomentsOptions } from "../rounding/options.ts";
 import type { RoundingSolver } from "../rounding/problem.ts";
-import { roundLayers } from "../rounding/round-layers.ts";
+import { roundLayers, streamBytes } from "../rounding/round-layers.ts";
 import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
 import type { Context } from "../run/context.ts";
 import type { Method, MethodData, MethodJob, MethodModel } from "./method.ts";
@@ -41,6 +41,7 @@ export function roundingMethod<Options extends MomentsOptions>(what: LayerRoundi
           `"${train.name}" has ${train.length} training samples; ${name} needs at least ${heldOutEvery}, of which it holds one out.`,
         );
     },
+    heldBytes: ({ float }, { roundingSamples }, samples) => streamBytes(float, Math.min(samples, roundingSamples)),
     run: async (job, context) => ({ model: await round(what, job, context) }),
   };
 }

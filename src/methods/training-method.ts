@@ -47,6 +47,7 @@ export function trainingMethod<Options extends TrainingOptions>(what: PlanMethod
       stepGraph: (model, given, seed) => stepGraph(model, given, what.plan(model.graph, given, seed)),
     },
     resumes: () => true,
+    heldBytes: () => 0,
     unused: [...unused, ...unusedInTraining],
     conflicts: (given, before) => [...trainingConflicts(given), ...scaleConflicts(given, before)],
     check: (model, data, given) => checkTraining(model, data.train, given),

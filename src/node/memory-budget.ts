@@ -24,6 +24,7 @@ const systemBytes = (): number => {
 const advice: Readonly<Record<MemoryEstimate["phase"], string>> = {
   evaluation: "It holds the model's weights and one batch of values: give the run more.",
   calibration: "--observer min-max keeps no values of a batch for histograms.",
+  rounding: "Fewer --rounding-samples take less, and so does a smaller --cache-memory where units are reconstructed.",
   training: remedy,
 };
 

@@ -30,3 +30,14 @@ test("weights are counted apart, by their own types", () => {
   expect(bytesOfWeights(graph)).toBe(128);
   expect(peakBytes(graph)).toBe(64 + 32);
 });
+
+test("a value in another shape takes no memory of its own, and lives as long as what has it", () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [10] });
+  const wide = build.node("Expand", [x, build.ints([5, 10])]);
+  const flat = build.node("Reshape", [build.node("Identity", [wide]), build.ints([50])]);
+  const last = build.node("Relu", [build.node("Relu", [x])]);
+  const sum = build.node("ReduceSum", [flat], { keepdims: 0 });
+  // x and both outputs; the wide value is still there when the second Relu is made from the first.
+  expect(peakBytes(build.graph([sum, last]))).toBe(40 + 4 + 40 + 200 + 40);
+});

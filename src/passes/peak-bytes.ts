@@ -8,6 +8,17 @@ export const bytesOf = ({ dtype, shape }: Pick<ValueType, "dtype" | "shape">, un
     dtypes[dtype].bits) /
   8;
 
+/** What they give is what they read, in another shape: where it lies already. */
+const reshaping: ReadonlySet<string> = new Set(["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"]);
+
+/** By value that has no memory of its own, the value whose it is. */
+function sharedPlaces({ nodes }: Graph, lasting: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const places = new Map<string, string>();
+  for (const { op, inputs, outputs } of nodes)
+    if (reshaping.has(op) && !lasting.has(outputs[0])) places.set(outputs[0], places.get(inputs[0]) ?? inputs[0]);
+  return places;
+}
+
 /**
  * The most bytes that live at once where nodes run in order, each value from the node that gives it to the last that reads it;
  * inputs and outputs live throughout. Constants and variables are not among them.
@@ -18,17 +29,20 @@ export function peakBytes(graph: Graph): number {
     return type ? bytesOf(type) : 0;
   };
   const lasting = new Set([...graph.inputs, ...graph.outputs, ...graph.constants.keys(), ...graph.variables]);
+  const places = sharedPlaces(graph, lasting);
+  const placeOf = (value: string): string => places.get(value) ?? value;
   const lastRead = new Map<string, number>();
   graph.nodes.forEach(({ inputs }, at) => {
-    for (const input of inputs) lastRead.set(input, at);
+    for (const input of inputs) lastRead.set(placeOf(input), at);
   });
   let live = [...new Set([...graph.inputs, ...graph.outputs])].reduce((sum, value) => sum + bytes(value), 0);
   let most = live;
   graph.nodes.forEach(({ inputs, outputs }, at) => {
     const isPassing = (value: string): boolean => value !== "" && !lasting.has(value);
-    live += outputs.filter(isPassing).reduce((sum, value) => sum + bytes(value), 0);
+    const made = outputs.filter((value) => isPassing(value) && !places.has(value));
+    live += made.reduce((sum, value) => sum + bytes(value), 0);
     most = Math.max(most, live);
-    const ended = [...new Set([...inputs, ...outputs])].filter(
+    const ended = [...new Set([...inputs, ...outputs].map(placeOf))].filter(
       (value) => isPassing(value) && (lastRead.get(value) ?? at) === at,
     );
     live -= ended.reduce((sum, value) => sum + bytes(value), 0);

@@ -10,7 +10,7 @@ import type { CheckpointOptions } from "../training/checkpoint.ts";
 
 /** What a phase holds at its most, besides the data and the program itself. */
 export interface MemoryEstimate {
-  readonly phase: "evaluation" | "calibration" | "training";
+  readonly phase: "evaluation" | "calibration" | "rounding" | "training";
   readonly bytes: number;
 }
 

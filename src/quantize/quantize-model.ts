@@ -76,7 +76,7 @@ export async function quantizeSharing(
   const context = { ...given, seed: job.options.seed };
   const subject = withEvenChannels(openSubject(job), job.options, context);
   await checkEarly(job, subject);
-  const estimates = estimateMemory(job, subject);
+  const estimates = estimateMemory(job, subject, context.engine.name);
   job.checkMemory?.(estimates);
   noteUnusedLabels(subject, context);
   const placement = placementNote(job.options, subject.start.graph);

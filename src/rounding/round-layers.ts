@@ -4,7 +4,7 @@ import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { type LinearLayer, onlyReader } from "../quantizers/linear-layers.ts";
+import { type LinearLayer, linearLayers, onlyReader } from "../quantizers/linear-layers.ts";
 import { type Quantizer, quantizersOf } from "../quantizers/quantizer.ts";
 import type { Context } from "../run/context.ts";
 import { withSharedPlans } from "../units/shared-plans.ts";
@@ -45,6 +45,14 @@ export interface Rounded {
 
 /** What both streams together may hold in memory; where it is too little, the layers before are computed again. */
 const heldBytes = 2 ** 30;
+
+/** About what the streams of all layers hold at their most: as much again as is held is not collected yet. */
+export function streamBytes(float: Graph, samples: number): number {
+  const layers = linearLayers(float);
+  const needed = removeDeadNodes({ ...float, outputs: layers.map(({ node }) => node.outputs[0]) });
+  const held = layers.map(({ node }) => heldAt(needed, cutsAround(needed, node.name), samples));
+  return 2 * held.reduce((most, bytes) => (bytes <= heldBytes ? Math.max(most, bytes) : most), 0);
+}
 
 export interface RoundingJob {
   readonly quantized: Graph;
@@ -101,11 +109,17 @@ async function roundAll(job: RoundingJob, context: Context, sharing: Context): P
 }
 
 /** The float stream goes on from behind the layer, the other from before it, where the layer is not rounded yet. */
-function cutsThatFit(needed: Graph, layer: string, samples: number): Streams["cuts"] | undefined {
+function cutsAround(needed: Graph, layer: string): Streams["cuts"] {
   const at = needed.nodes.findIndex(({ name }) => name === layer);
-  const cuts = { float: cutAt(needed, at + 1), carried: cutAt(needed, at) };
-  const bytes = bytesOf(needed, [...cuts.float, ...cuts.carried]) * samples;
-  return bytes <= heldBytes ? cuts : undefined;
+  return { float: cutAt(needed, at + 1), carried: cutAt(needed, at) };
+}
+
+const heldAt = (needed: Graph, { float, carried }: Streams["cuts"], samples: number): number =>
+  bytesOf(needed, [...float, ...carried]) * samples;
+
+function cutsThatFit(needed: Graph, layer: string, samples: number): Streams["cuts"] | undefined {
+  const cuts = cutsAround(needed, layer);
+  return heldAt(needed, cuts, samples) <= heldBytes ? cuts : undefined;
 }
 
 interface Place {

@@ -5,7 +5,7 @@ import { momentsOptions, rangeOptions } from "../../rounding/options.ts";
 import { learningRateOf } from "../../rounding/rounding-schedule.ts";
 import { unitKinds } from "../../units/units.ts";
 import type { Method } from "../method.ts";
-import { walkUnits } from "../reconstruction-method.ts";
+import { bytesOfWalk, walkUnits } from "../reconstruction-method.ts";
 import { roundingMethod } from "../rounding-method.ts";
 import { adaround } from "./adaround.ts";
 import { adaroundOptions } from "./options.ts";
@@ -39,6 +39,12 @@ const closedForm: Method<Options> = roundingMethod({
 export const adaroundMethod: Method<Options> = {
   ...closedForm,
   resumes: ({ unit }) => unit !== "closed-form",
+  heldBytes: (model, options, samples) => {
+    const { unit } = options;
+    return unit === "closed-form"
+      ? closedForm.heldBytes(model, options, samples)
+      : bytesOfWalk(model.float, { ...options, unit }, samples);
+  },
   unused: [
     {
       options: ["positions"],

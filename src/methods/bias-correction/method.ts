@@ -13,6 +13,7 @@ export const biasCorrectionMethod: Method = {
   calledBy: [],
   training: "none",
   resumes: () => false,
+  heldBytes: () => 0,
   unused: [],
   conflicts: () => [],
   check: () => {},

@@ -12,6 +12,7 @@ export const crossLayerEqualizationMethod: Method = {
   calledBy: [],
   training: "none",
   resumes: () => false,
+  heldBytes: () => 0,
   unused: [],
   conflicts: () => [],
   check: () => {},

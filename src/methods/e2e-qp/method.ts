@@ -39,5 +39,6 @@ export const e2eQpMethod: Method<E2eQpOptions> = {
         `batch is ${batch}, and e2e-qp has ${samples} samples to train with. Choose a smaller --batch, or more --training-samples.`,
       );
   },
+  heldBytes: () => 0,
   run: e2eQp,
 };

@@ -1,6 +1,7 @@
 // EfficientQAT as a step of a run.
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Method } from "../method.ts";
+import { bytesOfWalk } from "../reconstruction-method.ts";
 import { blockAp } from "./block-ap.ts";
 import { type EfficientQatOptions, efficientQatOptions } from "./options.ts";
 
@@ -23,6 +24,8 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
         `"${train.name}" has ${train.length} training samples; efficient-qat needs at least ${heldOut + batch}: a batch of ${batch} and ${heldOut} to choose by. Give more data, or lower --batch or --validation-samples.`,
       );
   },
+  heldBytes: ({ float }, { trainingSamples, validationSamples, ...options }, samples) =>
+    bytesOfWalk(float, { ...options, roundingSamples: trainingSamples + validationSamples }, samples),
   run: async (job, context) => {
     const { graph, units } = await blockAp(job, context);
     return { model: { ...job.model, graph }, findings: { units } };

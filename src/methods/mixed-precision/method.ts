@@ -33,6 +33,7 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
   calledBy: ["maxBits", "maxSize", "maxLatency"],
   training: "none",
   resumes: () => false,
+  heldBytes: () => 0,
   unused: [],
   conflicts: ({ maxBits, maxSize, maxLatency, widths }) => {
     const least = Math.min(...widths);

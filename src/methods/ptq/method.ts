@@ -25,6 +25,7 @@ export const ptqMethod: Method = {
   calledBy: [],
   training: "none",
   resumes: () => false,
+  heldBytes: () => 0,
   unused: [],
   conflicts: () => [],
   check: ({ graph, quantize }) => void sitesOf(graph, quantize),
