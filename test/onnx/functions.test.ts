@@ -44,6 +44,38 @@ const zero = (dtype: "uint8" | "int8", ...values: number[]): Tensor =>
 const equation = (formula: string): FunctionCase["attributes"] => ({ equation: text(formula) });
 
 const simple: readonly FunctionCase[] = [
+  {
+    name: "DynamicQuantizeLinear of zeros",
+    opset: 17,
+    op: "DynamicQuantizeLinear",
+    inputs: [tensorOf("float32", [2, 3], new Array(6).fill(0))],
+    outputs: ["y", "scale", "zero"],
+    oldest: 13,
+  },
+  {
+    name: "DynamicQuantizeLinear of values on both sides of 0",
+    opset: 17,
+    op: "DynamicQuantizeLinear",
+    inputs: [normal(2, 3)],
+    outputs: ["y", "scale", "zero"],
+    oldest: 13,
+  },
+  {
+    name: "DynamicQuantizeLinear of values below 0",
+    opset: 17,
+    op: "DynamicQuantizeLinear",
+    inputs: [tensorOf("float32", [3], [-1, -2, -0.5])],
+    outputs: ["y", "scale", "zero"],
+    oldest: 13,
+  },
+  {
+    name: "DynamicQuantizeLinear of one value above 0",
+    opset: 17,
+    op: "DynamicQuantizeLinear",
+    inputs: [tensorOf("float32", [1], [3])],
+    outputs: ["y", "scale", "zero"],
+    oldest: 13,
+  },
   { name: "Swish", opset: 24, op: "Swish", inputs: [normal(2, 3)], oldest: 7 },
   {
     name: "Swish of alpha 0.5",

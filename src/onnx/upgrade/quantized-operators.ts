@@ -111,10 +111,7 @@ export const matMulInteger: Upgrade = {
   },
 };
 
-/** Keeps the scale of an input that is 0 everywhere finite. */
-const smallestScale = 1e-30;
-
-/** scale = (max(x, 0) − min(x, 0)) / 255, zero point = round(−min(x, 0) / scale) */
+/** scale = (max(x, 0) − min(x, 0)) / 255, or 1 where that is 0; zero point = round(−min(x, 0) / scale) */
 export const dynamicQuantizeLinear: Upgrade = {
   before: always,
   upgrade: (context) => {
@@ -124,7 +121,7 @@ export const dynamicQuantizeLinear: Upgrade = {
     const low = call("Min", [call("ReduceMin", [x], { keepdims: 0 }), zero]);
     const high = call("Max", [call("ReduceMax", [x], { keepdims: 0 }), zero]);
     const step = call("Div", [call("Sub", [high, low]), most]);
-    const scale = call("Max", [step, of(smallestScale, x)]);
+    const scale = call("Where", [call("Equal", [high, low]), of(1, x), step]);
     const place = call("Clip", [call("Div", [call("Neg", [low]), scale]), zero, most]);
     const zeroPoint = call("Cast", [call("Round", [place])], { to: "uint8" });
     return finish(call("QuantizeLinear", [x, scale, zeroPoint]), scale, zeroPoint);
