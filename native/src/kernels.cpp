@@ -145,7 +145,7 @@ void unary(Unary op, const float* x, float* y, int64_t count, float alpha, float
     case Unary::Neg: return map(x, y, count, [](float v) { return -v; });
     case Unary::Abs: return map(x, y, count, [](float v) { return fabsf(v); });
     case Unary::Exp: return map(x, y, count, [](float v) { return exp_of(v); });
-    case Unary::Log: return map(x, y, count, [](float v) { return logf(v); });
+    case Unary::Log: return map(x, y, count, [](float v) { return log_of(v); });
     case Unary::Sqrt: return map(x, y, count, [](float v) { return sqrtf(v); });
     case Unary::Reciprocal: return map(x, y, count, [](float v) { return 1 / v; });
     case Unary::Sigmoid: return map(x, y, count, [](float v) { return sigmoid_of(v); });

@@ -43,6 +43,29 @@ inline float exp_of(float v) {
   return v > highest ? __builtin_inff() : kept;
 }
 
+/** Within 2 units in the last place; denormals are 0. Coefficients: Cephes' logf. */
+inline float log_of(float v) {
+  // The least factor, the root of 1/2, makes the exponent the nearest one.
+  constexpr uint32_t least = 0x3f3504f3;
+  const uint32_t bits = bits_of_float(v);
+  const int32_t exponent = static_cast<int32_t>(bits - least) >> 23;
+  const float n = static_cast<float>(exponent);
+  const float r = float_of_bits(bits - (static_cast<uint32_t>(exponent) << 23)) - 1.0f, r2 = r * r;
+  float p = 7.0376836292e-2f;
+  p = p * r - 1.1514610310e-1f;
+  p = p * r + 1.1676998740e-1f;
+  p = p * r - 1.2420140846e-1f;
+  p = p * r + 1.4249322787e-1f;
+  p = p * r - 1.6668057665e-1f;
+  p = p * r + 2.0000714765e-1f;
+  p = p * r - 2.4999993993e-1f;
+  p = p * r + 3.3333331174e-1f;
+  const float y = (r + (p * r * r2 - n * 2.12194440e-4f - 0.5f * r2)) + n * 0.693359375f;
+  const float finite = v < 1.17549435e-38f ? -__builtin_inff() : y;
+  const float positive = v > 3.40282347e38f ? v : finite;
+  return v >= 0 ? positive : __builtin_nanf("");
+}
+
 inline float sigmoid_of(float v) { return 1.0f / (1.0f + exp_of(-v)); }
 
 inline float clamped(float v, float limit) {

@@ -74,7 +74,9 @@ export function softOffset(build: Builder, variable: string): { readonly offset:
 export function regularizerGradient(build: Builder, offset: string, lambda: string, beta: string): string {
   const number = (value: number): string => build.scalar(value, offset);
   const centred = build.node("Sub", [build.node("Mul", [offset, number(2)]), number(1)]);
-  const power = build.node("Pow", [build.node("Abs", [centred]), build.node("Sub", [beta, number(1)])]);
+  // |2h − 1|^(β − 1), as engines compute logarithms and exponentials faster than powers.
+  const logarithm = build.node("Log", [build.node("Abs", [centred])]);
+  const power = build.node("Exp", [build.node("Mul", [logarithm, build.node("Sub", [beta, number(1)])])]);
   const signed = build.node("Mul", [power, build.node("Sign", [centred])]);
   const factor = build.node("Mul", [build.node("Mul", [lambda, beta]), number(-2)]);
   return build.node("Mul", [signed, factor]);

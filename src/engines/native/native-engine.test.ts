@@ -48,6 +48,21 @@ describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${no
     expect(results[0]).toEqual(results[1]);
   });
 
+  test("logarithms are within 2 units in the last place, and what they are at the ends", async () => {
+    const values = Array.from({ length: 2000 }, (_, i) => Math.fround(1.0905 ** (i - 1000)));
+    const x = floats(...values, 0, -1, Number.POSITIVE_INFINITY, Number.NaN);
+    const build = buildOn();
+    const graph = build.graph([build.node("Log", [build.input("x", { dtype: "float32", shape: x.shape })])]);
+    const program = (await engine.compile(graph)).bind(await engine.variables(new Map()));
+    const [found] = (await program.run(new Map([["x", x]]))).values();
+    const logarithms = Array.from(toNumbers(found));
+    values.forEach((value, i) => {
+      const error = Math.abs(logarithms[i] - Math.log(value));
+      expect(error, `of ${value}`).toBeLessThanOrEqual(2 ** -22 * Math.max(Math.abs(Math.log(value)), 2 ** -20));
+    });
+    expect(logarithms.slice(-4)).toEqual([Number.NEGATIVE_INFINITY, Number.NaN, Number.POSITIVE_INFINITY, Number.NaN]);
+  });
+
   test("an output is written into a spare array, which may be an input's", async () => {
     const build = buildOn();
     const [x, y] = ["x", "y"].map((name) => build.input(name, { dtype: "float32", shape: [2] }));
