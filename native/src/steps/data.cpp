@@ -1,4 +1,5 @@
 // Moves data: strided copies, fills, gathers, one-hot rows.
+#include <algorithm>
 #include <cstring>
 
 #include "steps.h"
@@ -21,10 +22,17 @@ class CopyStep : public Step {
     sizes.pop_back(), from.pop_back(), to.pop_back();
     rows_ = product(sizes);
     sizes_ = sizes, strides_[0] = from, strides_[1] = to;
+    if (!sizes.empty()) height_ = sizes.back(), down_[0] = from.back(), down_[1] = to.back();
+    is_turned_ = height_ >= 8 && length_ >= 8 && ((to_ == 1 && down_[0] == 1) || (from_ == 1 && down_[1] == 1));
+    if (!is_turned_) return;
+    sizes_.back() = (height_ + kTile - 1) / kTile;
+    rows_ = product(sizes_);
+    for (auto& strides : strides_) strides.back() *= kTile;
   }
 
   void run(int, const RunContext& run) override {
     if (length_ == 0) return;
+    if (is_turned_) return turn(run);
     for_each_row(sizes_, strides_, share(run, rows_), [&](int64_t, const int64_t* at) {
       const T* x = x_ + at[0];
       T* y = y_ + at[1];
@@ -37,8 +45,37 @@ class CopyStep : public Step {
   }
 
  private:
+  static constexpr int64_t kTile = 16;
+
+  /** What lies along rows on one side and down columns on the other goes tile by tile: each line of the cache is read once. */
+  void turn(const RunContext& run) const {
+    for_each_row(sizes_, strides_, share(run, rows_), [&](int64_t row, const int64_t* at) {
+      const int64_t rows = std::min(kTile, height_ - row % sizes_.back() * kTile);
+      for (int64_t begin = 0; begin < length_; begin += kTile) {
+        const int64_t columns = std::min(kTile, length_ - begin);
+        const T* x = x_ + at[0] + begin * from_;
+        T* y = y_ + at[1] + begin * to_;
+        if (to_ == 1)
+          turn_tile(x, from_, y, down_[1], columns, rows);
+        else
+          turn_tile(x, down_[0], y, to_, rows, columns);
+      }
+    });
+  }
+
+  /** y[j, i] = x[i, j], rows of each so many elements apart. */
+  static void turn_tile(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t rows, int64_t columns) {
+    T tile[kTile][kTile];
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < columns; j++) tile[j][i] = x[i * x_step + j];
+    for (int64_t j = 0; j < columns; j++) std::memcpy(y + j * y_step, tile[j], rows * sizeof(T));
+  }
+
   std::vector<int64_t> sizes_, strides_[2];
   int64_t length_, from_, to_, rows_;
+  /** Of the axis before the last: its size, and how far its elements are apart. */
+  int64_t height_ = 0, down_[2] = {0, 0};
+  bool is_turned_ = false;
   T *x_, *y_;
 };
 
