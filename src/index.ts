@@ -10,6 +10,7 @@ export type { ByteSource } from "./ir/tensor-source.ts";
 export { type EvaluateFileJob, evaluateFile } from "./node/evaluate-file.ts";
 export { type EvaluateTextJob, evaluateText, type TextMetrics } from "./node/evaluate-text.ts";
 export { type GeneratedText, type GenerateTextJob, generateText } from "./node/generate-text.ts";
+export { loadHighs } from "./node/load-highs.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
 export { readModel } from "./node/read-model.ts";
 export { type RunCheck, type RunVerification, type VerifyRunOptions, verifyRun } from "./node/verify-run.ts";
@@ -36,7 +37,14 @@ export type { Storage } from "./data/storage.ts";
 export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
 export type { ExportedFile } from "./export/format.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
-export type { Findings, MethodStep, TrainingRecord, WidthFindings, WidthPlan } from "./methods/method.ts";
+export type {
+  Findings,
+  IntegerSolver,
+  MethodStep,
+  TrainingRecord,
+  WidthFindings,
+  WidthPlan,
+} from "./methods/method.ts";
 export { runOptions } from "./options/recipe.ts";
 export type { RunOptions } from "./options/run-options.ts";
 export type { ModelVerification } from "./quantize/export-model.ts";

@@ -65,8 +65,22 @@ export interface MethodJob<Options> {
   readonly fileBytes: (graph: Graph) => number;
   /** Median milliseconds of a run of each of these graphs, written and opened in ONNX Runtime, in turn. */
   readonly timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => Promise<readonly number[]>;
+  /** What solves integer programs; throws ENGINE, saying how to get it, where the run has none. */
+  readonly loadSolver: () => Promise<IntegerSolver>;
   /** Where checkpoints go. Each method that trains or goes on from checkpoints has its own files. */
   readonly checkpoints?: CheckpointOptions;
+}
+
+/** Solves a program in CPLEX's LP format, as npm's `highs` does. */
+export interface IntegerSolver {
+  readonly solve: (
+    program: string,
+    options?: Readonly<Record<string, unknown>>,
+  ) => {
+    readonly Status: string;
+    /** By variable. */
+    readonly Columns: Readonly<Record<string, { readonly Primal?: number }>>;
+  };
 }
 
 /** Scales that are whole powers of two, or any. */
@@ -99,7 +113,8 @@ export interface WidthFindings {
     readonly isGiven: boolean;
     readonly bits: number;
   }[];
-  readonly budget: { readonly unit: "bits" | "bytes" | "ms"; readonly most: number };
+  /** Amounts are of the first budget where there are several. */
+  readonly budget: { readonly unit: "bits" | "bytes" | "ms" | "bops"; readonly most: number };
   /** By measure, of each layer whose bits are chosen, the loss at each width. */
   readonly sensitivities: readonly {
     readonly by: string;

@@ -32,6 +32,7 @@ import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { digestOfSource, machineFields } from "./digest-data.ts";
 import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
+import { loadHighs } from "./load-highs.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { checkEstimates, withinMemory } from "./memory-budget.ts";
 import { openSequences } from "./open-decoder.ts";
@@ -192,6 +193,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       ...(modelFileOf(job.modelPath).format === "onnx" && {
         openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
       }),
+      loadSolver: loadHighs,
       checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
     },
     context,

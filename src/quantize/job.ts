@@ -5,6 +5,7 @@ import type { ModelFile } from "../evaluate/model-file.ts";
 import type { ExportFormat } from "../export/format.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
+import type { IntegerSolver } from "../methods/method.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import type { CheckpointOptions } from "../training/checkpoint.ts";
 
@@ -28,6 +29,8 @@ export interface QuantizeJob {
   readonly openGiven?: () => Promise<ModelFile>;
   /** Called before anything is computed, with what the run is estimated to hold; what it throws ends the run. */
   readonly checkMemory?: (estimates: readonly MemoryEstimate[]) => void;
+  /** Loads what solves integer programs, for mixed precision within several budgets at once: in Node `loadHighs`. */
+  readonly loadSolver?: () => Promise<IntegerSolver>;
   /** Where checkpoints go; without, none are written. */
   readonly checkpoints?: CheckpointOptions;
 }

@@ -3,6 +3,7 @@ import type { Fidelity } from "../evaluate/fidelity.ts";
 import { lossAgainstLabels, lossOf } from "../evaluate/losses.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { checkNames } from "../ir/check-options.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { methodOf } from "../methods/index.ts";
@@ -48,6 +49,7 @@ const fields = Object.keys({
   openDeployed: true,
   checkpoints: true,
   openGiven: true,
+  loadSolver: true,
   checkMemory: true,
   format: true,
 } satisfies Record<keyof FormattedJob, true>);
@@ -119,6 +121,13 @@ async function measureFloat(run: Run, shared: SharedMeasures): Promise<void> {
   noteHints(run, shared.float?.metrics);
 }
 
+const noSolver = (): never => {
+  throw new FrostbitError(
+    "ENGINE",
+    "Several budgets at once are an integer program, and the run has nothing that solves it. Give loadSolver: in Node loadHighs, with npm's highs installed.",
+  );
+};
+
 interface Made {
   /** As the methods before training left it. */
   readonly start: Graph;
@@ -139,6 +148,7 @@ async function makeModel(run: Run): Promise<Made> {
     data: { train: subject.train, preprocess: job.preprocess },
     fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job, graph)),
     timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => timeFiles(job, graphs, inputs),
+    loadSolver: job.loadSolver ?? noSolver,
     checkpoints: job.checkpoints,
   };
   const calibrated = await clock.time("calibration", () =>

@@ -22,6 +22,7 @@ export interface Walk {
   readonly data: MethodData;
   readonly fileBytes: (graph: Graph) => number;
   readonly timeFiles: MethodJob<unknown>["timeFiles"];
+  readonly loadSolver: MethodJob<unknown>["loadSolver"];
   readonly checkpoints: CheckpointOptions | undefined;
 }
 
@@ -60,6 +61,7 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       data: walk.data,
       fileBytes: walk.fileBytes,
       timeFiles: walk.timeFiles,
+      loadSolver: walk.loadSolver,
       options: step.options,
       scales: scalesAfter(step, walk.all),
       ...(checkpoints ? { checkpoints } : {}),

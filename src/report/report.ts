@@ -124,7 +124,7 @@ const amount = z.number().describe("In the budget's unit.");
 
 const widths = z.object({
   budget: z.object({
-    unit: z.enum(["bits", "bytes", "ms"]).describe("bits: of a weight, in the mean."),
+    unit: z.enum(["bits", "bytes", "ms", "bops"]).describe("bits: of a weight, in the mean. bops: bit operations."),
     most: z.number(),
   }),
   layers: z

@@ -23,6 +23,7 @@ ${planTable(widths)}${sensitivityTables(widths)}${recipe(widths)}`,
 
 function printAmount({ budget: { unit } }: WidthsReport, amount: number): string {
   if (unit === "bytes") return formatBytes(Math.round(amount));
+  if (unit === "bops") return `${formatDigits(amount / 1e9)} G bit operations`;
   return unit === "bits" ? `${amount.toFixed(2)} bits a weight` : `${formatDigits(amount)} ms`;
 }
 
@@ -97,7 +98,9 @@ function frontChart(widths: WidthsReport): Html {
       scatter("chosen", predicted.slice(0, 1), seriesColors[1], "diamond"),
     ],
   });
-  const unit = { bits: "bits a weight", bytes: "size of the file", ms: "milliseconds" }[budget.unit];
+  const unit = { bits: "bits a weight", bytes: "size of the file", ms: "milliseconds", bops: "bit operations" }[
+    budget.unit
+  ];
   return chart(
     "Budgets",
     `Sum of what single layers lose by ${by}, against ${unit}: the best plan within each budget, the same bits for all layers, and the plans that were tried. Losses of single layers add up only while they are small.`,

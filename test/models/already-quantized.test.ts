@@ -102,6 +102,7 @@ test("other bits than the file's are not what becomes of them, and that is said"
       data,
       fileBytes: () => 0,
       timeFiles: () => Promise.resolve([]),
+      loadSolver: () => Promise.reject(new Error("no solver")),
       checkpoints: undefined,
     },
     context,

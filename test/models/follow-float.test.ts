@@ -78,6 +78,7 @@ describeWithData("models that are not classifiers", (data) => {
       data: { train, preprocess },
       fileBytes: () => 0,
       timeFiles: () => Promise.resolve([]),
+      loadSolver: () => Promise.reject(new Error("no solver")),
       checkpoints: undefined,
     };
     const trained = await runMethods(start, walk, context);

@@ -6,6 +6,7 @@ import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
+import { loadHighs } from "../../src/node/load-highs.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { runOptions } from "../../src/options/recipe.ts";
 import { quantizeModel } from "../../src/quantize/quantize-model.ts";
@@ -29,13 +30,20 @@ function samples(count: number, seed: number) {
 
 const source = { train: samples(48, 1), test: samples(16, 2), heldOut: false };
 
-async function quantized(budget: Readonly<Record<string, unknown>>, layers = {}, notes: string[] = []) {
+async function quantized(budget: Readonly<Record<string, unknown>>, layers = {}, notes: string[] = [], solves = true) {
   const options = runOptions.parse({
     quantize: { calibrationSamples: 32, layers },
     methods: [{ "mixed-precision": { sensitivitySamples: 32, ...budget } }],
     accuracies: "deployed",
   });
-  const job = { model, source, preprocess: resolvePreprocess("none"), options, openDeployed };
+  const job = {
+    model,
+    source,
+    preprocess: resolvePreprocess("none"),
+    options,
+    openDeployed,
+    ...(solves && { loadSolver: loadHighs }),
+  };
   const onNote = (note: string) => notes.push(note);
   const { bytes, trained, findings } = await quantizeModel(job, { engine: createReferenceEngine(), seed: 0, onNote });
   const quantizers = trained.nodes.filter(
@@ -54,6 +62,24 @@ async function quantized(budget: Readonly<Record<string, unknown>>, layers = {},
     mean: weights.reduce((sum, weight) => sum + weight.bits * weight.count, 0) / count,
   };
 }
+
+describe("several budgets at once", () => {
+  test("are all kept, and the note says what is spent of each", async () => {
+    const notes: string[] = [];
+    const { mean, bytes, findings } = await quantized({ maxBits: 4, maxSize: 6500, maxBops: "0.7M" }, {}, notes);
+    expect(mean).toBeLessThanOrEqual(4);
+    expect(bytes.length).toBeLessThanOrEqual(6500);
+    expect(findings?.budget.unit).toBe("bits");
+    const note = notes.find((text) => text.startsWith("Mixed precision, ")) ?? "";
+    const [, spent, most] = /maxBops (\S+) of (\S+) bops/.exec(note) ?? [];
+    expect(Number(spent)).toBeLessThanOrEqual(Number(most));
+  });
+
+  test("one of them out of reach is named; without a solver the error says how to get one", async () => {
+    await expect(quantized({ maxBits: 4, maxBops: 1000 })).rejects.toThrow(/maxBops is 1000; with 2 bits .* takes \d+/);
+    await expect(quantized({ maxBits: 4, maxSize: 9000 }, {}, [], false)).rejects.toThrow("npm's highs installed");
+  });
+});
 
 describe("mixed precision", () => {
   test("a budget of bits is the mean of the weights' bits at most, and is spent", async () => {
@@ -125,8 +151,6 @@ describe("mixed precision", () => {
     const parse = (options: object) => runOptions.parse({ methods: [{ "mixed-precision": options }] });
     expect(() => parse({})).toThrow(/maxBits.*is missing; mixed precision needs a budget/);
     expect(() => parse({ maxBits: 3, widths: [4, 8] })).toThrow(/maxBits.*is 3; the narrowest of widths is 4/);
-    expect(() => parse({ maxBits: 3, maxSize: "1MB" })).toThrow(/maxSize.*one budget/);
-    expect(() => parse({ maxSize: 3, maxLatency: 1 })).toThrow(/maxLatency and maxSize are both given/);
     expect(() => parse({ maxLatency: "2 minutes" })).toThrow(/1\.5ms/);
     expect(() => parse({ maxSize: "many" })).toThrow(/120kB/);
   });

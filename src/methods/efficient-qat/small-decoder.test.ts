@@ -26,7 +26,8 @@ const context: Context = { engine: createReferenceEngine(), seed: 3 };
 const random = createRandom(8);
 const sequences = Array.from({ length: 24 }, () => Array.from({ length }, () => random.integer(0, 23)));
 const data = { train: textDataset("text", sequences), preprocess: resolvePreprocess("none") };
-const rest = { data, scales: "any", fileBytes: () => 0, timeFiles: async () => [] } as const;
+const noSolver = () => Promise.reject(new Error("no solver"));
+const rest = { data, scales: "any", fileBytes: () => 0, timeFiles: async () => [], loadSolver: noSolver } as const;
 
 async function rounded(): Promise<MethodModel> {
   const folder = join(import.meta.dirname, "../../../test/oracles/decoders/llama");

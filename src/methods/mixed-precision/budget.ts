@@ -1,11 +1,14 @@
 // What there is to spend on weights: bits in the mean, or bytes of the file that is written.
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { multiplyAddsOf } from "../../passes/count-operations.ts";
+import { setBatchSize } from "../../passes/set-batch-size.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
+import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { weightQparams } from "../../quantizers/observe-weights.ts";
 import { asymmetricQparams, signedQparams } from "../../quantizers/qparams.ts";
-import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
-import { findSites, withoutQuantized } from "../../quantizers/sites.ts";
+import { bitsOfLayer, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
+import { findSites, withFirstLast, withoutQuantized } from "../../quantizers/sites.ts";
 import { constantOf } from "../../rounding/grid.ts";
 import type { WidthFindings, WrittenFile } from "../method.ts";
 import type { Choice, Choices } from "./choices.ts";
@@ -13,11 +16,15 @@ import { bytesOf, type MixedPrecisionOptions } from "./options.ts";
 
 /** What a weight costs at a width, and how much there is to spend. Costs are whole numbers. */
 export interface Budget {
+  /** The option that gives it. */
+  readonly option: "maxBits" | "maxSize" | "maxLatency" | "maxBops";
   readonly costOf: (choice: Choice, width: number) => number;
   readonly available: number;
   /** What a cost comes to, for people. */
   readonly amountOf: (cost: number) => number;
   readonly unit: WidthFindings["budget"]["unit"];
+  /** What to say where even the cheapest widths are beyond it. */
+  readonly outOfReach: () => FrostbitError;
 }
 
 /** By weight, in the order of `choices.free`. */
@@ -31,14 +38,23 @@ export function meanBits({ free, fixed }: Choices, widths: Widths): number {
   return bits / sum([...free, ...fixed].map(({ count }) => count));
 }
 
-export function bitBudget({ free, fixed }: Choices, maxBits: number): Budget {
+export function bitBudget(choices: Choices, maxBits: number): Budget {
+  const { free, fixed } = choices;
   const all = sum([...free, ...fixed].map(({ count }) => count));
   const given = sum(fixed.map(({ count, bits }) => count * bits));
   return {
+    option: "maxBits",
     costOf: ({ count }, width) => count * width,
     available: Math.floor(maxBits * all - given),
     amountOf: (cost) => (cost + given) / all,
     unit: "bits",
+    outOfReach: () => {
+      const least = narrowestOf(free);
+      return new FrostbitError(
+        "BAD_OPTION",
+        `maxBits is ${maxBits}; ${sayNarrowest(least)} the mean is ${meanBits(choices, least).toFixed(2)}. Give a larger budget, or narrower widths.`,
+      );
+    },
   };
 }
 
@@ -57,10 +73,18 @@ export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fil
   const costOf: Budget["costOf"] = ({ count }, width) => count * (bitsAt(width) + 1);
   const spent = sum(free.map((choice) => costOf(choice, leastWidth)));
   return {
+    option: "maxSize",
     costOf,
     available: 8 * (bytes - least) + spent,
     amountOf: (cost) => least + (cost - spent) / 8,
     unit: "bytes",
+    outOfReach: () => {
+      const narrowest = narrowestOf(free);
+      return new FrostbitError(
+        "BAD_OPTION",
+        `maxSize is ${bytes} bytes; ${sayNarrowest(narrowest)} the file has ${fileBytes(narrowest)}: what is not weights, and how widths are stored, takes the rest.`,
+      );
+    },
   };
 }
 
@@ -104,17 +128,61 @@ export function checkBudget({ maxBits, maxSize }: MixedPrecisionOptions, { bytes
     throw new FrostbitError("VERIFICATION", `The file's weights have ${bits} bits in the mean; maxBits is ${maxBits}.`);
 }
 
-export const beyondBudget = (
-  choices: Choices,
-  { maxBits, maxSize, widths }: MixedPrecisionOptions,
-  fileBytes: FileBytes,
-): FrostbitError => {
-  const least = choices.free.map(() => Math.min(...widths));
-  const narrowest = `with ${Math.min(...widths)} bits for every layer whose bits are not given`;
-  return new FrostbitError(
+/** Of each weight whose bits are chosen. */
+const narrowestOf = (free: readonly Choice[]): Widths => free.map(({ rounded }) => Math.min(...rounded.keys()));
+const sayNarrowest = (least: Widths): string =>
+  `with ${Math.min(...least)} bits for every layer whose bits are not given`;
+
+/** Multiply-adds of one sample times the bits of both operands. */
+export function operationBudget(
+  graph: Graph,
+  quantize: QuantizeOptions,
+  { free, fixed }: Choices,
+  maxBops: number,
+): Budget {
+  const sized = setBatchSize(graph, 1);
+  const layers = linearLayers(sized);
+  const options = withFirstLast(graph, linearLayers(graph), quantize);
+  /** Of a layer, for each bit of its weight. */
+  const perBit = (name: string): number => {
+    const layer = layers.find((other) => other.name === name);
+    const multiplyAdds = layer && multiplyAddsOf(sized, layer.node);
+    if (multiplyAdds === undefined)
+      throw new FrostbitError(
+        "BAD_OPTION",
+        `maxBops cannot be counted: the multiply-adds of layer "${name}" are known only while the model runs.`,
+      );
+    const { activations } = bitsOfLayer(options, name) ?? options;
+    return multiplyAdds * (activations === "float" ? 32 : activations);
+  };
+  const perBitOf = ({ layers: names }: Pick<Choice, "layers">): number => sum(names.map(perBit));
+  const given = sum(fixed.map((each) => perBitOf(each) * each.bits));
+  const costs = new Map(free.map((choice) => [choice, perBitOf(choice)]));
+  const costOf: Budget["costOf"] = (choice, width) => (costs.get(choice) ?? 0) * width;
+  return {
+    option: "maxBops",
+    costOf,
+    available: Math.floor(maxBops - given),
+    amountOf: (cost) => cost + given,
+    unit: "bops",
+    outOfReach: () => {
+      const least = narrowestOf(free);
+      const operations = given + sum(free.map((choice, i) => costOf(choice, least[i])));
+      return new FrostbitError(
+        "BAD_OPTION",
+        `maxBops is ${maxBops}; ${sayNarrowest(least)} a sample takes ${operations} bit operations. Give a larger budget, or fewer bits for activations.`,
+      );
+    },
+  };
+}
+
+/** Each of several budgets can be kept alone. */
+export const notTogether = (budgets: readonly Budget[]): FrostbitError =>
+  new FrostbitError(
     "BAD_OPTION",
-    maxSize === undefined
-      ? `maxBits is ${maxBits}; ${narrowest} the mean is ${meanBits(choices, least).toFixed(2)}. Give a larger budget, or narrower widths.`
-      : `maxSize is ${bytesOf(maxSize)} bytes; ${narrowest} the file has ${fileBytes(least)}: what is not weights, and how widths are stored, takes the rest.`,
+    `No widths keep ${budgets.map(({ option }) => option).join(" and ")} at once, though each can be kept alone. Give more of one of them, or other widths.`,
   );
-};
+
+/** Whether some widths are within a budget. */
+export const isReachable = ({ costOf, available }: Budget, free: readonly Choice[]): boolean =>
+  sum(free.map((choice) => Math.min(...[...choice.rounded.keys()].map((width) => costOf(choice, width))))) <= available;

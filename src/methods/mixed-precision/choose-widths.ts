@@ -1,6 +1,8 @@
 // Chooses the widths: the best plan of several by what the whole network then loses, uniform ones among them.
 import type { Context } from "../../run/context.ts";
+import type { IntegerSolver } from "../method.ts";
 import { allocate, type WidthOption } from "./allocate.ts";
+import { allocateWithin } from "./allocate-within.ts";
 import type { Budget, Widths } from "./budget.ts";
 import type { Choice, Choices } from "./choices.ts";
 import type { Measured, Sensitivities } from "./measured.ts";
@@ -12,14 +14,17 @@ export interface Plan {
   readonly by: SensitivityName | "uniform";
   /** By weight, in the order of the choices. */
   readonly widths: Widths;
-  readonly cost: number;
+  /** Of each budget. */
+  readonly costs: readonly number[];
   /** Of the outputs, with all weights at their widths. */
   readonly divergence: number;
 }
 
 export interface WidthJob extends Measured {
   readonly fixed: Choices["fixed"];
-  readonly budget: Budget;
+  readonly budgets: readonly Budget[];
+  /** Where there are several budgets. */
+  readonly solver: IntegerSolver | undefined;
   readonly measures: readonly SensitivityName[];
 }
 
@@ -29,16 +34,23 @@ export interface ChosenWidths {
   readonly found: ReadonlyMap<SensitivityName, Sensitivities>;
 }
 
-/** `undefined` where nothing is within the budget. */
+/** `undefined` where nothing is within all budgets. */
 export async function chooseWidths(job: WidthJob, context: Context): Promise<ChosenWidths | undefined> {
-  const { choices, budget, measures } = job;
-  const uniform = uniformPlan(choices, budget);
-  if (uniform === undefined) return undefined;
+  const { choices, budgets, measures } = job;
+  const uniform = uniformPlan(choices, budgets);
+  const isKept =
+    uniform !== undefined ||
+    planOf(
+      job,
+      choices.map(() => new Map()),
+    ) !== undefined;
+  if (!isKept) return undefined;
   const found = new Map<SensitivityName, Sensitivities>();
   for (const name of measures) found.set(name, await sensitivities[name](job, context));
   const tried = await withDivergence(withFixed(job), context, async (measure) => {
-    const plans: Plan[] = [await measured(job, measure, "uniform", uniform)];
-    for (const [name, losses] of found) plans.push(await measured(job, measure, name, planOf(choices, losses, budget)));
+    const plans: Plan[] = uniform ? [await measured(job, measure, "uniform", uniform)] : [];
+    for (const [name, losses] of found)
+      plans.push(await measured(job, measure, name, planOf(job, losses) ?? uniform ?? []));
     return plans.sort((a, b) => a.divergence - b.divergence);
   });
   return { plans: tried, found };
@@ -50,9 +62,11 @@ const withFixed = (job: WidthJob): WidthJob => ({
 });
 
 /** The largest width that all may have. */
-function uniformPlan(choices: readonly Choice[], { costOf, available }: Budget): Widths | undefined {
+function uniformPlan(choices: readonly Choice[], budgets: readonly Budget[]): Widths | undefined {
   const widths = [...new Set(choices.flatMap(({ rounded }) => [...rounded.keys()]))].sort((a, b) => b - a);
-  const width = widths.find((bits) => choices.reduce((sum, choice) => sum + costOf(choice, bits), 0) <= available);
+  const isWithin = (bits: number, { costOf, available }: Budget): boolean =>
+    choices.reduce((sum, choice) => sum + costOf(choice, bits), 0) <= available;
+  const width = widths.find((bits) => budgets.every((budget) => isWithin(bits, budget)));
   return width === undefined ? undefined : choices.map(() => width);
 }
 
@@ -69,11 +83,27 @@ export const optionsOf = (
     })),
   );
 
-const planOf = (choices: readonly Choice[], losses: Sensitivities, budget: Budget): Widths =>
-  allocate(optionsOf(choices, losses, budget), budget.available)?.widths ?? [];
+/** The dynamic program within one budget, an integer program within several; `undefined` where nothing is. */
+function planOf({ choices, budgets, solver }: WidthJob, losses: Sensitivities): Widths | undefined {
+  const [budget, ...others] = budgets;
+  const options = optionsOf(choices, losses, budget);
+  if (others.length === 0 || !solver) return allocate(options, budget.available)?.widths;
+  const within = options.map((list, i) =>
+    list.map(({ width, cost, loss }) => ({
+      width,
+      loss,
+      costs: [cost, ...others.map(({ costOf }) => costOf(choices[i], width))],
+    })),
+  );
+  return allocateWithin(
+    within,
+    budgets.map(({ available }) => available),
+    solver,
+  );
+}
 
 async function measured(
-  { choices, fixed, budget }: WidthJob,
+  { choices, fixed, budgets }: WidthJob,
   measure: Divergence,
   by: Plan["by"],
   widths: Widths,
@@ -82,6 +112,6 @@ async function measured(
     ...fixed.map(({ weight, rounded: value }) => [weight, value] as const),
     ...choices.map(({ weight, rounded: at }, i) => [weight, at.get(widths[i])!] as const),
   ]);
-  const cost = choices.reduce((sum, choice, i) => sum + budget.costOf(choice, widths[i]), 0);
-  return { by, widths, cost, divergence: await measure(rounded) };
+  const costs = budgets.map(({ costOf }) => choices.reduce((total, choice, i) => total + costOf(choice, widths[i]), 0));
+  return { by, widths, costs, divergence: await measure(rounded) };
 }

@@ -19,10 +19,10 @@ export function findingsOf({ free, fixed }: Choices, budget: Budget, { plans, fo
     ],
     budget: { unit: budget.unit, most: budget.amountOf(budget.available) },
     sensitivities: [...found].map(([by, each]) => ({ by, losses: each })),
-    plans: plans.map(({ by, widths, cost, divergence }) => ({
+    plans: plans.map(({ by, widths, costs, divergence }) => ({
       by,
       bits: widths,
-      amount: budget.amountOf(cost),
+      amount: budget.amountOf(costs[0]),
       divergence,
     })),
     front: frontOf(options, frontPoints).map(({ cost, loss }) => ({ amount: budget.amountOf(cost), loss })),

@@ -7,7 +7,7 @@ import { quantizeOptions } from "../../quantizers/quantize-options.ts";
 import { quantizersOf } from "../../quantizers/quantizer.ts";
 import { allocate } from "./allocate.ts";
 import { choicesOf } from "./choices.ts";
-import { checkLatency, latencyBudget, measureLatencies, tooSlow } from "./latency.ts";
+import { checkLatency, latencyBudget, measureLatencies } from "./latency.ts";
 
 const graph = tinyClassifier("float32");
 const quantize = quantizeOptions.parse({});
@@ -59,7 +59,7 @@ test("layers are timed alone, at each width, on one sample; what is left is of t
 
 test("the budget is what is left for the layers, and the least loss within it is found", async () => {
   const latencies = await measured();
-  const budget = latencyBudget(choices, latencies, 1.3);
+  const budget = latencyBudget(choices, latencies, 1.3, widths);
   const [small, large] = [8, 4].map((width) => latencies.whole.get(width) ?? 0);
   const options = choices.free.map((choice) =>
     widths.map((width) => ({ width, cost: budget.costOf(choice, width), loss: width === 8 ? 1 : 0 })),
@@ -73,8 +73,8 @@ test("the budget is what is left for the layers, and the least loss within it is
 
 test("what cannot be reached is refused with what is", async () => {
   const latencies = await measured();
-  const budget = latencyBudget(choices, latencies, 0.1);
-  expect(tooSlow(0.1, latencies, budget, choices.free, widths).message).toMatch(
+  const budget = latencyBudget(choices, latencies, 0.1, widths);
+  expect(budget.outOfReach().message).toMatch(
     /^maxLatency is 0\.100 ms; with the fastest bits for every layer the model would take 1\.0\d ms\. Measured for one sample: 4 bits 1\.52 ms, 8 bits 1\.01 ms, float 2\.03 ms\./,
   );
   expect(() => checkLatency("0.5x", latencies, { float: 2, deployed: 1 })).not.toThrow();

@@ -95,16 +95,24 @@ function drawn(graph: Graph, input: string): Tensor {
 }
 
 /** Costs are microseconds; what is not of these layers takes what the whole network takes beside them. */
-export function latencyBudget({ free }: Choices, latencies: Latencies, maxLatency: string | number): Budget {
+export function latencyBudget(
+  { free }: Choices,
+  latencies: Latencies,
+  maxLatency: string | number,
+  widths: Widths,
+): Budget {
   const { float, whole, layers } = latencies;
   const rests = [...whole].map(([width, ms]) => ms - layers.reduce((sum, each) => sum + (each.get(width) ?? 0), 0));
   const rest = rests.toSorted((a, b) => a - b)[rests.length >> 1];
   const costOf: Budget["costOf"] = (choice, width) => Math.ceil(1000 * (layers[free.indexOf(choice)].get(width) ?? 0));
+  const amountOf: Budget["amountOf"] = (cost) => cost / 1000 + rest;
   return {
+    option: "maxLatency",
     costOf,
     available: Math.floor(1000 * (latencyOf(maxLatency, float) - rest)),
-    amountOf: (cost) => cost / 1000 + rest,
+    amountOf,
     unit: "ms",
+    outOfReach: () => tooSlow(maxLatency, latencies, { amountOf, costOf }, free, widths),
   };
 }
 
@@ -117,10 +125,10 @@ const reached = ({ float, whole }: Latencies): string =>
 const remedy =
   "Below 8 bits layers become smaller, not faster; --placement runtime with --storage int8 has integer kernels.";
 
-export const tooSlow = (
+const tooSlow = (
   maxLatency: string | number,
   latencies: Latencies,
-  { amountOf, costOf }: Budget,
+  { amountOf, costOf }: Pick<Budget, "amountOf" | "costOf">,
   free: readonly Choice[],
   widths: Widths,
 ): FrostbitError => {

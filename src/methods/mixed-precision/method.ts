@@ -3,24 +3,27 @@ import { calibrationBatches, calibrationCount } from "../../calibration/calibrat
 import { evaluationBatch } from "../../evaluate/batch-that-fits.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { totalMultiplyAdds } from "../../passes/count-operations.ts";
+import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import type { Context } from "../../run/context.ts";
 import type { Method, MethodData, MethodJob, MethodResult } from "../method.ts";
 import {
   type Budget,
-  beyondBudget,
   bitBudget,
   checkBudget,
   type FileBytes,
   fileBytesOf,
+  isReachable,
   meanBits,
+  notTogether,
+  operationBudget,
   sizeBudget,
   withWidths,
 } from "./budget.ts";
 import { type Choices, choicesOf } from "./choices.ts";
 import { chooseWidths, type Plan } from "./choose-widths.ts";
 import { findingsOf } from "./findings.ts";
-import { checkLatency, latencyBudget, measureLatencies, tooSlow } from "./latency.ts";
-import { bytesOf, type MixedPrecisionOptions, mixedPrecisionOptions } from "./options.ts";
+import { checkLatency, latencyBudget, measureLatencies } from "./latency.ts";
+import { bytesOf, type MixedPrecisionOptions, mixedPrecisionOptions, operationsOf } from "./options.ts";
 import type { Inputs } from "./replace-weights.ts";
 import type { SensitivityName } from "./sensitivities.ts";
 
@@ -30,20 +33,19 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
   options: mixedPrecisionOptions,
   phase: "before-calibration",
   grids: [],
-  calledBy: ["maxBits", "maxSize", "maxLatency"],
+  calledBy: ["maxBits", "maxSize", "maxLatency", "maxBops"],
   training: "none",
   resumes: () => false,
   heldBytes: () => 0,
   unused: [],
-  conflicts: ({ maxBits, maxSize, maxLatency, widths }) => {
+  conflicts: ({ maxBits, maxSize, maxLatency, maxBops, widths }) => {
     const least = Math.min(...widths);
-    const given = Object.entries({ maxBits, maxSize, maxLatency }).filter(([, value]) => value !== undefined);
-    const [first, second] = given.map(([name]) => name);
-    if (second !== undefined)
-      return [{ option: second, message: `and ${first} are both given; mixed precision takes one budget` }];
-    if (first === undefined)
+    if ([maxBits, maxSize, maxLatency, maxBops].every((value) => value === undefined))
       return [
-        { option: "maxBits", message: "is missing; mixed precision needs a budget, maxBits, maxSize or maxLatency" },
+        {
+          option: "maxBits",
+          message: "is missing; mixed precision needs a budget, maxBits, maxSize, maxLatency or maxBops",
+        },
       ];
     return maxBits !== undefined && maxBits < least
       ? [{ option: "maxBits", message: `is ${maxBits}; the narrowest of widths is ${least}` }]
@@ -54,7 +56,7 @@ export const mixedPrecisionMethod: Method<MixedPrecisionOptions> = {
 };
 
 async function mix(
-  { model, data, options, fileBytes: write, timeFiles }: MethodJob<MixedPrecisionOptions>,
+  { model, data, options, fileBytes: write, timeFiles, loadSolver }: MethodJob<MixedPrecisionOptions>,
   context: Context,
 ): Promise<MethodResult> {
   const { graph, quantize } = model;
@@ -63,6 +65,10 @@ async function mix(
     context.onNote?.("Mixed precision chose nothing: the bits of every layer are given.");
     return { model };
   }
+  const given = [options.maxBits, options.maxSize, options.maxLatency, options.maxBops].filter(
+    (value) => value !== undefined,
+  );
+  const solver = given.length > 1 ? await loadSolver() : undefined;
   const fileBytes = fileBytesOf(graph, quantize, choices, write);
   const samples = await takeBatches(graph, data, options, context);
   const { maxLatency, widths } = options;
@@ -73,26 +79,29 @@ async function mix(
           { graph, quantize, choices, widths, inputs: (await samples.singles())[0], timeFiles },
           context,
         );
-  const budget = latencies ? latencyBudget(choices, latencies, maxLatency ?? 0) : budgetOf(choices, options, fileBytes);
+  const budgets = [
+    ...budgetsOf({ graph, quantize, choices }, options, fileBytes),
+    ...(latencies ? [latencyBudget(choices, latencies, maxLatency ?? 0, widths)] : []),
+  ];
+  const unreachable = budgets.find((budget) => !isReachable(budget, choices.free));
+  if (unreachable) throw unreachable.outOfReach();
   const job = {
     graph,
     weights: choices.free.map(({ weight }) => weight),
     choices: choices.free,
     fixed: choices.fixed,
     ...samples,
-    budget,
+    budgets,
+    solver,
     measures: measuresFor(graph, choices, options),
   };
   const chosen = await chooseWidths(job, context);
-  if (chosen === undefined)
-    throw latencies
-      ? tooSlow(maxLatency ?? 0, latencies, budget, choices.free, widths)
-      : beyondBudget(choices, options, fileBytes);
+  if (chosen === undefined) throw notTogether(budgets);
   const [best] = chosen.plans;
-  context.onNote?.(noteOf(choices, best));
+  context.onNote?.(noteOf(choices, budgets, best));
   return {
     model: { ...model, quantize: withWidths(quantize, choices.free, best.widths) },
-    findings: { widths: findingsOf(choices, budget, chosen) },
+    findings: { widths: findingsOf(choices, budgets[0], chosen) },
     checkFile: (file) => checkBudget(options, file),
     ...(latencies && {
       checkLatency: (measured: { readonly float: number; readonly deployed: number }) =>
@@ -101,11 +110,22 @@ async function mix(
   };
 }
 
-function budgetOf(choices: Choices, { maxBits, maxSize, widths }: MixedPrecisionOptions, fileBytes: FileBytes): Budget {
-  return maxSize === undefined
-    ? bitBudget(choices, maxBits ?? 8)
-    : sizeBudget(choices, widths, bytesOf(maxSize), fileBytes);
+interface Weighed {
+  readonly graph: Graph;
+  readonly quantize: QuantizeOptions;
+  readonly choices: Choices;
 }
+
+/** Those that nothing is timed for. */
+const budgetsOf = (
+  { graph, quantize, choices }: Weighed,
+  { maxBits, maxSize, maxBops, widths }: MixedPrecisionOptions,
+  fileBytes: FileBytes,
+): readonly Budget[] => [
+  ...(maxBits === undefined ? [] : [bitBudget(choices, maxBits)]),
+  ...(maxSize === undefined ? [] : [sizeBudget(choices, widths, bytesOf(maxSize), fileBytes)]),
+  ...(maxBops === undefined ? [] : [operationBudget(graph, quantize, choices, operationsOf(maxBops))]),
+];
 
 /** Multiply-adds that are spent on measuring every layer at every width: half a minute or so. */
 const affordable = 3e12;
@@ -145,8 +165,13 @@ async function takeBatches(
 }
 
 /** Which layers have which bits, and what they come to. */
-function noteOf(choices: Choices, { widths, by }: Plan): string {
+function noteOf(choices: Choices, budgets: readonly Budget[], { widths, costs, by }: Plan): string {
   const layers = choices.free.flatMap(({ layers: names }, i) => names.map((name) => `${name}=${widths[i]}`));
   const chosen = by === "uniform" ? "no plan was better than the same bits for all" : `chosen by ${by}`;
-  return `Mixed precision, ${meanBits(choices, widths).toFixed(2)} bits a weight, ${chosen}: ${layers.join(",")}.`;
+  const spent = budgets.map(
+    ({ option, unit, amountOf, available }, b) =>
+      `${option} ${amountOf(costs[b]).toPrecision(4)} of ${amountOf(available).toPrecision(4)} ${unit}`,
+  );
+  const several = budgets.length > 1 ? ` (${spent.join(", ")})` : "";
+  return `Mixed precision, ${meanBits(choices, widths).toFixed(2)} bits a weight${several}, ${chosen}: ${layers.join(",")}.`;
 }

@@ -23,6 +23,16 @@ export function latencyOf(latency: string | number, floatMs: number): number {
   return unit === "x" ? Number(amount) * floatMs : Number(amount);
 }
 
+const operationsPattern = /^(\d+(?:\.\d+)?) ?(M|G|T)$/;
+const thousands: Readonly<Record<string, number>> = { M: 1e6, G: 1e9, T: 1e12 };
+
+/** "72G" as a number. */
+export function operationsOf(operations: string | number): number {
+  if (typeof operations === "number") return operations;
+  const [, amount, unit] = operationsPattern.exec(operations) ?? [];
+  return Number(amount) * thousands[unit];
+}
+
 export const mixedPrecisionOptions = z.object({
   maxBits: z
     .number()
@@ -42,6 +52,12 @@ export const mixedPrecisionOptions = z.object({
     .optional()
     .describe(
       'Time of the written model for one sample in ONNX Runtime on this machine, at most: "1.5ms", milliseconds, or "0.8x" of the float model\'s. Below 8 bits layers become smaller, not faster.',
+    ),
+  maxBops: z
+    .union([z.number().positive(), z.string().regex(operationsPattern, 'a number such as "72G" or "1.5 T"')])
+    .optional()
+    .describe(
+      'Bit operations of one sample, at most: multiply-adds times the bits of the weight times those of the input, 32 where that stays a float, summed over the layers that are quantized: "72G", "900M".',
     ),
   widths: z
     .array(z.int().min(2).max(8))

@@ -26,6 +26,7 @@ async function notesOn(
       scales: "any",
       fileBytes: () => 0,
       timeFiles: () => Promise.resolve([]),
+      loadSolver: () => Promise.reject(new Error("no solver")),
     },
     { engine: createReferenceEngine(), seed: 0, onNote: (note) => notes.push(note) },
   );
