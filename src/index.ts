@@ -19,6 +19,12 @@ export type { ExternalSource } from "./onnx/external-data.ts";
 export { type ReadOptions, readOnnx } from "./onnx/read.ts";
 export { type WriteOptions, writeOnnx } from "./onnx/write.ts";
 
+// Ablations
+
+export { type AblationPlan, ablationFromRecipe, type Cell } from "./ablate/plan.ts";
+export { type AblateFileJob, ablateFile } from "./node/ablate-file.ts";
+export type { Ablation } from "./report/ablation.ts";
+
 // Data
 
 export type { Dataset, InputType, Layout, Samples, Source } from "./data/dataset.ts";

@@ -11,16 +11,18 @@ import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { formatDifference, formatMeasure, formatSpread, measureTitle } from "../report/format-spread.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import { imageOptions, preprocessFrom, preprocessOptions, sourceOpener, sourceOptions } from "./data-options.ts";
+import { imageOptions, preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { exitCodes } from "./errors.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
+import { dataOrTextOptions, ofData, ofText, sourceOf } from "./quantize.ts";
 import { computeOptions } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
+import { checkDataOrText } from "./text-options.ts";
 
 export const ablateCommandOptions = z.object({
-  model: z.string().describe("The model of all runs, an ONNX file."),
-  ...sourceOptions.shape,
+  model: z.string().describe("The model of all runs: an ONNX file, or the folder of a language model."),
+  ...dataOrTextOptions.shape,
   out: z.string().default("ablation").describe("Folder for ablation.json, ablation.html and a folder for each run."),
   ...computeOptions.shape,
   resume: z
@@ -54,6 +56,7 @@ export function ablateCommand(): Command {
 }
 
 async function run([recipe]: readonly string[], values: Values, session: Session): Promise<void> {
+  checkDataOrText(values, ofData, ofText);
   const options = parseSchemaOptions(ablateCommandOptions, values);
   const { model: modelPath, out, engine, precision, threads, resume, overwrite } = options;
   const plan = await readAblation(recipe);
@@ -65,7 +68,7 @@ async function run([recipe]: readonly string[], values: Values, session: Session
     title: `${basename(modelPath)}: ablation of ${basename(recipe)}`,
     modelPath,
     model,
-    openSource: sourceOpener(values, model.graph, session.note),
+    openSource: sourceOf(modelPath, model.graph, values, session),
     preprocess: preprocessFrom(parseSchemaOptions(preprocessOptions, values)),
     engineFor: (run) => chooseEngine(engine, model.graph, run),
     out,

@@ -25,14 +25,23 @@ import { computeOptions, memoryOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
-export const quantizeCommandOptions = z.object({
-  ...sourceOptions.shape,
-  data: sourceOptions.shape.data.optional(),
+const textSourceOptions = z.object({
   ...textOptions.shape,
   testText: z
     .string()
     .optional()
     .describe("Text to test with, cut as evaluate cuts it; else a seeded tenth of the windows is held out."),
+});
+
+/** Data, or text for a language model. */
+export const dataOrTextOptions = z.object({
+  ...sourceOptions.shape,
+  data: sourceOptions.shape.data.optional(),
+  ...textSourceOptions.shape,
+});
+
+export const quantizeCommandOptions = z.object({
+  ...dataOrTextOptions.shape,
   recipe: z
     .string()
     .optional()
@@ -89,7 +98,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     values,
   );
   const model = readModel(modelPath);
-  const source = await openSource(modelPath, model.graph, values, options.seed, session);
+  const source = await sourceOf(modelPath, model.graph, values, session)(options.seed);
   const result = await quantizeFile({
     modelPath,
     model,
@@ -112,21 +121,28 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
 }
 
 /** What text has no use for, and what data have none for. */
-const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];
-const ofText = [...Object.keys(textOptions.shape), "testText"];
+export const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];
+export const ofText = [...Object.keys(textOptions.shape), "testText"];
 
 /** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats. */
 const forText: Values = { activations: "float", groupSize: "64" };
 
-function openSource(modelPath: string, graph: Graph, values: Values, seed: number, { note }: Session): Promise<Source> {
-  const given = parseSchemaOptions(quantizeCommandOptions, values);
+/** Opens the data or the text that the command names; a seed decides what is held out. */
+export function sourceOf(
+  modelPath: string,
+  graph: Graph,
+  values: Values,
+  { note }: Pick<Session, "note">,
+): (seed: number) => Promise<Source> {
+  const given = parseSchemaOptions(textSourceOptions, values);
   const { text, testText } = given;
-  if (text === undefined) return sourceOpener(values, graph, note)(seed);
-  return openTextSource(modelPath, text, {
-    ...textOptionsOf(given),
-    seed,
-    ...(testText === undefined ? {} : { testText }),
-  });
+  if (text === undefined) return sourceOpener(values, graph, note);
+  return (seed) =>
+    openTextSource(modelPath, text, {
+      ...textOptionsOf(given),
+      seed,
+      ...(testText === undefined ? {} : { testText }),
+    });
 }
 
 /** From the recipe, or from the flags; what of them has no effect is noted. */
