@@ -10,6 +10,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { keepLevels } from "./keep-levels.ts";
 
 /**
  * packed: weights at their width, in bytes that the runtime unpacks when it opens the file (`onnx/packed-integers.ts`). int4: those of
@@ -26,7 +27,8 @@ export interface Exported {
 
 const inHalfBytes = (value: Tensor): Tensor => ({ ...value, dtype: value.dtype.startsWith("u") ? "uint4" : "int4" });
 
-export function exportQdq(folded: Folded, origin: Origin, storage: Storage): Exported {
+export function exportQdq(given: Folded, origin: Origin, storage: Storage): Exported {
+  const folded = { ...given, graph: keepLevels(given.graph) };
   const constants = new Map(folded.graph.constants);
   const store = (name: string, as: (value: Tensor) => Tensor): void => {
     const value = constants.get(name);
