@@ -20,6 +20,7 @@ import { pdQuantMethod } from "./pd-quant/method.ts";
 import { ptqMethod } from "./ptq/method.ts";
 import { qatMethod } from "./qat/method.ts";
 import { qdropMethod } from "./qdrop/method.ts";
+import { smoothQuantMethod } from "./smooth-quant/method.ts";
 
 /** In the order in which help and documents name them. */
 export const methods: readonly Method[] = [
@@ -28,6 +29,7 @@ export const methods: readonly Method[] = [
   qatMethod,
   floatMethod,
   crossLayerEqualizationMethod,
+  smoothQuantMethod,
   mixedPrecisionMethod,
   adaroundMethod,
   gptqMethod,
