@@ -1,21 +1,15 @@
 // A folded decoder that goes on from a cache: its layers and constants in the graph that a decoder with a cache has.
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
-import { type ModelFolder, openCheckpoint } from "../language-models/checkpoint.ts";
-import type { DecoderConfig } from "../language-models/config.ts";
+import { openCheckpoint } from "../language-models/checkpoint.ts";
 import { buildDecoder } from "../language-models/decoder.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded } from "../quantizers/fold.ts";
-
-/** A language model as it came. */
-export interface DecoderSource {
-  readonly config: DecoderConfig;
-  readonly folder: ModelFolder;
-}
+import type { DecoderModel } from "./checkpoints/decoder-weights.ts";
 
 /** Weights alone may be quantized: a value that has a quantizer has it in the sequence's graph, not in this one. */
-export function cachedDecoder(folded: Folded, { config, folder }: DecoderSource): Folded {
+export function cachedDecoder(folded: Folded, { config, folder }: DecoderModel): Folded {
   const { name } = folded.graph;
   const float = buildDecoder(config, openCheckpoint(folder, "float32"), { name, dtype: "float32", hasCache: true });
   const quantized = withProducts(float, folded.graph);

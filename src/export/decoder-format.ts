@@ -4,14 +4,18 @@ import { readJson } from "../language-models/checkpoint.ts";
 import { cacheInputs } from "../language-models/places.ts";
 import { configFile } from "../language-models/read.ts";
 import { writeOnnx } from "../onnx/write.ts";
-import { cachedDecoder, type DecoderSource } from "./cached-decoder.ts";
+import type { CheckpointFormatName } from "../quantizers/checkpoint-format-names.ts";
+import { cachedDecoder } from "./cached-decoder.ts";
+import { type DecoderModel, decoderWeights, projectionNames } from "./checkpoints/decoder-weights.ts";
+import { jsonFile } from "./checkpoints/safetensors-checkpoint.ts";
+import { checkCheckpoint, writeCheckpoint } from "./checkpoints/table.ts";
 import type { ExportedFile, ExportFormat, ExportSource } from "./format.ts";
 import { exportMatMulNBits, matMulNBits } from "./matmul-nbits.ts";
 import type { Exported } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
 
-/** What is written for a language model whose weights alone are quantized. */
-export const decoderFormat = (decoder: DecoderSource): ExportFormat => ({
+/** What is written for a language model whose weights alone are quantized. `others`: formats beside ONNX. */
+export const decoderFormat = (decoder: DecoderModel, others: readonly CheckpointFormatName[] = []): ExportFormat => ({
   scaleType: "float16",
   holds: { weightBits: { min: 2, max: 8 }, scales: ["channel", "group"] },
   write: (source) => {
@@ -22,13 +26,21 @@ export const decoderFormat = (decoder: DecoderSource): ExportFormat => ({
     };
     return [model, ...descriptions(decoder, labelOf(exported), model.name)];
   },
+  check: (layers) => {
+    for (const name of others) checkCheckpoint(name, decoder, layers, projectionNames(decoder.config));
+  },
+  others: ({ folded }) => {
+    if (others.length === 0) return [];
+    const weights = decoderWeights(folded, decoder);
+    return others.flatMap((name) => writeCheckpoint(name, weights));
+  },
   // Layers are the same in the graph of whole sequences, whose values have the folded graph's names.
   verify: ({ folded, origin, storage }, [{ bytes }], run) =>
     verifyExport({ folded, exported: exportMatMulNBits(folded, origin, storage), bytes }, run),
 });
 
 /** Scales in float16: the folded ones are of its numbers already. */
-function exportDecoder({ folded, origin, storage }: ExportSource, decoder: DecoderSource): Exported {
+function exportDecoder({ folded, origin, storage }: ExportSource, decoder: DecoderModel): Exported {
   const { model, opset } = exportMatMulNBits(cachedDecoder(folded, decoder), origin, storage);
   const products = model.graph.nodes.filter(({ op }) => op === matMulNBits);
   const half = new Map(products.map(({ inputs }) => [inputs[2], "float16" as HalfType]));
@@ -55,26 +67,17 @@ function labelOf({ model: { graph } }: Exported): Label {
   return `q${bits}` as Label;
 }
 
-const json = (name: string, content: object): ExportedFile => ({
-  name,
-  bytes: new TextEncoder().encode(`${JSON.stringify(content, null, 2)}\n`),
-});
-
-function descriptions({ config, folder }: DecoderSource, label: Label, model: string): readonly ExportedFile[] {
+function descriptions({ config, folder }: DecoderModel, label: Label, model: string): readonly ExportedFile[] {
   const raw = readJson(folder, configFile) as object;
   const generation = folder.holds("generation_config.json") ? readJson(folder, "generation_config.json") : {};
   return [
-    json(configFile, { ...raw, "transformers.js_config": { dtype: label } }),
-    json("genai_config.json", genaiConfig({ ...raw, ...(generation as object) }, config, model)),
+    jsonFile(configFile, { ...raw, "transformers.js_config": { dtype: label } }),
+    jsonFile("genai_config.json", genaiConfig({ ...raw, ...(generation as object) }, config, model)),
   ];
 }
 
 /** As onnxruntime-genai reads it; tokens' ids are those of the model's own files. */
-function genaiConfig(
-  ids: Readonly<Record<string, unknown>>,
-  config: DecoderSource["config"],
-  filename: string,
-): object {
+function genaiConfig(ids: Readonly<Record<string, unknown>>, config: DecoderModel["config"], filename: string): object {
   const { bos_token_id, eos_token_id } = ids;
   const pad = ids["pad_token_id"] ?? eos_token_id;
   const { contextLength } = config;

@@ -1,6 +1,7 @@
 // What a format of exported models is.
 import type { Origin } from "../ir/graph.ts";
 import type { Folded } from "../quantizers/fold.ts";
+import type { LayerForm } from "./checkpoints/decoder-weights.ts";
 import type { Storage } from "./qdq.ts";
 import type { Verification, VerificationRun } from "./verify.ts";
 
@@ -30,6 +31,10 @@ export interface ExportFormat {
   };
   /** First the one that runtimes open. */
   readonly write: (source: ExportSource) => readonly [ExportedFile, ...ExportedFile[]];
+  /** Throws BAD_OPTION where what it writes would not hold these layers. Called before anything is computed. */
+  readonly check?: (layers: readonly LayerForm[]) => void;
+  /** What is written of the same weights in other formats. */
+  readonly others?: (source: ExportSource) => readonly ExportedFile[];
   /** Runs the files as their users will, and compares them with the folded graph. */
   readonly verify: (
     source: ExportSource,

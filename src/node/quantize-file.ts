@@ -188,7 +188,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       preprocess: job.preprocess,
       options: job.options,
       openDeployed: (file, options) => openSequences(file, { ...threads, ...options }),
-      ...formatOf(job.modelPath),
+      ...formatOf(job),
       checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
       ...(modelFileOf(job.modelPath).format === "onnx" && {
         openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
@@ -230,10 +230,19 @@ function digestOfModel(modelPath: string): Report["input"] {
   return { path, ...digestOfFile(file), externalData };
 }
 
-function formatOf(modelPath: string): Pick<FormattedJob, "format"> {
-  if (modelFileOf(modelPath).format !== "huggingFace") return {};
+/** Of a language model; throws BAD_OPTION where others are asked for what only these are written in. */
+function formatOf({ modelPath, options }: QuantizeFileJob): Pick<FormattedJob, "format"> {
+  const { format, activations } = options.quantize;
+  const others = format.filter((name) => name !== "onnx");
+  const isLanguageModel = modelFileOf(modelPath).format === "huggingFace";
+  if (others.length > 0 && !(isLanguageModel && activations === "float"))
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `format is ${format.join(", ")}; ${others.join(", ")} hold language models whose weights alone are quantized: give a language model's folder, and activations: float.`,
+    );
+  if (!isLanguageModel) return {};
   const folder = modelFolder(modelPath);
-  return { format: decoderFormat({ config: parseConfig(readJson(folder, configFile)), folder }) };
+  return { format: decoderFormat({ config: parseConfig(readJson(folder, configFile)), folder }, others) };
 }
 
 /** What a language model's files need beside them, as it is in its folder. */

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type Stage, stages } from "../evaluate/stages.ts";
 import { methodOf } from "../methods/index.ts";
 import type { Method, MethodStep } from "../methods/method.ts";
+import { checkpointFormatNames } from "../quantizers/checkpoint-format-names.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { targetNames } from "./targets.ts";
 
@@ -20,6 +21,12 @@ export const quantizationOptions = z.object({
     .default("packed")
     .describe(
       "How weights of fewer than 8 bits are stored: packed, each width in as many bits, which ONNX Runtime unpacks into 8 when it opens the file (4-bit ones: 1.23 and newer); int4, those of 4 bits and fewer in ONNX's type of 4 bits, which is computed in float; int8, in 8 bits.",
+    ),
+  format: z
+    .array(z.enum(["onnx", ...checkpointFormatNames]))
+    .default(["onnx"])
+    .describe(
+      "What a language model is written in: ONNX always, which is what is measured, and the others beside it, of the same weights.",
     ),
   outputs: z
     .array(z.string())

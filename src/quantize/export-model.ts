@@ -60,6 +60,10 @@ export function writeModel(
   return { files: writeFormat(name, format, source), quantized: { ...source, format } };
 }
 
+/** The same weights in other formats. */
+export const othersOf = ({ quantized }: Written): readonly ExportedFile[] =>
+  quantized?.format.others?.(quantized) ?? [];
+
 export const sizeOfFiles = ({ files }: Written): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0);
 
 /** Bits are those that the integers in the file need. */

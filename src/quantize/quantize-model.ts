@@ -18,8 +18,9 @@ import { checkGiven } from "./check-given.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { estimateMemory } from "./estimate-memory.ts";
 import { withEvenChannels } from "./even-channels.ts";
-import { sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
+import { othersOf, sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
+import { layerForms } from "./layer-forms.ts";
 import {
   fidelityOf,
   type Measured,
@@ -98,7 +99,8 @@ interface Run extends Measured {
 }
 
 /** What can be known to be wrong before anything is computed. */
-async function checkEarly({ options, preprocess, checkpoints }: QuantizeJob, subject: Subject): Promise<void> {
+async function checkEarly({ options, preprocess, checkpoints, format }: FormattedJob, subject: Subject): Promise<void> {
+  format?.check?.(layerForms(subject.start.graph, options.quantize));
   const data = { train: subject.train, preprocess };
   for (const step of options.methods) methodOf(step).check(subject.start, data, step.options);
   if (checkpoints?.resume) await checkCheckpoint(checkpoints.storage, checkpoints.fingerprint);
@@ -204,7 +206,7 @@ async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   if (deployed) metrics.set("deployed", deployed);
   return {
     bytes,
-    files: written.files,
+    files: [...written.files, ...othersOf(written)],
     trained,
     top1: topOf(metrics),
     metrics,

@@ -8,6 +8,9 @@ export type LevelGrid = Exclude<(typeof weightGrids)[number], "uniform">;
 
 const bits = z.int().min(2).max(8);
 
+/** How many inputs may share a scale. */
+export const groupSizes = [16, 32, 64, 128, 256, "whole"] as const;
+
 export const quantizeOptions = z.object({
   weights: bits
     .default(8)
@@ -21,7 +24,7 @@ export const quantizeOptions = z.object({
       "What weights are rounded to: evenly spaced values (uniform), powers of evenly spaced ones with an exponent for each layer (power), or values chosen for each layer by k-means, each weight counted by the mean square of what it multiplies (codebook). Files hold the last two as indices of a table, and runtimes compute with floats: smaller files, no speed.",
     ),
   groupSize: z
-    .literal([16, 32, 64, 128, 256, "whole"])
+    .literal(groupSizes)
     .default("whole")
     .describe(
       "Input channels of a weight that share a scale, for each output channel: whole is one scale per output channel. Groups keep accuracy at 4 bits and fewer, and cost file size and integer kernels.",

@@ -58,3 +58,31 @@ test.each([
   await file.dispose();
   expect(loss).toBeCloseTo(deployed!.loss!, 6);
 });
+
+test("other formats are written beside ONNX, and refused before anything is computed where they do not fit", async () => {
+  const run = (format: readonly string[], more: object = {}) =>
+    quantizeFile({
+      modelPath: given,
+      source: { train: textDataset("train", windows(4)), test: textDataset("test", windows(4)), heldOut: false },
+      preprocess,
+      options: runOptions.parse({ quantize: { weights: 4, activations: "float", format, ...more }, methods: ["ptq"] }),
+      engine: createReferenceEngine(),
+      out: join(root, "formats"),
+      onProgress: () => {
+        computed = true;
+      },
+    });
+  let computed = false;
+  await expect(run(["onnx", "gptq"], { groupSize: 16 })).rejects.toThrow(
+    "The format gptq does not hold 14 of 14 layers",
+  );
+  await expect(run(["gguf"], { activations: 8 })).rejects.toThrow(
+    "hold language models whose weights alone are quantized",
+  );
+  expect(computed).toBe(false);
+  const { report } = await run(["compressed-tensors"]);
+  const names = report.files.map(({ name }) => name);
+  expect(names).toContain("compressed-tensors/model.safetensors");
+  const onnx = report.files.filter(({ name }) => /^onnx\//.test(name));
+  expect(report.sizeBytes.quantized).toBe(onnx.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+});
