@@ -29,7 +29,7 @@ function withProducts(float: Graph, folded: Graph): Graph {
   const nodes = float.nodes.flatMap((node): readonly Node[] => {
     const weight = products.get(node.name)?.inputs[1] ?? "";
     const dequantize = made.get(weight);
-    if (node.op !== "MatMul" || dequantize?.op !== "DequantizeLinear") return [node];
+    if (node.op !== "MatMul" || !dequantize?.inputs.every((input) => folded.constants.has(input))) return [node];
     const product = { ...node, inputs: [node.inputs[0], weight] };
     if (placed.has(weight)) return [product];
     placed.add(weight);

@@ -17,7 +17,7 @@ import { verifyExport } from "./verify.ts";
 /** What is written for a language model whose weights alone are quantized. `others`: formats beside ONNX. */
 export const decoderFormat = (decoder: DecoderModel, others: readonly CheckpointFormatName[] = []): ExportFormat => ({
   scaleType: "float16",
-  holds: { weightBits: { min: 2, max: 8 }, scales: ["channel", "group"] },
+  holds: { weightBits: { min: 2, max: 8 }, scales: ["tensor", "channel", "group"] },
   write: (source) => {
     const exported = exportDecoder(source, decoder);
     const model = {
@@ -55,16 +55,16 @@ function exportDecoder({ folded, origin, storage }: ExportSource, decoder: Decod
 }
 
 /** By transformers.js' name of a width, the end of the file's name. */
-const suffixes = { q2: "_q2", q4: "_q4", q8: "_quantized" } as const;
+const suffixes = { fp32: "", q2: "_q2", q4: "_q4", q8: "_quantized" } as const;
 type Label = keyof typeof suffixes;
 
-/** The widest that most layers are stored in. */
+/** What most layers are stored in; fp32 where products are of floats, whatever the file holds of them. */
 function labelOf({ model: { graph } }: Exported): Label {
   const counts = new Map<number, number>();
   for (const { op, attributes } of graph.nodes)
     if (op === matMulNBits) counts.set(Number(attributes["bits"]), (counts.get(Number(attributes["bits"])) ?? 0) + 1);
-  const [bits] = [...counts].sort((a, b) => b[1] - a[1] || b[0] - a[0])[0] ?? [8];
-  return `q${bits}` as Label;
+  const [most] = [...counts].sort((a, b) => b[1] - a[1] || b[0] - a[0]);
+  return most ? (`q${most[0]}` as Label) : "fp32";
 }
 
 function descriptions({ config, folder }: DecoderModel, label: Label, model: string): readonly ExportedFile[] {

@@ -7,7 +7,7 @@ import { findSites } from "../quantizers/sites.ts";
 
 /** Of matrices, which lie [inputs, outputs]. */
 export const layerForms = (graph: Graph, options: QuantizeOptions): readonly LayerForm[] =>
-  findSites(graph, options).weights.map(({ value, bits, symmetric, granularity }) => {
+  findSites(graph, options).weights.map(({ value, bits, symmetric, granularity, grid }) => {
     const [inputs, outputs] = (graph.values.get(value)?.shape ?? []).map(Number);
     return {
       name: value.replace(/\.weight$/, ""),
@@ -16,5 +16,6 @@ export const layerForms = (graph: Graph, options: QuantizeOptions): readonly Lay
       bits,
       groupSize: isGrouped(granularity) ? granularity.groupSize : "whole",
       isSymmetric: symmetric,
-    } as LayerForm;
+      isUniform: grid === undefined,
+    };
   });

@@ -59,6 +59,26 @@ test.each([
   expect(loss).toBeCloseTo(deployed!.loss!, 6);
 });
 
+test("weights of a table are written with a cache too, and refused by formats of even steps", async () => {
+  const run = (format: readonly string[]) =>
+    quantizeFile({
+      modelPath: given,
+      source: { train: textDataset("train", windows(8)), test: textDataset("test", windows(4)), heldOut: false },
+      preprocess,
+      options: runOptions.parse({
+        quantize: { weights: 4, activations: "float", weightGrid: "power", format },
+        methods: ["ptq"],
+        accuracies: "all",
+      }),
+      engine: createReferenceEngine(),
+      out: join(root, "power"),
+    });
+  await expect(run(["gptq"])).rejects.toThrow("gptq does not hold 14 of 14 layers");
+  const { report, modelPath } = await run(["onnx"]);
+  expect(modelPath).toBe(join(root, "power/onnx/model.onnx"));
+  expect(report.metrics.deployed!.loss! / report.metrics.quantized!.loss!).toBeCloseTo(1, 4);
+});
+
 test("other formats are written beside ONNX, and refused before anything is computed where they do not fit", async () => {
   const run = (format: readonly string[], more: object = {}) =>
     quantizeFile({

@@ -119,6 +119,7 @@ function drawnLayer(bits: number, isSymmetric: boolean, groupSize: number, input
     bits,
     groupSize,
     isSymmetric,
+    isUniform: true,
     groups,
     integers: below(outputs * inputs, 2 ** bits - low).map((q) => q + low),
     zeroPoints: isSymmetric

@@ -18,6 +18,8 @@ export interface LayerForm {
   /** Inputs that share a scale; all of a row's where "whole". */
   readonly groupSize: number | "whole";
   readonly isSymmetric: boolean;
+  /** Whether weights are evenly spaced, not values of a table. */
+  readonly isUniform: boolean;
 }
 
 /** w = (q − z) · scale, of [outputs, inputs]; z and scale of [outputs, groups]. Integers are unsigned. */
@@ -91,6 +93,7 @@ function integerLayer(graph: Graph, { name, bits, integers, zeroPoint }: FoldedL
     bits,
     groupSize: groupSizeOf(reader),
     isSymmetric: zeroPoint === "",
+    isUniform: true,
     integers: unsigned(transposedMatrix(codes)),
     zeroPoints:
       zeroPoint === "" ? new Uint8Array(groups * outputs).fill(offset) : unsigned(byRow(constantOf(graph, zeroPoint))),

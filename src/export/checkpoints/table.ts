@@ -24,7 +24,7 @@ export function checkCheckpoint(
 ): void {
   const { obstacleOf, needsAllLayersAlike, checkModel } = checkpointFormats[name];
   checkModel?.(model);
-  checkFit(name, layers, obstacleOf);
+  checkFit(name, layers, (layer) => (layer.isUniform ? obstacleOf(layer) : "values that are not evenly spaced"));
   if (!needsAllLayersAlike) return;
   const widths = [...new Set(layers.map(({ bits }) => bits))];
   const known = new Set(layers.map((layer) => layer.name));
