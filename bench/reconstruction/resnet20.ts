@@ -40,6 +40,7 @@ export async function prepare(request: MethodRequest, engine: Engine, onData: ()
     ...{ steps: [step], all: [step], data, checkpoints: undefined },
     fileBytes: () => 0,
     timeFiles: async () => [],
+    loadSolver: () => Promise.reject(new Error("there is no budget")),
   });
   const stepOf = (method: string, options: object): MethodStep => ({
     method,

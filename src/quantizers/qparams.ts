@@ -109,8 +109,7 @@ export function forEachInRows(
   const inner = sizeOf(t.shape.slice(axis + 1));
   const rows = t.shape[axis];
   for (let i = 0; i < data.length; )
-    for (let row = 0; row < rows; row++)
-      for (const end = i + inner; i < end; i++) visit(row, data[i], i);
+    for (let row = 0; row < rows; row++) for (const end = i + inner; i < end; i++) visit(row, data[i], i);
 }
 
 /** Calls `visit` for each element with the index of its scale. */

@@ -28,6 +28,7 @@ export const smoothQuantMethod: Method<z.output<typeof options>> = {
   unused: [],
   conflicts: () => [],
   check: () => {},
+  heldBytes: () => 0,
   run: async ({ model, data, options: { smoothing } }, context) => {
     const { graph, quantize } = model;
     const places = smoothPlaces(graph);
