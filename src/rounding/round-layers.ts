@@ -46,12 +46,14 @@ export interface Rounded {
 /** What both streams together may hold in memory; where it is too little, the layers before are computed again. */
 const heldBytes = 2 ** 30;
 
-/** About what the streams of all layers hold at their most: as much again as is held is not collected yet. */
+/** About what the streams of all layers hold at their most: as much again is not collected yet. */
 export function streamBytes(float: Graph, samples: number): number {
-  const layers = linearLayers(float);
-  const needed = removeDeadNodes({ ...float, outputs: layers.map(({ node }) => node.outputs[0]) });
-  const held = layers.map(({ node }) => heldAt(needed, cutsAround(needed, node.name), samples));
-  return 2 * held.reduce((most, bytes) => (bytes <= heldBytes ? Math.max(most, bytes) : most), 0);
+  const layers = linearLayers(float).map(({ node }) => node);
+  const needed = removeDeadNodes({ ...float, outputs: layers.map(({ outputs }) => outputs[0]) });
+  return layers.reduce((most, { name }) => {
+    const bytes = heldAt(needed, cutsAround(needed, name), samples);
+    return bytes <= heldBytes ? Math.max(most, 2 * bytes) : most;
+  }, 0);
 }
 
 export interface RoundingJob {

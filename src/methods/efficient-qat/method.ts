@@ -14,6 +14,10 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
   calledBy: [],
   training: "none",
   resumes: () => true,
+  heldBytes: ({ float }, options, samples) => {
+    const roundingSamples = options.trainingSamples + options.validationSamples;
+    return bytesOfWalk(float, { ...options, roundingSamples }, samples);
+  },
   unused: [],
   conflicts: () => [],
   check: (_, { train }, { batch, validationSamples }) => {
@@ -24,8 +28,6 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
         `"${train.name}" has ${train.length} training samples; efficient-qat needs at least ${heldOut + batch}: a batch of ${batch} and ${heldOut} to choose by. Give more data, or lower --batch or --validation-samples.`,
       );
   },
-  heldBytes: ({ float }, { trainingSamples, validationSamples, ...options }, samples) =>
-    bytesOfWalk(float, { ...options, roundingSamples: trainingSamples + validationSamples }, samples),
   run: async (job, context) => {
     const { graph, units } = await blockAp(job, context);
     return { model: { ...job.model, graph }, findings: { units } };
