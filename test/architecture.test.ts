@@ -87,9 +87,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   export: [...core, "units", "run", "quantizers", "onnx", "language-models", "engines", "data", "training", "evaluate"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq"],
   ablate: ["ir", "options", "methods", "evaluate", "report"],
-  inspect: [...core, "run", "quantizers", "training", "evaluate", "methods", "methods/efqat"],
+  inspect: [...core, "run", "quantizers", "training", "units", "evaluate", "methods", "methods/efqat"],
   compare: ["run", "ir", "onnx", "data", "evaluate"],
-  report: ["inspect", "evaluate"],
+  report: ["inspect", "units", "evaluate"],
 };
 
 /** These put the others together and may import anything. */

@@ -1,5 +1,5 @@
 // Cuts a network into units that are optimized one after the other: its layers, its blocks, or all of it.
-import { assert, FrostbitError } from "../ir/errors.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
@@ -51,11 +51,12 @@ export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
   });
 }
 
+/** Without nodes that belong to none. */
 function nodesByUnit({ nodes }: Stream, unitOfNode: UnitOfNode): readonly (readonly Node[])[] {
   const units: Node[][] = [];
   for (const node of nodes) {
     const unit = unitOfNode.get(node);
-    assert(unit !== undefined, `"${node.name}" is in no unit`);
+    if (unit === undefined) continue;
     units[unit] ??= [];
     units[unit].push(node);
   }
