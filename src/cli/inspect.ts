@@ -12,6 +12,7 @@ import { formatDigits } from "../report/format-digits.ts";
 import { countedAt, renderInspection } from "../report/render-inspection.ts";
 import { type Unit, unitKinds } from "../units/units.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
+import { formatsTable, languageModelFormats } from "./inspect-formats.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
 import { limitedInspection } from "./limited-inspection.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
@@ -72,8 +73,13 @@ async function run([path]: readonly string[], values: Values, { print }: Session
   );
   if (html !== undefined) await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
   const written = html === undefined ? {} : { html };
+  const formats = languageModelFormats(path, inspection);
   const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];
-  print({ model: path, opset, ...written, ...inspection }, [...describe(path, opset, inspection), ...more]);
+  print({ model: path, opset, ...written, ...inspection, ...(formats && { formats }) }, [
+    ...describe(path, opset, inspection),
+    ...(formats ? ["", ...formatsTable(formats)] : []),
+    ...more,
+  ]);
 }
 
 function assertNoPageFlags(values: Values): void {

@@ -24,6 +24,9 @@ export function parseEquation(node: Node): Equation {
   return { inputs, output: right ?? implicitOutput(inputs) };
 }
 
+/** Costs are counted with NaN where only a run knows a size. */
+const isKnown = (size: Dim | undefined): size is number => typeof size === "number" && !Number.isNaN(size);
+
 /** The size that each letter stands for; sizes of 1 broadcast. */
 export function letterSizes<D extends Dim>(
   node: Node,
@@ -37,7 +40,7 @@ export function letterSizes<D extends Dim>(
     [...letters].forEach((letter, axis) => {
       const size = shapes[i][axis];
       const own = shapes[i][letters.indexOf(letter)];
-      if (typeof size === "number" && typeof own === "number" && size !== own)
+      if (isKnown(size) && isKnown(own) && size !== own)
         throw mismatch(
           node,
           `term "${letters}" takes a diagonal of ${printShape(shapes[i])}, whose axes differ in size.`,
@@ -47,9 +50,9 @@ export function letterSizes<D extends Dim>(
         sizes.set(letter, size);
         return;
       }
-      if (typeof known === "number" && typeof size === "number" && known !== size && size !== 1)
+      if (isKnown(known) && isKnown(size) && known !== size && size !== 1)
         throw mismatch(node, `axis "${letter}" has the sizes ${known} and ${size}.`);
-      if (typeof known !== "number") sizes.set(letter, size);
+      if (!isKnown(known)) sizes.set(letter, size);
     });
   });
   const unknown = [...output].find((letter) => !sizes.has(letter));

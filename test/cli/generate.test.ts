@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { HeldForms } from "../../src/export/checkpoints/table.ts";
 import { type GenerateTextJob, generateText } from "../../src/node/generate-text.ts";
 import { decoderOracles, writeDrawnModel } from "../support/drawn-language-model.ts";
 import { cliPath, runCli } from "../support/run-cli.ts";
@@ -55,6 +56,18 @@ test("what cannot be generated is said", async () => {
 
 test("a text ends where the model's context is full", async () => {
   expect(await follow("short", { prompt: "eaqi" })).toMatchObject({ tokens: 3, end: "context", text: "iii" });
+});
+
+test("inspect says which formats hold a language model's layers", async () => {
+  const result = (await runCli(["inspect", "qwen2", "--json"], root)).json() as { formats: { held: HeldForms[] } };
+  const formOf = (format: string, bits: number, isSymmetric: boolean) =>
+    result.formats.held
+      .find((held) => held.format === format)
+      ?.forms.find((form) => form.bits === bits && form.isSymmetric === isSymmetric);
+  // Rows of 16 and of 20 inputs: only whole ones are whole groups, and none is a block of 32.
+  expect(formOf("compressed-tensors", 4, false)?.groupSizes).toEqual(["whole"]);
+  expect(result.formats.held.find(({ format }) => format === "gguf")?.refusal).toMatch(/see a window of 5/);
+  expect(formOf("gptq", 4, true)?.groupSizes).toEqual([]);
 });
 
 test("Ctrl-C ends it within a second", async () => {

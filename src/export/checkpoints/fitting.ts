@@ -8,6 +8,13 @@ export type ObstacleOf = (layer: LayerForm) => string | undefined;
 
 const maxShown = 3;
 
+/** Those at which no layer has an obstacle. */
+export const groupSizesFor = (
+  layers: readonly Omit<LayerForm, "groupSize">[],
+  obstacleOf: ObstacleOf,
+): readonly LayerForm["groupSize"][] =>
+  groupSizes.filter((groupSize) => layers.every((layer) => obstacleOf({ ...layer, groupSize }) === undefined));
+
 /** Throws BAD_OPTION with the layers that do not fit, why, and the group sizes that do. */
 export function checkFit(format: string, layers: readonly LayerForm[], obstacleOf: ObstacleOf): void {
   const obstacles = layers.flatMap((layer) => {
@@ -16,9 +23,7 @@ export function checkFit(format: string, layers: readonly LayerForm[], obstacleO
   });
   if (obstacles.length === 0) return;
   const rest = obstacles.length > maxShown ? `; and ${obstacles.length - maxShown} more` : "";
-  const fitting = groupSizes.filter((groupSize) =>
-    layers.every((layer) => obstacleOf({ ...layer, groupSize }) === undefined),
-  );
+  const fitting = groupSizesFor(layers, obstacleOf);
   const advice =
     fitting.length > 0
       ? `Group sizes that fit all layers: ${fitting.join(", ")}.`

@@ -1,10 +1,10 @@
 // The formats of checkpoints that language models are written in besides ONNX.
 import { FrostbitError } from "../../ir/errors.ts";
-import type { CheckpointFormatName } from "../../quantizers/checkpoint-format-names.ts";
+import { type CheckpointFormatName, checkpointFormatNames } from "../../quantizers/checkpoint-format-names.ts";
 import type { ExportedFile } from "../format.ts";
 import { compressedTensors } from "./compressed-tensors.ts";
 import type { DecoderModel, DecoderWeights, LayerForm } from "./decoder-weights.ts";
-import { checkFit } from "./fitting.ts";
+import { checkFit, groupSizesFor } from "./fitting.ts";
 import type { CheckpointFormat } from "./format.ts";
 import { gguf } from "./gguf.ts";
 import { gptq } from "./gptq.ts";
@@ -42,4 +42,50 @@ export function checkCheckpoint(
 export function writeCheckpoint(name: CheckpointFormatName, weights: DecoderWeights): readonly ExportedFile[] {
   checkCheckpoint(name, weights, [...weights.layers.values()], weights.projections);
   return checkpointFormats[name].write(weights);
+}
+
+/** Which group sizes a format takes for all layers of a width. */
+export interface HeldForm {
+  readonly bits: number;
+  readonly isSymmetric: boolean;
+  /** None where it does not hold them at all. */
+  readonly groupSizes: readonly LayerForm["groupSize"][];
+}
+
+/** What a format holds of a model. */
+export interface HeldForms {
+  readonly format: CheckpointFormatName;
+  /** Why it does not hold the model, whatever the layers are. */
+  readonly refusal?: string;
+  readonly forms: readonly HeldForm[];
+}
+
+const shownBits = [2, 3, 4, 8] as const;
+
+/** Of layers that all have the same width. */
+export const heldForms = (
+  model: DecoderModel,
+  layers: readonly Pick<LayerForm, "name" | "inputs" | "outputs">[],
+): readonly HeldForms[] =>
+  checkpointFormatNames.map((format) => {
+    const { checkModel, obstacleOf } = checkpointFormats[format];
+    const refusal = refusalOf(() => checkModel?.(model));
+    if (refusal !== undefined) return { format, refusal, forms: [] };
+    const forms = [false, true].flatMap((isSymmetric) =>
+      shownBits.map((bits) => {
+        const alike = layers.map((layer) => ({ ...layer, bits, isSymmetric, isUniform: true }));
+        return { bits, isSymmetric, groupSizes: groupSizesFor(alike, obstacleOf) };
+      }),
+    );
+    return { format, forms };
+  });
+
+function refusalOf(check: () => void): string | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (error instanceof FrostbitError) return error.message;
+    throw error;
+  }
 }

@@ -1,0 +1,60 @@
+// What a language model's layers can be written in, and how large the ONNX file will be.
+import { type HeldForms, heldForms } from "../export/checkpoints/table.ts";
+import type { Inspection } from "../inspect/inspect-model.ts";
+import { readJson } from "../language-models/checkpoint.ts";
+import { parseConfig } from "../language-models/config.ts";
+import { configFile } from "../language-models/read.ts";
+import { modelFileOf, modelFolder } from "../node/read-model.ts";
+import { formatBytes } from "../report/format-bytes.ts";
+import { formatTable } from "./table.ts";
+
+export interface LanguageModelFormats {
+  readonly held: readonly HeldForms[];
+  /** Of the ONNX file by the bits of its layers, in groups of 64. */
+  readonly sizes: readonly { readonly bits: number; readonly sizeBytes: number }[];
+}
+
+/** The default of `quantize --text`. */
+const groupSize = 64;
+
+/** `undefined` for what is no language model. */
+export function languageModelFormats(path: string, inspection: Inspection): LanguageModelFormats | undefined {
+  if (modelFileOf(path).format !== "huggingFace") return undefined;
+  const layers = inspection.layers.map(({ name, weightShape: [inputs, outputs] }) => ({ name, inputs, outputs }));
+  const inLayers = inspection.layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const sizeAt = (bits: number): number =>
+    layers.reduce((sum, { inputs, outputs }) => {
+      const groups = Math.ceil(inputs / groupSize) * outputs;
+      // Integers, a scale in float16 and a zero point.
+      return sum + (inputs * outputs * bits) / 8 + groups * (2 + bits / 8);
+    }, inspection.sizeBytes - inLayers);
+  const folder = modelFolder(path);
+  const model = { folder, config: parseConfig(readJson(folder, configFile)) };
+  return {
+    held: heldForms(model, layers),
+    sizes: [2, 4, 8].map((bits) => ({ bits, sizeBytes: Math.round(sizeAt(bits)) })),
+  };
+}
+
+export function formatsTable({ held, sizes }: LanguageModelFormats): readonly string[] {
+  const rows = held.flatMap(({ format, refusal, forms }) =>
+    refusal === undefined ? rowsOf(format, forms) : [[format, "–", "–", refusal]],
+  );
+  return [
+    `As ONNX in groups of ${groupSize}: ${sizes.map(({ bits, sizeBytes }) => `${formatBytes(sizeBytes)} at ${bits} bits`).join(", ")}; any group size fits.`,
+    ...formatTable(["--format", "bits", "zero points", "group sizes that fit all layers"], rows),
+  ];
+}
+
+/** Widths of the same group sizes in one row. */
+function rowsOf(format: string, forms: HeldForms["forms"]): readonly (readonly string[])[] {
+  const rows = new Map<string, readonly string[]>();
+  for (const { bits, isSymmetric, groupSizes } of forms) {
+    const points = isSymmetric ? "no" : "yes";
+    const sizes = groupSizes.length === 0 ? "none" : groupSizes.join(", ");
+    const key = `${points} ${sizes}`;
+    const [, before] = rows.get(key) ?? [];
+    rows.set(key, [format, before === undefined ? `${bits}` : `${before}, ${bits}`, points, sizes]);
+  }
+  return [...rows.values()];
+}
