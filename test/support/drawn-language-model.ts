@@ -11,7 +11,7 @@ import { writeOnnx } from "../../src/onnx/write.ts";
 export const decoderOracles = join(import.meta.dirname, "../oracles/decoders");
 
 /** Tokens 0 to 2 are special, 3 and more are letters from a on; texts begin with token 1. */
-export const letterTokenizer = {
+const letterTokenizer = {
   version: "1.0",
   truncation: null,
   padding: null,

@@ -2,7 +2,7 @@
 import { assert } from "../../ir/errors.ts";
 
 /** How tensors' elements are stored, by ggml's numbers. */
-export const ggmlTypes = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 8, q2_0: 42 } as const;
+const ggmlTypes = { f32: 0, f16: 1, q4_0: 2, q4_1: 3, q8_0: 8, q2_0: 42 } as const;
 export type GgmlType = keyof typeof ggmlTypes;
 
 export interface GgufTensor {

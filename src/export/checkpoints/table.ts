@@ -45,7 +45,7 @@ export function writeCheckpoint(name: CheckpointFormatName, weights: DecoderWeig
 }
 
 /** Which group sizes a format takes for all layers of a width. */
-export interface HeldForm {
+interface HeldForm {
   readonly bits: number;
   readonly isSymmetric: boolean;
   /** None where it does not hold them at all. */

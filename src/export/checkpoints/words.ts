@@ -1,7 +1,7 @@
 // Narrow integers in words of 32 bits, without gaps: the first in the lowest bits, and some across two words.
 import { type Tensor, tensor } from "../../ir/tensor.ts";
 
-export const wordsFor = (count: number, bits: number): number => Math.ceil((count * bits) / 32);
+const wordsFor = (count: number, bits: number): number => Math.ceil((count * bits) / 32);
 
 /** Each row of `length` integers in words of its own, int32 [rows, words]; zeros fill the last. */
 export function packWords(integers: Uint8Array, length: number, bits: number): Tensor {
