@@ -17,5 +17,5 @@ export const weightVariables: Readonly<Record<VariableName, WeightVariable>> = {
 };
 
 /** What a weight learns by; one whose grid has levels, by its own. */
-export const variableOf = (name: VariableName, { weights }: LearnedWeight): WeightVariable =>
-  weights.grid.levels ? levelWeight : weightVariables[name];
+export const variableOf = (name: VariableName, { quantizer }: LearnedWeight): WeightVariable =>
+  quantizer.levels === "" ? weightVariables[name] : levelWeight;
