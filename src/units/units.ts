@@ -51,7 +51,7 @@ export function cutIntoUnits(graph: Graph, kind: UnitKind): readonly Unit[] {
   });
 }
 
-/** Without nodes that belong to none. */
+/** Without the nodes behind the last part, which belong to none. */
 function nodesByUnit({ nodes }: Stream, unitOfNode: UnitOfNode): readonly (readonly Node[])[] {
   const units: Node[][] = [];
   for (const node of nodes) {
