@@ -7,6 +7,9 @@ import type { WeightTraining } from "./update-rules.ts";
 export const rateSchedules = ["constant", "linear", "cosine"] as const;
 export type RateSchedule = (typeof rateSchedules)[number];
 
+/** one; the mean of the unit's scales; that over the root of how many inputs a row has, since all of them may move an output one way. */
+export type RateUnit = "one" | "scale" | "scale/√inputs";
+
 /** How the weights of a unit learn. */
 export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, Omit<WeightTraining, "keep"> {
   /**
@@ -20,8 +23,8 @@ export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, O
   readonly schedule: RateSchedule;
   /** The share of both rates that a falling schedule ends at; 0 where absent. */
   readonly rateFloor?: number;
-  /** What the rates of weights and of their scales are in units of: one, or the mean of the unit's scales. One where absent. */
-  readonly rateUnit?: Readonly<Record<"weights" | "scales", "one" | "scale">>;
+  /** What the rates of weights and of their scales are in units of; one where absent. */
+  readonly rateUnit?: Readonly<Record<"weights" | "scales", RateUnit>>;
   /** Whether both rates are multiplied by what serves the first unit best. */
   readonly searchesRates?: boolean;
   /** The learning rate at which weights' scales start. Absent: they stay. */

@@ -1,7 +1,7 @@
 // Trains one unit to give what the float unit gives, and says what became of it.
 import { randomBits } from "../data/random.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { betaAt } from "../rounding/rounding-schedule.ts";
 import { offsetOf } from "../rounding/soft-rounding.ts";
@@ -40,6 +40,7 @@ import {
   stepRateInput,
   weightParameters,
 } from "./update-rules.ts";
+import type { LearnedWeight } from "./weight-variable.ts";
 import { variableOf } from "./weight-variables.ts";
 
 /** What became of a unit, for people. */
@@ -141,7 +142,7 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
         ...(soft ? weightParameters(soft, { ...rounding, keep }) : []),
         ...besidesWeights(given),
       ],
-      scheduled: scheduleOf(soft && rounding.rateUnit ? inOnes(phase, rounding.rateUnit, meanScale(soft)) : phase),
+      scheduled: scheduleOf(soft && rounding.rateUnit ? inOnes(phase, rounding.rateUnit, soft) : phase),
       steps: phase.iterations,
       batch,
       checkpointEvery: Number.POSITIVE_INFINITY,
@@ -248,13 +249,21 @@ function meanScale({ weights }: SoftWeights): number {
   return scales.reduce((sum, scale) => sum + scale, 0) / scales.length;
 }
 
+/** Of all rows of the unit's weights. */
+function meanInputs({ weights }: SoftWeights): number {
+  const sum = (of: (weight: LearnedWeight) => number): number =>
+    weights.reduce((total, weight) => total + of(weight), 0);
+  return sum(({ shape }) => sizeOf(shape)) / sum(({ shape, rowAxis }) => shape[rowAxis]);
+}
+
 /** The phase with rates that are in units of one. */
-function inOnes(phase: Phase, units: NonNullable<RoundingTraining["rateUnit"]>, scale: number): Phase {
+function inOnes(phase: Phase, units: NonNullable<RoundingTraining["rateUnit"]>, soft: SoftWeights): Phase {
   const { rounding } = phase;
   if (!rounding) return phase;
   const { learningRate, scaleRate = 0 } = rounding;
-  const times = (rate: number, unit: "one" | "scale"): number => (unit === "scale" ? rate * scale : rate);
-  const rates = { learningRate: times(learningRate, units.weights), scaleRate: times(scaleRate, units.scales) };
+  const scale = meanScale(soft);
+  const sizes = { one: 1, scale, "scale/√inputs": scale / Math.sqrt(meanInputs(soft)) };
+  const rates = { learningRate: learningRate * sizes[units.weights], scaleRate: scaleRate * sizes[units.scales] };
   return { ...phase, rounding: { ...rounding, ...rates } };
 }
 

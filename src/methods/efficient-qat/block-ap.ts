@@ -34,8 +34,8 @@ export async function blockAp(
   );
 }
 
-/** By how much weights, and scales and zero points, may move over all steps, in units of the mean scale; and in one step. */
-const [weightTravel, scaleTravel, mostOfStep] = [2, 1.5, 1 / 32];
+/** Of weights, and of scales and zero points, at one step; they fall with the cube root of the steps. */
+const [weightRate, scaleRate] = [0.75, 0.06];
 
 /** `perEpoch`: steps of an epoch. */
 function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
@@ -71,9 +71,12 @@ type Rates = Pick<RoundingTraining, "learningRate" | "scaleRate" | "rateUnit" | 
 
 function ratesOf({ weightLr, scaleLr, rates }: EfficientQatOptions, iterations: number): Rates {
   return {
-    learningRate: weightLr ?? Math.min(weightTravel / iterations, mostOfStep),
-    ...(scaleLr !== 0 && { scaleRate: scaleLr ?? Math.min(scaleTravel / iterations, mostOfStep) }),
-    rateUnit: { weights: weightLr === undefined ? "scale" : "one", scales: scaleLr === undefined ? "scale" : "one" },
+    learningRate: weightLr ?? weightRate / Math.cbrt(iterations),
+    ...(scaleLr !== 0 && { scaleRate: scaleLr ?? scaleRate / Math.cbrt(iterations) }),
+    rateUnit: {
+      weights: weightLr === undefined ? "scale/√inputs" : "one",
+      scales: scaleLr === undefined ? "scale" : "one",
+    },
     searchesRates: rates === "searched",
   };
 }

@@ -17,14 +17,14 @@ export const efficientQatOptions = z.object({
     .positive()
     .optional()
     .describe(
-      "Learning rate of weights and norms at the start, which falls to a 20th: by default 2 / steps of a block, at most 1/32, times the mean of the block's scales.",
+      "Learning rate of weights and norms at the start, which falls to a 20th: by default 0.75 times the mean of the block's scales, over the cube root of its steps and the root of a row's inputs.",
     ),
   scaleLr: z
     .number()
     .min(0)
     .optional()
     .describe(
-      "The same of scales and zero points: by default 1.5 / steps of a block, at most 1/32, times the mean of the block's scales. 0: they stay.",
+      "The same of scales and zero points: by default 0.06 times the mean of the block's scales, over the cube root of its steps. 0: they stay.",
     ),
   rates: z
     .enum(["derived", "searched"])
