@@ -17,7 +17,7 @@ import { type MethodRequest, prepare } from "./resnet20.ts";
 
 /** Blocks of which the others of their stage have the structure. */
 export const timedBlocks = ["layer1.0", "layer2.1", "layer3.1"] as const;
-export const timedSteps = ["float", "weights", "qdrop"] as const;
+const timedSteps = ["float", "weights", "qdrop"] as const;
 type StepName = (typeof timedSteps)[number];
 
 const batch = 32;
@@ -96,7 +96,7 @@ function floatStep(float: Graph, block: string): RecordedStep {
   return { graph, initial, inputs: new Map(inputs) };
 }
 
-export interface StepTimes {
+interface StepTimes {
   readonly ms: number[];
   readonly processorMs: number[];
 }

@@ -8,7 +8,7 @@ export const rateSchedules = ["constant", "linear", "cosine"] as const;
 export type RateSchedule = (typeof rateSchedules)[number];
 
 /** one; the mean of the unit's scales; that over the root of how many inputs a row has, since all of them may move an output one way. */
-export type RateUnit = "one" | "scale" | "scale/√inputs";
+type RateUnit = "one" | "scale" | "scale/√inputs";
 
 /** How the weights of a unit learn. */
 export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, Omit<WeightTraining, "keep"> {

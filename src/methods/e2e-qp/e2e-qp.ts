@@ -80,7 +80,7 @@ export async function e2eQp(
 const schedule = ({ warmup }: E2eQpOptions) => ({ schedule: "cosine", warmup, milestones: [], decay: 1 }) as const;
 
 /** So many samples of the data, drawn by the seed. */
-export function chosenSamples(train: Dataset, count: number, seed: number): Dataset {
+function chosenSamples(train: Dataset, count: number, seed: number): Dataset {
   if (count >= train.length) return train;
   const order = shuffledOrder(train.length, seed, chosenEpoch).slice(0, count);
   return { ...train, length: count, read: (indices) => train.read(indices.map((index) => order[index])) };
