@@ -21,7 +21,8 @@ export { type WriteOptions, writeOnnx } from "./onnx/write.ts";
 
 // Ablations
 
-export { type AblationPlan, ablationFromRecipe, type Cell } from "./ablate/plan.ts";
+export type { Axis } from "./ablate/axes.ts";
+export { type AblationPlan, ablationFromRecipe, type Cell, type Setting } from "./ablate/plan.ts";
 export { type AblateFileJob, ablateFile } from "./node/ablate-file.ts";
 export type { Ablation } from "./report/ablation.ts";
 
@@ -60,6 +61,7 @@ export { quantizeModel } from "./quantize/quantize-model.ts";
 export type { Histogram, QuantizerRange } from "./quantizers/histogram.ts";
 export type { Bounds } from "./quantizers/quantizer.ts";
 export type { UnitRecord } from "./reconstruction/reconstruct-unit.ts";
+export type { RateFactors } from "./reconstruction/search-rates.ts";
 export { type Report, reportSchema } from "./report/report.ts";
 export type { AwayFromNearest } from "./rounding/count-away.ts";
 export type { Context, Progress } from "./run/context.ts";
@@ -88,7 +90,7 @@ export {
   type QuantizedLayer,
   type Refusal,
 } from "./inspect/inspect-model.ts";
-export type { Unit, UnitKind } from "./units/units.ts";
+export { type Unit, type UnitKind, unitKinds } from "./units/units.ts";
 
 // Graphs, and the engines that run them
 

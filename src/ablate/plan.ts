@@ -10,10 +10,10 @@ import { type Axis, type Design, designs, isFields, placeOf, withValue } from ".
 type Changes = Readonly<Record<string, unknown>>;
 
 /** What runs once for each seed. */
-interface Setting {
+export interface Setting {
   /** "base", or "qdrop.drop=0.25". */
   readonly name: string;
-  readonly changes: Changes;
+  readonly changes: Readonly<Record<string, unknown>>;
   /** Whether it is the recipe itself. */
   readonly isBase: boolean;
 }
@@ -25,6 +25,7 @@ export interface Cell {
   readonly options: RunOptions;
 }
 
+/** The runs of an ablation: settings, each with every seed. */
 export interface AblationPlan {
   readonly design: Design;
   /** Without that of seeds. */

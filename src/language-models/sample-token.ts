@@ -1,6 +1,7 @@
 // Which token comes next: the likeliest, or one drawn.
 import { randomBits } from "../data/random.ts";
 
+/** How the next token is chosen. */
 export interface Sampling {
   /** What logits are divided by before a token is drawn; 0 takes the likeliest. */
   readonly temperature: number;

@@ -73,6 +73,7 @@ export interface MethodJob<Options> {
 
 /** Solves a program in CPLEX's LP format, as npm's `highs` does. */
 export interface IntegerSolver {
+  /** Throws where the program is malformed. */
   readonly solve: (
     program: string,
     options?: Readonly<Record<string, unknown>>,

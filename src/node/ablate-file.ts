@@ -22,6 +22,7 @@ import { identityOf, type QuantizeFileJob, quantizeFileSharing, type SharedByRun
 import { codeOf, ensureFolder, ensureWritable, folderStorage, ioError, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
+/** What `ablateFile` is told. */
 export interface AblateFileJob {
   readonly plan: AblationPlan;
   readonly title: string;
@@ -30,6 +31,7 @@ export interface AblateFileJob {
   /** By seed, which decides what is held out where the data has no test split. */
   readonly openSource: (seed: number) => Promise<Source>;
   readonly preprocess: Preprocess;
+  /** Makes the engine that a cell runs on. */
   readonly engineFor: (options: RunOptions) => Engine;
   readonly out: string;
   readonly threads?: number;
@@ -39,7 +41,9 @@ export interface AblateFileJob {
   /** Whether cells that are there are run again. */
   readonly overwrite: boolean;
   readonly signal?: AbortSignal;
+  /** How far the run of a cell is; cells count from 0. */
   readonly onProgress?: (cell: number, progress: Progress) => void;
+  /** What a user should know, in sentences. */
   readonly onNote?: (note: string) => void;
   /** After each cell, how many are done. */
   readonly onCell?: (done: number, cell: Cell, ablation: Ablation) => void;

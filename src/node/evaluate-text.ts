@@ -29,6 +29,7 @@ export interface EvaluateTextJob extends TextOptions {
   readonly onProgress?: (progress: Progress) => void;
 }
 
+/** What a language model makes of a text. */
 export interface TextMetrics {
   /** exp of the loss. */
   readonly perplexity: number;

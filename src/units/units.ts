@@ -14,6 +14,7 @@ import { type Stream, streamOf, type UnitOfNode } from "./stream.ts";
  * a decoder's "model.layers.3"; without what comes behind the last layer's block. network: everything.
  */
 export const unitKinds = ["layer", "block", "part", "network"] as const;
+/** What a network is cut into: see `unitKinds`. */
 export type UnitKind = (typeof unitKinds)[number];
 
 /** What `cutUnit(graph, unit.inputs, unit.outputs)` cuts out, of the float graph and of the quantized one alike. */
