@@ -403,7 +403,7 @@ async function writeResults(
 /** What is less is within what the measurement varies by. */
 const slower = 1.1;
 
-/** Placement `inputs` and packed weights make the file small; integer kernels need the other choices. */
+/** Integer kernels need placement `runtime`, and weights that are 8 bits once the file is open. */
 function speedNote(
   { options }: QuantizeFileJob,
   { latencyMs, bytes }: QuantizeOutcome,
@@ -413,7 +413,7 @@ function speedNote(
   if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
   if (options.quantize.placement === "inputs") advice.push("--placement runtime");
-  if (options.quantize.storage !== "int8" && options.quantize.weights <= 4) advice.push("--storage int8");
+  if (options.quantize.storage === "int4" && options.quantize.weights <= 4) advice.push("--storage packed");
   const times = (deployed.batch256 / float.batch256).toFixed(1);
   const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";
   return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;

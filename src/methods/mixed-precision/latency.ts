@@ -123,7 +123,7 @@ const reached = ({ float, whole }: Latencies): string =>
   `Measured for one sample: ${[...whole].map(([width, time]) => `${width} bits ${ms(time)}`).join(", ")}, float ${ms(float)}.`;
 
 const remedy =
-  "Below 8 bits layers become smaller, not faster; --placement runtime with --storage int8 has integer kernels.";
+  "Below 8 bits layers become smaller, not faster; --placement runtime has integer kernels.";
 
 const tooSlow = (
   maxLatency: string | number,
