@@ -90,7 +90,7 @@ export {
   type QuantizedLayer,
   type Refusal,
 } from "./inspect/inspect-model.ts";
-export { type Unit, type UnitKind, unitKinds } from "./units/units.ts";
+export type { Unit, UnitKind } from "./units/units.ts";
 
 // Graphs, and the engines that run them
 

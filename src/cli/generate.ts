@@ -7,7 +7,7 @@ import { createCommand, type Session, type Values } from "./command.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 
-const generateCommandOptions = z.object({
+export const generateCommandOptions = z.object({
   prompt: z.string().describe("What the text begins with."),
   maxTokens: z.int().positive().default(200).describe("Tokens to add, at most."),
   temperature: z

@@ -44,7 +44,7 @@ export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>
     constants.set(offsets, beside);
     const added: Node[] = [];
     const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {
-      const output = unique("center");
+      const output = unique("u");
       added.push({ name: output, op, inputs, outputs: [output], attributes });
       return output;
     };

@@ -88,7 +88,7 @@ function packable(graph: Graph): readonly (readonly [name: string, integers: Ten
 }
 
 /** About what a node takes in a file. */
-const nodeBytes = 80;
+const nodeBytes = 65;
 
 /** Of the widths that hold the integers, the one with the smallest file. */
 function storedWidth({ dtype, shape, fileBits = 8 }: Tensor): number {
@@ -110,7 +110,7 @@ interface Unpacking {
 
 function fromHalfBytes(name: string, integers: Tensor, constants: Map<string, Tensor>, { unique }: Names): Unpacking {
   constants.set(name, { ...integers, dtype: integers.dtype === "uint8" ? "uint4" : "int4" });
-  const output = unique("unpack");
+  const output = unique("u");
   const node = { name: output, op: "Cast", inputs: [name], outputs: [output], attributes: { to: integers.dtype } };
   return { nodes: [node], output };
 }
@@ -161,7 +161,7 @@ function unpackBits(bytes: Uint8Array, width: PartWidth, count: number): ArrayLi
 function unpackNodes({ dtype, shape, low, parts }: Packed, { unique, constant }: Names): Unpacking {
   const nodes: Node[] = [];
   const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {
-    const output = unique("unpack");
+    const output = unique("u");
     nodes.push({ name: output, op, inputs, outputs: [output], attributes });
     return output;
   };

@@ -13,9 +13,8 @@ import { type Stream, streamOf, type UnitOfNode } from "./stream.ts";
  * flows to the next such value. part: blocks that follow each other in one numbered part of the network, by their layers' names, as
  * a decoder's "model.layers.3"; without what comes behind the last layer's block. network: everything.
  */
-export const unitKinds = ["layer", "block", "part", "network"] as const;
-/** What a network is cut into: see `unitKinds`. */
-export type UnitKind = (typeof unitKinds)[number];
+export type UnitKind = "layer" | "block" | "part" | "network";
+export const unitKinds = ["layer", "block", "part", "network"] as const satisfies readonly UnitKind[];
 
 /** What `cutUnit(graph, unit.inputs, unit.outputs)` cuts out, of the float graph and of the quantized one alike. */
 export interface Unit {

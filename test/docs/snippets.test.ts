@@ -12,6 +12,7 @@ import { ablationFromRecipe } from "../../src/ablate/plan.ts";
 import { ablateCommandOptions } from "../../src/cli/ablate.ts";
 import { imageOptions, preprocessOptions, testDataOptions } from "../../src/cli/data-options.ts";
 import { evaluateCommandOptions } from "../../src/cli/evaluate.ts";
+import { generateCommandOptions } from "../../src/cli/generate.ts";
 import { planOptions } from "../../src/cli/inspect-plan.ts";
 import { runFromFlags } from "../../src/cli/method-flags.ts";
 import { parseSchemaOptions } from "../../src/cli/options-from-schema.ts";
@@ -53,6 +54,7 @@ const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   compare: [testDataOptions, threadsOption],
   inspect: [planOptions],
   run: [engineOption, threadsOption],
+  generate: [generateCommandOptions],
   doctor: [],
   "verify-run": [verifyRunOptions],
 };

@@ -141,7 +141,7 @@ describe("mixed precision", () => {
     const maxSize = Math.round((small.bytes.length + large.bytes.length) / 2);
     const { bytes, weights } = await quantized({ maxSize });
     expect(bytes.length).toBeLessThanOrEqual(maxSize);
-    expect(new Set(weights.map(({ bits }) => bits)).size).toBeGreaterThan(1);
+    expect(weights.some(({ bits }) => bits > 2)).toBe(true);
     await expect(quantized({ maxSize: 1000 })).rejects.toThrow(
       /maxSize is 1000 bytes; with 2 bits .* the file has \d+/,
     );

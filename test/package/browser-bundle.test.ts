@@ -65,8 +65,8 @@ describe("frostbit/browser, bundled", () => {
     expect(packages.filter((name) => !name.startsWith("\0")).sort()).toEqual(["@bufbuild/protobuf", "onnx-buf", "zod"]);
   });
 
-  test("is below 720 kB, and below 230 kB compressed", () => {
-    expect(browser.code.length).toBeLessThan(720_000);
-    expect(gzipSync(browser.code).length).toBeLessThan(230_000);
+  test("is below 780 kB, and below 250 kB compressed", () => {
+    expect(browser.code.length).toBeLessThan(780_000);
+    expect(gzipSync(browser.code).length).toBeLessThan(250_000);
   });
 });

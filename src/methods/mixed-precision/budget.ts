@@ -20,6 +20,8 @@ export interface Budget {
   readonly option: "maxBits" | "maxSize" | "maxLatency" | "maxBops";
   readonly costOf: (choice: Choice, width: number) => number;
   readonly available: number;
+  /** By how much a plan is beyond the budget though its costs are not, in the unit of costs; absent: costs add up exactly. */
+  readonly excessOf?: (widths: Widths) => number;
   /** What a cost comes to, for people. */
   readonly amountOf: (cost: number) => number;
   readonly unit: WidthFindings["budget"]["unit"];
@@ -61,7 +63,10 @@ export function bitBudget(choices: Choices, maxBits: number): Budget {
 /** Bytes of the file in which the weights have these bits. */
 export type FileBytes = (widths: Widths) => number;
 
-/** What is written at the same bits for all says how many bits a width takes in the file. */
+/**
+ * What is written at the same bits for all says how many bits a width takes in the file in the mean; small layers take more, so that
+ * a plan is written to know.
+ */
 export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fileBytes: FileBytes): Budget {
   const all = sum(free.map(({ count }) => count));
   const sizes = new Map(widths.map((width) => [width, fileBytes(free.map(() => width))]));
@@ -76,6 +81,7 @@ export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fil
     option: "maxSize",
     costOf,
     available: 8 * (bytes - least) + spent,
+    excessOf: (chosen) => Math.max(0, 8 * (fileBytes(chosen) - bytes)),
     amountOf: (cost) => least + (cost - spent) / 8,
     unit: "bytes",
     outOfReach: () => {

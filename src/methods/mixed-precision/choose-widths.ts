@@ -83,8 +83,24 @@ export const optionsOf = (
     })),
   );
 
-/** The dynamic program within one budget, an integer program within several; `undefined` where nothing is. */
-function planOf({ choices, budgets, solver }: WidthJob, losses: Sensitivities): Widths | undefined {
+/** How often a plan that is beyond a budget is made again within less. */
+const attempts = 12;
+
+/** `undefined` where nothing is within all budgets. */
+function planOf(job: WidthJob, losses: Sensitivities): Widths | undefined {
+  let budgets = job.budgets;
+  for (let attempt = 0; attempt < attempts; attempt++) {
+    const widths = solved({ ...job, budgets }, losses);
+    if (!widths) return undefined;
+    const excess = budgets.map(({ excessOf }) => excessOf?.(widths) ?? 0);
+    if (excess.every((bits) => bits === 0)) return widths;
+    budgets = budgets.map((budget, i) => ({ ...budget, available: budget.available - excess[i] }));
+  }
+  return undefined;
+}
+
+/** The dynamic program within one budget, an integer program within several. */
+function solved({ choices, budgets, solver }: WidthJob, losses: Sensitivities): Widths | undefined {
   const [budget, ...others] = budgets;
   const options = optionsOf(choices, losses, budget);
   if (others.length === 0 || !solver) return allocate(options, budget.available)?.widths;

@@ -122,8 +122,7 @@ const ms = (value: number): string => `${value.toPrecision(3)} ms`;
 const reached = ({ float, whole }: Latencies): string =>
   `Measured for one sample: ${[...whole].map(([width, time]) => `${width} bits ${ms(time)}`).join(", ")}, float ${ms(float)}.`;
 
-const remedy =
-  "Below 8 bits layers become smaller, not faster; --placement runtime has integer kernels.";
+const remedy = "Below 8 bits layers become smaller, not faster; --placement runtime has integer kernels.";
 
 const tooSlow = (
   maxLatency: string | number,
