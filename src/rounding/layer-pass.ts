@@ -118,9 +118,11 @@ function planGraph({ from, graphs, wanted, bias, cuts }: PassJob, samples: numbe
   const kept = new Map<string, string>();
   const [target, x] = sides.map((side) => {
     const cut = from.cuts[side];
-    const next = cuts?.[side] ?? [];
+    const graph = setBatchSize(graphs[side], samples);
+    // What sizes alone decide is folded into what reads it once they are numbers, and nothing goes on from it.
+    const next = (cuts?.[side] ?? []).filter((value) => graph.values.has(value));
     const made = next.filter((value) => !cut.includes(value));
-    const names = addUnit(build, side, setBatchSize(graphs[side], samples), cut, [wanted[side], ...made]);
+    const names = addUnit(build, side, graph, cut, [wanted[side], ...made]);
     for (const value of next) kept.set(named(side, value), made.includes(value) ? nameOf(value, names) : "");
     return nameOf(wanted[side], names);
   });

@@ -63,7 +63,8 @@ describeWithData("units of real models", (folder) => {
     const sized = setBatchSize(graph, 1);
     const inputs = sampleOf(sized);
     const expected = await runGraph(createReferenceEngine(), sized, inputs);
-    for (const kind of unitKinds) {
+    // Parts leave out what is behind them.
+    for (const kind of unitKinds.filter((each) => each !== "part")) {
       const units = cutIntoUnits(graph, kind);
       expect(units.flatMap(({ layers }) => layers)).toHaveLength(linearLayers(sized).length);
       expect(await runUnits(sized, units, inputs)).toEqual(expected);

@@ -49,5 +49,11 @@ export const quantizationExamples = {
       inputs: [random.integerTensor("int8", [2, 10, 3], -100, 100), scales(2, 3, 3)],
       attributes: { axis: 1, block_size: 4 },
     },
+    {
+      name: "scales in float64",
+      inputs: [random.integerTensor("int8", [2, 10, 3], -100, 100), random.uniformTensor("float64", [2, 3, 3], 1, 2)],
+      attributes: { axis: 1, block_size: 4 },
+      wanted: [1],
+    },
   ],
 } satisfies Record<string, Forms>;
