@@ -10,7 +10,9 @@ export type Cache = ReadonlyMap<string, Tensor>;
 
 const isPast = (input: string): boolean => input.startsWith("past_key_values.");
 
-export const hasCache = ({ inputs }: Pick<Session, "inputs">): boolean => inputs.has(cacheInputs.mask);
+/** Encoders have masks too. */
+export const hasCache = ({ inputs }: Pick<Session, "inputs">): boolean =>
+  inputs.has(cacheInputs.mask) && inputs.has(cacheInputs.positions) && [...inputs.keys()].some(isPast);
 
 /** Of no tokens. */
 export function emptyCache({ inputs }: Pick<Session, "inputs">, batch: number): Cache {
