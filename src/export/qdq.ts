@@ -3,7 +3,7 @@ import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { type NewNames, newNamesIn } from "../ir/unique-names.ts";
 import { withCenteredIntegers } from "../onnx/centered-integers.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -43,7 +43,7 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
   const source =
     storage === "int4" ? stored : withCenteredIntegers(stored, new Set(folded.layers.map(({ integers }) => integers)));
   const written = new Map(source.constants);
-  const names = namesIn(source, written);
+  const names = newNamesIn(source, written);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(source, folded.layers) : new Set<string>();
   const nodes = source.nodes.flatMap((node) => {
     if (ofGemms.has(node.outputs[0]) && node.inputs.length === 2) return [withZeroPoints(node, written, names)];
@@ -74,7 +74,7 @@ function bytesOfGemms(graph: Graph, layers: readonly FoldedLayer[]): ReadonlySet
 }
 
 /** ONNX Runtime 1.30 makes an integer kernel of a Gemm only where its weight names its zero points, though they are 0. */
-function withZeroPoints(node: Node, constants: ReadonlyMap<string, Tensor>, { constant }: Names): Node {
+function withZeroPoints(node: Node, constants: ReadonlyMap<string, Tensor>, { constant }: NewNames): Node {
   const { shape = [] } = constants.get(node.inputs[1]) ?? {};
   const zeros = new Array<number>(sizeOf(shape)).fill(0);
   const zeroPoint = constant(`symmetric_zero_point:int8:${shape.join("x")}`, tensorOf("int8", shape, zeros));
@@ -88,7 +88,7 @@ const isBytesInBlocks = ({ op, inputs, attributes }: Node, constants: ReadonlyMa
  * ONNX Runtime 1.30 makes an integer kernel of a MatMul or Conv between quantizers, and then fails on scales in blocks: a Reshape
  * that changes nothing keeps it from it.
  */
-function withReshape(graph: Graph, node: Node, { unique, constant }: Names): Node[] {
+function withReshape(graph: Graph, node: Node, { unique, constant }: NewNames): Node[] {
   const [output] = node.outputs;
   const shape = graph.values.get(output)?.shape.map(Number) ?? [];
   const flat = unique(`${output}:blocks`);
@@ -99,30 +99,11 @@ function withReshape(graph: Graph, node: Node, { unique, constant }: Names): Nod
   ];
 }
 
-interface Names {
-  /** A new name. */
-  readonly unique: MakeName;
-  /** A constant; the same hint gives the same one. */
-  readonly constant: (hint: string, value: Tensor) => string;
-}
-
-/** New names beside those of a graph: a model may have an "int8:-8" already. */
-function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
-  const unique = uniqueNamesIn(graph);
-  const shared = sharedNames(unique);
-  const constant = (hint: string, value: Tensor): string => {
-    const name = shared(hint);
-    constants.set(name, value);
-    return name;
-  };
-  return { unique, constant };
-}
-
 /** QuantizeLinear, a Clip where the bits do not fill the type, DequantizeLinear; the output keeps its name. */
 function quantizeNodes(
   quantizer: Quantizer,
   constants: ReadonlyMap<string, Tensor>,
-  { unique, constant }: Names,
+  { unique, constant }: NewNames,
 ): Node[] {
   const { bits, scale, value, output } = quantizer;
   const symmetric = quantizer.zeroPoint === "";

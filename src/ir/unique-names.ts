@@ -1,5 +1,6 @@
 // New names.
 import type { Graph } from "./graph.ts";
+import type { Tensor } from "./tensor.ts";
 
 /** Makes a name from a hint. */
 export type MakeName = (hint: string) => string;
@@ -32,4 +33,24 @@ export function sharedNames(unique: MakeName): MakeName {
     nameByHint.set(hint, name);
     return name;
   };
+}
+
+/** New names beside those of a graph, and constants under such names. */
+export interface NewNames {
+  /** A new name. */
+  readonly unique: MakeName;
+  /** A constant; the same hint gives the same one. */
+  readonly constant: (hint: string, value: Tensor) => string;
+}
+
+/** Constants are added to `constants`: a model may have an "int8:-8" already. */
+export function newNamesIn(graph: Graph, constants: Map<string, Tensor>): NewNames {
+  const unique = uniqueNamesIn(graph);
+  const shared = sharedNames(unique);
+  const constant = (hint: string, value: Tensor): string => {
+    const name = shared(hint);
+    constants.set(name, value);
+    return name;
+  };
+  return { unique, constant };
 }

@@ -1,9 +1,8 @@
 // Weights with zero points in files: nodes take the zero points off before DequantizeLinear, so that what is left after the runtime
 // has computed these, once, when it opens the file, are weights around zero, which its kernels are fast with.
-import type { Graph, Node } from "../ir/graph.ts";
-import { producers } from "../ir/graph.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
-import { sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { newNamesIn, uniqueNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute, stringAttribute } from "../ops/attributes.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -31,8 +30,7 @@ function fitInt8(integers: Tensor, zeroPoints: Tensor): boolean {
 /** The graph in which these constants of uint8, by name, lose their zero points before DequantizeLinear where int8 holds what is left. */
 export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>): Graph {
   const constants = new Map(graph.constants);
-  const unique = uniqueNamesIn(graph);
-  const shared = sharedNames(unique);
+  const { unique, constant } = newNamesIn(graph, constants);
   const nodes = graph.nodes.flatMap((node): readonly Node[] => {
     const [name, scale, zeroName = ""] = node.inputs;
     const [weight, zeroPoints] = [constants.get(name), constants.get(zeroName)];
@@ -40,8 +38,7 @@ export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>
     if (!isWeight || weight?.dtype !== "uint8" || !zeroPoints || !fitInt8(weight, zeroPoints)) return [node];
     const beside = placedBeside(node, zeroPoints, weight.shape);
     if (!beside) return [node];
-    const offsets = shared(`${zeroName}:int32:${beside.shape.join("x")}`);
-    constants.set(offsets, beside);
+    const offsets = constant(`${zeroName}:int32:${beside.shape.join("x")}`, beside);
     const added: Node[] = [];
     const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {
       const output = unique("u");

@@ -5,7 +5,7 @@ import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { pack, unpack } from "../ir/packing.ts";
 import { numbersOf, sizeOf, type Tensor, tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
-import { type MakeName, sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
+import { type NewNames, newNamesIn, uniqueNamesIn } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 
@@ -28,23 +28,6 @@ interface Packed {
   readonly parts: readonly { readonly name: string; readonly width: PartWidth }[];
 }
 
-interface Names {
-  readonly unique: MakeName;
-  /** A constant; the same hint gives the same one. */
-  readonly constant: (hint: string, value: Tensor) => string;
-}
-
-function namesIn(graph: Graph, constants: Map<string, Tensor>): Names {
-  const unique = uniqueNamesIn(graph);
-  const shared = sharedNames(unique);
-  const constant = (hint: string, value: Tensor): string => {
-    const name = shared(hint);
-    constants.set(name, value);
-    return name;
-  };
-  return { unique, constant };
-}
-
 const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize", "Cast"]);
 
 /**
@@ -53,7 +36,7 @@ const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequanti
  */
 export function withPackedIntegers(graph: Graph): Graph {
   const constants = new Map(graph.constants);
-  const names = namesIn(graph, constants);
+  const names = newNamesIn(graph, constants);
   const unpacked = new Map<string, string>();
   const added: Node[] = [];
   for (const [name, integers] of packable(graph)) {
@@ -108,7 +91,12 @@ interface Unpacking {
   readonly output: string;
 }
 
-function fromHalfBytes(name: string, integers: Tensor, constants: Map<string, Tensor>, { unique }: Names): Unpacking {
+function fromHalfBytes(
+  name: string,
+  integers: Tensor,
+  constants: Map<string, Tensor>,
+  { unique }: NewNames,
+): Unpacking {
   constants.set(name, { ...integers, dtype: integers.dtype === "uint8" ? "uint4" : "int4" });
   const output = unique("u");
   const node = { name: output, op: "Cast", inputs: [name], outputs: [output], attributes: { to: integers.dtype } };
@@ -120,7 +108,7 @@ function fromBytes(
   integers: Tensor,
   bits: number,
   constants: Map<string, Tensor>,
-  names: Names,
+  names: NewNames,
 ): Unpacking {
   assert(integers.dtype === "int8" || integers.dtype === "uint8", `packing "${name}" of ${integers.dtype}`);
   const low = integers.dtype === "int8" ? -(2 ** (bits - 1)) : 0;
@@ -158,7 +146,7 @@ function unpackBits(bytes: Uint8Array, width: PartWidth, count: number): ArrayLi
 }
 
 /** What makes the 8-bit integers of their parts. */
-function unpackNodes({ dtype, shape, low, parts }: Packed, { unique, constant }: Names): Unpacking {
+function unpackNodes({ dtype, shape, low, parts }: Packed, { unique, constant }: NewNames): Unpacking {
   const nodes: Node[] = [];
   const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {
     const output = unique("u");
@@ -230,7 +218,7 @@ function readPacked(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: 
   const packed = packedBehind(graph, producerOf, value);
   if (!packed) return undefined;
   const constants = new Map(graph.constants);
-  const again = unpackNodes(packed, namesIn(graph, constants));
+  const again = unpackNodes(packed, newNamesIn(graph, constants));
   const made = producers({ ...graph, nodes: again.nodes });
   const isSame = expressionOf(constants, made, again.output) === expressionOf(graph.constants, producerOf, value);
   return isSame ? { name: nameOf(packed), value: integersOf(graph, packed) } : undefined;
