@@ -217,8 +217,13 @@ function readPacked(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: 
     return { name: cast.inputs[0], value: { ...half, dtype: type.dtype, fileBits: 4 } };
   const packed = packedBehind(graph, producerOf, value);
   if (!packed) return undefined;
-  const constants = new Map(graph.constants);
-  const again = unpackNodes(packed, newNamesIn(graph, constants));
+  const constants = new Map(
+    packed.parts.flatMap(({ name }) => {
+      const bytes = graph.constants.get(name);
+      return bytes ? [[name, bytes] as const] : [];
+    }),
+  );
+  const again = unpackNodes(packed, newNamesIn({ ...graph, nodes: [], values: constants }, constants));
   const made = producers({ ...graph, nodes: again.nodes });
   const isSame = expressionOf(constants, made, again.output) === expressionOf(graph.constants, producerOf, value);
   return isSame ? { name: nameOf(packed), value: integersOf(graph, packed) } : undefined;
