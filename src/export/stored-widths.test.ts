@@ -139,6 +139,27 @@ test.each([2, 3, 4, 5, 6, 7])(
   },
 );
 
+test("a small file whose nodes double what they compute a thousand times is read at once", () => {
+  const build = buildOn();
+  const bytes = build.constant(tensorOf("uint8", [4, 1], [1, 2, 3, 255]), "bytes");
+  const shifts = build.constant(tensorOf("uint8", [1, 4], [0, 2, 4, 6]), "shifts");
+  const shifted = build.node("BitShift", [bytes, shifts], { direction: "RIGHT" });
+  const input = build.node("Cast", [build.input("input", { dtype: "float32", shape: ["N", 4] })], { to: "int32" });
+  let doubled = build.node("Cast", [shifted], { to: "int32" });
+  for (let i = 0; i < 1000; i++) doubled = build.node("Add", [doubled, doubled]);
+  let sum = build.node("Cast", [shifted], { to: "int32" });
+  for (let i = 0; i < 3; i++) sum = build.node("Add", [sum, doubled]);
+  const codes = build.node("Cast", [sum], { to: "uint8" });
+  const scale = build.constant(tensorOf("float32", [], [0.5]), "scale");
+  const weight = build.node("DequantizeLinear", [codes, scale]);
+  const graph = build.graph(
+    [build.node("MatMul", [build.node("Cast", [input], { to: "float32" }), weight])],
+    "doubled",
+  );
+  const { constants } = readOnnx(writeOnnx({ graph, origin: tinyOrigin }, { opset: 21 }), { name: "doubled" }).graph;
+  expect([...constants.values()].every(({ fileBits }) => fileBits === undefined)).toBe(true);
+});
+
 test("bytes that other nodes unpack otherwise stay what they are", () => {
   const build = buildOn();
   const bytes = build.constant(tensorOf("uint8", [4, 1], [1, 2, 3, 255]), "bytes");

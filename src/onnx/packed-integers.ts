@@ -224,10 +224,13 @@ function readPacked(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: 
     }),
   );
   const again = unpackNodes(packed, newNamesIn({ ...graph, nodes: [], values: constants }, constants));
-  const made = producers({ ...graph, nodes: again.nodes });
-  const isSame = expressionOf(constants, made, again.output) === expressionOf(graph.constants, producerOf, value);
+  const made = { constants, producerOf: producers({ ...graph, nodes: again.nodes }) };
+  const isSame = computesSame({ constants: graph.constants, producerOf }, value, made, again.output);
   return isSame ? { name: nameOf(packed), value: integersOf(graph, packed) } : undefined;
 }
+
+/** More nodes than come one after the other in what unpacks 7 bits. */
+const longestChain = 16;
 
 /** What the nodes behind a value would unpack, if they are such nodes. */
 function packedBehind(graph: Graph, producerOf: ReadonlyMap<string, Node>, value: string): Packed | undefined {
@@ -236,8 +239,9 @@ function packedBehind(graph: Graph, producerOf: ReadonlyMap<string, Node>, value
   if (!type || (type.dtype !== "int8" && type.dtype !== "uint8") || shape.length < type.shape.length) return undefined;
   const parts: Packed["parts"][number][] = [];
   let low = 0;
-  for (let node = producerOf.get(value); node; ) {
-    const [input, other = ""] = node.inputs;
+  let node = producerOf.get(value);
+  for (let step = 0; node && step < longestChain; step++) {
+    const [input, other = ""]: readonly string[] = node.inputs;
     const constant = graph.constants.get(other);
     if (node.op === "BitShift" && graph.constants.get(input)?.dtype === "uint8" && constant) {
       const width = 8 / sizeOf(constant.shape);
@@ -260,27 +264,29 @@ function packedBehind(graph: Graph, producerOf: ReadonlyMap<string, Node>, value
 
 function shiftBehind(producerOf: ReadonlyMap<string, Node>, last: Node | undefined): Node | undefined {
   let node = last;
-  while (node && node.op !== "BitShift") node = producerOf.get(node.inputs[0]);
-  return node;
+  for (let step = 0; node && node.op !== "BitShift" && step < longestChain; step++)
+    node = producerOf.get(node.inputs[0]);
+  return node?.op === "BitShift" ? node : undefined;
 }
 
-/** What a value is computed by: operators, what they are told, and constants by their values or, where these are bytes of integers, by name. */
-function expressionOf(
-  constants: ReadonlyMap<string, Tensor>,
-  producerOf: ReadonlyMap<string, Node>,
-  value: string,
-): string {
-  const constant = constants.get(value);
-  if (constant)
-    return constant.dtype === "uint8" && constant.shape[1] === 1
-      ? value
-      : `${constant.dtype}[${constant.shape}]:${toNumbers(constant)}`;
-  const node = producerOf.get(value);
-  if (!node) return value;
-  const { op, inputs, attributes } = node;
-  const inner = inputs.map((input) => expressionOf(constants, producerOf, input));
-  return `${op}:${attributes["to"] ?? attributes["direction"] ?? ""}(${inner.join(",")})`;
+interface Computed {
+  readonly constants: ReadonlyMap<string, Tensor>;
+  readonly producerOf: ReadonlyMap<string, Node>;
 }
+
+/** Whether a value is computed as one of `made` is, by the same operators of equal constants: as far as that goes, however far the first does. */
+function computesSame(found: Computed, value: string, made: Computed, expected: string): boolean {
+  const [constant, other] = [found.constants.get(value), made.constants.get(expected)];
+  if (constant || other) return constant !== undefined && other !== undefined && areEqual(constant, other);
+  const [node, like] = [found.producerOf.get(value), made.producerOf.get(expected)];
+  if (!node || node.op !== like?.op || node.inputs.length !== like.inputs.length) return false;
+  if (["to", "direction"].some((name) => node.attributes[name] !== like.attributes[name])) return false;
+  return like.inputs.every((input, i) => computesSame(found, node.inputs[i], made, input));
+}
+
+const areEqual = (a: Tensor, b: Tensor): boolean =>
+  a === b ||
+  (a.dtype === b.dtype && String(a.shape) === String(b.shape) && String(toNumbers(a)) === String(toNumbers(b)));
 
 /** `conv1.weight:integers` of `conv1.weight:integers:2`. */
 const nameOf = ({ parts: [{ name }] }: Packed): string => name.replace(/:\d(_\d+)?$/, "");
