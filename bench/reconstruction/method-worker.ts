@@ -1,7 +1,7 @@
 // Runs a method in a separate process. One argument: MethodRequest as JSON. Prints a MethodTimes as JSON.
-import type { Engine } from "../../src/engines/engine.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { type MethodRequest, prepare } from "./resnet20.ts";
+import { watchSteps } from "./watch-steps.ts";
 
 /** Seconds. */
 export interface MethodTimes {
@@ -14,31 +14,6 @@ export interface MethodTimes {
   readonly memoryBeforeModelMb: number;
 }
 
-/** Adds up the seconds of runs of graphs that train. */
-function timing(engine: Engine, add: (seconds: number) => void): Engine {
-  return {
-    ...engine,
-    compile: async (graph, options) => {
-      const executable = await engine.compile(graph, options);
-      if (graph.updates.size === 0) return executable;
-      return {
-        ...executable,
-        bind: (variables, names) => {
-          const program = executable.bind(variables, names);
-          return {
-            run: async (inputs, given) => {
-              const start = performance.now();
-              const outputs = await program.run(inputs, given);
-              add((performance.now() - start) / 1000);
-              return outputs;
-            },
-          };
-        },
-      };
-    },
-  };
-}
-
 const request = JSON.parse(process.argv[2]) as MethodRequest;
 const engine = selectEngine(request.engine);
 let memoryBeforeModelMb = 0;
@@ -48,8 +23,11 @@ const { run } = await prepare(request, engine, () => {
 let stepSeconds = 0;
 const [start, before] = [performance.now(), process.cpuUsage()];
 await run(
-  timing(engine, (seconds) => {
-    stepSeconds += seconds;
+  watchSteps(engine, () => (runStep) => async (inputs, given) => {
+    const began = performance.now();
+    const outputs = await runStep(inputs, given);
+    stepSeconds += (performance.now() - began) / 1000;
+    return outputs;
   }),
 );
 const { user, system } = process.cpuUsage(before);

@@ -14,6 +14,7 @@ import { reconstructionError } from "../../src/units/train-unit.ts";
 import { cutIntoUnits } from "../../src/units/units.ts";
 import { uniform } from "../support/tensors.ts";
 import { type MethodRequest, prepare } from "./resnet20.ts";
+import { watchSteps } from "./watch-steps.ts";
 
 /** Blocks of which the others of their stage have the structure. */
 export const timedBlocks = ["layer1.0", "layer2.1", "layer3.1"] as const;
@@ -33,27 +34,14 @@ async function recordSteps(request: MethodRequest, engine: Engine): Promise<Read
   const steps = new Map<string, RecordedStep>();
   const { run } = await prepare(request, engine, () => undefined);
   let unit = "";
-  const recording: Engine = {
-    ...engine,
-    compile: async (graph, options) => {
-      const executable = await engine.compile(graph, options);
-      const name = unit;
-      if (graph.updates.size === 0 || steps.has(name)) return executable;
-      return {
-        ...executable,
-        bind: (variables, names) => {
-          const program = executable.bind(variables, names);
-          return {
-            run: async (inputs, given) => {
-              if (!steps.has(name))
-                steps.set(name, { graph, inputs, initial: await valuesOf(graph, variables, names) });
-              return program.run(inputs, given);
-            },
-          };
-        },
-      };
-    },
-  };
+  const recording = watchSteps(engine, (graph) => {
+    const name = unit;
+    if (steps.has(name)) return undefined;
+    return (runStep, variables, names) => async (inputs, given) => {
+      if (!steps.has(name)) steps.set(name, { graph, inputs, initial: await valuesOf(graph, variables, names) });
+      return runStep(inputs, given);
+    };
+  });
   await run(recording, ({ phase }) => {
     unit = / activations of (.*)$/.exec(phase)?.[1] ?? unit;
   });
