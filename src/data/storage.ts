@@ -26,3 +26,12 @@ export function memoryStorage(): Storage {
     },
   };
 }
+
+/** The part whose names begin with `prefix`, which its own names lack. */
+export const prefixedStorage = (storage: Storage, prefix: string): Storage => ({
+  read: (name) => storage.read(prefix + name),
+  write: (name, bytes) => storage.write(prefix + name, bytes),
+  remove: (name) => storage.remove(prefix + name),
+  list: async () =>
+    (await storage.list()).filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
+});

@@ -10,7 +10,7 @@ import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
-import { type BySample, type Metrics, meterOf } from "./metrics.ts";
+import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
 
 /**
  * What a graph's first output is worth on an engine, over the whole dataset: accuracy and cross-entropy against class indices, or
@@ -35,7 +35,7 @@ export async function measureGraph(
   preprocess: Preprocess,
   context: Context,
   phase: string,
-): Promise<{ readonly metrics: Metrics; readonly bySample: BySample }> {
+): Promise<Measurement> {
   const use = usableLabels(labelUse(graph, dataset), dataset);
   const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
   const output = scores?.logits ?? graph.outputs[0];

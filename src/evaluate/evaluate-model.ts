@@ -10,7 +10,7 @@ import { widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { evaluationBatch } from "./batch-that-fits.ts";
 import { type LabeledOutput, usableLabels, useOfLabels } from "./label-use.ts";
-import { type Meter, type Metrics, meterOf } from "./metrics.ts";
+import { type Measurement, type Meter, type Metrics, meterOf } from "./metrics.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "./model-file.ts";
 
 /** How a file is evaluated. */
@@ -52,6 +52,11 @@ const fields = Object.keys({
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Metrics> {
   checkNames("evaluateModel", options, fields);
   checkCounts("evaluateModel", { batchSize: options.batchSize });
+  return (await measureFile(file, dataset, options)).metrics;
+}
+
+/** The same, with the figures of each sample. */
+export async function measureFile(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Measurement> {
   const { preprocess, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
   if (!dataset.hasLabels && !dataset.target && dataset.notClasses === undefined)
     throw noLabels(dataset, "there is nothing to measure against.");
@@ -78,7 +83,7 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
     onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
   }
   assert(meter, "evaluation of no samples");
-  return meter.metrics();
+  return { metrics: meter.metrics(), bySample: meter.bySample() };
 }
 
 /** Where the labels do not fit the output, another may be meant. */

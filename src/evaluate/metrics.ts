@@ -37,6 +37,12 @@ export interface BySample {
   readonly squaredError?: readonly number[];
 }
 
+/** What a model is worth, as a whole and sample by sample. */
+export interface Measurement {
+  readonly metrics: Metrics;
+  readonly bySample: BySample;
+}
+
 export interface Meter {
   readonly add: (output: Tensor, batch: Batch) => void;
   /** Of what was added so far, in few words. */

@@ -4,12 +4,12 @@ import { limit } from "../data/dataset.ts";
 import { affordableSamples, batchThatFits, fixedBatchOf, oneSample } from "../evaluate/batch-that-fits.ts";
 import { addDistance, distanceOf, noDistance, type OutputDistance } from "../evaluate/distance.ts";
 import { measureGraph } from "../evaluate/evaluate-graph.ts";
-import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { measureFile } from "../evaluate/evaluate-model.ts";
 import { type Fidelity, measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
 import { measureLatency } from "../evaluate/latency.ts";
 import { measureLayers } from "../evaluate/layer-sensitivity.ts";
 import { layerSqnr } from "../evaluate/layer-sqnr.ts";
-import type { Metrics } from "../evaluate/metrics.ts";
+import type { Measurement, Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
@@ -39,15 +39,12 @@ export async function metricsOf(
   { job, subject, context }: Measured,
   stage: Stage,
   graph: Graph,
-): Promise<StageMetrics | undefined> {
+): Promise<Measurement | undefined> {
   const { test, labels } = subject;
   if (labels.kind === "none") return undefined;
   const attended = selectOutputs(graph, job.options.quantize.outputs);
   return measureGraph(attended, test, job.preprocess, context, `evaluate ${stage}`);
 }
-
-/** What a stage's graph is worth. */
-export type StageMetrics = Awaited<ReturnType<typeof measureGraph>>;
 
 /** What the float model's accuracy says of the data is noted. */
 export function noteHints({ context }: Measured, metrics: Metrics | undefined): void {
@@ -78,12 +75,12 @@ export async function takeBatches(
 export async function measureDeployed(
   { job, subject, context }: Measured,
   bytes: Uint8Array,
-): Promise<Metrics | undefined> {
+): Promise<Measurement | undefined> {
   if (subject.labels.kind === "none") return undefined;
   const { onProgress } = context;
   const deployed = await job.openDeployed(bytes, { spinning: false });
   try {
-    return await evaluateModel(deployed, subject.test, {
+    return await measureFile(deployed, subject.test, {
       preprocess: job.preprocess,
       batchSize: batchThatFits(subject.float),
       phase: "evaluate deployed",

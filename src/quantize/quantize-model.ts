@@ -1,6 +1,7 @@
 // The whole run: the walk over its methods, then fold, export, verify; measured on the way.
 import type { Fidelity } from "../evaluate/fidelity.ts";
 import { lossAgainstLabels, lossOf } from "../evaluate/losses.ts";
+import type { Measurement } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -9,8 +10,9 @@ import type { Tensor } from "../ir/tensor.ts";
 import { methodOf } from "../methods/index.ts";
 import type { Findings, MethodModel, TrainingRecord } from "../methods/method.ts";
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
-import { measuresAllStages, stagesOf } from "../options/run-options.ts";
+import { measuresAllStages, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
+import { isQuantizer } from "../quantizers/quantizer.ts";
 import { countAway } from "../rounding/count-away.ts";
 import type { Context } from "../run/context.ts";
 import { checkCheckpoint } from "../training/checkpoint.ts";
@@ -30,7 +32,6 @@ import {
   metricsOf,
   noteHints,
   outputsAgainstFloat,
-  type StageMetrics,
   takeBatches,
   verificationCount,
 } from "./measure-run.ts";
@@ -65,19 +66,31 @@ export const quantizeModel = (job: QuantizeJob, context: Context): Promise<Quant
 /** What runs on the same model and data have in common: the first of them measures it. */
 export interface SharedMeasures {
   /** Of the float model; `undefined` where no labels fit. */
-  float?: StageMetrics | undefined;
+  float?: Measurement | undefined;
 }
 
 export async function quantizeSharing(
   job: FormattedJob,
-  given: Context,
+  context: Context,
   shared: SharedMeasures,
 ): Promise<QuantizeOutcome> {
-  checkNames("quantizeModel", job, fields);
-  checkRun(job.options);
-  for (const text of unusedInRecipe(job.options)) given.onNote?.(text);
-  const context = { ...given, seed: job.options.seed };
-  const subject = withEvenChannels(openSubject(job), job.options, context);
+  const run = await openRun(job, context);
+  await measureFloat(run, shared);
+  const quantized = await makeModel(run);
+  return finish(run, quantized);
+}
+
+/** What can be known to be wrong before anything is computed is an error of this call. */
+export async function openRun(asked: FormattedJob, given: Context): Promise<Run> {
+  checkNames("quantizeModel", asked, fields);
+  checkRun(asked.options);
+  for (const text of unusedInRecipe(asked.options)) given.onNote?.(text);
+  const context = { ...given, seed: asked.options.seed };
+  const opened = openSubject(asked);
+  const options = withGivenPlacement(asked.options, opened.start.graph);
+  const job = { ...asked, options };
+  const start = { ...opened.start, quantize: options.quantize };
+  const subject = withEvenChannels({ ...opened, start }, options, context);
   await checkEarly(job, subject);
   const estimates = estimateMemory(job, subject, context.engine.name);
   job.checkMemory?.(estimates);
@@ -85,17 +98,20 @@ export async function quantizeSharing(
   const placement = placementNote(job.options, subject.start.graph);
   if (placement !== undefined) context.onNote?.(placement);
   await checkGiven(job, subject, context);
-  const run = { job, subject, context, clock: createClock(), measured: new Map<Stage, StageMetrics>() };
-  await measureFloat(run, shared);
-  const quantized = await makeModel(run);
-  return finish(run, quantized);
+  return { job, subject, context, clock: createClock(), measured: new Map() };
+}
+
+/** A model that came with quantizers gets none between its layers that nobody asked for. */
+function withGivenPlacement(options: RunOptions, graph: Graph): RunOptions {
+  if (options.quantize.placement !== undefined || !graph.nodes.some(isQuantizer)) return options;
+  return { ...options, quantize: { ...options.quantize, placement: "inputs" } };
 }
 
 /** A run, and what it has measured so far. */
-interface Run extends Measured {
+export interface Run extends Measured {
   readonly clock: Clock;
   /** Of the stages measured. */
-  readonly measured: Map<Stage, StageMetrics>;
+  readonly measured: Map<Stage, Measurement>;
 }
 
 /** What can be known to be wrong before anything is computed. */
@@ -106,7 +122,7 @@ async function checkEarly({ options, preprocess, checkpoints, format }: Formatte
   if (checkpoints?.resume) await checkCheckpoint(checkpoints.storage, checkpoints.fingerprint);
 }
 
-async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<StageMetrics | undefined> {
+async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<Measurement | undefined> {
   const isLeftOut = stage !== "float" && !measuresAllStages(run.job.options);
   if (!graph || isLeftOut || !stagesOf(run.job.options).includes(stage)) return undefined;
   const metrics = await run.clock.time("evaluation", () => metricsOf(run, stage, graph));
@@ -114,7 +130,7 @@ async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): P
   return metrics;
 }
 
-async function measureFloat(run: Run, shared: SharedMeasures): Promise<void> {
+export async function measureFloat(run: Run, shared: SharedMeasures): Promise<void> {
   if (shared.float) {
     run.measured.set("float", shared.float);
     return;
@@ -130,7 +146,8 @@ const noSolver = (): never => {
   );
 };
 
-interface Made {
+/** What the methods of a run made of its model. */
+export interface Made {
   /** As the methods before training left it. */
   readonly start: Graph;
   readonly model: MethodModel;
@@ -142,7 +159,7 @@ interface Made {
   readonly awayFromNearest: QuantizeOutcome["awayFromNearest"];
 }
 
-async function makeModel(run: Run): Promise<Made> {
+export async function makeModel(run: Run): Promise<Made> {
   const { job, subject, context, clock } = run;
   const [before, after] = splitAtTraining(job.options.methods);
   const walk = {
@@ -176,7 +193,7 @@ async function makeModel(run: Run): Promise<Made> {
 }
 
 /** Exports, verifies and measures what was made. */
-async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
+export async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   const { start, model, training, fileChecks, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
@@ -203,7 +220,7 @@ async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   const fidelity = await evaluated(() => measureFidelity(run, stages, bytes));
   const outputs = fidelity?.get("deployed") ?? (await evaluated(() => outputsAgainstFloat(run, bytes, samples)));
   const metrics = new Map([...measured].map(([stage, of]) => [stage, of.metrics] as const));
-  if (deployed) metrics.set("deployed", deployed);
+  if (deployed) metrics.set("deployed", deployed.metrics);
   return {
     bytes,
     files: [...written.files, ...othersOf(written)],

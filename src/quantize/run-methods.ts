@@ -1,4 +1,5 @@
 // The walk over a run's methods: each goes on from what the one before it gave.
+import { prefixedStorage } from "../data/storage.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodOf } from "../methods/index.ts";
 import type {
@@ -88,18 +89,7 @@ function scalesAfter(step: MethodStep, steps: readonly MethodStep[]): Scales {
 /** The files of the methods after the first are told apart by a prefix. */
 function checkpointsOf(checkpoints: CheckpointOptions | undefined, index: number): CheckpointOptions | undefined {
   if (!checkpoints || index === 0) return checkpoints;
-  const prefix = `method-${index + 1}-`;
-  const { storage } = checkpoints;
-  return {
-    ...checkpoints,
-    storage: {
-      read: (name) => storage.read(prefix + name),
-      write: (name, bytes) => storage.write(prefix + name, bytes),
-      remove: (name) => storage.remove(prefix + name),
-      list: async () =>
-        (await storage.list()).filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
-    },
-  };
+  return { ...checkpoints, storage: prefixedStorage(checkpoints.storage, `method-${index + 1}-`) };
 }
 
 function joined(first: TrainingRecord | undefined, second: TrainingRecord | undefined): TrainingRecord | undefined {

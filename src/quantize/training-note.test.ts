@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { BySample, Metrics } from "../evaluate/metrics.ts";
-import { pairedDifference, trainingNote, type Worth } from "./training-note.ts";
+import { trainingNote, type Worth } from "./training-note.ts";
 
 const nothing = { loss: null, meanIou: null, rmse: null, mae: null, top1: null, classes: null, differentLabels: null };
 
@@ -12,13 +12,6 @@ const worth = (metrics: Partial<Metrics>, bySample: BySample): Worth => ({
 const right = (count: number): readonly number[] => Array.from({ length: 100 }, (_, i) => Number(i < count));
 const scored = (count: number, loss = 1): Worth =>
   worth({ top1: count, loss }, { accuracy: right(count), loss: right(100).map(() => loss) });
-
-test("the difference of pairs has the standard error of their mean", () => {
-  // 1, 3: mean 2, variance 2, standard error √(2/2).
-  expect(pairedDifference([1, 1], [2, 4])).toEqual({ mean: 2, error: 1 });
-  expect(pairedDifference([1, Number.NaN], [2, Number.NaN])).toEqual({ mean: 1, error: 0 });
-  expect(pairedDifference([1, 1], [2, Number.NaN]).mean).toBe(Number.POSITIVE_INFINITY);
-});
 
 describe("what training lost is noted", () => {
   test("of accuracy, by more than the standard error of the samples that differ", () => {

@@ -1,23 +1,12 @@
 // Whether training made a model worse, which the files alone do not say.
 import type { OutputFidelity } from "../evaluate/fidelity.ts";
-import type { BySample, Metrics } from "../evaluate/metrics.ts";
+import type { Measurement } from "../evaluate/metrics.ts";
+import { pairedDifference } from "../evaluate/paired-difference.ts";
 
 /** What was measured of one stage; metrics absent where no labels fit, fidelity where it was not measured. */
 export interface Worth {
-  readonly metrics?: { readonly metrics: Metrics; readonly bySample: BySample } | undefined;
+  readonly metrics?: Measurement | undefined;
   readonly fidelity?: readonly OutputFidelity[] | undefined;
-}
-
-/** Of the difference sample by sample, the mean and its standard error; infinite where the second alone is no number. */
-export function pairedDifference(
-  first: readonly number[],
-  second: readonly number[],
-): { readonly mean: number; readonly error: number } {
-  const pairs = first.flatMap((value, i) => (Number.isNaN(value) ? [] : [second[i] - value]));
-  if (pairs.some(Number.isNaN)) return { mean: Number.POSITIVE_INFINITY, error: 0 };
-  const mean = pairs.reduce((sum, value) => sum + value, 0) / Math.max(1, pairs.length);
-  const squares = pairs.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  return { mean, error: pairs.length > 1 ? Math.sqrt(squares / (pairs.length - 1) / pairs.length) : 0 };
 }
 
 /** Whether the second is worse by more than the standard error, where more is worse; −1: better by more. */
