@@ -35,7 +35,7 @@ export async function prepare(request: MethodRequest, engine: Engine, onData: ()
   const graph = prepareGraph(readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph);
   const data = { train: matchInputs(train, graph), preprocess: resolvePreprocess("imagenet") };
   const { weights, activations, threads } = request;
-  const quantize = quantizeOptions.parse({ weights, activations, firstLast: 8 });
+  const quantize = quantizeOptions.parse({ placement: "inputs", weights, activations, firstLast: 8 });
   const walk = (step: MethodStep) => ({
     ...{ steps: [step], all: [step], data, checkpoints: undefined },
     fileBytes: () => 0,

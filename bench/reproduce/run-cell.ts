@@ -41,7 +41,7 @@ function optionsOf(cell: Cell, { choice, threads, limit }: RunSettings): string[
   return [
     ...methodOptions(cell),
     ...["--calibration-samples", "512", "--preprocess", "imagenet", "--seed", String(cell.seed)],
-    ...["--accuracies", "deployed"],
+    ...["--placement", "inputs", "--accuracies", "deployed"],
     ...["--engine", choice.engine, "--threads", String(threads)],
     ...(choice.precision === undefined ? [] : ["--precision", choice.precision]),
     ...(limit === undefined ? [] : ["--limit", String(limit)]),

@@ -143,7 +143,7 @@ async function quantized(
   sizes: readonly number[],
 ): Promise<Graph> {
   const samples = 4;
-  const sites = findSites(graph, quantizeOptions.parse({ weights, activations }));
+  const sites = findSites(graph, quantizeOptions.parse({ placement: "inputs", weights, activations }));
   async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
     yield new Map([[graph.inputs[0], uniform([samples, ...sizes], 2, 1)]]);
   }

@@ -25,7 +25,7 @@ async function calibrated(
   options: Partial<QuantizeOptions> = {},
 ): Promise<{ scales: ReadonlyMap<string, number>; notes: readonly string[] }> {
   const notes: string[] = [];
-  const quantize = quantizeOptions.parse(options);
+  const quantize = quantizeOptions.parse({ placement: "inputs", ...options });
   const qparams = await calibrate(
     graph,
     findSites(graph, quantize),

@@ -44,7 +44,7 @@ async function verify(
 }
 
 test("every output is compared, not the first alone", async () => {
-  const sites = findSites(twoHeadedGraph(), quantizeOptions.parse({}));
+  const sites = findSites(twoHeadedGraph(), quantizeOptions.parse({ placement: "inputs" }));
   const images = createRandom(3).uniformTensor("float32", [4, twoHeadedSize, twoHeadedSize, 3], 0, 1);
   const batches = [new Map([["x", images]])];
   const context: Context = { engine: createReferenceEngine(), seed: 0 };

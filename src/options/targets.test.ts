@@ -9,7 +9,6 @@ describe("targets", () => {
     expect([placement, storage, weights, symmetricActivations]).toEqual(["runtime", "packed", 7, false]);
     const given = { target: "avx2", weights: 4, storage: "int8" };
     expect(runOptions.parse({ quantize: given }).quantize).toMatchObject({ ...given, placement: "runtime" });
-    expect(runOptions.parse({}).quantize.placement).toBe("inputs");
   });
 
   test.each([

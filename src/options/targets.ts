@@ -21,7 +21,7 @@ interface TargetOptions {
   readonly target?: TargetName | undefined;
   readonly weights: number;
   readonly activations: number | "float";
-  readonly placement: "inputs" | "runtime";
+  readonly placement?: "inputs" | "runtime" | undefined;
   readonly symmetricActivations: boolean;
   readonly groupSize: number | "whole";
   readonly weightGrid: "uniform" | "power" | "codebook";

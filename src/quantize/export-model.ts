@@ -15,6 +15,7 @@ import { roundHalf } from "../passes/half-precision.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
 import { withHalfScales } from "../quantizers/half-scales.ts";
+import { placementOf } from "../quantizers/quantize-options.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
@@ -44,7 +45,8 @@ export function writeModel(
   { model: { origin }, options: run, format: given }: Pick<FormattedJob, "model" | "options" | "format">,
   trained: Graph,
 ): Written {
-  const { placement, storage } = run.quantize;
+  const { storage } = run.quantize;
+  const placement = placementOf(run.quantize);
   const graph = origin.half ? roundHalf(trained, origin.half) : trained;
   if (!isQuantized(run))
     return {
@@ -128,7 +130,8 @@ export async function verifyModel(
           }),
         );
   const folding = totals.map(({ name, distance }) => distanceOf(name, distance));
-  for (const { name, sqnrDb } of folding) checkFolding(name, sqnrDb, foldingThresholds[job.options.quantize.placement]);
+  for (const { name, sqnrDb } of folding)
+    checkFolding(name, sqnrDb, foldingThresholds[placementOf(job.options.quantize)]);
   checkVerification(verification, scores);
   return { ...verification, foldingSqnrDb: Math.min(...folding.map(({ sqnrDb }) => sqnrDb)) };
 }

@@ -47,9 +47,9 @@ export const quantizeOptions = z.object({
     .describe("Whether activations are signed with zero point 0, as some runtimes want them."),
   placement: z
     .enum(["inputs", "runtime"])
-    .default("inputs")
+    .optional()
     .describe(
-      "Which values have quantizers: the input and weight of each linear layer, or also what ONNX Runtime's integer kernels need between them: choose runtime for speed at 8 bits, inputs for accuracy at 4.",
+      "Which values have quantizers: the input and weight of each linear layer (inputs), or also what ONNX Runtime's integer kernels need between them (runtime); by default runtime where activations have 8 bits and integer kernels take the weights, inputs elsewhere, for accuracy.",
     ),
   observer: z
     .enum(observerNames)
@@ -93,6 +93,15 @@ export function bitsOfLayer(options: QuantizeOptions, layer: string): LayerBits 
   }
   return result;
 }
+
+/** Fewer bits than 8 between layers cost accuracy, and no integer kernel takes weights in groups or on other grids. */
+export const placementOf = ({
+  placement,
+  activations,
+  groupSize,
+  weightGrid,
+}: Pick<QuantizeOptions, "placement" | "activations" | "groupSize" | "weightGrid">): "inputs" | "runtime" =>
+  placement ?? (activations === 8 && groupSize === "whole" && weightGrid === "uniform" ? "runtime" : "inputs");
 
 /** Whether weights of so many bits have zero points: no integer kernel wants them without where activations are floats. */
 export const isAsymmetric = ({ asymmetricWeights, activations }: QuantizeOptions, bits: number): boolean =>

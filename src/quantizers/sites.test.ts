@@ -139,7 +139,7 @@ describe("weights", () => {
     const weight = build.constant(matrix, "shared");
     const scaled = build.node("Mul", [x, build.node("ReduceSum", [weight], { keepdims: 0 }, "sum")], {}, "scaled");
     const outputs = ["a", "b", "c", "d"].reduce((y, name) => build.node("MatMul", [y, weight], {}, name), scaled);
-    const options = quantizeOptions.parse({ layers: { b: { weights: 4 }, c: "float" } });
+    const options = quantizeOptions.parse({ placement: "inputs", layers: { b: { weights: 4 }, c: "float" } });
     const { weights } = findSites(build.graph([outputs]), options);
     expect(weights.map(({ name, bits, readers }) => [name, bits, readers])).toEqual([
       ["a.weight", 8, ["a", "d"]],

@@ -9,6 +9,7 @@ import {
   type LayerBits,
   type LevelGrid,
   matchesPattern,
+  placementOf,
   type QuantizeOptions,
 } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
@@ -41,7 +42,7 @@ export function findSites(graph: Graph, given: QuantizeOptions, apart: ReadonlyS
   const quantized = layers.filter((layer) => bitsOfLayer(given, layer.name) !== undefined);
   const options = withFirstLast(graph, quantized, given);
   const activations =
-    options.placement === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options, apart);
+    placementOf(options) === "inputs" ? inputSites(quantized, options) : runtimeSites(graph, quantized, options, apart);
   return { weights: weightSites(graph, quantized, options), activations };
 }
 

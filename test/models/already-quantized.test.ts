@@ -90,7 +90,10 @@ test("other bits than the file's are not what becomes of them, and that is said"
   const first = write(model, await quantized(model, "float32", { ...forms[0], weights: 4 }), forms[0]);
   const graph = recognizeQuantizers(readOnnx(first.bytes, { name: "quantized.onnx" }).graph);
   const notes: string[] = [];
-  const { quantize, methods } = runOptions.parse({ quantize: { weights: 2 }, methods: ["bias-correction"] });
+  const { quantize, methods } = runOptions.parse({
+    quantize: { weights: 2, placement: "inputs" },
+    methods: ["bias-correction"],
+  });
   const start = { graph, original: graph, float: graph, quantize, outputs: undefined };
   const data = { train: {} as Dataset, preprocess: resolvePreprocess("none") };
   const context = { engine, seed: 0, onNote: (note: string) => void notes.push(note) };

@@ -32,7 +32,7 @@ const source = { train: samples(48, 1), test: samples(16, 2), heldOut: false };
 
 async function quantized(budget: Readonly<Record<string, unknown>>, layers = {}, notes: string[] = [], solves = true) {
   const options = runOptions.parse({
-    quantize: { calibrationSamples: 32, layers },
+    quantize: { calibrationSamples: 32, placement: "inputs", layers },
     methods: [{ "mixed-precision": { sensitivitySamples: 32, ...budget } }],
     accuracies: "deployed",
   });

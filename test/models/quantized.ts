@@ -13,7 +13,7 @@ export async function quantized(
   options: Partial<QuantizeOptions> = {},
 ): Promise<Graph> {
   const graph = model.build(dtype);
-  const sites = findSites(graph, quantizeOptions.parse(options));
+  const sites = findSites(graph, quantizeOptions.parse({ placement: "inputs", ...options }));
   const qparams = await calibrate(
     graph,
     sites,

@@ -52,7 +52,7 @@ function samples(graph: Graph, count: number): ReadonlyMap<string, Tensor> {
 }
 
 async function quantizedFor(graph: Graph): Promise<Graph> {
-  const sites = findSites(graph, quantizeOptions.parse({}));
+  const sites = findSites(graph, quantizeOptions.parse({ placement: "inputs" }));
   const qparams = await calibrate(
     graph,
     sites,

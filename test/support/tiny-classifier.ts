@@ -85,7 +85,7 @@ export function quantizeTiny(
   options: Partial<QuantizeOptions> = {},
   change: (qparams: Qparams, site: Site) => Qparams = (qparams) => qparams,
 ): Graph {
-  const sites = findSites(graph, quantizeOptions.parse(options));
+  const sites = findSites(graph, quantizeOptions.parse({ placement: "inputs", ...options }));
   const qparams = new Map<string, Qparams>();
   for (const site of sites.weights) {
     const weight = graph.constants.get(site.value);

@@ -68,7 +68,7 @@ describeWithData("three QAT steps in float64", (folder) => {
     const { graph: float } = readOnnx(readBytes(folder, "resnet_cifar10", "resnet20.onnx"), { name: "resnet20.onnx" });
     const model = castFloats(float, "float64");
     const records = readRecords(folder, 64);
-    const sites = findSites(model, quantizeOptions.parse({ weights, activations }));
+    const sites = findSites(model, quantizeOptions.parse({ placement: "inputs", weights, activations }));
     const qparams = await calibrate(
       model,
       sites,

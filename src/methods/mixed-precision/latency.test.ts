@@ -10,7 +10,7 @@ import { choicesOf } from "./choices.ts";
 import { checkLatency, latencyBudget, measureLatencies } from "./latency.ts";
 
 const graph = tinyClassifier("float32");
-const quantize = quantizeOptions.parse({});
+const quantize = quantizeOptions.parse({ placement: "inputs" });
 const widths = [4, 8];
 const choices = choicesOf(graph, quantize, widths);
 

@@ -14,7 +14,7 @@ import { type SensitivityName, sensitivities } from "./sensitivities.ts";
 const context = { engine: createReferenceEngine(), seed: 3 };
 const float = tinyClassifier();
 const widths = [2, 4, 8];
-const { free } = choicesOf(float, quantizeOptions.parse({}), widths);
+const { free } = choicesOf(float, quantizeOptions.parse({ placement: "inputs" }), widths);
 const samples = 8;
 const batches = [1, 2].map((seed) => new Map([["input", tinyBatch("float64", samples, seed).images]]));
 

@@ -17,7 +17,7 @@ async function notesOn(
   const notes: string[] = [];
   const images = createRandom(1).tensor("float32", [8, 4, 5, 5]);
   const train = memoryDataset("noise", new Map([["x", images]]));
-  const quantize = quantizeOptions.parse(options);
+  const quantize = quantizeOptions.parse({ placement: "inputs", ...options });
   await ptqMethod.run(
     {
       model: { graph, original: graph, float: graph, quantize, outputs: undefined },
