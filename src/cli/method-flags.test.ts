@@ -87,7 +87,7 @@ describe("flags are refused", () => {
     [{ method: "" }, "--method is ; expected values separated by commas, each "],
     [
       { prepare: "qat" },
-      '--prepare is qat; expected values separated by commas, each "cross-layer-equalization", "smooth-quant", "mixed-precision", "adaround", ',
+      '--prepare is qat; expected values separated by commas, each "cross-layer-equalization", "smooth-quant", "awq", "mixed-precision", "adaround", ',
     ],
     [{ weights: "9" }, "--weights is 9; expected a whole number from 2 to 8."],
     [{ updateRatio: "3" }, "--update-ratio is 3; expected a number from 0 to 1."],

@@ -2,6 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { adaroundMethod } from "./adaround/method.ts";
 import { autoroundMethod } from "./autoround/method.ts";
+import { awqMethod } from "./awq/method.ts";
 import { biasCorrectionMethod } from "./bias-correction/method.ts";
 import { brecqMethod } from "./brecq/method.ts";
 import { crossLayerEqualizationMethod } from "./cross-layer-equalization/method.ts";
@@ -30,6 +31,7 @@ export const methods: readonly Method[] = [
   floatMethod,
   crossLayerEqualizationMethod,
   smoothQuantMethod,
+  awqMethod,
   mixedPrecisionMethod,
   adaroundMethod,
   gptqMethod,

@@ -1,13 +1,11 @@
 // The weights whose bits are chosen, and what each becomes at each width.
 import type { Graph } from "../../ir/graph.ts";
-import { sizeOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { insertQuantizers } from "../../quantizers/insert.ts";
+import { sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
-import { weightQparams } from "../../quantizers/observe-weights.ts";
 import { isAsymmetric, matchesPattern, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
-import { quantizersOf } from "../../quantizers/quantizer.ts";
 import { findSites, type Site, withFirstLast, withoutQuantized } from "../../quantizers/sites.ts";
-import { constantOf, dequantize, gridOf, nearestIntegers, quotientsOf } from "../../rounding/grid.ts";
+import { constantOf } from "../../rounding/grid.ts";
+import { nearestWeights } from "../../rounding/nearest-weights.ts";
 
 /** A weight whose bits are chosen. Layers that share it have one width. */
 export interface Choice {
@@ -48,10 +46,10 @@ export function choicesOf(graph: Graph, options: QuantizeOptions, widths: readon
   const atWidths = new Map(
     widths.map((bits) => {
       const atWidth = free.map((site) => ({ ...site, bits, symmetric: !isAsymmetric(options, bits) }));
-      return [bits, roundedWeights(graph, atWidth, options)] as const;
+      return [bits, nearestWeights(graph, atWidth, options.observer)] as const;
     }),
   );
-  const asGiven = roundedWeights(graph, fixed, options);
+  const asGiven = nearestWeights(graph, fixed, options.observer);
   const countOf = ({ value }: Site): number => sizeOf(constantOf(graph, value).shape);
   return {
     free: free.map((site) => ({
@@ -68,20 +66,4 @@ export function choicesOf(graph: Graph, options: QuantizeOptions, widths: readon
       rounded: asGiven[i],
     })),
   };
-}
-
-/** What each site's quantizer gives, in their order. */
-function roundedWeights(graph: Graph, sites: readonly Site[], { observer }: QuantizeOptions): readonly Tensor[] {
-  const qparams = new Map(
-    sites.map((site) => [site.name, weightQparams(constantOf(graph, site.value), site, observer)]),
-  );
-  const quantized = insertQuantizers(graph, { weights: sites, activations: [] }, qparams);
-  const quantizers = quantizersOf(quantized);
-  return sites.map((site) => {
-    const weight = constantOf(graph, site.value);
-    const quantizer = quantizers.find(({ value, bits }) => value === site.value && bits === site.bits);
-    if (!quantizer) throw new Error(`internal: "${site.value}" has no quantizer`);
-    const grid = gridOf(quantized, quantizer);
-    return tensorOf(weight.dtype, weight.shape, dequantize(grid, nearestIntegers(quotientsOf(weight, grid), grid)));
-  });
 }

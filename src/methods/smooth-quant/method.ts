@@ -1,9 +1,12 @@
-// SmoothQuant as a step of a run.
+// SmoothQuant (arXiv:2211.10438) as a step of a run: outlier channels move from activations into the weights that read them.
 import { z } from "zod";
 import { calibrationBatches } from "../../calibration/calibration-data.ts";
 import { channelsOf, observeInputChannels } from "../../calibration/input-channels.ts";
+import type { Graph } from "../../ir/graph.ts";
+import { largestOfRows } from "../../quantizers/qparams.ts";
+import { type SmoothPlace, smoothLayers, smoothPlaces } from "../../quantizers/smooth-layers.ts";
+import { constantOf } from "../../rounding/grid.ts";
 import type { Method } from "../method.ts";
-import { smoothLayers, smoothPlaces } from "./smooth-layers.ts";
 
 const options = z.object({
   smoothing: z
@@ -45,7 +48,24 @@ export const smoothQuantMethod: Method<z.output<typeof options>> = {
       calibrationBatches(graph, data, quantize, context),
       context,
     );
-    const smooth = smoothLayers(graph, places, (place) => channelsOf(observed, place.layers[0]).largest, smoothing);
-    return { model: { ...model, graph: smooth } };
+    const factors = places.map(
+      (place) =>
+        [place, smoothFactors(graph, place, channelsOf(observed, place.layers[0]).largest, smoothing)] as const,
+    );
+    return { model: { ...model, graph: smoothLayers(graph, new Map(factors)) } };
   },
 };
+
+/** max|x|^α / max|w|^(1 − α) by channel; 1 for channels that are always 0, or that nothing multiplies. */
+export function smoothFactors(
+  graph: Graph,
+  { layers }: SmoothPlace,
+  largest: ArrayLike<number>,
+  strength: number,
+): readonly number[] {
+  const weights = layers.map(({ weight, inputAxis }) => largestOfRows(constantOf(graph, weight), inputAxis));
+  return Array.from(largest, (most, channel) => {
+    const weight = weights.reduce((a, row) => Math.max(a, row[channel]), 0);
+    return most > 0 && weight > 0 ? most ** strength / weight ** (1 - strength) : 1;
+  });
+}

@@ -1,12 +1,12 @@
-// SmoothQuant (arXiv:2211.10438): the same function, with outlier channels moved from activations into the weights that read them.
-import { assert } from "../../ir/errors.ts";
-import { consumers, type Graph, type Node } from "../../ir/graph.ts";
-import { type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { uniqueNamesIn } from "../../ir/unique-names.ts";
-import { isMatrixProduct } from "../../ops/linear.ts";
-import { inferTypes } from "../../passes/infer-types.ts";
-import { type LinearLayer, linearLayers } from "../../quantizers/linear-layers.ts";
-import { forEachInRows, largestOfRows } from "../../quantizers/qparams.ts";
+// The same function, with channels behind a normalization made smaller or larger, and the weights that read them the other way.
+import { assert } from "../ir/errors.ts";
+import { consumers, type Graph, type Node } from "../ir/graph.ts";
+import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { uniqueNamesIn } from "../ir/unique-names.ts";
+import { isMatrixProduct } from "../ops/linear.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { type LinearLayer, linearLayers } from "./linear-layers.ts";
+import { forEachInRows } from "./qparams.ts";
 
 /** A normalization, and the matrix products that read what it gives. */
 export interface SmoothPlace {
@@ -37,14 +37,11 @@ export function smoothPlaces(graph: Graph): readonly SmoothPlace[] {
   });
 }
 
-/** The largest magnitude of each channel that enters the layers of a place. */
-export type Largest = (place: SmoothPlace) => ArrayLike<number>;
+/** By place, what each channel is divided by. */
+export type Factors = ReadonlyMap<SmoothPlace, ArrayLike<number>>;
 
-/**
- * The normalization gives x / s, its products have s · W, and what else reads it gets s · (x / s); s = max|x|^α / max|w|^(1 − α)
- * of each channel.
- */
-export function smoothLayers(graph: Graph, places: readonly SmoothPlace[], largest: Largest, strength: number): Graph {
+/** The normalization gives x / s, its products have s · W, and what else reads it gets s · (x / s). */
+export function smoothLayers(graph: Graph, factorsOf: Factors): Graph {
   const constants = new Map(graph.constants);
   const unique = uniqueNamesIn(graph);
   const renamed = new Map<string, string>();
@@ -54,21 +51,9 @@ export function smoothLayers(graph: Graph, places: readonly SmoothPlace[], large
     assert(value, `"${name}" is not a constant`);
     return value;
   };
-  const scale = (name: string, axis: number, by: (channel: number) => number): void => {
-    const value = read(name);
-    const numbers = new Float64Array(value.data.length);
-    forEachInRows(value, axis, (channel, element, i) => {
-      numbers[i] = element * by(channel);
-    });
-    constants.set(name, tensorOf(value.dtype, value.shape, numbers));
-  };
-  for (const place of places) {
-    const { norm, layers } = place;
-    const factors = factorsOf(
-      largest(place),
-      layers.map(({ weight, inputAxis }) => largestOfRows(read(weight), inputAxis)),
-      strength,
-    );
+  const scale = (name: string, axis: number, by: (channel: number) => number): void =>
+    void constants.set(name, scaledRows(read(name), axis, by));
+  for (const [{ norm, layers }, factors] of factorsOf) {
     for (const name of norm.inputs.slice(1)) if (name !== "") scale(name, 0, (channel) => 1 / factors[channel]);
     for (const { weight, inputAxis } of layers) scale(weight, inputAxis, (channel) => factors[channel]);
     const products = new Set(layers.map(({ node }) => node.name));
@@ -97,14 +82,11 @@ export function smoothLayers(graph: Graph, places: readonly SmoothPlace[], large
   return inferTypes({ ...graph, nodes, constants });
 }
 
-/** Channels that are always 0, or that nothing multiplies, keep theirs. */
-function factorsOf(
-  largest: ArrayLike<number>,
-  weights: readonly (readonly number[])[],
-  strength: number,
-): readonly number[] {
-  return Array.from(largest, (most, channel) => {
-    const weight = weights.reduce((a, row) => Math.max(a, row[channel]), 0);
-    return most > 0 && weight > 0 ? most ** strength / weight ** (1 - strength) : 1;
+/** Each row along the axis times its factor. */
+export function scaledRows(value: Tensor, axis: number, by: (row: number) => number): Tensor {
+  const numbers = new Float64Array(value.data.length);
+  forEachInRows(value, axis, (row, element, i) => {
+    numbers[i] = element * by(row);
   });
+  return tensorOf(value.dtype, value.shape, numbers);
 }

@@ -9,7 +9,8 @@ import type { Graph } from "../../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { writeOnnx } from "../../onnx/write.ts";
 import { buildOn } from "../../ops/infer.ts";
-import { smoothLayers, smoothPlaces } from "./smooth-layers.ts";
+import { smoothLayers, smoothPlaces } from "../../quantizers/smooth-layers.ts";
+import { smoothFactors } from "./method.ts";
 
 const channels = 12;
 const engine = createReferenceEngine();
@@ -64,7 +65,10 @@ describe.each([
     const places = smoothPlaces(graph);
     expect(places.map(({ layers }) => layers.map(({ name }) => name))).toEqual([["up", "gate"]]);
     const before = await largestOf(graph, "norm");
-    const smooth = smoothLayers(graph, places, () => before, 0.5);
+    const smooth = smoothLayers(
+      graph,
+      new Map(places.map((place) => [place, smoothFactors(graph, place, before, 0.5)])),
+    );
     const output = async (each: Graph): Promise<Tensor> =>
       (await runGraph(engine, each, inputs)).get(each.outputs[0]) as Tensor;
     expectClose(await output(smooth), await output(graph), {
