@@ -8,7 +8,7 @@ const plan = ablationFromRecipe(
   { methods: ["qdrop"], ablate: { axes: { "qdrop.drop": [0, 0.25], seed: [1, 2, 3] } } },
   "r",
 );
-const facts = { title: "t", createdAt: "now", model: "m", data: "d", engine: "e", versions: {} };
+const facts = { title: "t", createdAt: "now", model: "m", data: "d", engine: "e", versions: {}, isText: false };
 const folderOf = ({ setting, seed }: Cell): string => `${setting.name} ${seed}`;
 const of = (results: Readonly<Record<string, CellResult>>) =>
   summarize(plan, new Map(Object.entries(results)), folderOf, facts);

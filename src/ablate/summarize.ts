@@ -12,7 +12,11 @@ export type CellResult =
 /** A cell's folder, from the ablation's. */
 export type FolderOf = (cell: Cell) => string;
 
-export type AblationFacts = Pick<Ablation, "title" | "createdAt" | "model" | "data" | "engine" | "versions">;
+export interface AblationFacts
+  extends Pick<Ablation, "title" | "createdAt" | "model" | "data" | "engine" | "versions"> {
+  /** Whether the data is a text, whose labels are the next tokens. */
+  readonly isText: boolean;
+}
 
 type Measure = NonNullable<Ablation["measure"]>;
 
@@ -28,9 +32,18 @@ const worstDb = (report: Report, stage: "float" | "deployed"): number | null => 
     : null;
 };
 
-/** What the labels of a run's data measure: overlap, accuracy or errors; without labels, the distance to the float model. */
-function measureOf({ metrics: { deployed } }: Report): MeasuredBy {
+const perplexity = ({ metrics }: Report, stage: "float" | "deployed"): number | null => {
+  const loss = metrics[stage]?.loss ?? null;
+  return loss === null ? null : Math.exp(loss);
+};
+
+/**
+ * What the labels of a run's data measure: perplexity, overlap, accuracy or errors; without labels, the distance to the float
+ * model.
+ */
+function measureOf({ metrics: { deployed } }: Report, isText: boolean): MeasuredBy {
   if (!deployed) return { name: "SQNR", unit: "dB", better: "more", of: worstDb };
+  if (isText) return { name: "perplexity", unit: "", better: "less", of: perplexity };
   if (deployed.labels === "values")
     return { name: "RMSE", unit: "", better: "less", of: ({ metrics }, stage) => metrics[stage]?.rmse ?? null };
   if (deployed.meanIou !== null)
@@ -50,11 +63,11 @@ export function summarize(
   plan: AblationPlan,
   results: ReadonlyMap<string, CellResult>,
   folderOf: FolderOf,
-  facts: AblationFacts,
+  { isText, ...facts }: AblationFacts,
 ): Ablation {
   const reports = [...results.values()].flatMap((result) => ("report" in result ? [result.report] : []));
   const [first] = reports;
-  const measure = first && measureOf(first);
+  const measure = first && measureOf(first, isText);
   const settings = plan.settings.map((setting): Omit<AblationSetting, "difference"> => {
     const cells = plan.cells
       .filter((cell) => cell.setting === setting)

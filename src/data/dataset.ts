@@ -49,6 +49,8 @@ export interface Dataset {
   readonly labelValues?: LabelValues;
   /** The axis of the classes in the output that the labels are of, where that is known: it decides where two would do. */
   readonly classAxis?: number;
+  /** Whether labels are the next tokens of a text: a model of it is judged by its perplexity. */
+  readonly isText?: boolean;
   /** Why the labels that were given are no class indices. */
   readonly notClasses?: string;
   /** Present where samples have tensors that the model's output should be, which the loss "mse" follows: of one sample. */

@@ -82,6 +82,7 @@ export function textDataset(name: string, sequences: Documents): Dataset {
     labelShape: [length],
     labelValues: "more",
     classAxis: 2,
+    isText: true,
     read: (indices) => {
       const ids = new BigInt64Array(indices.length * length);
       const labels = new BigInt64Array(ids.length).fill(ignored);

@@ -241,6 +241,7 @@ const factsOf = ({ title, modelPath, precision }: AblateFileJob, cells: readonly
   createdAt: new Date().toISOString(),
   model: basename(modelPath),
   data: cells[0].run.source.train.name,
+  isText: cells[0].run.source.test.isText ?? false,
   engine: [...new Set(cells.map(({ run }) => run.engine.name)), ...(precision === undefined ? [] : [precision])].join(
     ", ",
   ),

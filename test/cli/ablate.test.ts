@@ -13,6 +13,8 @@ import { readModel } from "../../src/node/read-model.ts";
 import { verifyRun } from "../../src/node/verify-run.ts";
 import { type Ablation, type AblationCell, ablationSchema } from "../../src/report/ablation.ts";
 import { reportSchema } from "../../src/report/report.ts";
+import { writeDrawnModel } from "../support/drawn-language-model.ts";
+import { createRandom } from "../support/random.ts";
 import { cliPath, runCli } from "../support/run-cli.ts";
 import { tinyCifar10, tinyConvNet } from "../support/tiny-models.ts";
 
@@ -144,3 +146,26 @@ test("Ctrl-C ends it within a second, and --resume goes on; a failed run gives e
   const refused = await runCli(["quantize", "conv.onnx", "--data", "cifar10:cifar", "--recipe", "recipe.yaml"], folder);
   expect(refused.stderr).toContain('ablate: no option of one run; "frostbit ablate recipe.yaml" does the runs');
 }, 120_000);
+
+test("with --text, runs of a language model are compared by perplexity, which evaluate finds in their files", async () => {
+  writeDrawnModel(join(folder, "qwen2"), "qwen2");
+  const random = createRandom(4);
+  const letters = (count: number): string =>
+    Array.from({ length: count }, () => "abcdefghijklmnopqrstu"[Math.floor(random.uniform(0, 21))]).join("");
+  await writeFile(join(folder, "train.txt"), letters(2000));
+  await writeFile(join(folder, "test.txt"), letters(1000));
+  await writeFile(join(folder, "text.yaml"), "quantize: { weights: 2 }\nablate: { axes: { quantize.weights: [8] } }\n");
+  const args = "--model qwen2 --text train.txt --test-text test.txt --threads 1 --out text --json";
+  const { code, stderr, json } = await runCli(["ablate", "text.yaml", ...args.split(" ")], folder);
+  expect(code, stderr).toBe(0);
+  const { measure, settings } = ablationSchema.parse(json());
+  expect(settings.map(({ name }) => name)).toEqual(["base", "quantize.weights=8"]);
+  const [narrow, wide] = settings.map(({ cells: [cell] }) => cell);
+  const distance = ({ value }: AblationCell): number =>
+    Math.abs((value ?? Number.NaN) - (measure?.float ?? Number.NaN));
+  expect(measure?.name).toBe("perplexity");
+  expect(distance(wide)).toBeLessThan(distance(narrow) / 10);
+  const cell = join("text", wide.folder);
+  const evaluated = await runCli(["evaluate", cell, "--text", "test.txt", "--json"], folder);
+  expect(evaluated.json()).toMatchObject({ perplexity: expect.closeTo(wide.value ?? Number.NaN, 2) });
+}, 60_000);
