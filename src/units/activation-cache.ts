@@ -20,8 +20,8 @@ export interface ActivationCache {
   append(name: string, samples: Tensor): Promise<void>;
   /** How many samples there are of `name`. */
   count(name: string): number;
-  /** Samples of `name` in the order of `indices`, which may hold one several times. */
-  read(name: string, indices: ArrayLike<number>): Promise<Tensor>;
+  /** Samples of `name` in the order of `indices`, which may hold one several times; written to `spare` where it has that type and size. */
+  read(name: string, indices: ArrayLike<number>, spare?: TypedArray): Promise<Tensor>;
   /** Forgets `name`, and removes its files. */
   drop(name: string): Promise<void>;
   /** Bytes by where they are. */
@@ -92,10 +92,10 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
     }
     column.chunks.push({ bytes, file });
   };
-  const read = async (name: string, indices: ArrayLike<number>): Promise<Tensor> => {
+  const read = async (name: string, indices: ArrayLike<number>, spare?: TypedArray): Promise<Tensor> => {
     const column = columns.get(name);
     assert(column, `the cache has no "${name}"`);
-    return gather(name, column, indices, storage);
+    return gather({ name, column, storage }, indices, spare);
   };
   const drop = async (name: string): Promise<void> => {
     const { chunks = [] } = columns.get(name) ?? {};
@@ -169,12 +169,24 @@ function cannotStore(
   );
 }
 
+interface Source {
+  readonly name: string;
+  readonly column: Column;
+  readonly storage: Storage;
+}
+
 /** Each chunk that holds one of the samples is read once. */
-async function gather(name: string, column: Column, indices: ArrayLike<number>, storage: Storage): Promise<Tensor> {
+async function gather(
+  { name, column, storage }: Source,
+  indices: ArrayLike<number>,
+  spare: TypedArray | undefined,
+): Promise<Tensor> {
   const { shape, samplesPerChunk, chunks } = column;
   const count = chunks.length * samplesPerChunk + column.filled;
   const size = sizeOf(shape);
-  const data = allocate(column.kept, indices.length * size);
+  const length = indices.length * size;
+  const data =
+    spare instanceof dtypes[column.kept].array && spare.length === length ? spare : allocate(column.kept, length);
   const byChunk = new Map<number, number[]>();
   for (let place = 0; place < indices.length; place++) {
     assert(indices[place] >= 0 && indices[place] < count, `"${name}" has ${count} samples, no ${indices[place]}`);

@@ -1,5 +1,6 @@
 // Walks the units of a network in order, with what enters and leaves each in the float model and in the quantized one.
 
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -27,6 +28,9 @@ export interface UnitsJob {
   readonly batchSize: number;
 }
 
+/** Arrays of batches that nobody reads any more, by what was in them: what is read next is written there, and stays there. */
+export type SpareArrays = Map<string, TypedArray>;
+
 /** A unit whose turn it is, and what it is optimized by. */
 export interface UnitData {
   readonly unit: Unit;
@@ -38,9 +42,9 @@ export interface UnitData {
   readonly own: ReadonlySet<string>;
   readonly samples: number;
   /** Of samples, in any order, the batch of each of the unit's inputs. */
-  inputs(stream: StreamName, samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
+  inputs(stream: StreamName, samples: ArrayLike<number>, spare?: SpareArrays): Promise<ReadonlyMap<string, Tensor>>;
   /** Of samples, in any order, what the float unit on the float stream gives: the unit's outputs. */
-  outputs(samples: ArrayLike<number>): Promise<ReadonlyMap<string, Tensor>>;
+  outputs(samples: ArrayLike<number>, spare?: SpareArrays): Promise<ReadonlyMap<string, Tensor>>;
   /** The same of values of either stream that units before this one gave and units behind it read, and of the graph's inputs. */
   values(
     stream: StreamName,
@@ -108,8 +112,12 @@ async function readValue(
   stream: StreamName,
   value: string,
   samples: ArrayLike<number>,
+  spare?: SpareArrays,
 ): Promise<Tensor> {
-  return toBatch(await streams.job.cache.read(keyOf(streams.job, stream, value), samples), layoutOf(streams, value));
+  const key = keyOf(streams.job, stream, value);
+  const read = await streams.job.cache.read(key, samples, spare?.get(key));
+  spare?.set(key, read.data);
+  return toBatch(read, layoutOf(streams, value));
 }
 
 async function readValues(
@@ -117,9 +125,10 @@ async function readValues(
   stream: StreamName,
   values: readonly string[],
   samples: ArrayLike<number>,
+  spare?: SpareArrays,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const result = new Map<string, Tensor>();
-  for (const value of values) result.set(value, await readValue(streams, stream, value, samples));
+  for (const value of values) result.set(value, await readValue(streams, stream, value, samples, spare));
   return result;
 }
 
@@ -173,8 +182,8 @@ function dataOf(streams: Streams, quantized: Graph, index: number, own: Readonly
     quantized,
     own,
     samples: streams.samples,
-    inputs: (stream, samples) => readValues(streams, stream, unit.inputs, samples),
-    outputs: (samples) => readValues(streams, "float", unit.outputs, samples),
+    inputs: (stream, samples, spare) => readValues(streams, stream, unit.inputs, samples, spare),
+    outputs: (samples, spare) => readValues(streams, "float", unit.outputs, samples, spare),
     values: (stream, names, samples) => readValues(streams, stream, names, samples),
   };
 }

@@ -16,7 +16,7 @@ import { squaredError } from "../training/loss.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { buildStep, type Step, type TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "./cut-unit.ts";
-import type { UnitData } from "./optimize-units.ts";
+import type { SpareArrays, UnitData } from "./optimize-units.ts";
 import { randomCounterInput, randomCounters } from "./random-counters.ts";
 
 /** quantized, float: of that stream. mixed: each element of the quantized stream with this probability, else of the float one. */
@@ -158,25 +158,35 @@ function stepOf(job: UnitTraining, model: Graph): Step {
   });
 }
 
-/** Epoch after epoch, each in its own order; a step's samples follow from the seed, the unit and the step. */
+/**
+ * Epoch after epoch, each in its own order; a step's samples follow from the seed, the unit and the step. A batch is valid until the
+ * next but one is asked for, which is written over it.
+ */
 async function* batchesOf(job: UnitTraining, seed: number, start: number): AsyncGenerator<ReadonlyMap<string, Tensor>> {
   const { data, batch } = job;
   const perEpoch = Math.floor(data.samples / batch);
+  const spares: readonly SpareArrays[] = [new Map(), new Map()];
   for (let step = start; ; step++) {
+    const spare = spares[step % 2];
     const order = shuffledOrder(data.samples, randomBits(seed, data.index), Math.floor(step / perEpoch));
     const samples = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
-    const outputs = await data.outputs(samples);
+    const outputs = await data.outputs(samples, spare);
     const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
     const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
     const besides = (await job.lossInputs?.(samples)) ?? new Map();
-    yield new Map([...(await inputsOf(job, samples)), ...known, ...besides]);
+    yield new Map([...(await inputsOf(job, samples, spare)), ...known, ...besides]);
   }
 }
 
 /** Of the float stream as well where both are mixed. */
-async function inputsOf({ data, inputs }: UnitTraining, samples: Int32Array): Promise<ReadonlyMap<string, Tensor>> {
-  if (typeof inputs === "string") return data.inputs(inputs, samples);
-  const [quantized, float] = [await data.inputs("quantized", samples), await data.inputs("float", samples)];
+async function inputsOf(
+  { data, inputs }: UnitTraining,
+  samples: Int32Array,
+  spare: SpareArrays,
+): Promise<ReadonlyMap<string, Tensor>> {
+  if (typeof inputs === "string") return data.inputs(inputs, samples, spare);
+  const quantized = await data.inputs("quantized", samples, spare);
+  const float = await data.inputs("float", samples, spare);
   return new Map([...quantized, ...[...float].map(([name, value]) => [floatInput(name), value] as const)]);
 }
 
