@@ -20,6 +20,7 @@ namespace {
 constexpr int kWide = 16;
 using Wide = float __attribute__((vector_size(kWide * sizeof(float))));
 using WideInt = int32_t __attribute__((vector_size(kWide * sizeof(int32_t))));
+using WideBits = uint32_t __attribute__((vector_size(kWide * sizeof(uint32_t))));
 using WideByte = uint8_t __attribute__((vector_size(kWide)));
 
 Wide load(const float* x) {
@@ -205,24 +206,107 @@ void clip_gradient(const float* dy, const float* x, float* dx, int64_t count, fl
   for (int64_t i = 0; i < count; i++) dx[i] = (x[i] < low) | (x[i] > high) ? 0.0f : dy[i];
 }
 
-void random_choice(const float* a, const float* b, float* y, int64_t count, RandomPlaces places) {
-  const auto [counter, first, step, limit] = places;
-  const auto is_chosen = [=](int64_t i) {
-    uint32_t bits = counter + (first + static_cast<uint32_t>(i) * step) * 0x9e3779b1u;
-    bits = (bits ^ (bits >> 16)) * 0x85ebca6bu;
-    bits = (bits ^ (bits >> 13)) * 0xc2b2ae35u;
-    return (bits ^ (bits >> 16)) < limit;
-  };
-  if (a && b) {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? a[i] : b[i];
-  } else if (a) {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? a[i] : 0.0f;
-  } else {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) y[i] = is_chosen(i) ? 0.0f : b[i];
+constexpr uint32_t kElementStep = 0x9e3779b1u;
+
+/** Of numbers or of wide ones: Murmur3's last mixing. */
+template <class Bits>
+Bits mixed(Bits bits) {
+  bits = (bits ^ (bits >> 16)) * 0x85ebca6bu;
+  bits = (bits ^ (bits >> 13)) * 0xc2b2ae35u;
+  return bits ^ (bits >> 16);
+}
+
+/** Goes over the seeds of elements in the order in which they lie: from channel to channel, and on to the next pixel. */
+class Seeds {
+ public:
+  explicit Seeds(const RandomPlaces& places)
+      : channels_(places.channels), plane_(places.plane), channel_(places.begin % channels_) {
+    const int64_t pixel = places.begin / channels_, image = pixel / plane_;
+    at_ = pixel % plane_;
+    first_ = places.counter + static_cast<uint32_t>(image * channels_ * plane_ + at_) * kElementStep;
+    seed_ = first_ + static_cast<uint32_t>(channel_) * step();
   }
+
+  uint32_t step() const { return static_cast<uint32_t>(plane_) * kElementStep; }
+  uint32_t seed() const { return seed_; }
+  /** Elements up to the end of the pixel. */
+  int64_t rest() const { return channels_ - channel_; }
+
+  /** At most `rest()` elements on. */
+  void advance(int64_t count) {
+    channel_ += count;
+    seed_ += static_cast<uint32_t>(count) * step();
+    if (channel_ < channels_) return;
+    channel_ = 0;
+    first_ += kElementStep;
+    if (++at_ == plane_) {
+      at_ = 0;
+      first_ += static_cast<uint32_t>((channels_ - 1) * plane_) * kElementStep;
+    }
+    seed_ = first_;
+  }
+
+ private:
+  int64_t channels_, plane_, channel_, at_;
+  uint32_t first_, seed_;
+};
+
+template <bool kHasA, bool kHasB>
+struct Choice {
+  const float *a, *b;
+  float* y;
+  uint32_t limit;
+
+  void one(int64_t i, uint32_t seed) const { y[i] = mixed(seed) < limit ? (kHasA ? a[i] : 0.0f) : (kHasB ? b[i] : 0.0f); }
+
+  void wide(int64_t i, WideBits seeds) const {
+    const Wide chosen = kHasA ? load(a + i) : Wide{}, other = kHasB ? load(b + i) : Wide{};
+    store(y + i, mixed(seeds) < limit ? chosen : other);
+  }
+
+  /** Elements from i on, whose seeds are `steps[1]` apart. */
+  void run(int64_t i, int64_t end, uint32_t seed, WideBits steps) const {
+    WideBits seeds = seed + steps;
+    for (; i + kWide <= end; i += kWide, seeds += kWide * steps[1]) wide(i, seeds);
+    for (int lane = 0; i < end; i++, lane++) one(i, seeds[lane]);
+  }
+
+  void all(int64_t count, const RandomPlaces& places) const {
+    WideBits lanes;
+    for (int lane = 0; lane < kWide; lane++) lanes[lane] = static_cast<uint32_t>(lane);
+    if (places.channels == 1)
+      return run(0, count, places.counter + static_cast<uint32_t>(places.begin) * kElementStep, lanes * kElementStep);
+    Seeds seeds(places);
+    int64_t i = 0;
+    if (places.channels % kWide == 0) {
+      const WideBits steps = lanes * seeds.step();
+      for (int64_t end; i < count; i = end) {
+        end = i + (seeds.rest() < count - i ? seeds.rest() : count - i);
+        run(i, end, seeds.seed(), steps);
+        seeds.advance(end - i);
+      }
+      return;
+    }
+    const auto next = [&] {
+      const uint32_t seed = seeds.seed();
+      seeds.advance(1);
+      return seed;
+    };
+    for (; i + kWide <= count; i += kWide) {
+      uint32_t lanes[kWide];
+      for (uint32_t& lane : lanes) lane = next();
+      WideBits wide_seeds;
+      __builtin_memcpy(&wide_seeds, lanes, sizeof lanes);
+      wide(i, wide_seeds);
+    }
+    for (; i < count; i++) one(i, next());
+  }
+};
+
+void random_choice(const float* a, const float* b, float* y, int64_t count, RandomPlaces places) {
+  if (a && b) return Choice<true, true>{a, b, y, places.limit}.all(count, places);
+  if (a) return Choice<true, false>{a, b, y, places.limit}.all(count, places);
+  Choice<false, true>{a, b, y, places.limit}.all(count, places);
 }
 
 void fake_quantize(const float* x, float* y, int64_t count, Quantizer quantizer) {

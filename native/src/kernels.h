@@ -66,9 +66,13 @@ inline float rounded_zero_point(float zero_point, float low, float high) {
   return rounded < low ? low : rounded > high ? high : rounded;
 }
 
-/** Which elements of y are a's: those whose bits are below the limit. The i-th lies at first + i · step, row-major. */
+/**
+ * Which elements of y are a's: those whose bits are below the limit. The first is the one at `begin` of images of `channels`
+ * planes, channels last; bits go by where an element lies row-major.
+ */
 struct RandomPlaces {
-  uint32_t counter, first, step, limit;
+  uint32_t counter, limit;
+  int64_t begin, channels, plane;
 };
 
 struct Kernels {

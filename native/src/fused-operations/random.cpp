@@ -1,6 +1,4 @@
 // Choices at random, as src/kernels/random.ts makes them.
-#include <algorithm>
-
 #include "../fused-operation.h"
 
 namespace frostbit {
@@ -22,25 +20,11 @@ class RandomChoiceOperation : public FusedOperation {
   }
 
   void run(const Chunk& chunk) override {
-    const float *a = chunk.at(a_), *b = chunk.at(b_);
-    float* y = chunk.at(y_);
-    if (channels_ == 1) return choose(a, b, y, chunk.count, chunk.begin, 1);
-    for (int64_t done = 0; done < chunk.count;) {
-      const int64_t at = chunk.begin + done, channel = at % channels_, pixel = at / channels_;
-      const int64_t count = std::min(channels_ - channel, chunk.count - done);
-      const int64_t first = (pixel / plane_ * channels_ + channel) * plane_ + pixel % plane_;
-      choose(a ? a + done : nullptr, b ? b + done : nullptr, y + done, count, first, plane_);
-      done += count;
-    }
+    const RandomPlaces places{static_cast<uint32_t>(*counter_), static_cast<uint32_t>(limit_), chunk.begin, channels_, plane_};
+    kernels_->random_choice(chunk.at(a_), chunk.at(b_), chunk.at(y_), chunk.count, places);
   }
 
  private:
-  void choose(const float* a, const float* b, float* y, int64_t count, int64_t first, int64_t step) const {
-    kernels_->random_choice(a, b, y, count,
-                            {static_cast<uint32_t>(*counter_), static_cast<uint32_t>(first), static_cast<uint32_t>(step),
-                             static_cast<uint32_t>(limit_)});
-  }
-
   const Kernels* kernels_;
   int64_t limit_, channels_, plane_;
   Elementwise<float> a_, b_;
