@@ -51,7 +51,9 @@ export async function prepare(request: MethodRequest, engine: Engine, onData: ()
   return {
     model,
     run: async (chosen, onProgress) => {
-      const context = { engine: chosen, seed: 0, threads, ...(onProgress ? { onProgress } : {}) };
+      // As the command's default.
+      const precision = chosen.precisions[chosen.precisions.length - 1];
+      const context = { engine: chosen, seed: 0, threads, precision, ...(onProgress ? { onProgress } : {}) };
       await runMethods(model, walk(stepOf(request.method, request.options)), context);
     },
   };

@@ -25,12 +25,23 @@ Place bytes_of(Napi::Env env, const Napi::Value& value) {
   return {static_cast<char*>(buffer.Data()) + array.ByteOffset(), array.ByteLength()};
 }
 
-size_t number_of(const Napi::CallbackInfo& info, size_t i) {
-  if (info.Length() <= i || !info[i].IsNumber()) throw problem(info.Env(), "expected a number");
-  const double value = info[i].As<Napi::Number>().DoubleValue();
-  if (!(value >= 0 && value < 1e15)) throw problem(info.Env(), "expected a number of bytes");
-  return static_cast<size_t>(value);
+/** An array is to hold whole images of 32-bit elements, where they have more channels than one. */
+void check_images(Napi::Env env, size_t channels, size_t plane, const Place& array) {
+  if (channels == 1 || array.bytes == 0) return;
+  const size_t elements = array.bytes / sizeof(uint32_t);
+  const bool is_whole = channels > 0 && plane > 0 && channels <= elements && plane <= elements / channels &&
+                        array.bytes % (channels * plane * sizeof(uint32_t)) == 0;
+  if (!is_whole) throw problem(env, "expected whole images of 32-bit elements");
 }
+
+size_t number_of(Napi::Env env, const Napi::Value& value) {
+  if (!value.IsNumber()) throw problem(env, "expected a number");
+  const double number = value.As<Napi::Number>().DoubleValue();
+  if (!(number >= 0 && number < 1e15)) throw problem(env, "expected a number of bytes");
+  return static_cast<size_t>(number);
+}
+
+size_t number_of(const Napi::CallbackInfo& info, size_t i) { return number_of(info.Env(), info[i]); }
 
 /** What an object was made as: one class's object taken for another's would be a crash. */
 constexpr napi_type_tag kMemoryTag = {0x66726f7374626974, 0x6d656d6f72790001};
@@ -78,11 +89,15 @@ class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
     return *memory_;
   }
 
+  /** write(offset, array): bytes as they are; write(offset, array, channels, plane): images, to lie channels last. */
   void write(const Napi::CallbackInfo& info) {
     const size_t offset = number_of(info, 0);
     const Place from = bytes_of(info.Env(), info[1]);
     const Memory& memory = checked(info.Env(), offset, from.bytes);
-    if (from.bytes > 0) std::memcpy(memory.data() + offset, from.data, from.bytes);
+    const bool is_images = info.Length() > 2;
+    const size_t channels = is_images ? number_of(info, 2) : 1, plane = is_images ? number_of(info, 3) : 1;
+    check_images(info.Env(), channels, plane, from);
+    take_piece(from, memory.data() + offset, channels, plane);
   }
 
   void read(const Napi::CallbackInfo& info) {
@@ -127,13 +142,15 @@ struct RunState {
 /** Runs a program on the pool; a thread of libuv waits meanwhile. */
 class Worker : public Napi::AsyncWorker {
  public:
-  Worker(Napi::Env env, std::shared_ptr<Program> program, std::shared_ptr<RunState> state, Run run, std::vector<Result> results)
+  Worker(Napi::Env env, std::shared_ptr<Program> program, std::shared_ptr<RunState> state, Run run, std::vector<Result> results,
+         Napi::ObjectReference given)
       : AsyncWorker(env),
         deferred_(Napi::Promise::Deferred::New(env)),
         program_(std::move(program)),
         state_(std::move(state)),
         run_(std::move(run)),
-        results_(std::move(results)) {}
+        results_(std::move(results)),
+        given_(std::move(given)) {}
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
@@ -175,6 +192,8 @@ class Worker : public Napi::AsyncWorker {
   std::shared_ptr<RunState> state_;
   Run run_;
   std::vector<Result> results_;
+  /** Keeps the arrays that the run reads. */
+  Napi::ObjectReference given_;
   bool is_whole_ = false;
 };
 
@@ -272,20 +291,23 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes), -1};
   }
 
-  /** run(counts, results): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
+  /** run(counts, results, given): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
-    if (info.Length() < 2 || !info[1].IsArray()) throw problem(env, "expected counts and results");
+    if (info.Length() < 3 || !info[1].IsArray() || !info[2].IsArray())
+      throw problem(env, "expected counts, results and what is given");
     Run run;
     for (const double count : numbers_of(env, info[0])) {
       if (!(count >= 0 && count < 1e15)) throw problem(env, "expected counts");
       run.counts.push_back(static_cast<int64_t>(count));
     }
     auto results = results_of(env, info[1].As<Napi::Array>());
+    run.given = given_of(env, info[2].As<Napi::Array>());
     held(env);
     if (state_->is_running) throw problem(env, "the program is running");
     run.aborted = state_->aborted = std::make_shared<std::atomic<bool>>(false);
-    auto* worker = new Worker(env, program_, state_, std::move(run), std::move(results));
+    auto* worker =
+        new Worker(env, program_, state_, std::move(run), std::move(results), Napi::Persistent(info[2].As<Napi::Object>()));
     const auto promise = worker->promise();
     state_->is_running = true;
     worker->Queue();
@@ -306,6 +328,31 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       results.push_back({std::move(memory), static_cast<size_t>(from), bytes, Napi::Persistent(array.As<Napi::Object>())});
     }
     return results;
+  }
+
+  /** [memory, offset, channels, plane, arrays] by turns. */
+  static std::vector<Given> given_of(Napi::Env env, const Napi::Array& list) {
+    constexpr uint32_t kParts = 5;
+    if (list.Length() % kParts != 0) throw problem(env, "expected what is given in five parts each");
+    std::vector<Given> all;
+    for (uint32_t i = 0; i < list.Length(); i += kParts) {
+      const Napi::Value object = list[i], offset = list[i + 1], channels = list[i + 2], plane = list[i + 3],
+                        arrays = list[i + 4];
+      if (!arrays.IsArray()) throw problem(env, "expected arrays");
+      Given given{MemoryObject::of(env, object), number_of(env, offset), {}, number_of(env, channels), number_of(env, plane)};
+      size_t bytes = 0;
+      const auto pieces = arrays.As<Napi::Array>();
+      for (uint32_t at = 0; at < pieces.Length(); at++) {
+        const Napi::Value array = pieces[at];
+        given.pieces.push_back(bytes_of(env, array));
+        check_images(env, given.channels, given.plane, given.pieces.back());
+        bytes += given.pieces.back().bytes;
+      }
+      if (given.offset > given.memory->bytes() || bytes > given.memory->bytes() - given.offset)
+        throw problem(env, "what is given lies outside its memory");
+      all.push_back(std::move(given));
+    }
+    return all;
   }
 
   void abort(const Napi::CallbackInfo&) {

@@ -9,6 +9,8 @@
 #include <mutex>
 #include <new>
 
+#include "turn.h"
+
 namespace frostbit {
 
 namespace {
@@ -30,6 +32,14 @@ class PlansForOneThread {
   int threads_;
 };
 
+/** This thread's part of what a run is given. */
+void take(const Given& given, const RunContext& run) {
+  const auto [begin, end] = share(run, static_cast<int64_t>(given.pieces.size()));
+  char* to = given.memory->data() + given.offset;
+  for (int64_t i = 0; i < end; to += given.pieces[i++].bytes)
+    if (i >= begin) take_piece(given.pieces[i], to, given.channels, given.plane);
+}
+
 size_t touched_bytes(const StepDescription& description) {
   size_t bytes = 0;
   for (const auto& place : description.places) bytes += place.bytes;
@@ -37,6 +47,17 @@ size_t touched_bytes(const StepDescription& description) {
   return bytes;
 }
 }  // namespace
+
+void take_piece(const Place& piece, char* to, size_t channels, size_t plane) {
+  if (piece.bytes == 0) return;
+  if (channels == 1) {
+    std::memcpy(to, piece.data, piece.bytes);
+    return;
+  }
+  const size_t images = piece.bytes / sizeof(uint32_t) / (channels * plane);
+  turn_images(reinterpret_cast<const uint32_t*>(piece.data), reinterpret_cast<uint32_t*>(to), static_cast<int64_t>(images),
+              static_cast<int64_t>(channels), static_cast<int64_t>(plane));
+}
 
 Memory::Memory(size_t bytes) : bytes_(bytes), reserved_((bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment) {
   if (is_mapped()) {
@@ -120,6 +141,13 @@ void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
     return pool_->barrier().wait(
         [&] { return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load()); });
   };
+  if (!run.given.empty()) {
+    for (const auto& given : run.given) take(given, shared);
+    if (meet(first_commit_ > 0)) {
+      is_whole = false;
+      return;
+    }
+  }
   for (size_t i = 0; i < steps_.size(); i++) {
     const auto start = Clock::now();
     auto& [step, is_serial] = steps_[i];

@@ -238,8 +238,21 @@ using MakeStep = std::unique_ptr<Step> (*)(Arguments&, CompileContext&);
 /** By the kernel's name; null where there is none. */
 MakeStep step_maker(const std::string& kernel);
 
+/** Bytes that a run takes over before its first step, from arrays one after the other that nobody changes meanwhile. */
+struct Given {
+  std::shared_ptr<Memory> memory;
+  size_t offset;
+  std::vector<Place> pieces;
+  /** Where more than one: 32-bit elements of images of so many planes, which come to lie channels last. */
+  size_t channels, plane;
+};
+
+/** The bytes of an array as they come to lie in a memory. */
+void take_piece(const Place& piece, char* to, size_t channels, size_t plane);
+
 struct Run {
   std::vector<int64_t> counts;
+  std::vector<Given> given;
   std::shared_ptr<std::atomic<bool>> aborted;
 };
 

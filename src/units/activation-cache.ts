@@ -3,6 +3,7 @@ import type { Storage } from "../data/storage.ts";
 import { type DType, dtypes, type TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { narrowTensor, widenTensor } from "../ir/half.ts";
+import { joinedTensor } from "../ir/joined-tensor.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
 
 export interface CacheOptions {
@@ -20,8 +21,11 @@ export interface ActivationCache {
   append(name: string, samples: Tensor): Promise<void>;
   /** How many samples there are of `name`. */
   count(name: string): number;
-  /** Samples of `name` in the order of `indices`, which may hold one several times; written to `spare` where it has that type and size. */
-  read(name: string, indices: ArrayLike<number>, spare?: TypedArray): Promise<Tensor>;
+  /**
+   * Samples of `name` in the order of `indices`, which may hold one several times. Where they are read as one array, they are joined in
+   * that of `spare`.
+   */
+  read(name: string, indices: ArrayLike<number>, spare?: SpareArrays): Promise<Tensor>;
   /** Forgets `name`, and removes its files. */
   drop(name: string): Promise<void>;
   /** Bytes by where they are. */
@@ -29,6 +33,9 @@ export interface ActivationCache {
   /** Forgets everything, and removes all files. */
   dispose(): Promise<void>;
 }
+
+/** By name, arrays that nobody reads any more: what is read next is written there, and stays there. */
+export type SpareArrays = Map<string, TypedArray>;
 
 /** Chunks are read and written whole: large enough for a disk, small enough for samples in any order. */
 const chunkBytes = 1024 * 1024;
@@ -92,7 +99,7 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
     }
     column.chunks.push({ bytes, file });
   };
-  const read = async (name: string, indices: ArrayLike<number>, spare?: TypedArray): Promise<Tensor> => {
+  const read = async (name: string, indices: ArrayLike<number>, spare?: SpareArrays): Promise<Tensor> => {
     const column = columns.get(name);
     assert(column, `the cache has no "${name}"`);
     return gather({ name, column, storage }, indices, spare);
@@ -179,28 +186,35 @@ interface Source {
 async function gather(
   { name, column, storage }: Source,
   indices: ArrayLike<number>,
-  spare: TypedArray | undefined,
+  spare: SpareArrays | undefined,
 ): Promise<Tensor> {
   const { shape, samplesPerChunk, chunks } = column;
   const count = chunks.length * samplesPerChunk + column.filled;
   const size = sizeOf(shape);
-  const length = indices.length * size;
-  const data =
-    spare instanceof dtypes[column.kept].array && spare.length === length ? spare : allocate(column.kept, length);
-  const byChunk = new Map<number, number[]>();
-  for (let place = 0; place < indices.length; place++) {
-    assert(indices[place] >= 0 && indices[place] < count, `"${name}" has ${count} samples, no ${indices[place]}`);
-    const chunk = Math.floor(indices[place] / samplesPerChunk);
-    const places = byChunk.get(chunk);
-    if (places) places.push(place);
-    else byChunk.set(chunk, [place]);
+  const read = new Map<number, TypedArray>();
+  const pieces: TypedArray[] = [];
+  for (const index of Array.from(indices)) {
+    assert(index >= 0 && index < count, `"${name}" has ${count} samples, no ${index}`);
+    const at = Math.floor(index / samplesPerChunk);
+    const chunk =
+      read.get(at) ?? (at < chunks.length ? await dataOf(name, chunks[at], column, storage) : column.filling);
+    assert(chunk, `chunk ${at} of "${name}" is missing`);
+    read.set(at, chunk);
+    const start = (index % samplesPerChunk) * size;
+    pieces.push(chunk.subarray(start, start + size));
   }
-  for (const [index, places] of byChunk) {
-    const chunk = index < chunks.length ? await dataOf(name, chunks[index], column, storage) : column.filling;
-    assert(chunk, `chunk ${index} of "${name}" is missing`);
-    for (const place of places) copy(chunk, (indices[place] % samplesPerChunk) * size, data, place * size, size);
-  }
-  const samples = { dtype: column.kept, shape: [indices.length, ...shape], data };
+  const join = (): TypedArray => {
+    const length = indices.length * size;
+    const known = spare?.get(name);
+    const data =
+      known instanceof dtypes[column.kept].array && known.length === length ? known : allocate(column.kept, length);
+    pieces.forEach((piece, place) => {
+      copy(piece, 0, data, place * size, size);
+    });
+    spare?.set(name, data);
+    return data;
+  };
+  const samples = joinedTensor(column.kept, [indices.length, ...shape], { pieces, join });
   return column.given === column.kept ? samples : widenTensor(samples);
 }
 

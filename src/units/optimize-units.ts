@@ -1,13 +1,12 @@
 // Walks the units of a network in order, with what enters and leaves each in the float model and in the quantized one.
 
-import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
-import type { ActivationCache } from "./activation-cache.ts";
+import type { ActivationCache, SpareArrays } from "./activation-cache.ts";
 import { cutUnit } from "./cut-unit.ts";
 import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-layout.ts";
 import type { Unit } from "./units.ts";
@@ -27,9 +26,6 @@ export interface UnitsJob {
   /** Samples in which units run to fill the cache. */
   readonly batchSize: number;
 }
-
-/** Arrays of batches that nobody reads any more, by what was in them: what is read next is written there, and stays there. */
-export type SpareArrays = Map<string, TypedArray>;
 
 /** A unit whose turn it is, and what it is optimized by. */
 export interface UnitData {
@@ -114,9 +110,7 @@ async function readValue(
   samples: ArrayLike<number>,
   spare?: SpareArrays,
 ): Promise<Tensor> {
-  const key = keyOf(streams.job, stream, value);
-  const read = await streams.job.cache.read(key, samples, spare?.get(key));
-  spare?.set(key, read.data);
+  const read = await streams.job.cache.read(keyOf(streams.job, stream, value), samples, spare);
   return toBatch(read, layoutOf(streams, value));
 }
 

@@ -3,6 +3,7 @@
 import type { TypedArray } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { withShape } from "../ir/joined-tensor.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 
@@ -44,6 +45,7 @@ export function toSamples(value: Tensor, { axis, shape }: SampleLayout): Tensor 
 export function toBatch(samples: Tensor, { axis, shape }: SampleLayout): Tensor {
   const [count] = samples.shape;
   const whole = shape.map((size, i) => (i === axis ? count * size : size));
+  if (sizeOf(shape.slice(0, axis)) === 1) return withShape(samples, whole);
   return { dtype: samples.dtype, shape: whole, data: exchange(samples, shape, axis, count, "together") };
 }
 

@@ -15,8 +15,9 @@ import { type ScheduledInputs, type StepRequest, type Trainer, train } from "../
 import { squaredError } from "../training/loss.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { buildStep, type Step, type TrainedParameter } from "../training/step.ts";
+import type { SpareArrays } from "./activation-cache.ts";
 import { cutUnit } from "./cut-unit.ts";
-import type { SpareArrays, UnitData } from "./optimize-units.ts";
+import type { UnitData } from "./optimize-units.ts";
 import { randomCounterInput, randomCounters } from "./random-counters.ts";
 
 /** quantized, float: of that stream. mixed: each element of the quantized stream with this probability, else of the float one. */

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "../turn.h"
 #include "steps.h"
 
 namespace frostbit {
@@ -25,9 +26,9 @@ class CopyStep : public Step {
     if (!sizes.empty()) height_ = sizes.back(), down_[0] = from.back(), down_[1] = to.back();
     is_turned_ = height_ >= 8 && length_ >= 8 && ((to_ == 1 && down_[0] == 1) || (from_ == 1 && down_[1] == 1));
     if (!is_turned_) return;
-    sizes_.back() = (height_ + kTile - 1) / kTile;
+    sizes_.back() = (height_ + kTurnedTile - 1) / kTurnedTile;
     rows_ = product(sizes_);
-    for (auto& strides : strides_) strides.back() *= kTile;
+    for (auto& strides : strides_) strides.back() *= kTurnedTile;
   }
 
   void run(int, const RunContext& run) override {
@@ -45,14 +46,12 @@ class CopyStep : public Step {
   }
 
  private:
-  static constexpr int64_t kTile = 16;
-
-  /** What lies along rows on one side and down columns on the other goes tile by tile: each line of the cache is read once. */
+  /** What lies along rows on one side and down columns on the other. */
   void turn(const RunContext& run) const {
     for_each_row(sizes_, strides_, share(run, rows_), [&](int64_t row, const int64_t* at) {
-      const int64_t rows = std::min(kTile, height_ - row % sizes_.back() * kTile);
-      for (int64_t begin = 0; begin < length_; begin += kTile) {
-        const int64_t columns = std::min(kTile, length_ - begin);
+      const int64_t rows = std::min(kTurnedTile, height_ - row % sizes_.back() * kTurnedTile);
+      for (int64_t begin = 0; begin < length_; begin += kTurnedTile) {
+        const int64_t columns = std::min(kTurnedTile, length_ - begin);
         const T* x = x_ + at[0] + begin * from_;
         T* y = y_ + at[1] + begin * to_;
         if (to_ == 1)
@@ -61,14 +60,6 @@ class CopyStep : public Step {
           turn_tile(x, down_[0], y, to_, rows, columns);
       }
     });
-  }
-
-  /** y[j, i] = x[i, j], rows of each so many elements apart. */
-  static void turn_tile(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t rows, int64_t columns) {
-    T tile[kTile][kTile];
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < columns; j++) tile[j][i] = x[i * x_step + j];
-    for (int64_t j = 0; j < columns; j++) std::memcpy(y + j * y_step, tile[j], rows * sizeof(T));
   }
 
   std::vector<int64_t> sizes_, strides_[2];

@@ -4,7 +4,8 @@ import { checkMethods, type FoundAddon, planError, requireAddon } from "./find-a
 
 /** Bytes that live outside JavaScript; plans refer to them. */
 export interface NativeMemory {
-  write(offset: number, data: TypedArray): void;
+  /** Bytes as they are, or with more than one channel images of 32-bit elements, to lie channels last. */
+  write(offset: number, data: TypedArray, channels?: number, plane?: number): void;
   read(offset: number, data: TypedArray): void;
   /** Its bytes go back to the system once no program uses them. */
   dispose(): void;
@@ -21,8 +22,16 @@ export interface NativeStep {
 }
 
 export interface NativeProgram {
-  /** `results`: memory, offset and the array that takes its bytes, by turns. Resolves to false when it was aborted. One run at a time. */
-  run(counts: Float64Array, results: readonly (NativeMemory | number | TypedArray)[]): Promise<boolean>;
+  /**
+   * `results`: memory, offset and the array that takes its bytes, by turns. `given`: memory, offset, channels, plane and the arrays whose
+   * bytes the run's threads write there one after the other, as `write` does, by turns. Resolves to false when it was aborted. One run
+   * at a time.
+   */
+  run(
+    counts: Float64Array,
+    results: readonly (NativeMemory | number | TypedArray)[],
+    given: readonly (NativeMemory | number | readonly TypedArray[])[],
+  ): Promise<boolean>;
   /** Stops the run before its next step, unless it has begun to write variables. */
   abort(): void;
   /** By step: what implements it. */

@@ -7,6 +7,7 @@ import { knownResults } from "../../passes/known-results.ts";
 import { openCounts } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { fuse } from "./fuse.ts";
+import { imageInputs } from "./image-inputs.ts";
 import {
   acceptsTypes,
   constantValue,
@@ -72,11 +73,18 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
     counts,
     copies: new Map(),
     narrowed: new Map(),
+    widened: new Map(),
     uses: usesOf(graph),
     numerics,
     late,
   };
-  const inputs = new Map(graph.inputs.map((name) => [name, startValue(graph, name, { kind: "arena" }, counts)]));
+  const images = imageInputs(graph);
+  const inputs = new Map(
+    graph.inputs.map((name) => {
+      const value = startValue(graph, name, { kind: "arena" }, counts);
+      return [name, images.has(name) ? ({ ...value, layout: "channelsLast" } as const) : value] as const;
+    }),
+  );
   for (const [name, value] of inputs) draft.values.set(name, value);
   for (const name of graph.variables)
     draft.values.set(name, startValue(graph, name, { kind: "variable", name }, counts));

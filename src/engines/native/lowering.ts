@@ -178,6 +178,7 @@ export interface Draft {
   readonly counts: ReadonlyMap<string, number>;
   readonly copies: Map<Value, Value>;
   readonly narrowed: Map<Slot, Value>;
+  readonly widened: Map<Slot, Value>;
   readonly uses: Uses;
   readonly numerics: Numerics;
   /** Nodes that serve the updates alone. */
@@ -223,7 +224,10 @@ export function createLoweringContext(draft: Draft, graph: Graph, node: Node): L
   };
   const widened = (value: Value): Value => {
     if (value.dtype !== "bfloat16" && !value.codes) return value;
+    const known = draft.widened.get(value.slot);
+    if (known) return { ...known, shape: value.shape, layout: value.layout };
     const wide = scratch("float32", value.shape, value.layout);
+    draft.widened.set(value.slot, wide);
     const { codes } = value;
     if (codes) emitFused("dequantize", { elementwise: [value], broadcast: [codes.scale, codes.zero], results: [wide] });
     else emitFused("widen:bfloat16", { elementwise: [value], results: [wide], isOpen: true });

@@ -3,7 +3,8 @@ import { availableParallelism } from "node:os";
 import { type DType, dtypes, type TypedArray } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
+import { piecesOf } from "../../ir/joined-tensor.ts";
+import { copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type {
   CompileOptions,
@@ -21,6 +22,7 @@ import { assertSupported, lower, openRowCounts, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
+import { fixed, type Value } from "./plan.ts";
 import { createVariables, isNativeVariables, type NativeVariables } from "./variables.ts";
 
 /** Plans for several batch sizes are kept; older ones are made again. */
@@ -133,7 +135,7 @@ const disposed = (graph: Graph): FrostbitError =>
   new FrostbitError("ENGINE", `Graph "${graph.name}" was run after its executable was disposed.`);
 
 const copies = (inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
-  new Map([...inputs].map(([name, value]) => [name, { ...value, data: value.data.slice() }]));
+  new Map([...inputs].map(([name, value]) => [name, piecesOf(value) ? value : copyTensor(value)]));
 
 function checkRun(
   { graph, isDisposed }: Compiled,
@@ -149,12 +151,14 @@ function checkRun(
       `fetch: graph "${graph.name}" has no output "${unknown[0]}"; it has ${graph.outputs.join(", ")}.`,
     );
   checkInputs(graph, inputs);
-  for (const [name, { dtype, shape, data }] of inputs) {
-    const length = shape.reduce((product, size) => product * size, 1);
-    if (data instanceof dtypes[dtype].array && data.length === length) continue;
+  for (const [name, value] of inputs) {
+    const { dtype, shape } = value;
+    const arrays = piecesOf(value) ?? [value.data];
+    const held = arrays.reduce((sum, { length }) => sum + length, 0);
+    if (arrays.every((data) => data instanceof dtypes[dtype].array) && held === sizeOf(shape)) continue;
     throw new FrostbitError(
       "BAD_DATA",
-      `Input "${name}" is ${dtype} [${shape.join(", ")}], but its ${data.constructor.name} holds ${data.length} elements.`,
+      `Input "${name}" is ${dtype} [${shape.join(", ")}], but its ${arrays[0]?.constructor.name} holds ${held} elements.`,
     );
   }
 }
@@ -205,11 +209,15 @@ async function run(
   const { plan } = assembled;
   const sizes = givenSizes(graph, inputs);
   checkCounts(graph, plan.counts, sizes);
-  for (const [name, value] of plan.inputs) {
+  const given = [...plan.inputs].flatMap(([name, value]) => {
     const tensor = inputs.get(name);
     const { memory, offset } = placeOf(assembled, memories, value.slot);
-    if (tensor) memory.write(offset, tensor.data);
-  }
+    const [channels, plane] = imagesOf(value);
+    const pieces = tensor && piecesOf(tensor);
+    if (pieces) return [memory, offset, channels, plane, pieces];
+    if (tensor) memory.write(offset, tensor.data, channels, plane);
+    return [];
+  });
   const results = new Map<string, Tensor>();
   const transfers = fetch.flatMap((name) => {
     const value = plan.outputs.get(name);
@@ -225,7 +233,7 @@ async function run(
   const stop = (): void => program.abort();
   signal?.addEventListener("abort", stop);
   try {
-    if (!(await program.run(counts, transfers))) throw aborted(graph, signal ?? AbortSignal.abort());
+    if (!(await program.run(counts, transfers, given))) throw aborted(graph, signal ?? AbortSignal.abort());
   } catch (cause) {
     if (cause instanceof FrostbitError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -234,6 +242,13 @@ async function run(
     signal?.removeEventListener("abort", stop);
   }
   return results;
+}
+
+/** What lies in another order than it is given in: channels, and pixels of each. */
+function imagesOf({ layout, shape }: Value): readonly [channels: number, plane: number] {
+  if (layout === "plain") return [1, 1];
+  const [, channels, ...plane] = fixed(shape);
+  return [channels, sizeOf(plane)];
 }
 
 function spareFor(

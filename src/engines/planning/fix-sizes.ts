@@ -6,6 +6,7 @@ import { opDefinition } from "../../ops/index.ts";
 import { resolveAxis } from "../../ops/operands.ts";
 import { foldConstants } from "../../passes/fold-constants.ts";
 import { inferTypes } from "../../passes/infer-types.ts";
+import { readSingleNumbers } from "../../passes/read-single-numbers.ts";
 import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
 
 /** The size of the axis that `rows` indexes in a node; `undefined` where it is read otherwise. */
@@ -74,7 +75,7 @@ export function fixSizes(graph: Graph, { sizes, counts, engine }: FixedSizes): G
     const type = graph.values.get(name);
     if (type) values.set(name, { ...type, shape: type.shape.map(fix) });
   }
-  const result = removeDeadNodes(foldConstants(inferTypes({ ...graph, values })));
+  const result = removeDeadNodes(foldConstants(readSingleNumbers(inferTypes({ ...graph, values }))));
   for (const [name, { shape }] of result.values) {
     const open = shape.find((size) => typeof size === "string" && !counts.has(size));
     if (open === undefined) continue;
