@@ -77,14 +77,17 @@ export const integerAt = ({ scale, zeroPoint, low, high }: Grid, x: number): num
 
 /** Of 100 ranges shrunk towards 0, the one with the least squared error of the quantized values. */
 export const mseRange = (histogram: Histogram, bits: number, symmetric = false): Range =>
-  bestRange(shrunkRanges(histogram.range), (range) => errorOf(histogram, gridOf(range, bits, symmetric), 2));
+  bestRange(shrunkRanges(histogram.range), (range, enough) =>
+    errorOf(histogram, gridOf(range, bits, symmetric), 2, enough),
+  );
 
 /** QDrop's exponent: large errors count more than in the mean square. */
 const lpPower = 2.4;
 
 /** The range with the least |error|^2.4: of 100 shrunk towards 0, then each end by itself of 100 around the best. */
 export function lpRange(histogram: Histogram, bits: number, symmetric = false): Range {
-  const error = (range: Range): number => errorOf(histogram, gridOf(range, bits, symmetric), lpPower);
+  const error = (range: Range, enough: number): number =>
+    errorOf(histogram, gridOf(range, bits, symmetric), lpPower, enough);
   const both = bestRange(shrunkRanges(histogram.range), error);
   if (symmetric || both.min === 0 || both.max === 0) return both;
   const factors = Array.from({ length: 100 }, (_, i) => 0.5 + i / 100);
@@ -92,23 +95,23 @@ export function lpRange(histogram: Histogram, bits: number, symmetric = false): 
   return bestRange([low, ...factors.map((factor) => ({ ...low, max: low.max * factor }))], error);
 }
 
-/** The first of those with the least error. */
-function bestRange(ranges: readonly Range[], errorOfRange: (range: Range) => number): Range {
+/** The first of those with the least error. A sum of errors may end where it is no less than the least so far, `enough`. */
+function bestRange(ranges: readonly Range[], errorOfRange: (range: Range, enough: number) => number): Range {
   let best = ranges[0];
   let smallest = Number.POSITIVE_INFINITY;
   for (const range of ranges) {
-    const error = errorOfRange(range);
+    const error = errorOfRange(range, smallest);
     if (error < smallest) [smallest, best] = [error, range];
   }
   return best;
 }
 
-function errorOf({ range, counts }: Histogram, grid: Grid, power: number): number {
+function errorOf({ range, counts }: Histogram, grid: Grid, power: number, enough: number): number {
   const { scale, zeroPoint } = grid;
   if (scale === 0) return Number.POSITIVE_INFINITY;
   const width = (range.max - range.min) / counts.length;
   let error = 0;
-  for (let bin = 0; bin < counts.length; bin++) {
+  for (let bin = 0; bin < counts.length && !(error >= enough); bin++) {
     if (counts[bin] === 0) continue;
     const x = range.min + (bin + 0.5) * width;
     error += counts[bin] * raised(x - (integerAt(grid, x) - zeroPoint) * scale, power);
@@ -134,10 +137,11 @@ export function leastErrorRange(values: readonly number[], bits: number, by: Wei
   };
   const power = powerOf(by);
   if (gridOf(whole, bits, false).scale === 0) return whole;
-  return bestRange(shrunkRanges(whole).slice(0, 80), (candidate) => {
+  return bestRange(shrunkRanges(whole).slice(0, 80), (candidate, enough) => {
     const grid = gridOf(candidate, bits, false);
     let error = 0;
-    for (const w of values) error += raised(w - (integerAt(grid, w) - grid.zeroPoint) * grid.scale, power);
+    for (let i = 0; i < values.length && !(error >= enough); i++)
+      error += raised(values[i] - (integerAt(grid, values[i]) - grid.zeroPoint) * grid.scale, power);
     return error;
   });
 }
@@ -153,8 +157,8 @@ export function leastErrorLargest(values: readonly number[], bits: number, by: W
     const candidate = largest * (1 - 0.01 * step);
     const scale = candidate / high;
     let error = 0;
-    for (const w of values)
-      error += raised(w - scale * Math.min(high, Math.max(-high, roundHalfToEven(w / scale))), power);
+    for (let i = 0; i < values.length && !(error >= smallest); i++)
+      error += raised(values[i] - scale * Math.min(high, Math.max(-high, roundHalfToEven(values[i] / scale))), power);
     if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;
