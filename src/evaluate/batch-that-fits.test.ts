@@ -14,8 +14,15 @@ test("a sample's bytes are those of all values that are not constants", () => {
 
 test("small values run many at once, large ones as many as fit, one at least", () => {
   expect(batchThatFits(graphOf(10), 250)).toBe(250);
-  expect(batchThatFits(graphOf(4096), 250)).toBe(8);
+  expect(batchThatFits(graphOf(4096), 250)).toBe(2);
   expect(batchThatFits(graphOf(40_000), 250)).toBe(1);
+});
+
+test("outputs that take much are of few samples, though all values would fit of more", () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: ["N", 512, 64] });
+  const head = build.constant({ dtype: "float32", shape: [64, 32768], data: new Float32Array(64 * 32768) }, "head");
+  expect(batchThatFits(build.graph([build.node("MatMul", [x, head], {}, "logits")]))).toBe(2);
 });
 
 test("values whose axes are made of the batch and other sizes count in full", () => {

@@ -49,9 +49,18 @@ export const evaluationBatch = 64;
 /** How many samples the graph takes at a time; `undefined` where it takes any number. */
 export const fixedBatchOf = (graph: Graph): number | undefined => fixedBatch({ inputs: inputTypes(graph) });
 
+/** Outputs of one run may take: they are copied out of the engine, and compared with another's. */
+const outputBytes = 2 ** 27;
+
 /** As many samples as fit into memory, `most` at most; as many as the graph takes where its batch is fixed. */
-export const batchThatFits = (graph: Graph, most = evaluationBatch): number =>
-  fixedBatchOf(graph) ?? Math.max(1, Math.min(most, Math.floor(budgetBytes / Math.max(1, bytesPerSample(graph)))));
+export function batchThatFits(graph: Graph, most = evaluationBatch): number {
+  const fixed = fixedBatchOf(graph);
+  if (fixed !== undefined) return fixed;
+  const single = oneSample(graph);
+  const outputs = single.outputs.map(byteCounter(single)).reduce((sum, bytes) => sum + bytes, 0);
+  const fits = Math.min(budgetBytes / Math.max(1, bytesPerSample(graph)), outputBytes / Math.max(1, outputs));
+  return Math.max(1, Math.min(most, Math.floor(fits)));
+}
 
 /** How many samples to measure something on that few of them tell, `most` at most. The graph's types are those of one. */
 export const affordableSamples = (graph: Graph, most: number, operations = fewOperations): number =>

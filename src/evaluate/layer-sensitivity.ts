@@ -2,9 +2,10 @@
 
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
-import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
+import { totalMultiplyAdds } from "../passes/count-operations.ts";
 import { onlyOutputs } from "../passes/gather-early.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
@@ -21,7 +22,10 @@ type Inputs = ReadonlyMap<string, Tensor>;
 
 /** What each quantized layer costs, and what enters it. */
 export interface LayerMeasures {
-  /** By layer, dB: the first output where this layer alone is quantized, against where none is. Infinite: no difference. */
+  /**
+   * By layer, dB: the first output where this layer alone is quantized, against where none is. Infinite: no difference. Empty where
+   * so many runs take too long.
+   */
   readonly sensitivityDb: ReadonlyMap<string, number>;
   /** By layer, of what enters it. */
   readonly inputs: ReadonlyMap<string, Histogram>;
@@ -32,11 +36,16 @@ export interface LayerMeasures {
 /** Multiply-adds: about two seconds on two cores. */
 const budget = 1e11;
 
+/** The same that one sample may take: about half a minute. A language model with 200 layers takes more. */
+const mostOperations = 1.5e12;
+
 /** On the first samples of `batch`: a large model is measured on few, on one at least. */
 export async function measureLayers(graph: Graph, batch: Inputs, context: Context): Promise<LayerMeasures> {
   const layers = linearLayers(graph).filter(({ input }) => !graph.constants.has(input));
   const typed = typedForOne(graph, batch);
-  const most = affordableSamples(typed, countSamples(graph, batch), budget / (layers.length + 2));
+  const runs = layers.length + 2;
+  const most = affordableSamples(typed, countSamples(graph, batch), budget / runs);
+  const isTooMuch = runs * totalMultiplyAdds(typed) > mostOperations;
   const { samples, groups } = planFetches(typed, layers, ({ input }) => [input], most);
   const inputs = firstSamples(graph, batch, samples);
   const histograms: (readonly [string, Histogram])[] = [];
@@ -44,7 +53,7 @@ export async function measureLayers(graph: Graph, batch: Inputs, context: Contex
   return {
     samples: countSamples(graph, inputs),
     inputs: new Map(histograms),
-    sensitivityDb: await layerSensitivity(graph, inputs, context),
+    sensitivityDb: isTooMuch ? new Map() : await layerSensitivity(graph, inputs, context),
   };
 }
 
@@ -95,7 +104,7 @@ export async function layerSensitivity(
       );
       const changed = (await program.run(new Map([...inputs, ...flags]), signalOf(context))).get(output);
       assert(changed, `no output "${output}"`);
-      return toNumbers(changed);
+      return numbersOf(changed);
     };
     const reference = await run([]);
     for (const [done, { name, own }] of layers.entries()) {

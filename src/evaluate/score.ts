@@ -97,7 +97,7 @@ function judgeOf({ axis, classes }: ClassPlace, scores: Tensor, areProbabilities
       found: Number.isNaN(values[start + best * inner]) ? -1 : best,
       loss: areProbabilities
         ? -Math.log(Math.max(values[start + label * inner], minProbability))
-        : crossEntropy(values, start, label, classes, inner),
+        : crossEntropy(values, { start, best, label, classes, inner }),
     };
   };
 }
@@ -110,13 +110,22 @@ function judgeBinary(value: number, label: number, isProbability: boolean): Retu
   return { found, loss };
 }
 
-function crossEntropy(values: ArrayLike<number>, start: number, label: number, classes: number, step: number): number {
-  const end = start + classes * step;
-  let largest = Number.NEGATIVE_INFINITY;
-  for (let i = start; i < end; i += step) largest = Math.max(largest, values[i]);
+interface ScoredPosition {
+  /** Of the first class. */
+  readonly start: number;
+  /** The class of the largest score. */
+  readonly best: number;
+  readonly label: number;
+  readonly classes: number;
+  readonly inner: number;
+}
+
+function crossEntropy(values: ArrayLike<number>, { start, best, label, classes, inner }: ScoredPosition): number {
+  const end = start + classes * inner;
+  const largest = values[start + best * inner];
   let sum = 0;
-  for (let i = start; i < end; i += step) sum += Math.exp(values[i] - largest);
-  return Math.log(sum) + largest - values[start + label * step];
+  for (let i = start; i < end; i += inner) sum += Math.exp(values[i] - largest);
+  return Math.log(sum) + largest - values[start + label * inner];
 }
 
 function addSample(score: Score, labels: Tensor["data"], judge: Judge): void {

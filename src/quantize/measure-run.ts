@@ -52,11 +52,14 @@ export function noteHints({ context }: Measured, metrics: Metrics | undefined): 
   if (hint !== undefined) context.onNote?.(hint);
 }
 
-/** How many samples a file is verified on; fewer of a large model. */
-const verification = { most: 256, least: 64 } as const;
+/** How many samples a file is verified on; fewer of a large model, and fewest where so many take more than these multiply-adds. */
+const verification = { most: 256, least: 64, leastOperations: 5e11 } as const;
 
-export const verificationCount = ({ subject }: Measured): number =>
-  Math.max(verification.least, affordableSamples(oneSample(subject.float), verification.most));
+export function verificationCount({ subject }: Measured): number {
+  const { most, least, leastOperations } = verification;
+  const one = oneSample(subject.float);
+  return Math.max(affordableSamples(one, most), affordableSamples(one, least, leastOperations));
+}
 
 /** Batches of the test data, `count` samples in all, or as many as fill batches of a fixed size. */
 export async function takeBatches(

@@ -66,6 +66,8 @@ export interface UnitJob {
   readonly batch: number;
   /** Samples at the end of all that nothing is fitted to; a whole number of batches. */
   readonly heldOut: number;
+  /** Whether errors on these are computed as training steps are. */
+  readonly isAsTrained: boolean;
 }
 
 export interface ReconstructedUnit {
@@ -75,11 +77,11 @@ export interface ReconstructedUnit {
 }
 
 export async function reconstructUnit(job: UnitJob, context: Context): Promise<ReconstructedUnit> {
-  const { data, batch, heldOut } = job;
+  const { data, batch, heldOut, isAsTrained } = job;
   const trained = await trainSoftUnit(job, context);
   if (!trained) return { outcome: nothingChanged, record: undefined };
   const samples = Array.from({ length: heldOut }, (_, i) => data.samples - heldOut + i);
-  const errorOf = (model: Graph): Promise<number> => unitError(model, data, samples, batch, context);
+  const errorOf = (model: Graph): Promise<number> => unitError(model, { data, samples, batch, isAsTrained }, context);
   const before = await errorOf(data.quantized);
   const [best] = await byError(trained, (each) => errorOf(applyOutcome(data.quantized, each.outcome)));
   const { error: after, of } = best;

@@ -39,6 +39,8 @@ export interface ReconstructionJob {
   /** What activations may take in memory before they go to the checkpoints' storage. */
   readonly cacheBytes: number;
   readonly cacheFloats: "float32" | "float16";
+  /** Whether streams of activations, and errors on samples held out, are computed as training steps are, not in float32. */
+  readonly isAsTrained?: boolean;
   readonly checkpoints: CheckpointOptions | undefined;
 }
 
@@ -109,14 +111,14 @@ interface UnitTurn {
 }
 
 async function reconstructAndSave(
-  { job: { float, batch, heldOut: given, checkpoints }, phase, predictions }: UnitTurn,
+  { job: { float, batch, heldOut: given, checkpoints, isAsTrained = false }, phase, predictions }: UnitTurn,
   data: UnitData,
   { done }: RunProgress,
   context: Context,
 ): Promise<ReconstructedUnit> {
   const heldOut = given ?? Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
   const rates = ratesOf(done.slice(done.length - data.index));
-  const job = { data, float, phase, predictions, batch, heldOut };
+  const job = { data, float, phase, predictions, batch, heldOut, isAsTrained };
   const unit = await withRates(job, rates, context).catch((error: unknown) => {
     throw error instanceof FrostbitError && error.code === "ABORTED"
       ? stoppedAt(data, done.length, checkpoints !== undefined)
@@ -165,14 +167,15 @@ async function walk(
   optimize: (data: UnitData) => Promise<Graph>,
   context: Context,
 ): Promise<void> {
-  const { batches, batch, cacheBytes, cacheFloats, checkpoints } = job;
+  const { batches, batch, cacheBytes, cacheFloats, checkpoints, isAsTrained = false } = job;
   const given = phase.activations === "quantized" ? graph : withFloatActivations(graph);
   // Once for all units: what follows from sizes alone, as a decoder's masks and rotations.
   const [float, quantized] = [foldConstants(job.float), foldConstants(given)];
   const storage = checkpoints?.storage ?? memoryStorage();
   const cache = await openActivationCache({ storage, memoryBytes: cacheBytes, floats: cacheFloats });
   try {
-    await optimizeUnits({ units, float, quantized, batches: batches(), cache, batchSize: batch }, optimize, context);
+    const walked = { units, float, quantized, batches: batches(), cache, batchSize: batch, isAsTrained };
+    await optimizeUnits(walked, optimize, context);
   } finally {
     await cache.dispose();
   }

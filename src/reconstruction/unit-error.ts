@@ -1,24 +1,33 @@
 // How far a unit's outputs are from the float unit's, on samples that nothing was fitted to.
 
+import type { Program } from "../engines/engine.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 
-/** Noise to signal of the unit's targets, of a quantized model on the quantized stream; `samples`: whole batches of them. */
+interface HeldOut {
+  readonly data: UnitData;
+  /** Whole batches of them. */
+  readonly samples: readonly number[];
+  readonly batch: number;
+  /** Computed as training steps are, not in float32. */
+  readonly isAsTrained: boolean;
+}
+
+/** Noise to signal of the unit's targets, of a quantized model on the quantized stream. */
 export function unitError(
   model: Graph,
-  data: UnitData,
-  samples: readonly number[],
-  batch: number,
+  { data, samples, batch, isAsTrained }: HeldOut,
   context: Context,
 ): Promise<number> {
   const { unit } = data;
-  return withProgram(cutUnit(setBatchSize(model, batch), unit.inputs, unit.outputs), context, async (program) => {
+  const cut = cutUnit(setBatchSize(model, batch), unit.inputs, unit.outputs);
+  const measure = async (program: Program): Promise<number> => {
     let [noise, signal] = [0, 0];
     for (let start = 0; start < samples.length; start += batch) {
       const chosen = samples.slice(start, start + batch);
@@ -35,5 +44,6 @@ export function unitError(
       }
     }
     return noise / Math.max(signal, Number.MIN_VALUE);
-  });
+  };
+  return withProgram(cut, context, measure, isAsTrained ? trainingOptions(context) : compileOptions(context));
 }

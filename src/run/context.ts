@@ -22,7 +22,7 @@ export interface Context {
   readonly seed: number;
   /** CPU threads, 1 or more; the engine's own choice where absent. */
   readonly threads?: number;
-  /** How training steps are computed; "float32" where absent. Everything that is measured is computed in float32. */
+  /** How training steps are computed; "float32" where absent. What is measured of the model is computed in float32. */
   readonly precision?: Precision;
   /** Stops the call after the step in hand: it then throws ABORTED. */
   readonly signal?: AbortSignal;

@@ -12,8 +12,12 @@ export const trainingOptions = (context: Context): CompileOptions => ({
   ...(context.precision === undefined ? {} : { precision: context.precision }),
 });
 
-export const withProgram = <T>(graph: Graph, context: Context, use: (program: Program) => Promise<T>): Promise<T> =>
-  withVariables(graph, new Map(), context, use);
+export const withProgram = <T>(
+  graph: Graph,
+  context: Context,
+  use: (program: Program) => Promise<T>,
+  options: CompileOptions = compileOptions(context),
+): Promise<T> => withVariables(graph, new Map(), context, use, options);
 
 /** A graph with variables, and their values to begin with. */
 export async function withVariables<T>(
@@ -21,8 +25,9 @@ export async function withVariables<T>(
   initial: ReadonlyMap<string, Tensor>,
   context: Context,
   use: (program: Program, variables: Variables) => Promise<T>,
+  options: CompileOptions = compileOptions(context),
 ): Promise<T> {
-  const executable = await context.engine.compile(graph, compileOptions(context));
+  const executable = await context.engine.compile(graph, options);
   const variables = await context.engine.variables(initial);
   try {
     return await use(executable.bind(variables), variables);

@@ -1,11 +1,12 @@
 // Walks the units of a network in order, with what enters and leaves each in the float model and in the quantized one.
 
+import type { Program } from "../engines/engine.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
 import type { ActivationCache, SpareArrays } from "./activation-cache.ts";
 import { cutUnit } from "./cut-unit.ts";
 import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-layout.ts";
@@ -25,6 +26,8 @@ export interface UnitsJob {
   readonly cache: ActivationCache;
   /** Samples in which units run to fill the cache. */
   readonly batchSize: number;
+  /** Computed as training steps are, not in float32. */
+  readonly isAsTrained?: boolean;
 }
 
 /** A unit whose turn it is, and what it is optimized by. */
@@ -136,7 +139,8 @@ async function runUnit(
 ): Promise<void> {
   const { job, samples } = streams;
   const sized = setBatchSize(graph, job.batchSize);
-  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, async (program) => {
+  const options = job.isAsTrained ? trainingOptions(context) : compileOptions(context);
+  const run = async (program: Program): Promise<void> => {
     for (let start = 0; start < samples; start += job.batchSize) {
       const count = Math.min(job.batchSize, samples - start);
       const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, count - 1));
@@ -148,7 +152,8 @@ async function runUnit(
       }
       context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
     }
-  });
+  };
+  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, run, options);
 }
 
 const firstOf = ({ dtype, shape: [all, ...shape], data }: Tensor, count: number): Tensor => ({

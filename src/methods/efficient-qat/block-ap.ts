@@ -28,6 +28,7 @@ export async function blockAp(
       heldOut,
       cacheBytes: cacheMemory * 2 ** 20,
       cacheFloats,
+      isAsTrained: true,
       checkpoints,
     },
     context,
