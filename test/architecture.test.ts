@@ -93,7 +93,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** These put the others together and may import anything. */
-const entries = ["node", "cli", "browser", "quantize", "index.ts"];
+const entries = ["node", "cli", "browser", "quantize", "ladder", "index.ts"];
 
 const mayUseNode = /^src\/(node|cli|engines\/native)\//;
 

@@ -2,8 +2,10 @@
 import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
-import type { Method, MethodStep } from "../methods/method.ts";
+import type { Fields, Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf, gridConflicts } from "../options/arrange-methods.ts";
+import { budgetOptions, goalOptions } from "../options/goal.ts";
+import { runFromRecipe } from "../options/recipe.ts";
 import { quantizationOptions, type RunOptions, resumes, wholeOptions } from "../options/run-options.ts";
 import { targetConflicts, withTarget } from "../options/targets.ts";
 import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
@@ -20,8 +22,10 @@ export const methodFlags = z.object({
   method: z
     .array(z.enum(methodNames))
     .min(1)
-    .default(["efqat"])
-    .describe(`What is done, one method or several: ${summariesOf(methods)}.`),
+    .optional()
+    .describe(
+      `What is done, one method or several: ${summariesOf(methods)}. Where neither a method nor an option of one is given, what is tried is chosen for the goal: \`maxDrop\`, \`budget\` and what the file may take; an option of a method that trains means efqat.`,
+    ),
   prepare: z
     .array(z.enum(namesOf(preparing)))
     .default([])
@@ -63,6 +67,7 @@ export const runFlags = z.object({
   ...quantizationOptions.shape,
   ...stepFlags.shape,
   ...wholeOptions.shape,
+  ...goalOptions.shape,
 });
 
 interface Given {
@@ -73,7 +78,9 @@ interface Given {
 
 /** Throws BAD_OPTION, naming the flag at fault. */
 export function runFromFlags(values: Values): Given {
-  const { method, prepare } = parseSchemaOptions(methodFlags, values);
+  if (isGoal(values)) return { run: runForGoal(values), unused: [] };
+  checkNoGoal(values);
+  const { method = ["efqat"], prepare } = parseSchemaOptions(methodFlags, values);
   const named = [...prepare, ...calledFor(values, [...prepare, ...method]), ...method].map((name) =>
     methodOf({ method: name }),
   );
@@ -98,6 +105,41 @@ export function runFromFlags(values: Values): Given {
     names.map((name) => `${flagOf(name)} ${values[name]}: no effect in ${given[i].method}, which does not take it.`),
   );
   return { run, unused: [...unusedFlags(run, values, method.join(",")), ...partly] };
+}
+
+/** Of a goal alone: budgets are of mixed precision too. */
+const ofGoal = Object.keys(goalOptions.shape).filter((name) => !Object.hasOwn(budgetOptions.shape, name));
+
+const givenOf = (values: Values, schema: z.ZodObject): readonly string[] =>
+  Object.keys(schema.shape).filter((name) => values[name] !== undefined);
+
+/** Whether no method is named, and no option of one but what the file may take. */
+const isGoal = (values: Values): boolean =>
+  givenOf(values, methodFlags).length === 0 &&
+  givenOf(values, stepFlags).every((name) => Object.hasOwn(budgetOptions.shape, name));
+
+function runForGoal(values: Values): RunOptions {
+  const given = (schema: z.ZodObject): Fields => {
+    const parsed: Fields = parseSchemaOptions(schema, values);
+    return Object.fromEntries(givenOf(values, schema).map((name) => [name, parsed[name]]));
+  };
+  checkTogether(parseSchemaOptions(quantizationOptions, withTarget(values)), []);
+  return runFromRecipe(
+    { quantize: given(quantizationOptions), goal: given(goalOptions), ...given(wholeOptions) },
+    "options",
+  );
+}
+
+function checkNoGoal(values: Values): void {
+  const [flag] = ofGoal.filter((name) => values[name] !== undefined);
+  if (flag === undefined) return;
+  const [other] = [...givenOf(values, methodFlags), ...givenOf(values, stepFlags)].filter(
+    (name) => !ofGoal.includes(name),
+  );
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `${flagOf(flag)} is a goal, for which Frostbit chooses the methods, and ${flagOf(other)} names what is done. Give one of them.`,
+  );
 }
 
 /** Methods that a flag calls for and that are not named. */

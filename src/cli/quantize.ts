@@ -91,7 +91,8 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   checkDataOrText(values, ofData, ofText);
-  const options = await runOf(values["text"] === undefined ? values : { ...forText, ...values }, session);
+  const isText = values["text"] !== undefined && values["recipe"] === undefined;
+  const options = await runOf(isText ? { ...forText, ...values } : values, session);
   const isNoted = new Set(unusedInRecipe(options));
   const { out, engine, precision, threads, maxMemory, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
@@ -124,8 +125,8 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
 export const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];
 export const ofText = [...Object.keys(textOptions.shape), "testText"];
 
-/** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats. */
-const forText: Values = { activations: "float", groupSize: "64" };
+/** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats; gptq takes minutes. */
+const forText: Values = { activations: "float", groupSize: "64", method: "gptq" };
 
 /** Opens the data or the text that the command names; a seed decides what is held out. */
 export function sourceOf(

@@ -13,6 +13,8 @@ import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
+import { ladderReport } from "../ladder/ladder-report.ts";
+import { type GoalOutcome, quantizeToGoal } from "../ladder/quantize-to-goal.ts";
 import { readJson, weightFiles } from "../language-models/checkpoint.ts";
 import { parseConfig } from "../language-models/config.ts";
 import { configFile } from "../language-models/read.ts";
@@ -24,9 +26,10 @@ import type { FormattedJob } from "../quantize/job.ts";
 import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
+import { placementOf } from "../quantizers/quantize-options.ts";
 import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
-import type { Progress } from "../run/context.ts";
+import type { Context, Progress } from "../run/context.ts";
 import { outOfMemory } from "../run/out-of-memory.ts";
 import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { digestOfSource, machineFields } from "./digest-data.ts";
@@ -181,26 +184,35 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
     ...(job.onProgress ? { onProgress: job.onProgress } : {}),
     ...(job.onNote ? { onNote: job.onNote } : {}),
   };
-  const outcome = await quantizeSharing(
-    {
-      model,
-      source: job.source,
-      preprocess: job.preprocess,
-      options: job.options,
-      openDeployed: (file, options) => openSequences(file, { ...threads, ...options }),
-      ...formatOf(job),
-      checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
-      ...(modelFileOf(job.modelPath).format === "onnx" && {
-        openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
-      }),
-      loadSolver: loadHighs,
-      checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
-    },
-    context,
-    shared,
-  );
+  const formatted: FormattedJob = {
+    model,
+    source: job.source,
+    preprocess: job.preprocess,
+    options: job.options,
+    openDeployed: (file, options) => openSequences(file, { ...threads, ...options }),
+    ...formatOf(job),
+    checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),
+    ...(modelFileOf(job.modelPath).format === "onnx" && {
+      openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
+    }),
+    loadSolver: loadHighs,
+    checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
+  };
+  const { options, ...made } = await outcomeOf(formatted, context, shared);
   await lock.check();
-  return writeResults(job, { input, digest, outcome, started });
+  return writeResults({ ...job, options }, { input, digest, started, ...made });
+}
+
+/** Of the methods named, or of those that the goal's ladder chose. */
+async function outcomeOf(
+  job: FormattedJob,
+  context: Context,
+  shared: SharedMeasures,
+): Promise<Pick<GoalOutcome, "options" | "outcome"> & Partial<GoalOutcome>> {
+  const { options } = job;
+  const { goal } = options;
+  if (goal) return quantizeToGoal({ ...job, options: { ...options, goal } }, context, shared);
+  return { options, outcome: await quantizeSharing(job, context, shared) };
 }
 
 interface Identity {
@@ -292,7 +304,7 @@ async function digestOfData(
   { source, options }: QuantizeFileJob,
   shared: SharedByRuns,
 ): Promise<Report["data"]["digest"]> {
-  if (!options.methods.some(resumes)) return null;
+  if (!options.methods.some(resumes) && !options.goal) return null;
   shared.digest ??= await digestOfSource(source, options.limit);
   return shared.digest;
 }
@@ -346,10 +358,9 @@ function fingerprintOptions({
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
 }
 
-interface Results {
+interface Results extends Pick<GoalOutcome, "outcome">, Partial<Pick<GoalOutcome, "climbed" | "validation">> {
   readonly input: Report["input"];
   readonly digest: Report["data"]["digest"];
-  readonly outcome: QuantizeOutcome;
   readonly started: number;
 }
 
@@ -365,7 +376,7 @@ async function digestOfResults(out: string, written: readonly ExportedFile[]): P
 
 async function writeResults(
   job: QuantizeFileJob,
-  { input, digest, outcome, started }: Results,
+  { input, digest, outcome, started, climbed, validation }: Results,
 ): Promise<QuantizeFileResult> {
   const modelPath = join(job.out, outcome.files[0].name);
   const reportPath = join(job.out, "report.html");
@@ -394,6 +405,7 @@ async function writeResults(
     notes: notesOf(job, outcome, sizeOfInput(input)),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
+    ladder: climbed && validation ? ladderReport(climbed, validation) : null,
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
   await writeAtomic(reportPath, renderHtml(report));
@@ -412,7 +424,7 @@ function speedNote(
   const { float, deployed } = latencyMs;
   if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
-  if (options.quantize.placement === "inputs") advice.push("--placement runtime");
+  if (placementOf(options.quantize) === "inputs") advice.push("--placement runtime");
   if (options.quantize.storage === "int4" && options.quantize.weights <= 4) advice.push("--storage packed");
   const times = (deployed.batch256 / float.batch256).toFixed(1);
   const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";

@@ -110,7 +110,7 @@ describe("recipes", () => {
     ],
     [{ methods: [{ qat: { schedule: "one-cycle", warmup: 0.1 } }] }, /one-cycle has its own warm-up/],
     [{ methods: [{ qat: { schedule: "step", milestones: [0.7, 0.3] } }] }, /is 0\.7,0\.3; expected numbers that rise/],
-    [[1], "recipe.yaml: expected names and values, of quantize, methods, seed, accuracies, limit."],
+    [[1], "recipe.yaml: expected names and values, of quantize, methods, goal, seed, accuracies, limit."],
   ])("%j is refused", (content, message) => {
     expect(() => runFromRecipe(content, where)).toThrow(message);
   });

@@ -6,12 +6,13 @@ import { findMethod, methodNames, methodOf, methods } from "../methods/index.ts"
 import type { Fields, Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf, gridConflicts } from "./arrange-methods.ts";
 import { coreOf, expectedOf } from "./describe-type.ts";
+import { type Goal, goalOptions } from "./goal.ts";
 import { lostName } from "./lost-name.ts";
 import { quantizationOptions, type RunOptions, wholeOptions } from "./run-options.ts";
 import { targetConflicts, withTarget } from "./targets.ts";
 import { unusedInQuantization, unusedInStep, unusedNotes } from "./unused-options.ts";
 
-const recipeKeys = ["quantize", "methods", ...Object.keys(wholeOptions.shape)];
+const recipeKeys = ["quantize", "methods", "goal", ...Object.keys(wholeOptions.shape)];
 
 const bad = (where: string, message: string): FrostbitError => new FrostbitError("BAD_OPTION", `${where}: ${message}`);
 const isFields = (value: unknown): value is Fields =>
@@ -73,7 +74,17 @@ export function runFromRecipe(content: unknown, where: string): RunOptions {
     throw bad(`${placeOf(i)}.${given[i].method}`, message);
   });
   const whole = parse(wholeOptions, take(recipe, Object.keys(wholeOptions.shape)), `${where}: `);
-  return { quantize, methods: steps, ...whole };
+  const goal = goalOf(recipe, Object.keys(shared), where);
+  return { quantize, methods: steps, ...whole, ...(goal && { goal }) };
+}
+
+/** What was given of quantization is fixed. */
+function goalOf(recipe: Fields, fixed: readonly string[], where: string): Goal | undefined {
+  if (recipe["goal"] === undefined) return undefined;
+  if (recipe["methods"] !== undefined)
+    throw bad(`${where}: methods`, "a goal is reached by methods that Frostbit chooses. Give methods or a goal.");
+  const place = `${where}: goal`;
+  return { ...parse(goalOptions, fieldsOf(recipe["goal"], place, Object.keys(goalOptions.shape)), `${place}.`), fixed };
 }
 
 function parse<Schema extends z.ZodObject>(schema: Schema, given: Fields, place: string): z.output<Schema> {
@@ -138,7 +149,11 @@ export function checkRun(run: RunOptions): void {
 }
 
 /** The recipe that gives this run again, every option written out. */
-export function recipeOf({ quantize, methods: steps, ...whole }: RunOptions): Fields {
+export function recipeOf({ quantize, methods: steps, goal, ...whole }: RunOptions): Fields {
+  if (goal) {
+    const { fixed, ...wanted } = goal;
+    return { goal: wanted, quantize: take(quantize, fixed), ...take(whole, Object.keys(whole)) };
+  }
   const entries = steps.map(({ method, options }) =>
     Object.keys(options).length > 0 ? { [method]: options } : method,
   );

@@ -5,6 +5,7 @@ import { methodOf } from "../methods/index.ts";
 import type { Method, MethodStep } from "../methods/method.ts";
 import { checkpointFormatNames } from "../quantizers/checkpoint-format-names.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
+import type { Goal } from "./goal.ts";
 import { targetNames } from "./targets.ts";
 
 /** What a recipe has under `quantize`. */
@@ -63,6 +64,8 @@ export interface RunOptions extends z.output<typeof wholeOptions> {
   readonly quantize: QuantizationOptions;
   /** In the order in which they run; where something is quantized, "ptq" among them. */
   readonly methods: readonly MethodStep[];
+  /** What the ladder works for, where it chooses the methods: those above are then those that it starts with. */
+  readonly goal?: Goal;
 }
 
 type Steps = readonly Pick<MethodStep, "method">[];

@@ -12,6 +12,7 @@ import { methodOf } from "../methods/index.ts";
 import { type QuantizationOptions, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.ts";
 import { type LinearLayer, layersByWeight, linearLayers } from "../quantizers/linear-layers.ts";
+import { placementOf } from "../quantizers/quantize-options.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import type {
   HistogramReport,
@@ -39,6 +40,7 @@ export type ReportFacts = Pick<
   | "peakMemoryMb"
   | "notes"
   | "createdAt"
+  | "ladder"
 > & {
   readonly data: Pick<Report["data"], "name" | "heldOut" | "digest">;
   readonly totalSeconds: number;
@@ -171,7 +173,7 @@ function verificationReport(
     argmaxAgreement: verification.outputs.find(({ name }) => name === scores)?.agreement ?? null,
     outputs: verification.outputs.map(distanceReport),
     maxSteps: Math.max(0, ...verification.layers.map(({ maxSteps }) => maxSteps)),
-    thresholds: { ...thresholds, foldingSqnrDb: foldingThresholds[options.placement] },
+    thresholds: { ...thresholds, foldingSqnrDb: foldingThresholds[placementOf(options)] },
   };
 }
 

@@ -34,6 +34,7 @@ describe("the report page", () => {
         "Sensitivity per layer",
         "Bits of each layer's weight",
         "Predicted loss by budget",
+        "What was lost by size",
         "Error of each unit before and after it trained",
         "Share of weights away from nearest",
       ]),

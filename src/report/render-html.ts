@@ -5,6 +5,7 @@ import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
 import { type Html, html } from "./html.ts";
+import { ladderSection } from "./ladder-section.ts";
 import { channelCards, channelKey, histogramCards, leftOut, rangeKey } from "./layer-cards.ts";
 import { chart, decimals, details, grouped, page, pairs, ratio, section, table, tile } from "./page.ts";
 import type { LayerReport, Report } from "./report.ts";
@@ -293,5 +294,5 @@ export const renderHtml = (report: Report): string =>
     html`<h1>${report.title}</h1>
 <p class="muted">${report.methods.map(({ method }) => method).join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${lead(report)}${report.notes.map((note) => html`<p class="note">${note}</p>`)}
-${tiles(report)}${results(report)}${layerCharts(report)}${widthSection(report)}${unitSection(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
+${tiles(report)}${results(report)}${ladderSection(report)}${layerCharts(report)}${widthSection(report)}${unitSection(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
   );

@@ -156,6 +156,37 @@ const widths = z.object({
     .describe("The same bits for all layers that are chosen, and the loss that is predicted of it."),
 });
 
+const ladder = z.object({
+  validation: z
+    .object({ name: z.string(), samples: count })
+    .describe("What choices were made on, held out of the training data; the test data decided nothing."),
+  isReached: z.boolean().describe("Whether the chosen file keeps what the goal says, on these samples."),
+  rungs: z
+    .array(
+      z.object({
+        name: z.string(),
+        flags: z.string().describe("What `quantize` is told for this rung alone."),
+        outcome: z.enum(["tried", "left out", "failed"]),
+        isChosen: z.boolean(),
+        predictedSeconds: seconds.describe("Before it was tried, from the float model's speed."),
+        drop: z
+          .object({
+            what: z.enum(["accuracy", "mean IoU", "RMSE", "noise"]),
+            mean: z.number(),
+            error: z.number().min(0).describe("Standard error of the mean."),
+          })
+          .nullable()
+          .describe(
+            "Lost against the float model: points, per cent of the RMSE, or noise in per cent of the outputs' energy; null: not tried, or not a number.",
+          ),
+        sizeBytes: count.nullable(),
+        seconds: seconds.nullable(),
+        why: z.string().nullable().describe("Why it was left out or failed."),
+      }),
+    )
+    .describe("In the order in which they came."),
+});
+
 const schema = z.object({
   format: z.literal("frostbit-report-2"),
   title: z.string(),
@@ -227,6 +258,7 @@ const schema = z.object({
   layers: z.array(layer).describe("Conv, ConvTranspose, Gemm and MatMul with a constant weight, in the model's order."),
   units: z.array(unit).default([]).describe("That were reconstructed, in the order in which they trained."),
   widths: widths.nullable().default(null).describe("What mixed precision chose from; null: it was not asked for."),
+  ladder: ladder.nullable().default(null).describe("What was tried for a goal; null: the methods were named."),
   sensitivitySamples: count.describe("Test samples that sensitivities and histograms of inputs were measured on."),
   verification: z
     .object({
@@ -263,5 +295,6 @@ export type MetricsReport = z.infer<typeof metrics>;
 export type OutputReport = z.infer<typeof output>;
 export type HistogramReport = z.infer<typeof histogramSchema>;
 export type UnitReport = Report["units"][number];
+export type LadderReport = NonNullable<Report["ladder"]>;
 export type WidthsReport = NonNullable<Report["widths"]>;
 export type LayerReport = Report["layers"][number];

@@ -15,7 +15,7 @@ export function widthSection({ widths }: Report): Html {
     chosen.by === "uniform" ? "no plan was better than the same bits for all layers" : `chosen by ${chosen.by}`;
   return section(
     "Mixed precision",
-    `${printAmount(widths, chosen.amount)} of at most ${printAmount(widths, widths.budget.most)}, ${how}. Below 8 bits, layers make the file smaller, not faster: ONNX Runtime computes them in float.`,
+    `${printAmount(widths, chosen.amount)} of at most ${printAmount(widths, widths.budget.most)}, ${how}. Below 8 bits, layers make the file smaller, not faster.`,
     html`<div class="charts">${bitsChart(widths)}${frontChart(widths)}</div>
 ${planTable(widths)}${sensitivityTables(widths)}${recipe(widths)}`,
   );

@@ -68,6 +68,27 @@ const sampleWidths = (): Report["widths"] => ({
   uniform: bits.map((b) => ({ bits: b, amount: b, loss: 10 * 2 ** (-2 * b) })),
 });
 
+const sampleLadder = (): Report["ladder"] => ({
+  validation: { name: "cifar10 train (held out)", samples: 5_000 },
+  isReached: true,
+  rungs: [
+    { bits: 8, mean: 0.02, isChosen: false, outcome: "tried" as const },
+    { bits: 4, mean: 0.31, isChosen: true, outcome: "tried" as const },
+    { bits: 3, mean: 1.24, isChosen: false, outcome: "tried" as const },
+    { bits: 2, mean: 0, isChosen: false, outcome: "left out" as const },
+  ].map(({ bits, mean, isChosen, outcome }) => ({
+    name: `weights of ${bits} bits, adaround`,
+    flags: `--method ptq,adaround --weights ${bits}`,
+    outcome,
+    isChosen,
+    predictedSeconds: 20,
+    drop: outcome === "tried" ? { what: "accuracy", mean, error: 0.1 } : null,
+    sizeBytes: outcome === "tried" ? 38_000 * bits : null,
+    seconds: outcome === "tried" ? 17 : null,
+    why: outcome === "tried" ? null : "the time given would not suffice",
+  })),
+});
+
 export const sampleReport = (): Report => ({
   format: "frostbit-report-2",
   title: "resnet20.onnx, W4A8",
@@ -108,6 +129,7 @@ export const sampleReport = (): Report => ({
   },
   units: sampleUnits(),
   widths: sampleWidths(),
+  ladder: sampleLadder(),
   sensitivitySamples: 64,
   layers: Array.from({ length: 20 }, (_, i) => sampleLayer(i)),
   verification: {

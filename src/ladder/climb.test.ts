@@ -1,0 +1,119 @@
+import { describe, expect, test } from "vitest";
+import type { Goal } from "../options/goal.ts";
+import { type Climber, climb, nextWidth, type Trial } from "./climb.ts";
+import type { Rung } from "./rungs.ts";
+
+const goal = (given: Partial<Goal> = {}): Goal => ({ fixed: [], ...given });
+
+/** Each rung takes a second; `lossOf` says what it loses. */
+function climberOf(lossOf: (rung: Rung) => number | "failed", error = 0.1): Climber<Trial> & { tried: string[] } {
+  const tried: string[] = [];
+  return {
+    tried,
+    tryRung: async (rung) => {
+      tried.push(rung.name);
+      const mean = lossOf(rung);
+      if (mean === "failed") return { failed: "it cannot be had" };
+      const bytes = 1000 * Number(rung.quantize["weights"] ?? 8);
+      return { rung, drop: { what: "accuracy", mean, error }, bytes };
+    },
+    predict: () => 10,
+    elapsed: () => tried.length,
+    sensitiveLayers: async () => ["a", "b", "c", "d"],
+  };
+}
+
+const bitsOf = ({ quantize }: Rung): number => Number(quantize["weights"] ?? 8);
+
+describe("the ladder", () => {
+  test("ends with the first rung that is good enough", async () => {
+    const climber = climberOf(() => 0.1);
+    const { chosen, isReached, records } = await climb(goal(), climber);
+    expect(climber.tried).toEqual(["weights of 8 bits, min-max ranges"]);
+    expect(isReached).toBe(true);
+    expect(records).toEqual([
+      { rung: chosen?.rung, predicted: 10, outcome: "tried", drop: chosen?.drop, bytes: 8000, seconds: 1 },
+    ]);
+  });
+
+  test("counts the standard error against what it accepts", async () => {
+    const climber = climberOf(({ name }) => (name.includes("squared") ? 0.35 : 0.45));
+    expect((await climb(goal(), climber)).chosen?.rung.name).toMatch(/ranges of least squared error/);
+    expect(climber.tried).toHaveLength(2);
+  });
+
+  test("keeps what lost least where nothing is good enough, and differences within the error decide nothing", async () => {
+    const losses: Readonly<Record<string, number>> = { "min-max": 2, squared: 1, equalization: 0.95, efqat: 3 };
+    const lossOf = ({ name }: Rung): number => {
+      if (name.includes("in float")) return 1;
+      return Object.entries(losses).find(([part]) => name.includes(part))?.[1] ?? 9;
+    };
+    const { chosen, isReached } = await climb(goal(), climberOf(lossOf));
+    expect(chosen?.rung.name).toMatch(/ranges of least squared error/);
+    expect(isReached).toBe(false);
+  });
+
+  test("leaves sensitive layers in float where methods do not suffice", async () => {
+    const climber = climberOf(({ name }) => (name.includes("2 of the most") ? 0.1 : 2));
+    const { chosen } = await climb(goal(), climber);
+    expect(chosen?.rung.quantize["layers"]).toEqual({ a: "float", b: "float" });
+    expect(climber.tried.at(-2)).toMatch(/1 of the most sensitive layers in float/);
+  });
+
+  test("narrows weights as far as the drop that was given allows", async () => {
+    const lossAt: Readonly<Record<number, number>> = { 8: 0, 4: 0.2, 3: 0.7, 2: 5 };
+    const { chosen, isReached } = await climb(
+      goal({ maxDrop: 1 }),
+      climberOf((rung) => lossAt[bitsOf(rung)]),
+    );
+    expect(chosen?.rung.quantize).toMatchObject({ weights: 3, firstLast: 8 });
+    expect(isReached).toBe(true);
+    const wide = await climb(
+      goal({ maxDrop: 1 }),
+      climberOf((rung) => (bitsOf(rung) < 6 ? 5 : 0.2)),
+    );
+    expect(wide.chosen?.rung.quantize["weights"]).toBe(6);
+  });
+
+  test("what is given stays as it is", async () => {
+    const climber = climberOf(() => 0.1);
+    await climb(goal({ maxDrop: 1, fixed: ["weights"] }), climber);
+    expect(climber.tried).toEqual(["min-max ranges"]);
+  });
+
+  test("within a budget it goes on until nothing is lost", async () => {
+    const climber = climberOf(({ name }) => (name.includes("qdrop") ? 0.05 : 0.4));
+    const { chosen } = await climb(goal({ maxBits: 3 }), climber);
+    expect(chosen?.rung.name).toBe("widths by layer, qdrop");
+    expect(chosen?.rung.methods).toEqual([{ "mixed-precision": { maxBits: 3 } }, "ptq", "qdrop"]);
+    expect(climber.tried).toHaveLength(3);
+  });
+
+  test("nothing begins that the time does not suffice for, but the first", async () => {
+    const { records } = await climb(
+      goal({ budget: "5s" }),
+      climberOf(() => 2),
+    );
+    expect(records.map(({ outcome }) => outcome).slice(0, 4)).toEqual(["tried", "left out", "left out", "left out"]);
+  });
+
+  test("what fails is passed by", async () => {
+    const climber = climberOf(({ name }) => (name.includes("min-max") ? "failed" : 0.1));
+    const { chosen, records } = await climb(goal(), climber);
+    expect(records[0]).toMatchObject({ outcome: "failed", why: "it cannot be had" });
+    expect(chosen?.rung.name).toMatch(/least squared error/);
+  });
+});
+
+test.each([
+  [8, 1, 4],
+  [4, 1, 3],
+  [3, 1, 2],
+  [2, 1, undefined],
+  [8, 4, 6],
+  [6, 4, 5],
+  [8, 6, 7],
+  [4, 3, undefined],
+])("after %i bits that are enough and %i that are not comes %s", (enough, tooNarrow, expected) => {
+  expect(nextWidth(enough, tooNarrow)).toBe(expected);
+});

@@ -1,0 +1,181 @@
+// A run that is told what is wanted: rungs are tried on samples held out of the training data, and the best file is measured once.
+import { limit, type Source } from "../data/dataset.ts";
+import { holdOut } from "../data/split.ts";
+import { prefixedStorage } from "../data/storage.ts";
+import { affordableSamples, oneSample } from "../evaluate/batch-that-fits.ts";
+import type { Measurement } from "../evaluate/metrics.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Goal } from "../options/goal.ts";
+import { recipeOf, runFromRecipe } from "../options/recipe.ts";
+import type { RunOptions } from "../options/run-options.ts";
+import { sizeOfFiles, writeModel } from "../quantize/export-model.ts";
+import type { FormattedJob } from "../quantize/job.ts";
+import { fidelityOf, measureDeployed, measureEachLayer, takeBatches } from "../quantize/measure-run.ts";
+import type { QuantizeOutcome } from "../quantize/outcome.ts";
+import {
+  finish,
+  type Made,
+  makeModel,
+  measureFloat,
+  openRun,
+  type Run,
+  type SharedMeasures,
+} from "../quantize/quantize-model.ts";
+import { forTest } from "../quantize/subject.ts";
+import { formatBytes } from "../report/format-bytes.ts";
+import { printDrop } from "../report/print-drop.ts";
+import type { Context } from "../run/context.ts";
+import { type Climbed, climb, type Trial } from "./climb.ts";
+import { dropOf, noiseOf } from "./drop.ts";
+import type { Rung } from "./rungs.ts";
+
+/** What a goal's run gives: the outcome of the rung that was chosen, and how it was found. */
+export interface GoalOutcome {
+  readonly outcome: QuantizeOutcome;
+  /** Of the rung: a run of them gives the same file. */
+  readonly options: RunOptions;
+  readonly climbed: Omit<Climbed<Trial>, "chosen"> & { readonly chosen: Rung };
+  /** What the choice was made on. */
+  readonly validation: { readonly name: string; readonly samples: number };
+}
+
+interface Tried extends Trial {
+  readonly run: Run;
+  readonly made: Made;
+}
+
+/** Samples that choices are made on, at most; and their multiply-adds. */
+const validation = { most: 5_000, least: 64, share: 0.1, operations: 5e11 } as const;
+
+/** Training data that are too few to hold any out are measured on too. */
+function withValidation({ model, source, options }: FormattedJob): Source {
+  const train = limit(source.train, options.limit ?? Number.POSITIVE_INFINITY);
+  const wanted = Math.max(validation.least, Math.min(validation.most, Math.round(validation.share * train.length)));
+  const count = Math.min(
+    affordableSamples(oneSample(model.graph), wanted, validation.operations),
+    Math.floor(train.length / 2),
+  );
+  if (count < 8) return { ...source, train, test: train };
+  const parts = holdOut(train, options.seed, count / train.length);
+  return { ...source, ...parts };
+}
+
+/** Of the goal's run, that of a rung. */
+export function optionsOf({ goal, ...run }: RunOptions & { readonly goal: Goal }, rung: Rung): RunOptions {
+  const { quantize, goal: _, ...whole } = recipeOf({ ...run, goal });
+  const together = { ...rung.quantize, ...(quantize as Rung["quantize"]) };
+  return runFromRecipe({ ...whole, quantize: together, methods: rung.methods, accuracies: "deployed" }, rung.name);
+}
+
+/** What ends a rung, and not the run: its methods cannot be had for this model and data, or its file is not what was made. */
+const endsRung: ReadonlySet<string> = new Set([
+  "NO_GRADIENT",
+  "BAD_MODEL",
+  "BAD_DATA",
+  "BAD_OPTION",
+  "DIVERGED",
+  "VERIFICATION",
+]);
+
+/** As `quantizeModel`; throws too where no rung gives a file. */
+export async function quantizeToGoal(
+  job: FormattedJob & { readonly options: RunOptions & { readonly goal: Goal } },
+  context: Context,
+  shared: SharedMeasures,
+): Promise<GoalOutcome> {
+  const { goal } = job.options;
+  const source = withValidation(job);
+  const started = performance.now();
+  const elapsed = (): number => (performance.now() - started) / 1000;
+  const first = await openRun({ ...job, source }, context);
+  const float = await floatOf(first);
+  const perSample = elapsed() / source.test.length;
+  const quiet: Context = { ...context, onNote: () => {} };
+  let number = 0;
+
+  const tryRung = async (rung: Rung): Promise<Tried | { readonly failed: string }> => {
+    number += 1;
+    context.onNote?.(`${number}. ${rung.name}`);
+    try {
+      const run = await openRun(jobOf({ ...job, source }, rung, number), quiet);
+      const made = await makeModel(run);
+      const measured = await measureTrial(run, made, float);
+      context.onNote?.(`   lost ${printDrop(measured.drop)} of ${measured.drop.what}; ${formatBytes(measured.bytes)}`);
+      return { rung, run, made, ...measured };
+    } catch (error) {
+      if (number === 1 || !(error instanceof FrostbitError) || !endsRung.has(error.code)) throw error;
+      return { failed: error.message };
+    }
+  };
+
+  const { chosen, ...climbed } = await climb<Tried>(goal, {
+    tryRung,
+    predict: (rung) => perSample * rung.passes(source.train.length),
+    elapsed,
+    sensitiveLayers: layersBySensitivity,
+  });
+  if (!chosen) throw noFile(climbed);
+  const options = optionsOf(job.options, chosen.rung);
+  const run = await openRun({ ...job, options, source: { ...source, test: job.source.test } }, quiet);
+  await measureFloat({ ...run, context }, shared);
+  const outcome = await finish({ ...run, context }, chosen.made);
+  return {
+    outcome,
+    options,
+    climbed: { ...climbed, chosen: chosen.rung },
+    validation: { name: source.test.name, samples: source.test.length },
+  };
+}
+
+/** Each rung's training has checkpoints of its own. */
+function jobOf(
+  job: FormattedJob & { readonly options: RunOptions & { readonly goal: Goal } },
+  rung: Rung,
+  number: number,
+): FormattedJob {
+  const { checkpoints, openGiven: _, checkMemory: __, ...rest } = job;
+  return {
+    ...rest,
+    options: optionsOf(job.options, rung),
+    ...(checkpoints && {
+      checkpoints: { ...checkpoints, storage: prefixedStorage(checkpoints.storage, `rung-${number}-`) },
+    }),
+  };
+}
+
+/** `undefined` where no labels fit. */
+async function floatOf(run: Run): Promise<Measurement | undefined> {
+  const shared: SharedMeasures = {};
+  await measureFloat(run, shared);
+  return shared.float;
+}
+
+async function measureTrial(
+  run: Run,
+  made: Made,
+  float: Measurement | undefined,
+): Promise<Pick<Trial, "drop" | "bytes">> {
+  const { files } = writeModel(run.job, forTest(run.subject, made.model.graph));
+  const [{ bytes }] = files;
+  const size = sizeOfFiles({ files });
+  const deployed = await measureDeployed(run, bytes);
+  if (float && deployed) return { drop: dropOf(float, deployed), bytes: size };
+  const fidelity = await fidelityOf(run, new Map(), bytes);
+  return { drop: noiseOf(fidelity.get("deployed") ?? []), bytes: size };
+}
+
+/** The one first whose quantization alone leaves the outputs the least SQNR. */
+async function layersBySensitivity({ run, made }: Tried): Promise<readonly string[]> {
+  const [batch] = await takeBatches(run, validation.least);
+  const trained = forTest(run.subject, made.model.graph);
+  const float = forTest(run.subject, made.model.float);
+  const { layerMeasures } = await measureEachLayer(run, { float, trained, folded: undefined }, batch);
+  return [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
+}
+
+function noFile({ records }: Omit<Climbed<Trial>, "chosen">): FrostbitError {
+  const failed = records.flatMap((record) =>
+    record.outcome === "failed" ? [`${record.rung.name}: ${record.why}`] : [],
+  );
+  return new FrostbitError("BAD_OPTION", `Nothing that was tried gives a file. ${failed.join(" ")}`);
+}

@@ -1,0 +1,85 @@
+// What is tried for a goal, as recipes, from what costs least on.
+import type { Goal } from "../options/goal.ts";
+
+/** The `quantize` and `methods` of a recipe: what the goal and its run fix comes on top. */
+export interface Rung {
+  readonly name: string;
+  readonly quantize: Readonly<Record<string, unknown>>;
+  readonly methods: readonly unknown[];
+  /** About how many samples' forward passes it takes, of so many that there are for training. */
+  readonly passes: (samples: number) => number;
+}
+
+/** The ways to a good file of given widths. */
+interface Way {
+  readonly name: string;
+  readonly observer?: string;
+  readonly methods: readonly unknown[];
+  readonly passes: Rung["passes"];
+}
+
+const calibrating = 2_000;
+
+const ways = {
+  ptq: { name: "min-max ranges", methods: ["ptq"], passes: () => calibrating },
+  mse: { name: "ranges of least squared error", observer: "mse", methods: ["ptq"], passes: () => 2 * calibrating },
+  equalized: {
+    name: "equalization and bias correction",
+    observer: "mse",
+    methods: ["cross-layer-equalization", "ptq", "bias-correction"],
+    passes: () => 3 * calibrating,
+  },
+  adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 40 * Math.min(samples, 1024) },
+  qdrop: { name: "qdrop", methods: ["ptq", "qdrop"], passes: (samples) => 400 * Math.min(samples, 1024) },
+  efqat: { name: "efqat", methods: ["ptq", "efqat"], passes: (samples) => 3 * samples },
+} satisfies Record<string, Way>;
+
+/** First and last layers at 8 bits, as papers do, where the others have fewer than 6. */
+const endsOf = (bits: number): Readonly<Record<string, unknown>> => (bits < 6 ? { firstLast: 8 } : {});
+
+const rungOf = (way: Way, quantize: Rung["quantize"], before: readonly unknown[] = [], title = ""): Rung => ({
+  name: `${title}${way.name}`,
+  quantize: { ...quantize, ...(way.observer === undefined ? {} : { observer: way.observer }) },
+  methods: [...before, ...way.methods],
+  passes: way.passes,
+});
+
+/** Of weights of so many bits: at 8 rounding suffices; at 5 and fewer it is learned at once. */
+export function rungsAt(bits: number): readonly Rung[] {
+  const tried =
+    bits === 8
+      ? [ways.ptq, ways.mse, ways.equalized, ways.efqat]
+      : bits > 5
+        ? [ways.ptq, ways.equalized, ways.adaround]
+        : [ways.adaround, ways.qdrop, ways.efqat];
+  return tried.map((way) => rungOf(way, { weights: bits, ...endsOf(bits) }, [], `weights of ${bits} bits, `));
+}
+
+/** At the widths that were given. */
+export const rungsAsGiven: readonly Rung[] = [
+  ways.ptq,
+  ways.mse,
+  ways.equalized,
+  ways.adaround,
+  ways.qdrop,
+  ways.efqat,
+].map((way) => rungOf(way, {}));
+
+/** Widths chosen layer by layer within the goal's budgets. */
+export function rungsWithin({ maxBits, maxSize, maxLatency, maxBops }: Goal): readonly Rung[] {
+  const budgets = Object.entries({ maxBits, maxSize, maxLatency, maxBops }).filter(([, value]) => value !== undefined);
+  const mixed = { "mixed-precision": Object.fromEntries(budgets) };
+  return [ways.equalized, ways.adaround, ways.qdrop, ways.efqat].map((way) => {
+    const [first, ...rest] = way.methods;
+    return first === "cross-layer-equalization"
+      ? { ...rungOf(way, {}, [], "widths by layer, "), methods: [first, mixed, ...rest] }
+      : rungOf(way, {}, [mixed], "widths by layer, ");
+  });
+}
+
+/** The rung with these layers in float. */
+export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
+  ...rung,
+  name: `${rung.name}, ${layers.length} of the most sensitive layers in float`,
+  quantize: { ...rung.quantize, layers: Object.fromEntries(layers.map((name) => [name, "float"])) },
+});

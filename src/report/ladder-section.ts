@@ -1,0 +1,103 @@
+// What was tried for a goal, and what to type for the neighbours of what was chosen.
+
+import { draw, grid, legend, muted, seriesColors, text, valueAxis } from "./chart-parts.ts";
+import { formatBytes } from "./format-bytes.ts";
+import { type Html, html } from "./html.ts";
+import { chart, grouped, section, table } from "./page.ts";
+import { printDrop } from "./print-drop.ts";
+import type { LadderReport, Report } from "./report.ts";
+
+type RungReport = LadderReport["rungs"][number];
+type Measured = RungReport & { readonly drop: NonNullable<RungReport["drop"]>; readonly sizeBytes: number };
+
+const isMeasured = (rung: RungReport): rung is Measured => rung.drop !== null && rung.sizeBytes !== null;
+
+/** Nothing where the methods were named. */
+export function ladderSection({ ladder }: Report): Html {
+  if (!ladder) return html``;
+  const { validation, isReached, rungs } = ladder;
+  const measured = rungs.filter(isMeasured);
+  const reached = isReached
+    ? ""
+    : " Nothing that was tried keeps what was wanted; the file is the one that lost least.";
+  return section(
+    "What was tried",
+    `From what costs least on, each measured on ${grouped(validation.samples)} samples of "${validation.name}"; the test data decided nothing.${reached}`,
+    html`${measured.length > 1 ? html`<div class="charts">${frontChart(measured)}</div>` : ""}
+${rungTable(rungs)}`,
+  );
+}
+
+const rungTable = (rungs: readonly RungReport[]): Html =>
+  table<RungReport>(
+    [
+      { title: "tried", kind: "name", of: ({ name, isChosen }) => (isChosen ? `${name} (chosen)` : name) },
+      { title: "lost", kind: "number", of: ({ drop, outcome }) => (drop ? printDrop(drop) : outcome) },
+      { title: "size", kind: "number", of: ({ sizeBytes }) => (sizeBytes === null ? "–" : formatBytes(sizeBytes)) },
+      { title: "time", kind: "number", of: ({ seconds }) => (seconds === null ? "–" : `${seconds.toFixed(0)} s`) },
+      { title: "expected", kind: "number", of: ({ predictedSeconds }) => `${predictedSeconds.toFixed(0)} s` },
+      { title: "to have it", kind: "name", of: ({ flags, why }) => why ?? flags },
+    ],
+    rungs,
+  );
+
+/** Those than which none is both smaller and better. */
+const isOnFront = (rung: Measured, all: readonly Measured[]): boolean =>
+  !all.some(
+    (other) =>
+      other.sizeBytes <= rung.sizeBytes &&
+      other.drop.mean <= rung.drop.mean &&
+      (other.sizeBytes < rung.sizeBytes || other.drop.mean < rung.drop.mean),
+  );
+
+function frontChart(rungs: readonly Measured[]): Html {
+  const point = ({ sizeBytes, drop }: Measured): readonly number[] => [sizeBytes, drop.mean];
+  const front = rungs.filter((rung) => isOnFront(rung, rungs)).toSorted((a, b) => a.sizeBytes - b.sizeBytes);
+  const scatter = (name: string, data: readonly Measured[], color: string, symbol: string): object => ({
+    name,
+    type: "scatter",
+    data: data.map(point),
+    symbol,
+    symbolSize: 10,
+    z: 6,
+    itemStyle: { color },
+  });
+  const svg = draw("ladder", "What was lost by size", 320, {
+    legend,
+    grid,
+    xAxis: valueAxis("", {
+      scale: true,
+      splitLine: { show: false },
+      axisLabel: { color: muted, hideOverlap: true, formatter: (value: number) => formatBytes(value) },
+    }),
+    yAxis: valueAxis("lost", { scale: true, axisLabel: { color: text } }),
+    series: [
+      {
+        name: "front",
+        type: "line",
+        data: front.map(point),
+        showSymbol: false,
+        lineStyle: { width: 2 },
+        itemStyle: { color: seriesColors[0] },
+      },
+      scatter(
+        "tried",
+        rungs.filter(({ isChosen }) => !isChosen),
+        muted,
+        "circle",
+      ),
+      scatter(
+        "chosen",
+        rungs.filter(({ isChosen }) => isChosen),
+        seriesColors[1],
+        "diamond",
+      ),
+    ],
+  });
+  const { what } = rungs[0].drop;
+  return chart(
+    "Size and loss",
+    `What each lost (${what === "accuracy" || what === "mean IoU" ? `points of ${what}` : `${what}, per cent`}) against the size of its file; the line joins those that none beats in both.`,
+    svg,
+  );
+}
