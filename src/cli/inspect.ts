@@ -7,9 +7,9 @@ import type { InspectedLayer, Inspection, LearnedConstant, QuantizedLayer, Refus
 import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
 import { writeAtomic } from "../node/storage.ts";
+import { countedAt } from "../report/counted-at.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
-import { countedAt, renderInspection } from "../report/render-inspection.ts";
 import { type Unit, unitKinds } from "../units/units.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { formatsTable, languageModelFormats } from "./inspect-formats.ts";
@@ -71,7 +71,10 @@ async function run([path]: readonly string[], values: Values, { print }: Session
       ...(maxTime === undefined ? {} : { maxTime }),
     },
   );
-  if (html !== undefined) await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
+  if (html !== undefined) {
+    const { renderInspection } = await import("../report/render-inspection.ts");
+    await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
+  }
   const written = html === undefined ? {} : { html };
   const formats = languageModelFormats(path, inspection);
   const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];

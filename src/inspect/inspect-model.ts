@@ -176,14 +176,12 @@ function countCosts(
   const sizes = Object.fromEntries(others.map((name) => [name, wanted[name] ?? defaultSize]));
   const samples = fixedBatch({ inputs: inputTypes(graph) }) ?? 1;
   const sized = atSizes(graph, new Map([...batch.map((name) => [name, 1] as const), ...Object.entries(sizes)]));
-  const counted = new Map(sized.nodes.map((node) => [node.name, multiplyAddsOf(sized, node)]));
-  const costs = new Map(
-    graph.nodes.map(({ name }) => {
-      const count = counted.has(name) ? counted.get(name) : 0;
-      return [name, count === undefined ? null : count / Math.max(1, samples)];
-    }),
-  );
-  return { costs, sizes, uncounted: [...costs].flatMap(([name, count]) => (count === null ? [name] : [])) };
+  const costs = new Map<string, number | null>(graph.nodes.map(({ name }) => [name, 0]));
+  for (const node of sized.nodes) {
+    const count = multiplyAddsOf(sized, node);
+    costs.set(node.name, count === undefined ? null : count / Math.max(1, samples));
+  }
+  return { costs, sizes, uncounted: [...costs.keys()].filter((name) => costs.get(name) === null) };
 }
 
 /** Sizes may contradict what the model computes with them: the graph then stays as it is. */

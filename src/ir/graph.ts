@@ -69,10 +69,15 @@ export interface OnnxModel {
   readonly origin: Origin;
 }
 
-/** Which node makes each value. */
-export function producers(graph: Graph): Map<string, Node> {
+const producersOf = new WeakMap<readonly Node[], ReadonlyMap<string, Node>>();
+
+/** Which node makes each value. Passes ask for it again and again: it is kept as long as the list of nodes. */
+export function producers({ nodes }: Graph): ReadonlyMap<string, Node> {
+  const known = producersOf.get(nodes);
+  if (known) return known;
   const result = new Map<string, Node>();
-  for (const node of graph.nodes) for (const output of node.outputs) if (output !== "") result.set(output, node);
+  for (const node of nodes) for (const output of node.outputs) if (output !== "") result.set(output, node);
+  producersOf.set(nodes, result);
   return result;
 }
 

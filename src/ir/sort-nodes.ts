@@ -18,9 +18,10 @@ export function sortNodes(graph: Graph): readonly Node[] {
 }
 
 function isSorted(graph: Graph): boolean {
-  const known = new Set([...graph.inputs, ...graph.constants.keys(), ...graph.variables]);
+  const known = new Set([...graph.inputs, ...graph.variables]);
+  const isUnknown = (value: string): boolean => value !== "" && !known.has(value) && !graph.constants.has(value);
   for (const node of graph.nodes) {
-    if (node.inputs.some((input) => input !== "" && !known.has(input))) return false;
+    if (node.inputs.some(isUnknown)) return false;
     for (const output of node.outputs) known.add(output);
   }
   return true;

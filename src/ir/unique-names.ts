@@ -5,11 +5,13 @@ import type { Tensor } from "./tensor.ts";
 /** Makes a name from a hint. */
 export type MakeName = (hint: string) => string;
 
-/** Returns each hint, with a number if the name is in use. */
+/** Returns each hint, with a number if the name is in use. Names in use are collected when the first hint comes: most passes find nothing to name. */
 export function uniqueNames(used: Iterable<string> = []): MakeName {
-  const names = new Set(used);
+  let collected: Set<string> | undefined;
   const counters = new Map<string, number>();
   return (hint) => {
+    collected ??= new Set(used);
+    const names = collected;
     let name = hint;
     while (names.has(name)) {
       const count = (counters.get(hint) ?? 0) + 1;
@@ -22,8 +24,15 @@ export function uniqueNames(used: Iterable<string> = []): MakeName {
 }
 
 /** Names that no value and no node of the graph has. */
-export const uniqueNamesIn = ({ values, nodes }: Graph): MakeName =>
-  uniqueNames([...values.keys(), ...nodes.flatMap(({ name, outputs }) => [name, ...outputs])]);
+export const uniqueNamesIn = (graph: Graph): MakeName => uniqueNames(namesOf(graph));
+
+function* namesOf({ values, nodes }: Graph): Iterable<string> {
+  yield* values.keys();
+  for (const { name, outputs } of nodes) {
+    yield name;
+    yield* outputs;
+  }
+}
 
 /** Returns the same name whenever a hint repeats: for constants that several nodes share. */
 export function sharedNames(unique: MakeName): MakeName {

@@ -49,23 +49,24 @@ type Defined = Pick<ReadonlySet<string>, "has">;
 function checkNames(graph: Graph): Defined {
   const givers = new Map<string, string | Node>();
   const describe = (giver: string | Node): string => (typeof giver === "string" ? giver : describeNode(giver));
+  const giverOf = (value: string): string | Node | undefined =>
+    givers.get(value) ?? (graph.constants.has(value) ? "an initializer" : undefined);
   const give = (value: string, giver: string | Node): void => {
-    const other = givers.get(value);
+    const other = giverOf(value);
     if (other !== undefined)
       throw bad(`the value "${value}" is given twice: by ${describe(other)} and by ${describe(giver)}.`);
     givers.set(value, giver);
   };
   for (const input of graph.inputs) give(input, "an input of the graph");
   for (const variable of graph.variables) give(variable, "a variable");
-  for (const constant of graph.constants.keys()) give(constant, "an initializer");
   const nodeNames = new Set<string>();
   for (const node of graph.nodes) {
     if (node.name === "" || nodeNames.has(node.name)) throw bad(`two nodes have the name "${node.name}".`);
     nodeNames.add(node.name);
     for (const output of node.outputs) if (output !== "") give(output, node);
   }
-  if (givers.has("")) throw bad("an input of the graph has no name.");
-  return givers;
+  if (givers.has("") || graph.constants.has("")) throw bad("an input of the graph has no name.");
+  return { has: (value) => givers.has(value) || graph.constants.has(value) };
 }
 
 function checkInputsExist(graph: Graph, defined: Defined): void {

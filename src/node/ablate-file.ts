@@ -12,7 +12,6 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import type { Ablation } from "../report/ablation.ts";
-import { renderAblation } from "../report/render-ablation.ts";
 import { reportSchema } from "../report/report.ts";
 import type { Progress } from "../run/context.ts";
 import { differences, type RunFields } from "./claim-out.ts";
@@ -104,6 +103,7 @@ async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
     const found = await resultOf(cell, job);
     if (found) results.set(cell.folder, found);
   }
+  const { renderAblation } = await import("../report/render-ablation.ts");
   const write = async (): Promise<Ablation> => {
     const ablation = summarize(job.plan, results, folderOf, factsOf(job, cells));
     await writeAtomic(join(job.out, "ablation.json"), `${JSON.stringify(ablation, null, 1)}\n`);

@@ -27,7 +27,6 @@ import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
 import { placementOf } from "../quantizers/quantize-options.ts";
-import { renderHtml } from "../report/render-html.ts";
 import type { Report } from "../report/report.ts";
 import type { Context, Progress } from "../run/context.ts";
 import { outOfMemory } from "../run/out-of-memory.ts";
@@ -408,6 +407,8 @@ async function writeResults(
     ladder: climbed && validation ? ladderReport(climbed, validation) : null,
   });
   await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
+  // ECharts takes half a second to load: it is loaded when it draws.
+  const { renderHtml } = await import("../report/render-html.ts");
   await writeAtomic(reportPath, renderHtml(report));
   return { modelPath, reportPath, report };
 }

@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { renderHtml } from "../report/render-html.ts";
 import { type Report, reportSchema } from "../report/report.ts";
 import { digestOfSource } from "./digest-data.ts";
 import { digestOfBytes, digestOfFile, type FileDigest } from "./file-digest.ts";
@@ -51,6 +50,7 @@ export async function verifyRun(
   { modelPath, openSource }: VerifyRunOptions = {},
 ): Promise<RunVerification> {
   const report = await readReport(join(out, "report.json"));
+  const { renderHtml } = await import("../report/render-html.ts");
   const checks = [
     ...checkInput(report, modelPath ?? report.input.path),
     ...report.files.map(({ name, sha256 }) => check(name, sha256, digestAt(join(out, name)), "missing")),

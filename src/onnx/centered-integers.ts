@@ -54,16 +54,22 @@ export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>
 /** The other way round: DequantizeLinear has the integers of the file and their zero points. */
 export function withoutCenteredIntegers(graph: Graph): Graph {
   const producerOf = producers(graph);
+  const found = new Map<Node, Centered>();
+  for (const node of graph.nodes) {
+    const centered = node.op === "DequantizeLinear" ? centeredBehind(graph, producerOf, node) : undefined;
+    if (centered) found.set(node, centered);
+  }
+  if (found.size === 0) return graph;
   const constants = new Map(graph.constants);
   const unique = uniqueNamesIn(graph);
   const nodes = graph.nodes.map((node) => {
-    const found = node.op === "DequantizeLinear" ? centeredBehind(graph, producerOf, node) : undefined;
-    if (!found) return node;
-    const zeroPoint = unique(`${found.name}:zero_point`);
-    constants.set(zeroPoint, found.zeroPoints);
-    return { ...node, inputs: [found.name, node.inputs[1], zeroPoint] };
+    const centered = found.get(node);
+    if (!centered) return node;
+    const zeroPoint = unique(`${centered.name}:zero_point`);
+    constants.set(zeroPoint, centered.zeroPoints);
+    return { ...node, inputs: [centered.name, node.inputs[1], zeroPoint] };
   });
-  return constants.size === graph.constants.size ? graph : removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
+  return removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
 }
 
 interface Centered {

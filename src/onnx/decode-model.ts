@@ -139,7 +139,6 @@ const operatorName = ({ domain, opType }: NodeProto): string =>
 
 function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick<DecodedModel, "graph" | "declared"> {
   const constants = decodeInitializers(proto, file, report);
-  const initialized = new Set(constants.keys());
   const literals = new Set<string>();
   const nodes: Node[] = [];
   const nameNode = uniqueNames();
@@ -160,7 +159,7 @@ function decodeGraph(proto: GraphProto, file: FileContext, report: Report): Pick
       });
   }
   for (const input of proto.input) checkDefault(input, constants.get(input.name), report);
-  const inputs = proto.input.filter(({ name }) => !initialized.has(name));
+  const inputs = proto.input.filter(({ name }) => !constants.has(name) || literals.has(name));
   const values = new Map<string, ValueType>();
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
   for (const input of inputs) {

@@ -66,11 +66,11 @@ export function decodeTensor(proto: TensorProto, where: string, context: TensorC
 
 function decodeDims(dims: readonly bigint[], where: string): number[] {
   if (dims.length > maxRank) throw bad(`${where} has ${dims.length} dimensions; expected at most ${maxRank}.`);
-  const printed = `[${dims.join(", ")}]`;
-  if (dims.some((dim) => dim < 0n)) throw bad(`${where} has the shape ${printed}; sizes cannot be negative.`);
+  const printed = (): string => `[${dims.join(", ")}]`;
+  if (dims.some((dim) => dim < 0n)) throw bad(`${where} has the shape ${printed()}; sizes cannot be negative.`);
   const shape = dims.map(Number);
   if (sizeOf(shape) > maxElements || shape.some((size) => size > maxElements))
-    throw bad(`${where} has the shape ${printed}: more than 2^31 elements.`);
+    throw bad(`${where} has the shape ${printed()}: more than 2^31 elements.`);
   return shape;
 }
 

@@ -41,10 +41,16 @@ const isIndexType = ({ dtype }: Tensor): boolean => /^uint[248]$/.test(dtype);
 /** The other way round: what else reads a value on the way keeps it. */
 export function withoutTables(graph: Graph): Graph {
   const producerOf = producers(graph);
+  const found = new Map<Node, Table>();
+  for (const node of graph.nodes) {
+    const table = node.op === "Mul" ? tableOf(graph, producerOf, node) : undefined;
+    if (table) found.set(node, table);
+  }
+  if (found.size === 0) return graph;
   const constants = new Map(graph.constants);
   const unique = uniqueNamesIn(graph);
   const nodes = graph.nodes.map((node): Node => {
-    const table = node.op === "Mul" ? tableOf(graph, producerOf, node) : undefined;
+    const table = found.get(node);
     if (!table) return node;
     const { indices, levels, scale, axis } = table;
     const rows = unique(`${scale.name}_of_rows`);
@@ -52,7 +58,7 @@ export function withoutTables(graph: Graph): Graph {
     const attributes = granularityAttributes(axis === undefined ? "tensor" : { axis });
     return { ...node, op: "LevelDequantize", inputs: [indices, rows, levels], attributes };
   });
-  return constants.size === graph.constants.size ? graph : removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
+  return removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
 }
 
 interface Table {

@@ -182,6 +182,7 @@ function unpackNodes({ dtype, shape, low, parts }: Packed, { unique, constant }:
 
 /** The other way round: DequantizeLinear, and a Cast that makes indices of integers, read constants of 8 bits, which say how many their file holds them in. */
 export function withoutPackedIntegers(graph: Graph): Graph {
+  if (!graph.nodes.some(readsUnpacked)) return graph;
   const producerOf = producers(graph);
   const constants = new Map(graph.constants);
   const unique = uniqueNamesIn(graph);
@@ -196,13 +197,15 @@ export function withoutPackedIntegers(graph: Graph): Graph {
     return name;
   };
   const nodes = graph.nodes.map((node) =>
-    node.op === "DequantizeLinear" || node.op === "Cast"
+    readsUnpacked(node)
       ? { ...node, inputs: node.inputs.map((input, i) => (i === 0 ? unpackedOf(input) : input)) }
       : node,
   );
   if (constants.size === graph.constants.size) return graph;
   return removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
 }
+
+const readsUnpacked = ({ op }: Node): boolean => op === "DequantizeLinear" || op === "Cast";
 
 interface Read {
   readonly name: string;

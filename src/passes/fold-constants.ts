@@ -31,6 +31,22 @@ function budgetOf(graph: Graph): Budget {
 /** The type of a value, as far as it is known. */
 type TypeOf = (value: string) => ValueType | undefined;
 
+/** A graph's constants and those that folding adds, without a copy: graphs may have a million. */
+interface Constants {
+  readonly get: (name: string) => Tensor | undefined;
+  readonly has: (name: string) => boolean;
+  readonly added: Map<string, Tensor>;
+}
+
+function constantsOf(graph: Graph): Constants {
+  const added = new Map<string, Tensor>();
+  return {
+    get: (name) => added.get(name) ?? graph.constants.get(name),
+    has: (name) => added.has(name) || graph.constants.has(name),
+    added,
+  };
+}
+
 /** A value whose contents inference knows as numbers. */
 export const knownContents = (graph: Graph, value: string): Tensor | undefined => contentsOf(graph.values.get(value));
 
@@ -91,20 +107,20 @@ export function computeConstants(
 function evaluate(
   typeOf: TypeOf,
   node: Node,
-  constants: ReadonlyMap<string, Tensor>,
+  constants: Constants,
   budget: Budget,
 ): readonly (Tensor | undefined)[] | undefined {
+  if (!node.inputs.every((input) => input === "" || constants.has(input))) return undefined;
   const inputs = node.inputs.map((input) => constants.get(input));
-  const isConstant = node.inputs.every((input) => input === "" || constants.has(input));
   const isHalfPrecision =
     inputs.some((input) => input && isHalf(input)) || /^b?float16$/.test(String(node.attributes["to"]));
-  if (!isConstant || isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
+  if (isHalfPrecision || !isOpType(node.op) || quantizers.has(node.op)) return undefined;
   if (!afford(typeOf, node, inputs, budget)) return undefined;
   return computeConstants(node.op, inputs, node);
 }
 
 /** A graph output stays a node's output, as files and engines expect. */
-function fold(typeOf: TypeOf, node: Node, constants: Map<string, Tensor>, budget: Budget): boolean {
+function fold(typeOf: TypeOf, node: Node, constants: Constants, budget: Budget): boolean {
   const outputs = node.outputs.filter((output) => output !== "");
   const known = outputs.map((output) => contentsOf(typeOf(output)));
   const results = known.every((value) => value !== undefined)
@@ -113,7 +129,7 @@ function fold(typeOf: TypeOf, node: Node, constants: Map<string, Tensor>, budget
   if (!results) return false;
   outputs.forEach((output, i) => {
     const result = results[i];
-    if (result) constants.set(output, result);
+    if (result) constants.added.set(output, result);
   });
   return true;
 }
@@ -125,7 +141,7 @@ const isSameType = (a: ValueType | undefined, b: ValueType): boolean =>
   a.elements?.join() === b.elements?.join();
 
 /** Types as folding finds them: a node that reads what has become a constant, or has got another type, may have another type too. */
-function createTyping(types: ReadonlyMap<string, ValueType>, constants: ReadonlyMap<string, Tensor>) {
+function createTyping(types: ReadonlyMap<string, ValueType>, constants: Constants) {
   /** Copied when the first changes: graphs may have a million. */
   let own: Map<string, ValueType> | undefined;
   const set = (value: string, type: ValueType): void => {
@@ -135,7 +151,7 @@ function createTyping(types: ReadonlyMap<string, ValueType>, constants: Readonly
   const get = (value: string): ValueType | undefined => (own ?? types).get(value);
   const changed = new Set<string>();
   const infer = (node: Node): void => {
-    if (!node.inputs.some((input) => changed.has(input))) return;
+    if (changed.size === 0 || !node.inputs.some((input) => changed.has(input))) return;
     const inferred = outputTypes(node, own ?? types, constants);
     node.outputs.forEach((output, i) => {
       if (output === "" || isSameType(get(output), inferred[i])) return;
@@ -151,7 +167,7 @@ function createTyping(types: ReadonlyMap<string, ValueType>, constants: Readonly
 
 /** The graph must have types; those that follow from what is folded are inferred again. Constant outputs of the graph keep the node that makes them. */
 export function foldConstants(graph: Graph): Graph {
-  const constants = new Map(graph.constants);
+  const constants = constantsOf(graph);
   const literals = new Set(graph.literals);
   const named = new Set([...graph.outputs, ...graph.updates.values()]);
   const budget = budgetOf(graph);
@@ -168,6 +184,8 @@ export function foldConstants(graph: Graph): Graph {
     if (node.inputs.every((input) => literals.has(input) || !constants.has(input)))
       for (const output of node.outputs) literals.add(output);
   }
-  for (const [name, { dtype, shape }] of constants) if (!graph.constants.has(name)) set(name, { dtype, shape });
-  return removeDeadNodes({ ...graph, nodes, constants, literals, values: values() });
+  const { added } = constants;
+  for (const [name, { dtype, shape }] of added) set(name, { dtype, shape });
+  const all = added.size === 0 ? graph.constants : new Map([...graph.constants, ...added]);
+  return removeDeadNodes({ ...graph, nodes, constants: all, literals, values: values() });
 }

@@ -33,8 +33,8 @@ function checkSizes(node: Node, output: string, { shape }: ValueType): void {
 /** Types of a node's outputs, in order; throws where they cannot be inferred, or are of absurd sizes. */
 export function outputTypes(
   node: Node,
-  types: ReadonlyMap<string, ValueType>,
-  constants: ReadonlyMap<string, Tensor>,
+  types: Pick<ReadonlyMap<string, ValueType>, "get">,
+  constants: Pick<ReadonlyMap<string, Tensor>, "get">,
 ): readonly ValueType[] {
   const inferred = inferNode(
     node,
@@ -59,29 +59,29 @@ export function inferTypes(graph: Graph): Graph {
   const failures: FrostbitError[] = [];
   const failed = new Set<string>();
   const inferOne = (node: Node): void => {
-    const unknown = node.inputs.filter((input) => input !== "" && !types.has(input));
-    const isConsequence = unknown.some((input) => failed.has(input));
-    for (const output of node.outputs) failed.add(output);
-    if (isConsequence) return;
-    if (unknown.length > 0)
+    const unknown = node.inputs.find((input) => input !== "" && !types.has(input));
+    if (unknown !== undefined)
       throw new FrostbitError(
         "BAD_MODEL",
-        `${describeNode(node)}: it reads "${unknown[0]}", which nothing before it makes.`,
+        `${describeNode(node)}: it reads "${unknown}", which nothing before it makes.`,
       );
     const inferred = outputTypes(node, types, graph.constants);
     node.outputs.forEach((output, i) => {
-      if (output === "") return;
-      types.set(output, inferred[i]);
-      failed.delete(output);
+      if (output !== "") types.set(output, inferred[i]);
     });
   };
   for (const node of graph.nodes) {
+    const isConsequence = failed.size > 0 && node.inputs.some((input) => failed.has(input));
     try {
-      inferOne(node);
+      if (!isConsequence) {
+        inferOne(node);
+        continue;
+      }
     } catch (error) {
       if (!(error instanceof FrostbitError)) throw error;
       failures.push(error);
     }
+    for (const output of node.outputs) if (output !== "") failed.add(output);
   }
   if (failures.length === 1) throw failures[0];
   if (failures.length > 1)

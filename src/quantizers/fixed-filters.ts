@@ -37,9 +37,8 @@ function rowsOf(node: Node, weight: Tensor): readonly (readonly number[])[] | un
   const data = numbersOf(weight);
   const inner = sizeOf(weight.shape.slice(axis + 1));
   const rows: number[][] = Array.from({ length: weight.shape[axis] }, () => []);
-  data.forEach((value, i) => {
-    rows[Math.floor(i / inner) % rows.length].push(value);
-  });
+  for (let i = 0; i < data.length; )
+    for (const row of rows) for (const end = i + inner; i < end; i++) row.push(data[i]);
   return rows;
 }
 

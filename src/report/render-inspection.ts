@@ -9,6 +9,7 @@ import type {
 } from "../inspect/inspect-model.ts";
 import type { Unit } from "../units/units.ts";
 import { layerBars } from "./charts.ts";
+import { countedAt } from "./counted-at.ts";
 import { decibelChart } from "./decibel-chart.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
@@ -54,16 +55,6 @@ function lead({ layers, parameters, alreadyQuantized }: InspectionPage): string 
   const share = ratio(total(layers.map((layer) => layer.parameters)), parameters);
   const trainable = layers.filter(({ canTrain }) => canTrain).length;
   return `${layers.length} layers can be quantized; they hold ${share} of the parameters. ${trainable === layers.length ? "All" : trainable} of them can train.`;
-}
-
-/** What the multiply-adds are of, where sizes decide: "at sequence 64, without 2 nodes of unknown size". */
-export function countedAt({ sizes, uncounted }: Pick<Inspection, "sizes" | "uncounted">): string {
-  const given = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);
-  const count = `${uncounted.length} node${uncounted.length === 1 ? "" : "s"}`;
-  return [
-    ...(given.length > 0 ? [`at ${given.join(", ")}`] : []),
-    ...(uncounted.length > 0 ? [`without ${count} whose sizes only a run knows`] : []),
-  ].join(", ");
 }
 
 const tiles = (model: InspectionPage): Html => html`<div class="tiles">

@@ -1,5 +1,5 @@
 // Constants that are parameters without being a linear layer's, its bias or a normalization's: ONNX marks none as such.
-import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
+import { type Graph, type Node, producers } from "../ir/graph.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type OpType, opDefinition } from "../ops/index.ts";
 import { fixedFilter } from "../quantizers/fixed-filters.ts";
@@ -27,6 +27,7 @@ const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, re
  */
 export function learnedConstants(graph: Graph, known: ReadonlySet<string>): ReadonlyMap<string, LearnedForm> {
   const forms = new Map<string, LearnedForm>();
+  if (graph.constants.size === 0 && graph.variables.length === 0) return forms;
   const trains = differentiableValues(graph);
   const sources = new Map([...graph.constants.keys(), ...graph.variables].map((name) => [name, [name]]));
   const learned = new Set<string>();
@@ -87,8 +88,7 @@ const isObstacle = ({ op }: Node): boolean =>
   opDefinition(op)?.gradient === "none" && opDefinition(op)?.sampleAxis !== "sizes";
 
 /** Values that a gradient of a float output reaches, with no operator without a gradient on any way to an output. */
-function differentiableValues(graph: Graph): ReadonlySet<string> {
-  const readers = consumers(graph);
+function differentiableValues(graph: Graph): Pick<ReadonlySet<string>, "has"> {
   const isFloat = (value: string): boolean => graph.values.get(value)?.dtype.startsWith("float") === true;
   const outputs = graph.outputs.filter(isFloat);
   const reaching = new Set(outputs);
@@ -103,5 +103,5 @@ function differentiableValues(graph: Graph): ReadonlySet<string> {
       if (node.outputs.some((output) => trains.has(output)) && isFloat(input)) trains.add(input);
     }
   }
-  return new Set([...trains].filter((value) => readers.has(value) && !stuck.has(value)));
+  return { has: (value) => trains.has(value) && !stuck.has(value) };
 }
