@@ -66,6 +66,18 @@ describe("the report page", () => {
     });
   });
 
+  test("has the size of each layer's weight at its bits, the largest first", () => {
+    const [, total, rows] =
+      /Bits and size by layer: weights of ([^<]*) in all[^<]*<\/summary>(.*?)<\/details>/s.exec(renderHtml(report)) ??
+      [];
+    expect(total).toBe("9.4 kB");
+    const cells = [...rows.matchAll(/<td[^>]*>(.*?)<\/td>/gs)].map(([, cell]) => cell.replaceAll(/<[^>]*>/g, ""));
+    const [sizes, shares] = [3, 4].map((column) => cells.filter((_, i) => i % 5 === column));
+    // 8 · 5000, 5 · 2000, 3 · 3000, 8 · 1000 and 2 · 4000 bits.
+    expect(sizes).toEqual(["5.0 kB", "1.3 kB", "1.1 kB", "1.0 kB", "1.0 kB"]);
+    expect(shares).toEqual(["53.3 %", "13.3 %", "12.0 %", "10.7 %", "10.7 %"]);
+  });
+
   test("stays below 1 MB for a model of 150 layers with 2048 channels", () => {
     const channels = Array.from({ length: 2048 }, (_, i) => Math.abs(Math.sin(i)));
     const layers = Array.from({ length: 150 }, (_, i) => ({

@@ -17,7 +17,7 @@ export function widthSection({ widths }: Report): Html {
     "Mixed precision",
     `${printAmount(widths, chosen.amount)} of at most ${printAmount(widths, widths.budget.most)}, ${how}. Below 8 bits, layers make the file smaller, not faster.`,
     html`<div class="charts">${bitsChart(widths)}${frontChart(widths)}</div>
-${planTable(widths)}${sensitivityTables(widths)}${recipe(widths)}`,
+${sizeTable(widths)}${planTable(widths)}${sensitivityTables(widths)}${recipe(widths)}`,
   );
 }
 
@@ -114,6 +114,25 @@ const short = (value: number): string => String(Number(value.toPrecision(3)));
 function lossOf({ sensitivities }: WidthsReport, bits: readonly number[]): number {
   const losses = sensitivities[0]?.losses ?? [];
   return bits.reduce((sum, width, i) => sum + (losses[i]?.[String(width)] ?? 0), 0);
+}
+
+/** The largest first. */
+function sizeTable({ layers }: WidthsReport): Html {
+  const sizeOf = ({ weights, bits }: WidthsReport["layers"][number]): number => (weights * bits) / 8;
+  const all = layers.reduce((sum, layer) => sum + sizeOf(layer), 0);
+  return details(
+    `Bits and size by layer: weights of ${formatBytes(Math.ceil(all))} in all, scales and zero points not counted`,
+    table<WidthsReport["layers"][number]>(
+      [
+        { title: "layer", kind: "name", of: nameOf },
+        { title: "weights", kind: "number", of: ({ weights }) => grouped(weights) },
+        { title: "bits", kind: "number", of: ({ bits }) => bits },
+        { title: "size", kind: "number", of: (layer) => formatBytes(Math.ceil(sizeOf(layer))) },
+        { title: "share", kind: "number", of: (layer) => `${((100 * sizeOf(layer)) / all).toFixed(1)} %` },
+      ],
+      [...layers].sort((a, b) => sizeOf(b) - sizeOf(a)),
+    ),
+  );
 }
 
 const planTable = (widths: WidthsReport): Html =>
