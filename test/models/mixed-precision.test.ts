@@ -145,6 +145,12 @@ describe("mixed precision", () => {
     await expect(quantized({ maxSize: 1000 })).rejects.toThrow(
       /maxSize is 1000 bytes; with 2 bits .* the file has \d+/,
     );
+    // Of the float model's file, of which quantized ones have about the nodes.
+    const floatBytes = tinyResidualNet({ size: 8 }).length;
+    const part = (maxSize / floatBytes).toFixed(3);
+    const { bytes: ofPart } = await quantized({ maxSize: `${part}x` });
+    expect(ofPart.length / maxSize).toBeLessThan(1.02);
+    expect(ofPart.length / maxSize).toBeGreaterThan(0.9);
   });
 
   test("a budget that no width meets is refused before any work", () => {

@@ -12,7 +12,6 @@ import { findSites, withFirstLast, withoutQuantized } from "../../quantizers/sit
 import { constantOf } from "../../rounding/grid.ts";
 import type { WidthFindings, WrittenFile } from "../method.ts";
 import type { Choice, Choices } from "./choices.ts";
-import { bytesOf, type MixedPrecisionOptions } from "./options.ts";
 
 /** What a weight costs at a width, and how much there is to spend. Costs are whole numbers. */
 export interface Budget {
@@ -122,13 +121,16 @@ export function withWidths(quantize: QuantizeOptions, free: readonly Choice[], w
 }
 
 /** Of the file as it was written: what later methods added counts. Throws VERIFICATION. */
-export function checkBudget({ maxBits, maxSize }: MixedPrecisionOptions, { bytes, weights }: WrittenFile): void {
+export function checkBudget(
+  { maxBits, maxBytes }: { readonly maxBits: number | undefined; readonly maxBytes: number | undefined },
+  { bytes, weights }: WrittenFile,
+): void {
   const count = sum(weights.map((weight) => weight.count));
   const bits = sum(weights.map((weight) => weight.count * weight.bits)) / count;
-  if (maxSize !== undefined && bytes > bytesOf(maxSize))
+  if (maxBytes !== undefined && bytes > maxBytes)
     throw new FrostbitError(
       "VERIFICATION",
-      `The file has ${bytes} bytes; maxSize is ${bytesOf(maxSize)}. What runs after mixed precision added to it: give ${bytesOf(maxSize) - (bytes - bytesOf(maxSize))}.`,
+      `The file has ${bytes} bytes; maxSize is ${maxBytes}. What runs after mixed precision added to it: give ${maxBytes - (bytes - maxBytes)}.`,
     );
   if (maxBits !== undefined && bits > maxBits + 1e-9)
     throw new FrostbitError("VERIFICATION", `The file's weights have ${bits} bits in the mean; maxBits is ${maxBits}.`);

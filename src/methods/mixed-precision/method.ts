@@ -70,6 +70,8 @@ async function mix(
   );
   const solver = given.length > 1 ? await loadSolver() : undefined;
   const fileBytes = fileBytesOf(graph, quantize, choices, write);
+  const { maxBits, maxSize } = options;
+  const maxBytes = maxSize === undefined ? undefined : bytesOf(maxSize, () => write(model.original));
   const samples = await takeBatches(graph, data, options, context);
   const { maxLatency, widths } = options;
   const latencies =
@@ -80,7 +82,7 @@ async function mix(
           context,
         );
   const budgets = [
-    ...budgetsOf({ graph, quantize, choices }, options, fileBytes),
+    ...budgetsOf({ graph, quantize, choices }, options, { maxBytes, fileBytes }),
     ...(latencies ? [latencyBudget(choices, latencies, maxLatency ?? 0, widths)] : []),
   ];
   const unreachable = budgets.find((budget) => !isReachable(budget, choices.free));
@@ -102,7 +104,7 @@ async function mix(
   return {
     model: { ...model, quantize: withWidths(quantize, choices.free, best.widths) },
     findings: { widths: findingsOf(choices, budgets[0], chosen) },
-    checkFile: (file) => checkBudget(options, file),
+    checkFile: (file) => checkBudget({ maxBits, maxBytes }, file),
     ...(latencies && {
       checkLatency: (measured: { readonly float: number; readonly deployed: number }) =>
         checkLatency(maxLatency ?? 0, latencies, measured),
@@ -119,11 +121,11 @@ interface Weighed {
 /** Those that nothing is timed for. */
 const budgetsOf = (
   { graph, quantize, choices }: Weighed,
-  { maxBits, maxSize, maxBops, widths }: MixedPrecisionOptions,
-  fileBytes: FileBytes,
+  { maxBits, maxBops, widths }: MixedPrecisionOptions,
+  { maxBytes, fileBytes }: { readonly maxBytes: number | undefined; readonly fileBytes: FileBytes },
 ): readonly Budget[] => [
   ...(maxBits === undefined ? [] : [bitBudget(choices, maxBits)]),
-  ...(maxSize === undefined ? [] : [sizeBudget(choices, widths, bytesOf(maxSize), fileBytes)]),
+  ...(maxBytes === undefined ? [] : [sizeBudget(choices, widths, maxBytes, fileBytes)]),
   ...(maxBops === undefined ? [] : [operationBudget(graph, quantize, choices, operationsOf(maxBops))]),
 ];
 

@@ -5,13 +5,13 @@ import { type SensitivityName, sensitivities } from "./sensitivities.ts";
 const sensitivityNames = Object.keys(sensitivities) as [SensitivityName, ...SensitivityName[]];
 
 const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
-const sizePattern = /^(\d+(?:\.\d+)?) ?(B|kB|MB|GB)$/;
+const sizePattern = /^(\d+(?:\.\d+)?) ?(B|kB|MB|GB|x)$/;
 
-/** "120kB" in bytes. */
-export function bytesOf(size: string | number): number {
+/** "120kB" in bytes; "0.2x" as a part of the float model's. */
+export function bytesOf(size: string | number, floatBytes: () => number): number {
   if (typeof size === "number") return size;
   const [, amount, unit] = sizePattern.exec(size) ?? [];
-  return Number(amount) * units[unit];
+  return unit === "x" ? Math.floor(Number(amount) * floatBytes()) : Number(amount) * units[unit];
 }
 
 const latencyPattern = /^(\d+(?:\.\d+)?) ?(ms|x)$/;
@@ -41,9 +41,14 @@ export const mixedPrecisionOptions = z.object({
     .optional()
     .describe("Bits of a weight, at most, as the mean over all weights that are quantized: 3.5."),
   maxSize: z
-    .union([z.int().positive(), z.string().regex(sizePattern, 'a size such as "120kB" or "1.5 MB"')])
+    .union([
+      z.int().positive(),
+      z.string().regex(sizePattern, 'a size such as "120kB" or "1.5 MB", or "0.2x" of the float model'),
+    ])
     .optional()
-    .describe('Size of the written model, at most: "120kB", "1.5MB", or bytes.'),
+    .describe(
+      'Size of the written model, at most: "120kB", "1.5MB", bytes, or "0.2x" of the float model written alike.',
+    ),
   maxLatency: z
     .union([
       z.number().positive(),
