@@ -1,5 +1,5 @@
 // Runs the float model over calibration data and sets the range of every quantizer.
-import type { DType } from "../ir/dtype.ts";
+import type { DType, TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -186,14 +186,18 @@ async function observe(
 ): Promise<void> {
   const done = await withProgram(graph, context, async (program) => {
     let count = 0;
+    let last: { readonly samples: number; readonly arrays: ReadonlyMap<string, TypedArray> } | undefined;
     for await (const inputs of batches()) {
-      const outputs = await program.run(inputs, signalOf(context));
+      const samples = inputs.values().next().value?.shape[0] ?? 0;
+      const spare = last?.samples === samples ? last.arrays : new Map();
+      const outputs = await program.run(inputs, { ...signalOf(context), spare });
+      last = { samples, arrays: new Map([...outputs].map(([name, { data }]) => [name, data])) };
       see((name) => {
         const tensor = outputs.get(name);
         assert(tensor, `calibration output "${name}" is missing`);
         return tensor;
       }, inputs);
-      count += inputs.values().next().value?.shape[0] ?? 0;
+      count += samples;
       context.onProgress?.({ phase, done: count, total: options.calibrationSamples });
     }
     return count;

@@ -1,6 +1,7 @@
 // Walks the units of a network in order, with what enters and leaves each in the float model and in the quantized one.
 
 import type { Program } from "../engines/engine.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -141,15 +142,18 @@ async function runUnit(
   const sized = setBatchSize(graph, job.batchSize);
   const options = job.isAsTrained ? trainingOptions(context) : compileOptions(context);
   const run = async (program: Program): Promise<void> => {
+    let spare: ReadonlyMap<string, TypedArray> = new Map();
     for (let start = 0; start < samples; start += job.batchSize) {
       const count = Math.min(job.batchSize, samples - start);
       const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, count - 1));
-      const targets = await program.run(await readValues(streams, stream, unit.inputs, indices), signalOf(context));
+      const inputs = await readValues(streams, stream, unit.inputs, indices);
+      const targets = await program.run(inputs, { ...signalOf(context), spare });
       for (const output of unit.outputs) {
         const value = targets.get(output);
         assert(value, `unit "${unit.name}" gives no "${output}"`);
         await job.cache.append(keyOf(job, stream, output), firstOf(toSamples(value, layoutOf(streams, output)), count));
       }
+      spare = new Map([...targets].map(([name, { data }]) => [name, data]));
       context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
     }
   };
