@@ -56,13 +56,19 @@ export const roundedToHalf = (type: HalfType, value: number): number => widen[ty
 /** The same numbers in float32, exactly; tensors of other types as they are. */
 export function widenTensor(t: Tensor): Tensor {
   if (!isHalf(t.dtype)) return t;
-  const table = tableOf(t.dtype);
+  const { dtype } = t;
   return converted(t, "float32", () => {
     const bits = t.data as Uint16Array;
     const numbers = new Float32Array(bits.length);
-    for (let i = 0; i < bits.length; i++) numbers[i] = table[bits[i]];
+    widenInto(dtype, bits, numbers, 0);
     return numbers;
   });
+}
+
+/** The numbers of these bits, from place `at` on. */
+export function widenInto(type: HalfType, bits: Uint16Array, numbers: Float32Array, at: number): void {
+  const table = tableOf(type);
+  for (let i = 0; i < bits.length; i++) numbers[at + i] = table[bits[i]];
 }
 
 const tables = new Map<HalfType, Float32Array>();
@@ -79,26 +85,30 @@ function tableOf(type: HalfType): Float32Array {
 /** A float tensor rounded to half precision, as its bits. */
 export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
   assert(t.dtype === "float32" || t.dtype === "float64", `narrowTensor of ${t.dtype}`);
-  return converted(t, dtype, () =>
-    t.data instanceof Float32Array && dtype === "float16"
-      ? float16Bits(t.data)
-      : Uint16Array.from(numbersOf(t), narrow[dtype]),
-  );
+  return converted(t, dtype, () => {
+    const { data } = t;
+    if (!(data instanceof Float32Array && dtype === "float16"))
+      return Uint16Array.from(numbersOf({ ...t, data }), narrow[dtype]);
+    const bits = new Uint16Array(data.length);
+    toFloat16(data, bits, 0);
+    return bits;
+  });
 }
 
-/** The bits of a float32 number less 2^-14, rounded off 13 of them, are float16's from there on; smaller numbers lie apart. */
-function float16Bits(numbers: Float32Array): Uint16Array {
+/**
+ * The nearest float16 of each number, from place `at` on. The bits of a float32 number less 2^-14, rounded off 13 of them, are
+ * float16's from there on; smaller numbers lie apart.
+ */
+export function toFloat16(numbers: Float32Array, bits: Uint16Array, at: number): void {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  const result = new Uint16Array(numbers.length);
   const [least, beyond] = [0x38800000, 0x477ff000];
   for (let i = 0; i < words.length; i++) {
     const magnitude = words[i] & 0x7fffffff;
     const isPlain = magnitude >= least && magnitude < beyond;
-    result[i] = isPlain
+    bits[at + i] = isPlain
       ? ((words[i] >>> 16) & 0x8000) | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
       : numberToFloat16(numbers[i]);
   }
-  return result;
 }
 
 /** What stays in its file is converted whenever it is read. */

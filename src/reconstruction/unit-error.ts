@@ -1,6 +1,7 @@
 // How far a unit's outputs are from the float unit's, on samples that nothing was fitted to.
 
 import type { Program } from "../engines/engine.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
@@ -29,9 +30,11 @@ export function unitError(
   const cut = cutUnit(setBatchSize(model, batch), unit.inputs, unit.outputs);
   const measure = async (program: Program): Promise<number> => {
     let [noise, signal] = [0, 0];
+    const spare = new Map<string, TypedArray>();
     for (let start = 0; start < samples.length; start += batch) {
       const chosen = samples.slice(start, start + batch);
-      const outputs = await program.run(await data.inputs("quantized", chosen), signalOf(context));
+      const outputs = await program.run(await data.inputs("quantized", chosen), { ...signalOf(context), spare });
+      for (const [name, { data: used }] of outputs) spare.set(name, used);
       const targets = await data.outputs(chosen);
       for (const name of unit.targets) {
         const [output, target] = [outputs.get(name), targets.get(name)];

@@ -2,7 +2,7 @@
 import type { Storage } from "../data/storage.ts";
 import { type DType, dtypes, type TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
-import { narrowTensor, widenTensor } from "../ir/half.ts";
+import { toFloat16, widenInto } from "../ir/half.ts";
 import { joinedTensor } from "../ir/joined-tensor.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
 
@@ -112,11 +112,13 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
   return {
     append: async (name, samples) => {
       const column = columnFor(name, samples);
-      const { data } = kept(name, samples, column.kept);
+      const { data } = samples;
       const size = sizeOf(column.shape);
       for (let sample = 0; sample < samples.shape[0]; sample++) {
         column.filling ??= allocate(column.kept, column.samplesPerChunk * size);
-        copy(data, sample * size, column.filling, column.filled * size, size);
+        const own = data.subarray(sample * size, (sample + 1) * size);
+        if (column.given === column.kept) copy(own, column.filling, column.filled * size);
+        else keepHalf(name, own as Float32Array, column.filling as Uint16Array, column.filled * size);
         column.filled++;
         if (column.filled < column.samplesPerChunk) continue;
         await closeChunk(name, column, column.filling);
@@ -144,22 +146,20 @@ function newColumn(id: number, { dtype, shape: [, ...shape] }: Tensor, floats: C
   return { id, given: dtype, kept, shape, samplesPerChunk, chunks: [], filling: undefined, filled: 0 };
 }
 
+const [infiniteHalf, maxHalf] = [0x7c00, 65504];
+
 /** Throws BAD_DATA where a number is beyond what float16 holds. */
-function kept(name: string, samples: Tensor, dtype: DType): Tensor {
-  if (dtype !== "float16" || samples.dtype === "float16") return samples;
-  const narrow = narrowTensor(samples, "float16");
-  const maxHalf = 65504;
-  const beyond = (samples.data as Float32Array).find((value) => Math.abs(value) > maxHalf && Number.isFinite(value));
-  if (beyond === undefined) return narrow;
-  throw new FrostbitError(
-    "BAD_DATA",
-    `Activation "${name}" reaches ${beyond}, beyond float16's ${maxHalf}. Keep activations in float32.`,
-  );
+function keepHalf(name: string, sample: Float32Array, bits: Uint16Array, at: number): void {
+  toFloat16(sample, bits, at);
+  for (let i = 0; i < sample.length; i++)
+    if ((bits[at + i] & 0x7fff) === infiniteHalf && Number.isFinite(sample[i]))
+      throw new FrostbitError(
+        "BAD_DATA",
+        `Activation "${name}" reaches ${sample[i]}, beyond float16's ${maxHalf}. Keep activations in float32.`,
+      );
 }
 
-function copy(from: TypedArray, start: number, to: TypedArray, at: number, length: number): void {
-  (to as Float32Array).set(from.subarray(start, start + length) as Float32Array, at);
-}
+const copy = (from: TypedArray, to: TypedArray, at: number): void => (to as Float32Array).set(from as Float32Array, at);
 
 function cannotStore(
   name: string,
@@ -209,13 +209,17 @@ async function gather(
     const data =
       known instanceof dtypes[column.kept].array && known.length === length ? known : allocate(column.kept, length);
     pieces.forEach((piece, place) => {
-      copy(piece, 0, data, place * size, size);
+      copy(piece, data, place * size);
     });
     spare?.set(name, data);
     return data;
   };
-  const samples = joinedTensor(column.kept, [indices.length, ...shape], { pieces, join });
-  return column.given === column.kept ? samples : widenTensor(samples);
+  if (column.given === column.kept) return joinedTensor(column.kept, [indices.length, ...shape], { pieces, join });
+  const data = new Float32Array(indices.length * size);
+  pieces.forEach((piece, place) => {
+    widenInto("float16", piece as Uint16Array, data, place * size);
+  });
+  return { dtype: column.given, shape: [indices.length, ...shape], data };
 }
 
 async function dataOf(
