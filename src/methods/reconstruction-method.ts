@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import type { CalibrationBatches } from "../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
+import { checkMadeSamples, type MadeSamples, madeBatches, madeBytes } from "../calibration/made-samples.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
@@ -61,7 +62,8 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
       ...unused,
     ],
     conflicts: learningConflicts,
-    check: ({ quantize: { weightGrid } }, { train }, { variable, scaleLr }) => {
+    check: ({ float, quantize: { weightGrid } }, { train }, { variable, scaleLr, calibration }) => {
+      if (calibration !== "data") checkMadeSamples(float, calibration);
       if (weightGrid !== "uniform" && variable !== "direct")
         throw new FrostbitError(
           "BAD_OPTION",
@@ -75,15 +77,35 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
           `"${train.name}" has ${train.length} training samples; ${name} needs at least ${fewest}, one of which it holds out.`,
         );
     },
-    heldBytes: ({ float }, given, samples) => bytesOfWalk(float, given, samples),
+    heldBytes: ({ float }, given, samples) => {
+      const made = madeOf(given);
+      return bytesOfWalk(float, given, samples) + (made ? madeBytes(float, made) : 0);
+    },
     run: async (job, context) => {
       const { options: given } = job;
       const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
-      const walk = { ...given, name, phases: what.phases(given, job.model.quantize), ranges: ranges[given.ranges] };
+      const phases = what.phases(given, job.model.quantize);
+      const walk = { ...given, name, phases, ranges: ranges[given.ranges], made: madeOf(given) };
       return walkUnits(walk, job, context);
     },
   };
 }
+
+/** Samples that are not the data's. */
+const madeOf = ({
+  calibration,
+  roundingSamples,
+  batch,
+  distillIterations,
+}: ReconstructionOptions): MadeSamples | undefined =>
+  calibration === "data"
+    ? undefined
+    : {
+        source: calibration,
+        count: roundingSamples,
+        batchSize: Math.min(batch, Math.floor(roundingSamples / 2)),
+        iterations: distillIterations,
+      };
 
 /** What a walk keeps in memory of so many samples. */
 export function bytesOfWalk(
@@ -105,6 +127,8 @@ export interface UnitWalk extends WalkOptions {
   /** How weights get other ranges before they are rounded, one after the other. */
   readonly ranges: readonly ("lp" | "output-error")[];
   readonly activationRanges: "calibrated" | "lp";
+  /** Samples in place of the data's. */
+  readonly made?: MadeSamples | undefined;
 }
 
 type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales" | "checkpoints">;
@@ -115,10 +139,13 @@ export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Pro
     context.onNote?.(`${walk.name} changed nothing: all weights are quantized already, and keep their integers.`);
     return { model };
   }
-  const samples = calibrationCount(data, { calibrationSamples: walk.roundingSamples });
-  const batch = Math.max(1, Math.min(walk.batch, Math.floor(samples / 2)));
+  const { made } = walk;
+  const samples = made?.count ?? calibrationCount(data, { calibrationSamples: walk.roundingSamples });
+  const batch = made?.batchSize ?? Math.max(1, Math.min(walk.batch, Math.floor(samples / 2)));
   const counted = { calibrationSamples: walk.roundingSamples, batchSize: batch };
-  const batches = calibrationBatches(model.float, data, counted, context);
+  const batches = made
+    ? await madeBatches(model.float, made, context)
+    : calibrationBatches(model.float, data, counted, context);
   const { graph, units } = await reconstruct(
     {
       quantized: await withRanges(walk, job, batches, context),
@@ -140,7 +167,7 @@ export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Pro
 const withFixedSteps = ({ stepRate: _, ...phase }: Phase): readonly Phase[] => (phase.rounding ? [phase] : []);
 
 async function withRanges(
-  { ranges, activationRanges, roundingSamples }: UnitWalk,
+  { ranges, activationRanges, roundingSamples, made }: UnitWalk,
   { model, data, scales }: Job,
   batches: CalibrationBatches,
   context: Context,
@@ -148,8 +175,8 @@ async function withRanges(
   const { float, quantize } = model;
   let { graph } = model;
   if (activationRanges === "lp" && scales === "any") {
-    const samples = calibrationCount(data, quantize);
-    const seen = calibrationBatches(float, data, quantize, context);
+    const samples = made?.count ?? calibrationCount(data, quantize);
+    const seen = made ? batches : calibrationBatches(float, data, quantize, context);
     graph = await rangeActivations({ quantized: graph, float, batches: seen, samples }, context);
   }
   if (ranges.includes("lp") && scales === "any") graph = rangeWeights(graph, float);
@@ -213,6 +240,7 @@ const unusedByLearning: readonly UnusedRule<ReconstructionOptions>[] = [
     by: "reconstructionLoss",
     isUnused: ({ reconstructionLoss }) => !isFisher(reconstructionLoss),
   },
+  { options: ["distillIterations"], by: "calibration", isUnused: ({ calibration }) => calibration !== "distilled" },
   { options: ["subset"], by: "subsetShare", isUnused: ({ subsetShare }) => subsetShare === 1 },
 ];
 

@@ -5,7 +5,7 @@ import { numberAttribute } from "../ops/attributes.ts";
 import { buildOn, inferNode } from "../ops/infer.ts";
 
 /** Statistics that nodes compute are not running ones: such a normalization trains in the form that it has. */
-const normalizationsOf = ({ nodes, constants, variables }: Graph): readonly Node[] =>
+export const runningNormalizations = ({ nodes, constants, variables }: Graph): readonly Node[] =>
   nodes.filter(
     ({ op, inputs }) =>
       op === "BatchNormalization" &&
@@ -14,11 +14,11 @@ const normalizationsOf = ({ nodes, constants, variables }: Graph): readonly Node
 
 /** Names of the running mean and variance of every batch normalization: variables of the training graph. */
 export const runningStatistics = (graph: Graph): readonly string[] =>
-  normalizationsOf(graph).flatMap((node) => node.inputs.slice(3, 5));
+  runningNormalizations(graph).flatMap((node) => node.inputs.slice(3, 5));
 
 /** Replaces every BatchNormalization of running statistics; the running variance is the unbiased one, as PyTorch's. Needs static shapes. */
 export function trainBatchNorm(graph: Graph): Graph {
-  const normalizations = normalizationsOf(graph);
+  const normalizations = runningNormalizations(graph);
   const values = new Map(graph.values);
   const nodes = graph.nodes.map((node) => {
     if (!normalizations.includes(node)) return node;

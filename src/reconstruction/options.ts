@@ -1,5 +1,6 @@
 // What methods that reconstruct units can be told.
 import { z } from "zod";
+import { sampleSources } from "../calibration/made-samples.ts";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { learningRateOf } from "../rounding/rounding-schedule.ts";
 import { unitKinds } from "../units/units.ts";
@@ -131,6 +132,17 @@ export const reconstructionOptionsWith = (defaults: LearningDefaults) =>
       .min(8)
       .default(1024)
       .describe("Training samples that units train with, without labels; one in sixteen is held out."),
+    calibration: z
+      .enum(sampleSources)
+      .default("data")
+      .describe(
+        "What units train with, and lp ranges of activations are taken from: samples of the data (data); standard normal noise (noise); or noise that was moved until what enters each batch normalization has the mean and the deviation that it remembers (distilled). ptq calibrates on the data before that.",
+      ),
+    distillIterations: z
+      .int()
+      .positive()
+      .default(200)
+      .describe("Of calibration distilled: Adam steps of each batch, at a learning rate from 0.1 to 0."),
     ...learningOptions(defaults).shape,
     ...softRoundingOptions.shape,
     roundingLr: z
