@@ -206,6 +206,44 @@ void clip_gradient(const float* dy, const float* x, float* dx, int64_t count, fl
   for (int64_t i = 0; i < count; i++) dx[i] = (x[i] < low) | (x[i] > high) ? 0.0f : dy[i];
 }
 
+#if defined(__AVX512F__)
+/** Blocks of `size` rows and columns change places with those across the diagonal. */
+template <int size>
+void swap_blocks(WideBits* rows) {
+  WideBits left, right;
+  for (uint32_t lane = 0; lane < kWide; lane++) {
+    left[lane] = lane & size ? kWide + lane - size : lane;
+    right[lane] = lane & size ? kWide + lane : lane + size;
+  }
+  for (int i = 0; i < kWide; i++) {
+    if (i & size) continue;
+    const WideBits above = rows[i], below = rows[i + size];
+    rows[i] = __builtin_shuffle(above, below, left);
+    rows[i + size] = __builtin_shuffle(above, below, right);
+  }
+}
+
+void turn_whole_tile(const uint32_t* x, int64_t x_step, uint32_t* y, int64_t y_step) {
+  WideBits rows[kWide];
+  for (int i = 0; i < kWide; i++) __builtin_memcpy(&rows[i], x + i * x_step, sizeof rows[i]);
+  swap_blocks<8>(rows);
+  swap_blocks<4>(rows);
+  swap_blocks<2>(rows);
+  swap_blocks<1>(rows);
+  for (int j = 0; j < kWide; j++) __builtin_memcpy(y + j * y_step, &rows[j], sizeof rows[j]);
+}
+#endif
+
+void turn_tile(const uint32_t* x, int64_t x_step, uint32_t* y, int64_t y_step, int64_t rows, int64_t columns) {
+#if defined(__AVX512F__)
+  if (rows == kWide && columns == kWide) return turn_whole_tile(x, x_step, y, y_step);
+#endif
+  uint32_t tile[kWide][kWide];
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j++) tile[j][i] = x[i * x_step + j];
+  for (int64_t j = 0; j < columns; j++) __builtin_memcpy(y + j * y_step, tile[j], rows * sizeof(uint32_t));
+}
+
 constexpr uint32_t kElementStep = 0x9e3779b1u;
 
 /** Of numbers or of wide ones: Murmur3's last mixing. */
@@ -604,11 +642,33 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
-    FROSTBIT_ISA, binary,        unary,          compare,         combine_conditions,     choose,
-    clip,         clip_gradient, random_choice,  fake_quantize,   fake_quantize_gradient, quantize,
-    dequantize,   rescale,       widen_bfloat16, narrow_bfloat16, widen_float16,          narrow_float16,
-    sum_columns,  sum_moments,   sum_products,   scale_columns,   combine_columns,        sgd,
-    adam,         &row_kernels,
+    FROSTBIT_ISA,
+    binary,
+    unary,
+    compare,
+    combine_conditions,
+    choose,
+    clip,
+    clip_gradient,
+    turn_tile,
+    random_choice,
+    fake_quantize,
+    fake_quantize_gradient,
+    quantize,
+    dequantize,
+    rescale,
+    widen_bfloat16,
+    narrow_bfloat16,
+    widen_float16,
+    narrow_float16,
+    sum_columns,
+    sum_moments,
+    sum_products,
+    scale_columns,
+    combine_columns,
+    sgd,
+    adam,
+    &row_kernels,
 };
 
 }  // namespace frostbit

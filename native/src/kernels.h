@@ -89,6 +89,8 @@ struct Kernels {
   void (*clip)(const float* x, float* y, int64_t count, float low, float high);
   /** dx = dy, but 0 where x is outside the bounds. */
   void (*clip_gradient)(const float* dy, const float* x, float* dx, int64_t count, float low, float high);
+  /** y[j, i] = x[i, j] for at most 16 rows and columns of 32 bits each; rows of each are so many elements apart. */
+  void (*turn_tile)(const uint32_t* x, int64_t x_step, uint32_t* y, int64_t y_step, int64_t rows, int64_t columns);
   /** y = a or b, as is drawn; null counts as 0. */
   void (*random_choice)(const float* a, const float* b, float* y, int64_t count, RandomPlaces places);
   void (*fake_quantize)(const float* x, float* y, int64_t count, Quantizer quantizer);

@@ -3,13 +3,12 @@
 #include <omp.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
-
-#include "turn.h"
 
 namespace frostbit {
 
@@ -54,9 +53,16 @@ void take_piece(const Place& piece, char* to, size_t channels, size_t plane) {
     std::memcpy(to, piece.data, piece.bytes);
     return;
   }
-  const size_t images = piece.bytes / sizeof(uint32_t) / (channels * plane);
-  turn_images(reinterpret_cast<const uint32_t*>(piece.data), reinterpret_cast<uint32_t*>(to), static_cast<int64_t>(images),
-              static_cast<int64_t>(channels), static_cast<int64_t>(plane));
+  constexpr size_t kTile = 16;
+  const Kernels& kernels = best_kernels();
+  const auto* x = reinterpret_cast<const uint32_t*>(piece.data);
+  auto* y = reinterpret_cast<uint32_t*>(to);
+  for (size_t rest = piece.bytes / sizeof *x / (channels * plane); rest > 0;
+       rest--, x += channels * plane, y += channels * plane)
+    for (size_t channel = 0; channel < channels; channel += kTile)
+      for (size_t at = 0; at < plane; at += kTile)
+        kernels.turn_tile(x + channel * plane + at, plane, y + at * channels + channel, channels,
+                          std::min(kTile, channels - channel), std::min(kTile, plane - at));
 }
 
 Memory::Memory(size_t bytes) : bytes_(bytes), reserved_((bytes + kSlack + kAlignment - 1) / kAlignment * kAlignment) {

@@ -167,9 +167,11 @@ async function* batchesOf(job: UnitTraining, seed: number, start: number): Async
   const { data, batch } = job;
   const perEpoch = Math.floor(data.samples / batch);
   const spares: readonly SpareArrays[] = [new Map(), new Map()];
+  const orderOf = (epoch: number): Int32Array => shuffledOrder(data.samples, randomBits(seed, data.index), epoch);
+  let order = orderOf(Math.floor(start / perEpoch));
   for (let step = start; ; step++) {
     const spare = spares[step % 2];
-    const order = shuffledOrder(data.samples, randomBits(seed, data.index), Math.floor(step / perEpoch));
+    if (step > start && step % perEpoch === 0) order = orderOf(step / perEpoch);
     const samples = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
     const outputs = await data.outputs(samples, spare);
     const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);

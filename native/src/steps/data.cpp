@@ -1,8 +1,8 @@
 // Moves data: strided copies, fills, gathers, one-hot rows.
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
-#include "../turn.h"
 #include "steps.h"
 
 namespace frostbit {
@@ -12,7 +12,7 @@ namespace {
 template <class T>
 class CopyStep : public Step {
  public:
-  CopyStep(Arguments& arguments, CompileContext&) {
+  CopyStep(Arguments& arguments, CompileContext& context) : kernels_(context.kernels) {
     auto sizes = arguments.list();
     auto from = arguments.list(), to = arguments.list();
     const int64_t from_offset = arguments.size(), to_offset = arguments.size();
@@ -26,9 +26,9 @@ class CopyStep : public Step {
     if (!sizes.empty()) height_ = sizes.back(), down_[0] = from.back(), down_[1] = to.back();
     is_turned_ = height_ >= 8 && length_ >= 8 && ((to_ == 1 && down_[0] == 1) || (from_ == 1 && down_[1] == 1));
     if (!is_turned_) return;
-    sizes_.back() = (height_ + kTurnedTile - 1) / kTurnedTile;
+    sizes_.back() = (height_ + kTile - 1) / kTile;
     rows_ = product(sizes_);
-    for (auto& strides : strides_) strides.back() *= kTurnedTile;
+    for (auto& strides : strides_) strides.back() *= kTile;
   }
 
   void run(int, const RunContext& run) override {
@@ -49,9 +49,9 @@ class CopyStep : public Step {
   /** What lies along rows on one side and down columns on the other. */
   void turn(const RunContext& run) const {
     for_each_row(sizes_, strides_, share(run, rows_), [&](int64_t row, const int64_t* at) {
-      const int64_t rows = std::min(kTurnedTile, height_ - row % sizes_.back() * kTurnedTile);
-      for (int64_t begin = 0; begin < length_; begin += kTurnedTile) {
-        const int64_t columns = std::min(kTurnedTile, length_ - begin);
+      const int64_t rows = std::min(kTile, height_ - row % sizes_.back() * kTile);
+      for (int64_t begin = 0; begin < length_; begin += kTile) {
+        const int64_t columns = std::min(kTile, length_ - begin);
         const T* x = x_ + at[0] + begin * from_;
         T* y = y_ + at[1] + begin * to_;
         if (to_ == 1)
@@ -62,6 +62,18 @@ class CopyStep : public Step {
     });
   }
 
+  static constexpr int64_t kTile = 16;
+
+  /** y[j, i] = x[i, j], rows of each so many elements apart. */
+  void turn_tile(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t rows, int64_t columns) const {
+    if constexpr (std::is_same_v<T, uint32_t>) return kernels_->turn_tile(x, x_step, y, y_step, rows, columns);
+    T tile[kTile][kTile];
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < columns; j++) tile[j][i] = x[i * x_step + j];
+    for (int64_t j = 0; j < columns; j++) std::memcpy(y + j * y_step, tile[j], rows * sizeof(T));
+  }
+
+  const Kernels* kernels_;
   std::vector<int64_t> sizes_, strides_[2];
   int64_t length_, from_, to_, rows_;
   /** Of the axis before the last: its size, and how far its elements are apart. */
