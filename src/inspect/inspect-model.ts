@@ -282,6 +282,9 @@ function inspectLayer(graph: Graph, layer: LinearLayer, costs: Costs, reached: R
 
 const roundedTo = [8, 4, 2] as const;
 
+/** Of a weight whose rows lie side by side, of how many elements rounding is measured, or somewhat more. */
+const roundedWeights = 2 ** 17;
+
 /** Σ w² / Σ (w − ŵ)² in dB, ŵ rounded symmetrically with max|w| of its row as the highest. */
 function roundingOf(weight: Tensor, rowAxis: number): InspectedLayer["rounding"] {
   const largest = largestOfRows(weight, rowAxis);
@@ -302,9 +305,11 @@ function roundingNoise(
   const rows = scales.length;
   const inner = sizeOf(weight.shape.slice(rowAxis + 1));
   const inverse = scales.map((scale) => 1 / scale);
+  const every = rows * inner;
+  const step = every * Math.max(1, Math.floor(data.length / Math.max(every, roundedWeights)));
   let [signal, noise] = [0, 0];
-  for (let i = 0; i < data.length; )
-    for (let row = 0; row < rows; row++)
+  for (let start = 0; start < data.length; start += step)
+    for (let row = 0, i = start; row < rows; row++)
       for (const end = i + inner; i < end; i++) {
         const value = data[i];
         const away = value - Math.floor(value * inverse[row] + 0.5) * scales[row];

@@ -127,9 +127,15 @@ export function forEachScaled(
 
 /** max|w| of each row. */
 export function largestOfRows(t: Tensor, axis: number): number[] {
-  const result = new Array<number>(t.shape[axis]).fill(0);
-  forEachInRows(t, axis, (row, value) => {
-    result[row] = Math.max(result[row], Math.abs(value));
-  });
-  return result;
+  const result = new Float64Array(t.shape[axis]);
+  const data = numbersOf(t);
+  const inner = sizeOf(t.shape.slice(axis + 1));
+  for (let i = 0; i < data.length; )
+    for (let row = 0; row < result.length; row++)
+      for (const end = i + inner; i < end; i++) {
+        const magnitude = Math.abs(data[i]);
+        // What is not a number stays.
+        if (magnitude > result[row] || Number.isNaN(magnitude)) result[row] = magnitude;
+      }
+  return [...result];
 }

@@ -1,6 +1,6 @@
 // Constants that are parameters without being a linear layer's, its bias or a normalization's: ONNX marks none as such.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
-import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type OpType, opDefinition } from "../ops/index.ts";
 import { fixedFilter } from "../quantizers/fixed-filters.ts";
 
@@ -80,8 +80,11 @@ function isParameter(graph: Graph, node: Node, input: number, name: string, lear
   return productInputs.get(node.op)?.includes(input) ?? false;
 }
 
-const isMask = (value: Tensor | undefined): boolean =>
-  value?.data.some((element) => !(Math.abs(Number(element)) < 1e4)) ?? false;
+function isMask(value: Tensor | undefined): boolean {
+  const data = value ? numbersOf(value) : [];
+  for (let i = 0; i < data.length; i++) if (!(Math.abs(data[i]) < 1e4)) return true;
+  return false;
+}
 
 /** Sizes are known before a step is built. */
 const isObstacle = ({ op }: Node): boolean =>
