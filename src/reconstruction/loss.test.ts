@@ -68,6 +68,23 @@ test("cosine is twice ‖t‖² (1 − cos) of each sample, and agrees with fini
   await expectGradients({ graph, loss, gradients, inputs: given });
 });
 
+test("a relative error is the mean of each position's own, and agrees with finite differences", async () => {
+  const unit = unitOf();
+  const build = buildOn(unit);
+  const target = build.input("target", { dtype: "float64", shape: [samples, channels] });
+  const settings = { kind: "mse", isMean: true, isRelative: true } as const;
+  const loss = channelLoss(unit, settings)(build, unit, new Map([["y", target]]));
+  const wanted = new Map([["x", "all"] as const, ["bias", "all"] as const]);
+  const { graph, gradients } = gradient(build.graph([loss]), loss, wanted);
+  const found = (await runGraph(engine, { ...graph, outputs: [loss] }, given)).get(loss) as Tensor;
+  const terms = rowsOf(numbersOfGiven("target")).map((t, n) => {
+    const away = t.map((each, c) => outputRows()[n][c] - each);
+    return dot(away, away) / dot(t, t);
+  });
+  expect(toNumbers(found)[0]).toBeCloseTo(terms.reduce((sum, term) => sum + term, 0) / samples, 9);
+  await expectGradients({ graph, loss, gradients, inputs: given });
+});
+
 test("cosine does not see how long an output is", async () => {
   const unit = unitOf();
   const build = buildOn(unit);

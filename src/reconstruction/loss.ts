@@ -13,6 +13,8 @@ export interface UnitLossSettings {
   readonly kind: LossName;
   /** Whether it is the mean over channels too, not their sum. */
   readonly isMean?: boolean;
+  /** Of mse: whether the error of each position, along the last axis, is divided by the power of its target. */
+  readonly isRelative?: boolean;
   /** Of lp. */
   readonly power?: number;
   /** Of prediction: what class scores are divided by, and what their divergence is multiplied by. */
@@ -21,6 +23,9 @@ export interface UnitLossSettings {
   /** Of fisher-diagonal and fisher-full: what is added to the gradients that elements are weighed by. */
   readonly damping?: number;
 }
+
+/** Keeps a sample of zeros from dividing by 0. */
+const least = 1e-12;
 
 /** The value of a step's loss. */
 export const lossName = "frostbit/loss";
@@ -41,8 +46,10 @@ export const channelLoss =
 
 type Pair = readonly [output: string, target: string];
 
-function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power = 2 }: UnitLossSettings): string {
+function targetLoss(build: Builder, pair: Pair, channels: number, settings: UnitLossSettings): string {
+  const { kind, power = 2, isRelative = false } = settings;
   if (kind === "cosine") return cosineLoss(build, pair, channels);
+  if (isRelative) return relativeLoss(build, pair);
   if (kind === "fisher-full") return fullFisherLoss(build, pair);
   const [output] = pair;
   const difference = weighted(build, pair, kind);
@@ -51,6 +58,15 @@ function targetLoss(build: Builder, pair: Pair, channels: number, { kind, power 
       ? build.node("Mul", [difference, difference])
       : build.node("Pow", [build.node("Abs", [difference]), build.scalar(power, output)]);
   return meanOverPositions(build, raised, channels);
+}
+
+/** The mean over positions of Σ (y − t)² / Σ t²: what a normalization behind the unit makes of its output. */
+function relativeLoss(build: Builder, [output, target]: Pair): string {
+  const power = (value: string): string =>
+    build.node("ReduceMean", [build.node("Mul", [value, value]), build.ints([-1])], { keepdims: 0 });
+  const wanted = build.node("Add", [power(target), build.scalar(least, target)]);
+  const ratios = build.node("Div", [power(build.node("Sub", [output, target])), wanted]);
+  return build.node("ReduceMean", [ratios], { keepdims: 0 });
 }
 
 /** The input that holds how much each element of an output counts. */
@@ -88,9 +104,6 @@ function meanOverPositions(build: Builder, value: string, channels: number): str
   const mean = build.node("ReduceMean", [value], { keepdims: 0 });
   return build.node("Mul", [mean, build.scalar(channels, mean)]);
 }
-
-/** Keeps a sample of zeros from dividing by 0. */
-const least = 1e-12;
 
 /** 2 ‖t‖² (1 − cos(y, t)) of each sample, in place of ‖y − t‖². */
 function cosineLoss(build: Builder, [output, target]: Pair, channels: number): string {

@@ -81,7 +81,9 @@ export async function reconstructUnit(job: UnitJob, context: Context): Promise<R
   const trained = await trainSoftUnit(job, context);
   if (!trained) return { outcome: nothingChanged, record: undefined };
   const samples = Array.from({ length: heldOut }, (_, i) => data.samples - heldOut + i);
-  const errorOf = (model: Graph): Promise<number> => unitError(model, { data, samples, batch, isAsTrained }, context);
+  const { isRelative = false } = job.phase.loss;
+  const measured = { data, samples, batch, isAsTrained, isRelative };
+  const errorOf = (model: Graph): Promise<number> => unitError(model, measured, context);
   const before = await errorOf(data.quantized);
   const [best] = await byError(trained, (each) => errorOf(applyOutcome(data.quantized, each.outcome)));
   const { error: after, of } = best;

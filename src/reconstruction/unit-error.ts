@@ -18,18 +18,20 @@ interface HeldOut {
   readonly batch: number;
   /** Computed as training steps are, not in float32. */
   readonly isAsTrained: boolean;
+  /** Whether it is the mean over positions, along the last axis, not that of all together. */
+  readonly isRelative: boolean;
 }
 
 /** Noise to signal of the unit's targets, of a quantized model on the quantized stream. */
 export function unitError(
   model: Graph,
-  { data, samples, batch, isAsTrained }: HeldOut,
+  { data, samples, batch, isAsTrained, isRelative }: HeldOut,
   context: Context,
 ): Promise<number> {
   const { unit } = data;
   const cut = cutUnit(setBatchSize(model, batch), unit.inputs, unit.outputs);
   const measure = async (program: Program): Promise<number> => {
-    let [noise, signal] = [0, 0];
+    let [sum, weight] = [0, 0];
     const spare = new Map<string, TypedArray>();
     for (let start = 0; start < samples.length; start += batch) {
       const chosen = samples.slice(start, start + batch);
@@ -40,13 +42,24 @@ export function unitError(
         const [output, target] = [outputs.get(name), targets.get(name)];
         assert(output && target, `unit "${unit.name}" gives no "${name}"`);
         const [given, wanted] = [numbersOf(output), numbersOf(target)];
-        for (let i = 0; i < wanted.length; i++) {
-          noise += (given[i] - wanted[i]) ** 2;
-          signal += wanted[i] ** 2;
+        const width = isRelative ? (target.shape.at(-1) ?? 1) : wanted.length;
+        for (let start = 0; start < wanted.length; start += width) {
+          const { noise, signal } = powers(given, wanted, start, start + width);
+          sum += isRelative ? noise / Math.max(signal, Number.MIN_VALUE) : noise;
+          weight += isRelative ? 1 : signal;
         }
       }
     }
-    return noise / Math.max(signal, Number.MIN_VALUE);
+    return sum / Math.max(weight, Number.MIN_VALUE);
   };
   return withProgram(cut, context, measure, isAsTrained ? trainingOptions(context) : compileOptions(context));
+}
+
+function powers(given: ArrayLike<number>, wanted: ArrayLike<number>, start: number, end: number) {
+  let [noise, signal] = [0, 0];
+  for (let i = start; i < end; i++) {
+    noise += (given[i] - wanted[i]) ** 2;
+    signal += wanted[i] ** 2;
+  }
+  return { noise, signal };
 }

@@ -63,7 +63,7 @@ function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
     inputs: "quantized",
     activations: "float",
     drop: 0,
-    loss: { kind: "mse", isMean: true },
+    loss: { kind: "mse", isMean: true, isRelative: options.errors === "relative" },
     iterations,
   };
 }

@@ -32,6 +32,12 @@ export const efficientQatOptions = z.object({
     .describe(
       "Whether learning rates that are not given are those, or these times what of 3, 1 and 1/3 serves the first block best, which trains five times.",
     ),
+  errors: z
+    .enum(["absolute", "relative"])
+    .default("relative")
+    .describe(
+      "What a block trains by: the squared error of its output, or that over the power of what it should be at each position, as the normalization behind it sees it; a few positions of large activations are then no more than others.",
+    ),
   leastScale: z
     .number()
     .positive()
