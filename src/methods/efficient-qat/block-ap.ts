@@ -4,7 +4,7 @@ import type { Phase, RoundingTraining } from "../../reconstruction/phase.ts";
 import { type Reconstructed, reconstruct } from "../../reconstruction/reconstruct.ts";
 import type { Context } from "../../run/context.ts";
 import type { MethodJob } from "../method.ts";
-import type { EfficientQatOptions } from "./options.ts";
+import { type EfficientQatOptions, heldOutOf } from "./options.ts";
 
 /** The share of their start that rates end at. */
 const rateFloor = 1 / 20;
@@ -14,7 +14,7 @@ export async function blockAp(
   context: Context,
 ): Promise<Reconstructed> {
   const { batch, unit, cacheMemory, cacheFloats } = options;
-  const heldOut = Math.ceil(options.validationSamples / batch) * batch;
+  const heldOut = heldOutOf(options);
   const samples = Math.floor(Math.min(options.trainingSamples, data.train.length - heldOut) / batch) * batch;
   const counted = { calibrationSamples: samples + heldOut, batchSize: batch };
   return reconstruct(

@@ -3,7 +3,7 @@ import { FrostbitError } from "../../ir/errors.ts";
 import type { Method } from "../method.ts";
 import { bytesOfWalk } from "../reconstruction-method.ts";
 import { blockAp } from "./block-ap.ts";
-import { type EfficientQatOptions, efficientQatOptions } from "./options.ts";
+import { type EfficientQatOptions, efficientQatOptions, heldOutOf } from "./options.ts";
 
 export const efficientQatMethod: Method<EfficientQatOptions> = {
   name: "efficient-qat",
@@ -15,13 +15,14 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
   training: "none",
   resumes: () => true,
   heldBytes: ({ float }, options, samples) => {
-    const roundingSamples = options.trainingSamples + options.validationSamples;
+    const roundingSamples = options.trainingSamples + heldOutOf(options);
     return bytesOfWalk(float, { ...options, roundingSamples }, samples);
   },
   unused: [],
   conflicts: () => [],
-  check: (_, { train }, { batch, validationSamples }) => {
-    const heldOut = Math.ceil(validationSamples / batch) * batch;
+  check: (_, { train }, options) => {
+    const { batch } = options;
+    const heldOut = heldOutOf(options);
     if (train.length < heldOut + batch)
       throw new FrostbitError(
         "BAD_DATA",

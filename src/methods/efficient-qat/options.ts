@@ -8,8 +8,10 @@ export const efficientQatOptions = z.object({
   validationSamples: z
     .int()
     .positive()
-    .default(32)
-    .describe("Training samples besides, by which the best state of a block, and rates, are chosen."),
+    .optional()
+    .describe(
+      "Training samples besides, by which the best state of a block, and rates, are chosen: by default an eighth of the training samples, at most 32.",
+    ),
   epochs: z.number().positive().default(2).describe("Passes over the training samples for each block."),
   batch: z.int().positive().default(4).describe("Samples of a step of a block."),
   weightLr: z
@@ -58,3 +60,9 @@ export const efficientQatOptions = z.object({
 });
 
 export type EfficientQatOptions = z.infer<typeof efficientQatOptions>;
+
+/** Samples that blocks do not train with: whole batches. */
+export function heldOutOf({ validationSamples, trainingSamples, batch }: EfficientQatOptions): number {
+  const count = validationSamples ?? Math.min(32, Math.ceil(trainingSamples / 8));
+  return Math.ceil(count / batch) * batch;
+}
