@@ -249,7 +249,7 @@ const unusable = ({ losses }: Report): readonly string[] =>
       ];
 
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult, isText: boolean): readonly string[] {
-  const { stages, metrics, fidelity, sizeBytes, latencyMs, verification, seconds } = report;
+  const { stages, metrics, fidelity, sizeBytes, bitsPerWeight, latencyMs, verification, seconds } = report;
   const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
@@ -263,6 +263,7 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult, isText: 
       ...(fidelity && Object.keys(metrics).length === 0 ? [] : metricsRows(report, stages, isText)),
       ...(fidelity ? fidelityRows(fidelity, stages) : []),
       ends("size", kilobytes(sizeBytes.float), kilobytes(sizeBytes.quantized)),
+      ...(bitsPerWeight === null ? [] : [ends("bits a weight", "", bitsPerWeight.toFixed(3))]),
       ends("batch 1", milliseconds(float.batch1), milliseconds(deployed.batch1)),
       ends("batch 256", milliseconds(float.batch256), milliseconds(deployed.batch256)),
     ],

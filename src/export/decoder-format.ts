@@ -10,7 +10,7 @@ import { type DecoderModel, decoderWeights, projectionNames } from "./checkpoint
 import { jsonFile } from "./checkpoints/safetensors-checkpoint.ts";
 import { checkCheckpoint, writeCheckpoint } from "./checkpoints/table.ts";
 import type { ExportedFile, ExportFormat, ExportSource } from "./format.ts";
-import { exportMatMulNBits, matMulNBits } from "./matmul-nbits.ts";
+import { bitsPerWeight, exportMatMulNBits, matMulNBits } from "./matmul-nbits.ts";
 import type { Exported } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
 
@@ -26,6 +26,7 @@ export const decoderFormat = (decoder: DecoderModel, others: readonly Checkpoint
     };
     return [model, ...descriptions(decoder, labelOf(exported), model.name)];
   },
+  bitsPerWeight: (folded) => bitsPerWeight(folded, 16),
   check: (layers) => {
     for (const name of others) checkCheckpoint(name, decoder, layers, projectionNames(decoder.config));
   },

@@ -33,6 +33,8 @@ export interface ExportFormat {
   readonly write: (source: ExportSource) => readonly [ExportedFile, ...ExportedFile[]];
   /** Throws BAD_OPTION where what it writes would not hold these layers. Called before anything is computed. */
   readonly check?: (layers: readonly LayerForm[]) => void;
+  /** Bits that the file holds of each weight in groups, scales and zero points included; `undefined` where there is none. */
+  readonly bitsPerWeight?: (folded: Folded) => number | undefined;
   /** What is written of the same weights in other formats. */
   readonly others?: (source: ExportSource) => readonly ExportedFile[];
   /** Runs the files as their users will, and compares them with the folded graph. */

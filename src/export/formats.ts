@@ -5,7 +5,7 @@ import { sizeOf } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import type { ExportedFile, ExportFormat, ExportSource, ScaleSharing } from "./format.ts";
-import { exportMatMulNBits } from "./matmul-nbits.ts";
+import { bitsPerWeight, exportMatMulNBits } from "./matmul-nbits.ts";
 import { type Exported, exportQdq } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
 
@@ -23,7 +23,10 @@ export const exportFormats = {
   /** ONNX with QuantizeLinear and DequantizeLinear. */
   qdq: onnxFormat(({ folded, origin, storage }) => exportQdq(folded, origin, storage)),
   /** The same, with MatMulNBits of ONNX Runtime where floats are multiplied by a matrix whose weights share scales in groups. */
-  matMulNBits: onnxFormat(({ folded, origin, storage }) => exportMatMulNBits(folded, origin, storage)),
+  matMulNBits: {
+    ...onnxFormat(({ folded, origin, storage }) => exportMatMulNBits(folded, origin, storage)),
+    bitsPerWeight: (folded) => bitsPerWeight(folded, 32),
+  },
 } as const satisfies Readonly<Record<string, ExportFormat>>;
 
 export type FormatName = keyof typeof exportFormats;

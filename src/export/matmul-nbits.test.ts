@@ -10,12 +10,12 @@ import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { buildOn } from "../ops/infer.ts";
-import { foldQuantizers } from "../quantizers/fold.ts";
+import { type Folded, foldQuantizers } from "../quantizers/fold.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { weightQparams } from "../quantizers/observe-weights.ts";
 import { type QuantizeOptions, quantizeOptions } from "../quantizers/quantize-options.ts";
 import { findSites } from "../quantizers/sites.ts";
-import { exportMatMulNBits } from "./matmul-nbits.ts";
+import { bitsPerWeight, exportMatMulNBits } from "./matmul-nbits.ts";
 import type { Exported } from "./qdq.ts";
 
 const random = createRandom(1);
@@ -28,13 +28,16 @@ function productOf(weight: Tensor): Graph {
   return build.graph([build.node("MatMul", [input, build.constant(weight, "w.weight")])]);
 }
 
-function exportOf(graph: Graph, given: Partial<QuantizeOptions>): Exported {
+const exportOf = (graph: Graph, given: Partial<QuantizeOptions>): Exported =>
+  exportMatMulNBits(foldedOf(graph, given), tinyOrigin, "packed");
+
+function foldedOf(graph: Graph, given: Partial<QuantizeOptions>): Folded {
   const sites = findSites(graph, quantizeOptions.parse({ activations: "float", groupSize: 32, ...given }));
   expect(sites.activations).toEqual([]);
   const qparams = new Map(
     sites.weights.map((site) => [site.name, weightQparams(graph.constants.get(site.value)!, site, "min-max")]),
   );
-  return exportMatMulNBits(foldQuantizers(insertQuantizers(graph, sites, qparams), "float"), tinyOrigin, "packed");
+  return foldQuantizers(insertQuantizers(graph, sites, qparams), "float");
 }
 
 async function run({ model, opset }: Exported): Promise<Float32Array> {
@@ -132,4 +135,19 @@ test("layers that share a weight share its bytes", () => {
   const { nodes, constants } = exportOf(graph, { weights: 4 }).model.graph;
   expect(nodes[0].inputs.slice(1)).toEqual(nodes[1].inputs.slice(1));
   expect(constants.size).toBe(3);
+});
+
+test.each([
+  [2, true],
+  [3, true],
+  [4, false],
+  [8, true],
+])("bits of a weight are those that the file holds: %i bits, with zero points: %s", (weights, asymmetricWeights) => {
+  const graph = productOf(random.tensor("float32", [172, 24]));
+  const options = { weights, asymmetricWeights };
+  const { constants } = exportOf(graph, options).model.graph;
+  const held = [...constants].filter(([name]) => name.startsWith("w.weight_"));
+  expect(held).toHaveLength(asymmetricWeights ? 3 : 2);
+  const bytes = held.reduce((sum, [, { data }]) => sum + data.byteLength, 0);
+  expect(bitsPerWeight(foldedOf(graph, options), 32)).toBe((8 * bytes) / (172 * 24));
 });

@@ -42,6 +42,23 @@ export function exportMatMulNBits(folded: Folded, origin: Origin, storage: Stora
   return { model: { ...model, graph }, opset: isBlocked ? opset : opsetFor(graph, Math.max(origin.opset, 13)) };
 }
 
+/** Of the weights that MatMulNBits has, what the file holds of each: its integer, and its part of scales, zero points and filling. */
+export function bitsPerWeight({ graph, layers }: Folded, scaleBits: 16 | 32): number | undefined {
+  const weights = new Map(
+    layers.flatMap((layer) => placeOf(graph, layer) ?? []).map((place) => [place.layer.integers, place]),
+  );
+  let [count, bytes] = [0, 0];
+  for (const { layer, dequantize, groupSize } of weights.values()) {
+    const [inputs, rows] = constantOf(graph, dequantize.inputs[0]).shape;
+    const type = `uint${storedBits(layer.bits)}` as const;
+    const groups = Math.ceil(inputs / groupSize);
+    const points = dequantize.inputs[2] ? packedBytes(type, groups) : 0;
+    count += inputs * rows;
+    bytes += rows * (packedBytes(type, groups * groupSize) + points + (groups * scaleBits) / 8);
+  }
+  return count === 0 ? undefined : (8 * bytes) / count;
+}
+
 /** A layer, its product, and what makes its weight of integers. */
 interface Place {
   readonly layer: FoldedLayer;

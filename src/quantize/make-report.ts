@@ -77,6 +77,7 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
     outputs: outcome.outputs.map(distanceReport),
     losses: [...outcome.losses],
     sizeBytes: { float: sizeOfInput(facts.input), quantized: facts.output.sizeBytes },
+    bitsPerWeight: outcome.bitsPerWeight ?? null,
     latencyMs: outcome.latencyMs,
     training: {
       steps: losses.length,

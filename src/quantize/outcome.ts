@@ -45,6 +45,8 @@ export interface QuantizeOutcome {
   readonly outputs: readonly OutputDistance[];
   /** What quantization cost so much of that the file is not of use, a sentence each; empty where it is of use. */
   readonly losses: readonly string[];
+  /** Of weights in groups, what the file holds of each, scales and zero points included; absent where there are none. */
+  readonly bitsPerWeight: number | undefined;
   /** The output of class scores, if there is one. */
   readonly scores: string | undefined;
   /** Absent where nothing was trained. */

@@ -234,6 +234,7 @@ export async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
     fidelity,
     outputs,
     losses: folded ? lossesOf(run, outputs, metrics) : [],
+    bitsPerWeight: written.quantized?.format.bitsPerWeight?.(written.quantized.folded),
     scores,
     training,
     findings,

@@ -247,6 +247,12 @@ const schema = z.object({
     .array(z.string())
     .describe("What quantization cost so much of that the file is not of use, in sentences; empty: it is of use."),
   sizeBytes: z.object({ float: count, quantized: count }).describe("Of the files."),
+  bitsPerWeight: z
+    .number()
+    .nullable()
+    .describe(
+      "Of weights in groups, what the file holds of each, its part of scales and zero points included; null where there are none.",
+    ),
   latencyMs: z.object({ float: latency, deployed: latency }).describe("In ONNX Runtime, one after the other."),
   training: z.object({
     steps: count.describe("Of all methods together."),

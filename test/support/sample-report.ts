@@ -114,6 +114,7 @@ export const sampleReport = (): Report => ({
   outputs: [],
   losses: [],
   sizeBytes: { float: 1_092_000, quantized: 183_000 },
+  bitsPerWeight: null,
   latencyMs: { float: { batch1: 0.91, batch256: 151 }, deployed: { batch1: 0.72, batch256: 94 } },
   training: {
     steps: 391,
