@@ -3,10 +3,18 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { argmax } from "../evaluate/score.ts";
-import type { InspectedLayer, Inspection, LearnedConstant, QuantizedLayer, Refusal } from "../inspect/inspect-model.ts";
+import {
+  checkSizes,
+  type InspectedLayer,
+  type Inspection,
+  type LearnedConstant,
+  type QuantizedLayer,
+  type Refusal,
+} from "../inspect/inspect-model.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
 import { writeAtomic } from "../node/storage.ts";
+import { withSizes } from "../passes/with-sizes.ts";
 import { countedAt } from "../report/counted-at.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
@@ -37,7 +45,7 @@ const pageOptions = z.object({
     .record(z.string(), z.number().int().min(1))
     .optional()
     .describe(
-      "What multiply-adds are counted at, by the name of an input's symbolic size (sequence=128); by default 64.",
+      "What multiply-adds are counted at, and a plan is made for, by the name of an input's symbolic size (sequence=128); by default 64, of a plan none.",
     ),
   units: z
     .enum(unitKinds)
@@ -58,7 +66,10 @@ export function inspectCommand(): Command {
 async function run([path]: readonly string[], values: Values, { print }: Session): Promise<void> {
   if (values["plan"] === true) {
     assertNoPageFlags(values);
-    const plan = planOf(readModel(path).graph, values);
+    const { sizes = {} } = parseSchemaOptions(pageOptions, values);
+    const { graph } = readModel(path);
+    checkSizes(graph, sizes);
+    const plan = planOf(withSizes(graph, new Map(Object.entries(sizes))), values);
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
   assertPlanFlagsApply(values);
@@ -87,7 +98,7 @@ async function run([path]: readonly string[], values: Values, { print }: Session
 
 function assertNoPageFlags(values: Values): void {
   if (values["html"] !== undefined) throw new FrostbitError("BAD_OPTION", "--plan has no page. Leave --html out.");
-  const [flag] = ["sizes", "units", "maxMemory", "maxTime"].filter((name) => values[name] !== undefined).map(flagOf);
+  const [flag] = ["units", "maxMemory", "maxTime"].filter((name) => values[name] !== undefined).map(flagOf);
   if (flag) throw new FrostbitError("BAD_OPTION", `${flag} does not belong to --plan. Leave it out.`);
 }
 

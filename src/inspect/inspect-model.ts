@@ -166,13 +166,8 @@ function countCosts(
   graph: Graph,
   wanted: Readonly<Record<string, number>>,
 ): { readonly costs: Costs } & Pick<Inspection, "sizes" | "uncounted"> {
+  checkSizes(graph, wanted);
   const { batch, others } = symbolicSizes(graph);
-  const unknown = Object.keys(wanted).find((name) => !others.includes(name));
-  if (unknown !== undefined)
-    throw new FrostbitError(
-      "BAD_OPTION",
-      `sizes names "${unknown}", and the model's inputs have ${others.length === 0 ? "no symbolic size but the batch" : others.map((name) => `"${name}"`).join(", ")}.`,
-    );
   const sizes = Object.fromEntries(others.map((name) => [name, wanted[name] ?? defaultSize]));
   const samples = fixedBatch({ inputs: inputTypes(graph) }) ?? 1;
   const sized = atSizes(graph, new Map([...batch.map((name) => [name, 1] as const), ...Object.entries(sizes)]));
@@ -182,6 +177,17 @@ function countCosts(
     costs.set(node.name, count === undefined ? null : count / Math.max(1, samples));
   }
   return { costs, sizes, uncounted: [...costs.keys()].filter((name) => costs.get(name) === null) };
+}
+
+/** Throws BAD_OPTION for names that are not those of symbolic sizes. */
+export function checkSizes(graph: Graph, sizes: Readonly<Record<string, number>>): void {
+  const { others } = symbolicSizes(graph);
+  const unknown = Object.keys(sizes).find((name) => !others.includes(name));
+  if (unknown === undefined) return;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `sizes names "${unknown}", and the model's inputs have ${others.length === 0 ? "no symbolic size but the batch" : others.map((name) => `"${name}"`).join(", ")}.`,
+  );
 }
 
 /** Sizes may contradict what the model computes with them: the graph then stays as it is. */

@@ -210,6 +210,20 @@ describe("inspect", () => {
     expect(forward.stdout).toMatch(/ variables 0 B\n/);
   });
 
+  test.skipIf(!isNativeBuilt)("--plan of a model whose inputs leave sizes open takes them by their names", async () => {
+    const decoder = join(import.meta.dirname, "../oracles/decoders/llama");
+    const float = ["--method", "float", "--forward", "--batch", "2"];
+    const logitBytes = async (length: number): Promise<number> => {
+      const { steps } = (
+        await run("inspect", decoder, "--plan", ...float, "--sizes", `length=${length}`, "--json")
+      ).json() as { steps: { bytesWritten: number }[] };
+      return steps[steps.length - 1].bytesWritten;
+    };
+    expect((await logitBytes(10)) / (await logitBytes(5))).toBe(2);
+    const { code, stderr } = await run("inspect", decoder, "--plan", ...float, "--sizes", "lenght=5");
+    expect([code, stderr]).toEqual([1, expect.stringContaining('sizes names "lenght"')]);
+  });
+
   test("options of --plan are refused without it", async () => {
     const result = await run("inspect", "residual.onnx", "--batch", "4");
     expect([result.code, result.stderr]).toEqual([1, expect.stringContaining("--batch belongs to --plan")]);
