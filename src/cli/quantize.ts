@@ -6,6 +6,7 @@ import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { planOf } from "../ladder/plan.ts";
 import { openTextSource } from "../node/open-text.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
@@ -53,6 +54,7 @@ export const quantizeCommandOptions = z.object({
     .boolean()
     .default(false)
     .describe("Go on from the checkpoint in --out, to the bytes of a run never stopped."),
+  explain: z.boolean().default(false).describe("Show what would be tried for the goal, in which order, and end."),
   acceptLoss: z
     .boolean()
     .default(false)
@@ -82,6 +84,17 @@ export function quantizeCommand(): Command {
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
+  if (parseSchemaOptions(quantizeCommandOptions, values).explain) {
+    const plan = planOf(await runOf(withTextDefaults(values), session));
+    session.print(
+      { plan },
+      formatTable(
+        ["", "tried", "as"],
+        plan.map(({ name, flags }, i) => [`${i + 1}.`, name, flags]),
+      ),
+    );
+    return;
+  }
   const result = await quantizeWith(modelPath, values, session);
   session.print(summaryOf(result), tableOf(result, values["text"] !== undefined));
   const { acceptLoss } = parseSchemaOptions(quantizeCommandOptions, values);
@@ -91,8 +104,7 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
   checkDataOrText(values, ofData, ofText);
-  const isText = values["text"] !== undefined && values["recipe"] === undefined;
-  const options = await runOf(isText ? { ...forText, ...values } : values, session);
+  const options = await runOf(withTextDefaults(values), session);
   const isNoted = new Set(unusedInRecipe(options));
   const { out, engine, precision, threads, maxMemory, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
@@ -127,6 +139,9 @@ export const ofText = [...Object.keys(textOptions.shape), "testText"];
 
 /** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats; gptq takes minutes. */
 const forText: Values = { activations: "float", groupSize: "64", method: "gptq" };
+
+const withTextDefaults = (values: Values): Values =>
+  values["text"] !== undefined && values["recipe"] === undefined ? { ...forText, ...values } : values;
 
 /** Opens the data or the text that the command names; a seed decides what is held out. */
 export function sourceOf(
