@@ -1,4 +1,4 @@
-// The addon's three names for JavaScript: Memory, Program and information().
+// The addon's names for JavaScript: Memory, Program, information(), and what Ctrl-C does.
 #include <napi.h>
 
 #include <atomic>
@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "dnnl-compat.h"
+#include "interrupt.h"
 #include "program.h"
 #include "weight-gradient.h"
 #include "winograd.h"
@@ -434,10 +435,24 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   return result;
 }
 
+void end_after(const Napi::CallbackInfo& info) {
+  end_after_signal(info[0].IsUndefined() ? -1 : static_cast<long>(number_of(info, 0)));
+}
+
+void remove_files(const Napi::CallbackInfo& info) {
+  if (info.Length() < 1 || !info[0].IsArray()) throw problem(info.Env(), "expected a list of paths");
+  const Napi::Array given = info[0].As<Napi::Array>();
+  std::vector<std::string> paths;
+  for (uint32_t i = 0; i < given.Length(); i++) paths.push_back(given.Get(i).ToString().Utf8Value());
+  remove_at_signal(paths);
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("Memory", MemoryObject::define(env));
   exports.Set("Program", ProgramObject::define(env));
   exports.Set("information", Napi::Function::New(env, information));
+  exports.Set("endAfterSignal", Napi::Function::New(env, end_after));
+  exports.Set("removeAtSignal", Napi::Function::New(env, remove_files));
   return exports;
 }
 

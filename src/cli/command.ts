@@ -17,19 +17,16 @@ export type Values = Readonly<Record<string, unknown>>;
 export type Action = (args: readonly string[], values: Values, session: Session) => Promise<void>;
 
 export interface CommandOptions {
-  /** Whether Ctrl-C waits for the step in hand however long it takes, because what it learned is kept. */
-  readonly finishesStep?: boolean;
+  /** Whether Ctrl-C waits for a step of this phase however long it takes, because what it learned is kept. */
+  readonly keepsStep?: (phase: string) => boolean;
 }
-
-/** What a step may take that is stopped and lost: Ctrl-C ends a command within a second. */
-const maxStepMs = 700;
 
 /** A command whose action gets its arguments, option values, and a session that ends with it. */
 export function createCommand(
   name: string,
   description: string,
   action: Action,
-  { finishesStep = false }: CommandOptions = {},
+  { keepsStep = () => false }: CommandOptions = {},
 ): Command {
   return new Command(name)
     .description(description)
@@ -37,7 +34,7 @@ export function createCommand(
     .option("--verbose", "Print stacks of errors.")
     .action(async function run(this: Command) {
       const values = this.opts();
-      const session = createSession(values["json"] === true, finishesStep);
+      const session = createSession(values["json"] === true, keepsStep);
       try {
         await action(this.processedArgs as readonly string[], values, session);
       } finally {
@@ -47,7 +44,7 @@ export function createCommand(
     });
 }
 
-function createSession(json: boolean, finishesStep: boolean): Session {
+function createSession(json: boolean, keepsStep: (phase: string) => boolean): Session {
   const progress = createProgress();
   const note = (text: string): void => {
     progress.stop();
@@ -56,13 +53,12 @@ function createSession(json: boolean, finishesStep: boolean): Session {
   const interrupt = createInterrupt({
     onFirst: () => note("Stopping after this step. Press Ctrl-C again to stop at once."),
     onLast: progress.stop,
-    ...(finishesStep ? {} : { maxMs: maxStepMs }),
   });
   return {
     progress: {
       ...progress,
       show: (state) => {
-        interrupt.arm();
+        interrupt.arm(keepsStep(state.phase));
         progress.show(state);
       },
     },

@@ -44,7 +44,7 @@ async function run(path: string, values: Values, { interrupt, print, note }: Ses
     if (streams) process.stdout.write(shown(text));
   };
   let begun = "";
-  interrupt.arm();
+  interrupt.arm(false);
   try {
     const result = await generateText({
       modelPath: path,

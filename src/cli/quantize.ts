@@ -76,7 +76,7 @@ export function quantizeCommand(): Command {
     "quantize",
     "Quantize a model, train what is quantized, verify it in ONNX Runtime.",
     run,
-    { finishesStep: true },
+    { keepsStep: isTraining },
   ).argument("<model>", "An ONNX file, or the folder of a language model.");
   for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runFlags])
     addSchemaOptions(command, schema);
@@ -132,6 +132,9 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   for (const note of result.report.notes) session.note(note);
   return result;
 }
+
+/** A checkpoint keeps what a step of training learned. */
+export const isTraining = (phase: string): boolean => phase.startsWith("train");
 
 /** What text has no use for, and what data have none for. */
 export const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];

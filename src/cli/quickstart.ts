@@ -9,7 +9,7 @@ import { formatBytes } from "../report/format-bytes.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
-import { quantizeWith, summaryOf } from "./quantize.ts";
+import { isTraining, quantizeWith, summaryOf } from "./quantize.ts";
 import { formatTable } from "./table.ts";
 
 const commandOptions = z.object({
@@ -41,7 +41,7 @@ export function quickstartCommand(): Command {
     "quickstart",
     "Quantize the network that comes with Frostbit to 4 bits: a first run that needs no model or data of your own.",
     run,
-    { finishesStep: true },
+    { keepsStep: isTraining },
   );
   return addSchemaOptions(command, commandOptions);
 }

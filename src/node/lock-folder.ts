@@ -8,6 +8,7 @@ import { open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { Worker } from "node:worker_threads";
+import { isNativeBuilt, loadAddon } from "../engines/native/addon.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { codeOf, ioError, isAlive, writeInMadeFolder } from "./storage.ts";
 
@@ -27,6 +28,14 @@ export interface FolderLock {
 /** By this process. */
 const heldFolders = new Set<string>();
 
+/** The files of the locks that this process holds: whoever ends it at once removes them. */
+export const heldLocks = new Set<string>();
+
+/** Ctrl-C may end the process while no JavaScript runs. */
+function tellAddon(): void {
+  if (isNativeBuilt()) loadAddon().removeAtSignal([...heldLocks]);
+}
+
 /**
  * Holds the folder, made if it is not there, until it is released. What a run left that was killed is taken over: at once where its
  * process can be asked for, else after ten seconds without a sign of life. Throws BAD_OPTION where another run holds it.
@@ -37,8 +46,8 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   heldFolders.add(place);
   try {
     const name = `${prefix}${randomUUID()}`;
-    const path = await claim(folder, name);
-    return hold(folder, path, () => heldFolders.delete(place));
+    await claim(folder, name);
+    return hold(folder, join(place, name), () => heldFolders.delete(place));
   } catch (error) {
     heldFolders.delete(place);
     throw error;
@@ -61,8 +70,8 @@ async function locksIn(folder: string): Promise<readonly string[]> {
 
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
-/** Writes the file, and returns its path once no other run holds or wants the folder. */
-async function claim(folder: string, name: string): Promise<string> {
+/** Writes the file; done once no other run holds or wants the folder. */
+async function claim(folder: string, name: string): Promise<void> {
   const path = join(folder, name);
   const gone = new Set<string>();
   const started = performance.now();
@@ -81,7 +90,7 @@ async function claim(folder: string, name: string): Promise<string> {
       const others = (await locksIn(folder)).filter((other) => other !== name && !gone.has(other));
       if (others.length === 0) {
         for (const other of gone) await rm(join(folder, other), { force: true });
-        return path;
+        return;
       }
       await rm(path, { force: true });
     }
@@ -187,6 +196,8 @@ const timer = setInterval(() => {
 function hold(folder: string, path: string, onRelease: () => void): FolderLock {
   const worker = new Worker(heart, { eval: true, workerData: { path, beatMs } });
   worker.unref();
+  heldLocks.add(path);
+  tellAddon();
   return {
     check: async () => {
       if ((await timeOf(path)) !== undefined) return;
@@ -198,6 +209,8 @@ function hold(folder: string, path: string, onRelease: () => void): FolderLock {
     release: async () => {
       await worker.terminate();
       await rm(path, { force: true });
+      heldLocks.delete(path);
+      tellAddon();
       onRelease();
     },
   };

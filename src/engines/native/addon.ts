@@ -66,6 +66,10 @@ export interface NativeAddon {
     firstCommit: number,
   ) => NativeProgram;
   readonly information: () => NativeInformation;
+  /** After Ctrl-C the process ends in so many milliseconds, also while the main thread computes outside JavaScript; absent: listeners alone end it. */
+  readonly endAfterSignal: (milliseconds: number | undefined) => void;
+  /** The files that it then removes. */
+  readonly removeAtSignal: (files: readonly string[]) => void;
 }
 
 let loaded: { readonly addon: NativeAddon; readonly found: FoundAddon } | undefined;

@@ -108,8 +108,12 @@ const methods: Readonly<Record<string, readonly string[]>> = {
   Program: ["run", "abort", "describe", "times", "dispose"],
 };
 
+const functions = ["information", "endAfterSignal", "removeAtSignal"];
+
 /** Throws ENGINE where the addon lacks what this version calls. */
 export function checkMethods(addon: Readonly<Record<string, unknown>>, found: FoundAddon): void {
+  const lacking = functions.find((name) => typeof addon[name] !== "function");
+  if (lacking !== undefined) throw ofAnotherVersion(found, `there is no ${lacking}`);
   for (const [name, names] of Object.entries(methods)) {
     const made = addon[name];
     const missing = typeof made === "function" ? names.find((method) => !(method in made.prototype)) : "constructor";
