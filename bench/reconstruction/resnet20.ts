@@ -32,10 +32,10 @@ export interface Prepared {
 export async function prepare(request: MethodRequest, engine: Engine, onData: () => void): Promise<Prepared> {
   const { train } = await openData(`cifar10:${join(dataFolder(), "cifar10")}`);
   onData();
-  const graph = prepareGraph(readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph);
-  const data = { train: matchInputs(train, graph), preprocess: resolvePreprocess("imagenet") };
   const { weights, activations, threads } = request;
   const quantize = quantizeOptions.parse({ placement: "inputs", weights, activations, firstLast: 8 });
+  const graph = prepareGraph(readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph, quantize);
+  const data = { train: matchInputs(train, graph), preprocess: resolvePreprocess("imagenet") };
   const walk = (step: MethodStep) => ({
     ...{ steps: [step], all: [step], data, checkpoints: undefined },
     fileBytes: () => 0,

@@ -4,7 +4,15 @@ import { runFlags, runFromFlags } from "./method-flags.ts";
 const unused = (flags: Readonly<Record<string, unknown>>): readonly string[] => runFromFlags(flags).unused;
 
 describe("flags go to the methods that have them", () => {
-  test("without --method, EfQAT runs", () => {
+  test("without a method or an option of one, a goal is looked for; what is given of quantization is fixed", () => {
+    const { goal } = runFromFlags({ weights: "4", maxDrop: "1", budget: "10m", maxSize: "120kB" }).run;
+    expect(goal).toEqual({ maxDrop: 1, budget: "10m", maxSize: "120kB", fixed: ["weights"] });
+    expect(runFromFlags({}).run.goal).toEqual({ fixed: [] });
+    expect(runFromFlags({ maxBits: "3", method: "ptq" }).run.goal).toBeUndefined();
+    expect(() => runFromFlags({ maxDrop: "1", method: "qat" })).toThrow(/--max-drop is a goal.*--method names what/);
+  });
+
+  test("with an option of training and no --method, EfQAT runs", () => {
     const { methods } = runFromFlags({ updateRatio: "0.3", lr: "0.1" }).run;
     expect(methods).toMatchObject([{ method: "ptq" }, { method: "efqat", options: { updateRatio: 0.3, lr: 0.1 } }]);
   });

@@ -39,7 +39,7 @@ export interface Climbed<T> {
 }
 
 /** What a goal that says nothing of it allows to be lost. */
-export const defaultDrop = 0.5;
+const defaultDrop = 0.5;
 
 const budgetsOf = ({ maxBits, maxSize, maxLatency, maxBops }: Goal): readonly unknown[] =>
   [maxBits, maxSize, maxLatency, maxBops].filter((value) => value !== undefined);

@@ -61,7 +61,7 @@ function withValidation({ model, source, options }: FormattedJob): Source {
 }
 
 /** Of the goal's run, that of a rung. */
-export function optionsOf({ goal, ...run }: RunOptions & { readonly goal: Goal }, rung: Rung): RunOptions {
+function optionsOf({ goal, ...run }: RunOptions & { readonly goal: Goal }, rung: Rung): RunOptions {
   const { quantize, goal: _, ...whole } = recipeOf({ ...run, goal });
   const together = { ...rung.quantize, ...(quantize as Rung["quantize"]) };
   return runFromRecipe({ ...whole, quantize: together, methods: rung.methods, accuracies: "deployed" }, rung.name);

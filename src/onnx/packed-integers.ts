@@ -28,10 +28,10 @@ interface Packed {
   readonly parts: readonly { readonly name: string; readonly width: PartWidth }[];
 }
 
-const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize", "Cast"]);
+const readers: ReadonlySet<string> = new Set(["DequantizeLinear", "LevelDequantize", "Cast", "Gather"]);
 
 /**
- * The graph in which DequantizeLinear, LevelDequantize and Cast read constants of fewer bits in the file (`fileBits`) from what holds them
+ * The graph in which DequantizeLinear, LevelDequantize, Cast and Gather read constants of fewer bits in the file (`fileBits`) from what holds them
  * in so many: 4 bits in ONNX's type of 4 bits, others in bytes. Where the nodes would take more than they save, the next width.
  */
 export function withPackedIntegers(graph: Graph): Graph {
@@ -205,7 +205,7 @@ export function withoutPackedIntegers(graph: Graph): Graph {
   return removeDeadNodes(inferTypes({ ...graph, nodes, constants }));
 }
 
-const readsUnpacked = ({ op }: Node): boolean => op === "DequantizeLinear" || op === "Cast";
+const readsUnpacked = ({ op }: Node): boolean => op === "DequantizeLinear" || op === "Cast" || op === "Gather";
 
 interface Read {
   readonly name: string;

@@ -24,7 +24,7 @@ export const plannedForward = (model: Graph, options: RunOptions, batch: number)
 /** With quantizers whose scales are 1: what is computed, not what comes out. */
 function quantizedGraph(model: Graph, options: RunOptions): Graph {
   const { graph } = freeBatch(model);
-  return isQuantized(options) ? withQuantizers(prepareGraph(graph), options.quantize) : graph;
+  return isQuantized(options) ? withQuantizers(prepareGraph(graph, options.quantize), options.quantize) : graph;
 }
 
 function withQuantizers(graph: Graph, options: QuantizeOptions): Graph {

@@ -46,7 +46,7 @@ export function openSubject(job: QuantizeJob): Subject {
   const [train, test] = [dataFor(job, job.source.train, open), dataFor(job, job.source.test, open)];
   const float = withSizesOf(open, test, job.preprocess);
   const original = withSizesOf(open, train, job.preprocess);
-  const graph = isQuantized(job.options) ? prepareGraph(original) : original;
+  const graph = isQuantized(job.options) ? prepareGraph(original, quantize) : original;
   const attended = selectOutputs(float, quantize.outputs);
   const labels = labelUse(attended, test);
   return {

@@ -2,7 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { sortNodes } from "../ir/sort-nodes.ts";
-import { uniqueNamesIn } from "../ir/unique-names.ts";
+import { newNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { isGrouped } from "../ops/granularity.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -10,6 +10,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { dropRepeatedClips } from "./drop-clips.ts";
 import { floatBias, integerBias, rescaleForBias } from "./fold-bias.ts";
 import { foldedNormalization, type LinearLayer, linearLayers } from "./linear-layers.ts";
+import { lookupNodes } from "./lookups.ts";
 import { type Quantizer, quantizersOf } from "./quantizer.ts";
 import { type Additions, integersOf, numbersOfConstant, type StoredWeight, storeWeight } from "./store-weight.ts";
 
@@ -54,7 +55,10 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   const constants = new Map(graph.constants);
   const replacement = new Map<string, readonly Node[]>();
   const layers: FoldedLayer[] = [];
-  const unique = uniqueNamesIn(graph);
+  const names = newNamesIn(graph, constants);
+  const { unique } = names;
+  /** By the quantized value. */
+  const storedOf = new Map<string, StoredWeight>();
   const storedWeights: StoredWeight[] = [];
   for (const layer of linearLayers(graph)) {
     const quantizer = weightQuantizers.get(layer.node.inputs[1]);
@@ -67,12 +71,17 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
       { layer, quantizer, affine, inputScale },
       { constants, unique, storedWeights },
     );
+    storedOf.set(quantizer.output, stored);
     const { name, node } = layer;
     const { integers, zeroPoint } = stored;
     const hasLevels = quantizer.levels !== "";
     layers.push({ name, bits: quantizer.bits, integers, zeroPoint, hasLevels, node: node.name, output: affine.output });
     for (const node of affine.replaced) replacement.set(node.name, []);
     replacement.set(affine.replaced[affine.replaced.length - 1].name, nodes);
+  }
+  for (const node of graph.nodes) {
+    const stored = node.op === "Gather" ? storedOf.get(node.inputs[0]) : undefined;
+    if (stored) replacement.set(node.name, lookupNodes(node, stored, { constants, names }));
   }
   const replaced = { ...graph, constants, nodes: graph.nodes.flatMap((node) => replacement.get(node.name) ?? [node]) };
   // A layer stands where its normalization stood, which may be behind another that reads the same weight.

@@ -17,7 +17,7 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   const values = new Map(graph.values);
   const added = new Map<string, Node[]>();
   const renamed = new Map<string, string>();
-  /** By reader, of its second input alone: the same constant may be its bias too. */
+  /** By reader, of its second input alone (a Gather's first): the same constant may be its bias too. */
   const weights = new Map<string, string>();
   // Quantizers share constants; an exported model may have an "x_scale" already.
   const nameOf = sharedNames(uniqueNamesIn(graph));
@@ -46,7 +46,7 @@ export function insertQuantizers(graph: Graph, sites: Sites, qparams: ReadonlyMa
   const rename = (node: Node): Node => ({
     ...node,
     inputs: node.inputs.map((input, i) => {
-      const weight = i === 1 ? weights.get(node.name) : undefined;
+      const weight = i === (node.op === "Gather" ? 0 : 1) ? weights.get(node.name) : undefined;
       return weight ?? renamed.get(`${node.name}\n${input}`) ?? renamed.get(`*\n${input}`) ?? input;
     }),
   });

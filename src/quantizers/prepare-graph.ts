@@ -3,7 +3,12 @@ import type { Graph } from "../ir/graph.ts";
 import { foldPads } from "../passes/fold-pads.ts";
 import { matrixWeights } from "../passes/matrix-weights.ts";
 import { separateBiases } from "../passes/separate-biases.ts";
+import { shareTables } from "../passes/share-tables.ts";
+import { hasLookups } from "./lookups.ts";
+import type { QuantizeOptions } from "./quantize-options.ts";
 import { recognizeQuantizers } from "./recognize.ts";
 
-export const prepareGraph = (graph: Graph): Graph =>
-  recognizeQuantizers(separateBiases(matrixWeights(foldPads(graph))));
+export function prepareGraph(graph: Graph, options: QuantizeOptions): Graph {
+  const prepared = separateBiases(matrixWeights(foldPads(graph)));
+  return recognizeQuantizers(hasLookups(options) ? shareTables(prepared) : prepared);
+}

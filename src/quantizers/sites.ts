@@ -1,8 +1,9 @@
 // Where quantizers go: a site is a value, which of its readers get the quantized one, and how it is quantized.
 import { assert, FrostbitError } from "../ir/errors.ts";
-import type { Graph, Node } from "../ir/graph.ts";
+import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import type { Granularity } from "../ops/granularity.ts";
-import { type LinearLayer, linearLayers } from "./linear-layers.ts";
+import { foldedNormalization, type LinearLayer, linearLayers } from "./linear-layers.ts";
+import { hasLookups, lookupsOf } from "./lookups.ts";
 import {
   bitsOfLayer,
   isAsymmetric,
@@ -46,14 +47,28 @@ export function findSites(graph: Graph, given: QuantizeOptions, apart: ReadonlyS
   return { weights: weightSites(graph, quantized, options), activations };
 }
 
-/** One per weight and bits: what else reads the weight reads it in float. */
+/** One per weight and bits: what else reads the weight reads it in float, but for Gathers of its rows where there is one. */
 function weightSites(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): readonly Site[] {
   const groups = new Map<string, LinearLayer[]>();
   for (const layer of layers) {
     const key = `${bitsOf(layer, options).weights}:${layer.weight}`;
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
-  return [...groups.values()].map((sharing) => weightSite(graph, sharing, options));
+  return [...groups.values()].map((sharing) => {
+    const site = weightSite(graph, sharing, options);
+    const isAlone = layers.filter(({ weight }) => weight === site.value).length === sharing.length;
+    const lookups = isAlone && hasLookups(options) ? rowLookups(graph, sharing) : [];
+    return { ...site, readers: [...sharing.map(({ node }) => node), ...lookups].map(({ name }) => name) };
+  });
+}
+
+/** A normalization behind a layer folds into the scales of its rows, which are then not those of the table. */
+function rowLookups(graph: Graph, sharing: readonly LinearLayer[]): readonly Node[] {
+  const [{ weight, rowAxis }] = sharing;
+  const lookups = lookupsOf(graph, weight, rowAxis);
+  if (lookups.length === 0) return [];
+  const readers = consumers(graph);
+  return sharing.some((layer) => foldedNormalization(graph, readers, layer)) ? [] : lookups;
 }
 
 /** The bits of the first and the last layers as exceptions, before those that are given. */

@@ -120,6 +120,8 @@ export interface StoredWeight extends Integers {
   readonly weight: string;
   /** The constant that holds the integers. */
   readonly integers: string;
+  /** The constant that holds the scales. */
+  readonly scale: string;
   /** The constant that holds the zero points, or "". */
   readonly zeroPoint: string;
   /** The weight that they give. */
@@ -184,7 +186,7 @@ export function storeWeight(
     outputs: [nameOf("dequantized")],
     attributes: granularityAttributes(granularity),
   };
-  const stored = { ...integers, weight: layer.weight, integers: codes, zeroPoint, output: node.outputs[0] };
+  const stored = { ...integers, weight: layer.weight, integers: codes, scale, zeroPoint, output: node.outputs[0] };
   storedWeights.push(stored);
   return { stored, nodes: [node] };
 }

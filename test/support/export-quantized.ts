@@ -32,8 +32,8 @@ export interface ExportedQuantized {
 }
 
 export async function exportQuantized(float: Graph, options: Partial<QuantizeOptions>): Promise<ExportedQuantized> {
-  const prepared = prepareGraph(float);
   const quantize = quantizeOptions.parse({ placement: "inputs", ...options });
+  const prepared = prepareGraph(float, quantize);
   const sites = findSites(prepared, quantize);
   const shape = (prepared.values.get("x")?.shape ?? []).map((size) => (typeof size === "number" ? size : 4));
   const inputs = new Map([["x", createRandom(5).tensor("float32", shape)]]);
