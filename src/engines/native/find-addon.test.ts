@@ -52,6 +52,21 @@ describe("an addon of another version", () => {
     );
   });
 
+  test("lacks a function", () => {
+    class Program {
+      run(): void {}
+      abort(): void {}
+      describe(): void {}
+      times(): void {}
+      dispose(): void {}
+    }
+    class WholeMemory extends Memory {
+      dispose(): void {}
+    }
+    const addon = { Memory: WholeMemory, Program, information: () => undefined, removeAtSignal: () => undefined };
+    expect(() => checkMethods(addon, found)).toThrow("there is no endAfterSignal");
+  });
+
   test("lacks what its methods belong to", () => {
     expect(() => checkMethods({}, found)).toThrow("there is no Memory.constructor");
   });

@@ -112,11 +112,11 @@ const functions = ["information", "endAfterSignal", "removeAtSignal"];
 
 /** Throws ENGINE where the addon lacks what this version calls. */
 export function checkMethods(addon: Readonly<Record<string, unknown>>, found: FoundAddon): void {
-  const lacking = functions.find((name) => typeof addon[name] !== "function");
-  if (lacking !== undefined) throw ofAnotherVersion(found, `there is no ${lacking}`);
   for (const [name, names] of Object.entries(methods)) {
     const made = addon[name];
     const missing = typeof made === "function" ? names.find((method) => !(method in made.prototype)) : "constructor";
     if (missing !== undefined) throw ofAnotherVersion(found, `there is no ${name}.${missing}`);
   }
+  const lacking = functions.find((name) => typeof addon[name] !== "function");
+  if (lacking !== undefined) throw ofAnotherVersion(found, `there is no ${lacking}`);
 }
