@@ -4,19 +4,22 @@ import { type Batch, batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { ignoredLabel, isIgnored } from "../data/labels.ts";
 import { shuffledOrder } from "../data/sampler.ts";
+import { holdOut } from "../data/split.ts";
 import { checkLabels } from "../evaluate/score.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { castTensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { type ClassPlace, floatOutputs } from "../passes/class-scores.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
+import { countAway } from "../rounding/count-away.ts";
 import type { Context } from "../run/context.ts";
+import { meanLoss } from "../training/mean-loss.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
 import { classesThatTrain, isTargetFor, stepsOf, stepsPerEpoch } from "./check-training.ts";
-import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
+import type { MethodData, MethodJob, MethodModel, MethodResult, TrainingRecord } from "./method.ts";
 
 type Job = Omit<MethodJob<TrainingOptions>, "scales">;
 
@@ -25,31 +28,64 @@ export async function trainModel(
   plan: PlanSource,
   context: Context,
 ): Promise<MethodResult> {
-  const stream = { data, options, seed: context.seed, perEpoch: stepsPerEpoch(options, data.train) };
+  const { train, heldOut } = validationSplit(model, data.train, options, context.seed);
+  const stream = { data: { ...data, train }, options, seed: context.seed, perEpoch: stepsPerEpoch(options, train) };
   const start = selectOutputs(model.graph, model.outputs);
   const { loss } = options;
   const hasTarget = loss === "mse" && isTargetFor(start, data.train);
   const classes = loss === "mse" ? undefined : classesThatTrain(start, data.train, loss);
   const prepare =
     loss === "cross-entropy" ? labelsFor(data.train, classes) : hasTarget ? targetFor(start) : withoutLabels;
+  const teacher =
+    loss === "cross-entropy" || hasTarget ? {} : { teacher: selectOutputs(model.original, model.outputs) };
   const result = await trainByPlan(
     {
       model: start,
-      ...(loss === "cross-entropy" || hasTarget ? {} : { teacher: selectOutputs(model.original, model.outputs) }),
+      ...teacher,
       options,
       classes,
       plan,
-      steps: stepsOf(options, data.train),
+      steps: stepsOf(options, train),
       batches: (from) => trainingBatches(stream, prepare, from),
       ...(checkpoints ? { checkpoints } : {}),
     },
     context,
   );
   const trained = await withStatisticsAnew(stream, options, result.model, context);
-  return {
-    model: { ...model, graph: { ...trained, outputs: model.graph.outputs } },
-    training: recordOf(result, options),
+  const training = recordOf(result, options);
+  const kept = { model: { ...model, graph: { ...trained, outputs: model.graph.outputs } }, training };
+  if (!heldOut) return kept;
+  const batchSize = Math.min(options.batch, heldOut.length);
+  const lossOn = (graph: Graph): Promise<number> => {
+    const all = batches(heldOut, { batchSize, preprocess: data.preprocess, dropLast: true });
+    const prepared = (async function* () {
+      for await (const batch of all) yield prepare(batch);
+    })();
+    return meanLoss(graph, { loss, classes, ...teacher }, { batches: prepared, batchSize }, context);
   };
+  const [before, after] = [await lossOn(start), await lossOn(trained)];
+  if (after < before) return kept;
+  context.onNote?.(
+    `Training is undone: on ${heldOut.length} training samples held out, the loss was ${before.toPrecision(4)} before it and ${after.toPrecision(4)} after. Try a smaller --lr, --freeze-statistics 0 or --schedule cosine; --validation-share 0 keeps what was trained.`,
+  );
+  return { model, training };
+}
+
+const automatic = { share: 0.02, least: 256 };
+
+/** What trains, and what the result is judged by, if anything is. */
+function validationSplit(
+  { graph, float }: MethodModel,
+  train: Dataset,
+  { validationShare }: TrainingOptions,
+  seed: number,
+): { readonly train: Dataset; readonly heldOut?: Dataset } {
+  const isRounded = (): boolean => [...countAway(graph, float).values()].some(({ count }) => count > 0);
+  const isWorth = (): boolean => train.length * automatic.share >= automatic.least && isRounded();
+  const share = validationShare === "auto" ? (isWorth() ? automatic.share : 0) : validationShare;
+  if (share === 0) return { train };
+  const parts = holdOut(train, seed, share);
+  return { train: parts.train, heldOut: parts.test };
 }
 
 function recordOf({ losses, trainedSteps, stepSeconds }: TrainingResult, options: TrainingOptions): TrainingRecord {
