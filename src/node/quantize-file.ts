@@ -406,10 +406,11 @@ async function writeResults(
     totalSeconds: (performance.now() - started) / 1000,
     ladder: climbed && validation ? ladderReport(climbed, validation) : null,
   });
-  await writeAtomic(join(job.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
+  const text = `${JSON.stringify(report, null, 1)}\n`;
+  await writeAtomic(join(job.out, "report.json"), text);
   // ECharts takes half a second to load: it is loaded when it draws.
   const { renderHtml } = await import("../report/render-html.ts");
-  await writeAtomic(reportPath, renderHtml(report));
+  await writeAtomic(reportPath, renderHtml(report, digestOfBytes(text).sha256));
   return { modelPath, reportPath, report };
 }
 

@@ -1,5 +1,5 @@
 // Whether the files of a run are still those that its report states.
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -49,20 +49,23 @@ export async function verifyRun(
   out: string,
   { modelPath, openSource }: VerifyRunOptions = {},
 ): Promise<RunVerification> {
-  const report = await readReport(join(out, "report.json"));
+  const bytes = await readBytes(join(out, "report.json"));
+  const report = readReport(join(out, "report.json"), bytes);
   const { renderHtml } = await import("../report/render-html.ts");
+  // The page states the digest of the report: what is changed there changes the page that belongs to it.
+  const page = renderHtml(report, digestOfBytes(bytes).sha256);
   const checks = [
     ...checkInput(report, modelPath ?? report.input.path),
     ...report.files.map(({ name, sha256 }) => check(name, sha256, digestAt(join(out, name)), "missing")),
-    check("report.html", digestOfBytes(renderHtml(report)).sha256, digestAt(join(out, "report.html")), "missing"),
+    check("report.html", digestOfBytes(page).sha256, digestAt(join(out, "report.html")), "missing"),
     ...(await checkData(report, openSource)),
   ];
   const isSound = ({ status }: RunCheck): boolean => status === "same" || status === "not checked";
   return { ok: checks.every(isSound), checks, versions: changedVersions(report) };
 }
 
-async function readReport(path: string): Promise<Report> {
-  const text = new TextDecoder().decode(await readBytes(path));
+function readReport(path: string, bytes: Uint8Array): Report {
+  const text = new TextDecoder().decode(bytes);
   let content: unknown;
   try {
     content = JSON.parse(text);
@@ -91,7 +94,7 @@ function check(
 
 /** `undefined` where there is no such file. */
 const digestAt = (path: string): FileDigest | undefined =>
-  existsSync(path) ? digestOfFile(fileSource(path)) : undefined;
+  statSync(path, { throwIfNoEntry: false })?.isFile() === true ? digestOfFile(fileSource(path)) : undefined;
 
 /** The model may be elsewhere by now; its external data lies beside it. */
 function checkInput({ input }: Report, path: string): readonly RunCheck[] {

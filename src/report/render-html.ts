@@ -260,7 +260,7 @@ function fidelity({ fidelity: stages, data }: Report): Html {
   );
 }
 
-function moreDetails(report: Report): Html {
+function moreDetails(report: Report, sha256: string | undefined): Html {
   const { input, output, versions, machine, seconds, methods } = report;
   return html`<h2>Details</h2>${report.layers.length > 0 ? layerTable(report.layers) : ""}${verification(report)}
 ${pairs("Options", [...printOptions(report.options), ["seed", String(report.seed)]])}
@@ -284,15 +284,16 @@ ${pairs("Run", [
     `calibration ${seconds.calibration.toFixed(1)}, training ${seconds.training.toFixed(1)}, evaluation ${seconds.evaluation.toFixed(1)}, in all ${seconds.total.toFixed(1)}`,
   ],
   ["written", report.createdAt],
+  ...(sha256 === undefined ? [] : [["report.json", `SHA-256 ${sha256}`] as const]),
 ])}`;
 }
 
-/** The report as a self-contained page, the same bytes for the same report. */
-export const renderHtml = (report: Report): string =>
+/** The report as a self-contained page, the same bytes for the same report. `sha256`: of the file that has the report, which the page then states. */
+export const renderHtml = (report: Report, sha256?: string): string =>
   page(
     report.title,
     html`<h1>${report.title}</h1>
 <p class="muted">${report.methods.map(({ method }) => method).join(", then ")} on the ${report.engine} engine, ${report.precision}, seed ${report.seed}</p>
 ${lead(report)}${report.notes.map((note) => html`<p class="note">${note}</p>`)}
-${tiles(report)}${results(report)}${ladderSection(report)}${layerCharts(report)}${widthSection(report)}${unitSection(report)}${channels(report)}${distributions(report)}${moreDetails(report)}`,
+${tiles(report)}${results(report)}${ladderSection(report)}${layerCharts(report)}${widthSection(report)}${unitSection(report)}${channels(report)}${distributions(report)}${moreDetails(report, sha256)}`,
   );

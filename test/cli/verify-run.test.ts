@@ -3,7 +3,7 @@ import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { RunVerification } from "../../src/node/verify-run.ts";
+import { type RunVerification, verifyRun } from "../../src/node/verify-run.ts";
 import { type Report, reportSchema } from "../../src/report/report.ts";
 import { type CliResult, runCli } from "../support/run-cli.ts";
 import { tinyCifar10, tinyConvNet } from "../support/tiny-models.ts";
@@ -80,6 +80,45 @@ test("each file that one bit changed is named, and no other", async () => {
     expect(code).toBe(1);
     expect(named(verification, "differs")).toEqual(["model as given: conv.onnx"]);
   });
+});
+
+/** Of every kind of field one, by its path with the places in lists left out. */
+function fieldsOf(value: object, path: readonly string[] = []): ReadonlyMap<string, readonly string[]> {
+  const fields = new Map<string, readonly string[]>();
+  for (const [key, inner] of Object.entries(value)) {
+    const own = [...path, key];
+    const found = typeof inner === "object" && inner !== null ? fieldsOf(inner, own) : [["", own] as const];
+    for (const [, field] of found) {
+      const kind = field.filter((part) => !/^\d+$/.test(part)).join(".");
+      if (!fields.has(kind)) fields.set(kind, field);
+    }
+  }
+  return fields;
+}
+
+const otherThan = (value: unknown): unknown =>
+  typeof value === "number" ? value + 1 : typeof value === "boolean" ? !value : value === null ? 7 : `${value}x`;
+
+test("a report with any field changed is not that of its page, or is refused", async () => {
+  const [out, modelPath] = [join(folder, "out"), join(folder, "conv.onnx")];
+  const path = join(out, "report.json");
+  const text = await readFile(path, "utf8");
+  expect((await verifyRun(out, { modelPath })).ok).toBe(true);
+  const fields = fieldsOf(JSON.parse(text) as object);
+  expect(fields.size).toBeGreaterThan(100);
+  for (const [kind, field] of fields) {
+    const copy = JSON.parse(text) as Record<string, unknown>;
+    const last = field.at(-1) ?? "";
+    const holder = field.slice(0, -1).reduce((value, key) => value[key] as Record<string, unknown>, copy);
+    holder[last] = otherThan(holder[last]);
+    await writeFile(path, `${JSON.stringify(copy, null, 1)}\n`);
+    const isFound = await verifyRun(out, { modelPath }).then(
+      ({ ok }) => !ok,
+      () => true,
+    );
+    expect(isFound, kind).toBe(true);
+  }
+  await writeFile(path, text);
 });
 
 test("data that one bit changed is named", async () => {
