@@ -61,6 +61,8 @@ export interface MethodJob<Options> {
   readonly options: Options;
   /** Which scales the training after it starts from; of interest to calibration. */
   readonly scales: Scales;
+  /** Whether a method before it in the run chose the integers of weights. */
+  readonly isRounded: boolean;
   /** Of the files that this graph would be written to, its quantizers inserted. */
   readonly fileBytes: (graph: Graph) => number;
   /** Median milliseconds of a run of each of these graphs, written and opened in ONNX Runtime, in turn. */

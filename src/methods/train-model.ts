@@ -11,7 +11,6 @@ import type { Graph } from "../ir/graph.ts";
 import { castTensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { type ClassPlace, floatOutputs } from "../passes/class-scores.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
-import { countAway } from "../rounding/count-away.ts";
 import type { Context } from "../run/context.ts";
 import { meanLoss } from "../training/mean-loss.ts";
 import type { TrainingOptions } from "../training/options.ts";
@@ -19,16 +18,16 @@ import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
 import { classesThatTrain, isTargetFor, stepsOf, stepsPerEpoch } from "./check-training.ts";
-import type { MethodData, MethodJob, MethodModel, MethodResult, TrainingRecord } from "./method.ts";
+import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
 
 type Job = Omit<MethodJob<TrainingOptions>, "scales">;
 
 export async function trainModel(
-  { model, data, options, checkpoints }: Job,
+  { model, data, options, checkpoints, isRounded }: Job,
   plan: PlanSource,
   context: Context,
 ): Promise<MethodResult> {
-  const { train, heldOut } = validationSplit(model, data.train, options, context.seed);
+  const { train, heldOut } = validationSplit(data.train, shareOf(options, data.train, isRounded), context.seed);
   const stream = { data: { ...data, train }, options, seed: context.seed, perEpoch: stepsPerEpoch(options, train) };
   const start = selectOutputs(model.graph, model.outputs);
   const { loss } = options;
@@ -73,16 +72,17 @@ export async function trainModel(
 
 const automatic = { share: 0.02, least: 256 };
 
+function shareOf({ validationShare }: TrainingOptions, train: Dataset, isRounded: boolean): number {
+  if (validationShare !== "auto") return validationShare;
+  return isRounded && train.length * automatic.share >= automatic.least ? automatic.share : 0;
+}
+
 /** What trains, and what the result is judged by, if anything is. */
 function validationSplit(
-  { graph, float }: MethodModel,
   train: Dataset,
-  { validationShare }: TrainingOptions,
+  share: number,
   seed: number,
 ): { readonly train: Dataset; readonly heldOut?: Dataset } {
-  const isRounded = (): boolean => [...countAway(graph, float).values()].some(({ count }) => count > 0);
-  const isWorth = (): boolean => train.length * automatic.share >= automatic.least && isRounded();
-  const share = validationShare === "auto" ? (isWorth() ? automatic.share : 0) : validationShare;
   if (share === 0) return { train };
   const parts = holdOut(train, seed, share);
   return { train: parts.train, heldOut: parts.test };

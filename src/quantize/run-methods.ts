@@ -65,6 +65,7 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       loadSolver: walk.loadSolver,
       options: step.options,
       scales: scalesAfter(step, walk.all),
+      isRounded: walk.all.slice(0, walk.all.indexOf(step)).some((before) => methodOf(before).phase === "rounding"),
       ...(checkpoints ? { checkpoints } : {}),
     };
     const result = await methodOf(step).run(job, context);

@@ -73,7 +73,7 @@ export const trainingOptions = z.object({
     .union([z.literal("auto"), z.number().min(0).max(0.5)])
     .default("auto")
     .describe(
-      "Share of the training samples, drawn by the seed, that do not train: where the trained model's loss on them is not below that of the model before training, that one is kept, with a note. auto: 0.02 where a method has rounded weights otherwise than to nearest and that is 256 samples or more, else 0.",
+      "Share of the training samples, drawn by the seed, that do not train: where the trained model's loss on them is not below that of the model before training, that one is kept, with a note. auto: 0.02 behind a method that chooses the integers of weights, such as gptq or qdrop, where that is 256 samples or more; else 0.",
     ),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z

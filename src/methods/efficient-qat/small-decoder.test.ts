@@ -27,7 +27,14 @@ const random = createRandom(8);
 const sequences = Array.from({ length: 24 }, () => Array.from({ length }, () => random.integer(0, 23)));
 const data = { train: textDataset("text", sequences), preprocess: resolvePreprocess("none") };
 const noSolver = () => Promise.reject(new Error("no solver"));
-const rest = { data, scales: "any", fileBytes: () => 0, timeFiles: async () => [], loadSolver: noSolver } as const;
+const rest = {
+  data,
+  scales: "any",
+  isRounded: false,
+  fileBytes: () => 0,
+  timeFiles: async () => [],
+  loadSolver: noSolver,
+} as const;
 
 async function rounded(): Promise<MethodModel> {
   const folder = join(import.meta.dirname, "../../../test/oracles/decoders/llama");

@@ -24,6 +24,7 @@ async function notesOn(
       data: { train, preprocess: resolvePreprocess("none") },
       options: {},
       scales: "any",
+      isRounded: false,
       fileBytes: () => 0,
       timeFiles: () => Promise.resolve([]),
       loadSolver: () => Promise.reject(new Error("no solver")),
