@@ -1,6 +1,7 @@
 // Lowers a graph of known sizes to a plan.
 import { FrostbitError } from "../../ir/errors.ts";
 import { describeNode, type Graph, type Node } from "../../ir/graph.ts";
+import { sizeOf } from "../../ir/tensor.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
 import { knownResults } from "../../passes/known-results.ts";
@@ -89,7 +90,7 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   for (const name of graph.variables)
     draft.values.set(name, startValue(graph, name, { kind: "variable", name }, counts));
   // Late nodes come last, so that a run can stop before the first variable is written.
-  for (const node of [false, true].flatMap((isLate) => graph.nodes.filter((each) => late.has(each) === isLate))) {
+  for (const node of inOrder(graph, late)) {
     const op = opOf(node, graph);
     if (op) op.lower(createLoweringContext(draft, graph, node));
     else defineKnown(draft, graph, node);
@@ -104,6 +105,30 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
   const first = draft.steps.findIndex(writesVariable);
   return { steps: draft.steps, inputs, outputs, counts, firstCommit: first < 0 ? draft.steps.length : first };
 }
+
+/** Of what gradients alone need, first what is known without the batch and small: groups that read it for each row can then join others. */
+function inOrder(graph: Graph, late: ReadonlySet<Node>): readonly Node[] {
+  const known = new Set([...graph.constants.keys(), ...graph.variables, ""]);
+  const isSmall = (output: string): boolean => {
+    const { shape } = graph.values.get(output) ?? { shape: [] };
+    return isStatic(shape) && sizeOf(fixed(shape)) <= maxHoisted;
+  };
+  const hoisted = new Set<Node>();
+  for (const node of graph.nodes) {
+    if (!late.has(node) || !node.inputs.every((input) => known.has(input)) || !node.outputs.every(isSmall)) continue;
+    hoisted.add(node);
+    for (const output of node.outputs) known.add(output);
+  }
+  const groups = [
+    (node: Node) => !late.has(node),
+    (node: Node) => hoisted.has(node),
+    (node: Node) => late.has(node) && !hoisted.has(node),
+  ];
+  return groups.flatMap((isIn) => graph.nodes.filter(isIn));
+}
+
+/** Elements: the channels of a layer, not its weights. */
+const maxHoisted = 1024;
 
 /** The steps without those of which nothing is read, because it is empty or because products read the codes instead. */
 function withoutDead(steps: readonly Step[], kept: ReadonlySet<Slot>): readonly Step[] {
