@@ -102,10 +102,17 @@ export function passOver(job: PassJob): LayerPass & { readonly end: () => Stream
       yield { samples: batch.samples, inputs, spare: spareFor(batch, planned), take };
     }
   }
-  async function* heldBatches(): AsyncGenerator<StreamBatch, void, undefined> {
-    yield* held;
-  }
-  return { graph: graphOf, batches, end: () => (cuts ? { cuts, batches: heldBatches } : from) };
+  return { graph: graphOf, batches, end: () => (cuts ? heldStreams(cuts, held) : from) };
+}
+
+/** Apart from the pass that made them: within it they would keep the streams that it went on from, and those before. */
+function heldStreams(cuts: BySide<readonly string[]>, held: readonly StreamBatch[]): Streams {
+  return {
+    cuts,
+    batches: async function* () {
+      yield* held;
+    },
+  };
 }
 
 interface PlannedGraph extends LayerGraph {
