@@ -313,20 +313,20 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   /** run(counts, results, given): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
-    if (info.Length() < 3 || !info[1].IsArray() || !info[2].IsArray())
-      throw problem(env, "expected counts, results and what is given");
+    if (info.Length() < 2 || !info[1].IsArray()) throw problem(env, "expected counts and results");
+    const auto given = info[2].IsArray() ? info[2].As<Napi::Array>() : Napi::Array::New(env);
     Run run;
     for (const double count : numbers_of(env, info[0])) {
       if (!(count >= 0 && count < 1e15)) throw problem(env, "expected counts");
       run.counts.push_back(static_cast<int64_t>(count));
     }
     auto results = results_of(env, info[1].As<Napi::Array>());
-    run.given = given_of(env, info[2].As<Napi::Array>());
+    run.given = given_of(env, given);
     held(env);
     if (state_->is_running) throw problem(env, "the program is running");
     run.aborted = state_->aborted = std::make_shared<std::atomic<bool>>(false);
     auto* worker =
-        new Worker(env, program_, state_, std::move(run), std::move(results), Napi::Persistent(info[2].As<Napi::Object>()));
+        new Worker(env, program_, state_, std::move(run), std::move(results), Napi::Persistent(given.As<Napi::Object>()));
     const auto promise = worker->promise();
     state_->is_running = true;
     worker->Queue();

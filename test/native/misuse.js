@@ -91,6 +91,25 @@ const misuses = {
       await message(() => program.run(none, [memory, 0])),
     ];
   },
+  async givenThatDoesNotFit() {
+    const memory = new Memory(64);
+    const program = new Program(1, [memory], [], 0);
+    const given = (...parts) => message(() => program.run(none, [], parts));
+    const detached = new Float32Array(4);
+    structuredClone(detached, { transfer: [detached.buffer] });
+    return [
+      await given(memory, 0, 1, 1),
+      await given(memory, 0, 1, 1, new Float32Array(4)),
+      await given(program, 0, 1, 1, []),
+      await given(memory, 0, 1, 1, [new Float32Array(new SharedArrayBuffer(16))]),
+      await given(memory, 0, 1, 1, [new Float32Array(8), new Float32Array(9)]),
+      await given(memory, 60, 1, 1, [new Float32Array(2)]),
+      await given(memory, 0, 3, 2, [new Float32Array(4)]),
+      await given(memory, 0, 2 ** 40, 2 ** 40, [new Float32Array(4)]),
+      await given(memory, 0, 1, 1, [detached, new Float32Array(16)]),
+      await given(memory, 0, 2, 4, [new Float32Array(8), new Float32Array(8)]),
+    ];
+  },
   async operationsOfThemselves() {
     const step = { kernel: "fused", places: none, ints: Float64Array.of(0, 1), floats: none, operations: [] };
     step.operations.push(step);

@@ -44,6 +44,14 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
     ]);
   });
 
+  test("arrays for a run that do not fit where they are to go", async () => {
+    const [outside, images] = ["what is given lies outside its memory", "expected whole images of 32-bit elements"];
+    expect(await outcomeOf("givenThatDoesNotFit")).toEqual([
+      ...["expected what is given in five parts each", "expected arrays", "expected a Memory"],
+      ...["expected a typed array that is not shared", outside, outside, images, images, true, true],
+    ]);
+  });
+
   test("a step that is its own part", async () => {
     expect(await outcomeOf("operationsOfThemselves")).toBe("expected fused operations without operations of their own");
   });

@@ -143,5 +143,5 @@ export async function runGradientStep(
   const last = operands.length - 1;
   const result = operands[last];
   if (!result) throw new Error("the last operand is what the step writes");
-  for (let run = 0; run < 2; run++) await program.run(Float64Array.of(count), [memories[last], 0, result], []);
+  for (let run = 0; run < 2; run++) await program.run(Float64Array.of(count), [memories[last], 0, result]);
 }

@@ -24,13 +24,13 @@ export interface NativeStep {
 export interface NativeProgram {
   /**
    * `results`: memory, offset and the array that takes its bytes, by turns. `given`: memory, offset, channels, plane and the arrays whose
-   * bytes the run's threads write there one after the other, as `write` does, by turns. Resolves to false when it was aborted. One run
-   * at a time.
+   * bytes the run's threads write there one after the other, as `write` does, by turns: nobody changes or transfers these arrays before
+   * the run has ended. Resolves to false when it was aborted. One run at a time.
    */
   run(
     counts: Float64Array,
     results: readonly (NativeMemory | number | TypedArray)[],
-    given: readonly (NativeMemory | number | readonly TypedArray[])[],
+    given?: readonly (NativeMemory | number | readonly TypedArray[])[],
   ): Promise<boolean>;
   /** Stops the run before its next step, unless it has begun to write variables. */
   abort(): void;
