@@ -7,7 +7,7 @@ import { memoryStorage, type Storage } from "../data/storage.ts";
 import { narrowTensor, widenTensor } from "../ir/half.ts";
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
 import { folderStorage } from "../node/storage.ts";
-import { type CacheOptions, openActivationCache } from "./activation-cache.ts";
+import { type CacheOptions, openActivationCache, type SpareArrays } from "./activation-cache.ts";
 
 /** 400,000 bytes a sample: two to a chunk of a megabyte. */
 const sampleShape = [100, 1000];
@@ -67,6 +67,16 @@ describe("samples", () => {
     expectSame(await cache.read("x", order), inOrder);
     await cache.dispose();
     expect(await storage.list()).toEqual([]);
+  });
+
+  test("are joined in the array of the read before, where they are read as one", async () => {
+    const cache = await filled();
+    const spare: SpareArrays = new Map();
+    const first = (await cache.read("x", order, spare)).data;
+    const again = await cache.read("x", order.toReversed(), spare);
+    expect(again.data).toBe(first);
+    expect(again.data.slice(-100_000)).toEqual(part(10, 11).data);
+    expect((await cache.read("x", [1], spare)).data).toHaveLength(100_000);
   });
 
   test.each([1e9, 0])(

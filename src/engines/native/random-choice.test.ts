@@ -1,7 +1,8 @@
-// Choices among images, which the engine may hold channels last.
+// Choices among images and inputs that are images, which the engine may hold channels last.
 import { expect, test } from "vitest";
 import { createRandom } from "../../../test/support/random.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
+import { joinedTensor } from "../../ir/joined-tensor.ts";
 import { scalar, tensorOf, toNumbers } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -37,3 +38,39 @@ test.skipIf(!isNativeBuilt())("lie where they lie on the reference engine, for e
     expect(Math.abs(share - 0.3)).toBeLessThan(0.1);
   }
 });
+
+test.skipIf(!isNativeBuilt())(
+  "inputs in several arrays give what they give in one, turned for convolutions or not",
+  async () => {
+    for (const [channels, size] of [
+      [16, 8],
+      [24, 5],
+      [3, 9],
+    ]) {
+      const build = buildOn();
+      const shape = [4, channels, size, size];
+      const [x, target] = ["x", "target"].map((name) => build.input(name, { dtype: "float32", shape }));
+      const w = build.constant(random.tensor("float32", [channels, channels, 3, 3]));
+      const y = build.node("Conv", [x, w], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] });
+      const graph = build.graph([build.node("Sub", [y, target]), build.node("Identity", [target])]);
+      const whole = new Map(["x", "target"].map((name) => [name, random.tensor("float32", shape)]));
+      const sample = channels * size * size;
+      const inPieces = new Map(
+        [...whole].map(([name, { dtype, data }]) => {
+          const pieces = [0, 1, 2, 3].map((at) => data.slice(at * sample, (at + 1) * sample));
+          const join = (): never => {
+            throw new Error("joined");
+          };
+          return [name, joinedTensor(dtype, shape, { pieces, join })] as const;
+        }),
+      );
+      const [one, several] = await Promise.all(
+        [whole, inPieces].map((each) => runGraph(createNativeEngine(), graph, each)),
+      );
+      expect(several).toEqual(one);
+      expect(toNumbers(several.get(graph.outputs[1]) ?? scalar("float32", 0))).toEqual(
+        toNumbers(whole.get("target") ?? scalar("float32", 0)),
+      );
+    }
+  },
+);
