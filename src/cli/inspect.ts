@@ -87,7 +87,7 @@ async function run([path]: readonly string[], values: Values, { print }: Session
     await writeAtomic(html, renderInspection({ title: basename(path), opset, ...inspection }));
   }
   const written = html === undefined ? {} : { html };
-  const formats = languageModelFormats(path, inspection);
+  const formats = await languageModelFormats(path, inspection);
   const more = html === undefined ? [] : ["", `${html} shows the same with histograms of the weights.`];
   print({ model: path, opset, ...written, ...inspection, ...(formats && { formats }) }, [
     ...describe(path, opset, inspection),
