@@ -8,7 +8,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Goal } from "../options/goal.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
-import { sizeOfFiles, writeModel } from "../quantize/export-model.ts";
+import { sizeOfFiles, whatWasWritten, writeModel } from "../quantize/export-model.ts";
 import type { FormattedJob } from "../quantize/job.ts";
 import { fidelityOf, measureDeployed, measureEachLayer, takeBatches } from "../quantize/measure-run.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
@@ -155,9 +155,10 @@ async function measureTrial(
   made: Made,
   float: Measurement | undefined,
 ): Promise<Pick<Trial, "drop" | "bytes">> {
-  const { files } = writeModel(run.job, forTest(run.subject, made.model.graph));
-  const [{ bytes }] = files;
-  const size = sizeOfFiles({ files });
+  const written = writeModel(run.job, forTest(run.subject, made.model.graph));
+  for (const check of made.fileChecks) check(whatWasWritten(written));
+  const [{ bytes }] = written.files;
+  const size = sizeOfFiles(written);
   const deployed = await measureDeployed(run, bytes);
   if (float && deployed) return { drop: dropOf(float, deployed), bytes: size };
   const fidelity = await fidelityOf(run, new Map(), bytes);
