@@ -6,7 +6,10 @@ import type { Rung } from "./rungs.ts";
 const goal = (given: Partial<Goal> = {}): Goal => ({ fixed: [], ...given });
 
 /** Each rung takes a second; `lossOf` says what it loses. */
-function climberOf(lossOf: (rung: Rung) => number | "failed", error = 0.1): Climber<Trial> & { tried: string[] } {
+function climberOf(
+  lossOf: (rung: Rung) => number | "failed",
+  depthwise: readonly string[] = [],
+): Climber<Trial> & { tried: string[] } {
   const tried: string[] = [];
   return {
     tried,
@@ -15,10 +18,11 @@ function climberOf(lossOf: (rung: Rung) => number | "failed", error = 0.1): Clim
       const mean = lossOf(rung);
       if (mean === "failed") return { failed: "it cannot be had" };
       const bytes = 1000 * Number(rung.quantize["weights"] ?? 8);
-      return { rung, drop: { what: "accuracy", mean, error }, bytes };
+      return { rung, drop: { what: "accuracy", mean, error: 0.1 }, bytes };
     },
     predict: () => 10,
     elapsed: () => tried.length,
+    depthwise,
     sensitiveLayers: async () => ["a", "b", "c", "d"],
   };
 }
@@ -73,6 +77,13 @@ describe("the ladder", () => {
       climberOf((rung) => (bitsOf(rung) < 6 ? 5 : 0.2)),
     );
     expect(wide.chosen?.rung.quantize["weights"]).toBe(6);
+  });
+
+  test("depthwise layers keep 8 bits where the others have few", async () => {
+    const climber = climberOf((rung) => (bitsOf(rung) === 3 ? 5 : 0.2), ["dw"]);
+    const { chosen } = await climb(goal({ maxDrop: 1 }), climber);
+    expect(chosen?.rung.quantize).toEqual({ weights: 4, firstLast: 8, layers: { dw: 8 } });
+    expect(climber.tried[1]).toBe("weights of 4 bits, gptq and bias correction");
   });
 
   test("what is given stays as it is", async () => {

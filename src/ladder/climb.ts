@@ -27,6 +27,8 @@ export interface Climber<T extends Trial> {
   readonly predict: (rung: Rung) => number;
   /** Seconds since the run began. */
   readonly elapsed: () => number;
+  /** Layers that keep 8 bits where the others have few. */
+  readonly depthwise: readonly string[];
   /** Its layers, the one first whose quantization costs most. */
   readonly sensitiveLayers: (trial: T) => Promise<readonly string[]>;
 }
@@ -74,7 +76,7 @@ export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): P
   let best = await among(firstRungs(goal));
   if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, among, climber);
   const isReached = best !== undefined && isEnough(best);
-  if (best && isReached && narrows(goal)) best = await narrow(best, among, isEnough);
+  if (best && isReached && narrows(goal)) best = await narrow(best, among, { isEnough, depthwise: climber.depthwise });
   return { chosen: best, isReached, records };
 }
 
@@ -130,10 +132,14 @@ async function withFloatLayers<T extends Trial>(start: T, among: Among<T>, climb
   return found && isBetter(found.drop, start.drop) ? found : start;
 }
 
-async function narrow<T extends Trial>(start: T, among: Among<T>, isEnough: (trial: T) => boolean): Promise<T> {
+async function narrow<T extends Trial>(
+  start: T,
+  among: Among<T>,
+  { isEnough, depthwise }: { readonly isEnough: (trial: T) => boolean; readonly depthwise: readonly string[] },
+): Promise<T> {
   let [best, enough, tooNarrow] = [start, 8, 1];
   for (let width = nextWidth(enough, tooNarrow); width !== undefined; width = nextWidth(enough, tooNarrow)) {
-    const trial = await among(rungsAt(width));
+    const trial = await among(rungsAt(width, depthwise));
     if (trial && isEnough(trial) && trial.bytes < best.bytes) [best, enough] = [trial, width];
     else tooNarrow = width;
   }

@@ -22,6 +22,7 @@ import {
   type SharedMeasures,
 } from "../quantize/quantize-model.ts";
 import { forTest } from "../quantize/subject.ts";
+import { isDepthwise, linearLayers } from "../quantizers/linear-layers.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { printDrop } from "../report/print-drop.ts";
 import type { Context } from "../run/context.ts";
@@ -112,6 +113,7 @@ export async function quantizeToGoal(
     tryRung,
     predict: (rung) => perSample * rung.passes(source.train.length),
     elapsed,
+    depthwise: depthwiseOf(first),
     sensitiveLayers: layersBySensitivity,
   });
   if (!chosen) throw noFile(climbed);
@@ -125,6 +127,11 @@ export async function quantizeToGoal(
     climbed: { ...climbed, chosen: chosen.rung },
     validation: { name: source.test.name, samples: source.test.length },
   };
+}
+
+function depthwiseOf({ subject: { start } }: Run): readonly string[] {
+  const layers = linearLayers(start.graph).filter((layer) => isDepthwise(start.graph, layer));
+  return layers.map(({ name }) => name);
 }
 
 /** Each rung's training has checkpoints of its own. */

@@ -29,6 +29,11 @@ const ways = {
     methods: ["cross-layer-equalization", "ptq", "bias-correction"],
     passes: () => 3 * calibrating,
   },
+  gptq: {
+    name: "gptq and bias correction",
+    methods: ["ptq", { gptq: { positions: 64 } }, "bias-correction"],
+    passes: (samples) => 40 * Math.min(samples, 1024),
+  },
   adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 40 * Math.min(samples, 1024) },
   qdrop: { name: "qdrop", methods: ["ptq", "qdrop"], passes: (samples) => 400 * Math.min(samples, 1024) },
   efqat: { name: "efqat", methods: ["ptq", "efqat"], passes: (samples) => 3 * samples },
@@ -44,15 +49,23 @@ const rungOf = (way: Way, quantize: Rung["quantize"], before: readonly unknown[]
   passes: way.passes,
 });
 
-/** Of weights of so many bits: at 8 rounding suffices; at 5 and fewer it is learned at once. */
-export function rungsAt(bits: number): readonly Rung[] {
+/**
+ * Of weights of so many bits: at 8 rounding suffices; at 5 and fewer it is learned at once. Depthwise layers hold few weights, and
+ * rounding costs them most: they keep 8 bits.
+ */
+export function rungsAt(bits: number, depthwise: readonly string[] = []): readonly Rung[] {
+  const isNarrow = bits < 6;
+  const kept = isNarrow ? depthwise : [];
   const tried =
     bits === 8
       ? [ways.ptq, ways.mse, ways.equalized, ways.efqat]
-      : bits > 5
-        ? [ways.ptq, ways.equalized, ways.adaround]
-        : [ways.adaround, ways.qdrop, ways.efqat];
-  return tried.map((way) => rungOf(way, { weights: bits, ...endsOf(bits) }, [], `weights of ${bits} bits, `));
+      : isNarrow
+        ? [...(kept.length > 0 ? [ways.gptq] : []), ways.adaround, ways.qdrop, ways.efqat]
+        : [ways.ptq, ways.equalized, ways.adaround];
+  const layers = kept.length > 0 ? { layers: Object.fromEntries(kept.map((name) => [name, 8])) } : {};
+  return tried.map((way) =>
+    rungOf(way, { weights: bits, ...endsOf(bits), ...layers }, [], `weights of ${bits} bits, `),
+  );
 }
 
 /** At the widths that were given. */

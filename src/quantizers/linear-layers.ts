@@ -2,6 +2,7 @@
 import { type Graph, type Node, producers } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { uniqueNames } from "../ir/unique-names.ts";
+import { groupOf } from "../ops/convolution-shape.ts";
 import {
   biasFactorOf,
   channelAxisOf,
@@ -131,4 +132,10 @@ export function foldedNormalization(
     channelAxis === 1 &&
     channelsPerRow === 1;
   return isNext && next.inputs.slice(1, 5).every((name) => graph.constants.has(name)) ? next : undefined;
+}
+
+/** Whether each of its rows sees one channel alone. */
+export function isDepthwise({ values }: Graph, { node, weight }: LinearLayer): boolean {
+  const [rows, inputs] = values.get(weight)?.shape ?? [];
+  return rows !== 1 && inputs === 1 && node.op.startsWith("Conv") && groupOf(node) === rows;
 }

@@ -6,9 +6,8 @@ import { findLostParts, type LostPart } from "../../calibration/lost-parts.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
-import { groupOf } from "../../ops/convolution-shape.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
-import { linearLayers } from "../../quantizers/linear-layers.ts";
+import { isDepthwise, linearLayers } from "../../quantizers/linear-layers.ts";
 import { powerOfTwoQparams, type Range } from "../../quantizers/qparams.ts";
 import { bitsOfLayer, matchesPattern, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { quantizersOf } from "../../quantizers/quantizer.ts";
@@ -75,9 +74,7 @@ function noteDepthwise(float: Graph, { weights }: Sites, { onNote }: Context): v
   const elementsOf = (value: string): number => sizeOf(float.values.get(value)?.shape.map(Number) ?? []);
   const narrow = weights.flatMap(({ bits, readers, value }) => {
     const layer = bits < 8 && readers !== "all" ? layers.get(readers[0]) : undefined;
-    const [rows, inputs] = float.values.get(value)?.shape ?? [];
-    const isDepthwise = layer && rows !== 1 && inputs === 1 && groupOf(layer.node) === rows;
-    return isDepthwise ? [{ name: layer.name, bits, elements: elementsOf(value) }] : [];
+    return layer && isDepthwise(float, layer) ? [{ name: layer.name, bits, elements: elementsOf(value) }] : [];
   });
   if (narrow.length === 0) return;
   const all = weights.reduce((sum, { value }) => sum + elementsOf(value), 0);
