@@ -1,8 +1,11 @@
 // What Block-AP of a decoder will take, before anything of it runs.
-import type { DecoderConfig } from "../../language-models/config.ts";
 
 export interface BlockApWork {
-  readonly config: Pick<DecoderConfig, "hidden" | "heads" | "headSize"> & {
+  /** Of the decoder: its width, the heads of its attention and the size of one, and its blocks. */
+  readonly config: {
+    readonly hidden: number;
+    readonly heads: number;
+    readonly headSize: number;
     readonly layers: { readonly length: number };
   };
   /** Of the layers of all blocks. */
