@@ -52,6 +52,7 @@ export type {
   WidthFindings,
   WidthPlan,
 } from "./methods/method.ts";
+export type { Goal } from "./options/goal.ts";
 export { runOptions } from "./options/recipe.ts";
 export type { RunOptions } from "./options/run-options.ts";
 export type { ModelVerification } from "./quantize/export-model.ts";

@@ -7,8 +7,8 @@
 namespace frostbit {
 
 /**
- * After SIGINT or SIGTERM the process ends in so many milliseconds, 0: at once, unless it has ended by then. Below 0: only listeners
- * end it. They hear of the signal; to be called again after one was added.
+ * After SIGINT or SIGTERM the process ends in so many milliseconds, 0: at once, unless it has ended by then. Below 0: only
+ * listeners end it. They hear of the signal; to be called again after one was added.
  */
 void end_after_signal(long milliseconds);
 

@@ -26,6 +26,7 @@ export type {
   OrtTensor,
   OrtValue,
 } from "../engines/onnxruntime/ort-module.ts";
+export type { Goal } from "../options/goal.ts";
 export { runOptions } from "../options/recipe.ts";
 export type { RunOptions } from "../options/run-options.ts";
 export type { MemoryEstimate, QuantizeJob } from "../quantize/job.ts";
