@@ -1,8 +1,9 @@
 // The report's data for each layer: the distribution of its values, and the effect on the outputs of quantizing that layer alone.
 
+import { isFloat } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { castTensor, numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { scoresWithoutLabels } from "../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../passes/count-operations.ts";
@@ -104,7 +105,7 @@ export async function layerSensitivity(
       );
       const changed = (await program.run(new Map([...inputs, ...flags]), signalOf(context))).get(output);
       assert(changed, `no output "${output}"`);
-      return numbersOf(changed);
+      return numbersOf(isFloat(changed.dtype) ? changed : castTensor(changed, "float64"));
     };
     const reference = await run([]);
     for (const [done, { name, own }] of layers.entries()) {

@@ -38,7 +38,7 @@ describe.skipIf(chromium === undefined)("in Chromium", () => {
   test.each(["report", "inspection", "ablation"] as const)(
     "the %s fits a desk and a phone, light and dark",
     async (name) => {
-      const height = name === "report" ? 9000 : 4000;
+      const height = name === "report" ? 11000 : 4000;
       const { shown, png } = await showPage(pages[name](), [desktop, phone], height);
       expect(shown.map(({ contentWidth }) => contentWidth)).toEqual([desktop.width, phone.width]);
       expect(await brightness(png, 0)).toBeGreaterThan(240);

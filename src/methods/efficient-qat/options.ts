@@ -36,7 +36,7 @@ export const efficientQatOptions = z.object({
     ),
   errors: z
     .enum(["absolute", "relative"])
-    .default("relative")
+    .default("absolute")
     .describe(
       "What a block trains by: the squared error of its output, or that over the power of what it should be at each position, as the normalization behind it sees it; a few positions of large activations are then no more than others.",
     ),
