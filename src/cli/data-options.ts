@@ -12,8 +12,9 @@ import {
 } from "../data/preprocess.ts";
 import type { Dim, Graph, ValueType } from "../ir/graph.ts";
 import { dataKinds, openData, openTestData } from "../node/open-data.ts";
+import { flagOf } from "../options/flag-of.ts";
 import type { Values } from "./command.ts";
-import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { parseSchemaOptions } from "./options-from-schema.ts";
 
 const size = z.string().regex(/^[1-9]\d*(x[1-9]\d*)?$/, "expected pixels: 224, or HEIGHTxWIDTH as in 240x320");
 

@@ -5,13 +5,14 @@ import { describePlan, type PlanDescription, type PlannedStep } from "../engines
 import { createNativeEngine } from "../engines/native/native-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { methodNames } from "../methods/index.ts";
+import { flagOf } from "../options/flag-of.ts";
 import { quantizationOptions } from "../options/run-options.ts";
 import { plannedForward, plannedStep } from "../quantize/planned-graph.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { trainingOptions } from "../training/options.ts";
 import type { Values } from "./command.ts";
 import { runFromFlags, stepFlags } from "./method-flags.ts";
-import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { parseSchemaOptions } from "./options-from-schema.ts";
 import { threadsOption } from "./shared-options.ts";
 import { formatCount, formatTable } from "./table.ts";
 

@@ -14,6 +14,7 @@ import {
 import { FrostbitError } from "../ir/errors.ts";
 import { readModel } from "../node/read-model.ts";
 import { writeAtomic } from "../node/storage.ts";
+import { flagOf } from "../options/flag-of.ts";
 import { withSizes } from "../passes/with-sizes.ts";
 import { countedAt } from "../report/counted-at.ts";
 import { formatBytes } from "../report/format-bytes.ts";
@@ -23,7 +24,7 @@ import { createCommand, type Session, type Values } from "./command.ts";
 import { formatsTable, languageModelFormats } from "./inspect-formats.ts";
 import { formatPlan, givenPlanOptions, planOf, planOptions } from "./inspect-plan.ts";
 import { limitedInspection } from "./limited-inspection.ts";
-import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatCount, formatTable } from "./table.ts";
 
 const limits = z.object({

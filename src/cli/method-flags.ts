@@ -4,13 +4,14 @@ import { FrostbitError } from "../ir/errors.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Fields, Method, MethodStep } from "../methods/method.ts";
 import { arrangeMethods, conflictsOf, gridConflicts } from "../options/arrange-methods.ts";
+import { flagOf } from "../options/flag-of.ts";
 import { budgetOptions, goalOptions } from "../options/goal.ts";
 import { runFromRecipe } from "../options/recipe.ts";
 import { quantizationOptions, type RunOptions, resumes, wholeOptions } from "../options/run-options.ts";
 import { targetConflicts, withTarget } from "../options/targets.ts";
 import { type Choice, unusedInQuantization, unusedInStep, unusedNotes } from "../options/unused-options.ts";
 import type { Values } from "./command.ts";
-import { flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { parseSchemaOptions } from "./options-from-schema.ts";
 
 const preparing = methods.filter(({ phase }) =>
   ["before-calibration", "rounding", "after-calibration"].includes(phase),

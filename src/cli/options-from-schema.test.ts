@@ -1,7 +1,8 @@
 import { Command } from "commander";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
-import { addSchemaOptions, flagOf, parseSchemaOptions } from "./options-from-schema.ts";
+import { flagOf } from "../options/flag-of.ts";
+import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 
 const schema = z.object({
   updateRatio: z.number().min(0).max(1).default(0.05).describe("Share that trains."),

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import type { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
 import { coreOf, definitionOf, describeType, expectedOf } from "../options/describe-type.ts";
+import { flagOf } from "../options/flag-of.ts";
 import { lostName } from "../options/lost-name.ts";
 
 /** What a field looks like beneath its default, optionality and description. */
@@ -23,9 +24,6 @@ function fieldOf(schema: z.ZodType): Field {
   }
   return { core, description, fallback };
 }
-
-/** `updateRatio` → `--update-ratio` */
-export const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /** `asymmetricWeights` → `--no-asymmetric-weights`: of a choice whose default depends on others. */
 const negationOf = (name: string): string => flagOf(name).replace("--", "--no-");

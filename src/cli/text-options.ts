@@ -3,8 +3,8 @@ import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds } from "../node/open-data.ts";
 import type { TextOptions } from "../node/open-text.ts";
+import { flagOf } from "../options/flag-of.ts";
 import type { Values } from "./command.ts";
-import { flagOf } from "./options-from-schema.ts";
 
 export const textOptions = z.object({
   text: z

@@ -1,6 +1,5 @@
 // The walk up the ladder: which rung is tried next, and which one is kept.
-import type { Goal } from "../options/goal.ts";
-import { secondsOf } from "../options/goal.ts";
+import { budgetsOf, type Goal, secondsOf } from "../options/goal.ts";
 import { type Drop, isBetter, isWithin } from "./drop.ts";
 import { inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
 
@@ -42,9 +41,6 @@ export interface Climbed<T> {
 
 /** What a goal that says nothing of it allows to be lost. */
 const defaultDrop = 0.5;
-
-const budgetsOf = ({ maxBits, maxSize, maxLatency, maxBops }: Goal): readonly unknown[] =>
-  [maxBits, maxSize, maxLatency, maxBops].filter((value) => value !== undefined);
 
 /** What says how narrow weights are. */
 const widthOptions = ["weights", "layers", "firstLast"];

@@ -1,4 +1,5 @@
 // How a file was found, as plain data.
+import { flagOf } from "../options/flag-of.ts";
 import type { LadderReport } from "../report/report.ts";
 import type { RungRecord } from "./climb.ts";
 import type { GoalOutcome } from "./quantize-to-goal.ts";
@@ -48,8 +49,6 @@ function withOptions(entry: unknown): { readonly name: string; readonly options:
   const [[name, options]] = Object.entries(entry as Readonly<Record<string, Fields>>);
   return { name, options };
 }
-
-const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 const printed = (value: unknown): string =>
   typeof value === "object" && value !== null

@@ -8,7 +8,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Goal } from "../options/goal.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
-import { sizeOfFiles, whatWasWritten, writeModel } from "../quantize/export-model.ts";
+import { sizeOfFiles } from "../quantize/export-model.ts";
 import type { FormattedJob } from "../quantize/job.ts";
 import { fidelityOf, measureDeployed, measureEachLayer, takeBatches } from "../quantize/measure-run.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
@@ -20,6 +20,7 @@ import {
   openRun,
   type Run,
   type SharedMeasures,
+  writeMade,
 } from "../quantize/quantize-model.ts";
 import { forTest } from "../quantize/subject.ts";
 import { isDepthwise, linearLayers } from "../quantizers/linear-layers.ts";
@@ -89,16 +90,19 @@ export async function quantizeToGoal(
   const started = performance.now();
   const elapsed = (): number => (performance.now() - started) / 1000;
   const first = await openRun({ ...job, source }, context);
-  const float = await floatOf(first);
+  await measureFloat(first, {});
+  // Absent where no labels fit.
+  const float = first.measured.get("float");
   const perSample = elapsed() / source.test.length;
   const quiet: Context = { ...context, onNote: () => {} };
+  const { openGiven: _, checkMemory: __, ...checked } = job;
   let number = 0;
 
   const tryRung = async (rung: Rung): Promise<Tried | { readonly failed: string }> => {
     number += 1;
     context.onNote?.(`${number}. ${rung.name}`);
     try {
-      const run = await openRun(jobOf({ ...job, source }, rung, number), quiet);
+      const run = await openRun(jobOf({ ...checked, source }, rung, number), quiet);
       const made = await makeModel(run);
       const measured = await measureTrial(run, made, float);
       context.onNote?.(`   lost ${printDrop(measured.drop)} of ${measured.drop.what}; ${formatBytes(measured.bytes)}`);
@@ -118,7 +122,7 @@ export async function quantizeToGoal(
   });
   if (!chosen) throw noFile(climbed);
   const options = optionsOf(job.options, chosen.rung);
-  const run = await openRun({ ...job, options, source: { ...source, test: job.source.test } }, quiet);
+  const run = await openRun({ ...checked, options, source: { ...source, test: job.source.test } }, quiet);
   await measureFloat({ ...run, context }, shared);
   const outcome = await finish({ ...run, context }, chosen.made);
   return {
@@ -140,9 +144,9 @@ function jobOf(
   rung: Rung,
   number: number,
 ): FormattedJob {
-  const { checkpoints, openGiven: _, checkMemory: __, ...rest } = job;
+  const { checkpoints } = job;
   return {
-    ...rest,
+    ...job,
     options: optionsOf(job.options, rung),
     ...(checkpoints && {
       checkpoints: { ...checkpoints, storage: prefixedStorage(checkpoints.storage, `rung-${number}-`) },
@@ -150,20 +154,12 @@ function jobOf(
   };
 }
 
-/** `undefined` where no labels fit. */
-async function floatOf(run: Run): Promise<Measurement | undefined> {
-  const shared: SharedMeasures = {};
-  await measureFloat(run, shared);
-  return shared.float;
-}
-
 async function measureTrial(
   run: Run,
   made: Made,
   float: Measurement | undefined,
 ): Promise<Pick<Trial, "drop" | "bytes">> {
-  const written = writeModel(run.job, forTest(run.subject, made.model.graph));
-  for (const check of made.fileChecks) check(whatWasWritten(written));
+  const written = writeMade(run, made);
   const [{ bytes }] = written.files;
   const size = sizeOfFiles(written);
   const deployed = await measureDeployed(run, bytes);

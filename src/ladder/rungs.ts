@@ -1,5 +1,5 @@
 // What is tried for a goal, as recipes, from what costs least on.
-import type { Goal } from "../options/goal.ts";
+import { budgetsOf, type Goal } from "../options/goal.ts";
 
 /** The `quantize` and `methods` of a recipe: what the goal and its run fix comes on top. */
 export interface Rung {
@@ -79,9 +79,8 @@ export const rungsAsGiven: readonly Rung[] = [
 ].map((way) => rungOf(way, {}));
 
 /** Widths chosen layer by layer within the goal's budgets. */
-export function rungsWithin({ maxBits, maxSize, maxLatency, maxBops }: Goal): readonly Rung[] {
-  const budgets = Object.entries({ maxBits, maxSize, maxLatency, maxBops }).filter(([, value]) => value !== undefined);
-  const mixed = { "mixed-precision": Object.fromEntries(budgets) };
+export function rungsWithin(goal: Goal): readonly Rung[] {
+  const mixed = { "mixed-precision": Object.fromEntries(budgetsOf(goal)) };
   return [ways.equalized, ways.adaround, ways.qdrop, ways.efqat].map((way) => {
     const [first, ...rest] = way.methods;
     return first === "cross-layer-equalization"

@@ -38,3 +38,7 @@ export const goalOptions = z.object({
 export interface Goal extends z.output<typeof goalOptions> {
   readonly fixed: readonly string[];
 }
+
+/** What the file may take, by option: those that were given. */
+export const budgetsOf = ({ maxBits, maxSize, maxLatency, maxBops }: Goal): readonly (readonly [string, unknown])[] =>
+  Object.entries({ maxBits, maxSize, maxLatency, maxBops }).filter(([, value]) => value !== undefined);

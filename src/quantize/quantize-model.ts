@@ -20,7 +20,7 @@ import { checkGiven } from "./check-given.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { estimateMemory } from "./estimate-memory.ts";
 import { withEvenChannels } from "./even-channels.ts";
-import { othersOf, sizeOfFiles, verifyModel, whatWasWritten, writeModel } from "./export-model.ts";
+import { othersOf, sizeOfFiles, verifyModel, type Written, whatWasWritten, writeModel } from "./export-model.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
 import { layerForms } from "./layer-forms.ts";
 import {
@@ -192,16 +192,22 @@ export async function makeModel(run: Run): Promise<Made> {
   };
 }
 
+/** What was made as files, not yet verified; throws VERIFICATION where they are not what a method promised. */
+export function writeMade({ job, subject }: Run, { model, fileChecks }: Made): Written {
+  const written = writeModel(job, withInputTypes(model.graph, subject.inputs));
+  for (const check of fileChecks) check(whatWasWritten(written));
+  return written;
+}
+
 /** Exports, verifies and measures what was made. */
 export async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
-  const { start, model, training, fileChecks, findings, awayFromNearest } = made;
+  const { start, model, training, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
   const scores = subject.scores?.output;
   const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
   const trained = forTest(subject, model.graph);
-  const written = writeModel(job, withInputTypes(model.graph, subject.inputs));
-  for (const check of fileChecks) check(whatWasWritten(written));
+  const written = writeMade(run, made);
   const folded = written.quantized && {
     ...written.quantized.folded,
     graph: forTest(subject, written.quantized.folded.graph),
