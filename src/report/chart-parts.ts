@@ -120,3 +120,28 @@ export const verticalAt = (xAxis: number): object => ({
   lineStyle: { color: muted, type: "dashed" },
   data: [{ xAxis }],
 });
+
+/** A mark at each [x, y], over lines. */
+export const marks = (
+  name: string,
+  data: readonly (readonly number[])[],
+  { color, symbol }: { readonly color: string; readonly symbol: string },
+): object => ({ name, type: "scatter", data, symbol, symbolSize: 10, z: 6, itemStyle: { color } });
+
+/** The best of each x, joined. */
+export const frontLine = (name: string, data: readonly (readonly number[])[]): object => ({
+  name,
+  type: "line",
+  data,
+  showSymbol: false,
+  lineStyle: { width: 2 },
+  itemStyle: { color: seriesColors[0] },
+});
+
+/** An axis of amounts, printed by `formatter`. */
+export const amountAxis = (formatter: (value: number) => string): object =>
+  valueAxis("", {
+    scale: true,
+    splitLine: { show: false },
+    axisLabel: { color: muted, hideOverlap: true, formatter },
+  });

@@ -1,6 +1,17 @@
 // What was tried for a goal, and what to type for the neighbours of what was chosen.
 
-import { draw, grid, legend, muted, seriesColors, text, valueAxis } from "./chart-parts.ts";
+import {
+  amountAxis,
+  draw,
+  frontLine,
+  grid,
+  legend,
+  marks,
+  muted,
+  seriesColors,
+  text,
+  valueAxis,
+} from "./chart-parts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { type Html, html } from "./html.ts";
 import { chart, grouped, section, table } from "./page.ts";
@@ -53,45 +64,18 @@ const isOnFront = (rung: Measured, all: readonly Measured[]): boolean =>
 function frontChart(rungs: readonly Measured[]): Html {
   const point = ({ sizeBytes, drop }: Measured): readonly number[] => [sizeBytes, drop.mean];
   const front = rungs.filter((rung) => isOnFront(rung, rungs)).toSorted((a, b) => a.sizeBytes - b.sizeBytes);
-  const scatter = (name: string, data: readonly Measured[], color: string, symbol: string): object => ({
-    name,
-    type: "scatter",
-    data: data.map(point),
-    symbol,
-    symbolSize: 10,
-    z: 6,
-    itemStyle: { color },
-  });
   const svg = draw("ladder", "What was lost by size", 320, {
     legend,
     grid,
-    xAxis: valueAxis("", {
-      scale: true,
-      splitLine: { show: false },
-      axisLabel: { color: muted, hideOverlap: true, formatter: (value: number) => formatBytes(value) },
-    }),
+    xAxis: amountAxis(formatBytes),
     yAxis: valueAxis("lost", { scale: true, axisLabel: { color: text } }),
     series: [
-      {
-        name: "front",
-        type: "line",
-        data: front.map(point),
-        showSymbol: false,
-        lineStyle: { width: 2 },
-        itemStyle: { color: seriesColors[0] },
-      },
-      scatter(
-        "tried",
-        rungs.filter(({ isChosen }) => !isChosen),
-        muted,
-        "circle",
-      ),
-      scatter(
-        "chosen",
-        rungs.filter(({ isChosen }) => isChosen),
-        seriesColors[1],
-        "diamond",
-      ),
+      frontLine("front", front.map(point)),
+      marks("tried", rungs.filter(({ isChosen }) => !isChosen).map(point), { color: muted, symbol: "circle" }),
+      marks("chosen", rungs.filter(({ isChosen }) => isChosen).map(point), {
+        color: seriesColors[1],
+        symbol: "diamond",
+      }),
     ],
   });
   const { what } = rungs[0].drop;

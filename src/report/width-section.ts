@@ -1,6 +1,17 @@
 // What mixed precision chose from: each layer's bits, what other budgets would lose, and what each layer loses at each width.
 
-import { draw, grid, legend, muted, seriesColors, text, valueAxis } from "./chart-parts.ts";
+import {
+  amountAxis,
+  draw,
+  frontLine,
+  grid,
+  legend,
+  marks,
+  muted,
+  seriesColors,
+  text,
+  valueAxis,
+} from "./chart-parts.ts";
 import { layerBars } from "./charts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
@@ -54,39 +65,19 @@ function frontChart(widths: WidthsReport): Html {
   ];
   const predicted = plans.map((plan) => [plan.amount, Math.max(lossOf(widths, plan.bits), lowest)]);
   const axis = budget.unit === "bytes" ? (value: number) => formatBytes(value) : short;
-  const scatter = (name: string, data: readonly (readonly number[])[], color: string, symbol: string): object => ({
-    name,
-    type: "scatter",
-    data,
-    symbol,
-    symbolSize: 10,
-    z: 6,
-    itemStyle: { color },
-  });
   const svg = draw("front", "Predicted loss by budget", 320, {
     legend,
     grid,
-    xAxis: valueAxis("", {
-      scale: true,
-      splitLine: { show: false },
-      axisLabel: { color: muted, hideOverlap: true, formatter: axis },
-    }),
+    xAxis: amountAxis(axis),
     yAxis: {
       ...valueAxis("loss", { scale: true }),
       type: "log",
       axisLabel: { color: muted, formatter: short },
     },
     series: [
+      frontLine("best plan", front.map(point)),
       {
-        name: "best plan",
-        type: "line",
-        data: front.map(point),
-        showSymbol: false,
-        lineStyle: { width: 2 },
-        itemStyle: { color: seriesColors[0] },
-      },
-      {
-        ...scatter("uniform", uniform.map(point), seriesColors[2], "rect"),
+        ...marks("uniform", uniform.map(point), { color: seriesColors[2], symbol: "rect" }),
         label: {
           show: true,
           position: "right",
@@ -94,8 +85,8 @@ function frontChart(widths: WidthsReport): Html {
           formatter: (item: { dataIndex: number }) => `${uniform[item.dataIndex].bits}`,
         },
       },
-      scatter("tried", predicted.slice(1), muted, "circle"),
-      scatter("chosen", predicted.slice(0, 1), seriesColors[1], "diamond"),
+      marks("tried", predicted.slice(1), { color: muted, symbol: "circle" }),
+      marks("chosen", predicted.slice(0, 1), { color: seriesColors[1], symbol: "diamond" }),
     ],
   });
   const unit = { bits: "bits a weight", bytes: "size of the file", ms: "milliseconds", bops: "bit operations" }[
