@@ -1,12 +1,11 @@
 // SmoothQuant (arXiv:2211.10438) as a step of a run: outlier channels move from activations into the weights that read them.
 import { z } from "zod";
-import { calibrationBatches } from "../../calibration/calibration-data.ts";
 import { channelsOf, observeInputChannels } from "../../calibration/input-channels.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { largestOfRows } from "../../quantizers/qparams.ts";
-import { type SmoothPlace, smoothLayers, smoothPlaces } from "../../quantizers/smooth-layers.ts";
+import type { SmoothPlace } from "../../quantizers/smooth-layers.ts";
 import { constantOf } from "../../rounding/grid.ts";
-import type { Method } from "../method.ts";
+import { smoothingMethod } from "../smoothing-method.ts";
 
 const options = z.object({
   smoothing: z
@@ -19,42 +18,21 @@ const options = z.object({
     ),
 });
 
-export const smoothQuantMethod: Method<z.output<typeof options>> = {
+export const smoothQuantMethod = smoothingMethod<z.output<typeof options>>({
   name: "smooth-quant",
   summary: "moves outlier channels of transformers from activations into weights",
   options,
-  phase: "before-calibration",
-  grids: ["power", "codebook"],
-  calledBy: [],
-  training: "none",
-  resumes: () => false,
-  unused: [],
-  conflicts: () => [],
-  check: () => {},
-  heldBytes: () => 0,
-  run: async ({ model, data, options: { smoothing } }, context) => {
-    const { graph, quantize } = model;
-    const places = smoothPlaces(graph);
-    if (places.length === 0) {
-      context.onNote?.(
-        "SmoothQuant found nothing to smooth: no matrix product reads a LayerNormalization or RMSNormalization whose parameters are its own.",
-      );
-      return { model };
-    }
+  nothing: "SmoothQuant found nothing to smooth",
+  factorsOf: async ({ model: { graph }, places, batches, options: { smoothing } }, context) => {
     const layers = places.map((place) => place.layers[0]);
-    const observed = await observeInputChannels(
-      graph,
-      layers,
-      calibrationBatches(graph, data, quantize, context),
-      context,
-    );
+    const observed = await observeInputChannels(graph, layers, batches, context);
     const factors = places.map(
       (place) =>
         [place, smoothFactors(graph, place, channelsOf(observed, place.layers[0]).largest, smoothing)] as const,
     );
-    return { model: { ...model, graph: smoothLayers(graph, new Map(factors)) } };
+    return new Map(factors);
   },
-};
+});
 
 /** max|x|^α / max|w|^(1 − α) by channel; 1 for channels that are always 0, or that nothing multiplies. */
 export function smoothFactors(
