@@ -1,10 +1,11 @@
 // Gathers that look up rows of a layer's weight, as embeddings do whose table is also the last layer's weight.
 import { assert } from "../ir/errors.ts";
-import type { Graph, Node } from "../ir/graph.ts";
+import type { consumers, Graph, Node } from "../ir/graph.ts";
 import { type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { NewNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { resolveAxis } from "../ops/operands.ts";
+import type { LinearLayer } from "./linear-layers.ts";
 import type { QuantizeOptions } from "./quantize-options.ts";
 import type { StoredWeight } from "./store-weight.ts";
 
@@ -13,10 +14,14 @@ export const hasLookups = ({ weightGrid, groupSize, activations }: QuantizeOptio
   weightGrid === "uniform" && groupSize === "whole" && activations !== "float";
 
 /** The Gathers that read a weight of two axes along the one of its rows. */
-export const lookupsOf = (graph: Graph, weight: string, rowAxis: number): readonly Node[] =>
+export const lookupsOf = (
+  graph: Graph,
+  readers: ReturnType<typeof consumers>,
+  { weight, rowAxis }: LinearLayer,
+): readonly Node[] =>
   graph.values.get(weight)?.shape.length !== 2
     ? []
-    : graph.nodes.filter(
+    : (readers.get(weight) ?? []).filter(
         (node) =>
           node.op === "Gather" &&
           node.inputs[0] === weight &&

@@ -54,21 +54,24 @@ function weightSites(graph: Graph, layers: readonly LinearLayer[], options: Quan
     const key = `${bitsOf(layer, options).weights}:${layer.weight}`;
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
+  const readers = consumers(graph);
+  const layersOf = new Map<string, number>();
+  for (const { weight } of layers) layersOf.set(weight, (layersOf.get(weight) ?? 0) + 1);
   return [...groups.values()].map((sharing) => {
-    const site = weightSite(graph, sharing, options);
-    const isAlone = layers.filter(({ weight }) => weight === site.value).length === sharing.length;
-    const lookups = isAlone && hasLookups(options) ? rowLookups(graph, sharing) : [];
-    return { ...site, readers: [...sharing.map(({ node }) => node), ...lookups].map(({ name }) => name) };
+    const isAlone = layersOf.get(sharing[0].weight) === sharing.length;
+    const lookups = isAlone && hasLookups(options) ? rowLookups(graph, readers, sharing) : [];
+    return weightSite(graph, sharing, lookups, options);
   });
 }
 
 /** A normalization behind a layer folds into the scales of its rows, which are then not those of the table. */
-function rowLookups(graph: Graph, sharing: readonly LinearLayer[]): readonly Node[] {
-  const [{ weight, rowAxis }] = sharing;
-  const lookups = lookupsOf(graph, weight, rowAxis);
-  if (lookups.length === 0) return [];
-  const readers = consumers(graph);
-  return sharing.some((layer) => foldedNormalization(graph, readers, layer)) ? [] : lookups;
+function rowLookups(
+  graph: Graph,
+  readers: ReturnType<typeof consumers>,
+  sharing: readonly LinearLayer[],
+): readonly Node[] {
+  const isFolded = sharing.some((layer) => foldedNormalization(graph, readers, layer));
+  return isFolded ? [] : lookupsOf(graph, readers, sharing[0]);
 }
 
 /** The bits of the first and the last layers as exceptions, before those that are given. */
@@ -137,13 +140,18 @@ function granularityOfWeight(
   return groupSize === "whole" || inputs <= groupSize ? { axis: rowAxis } : { axis: inputAxis, groupSize };
 }
 
-function weightSite(graph: Graph, sharing: readonly LinearLayer[], options: QuantizeOptions): Site {
+function weightSite(
+  graph: Graph,
+  sharing: readonly LinearLayer[],
+  lookups: readonly Node[],
+  options: QuantizeOptions,
+): Site {
   const [first] = sharing;
   const { weights: bits } = bitsOf(first, options);
   return {
     name: `${first.name}.weight`,
     value: first.weight,
-    readers: sharing.map(({ node }) => node.name),
+    readers: [...sharing.map(({ node }) => node), ...lookups].map(({ name }) => name),
     bits,
     symmetric: !isAsymmetric(options, bits),
     granularity: granularityOfWeight(graph, first, options),
