@@ -20,7 +20,7 @@ import {
 import { asymmetricQparams, isZeroRange, type Qparams, type Range, signedQparams } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { arraysOf, withProgram } from "../run/with-program.ts";
 import { noteDominatedRanges } from "./dominated-ranges.ts";
 import { byElement, channelsOf, observeInputChannels } from "./input-channels.ts";
 
@@ -191,7 +191,7 @@ async function observe(
       const samples = inputs.values().next().value?.shape[0] ?? 0;
       const spare = last?.samples === samples ? last.arrays : new Map();
       const outputs = await program.run(inputs, { ...signalOf(context), spare });
-      last = { samples, arrays: new Map([...outputs].map(([name, { data }]) => [name, data])) };
+      last = { samples, arrays: arraysOf(outputs) };
       see((name) => {
         const tensor = outputs.get(name);
         assert(tensor, `calibration output "${name}" is missing`);

@@ -7,7 +7,7 @@ import type { Graph } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
+import { arraysOf, compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 
@@ -32,19 +32,19 @@ export function unitError(
   const cut = cutUnit(setBatchSize(model, batch), unit.inputs, unit.outputs);
   const measure = async (program: Program): Promise<number> => {
     let [sum, weight] = [0, 0];
-    const spare = new Map<string, TypedArray>();
+    let spare: ReadonlyMap<string, TypedArray> = new Map();
     for (let start = 0; start < samples.length; start += batch) {
       const chosen = samples.slice(start, start + batch);
       const outputs = await program.run(await data.inputs("quantized", chosen), { ...signalOf(context), spare });
-      for (const [name, { data: used }] of outputs) spare.set(name, used);
+      spare = arraysOf(outputs);
       const targets = await data.outputs(chosen);
       for (const name of unit.targets) {
         const [output, target] = [outputs.get(name), targets.get(name)];
         assert(output && target, `unit "${unit.name}" gives no "${name}"`);
         const [given, wanted] = [numbersOf(output), numbersOf(target)];
         const width = isRelative ? (target.shape.at(-1) ?? 1) : wanted.length;
-        for (let start = 0; start < wanted.length; start += width) {
-          const { noise, signal } = powers(given, wanted, start, start + width);
+        for (let from = 0; from < wanted.length; from += width) {
+          const { noise, signal } = powers(given, wanted, from, from + width);
           sum += isRelative ? noise / Math.max(signal, Number.MIN_VALUE) : noise;
           weight += isRelative ? 1 : signal;
         }

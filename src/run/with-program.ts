@@ -1,5 +1,6 @@
 // Compiles a graph for as long as it is used.
 import type { CompileOptions, Program, Variables } from "../engines/engine.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Context } from "./context.ts";
@@ -49,3 +50,7 @@ export function withPrograms<T>(
     withPrograms(rest, context, (programs) => use([program, ...programs])),
   );
 }
+
+/** The arrays of a run's results, for the next run to write into: what is kept of them is copied. */
+export const arraysOf = (results: ReadonlyMap<string, Tensor>): ReadonlyMap<string, TypedArray> =>
+  new Map([...results].map(([name, { data }]) => [name, data]));

@@ -7,7 +7,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
+import { arraysOf, compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
 import type { ActivationCache, SpareArrays } from "./activation-cache.ts";
 import { cutUnit } from "./cut-unit.ts";
 import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-layout.ts";
@@ -153,7 +153,7 @@ async function runUnit(
         assert(value, `unit "${unit.name}" gives no "${output}"`);
         await job.cache.append(keyOf(job, stream, output), firstOf(toSamples(value, layoutOf(streams, output)), count));
       }
-      spare = new Map([...targets].map(([name, { data }]) => [name, data]));
+      spare = arraysOf(targets);
       context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
     }
   };
