@@ -154,3 +154,30 @@ test("compiling again and again keeps no memory of what was disposed", async () 
   for (let i = 0; i < 40; i++) await compileOnce();
   expect(process.memoryUsage.rss() - before).toBeLessThan(400e6); // kept, 40 models of 8 MB with 8 MB of results would take 640 MB and more
 });
+
+describe("quantizers", () => {
+  /** Quantizers of one scale before, between and behind two Transposes; the value between is read, too, as calibration does. */
+  function turnedTwice(): Graph {
+    const build = buildOn();
+    const scale = build.constant(scalar("float32", 0.25));
+    const zero = build.constant(scalar("uint8", 4));
+    const quantized = (value: string) =>
+      build.node("DequantizeLinear", [build.node("QuantizeLinear", [value, scale, zero]), scale, zero]);
+    const turn = (value: string) => build.node("Transpose", [value], { perm: [0, 1, 3, 2] });
+    const x = build.node("Relu", [build.input("x", { dtype: "float32", shape: [1, 2, 2, 3] })]);
+    const between = turn(quantized(turn(quantized(x))));
+    return build.graph([between, build.node("Relu", [quantized(between)], {}, "y")]);
+  }
+
+  test("around Transposes give the values of the reference engine", async () => {
+    const x = tensorOf("float32", [1, 2, 2, 3], [-3, -1.1, -0.4, 0.1, 0.3, 0.6, 1.2, 2.4, 4.9, 9.8, 60, 90]);
+    const outputs = [];
+    for (const one of [engine, createReferenceEngine()]) {
+      const executable = await one.compile(turnedTwice());
+      const program = executable.bind(await one.variables(new Map()));
+      outputs.push(toNumbers((await program.run(new Map([["x", x]]))).get("y") as Tensor));
+      await executable.dispose();
+    }
+    expect(outputs[0]).toEqual(outputs[1]);
+  });
+});

@@ -51,6 +51,8 @@ function assertSupported(graph: Graph): void {
  */
 const trainingExtra = {
   session: { disable_quant_qdq: "1", set_denormal_as_zero: "1", intra_op: { allow_spinning: "0" } },
+  // Removing quantizers that change nothing, ONNX Runtime 1.30 ends the process where Transposes stand between them.
+  optimization: { disable_specified_optimizers: "QDQFinalCleanupTransformer" },
 };
 
 /**
