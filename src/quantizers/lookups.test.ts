@@ -1,16 +1,20 @@
 // One table that is looked up and multiplied by: the file holds it once, as integers.
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
-import { exportQuantized } from "../../test/support/export-quantized.ts";
+import { exportQuantized, origin } from "../../test/support/export-quantized.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { runModel } from "../../test/support/run-model.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
+import { exportQdq } from "../export/qdq.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
+import { writeOnnx } from "../onnx/write.ts";
 import { buildOn } from "../ops/infer.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
+import { foldQuantizers } from "./fold.ts";
+import { recognizeQuantizers } from "./recognize.ts";
 
 const [rows, size] = [40, 24];
 const table = createRandom(3).tensor("float32", [rows, size]);
@@ -81,6 +85,25 @@ describe("a table that is looked up and multiplied by", () => {
       expectClose(found, tensorOf("float32", found.shape, expected));
       const simulated = await runGraph(createReferenceEngine(), graph, inputs);
       expectClose(outputs.get("y") as Tensor, simulated.get("y") as Tensor);
+    },
+  );
+
+  test.each([...cases, ["Gemm of rows", "inputs", 3] as const, ["Gemm of columns", "runtime", 3] as const])(
+    "%s, placement %s, %d bits: is read back as one weight, and written as it was",
+    async (head, placement, bits) => {
+      const { bytes, inputs } = await exportQuantized(tied(head, 5), { placement, weights: bits });
+      const back = recognizeQuantizers(readOnnx(bytes, { name: "tied.onnx" }).graph);
+      const large = [...back.constants.values()].filter(({ shape }) => sizeOf(shape) >= rows * size);
+      expect(large.map(({ dtype }) => dtype)).toEqual(["float32"]);
+      const { model, opset } = exportQdq(
+        foldQuantizers(back, placement === "runtime" ? "int32" : "float"),
+        origin,
+        "packed",
+      );
+      const again = writeOnnx(model, { opset });
+      expect(Math.abs(again.length - bytes.length)).toBeLessThan(400);
+      const [first, second] = [await runModel(bytes, inputs), await runModel(again, inputs)];
+      for (const [name, value] of first) expectClose(second.get(name) as Tensor, value, { what: name });
     },
   );
 

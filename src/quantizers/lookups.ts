@@ -1,7 +1,7 @@
 // Gathers that look up rows of a layer's weight, as embeddings do whose table is also the last layer's weight.
 import { assert } from "../ir/errors.ts";
 import type { consumers, Graph, Node } from "../ir/graph.ts";
-import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import type { NewNames } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { resolveAxis } from "../ops/operands.ts";
@@ -56,3 +56,47 @@ export function lookupNodes(
   add("Mul", [centered, ofRows(scale)], {}, output);
   return nodes;
 }
+
+/** A Gather of integers that nodes like those of `lookupNodes` give scales. */
+export interface StoredLookup {
+  readonly integers: string;
+  readonly scale: string;
+  /** "" where there are none. */
+  readonly zeroPoint: string;
+  readonly axis: number;
+  readonly indices: string;
+}
+
+/** What the nodes of `lookupNodes` that end in this one look up. */
+export function lookupBehind(
+  graph: Graph,
+  producerOf: ReadonlyMap<string, Node>,
+  { op, inputs }: Node,
+): StoredLookup | undefined {
+  const behind = (value: string, wanted: string): Node | undefined => {
+    const node = producerOf.get(value);
+    return node?.op === wanted ? node : undefined;
+  };
+  const axisOf = (gather: Node): number => resolveAxis(gather, numberAttribute(gather, "axis", 0), 2);
+  if (op !== "Mul") return undefined;
+  const difference = behind(inputs[0], "Sub");
+  const gather = behind(behind(difference?.inputs[0] ?? inputs[0], "Cast")?.inputs[0] ?? "", "Gather");
+  if (!gather || graph.values.get(gather.inputs[0])?.shape.length !== 2) return undefined;
+  const [integers, indices] = gather.inputs;
+  const axis = axisOf(gather);
+  /** The constant whose elements of the same rows stand beside the rows. */
+  const ofRows = (value: string): string | undefined => {
+    const column = axis === 0 ? behind(value, "Unsqueeze") : undefined;
+    const axes = toNumbers(graph.constants.get(column?.inputs[1] ?? "") ?? noAxes);
+    const found = behind(column?.inputs[0] ?? value, "Gather");
+    const last = graph.values.get(indices)?.shape.length;
+    const isBeside = axis === 1 || (axes.length === 1 && (axes[0] === -1 || axes[0] === last));
+    const isAlike = found?.inputs[1] === indices && graph.constants.get(found.inputs[0])?.shape.length === 1;
+    return isBeside && isAlike ? found.inputs[0] : undefined;
+  };
+  const scale = ofRows(inputs[1]);
+  const zeroPoint = difference ? ofRows(behind(difference.inputs[1], "Cast")?.inputs[0] ?? "") : "";
+  return scale === undefined || zeroPoint === undefined ? undefined : { integers, scale, zeroPoint, axis, indices };
+}
+
+const noAxes = tensorOf("int64", [0], []);

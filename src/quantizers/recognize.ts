@@ -1,6 +1,7 @@
 // A model that is quantized already, as files have it: its QuantizeLinear and DequantizeLinear become quantizers that train.
 import { dtypes } from "../ir/dtype.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { sortNodes } from "../ir/sort-nodes.ts";
 import { numbersOf, scalar, sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
@@ -8,6 +9,7 @@ import { type Granularity, granularityAttributes, granularityOf, isGrouped } fro
 import { weightAxesOf } from "../ops/linear.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
+import { lookupBehind } from "./lookups.ts";
 import { forEachScaled } from "./qparams.ts";
 import { type Bounds, boundsOf, boundsOfActivations, wideBoundsOf } from "./quantizer.ts";
 
@@ -22,7 +24,7 @@ interface State {
 
 /**
  * Pairs of QuantizeLinear and DequantizeLinear with one scale become FakeQuantize; integer weights of linear layers, with scales
- * per row or of groups of inputs, become float weights behind FakeQuantize; int32 biases become float. Everything else stays as it is, and stays frozen.
+ * per row or of groups of inputs, become float weights behind FakeQuantize, lookups of their rows among it; int32 biases become float. Everything else stays as it is, and stays frozen.
  */
 export function recognizeQuantizers(file: Graph): Graph {
   const graph = withoutIdleReshapes(file);
@@ -38,6 +40,8 @@ export function recognizeQuantizers(file: Graph): Graph {
   const state: State = { graph, producerOf: producers(graph), constants, add, unique };
   const rowAxes = weightAxes(graph);
   const renamed = new Map<string, string>();
+  /** By the constant of its integers. */
+  const weights = new Map<string, RecognizedWeight>();
   const nodes = graph.nodes.flatMap((node): readonly Node[] => {
     if (!isDequantizer(node)) return [node];
     const bias = biasOf(state, node);
@@ -47,13 +51,18 @@ export function recognizeQuantizers(file: Graph): Graph {
     const make = node.op === "LevelDequantize" ? levelQuantizer : weightQuantizer;
     const weight = make(state, node, rowAxis);
     if (weight) renamed.set(node.outputs[0], weight.outputs[0]);
+    if (weight) weights.set(node.inputs[0], { dequantize: node, output: weight.outputs[0] });
     return [weight ?? activationQuantizer(state, node) ?? node];
   });
   const rename = (name: string): string => renamed.get(name) ?? name;
-  const rewired = nodes.map((node) => ({ ...node, inputs: node.inputs.map(rename) }));
+  const rewired = nodes.map((node) => {
+    const lookup = lookupOf(state, weights, node);
+    return lookup ?? { ...node, inputs: node.inputs.map(rename) };
+  });
   const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
-  return removeDeadNodes(inferTypes({ ...graph, nodes: rewired, constants, values }));
+  // A table may be looked up before the layer whose weight it is.
+  return removeDeadNodes(inferTypes({ ...graph, nodes: sortNodes({ ...graph, nodes: rewired }), constants, values }));
 }
 
 /** Of weights that are stored as integers, or as indices of levels. */
@@ -211,6 +220,44 @@ function levelQuantizer(
     ],
     attributes: { ...node.attributes, bits: Math.max(2, Math.ceil(Math.log2(rising.length))) },
   };
+}
+
+interface RecognizedWeight {
+  /** As the file has it. */
+  readonly dequantize: Node;
+  /** The value that the weight's quantizer gives. */
+  readonly output: string;
+}
+
+/** A Gather of the rows of a recognized weight, where nodes look its integers and their scales up one by one. */
+function lookupOf(
+  { graph, producerOf }: State,
+  weights: ReadonlyMap<string, RecognizedWeight>,
+  node: Node,
+): Node | undefined {
+  const found = lookupBehind(graph, producerOf, node);
+  const weight = found && weights.get(found.integers);
+  if (!weight) return undefined;
+  const [, scale, zeroPoint = ""] = weight.dequantize.inputs;
+  const isAlike = (name: string, other: string): boolean =>
+    String(unlessZeros(graph, name)) === String(unlessZeros(graph, other));
+  const isSameAxis = granularityAxis(weight.dequantize) === found.axis;
+  if (!isSameAxis || !isAlike(scale, found.scale) || !isAlike(zeroPoint, found.zeroPoint)) return undefined;
+  return { ...node, op: "Gather", inputs: [weight.output, found.indices], attributes: { axis: found.axis } };
+}
+
+/** Zero points that are all 0 are none. */
+function unlessZeros({ constants }: Graph, name: string): readonly number[] {
+  const values = toNumbers(constants.get(name) ?? nothing);
+  return values.some((value) => value !== 0) ? values : [];
+}
+
+const nothing = tensorOf("int64", [0], []);
+
+/** Along which each row has its scale; `undefined` where groups have them. */
+function granularityAxis(node: Node): number | undefined {
+  const granularity = granularityOf({ ...node, attributes: { axis: 1, ...node.attributes } }, 2);
+  return granularity === "tensor" || isGrouped(granularity) ? undefined : granularity.axis;
 }
 
 /** The scales of a weight as ours are: one per row, or of groups along another axis; `undefined` for other granularities. */
