@@ -47,7 +47,19 @@ const row = ({ what, status, stated, found }: RunCheck): readonly string[] => [
   status === "differs" ? short(found) : "",
 ];
 
-function describe({ ok, checks, versions }: RunVerification): readonly string[] {
+/** How many files beside the run's are named. */
+const shownFiles = 10;
+
+function describeUnstated(names: readonly string[]): readonly string[] {
+  if (names.length === 0) return [];
+  const more = names.length > shownFiles ? ` and ${names.length - shownFiles} more` : "";
+  const list = names.slice(0, shownFiles).map((name) => `"${name}"`);
+  return [
+    `Beside what the report states: ${list.join(", ")}${more}. The run did not write ${names.length === 1 ? "it" : "them"}.`,
+  ];
+}
+
+function describe({ ok, checks, unstated, versions }: RunVerification): readonly string[] {
   const count = (...statuses: readonly RunCheck["status"][]): number =>
     checks.filter(({ status }) => statuses.includes(status)).length;
   const idle = count("not checked");
@@ -55,6 +67,7 @@ function describe({ ok, checks, versions }: RunVerification): readonly string[] 
     ...formatTable(["what", "status", "SHA-256 stated", "found"], checks.map(row)),
     "",
     ...versions.map(({ name, run, now }) => `${name} was ${run} in the run and is ${now} here.`),
+    ...describeUnstated(unstated),
     ok
       ? `All ${count("same")} that were checked are as the report states${idle > 0 ? `; ${idle} were not checked` : ""}.`
       : `${count("differs", "missing")} of ${checks.length} are not as the report states.`,

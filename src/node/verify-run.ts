@@ -1,5 +1,5 @@
 // Whether the files of a run are still those that its report states.
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -34,6 +34,8 @@ export interface RunVerification {
   /** Whether nothing differs and no file of the folder is missing. */
   readonly ok: boolean;
   readonly checks: readonly RunCheck[];
+  /** Files and links in the folder that the report says nothing of: no run wrote them, or another did. */
+  readonly unstated: readonly string[];
   /** What is installed now in another version than the run had: no difference of the files. */
   readonly versions: readonly { readonly name: string; readonly run: string; readonly now: string }[];
 }
@@ -61,8 +63,23 @@ export async function verifyRun(
     ...(await checkData(report, openSource)),
   ];
   const isSound = ({ status }: RunCheck): boolean => status === "same" || status === "not checked";
-  return { ok: checks.every(isSound), checks, versions: changedVersions(report) };
+  const stated = [...report.files.map(({ name }) => name), "report.json", "report.html"];
+  return { ok: checks.every(isSound), checks, unstated: filesBeside(out, stated), versions: changedVersions(report) };
 }
+
+function filesBeside(out: string, stated: readonly string[]): readonly string[] {
+  const known = new Set(stated);
+  return namesIn(out)
+    .filter((name) => !known.has(name))
+    .toSorted();
+}
+
+/** Links are named, and not followed. */
+const namesIn = (folder: string, inside = ""): readonly string[] =>
+  readdirSync(join(folder, inside), { withFileTypes: true }).flatMap((entry) => {
+    const name = `${inside}${entry.name}`;
+    return entry.isDirectory() ? namesIn(folder, `${name}/`) : [name];
+  });
 
 function readReport(path: string, bytes: Uint8Array): Report {
   const text = new TextDecoder().decode(bytes);

@@ -1,5 +1,5 @@
 // frostbit verify-run: every file that a report states, changed by one byte, is named.
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -131,6 +131,20 @@ test("data that one bit changed is named", async () => {
       expect(code).toBe(1);
       expect(named(verification, "differs")).toEqual([`${split} data`]);
     });
+});
+
+test("files that the report says nothing of are named, and fail nothing", async () => {
+  const added = ["added.bin", "checkpoint/other.safetensors", "deeper/link"];
+  await writeFile(join(folder, "out/added.bin"), "x");
+  await writeFile(join(folder, "out/checkpoint/other.safetensors"), "x");
+  await mkdir(join(folder, "out/deeper"));
+  await symlink(folder, join(folder, "out/deeper/link"));
+  expect(await verified()).toMatchObject({ code: 0, verification: { ok: true, unstated: added } });
+  const { stdout } = await run("verify-run", "out");
+  expect(stdout).toContain('"added.bin", "checkpoint/other.safetensors", "deeper/link"');
+  for (const name of ["added.bin", "checkpoint/other.safetensors", "deeper"])
+    await rm(join(folder, "out", name), { recursive: true });
+  expect((await verified()).verification.unstated).toEqual([]);
 });
 
 test("a file that is gone is missing, and a model that is elsewhere is found by --model", async () => {
