@@ -3,6 +3,7 @@
 import { roundHalfToEven } from "../../ir/round.ts";
 import type { Range } from "../qparams.ts";
 import { type Bounds, boundsOf, boundsOfActivations } from "../quantizer.ts";
+import { powerOfMagnitude } from "./power.ts";
 
 export const observerNames = ["min-max", "moving-average", "percentile", "mse", "lp", "entropy"] as const;
 export type ObserverName = (typeof observerNames)[number];
@@ -26,10 +27,14 @@ export function createHistogram(range: Range): Histogram {
 }
 
 export function addToHistogram(histogram: Histogram, values: ArrayLike<number>): void {
-  const { range, counts } = histogram;
-  const perBin = counts.length / (range.max - range.min || 1);
-  for (let i = 0; i < values.length; i++)
-    counts[Math.min(counts.length - 1, Math.max(0, Math.floor((values[i] - range.min) * perBin)))]++;
+  const { counts } = histogram;
+  const { min, max } = histogram.range;
+  const last = counts.length - 1;
+  const perBin = counts.length / (max - min || 1);
+  for (let i = 0; i < values.length; i++) {
+    const place = (values[i] - min) * perBin;
+    counts[place >= last ? last : place > 0 ? place | 0 : 0]++;
+  }
 }
 
 /** The range that leaves out the share `1 − share` of the values, half of it on each side where there is one. */
@@ -106,7 +111,7 @@ function bestRange(ranges: readonly Range[], errorOfRange: (range: Range, enough
   return best;
 }
 
-function errorOf({ range, counts }: Histogram, grid: Grid, power: number, enough: number): number {
+function errorOf({ range, counts }: Histogram, grid: Grid, power: Power, enough: number): number {
   const { scale, zeroPoint } = grid;
   if (scale === 0) return Number.POSITIVE_INFINITY;
   const width = (range.max - range.min) / counts.length;
@@ -119,11 +124,16 @@ function errorOf({ range, counts }: Histogram, grid: Grid, power: number, enough
   return error;
 }
 
-const raised = (error: number, power: number): number => (power === 2 ? error ** 2 : Math.abs(error) ** power);
+const toLpPower = powerOfMagnitude(lpPower);
+
+/** What errors are raised to. */
+type Power = 2 | typeof lpPower;
+
+const raised = (error: number, power: Power): number => (power === 2 ? error ** 2 : toLpPower(error));
 
 export type WeightError = "mse" | "lp";
 
-const powerOf = (error: WeightError): number => (error === "mse" ? 2 : lpPower);
+const powerOf = (error: WeightError): Power => (error === "mse" ? 2 : lpPower);
 
 /** The power that an observer raises errors of weights to; `undefined` where it looks at no errors. */
 export const weightErrorPower = (observer: ObserverName): number | undefined =>
