@@ -7,8 +7,9 @@ import { shareTables } from "../passes/share-tables.ts";
 import { hasLookups } from "./lookups.ts";
 import type { QuantizeOptions } from "./quantize-options.ts";
 import { recognizeQuantizers } from "./recognize.ts";
+import { quantizeTables } from "./tables.ts";
 
 export function prepareGraph(graph: Graph, options: QuantizeOptions): Graph {
   const prepared = separateBiases(matrixWeights(foldPads(graph)));
-  return recognizeQuantizers(hasLookups(options) ? shareTables(prepared) : prepared);
+  return quantizeTables(recognizeQuantizers(hasLookups(options) ? shareTables(prepared) : prepared), options);
 }

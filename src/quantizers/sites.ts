@@ -15,6 +15,7 @@ import {
 } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 import { runtimeValues } from "./runtime-values.ts";
+import { lookupTables } from "./tables.ts";
 
 export interface Site {
   /** Prefix of the names of this quantizer's qparams: `<name>_scale`, `<name>_zero_point`. */
@@ -39,7 +40,7 @@ export interface Sites {
 /** `apart`: names of nodes that join what no quantizer should, unless a layer reads it. */
 export function findSites(graph: Graph, given: QuantizeOptions, apart: ReadonlySet<string> = new Set<string>()): Sites {
   const layers = linearLayers(graph);
-  checkPatterns(layers, given);
+  checkPatterns([...layers.map(({ name }) => name), ...lookupTables(graph).keys()], given);
   const quantized = layers.filter((layer) => bitsOfLayer(given, layer.name) !== undefined);
   const options = withFirstLast(graph, quantized, given);
   const activations =
@@ -117,10 +118,9 @@ function dependentsOf(
   return dependents;
 }
 
-function checkPatterns(layers: readonly LinearLayer[], options: QuantizeOptions): void {
+function checkPatterns(names: readonly string[], options: QuantizeOptions): void {
   for (const pattern of Object.keys(options.layers)) {
-    if (layers.some((layer) => matchesPattern(pattern, layer.name))) continue;
-    const names = layers.map((layer) => layer.name);
+    if (names.some((name) => matchesPattern(pattern, name))) continue;
     throw new FrostbitError(
       "BAD_OPTION",
       `layers: "${pattern}" matches no layer. The layers are ${names.slice(0, 30).join(", ")}${names.length > 30 ? ", …" : ""}.`,
