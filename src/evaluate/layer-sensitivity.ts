@@ -34,8 +34,8 @@ export interface LayerMeasures {
   readonly samples: number;
 }
 
-/** Multiply-adds: about two seconds on two cores. */
-const budget = 1e11;
+/** Multiply-adds: about a second on two cores. */
+const budget = 6e10;
 
 /** The same that one sample may take: about half a minute. A language model with 200 layers takes more. */
 const mostOperations = 1.5e12;

@@ -140,6 +140,7 @@ export function checkElements(name: string, constant: Tensor, readers: readonly 
 function findNonFinite({ dtype, data }: Tensor, isInfinityAllowed: boolean): number {
   if (dtype === "float32" || dtype === "float64") {
     const numbers = data as Float32Array | Float64Array;
+    if (areFinite(numbers)) return -1;
     return numbers.findIndex(isInfinityAllowed ? Number.isNaN : (value: number) => !Number.isFinite(value));
   }
   if (dtype !== "float16" && dtype !== "bfloat16") return -1;
@@ -147,6 +148,13 @@ function findNonFinite({ dtype, data }: Tensor, isInfinityAllowed: boolean): num
   const mantissa = 0x7fff - exponent;
   const bits = data as Uint16Array;
   return bits.findIndex((b) => (b & exponent) === exponent && (!isInfinityAllowed || (b & mantissa) !== 0));
+}
+
+/** 0 times a number is 0 unless that is infinite or NaN: a sum is a tenth of the time of calling a function with each. */
+function areFinite(numbers: Float32Array | Float64Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < numbers.length; i++) sum += 0 * numbers[i];
+  return sum === 0;
 }
 
 function printElement({ dtype, data }: Tensor, index: number): string {

@@ -1,5 +1,4 @@
 // One run from file to files: model in, quantized model, report and checkpoints out.
-import { createHash } from "node:crypto";
 import { arch, availableParallelism, cpus, platform } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Dataset, Source } from "../data/dataset.ts";
@@ -12,7 +11,7 @@ import { decoderFormat } from "../export/decoder-format.ts";
 import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { Graph, OnnxModel } from "../ir/graph.ts";
+import type { OnnxModel } from "../ir/graph.ts";
 import { ladderReport } from "../ladder/ladder-report.ts";
 import { type GoalOutcome, quantizeToGoal } from "../ladder/quantize-to-goal.ts";
 import { readJson, weightFiles } from "../language-models/checkpoint.ts";
@@ -226,7 +225,7 @@ export async function identityOf(job: QuantizeFileJob, shared: SharedByRuns): Pr
   const input = digestOfModel(job.modelPath);
   const model = job.model ?? readModel(job.modelPath);
   const digest = await digestOfData(job, shared);
-  return { input, model, digest, fields: runFields(job, { model: input.sha256, graph: model.graph, data: digest }) };
+  return { input, model, digest, fields: runFields(job, input, digest) };
 }
 
 /** The file, and what is beside it. */
@@ -290,14 +289,6 @@ function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
   );
 }
 
-/** With external data, the file is not the whole model. */
-function digestOfWeights({ constants }: Graph): string {
-  const hash = createHash("sha256");
-  for (const [name, { data }] of constants)
-    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  return hash.digest("hex");
-}
-
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
 async function digestOfData(
   { source, options }: QuantizeFileJob,
@@ -314,20 +305,17 @@ function dataFields({ train, test }: Source, digest: Report["data"]["digest"]): 
   return { data: field(train, digest?.train), "test data": field(test, digest?.test) };
 }
 
-interface RunParts {
-  /** Digest of the file. */
-  readonly model: string;
-  readonly graph: Graph;
-  readonly data: Report["data"]["digest"];
-}
-
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
-function runFields(job: QuantizeFileJob, { model, graph, data }: RunParts): RunFields {
+function runFields(
+  job: QuantizeFileJob,
+  { sha256: model, externalData }: Report["input"],
+  data: Report["data"]["digest"],
+): RunFields {
   const { preprocess, engine, threads } = job;
   const fields = {
     ...versions(),
     model,
-    weights: digestOfWeights(graph),
+    "external data": externalData.map(({ sha256 }) => sha256).join(" "),
     ...fingerprintOptions(job.options),
     ...dataFields(job.source, data),
     preprocess,
@@ -386,12 +374,14 @@ async function writeResults(
     await ensureFolder(dirname(join(job.out, name)));
     await writeAtomic(join(job.out, name), bytes);
   }
+  const files = await digestOfResults(job.out, written);
+  const [{ sha256, sizeBytes }] = files;
   const report = makeReport(outcome, options, {
     title: `${basename(job.modelPath)}: ${options.methods.map(({ method }) => method).join(", ")}`,
     createdAt: new Date().toISOString(),
     input,
-    output: { path: modelPath, ...digestOfBytes(outcome.bytes) },
-    files: await digestOfResults(job.out, written),
+    output: { path: modelPath, sha256, sizeBytes },
+    files,
     engine: job.engine.name,
     precision: precisionOf(job),
     versions: { ...versions(), ...(job.engine.name === "native" ? { oneDNN: describeAddon().oneDnn } : {}) },
