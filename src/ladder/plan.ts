@@ -11,8 +11,9 @@ export interface PlannedRung {
 }
 
 /** In the order in which they are tried, each until one is enough; of narrower weights those that come next where the last were enough. */
-export function planOf({ goal, methods }: RunOptions): readonly PlannedRung[] {
+export function planOf(run: RunOptions): readonly PlannedRung[] {
+  const { goal, methods } = run;
   if (!goal) return [{ name: "as named", flags: `--method ${methods.map(({ method }) => method).join(",")}` }];
   const rungs = [...firstRungs(goal), ...(narrows(goal) ? [4, 3, 2].flatMap((bits) => rungsAt(bits)) : [])];
-  return rungs.map((rung) => ({ name: rung.name, flags: flagsOf(rung) }));
+  return rungs.map((rung) => ({ name: rung.name, flags: flagsOf(rung, run) }));
 }

@@ -394,7 +394,7 @@ async function writeResults(
     notes: notesOf(job, outcome, sizeOfInput(input)),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
-    ladder: climbed && validation ? ladderReport(climbed, validation) : null,
+    ladder: climbed && validation ? ladderReport(climbed, validation, job.options) : null,
   });
   const text = `${JSON.stringify(report, null, 1)}\n`;
   await writeAtomic(join(job.out, "report.json"), text);

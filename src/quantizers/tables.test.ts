@@ -5,7 +5,7 @@ import { exportQuantized } from "../../test/support/export-quantized.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runModel } from "../../test/support/run-model.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
 import { buildOn } from "../ops/infer.ts";
 import type { QuantizeOptions } from "./quantize-options.ts";
@@ -39,15 +39,17 @@ function embedded({ shape, other }: Form): Graph {
   return build.graph(outputs);
 }
 
-/** w rounded to 127 steps on either side of 0, the last of which is the row's largest. */
-function roundedRow(row: number): readonly number[] {
+/** w rounded to `high` steps on either side of 0, the last of which is the row's largest. */
+function roundedRow(row: number, high: number): readonly number[] {
   const values = Array.from(numbersOf(table).slice(row * size, (row + 1) * size));
-  const scale = Math.fround(Math.max(...values.map(Math.abs)) / 127);
+  const scale = Math.fround(Math.max(...values.map(Math.abs)) / high);
   return values.map((w) => Math.round(Math.fround(w / scale)) * scale);
 }
 
 const tableOf = (bytes: Uint8Array): Tensor | undefined =>
-  readOnnx(bytes, { name: "embedded.onnx" }).graph.constants.get("words.weight");
+  [...readOnnx(bytes, { name: "embedded.onnx" }).graph.constants.values()].find(
+    ({ shape }) => sizeOf(shape) === rows * size,
+  );
 
 async function exported(form: Partial<Form>, options: Partial<QuantizeOptions> = {}) {
   const given: Form = { shape: [rows, size], other: "nothing", ...form };
@@ -60,16 +62,17 @@ describe("an embedding table", () => {
     ["of three axes", { shape: [rows, 4, 6] }],
     ["looked up twice", { other: "a second lookup" as const }],
   ])("%s is integers with a scale for each row, and gives the rows that they stand for", async (_, form) => {
-    for (const weights of [8, 4]) {
-      const { bytes, inputs } = await exported(form, { weights });
-      expect(tableOf(bytes)?.dtype).toBe("int8");
-      expect(bytes.length).toBeLessThan(rows * (size + 4) + 4000);
+    for (const bits of [8, 4, 3]) {
+      const options = bits === 8 ? { weights: 4 } : { layers: { words: bits } };
+      const { bytes, inputs } = await exported(form, options);
+      expect(tableOf(bytes)).toMatchObject({ dtype: "int8", ...(bits < 8 && { fileBits: bits }) });
+      expect(bytes.length).toBeLessThan(rows * ((size * bits) / 8 + 4) + 4000);
       const outputs = await runModel(bytes, inputs);
       const found = outputs.get("found") as Tensor;
       const indices = Array.from(numbersOf(inputs.get("x") as Tensor), (value) =>
         Math.trunc(Math.fround(Math.min(rows - 1, Math.max(-rows, Math.fround(value * 300))))),
       );
-      const expected = indices.flatMap((index) => roundedRow((index + rows) % rows));
+      const expected = indices.flatMap((index) => roundedRow((index + rows) % rows, 2 ** (bits - 1) - 1));
       expectClose(found, tensorOf("float32", found.shape, expected));
       const again = outputs.get("again");
       if (again) expect(again.data).toEqual(found.data);

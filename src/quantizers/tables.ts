@@ -9,6 +9,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { weightQparams } from "./observe-weights.ts";
 import { matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
+import { boundsOf } from "./quantizer.ts";
 
 /** Smaller ones save nothing that counts in a file: positions of a window, relative biases. */
 const leastElements = 1 << 14;
@@ -31,10 +32,14 @@ const looksUpRows = ({ values }: Graph, node: Node): boolean =>
   node.op === "Gather" &&
   resolveAxis(node, numberAttribute(node, "axis", 0), values.get(node.inputs[0])?.shape.length ?? 0) === 0;
 
-const staysFloat = ({ layers }: QuantizeOptions, name: string): boolean =>
-  Object.entries(layers).findLast(([pattern]) => matchesPattern(pattern, name))?.[1] === "float";
+/** 8 for all that `layers` says nothing of; `undefined`: it stays in float. */
+function bitsOfTable({ layers }: QuantizeOptions, name: string): number | undefined {
+  const choice = Object.entries(layers).findLast(([pattern]) => matchesPattern(pattern, name))?.[1];
+  if (choice === "float") return undefined;
+  return typeof choice === "number" ? choice : (choice?.weights ?? 8);
+}
 
-/** The tables in 8 bits: what depends on no sample, and trains nowhere. They keep their names. */
+/** The tables as integers: they depend on no sample, and train nowhere. They keep their names. */
 export function quantizeTables(graph: Graph, options: QuantizeOptions): Graph {
   if (options.activations === "float") return graph;
   const constants = new Map(graph.constants);
@@ -42,8 +47,9 @@ export function quantizeTables(graph: Graph, options: QuantizeOptions): Graph {
   const scaleOf = new Map<string, string>();
   for (const [name, value] of lookupTables(graph)) {
     const table = graph.constants.get(value);
-    if (table?.dtype !== "float32" || staysFloat(options, name)) continue;
-    const { integers, scale } = integersByRow(table);
+    const bits = bitsOfTable(options, name);
+    if (table?.dtype !== "float32" || bits === undefined) continue;
+    const { integers, scale } = integersByRow(table, bits);
     constants.set(value, integers);
     scaleOf.set(value, names.constant(`${name}.weight_scale`, scale));
   }
@@ -67,16 +73,17 @@ export function quantizeTables(graph: Graph, options: QuantizeOptions): Graph {
 }
 
 /** A row's scale has the table's axes, so that what is looked up of both is multiplied as it is. */
-function integersByRow(table: Tensor): { readonly integers: Tensor; readonly scale: Tensor } {
+function integersByRow(table: Tensor, bits: number): { readonly integers: Tensor; readonly scale: Tensor } {
   const [rows] = table.shape;
-  const { scale } = weightQparams(table, { granularity: { axis: 0 }, bits: 8, symmetric: true }, "min-max");
+  const { scale } = weightQparams(table, { granularity: { axis: 0 }, bits, symmetric: true }, "min-max");
+  const { low, high } = boundsOf(bits, true);
   const [floats, scales] = [numbersOf(table), numbersOf(scale)];
   const size = floats.length / rows;
   const integers = Int8Array.from(floats, (value, i) =>
-    Math.max(-127, Math.min(127, roundHalfToEven(Math.fround(value / scales[Math.floor(i / size)])))),
+    Math.max(low, Math.min(high, roundHalfToEven(Math.fround(value / scales[Math.floor(i / size)])))),
   );
   return {
-    integers: { dtype: "int8", shape: table.shape, data: integers },
+    integers: { dtype: "int8", shape: table.shape, data: integers, fileBits: bits },
     scale: tensorOf("float32", [rows, ...table.shape.slice(1).map(() => 1)], scales),
   };
 }

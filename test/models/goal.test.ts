@@ -48,12 +48,12 @@ async function reach(goal: object, hasLabels: boolean, events: string[] = []) {
   const job = { model, source, preprocess: resolvePreprocess("none"), openDeployed };
   const onNote = (note: string) => void events.push(note);
   const asked = { ...options, goal: options.goal };
-  return { job, ...(await quantizeToGoal({ ...job, options: asked }, { ...context, onNote }, {})) };
+  return { job, goalRun: asked, ...(await quantizeToGoal({ ...job, options: asked }, { ...context, onNote }, {})) };
 }
 
 test("the test data are read once a file is chosen, and its recipe gives it again", async () => {
   const events: string[] = [];
-  const { job, outcome, options, climbed, validation } = await reach({ maxDrop: 100 }, true, events);
+  const { job, goalRun, outcome, options, climbed, validation } = await reach({ maxDrop: 100 }, true, events);
   expect(validation.samples).toBe(48);
   const rungs = climbed.records.map(({ rung, outcome }) => `${outcome} ${rung.name}`);
   expect(rungs).toEqual([
@@ -65,11 +65,11 @@ test("the test data are read once a file is chosen, and its recipe gives it agai
   const lastNote = events.findLastIndex((event) => event.includes("weights of"));
   expect(events.indexOf("test")).toBeGreaterThan(lastNote);
   expect(options.quantize).toMatchObject({ weights: 4, firstLast: 8, calibrationSamples: 32 });
-  const { rungs: reported } = ladderReport(climbed, validation);
+  const { rungs: reported } = ladderReport(climbed, validation, goalRun);
   expect(reported.filter(({ isChosen }) => isChosen)).toEqual([
     expect.objectContaining({ sizeBytes: outcome.bytes.length }),
   ]);
-  expect(reported[1].flags).toBe("--method ptq,adaround --weights 4 --first-last 8");
+  expect(reported[1].flags).toBe("--method ptq,adaround --weights 4 --first-last 8 --calibration-samples 32 --seed 3");
 
   const again = await quantizeModel(
     {
