@@ -5,6 +5,7 @@ import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { type NewNames, newNamesIn } from "../ir/unique-names.ts";
 import { withCenteredIntegers } from "../onnx/centered-integers.ts";
+import { withFloatWeights } from "../onnx/float-weights.ts";
 import { opsetFor } from "../onnx/write.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -40,8 +41,11 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
     else if (storage === "int4" && bits <= 4)
       for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) store(name, inHalfBytes);
   const stored = { ...folded.graph, constants };
+  const integers = new Set(folded.layers.map((layer) => layer.integers));
   const source =
-    storage === "int4" ? stored : withCenteredIntegers(stored, new Set(folded.layers.map(({ integers }) => integers)));
+    storage === "int4"
+      ? stored
+      : withCenteredIntegers(withFloatWeights(stored, integers, quantizedIn(stored)), integers);
   const written = new Map(source.constants);
   const names = newNamesIn(source, written);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(source, folded.layers) : new Set<string>();
@@ -56,6 +60,11 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
     model: { graph, origin },
     opset: opsetFor(graph, Math.max(origin.opset, 13, isBlocked ? 21 : 0)),
   };
+}
+
+function quantizedIn({ nodes }: Graph): (value: string) => boolean {
+  const quantized = new Set(nodes.filter(isQuantizer).flatMap(({ outputs }) => outputs));
+  return (value) => quantized.has(value);
 }
 
 /** What DequantizeLinear gives layers that are Gemms, from int8 with a scale per row. */

@@ -46,6 +46,8 @@ const options: readonly (readonly [string, Partial<QuantizeOptions>])[] = [
   ["symmetric", { asymmetricWeights: false }],
   ["in groups", { groupSize: 16 }],
   ["between integers", { placement: "runtime" }],
+  ["beside floats", { activations: "float" }],
+  ["beside floats, symmetric", { activations: "float", asymmetricWeights: false }],
 ];
 
 /** Small enough for the nodes that unpack them to count. */
@@ -136,6 +138,28 @@ test.each([2, 3, 4, 5, 6, 7])(
     expect(kernels).not.toEqual(expect.arrayContaining([expect.stringMatching(/BitShift|Mod|Cast|Add/)]));
     const { alreadyQuantized } = inspectModel(readOnnx(bytes, { name: "written" }).graph);
     expect(alreadyQuantized).toMatchObject([{ bits, sizeBytes: Math.ceil((199 * 201 * bits) / 8) }]);
+  },
+);
+
+test.each([8, 5, 4, 2])(
+  "weights of %d bits beside activations in float are floats once the file is open",
+  async (bits) => {
+    for (const name of Object.keys(cases)) {
+      const { graph, input } = cases[name];
+      const folded = foldQuantizers(quantizeTiny(graph, { weights: bits, activations: "float" }), "float");
+      const [{ bytes }] = writeFormat("qdq", exportFormats.qdq, { folded, origin: tinyOrigin, storage: "packed" });
+      const float = writeOnnx({ graph, origin: tinyOrigin }, { opset: tinyOrigin.opset });
+      const kernelsOf = async (file: Uint8Array) => (await optimizedNodes(file)).map(({ opType }) => opType).sort();
+      expect(await kernelsOf(bytes), name).toEqual(await kernelsOf(float));
+      const { alreadyQuantized } = inspectModel(readOnnx(bytes, { name: "written" }).graph);
+      expect(alreadyQuantized.length, name).toBe(folded.layers.length);
+      const reread = readOnnx(bytes, { name: "written" }).graph;
+      expect(
+        reread.nodes.some(({ op }) => op === "DequantizeLinear"),
+        name,
+      ).toBe(true);
+      expect(input.shape.length).toBeGreaterThan(1);
+    }
   },
 );
 

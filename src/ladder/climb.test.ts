@@ -9,6 +9,7 @@ const goal = (given: Partial<Goal> = {}): Goal => ({ fixed: [], ...given });
 function climberOf(
   lossOf: (rung: Rung) => number | "failed",
   depthwise: readonly string[] = [],
+  timeOf: (rung: Rung) => number = () => 0.5,
 ): Climber<Trial> & { tried: string[] } {
   const tried: string[] = [];
   return {
@@ -24,6 +25,7 @@ function climberOf(
     elapsed: () => tried.length,
     depthwise,
     sensitiveLayers: async () => ["a", "b", "c", "d"],
+    timeOf: async ({ rung }) => timeOf(rung),
   };
 }
 
@@ -36,12 +38,20 @@ describe("the ladder", () => {
     expect(climber.tried).toEqual(["weights of 8 bits, min-max ranges"]);
     expect(isReached).toBe(true);
     expect(records).toEqual([
-      { rung: chosen?.rung, predicted: 10, outcome: "tried", drop: chosen?.drop, bytes: 8000, seconds: 1 },
+      {
+        rung: chosen?.rung,
+        predicted: 10,
+        outcome: "tried",
+        drop: chosen?.drop,
+        bytes: 8000,
+        latency: 0.5,
+        seconds: 1,
+      },
     ]);
   });
 
   test("counts the standard error against what it accepts", async () => {
-    const climber = climberOf(({ name }) => (name.includes("squared") ? 0.35 : 0.45));
+    const climber = climberOf(({ name }) => (name.includes("squared") ? 0.35 : 0.65));
     expect((await climb(goal(), climber)).chosen?.rung.name).toMatch(/ranges of least squared error/);
     expect(climber.tried).toHaveLength(2);
   });
@@ -114,6 +124,57 @@ describe("the ladder", () => {
     expect(records[0]).toMatchObject({ outcome: "failed", why: "it cannot be had" });
     expect(chosen?.rung.name).toMatch(/least squared error/);
   });
+});
+
+describe("a file slower than the float model", () => {
+  const inFloat = ({ quantize }: Rung): boolean => quantize["activations"] === "float";
+
+  test("gives way to one that computes in float, also where weights become narrower", async () => {
+    const climber = climberOf(
+      () => 0.1,
+      [],
+      (rung) => (inFloat(rung) ? 1.01 : 1.4),
+    );
+    const { chosen, records } = await climb(goal({ maxDrop: 1 }), climber);
+    expect(climber.tried.slice(0, 3)).toEqual([
+      "weights of 8 bits, min-max ranges",
+      "weights of 8 bits, min-max ranges, computed in float",
+      "weights of 4 bits, adaround, computed in float",
+    ]);
+    expect(chosen?.rung.quantize).toMatchObject({ weights: 2, activations: "float" });
+    expect(records.slice(0, 2)).toMatchObject([{ latency: 1.4 }, { latency: 1.01 }]);
+  });
+
+  test("stays where computing in float is no faster, or loses too much", async () => {
+    const same = climberOf(
+      () => 0.1,
+      [],
+      () => 1.4,
+    );
+    expect(inFloat((await climb(goal(), same)).chosen?.rung as Rung)).toBe(false);
+    const lossy = climberOf(
+      (rung) => (inFloat(rung) ? 3 : 0.1),
+      [],
+      (rung) => (inFloat(rung) ? 1 : 1.4),
+    );
+    expect(inFloat((await climb(goal(), lossy)).chosen?.rung as Rung)).toBe(false);
+  });
+
+  test("stays where the user said how activations are computed", async () => {
+    const climber = climberOf(
+      () => 0.1,
+      [],
+      () => 1.4,
+    );
+    await climb(goal({ fixed: ["placement"] }), climber);
+    expect(climber.tried).toEqual(["weights of 8 bits, min-max ranges"]);
+  });
+});
+
+test("what exceeds the goal by less than chance is enough at 8 bits, and not for narrower weights", async () => {
+  const climber = climberOf((rung) => (bitsOf(rung) === 8 ? 0.55 : 0.45));
+  const { chosen, isReached } = await climb(goal({ maxDrop: 0.5 }), climber);
+  expect([chosen?.rung.name, isReached]).toEqual(["weights of 8 bits, min-max ranges", true]);
 });
 
 test.each([

@@ -1,7 +1,7 @@
 // The walk up the ladder: which rung is tried next, and which one is kept.
 import { budgetsOf, type Goal, secondsOf } from "../options/goal.ts";
-import { type Drop, isBetter, isWithin } from "./drop.ts";
-import { inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
+import { type Drop, isBetter, isBeyond, isWithin } from "./drop.ts";
+import { besideFloats, inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
 
 /** What became of a rung. */
 export type RungRecord = {
@@ -9,7 +9,14 @@ export type RungRecord = {
   /** Seconds that were expected. */
   readonly predicted: number;
 } & (
-  | { readonly outcome: "tried"; readonly drop: Drop; readonly bytes: number; readonly seconds: number }
+  | {
+      readonly outcome: "tried";
+      readonly drop: Drop;
+      readonly bytes: number;
+      /** Of the float model's time; `undefined` where it was not measured, because nothing depended on it. */
+      readonly latency: number | undefined;
+      readonly seconds: number;
+    }
   | { readonly outcome: "left out" | "failed"; readonly why: string }
 );
 
@@ -30,6 +37,8 @@ export interface Climber<T extends Trial> {
   readonly depthwise: readonly string[];
   /** Its layers, the one first whose quantization costs most. */
   readonly sensitiveLayers: (trial: T) => Promise<readonly string[]>;
+  /** What its file takes of the float model's time, in one sample or in many, whichever is more. */
+  readonly timeOf: (trial: T) => Promise<number>;
 }
 
 export interface Climbed<T> {
@@ -44,6 +53,9 @@ const defaultDrop = 0.5;
 
 /** What says how narrow weights are. */
 const widthOptions = ["weights", "layers", "firstLast"];
+
+/** What says how activations are computed. */
+const activationOptions = ["activations", "placement", "symmetricActivations", "target"];
 
 /** The rungs that a goal starts with. */
 export function firstRungs(goal: Goal): readonly Rung[] {
@@ -71,16 +83,21 @@ export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): P
   const among = (rungs: readonly Rung[]) => tryEach(rungs, { goal, climber, records, isEnough });
   let best = await among(firstRungs(goal));
   if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, among, climber);
+  const isFree = budgetsOf(goal).length === 0 && !goal.fixed.some((name) => activationOptions.includes(name));
+  if (best && isFree) best = await asFastAsFloat(best, { goal, climber, records, isEnough });
   const isReached = best !== undefined && isEnough(best);
-  if (best && isReached && narrows(goal)) best = await narrow(best, among, { isEnough, depthwise: climber.depthwise });
+  if (best && isReached && narrows(goal)) best = await narrow(best, among, goal, climber.depthwise);
   return { chosen: best, isReached, records };
 }
 
-/** Within a budget, the most accurate is wanted: as good as the float model, unless the goal says how much may be lost. */
+/**
+ * Within a budget, the most accurate is wanted: as good as the float model, unless the goal says how much may be lost. Else what more
+ * than the goal was lost counts where it is not chance.
+ */
 function acceptanceOf(goal: Goal): (trial: Trial) => boolean {
   const { maxDrop } = goal;
   if (maxDrop === undefined && budgetsOf(goal).length > 0) return ({ drop }) => drop.mean <= drop.error;
-  return ({ drop }) => isWithin(drop, maxDrop ?? defaultDrop);
+  return ({ drop }) => !isBeyond(drop, maxDrop ?? defaultDrop);
 }
 
 interface Climbing<T extends Trial> {
@@ -112,7 +129,8 @@ async function tryEach<T extends Trial>(
       continue;
     }
     const { drop, bytes } = trial;
-    records.push({ rung, predicted, outcome: "tried", drop, bytes, seconds: climber.elapsed() - before });
+    const seconds = climber.elapsed() - before;
+    records.push({ rung, predicted, outcome: "tried", drop, bytes, latency: undefined, seconds });
     if (isEnough(trial)) return trial;
     if (!best || isBetter(drop, best.drop)) best = trial;
   }
@@ -128,15 +146,35 @@ async function withFloatLayers<T extends Trial>(start: T, among: Among<T>, climb
   return found && isBetter(found.drop, start.drop) ? found : start;
 }
 
+/** A file that is slower than the float model gives way to one that computes with floats, where that is faster and good enough. */
+async function asFastAsFloat<T extends Trial>(start: T, climbing: Climbing<T>): Promise<T> {
+  const { climber, records, isEnough } = climbing;
+  const timed = async (trial: T): Promise<number> => {
+    const latency = await climber.timeOf(trial);
+    const index = records.findIndex(({ rung }) => rung === trial.rung);
+    records[index] = { ...records[index], latency } as RungRecord;
+    return latency;
+  };
+  const latency = await timed(start);
+  if (latency <= 1) return start;
+  const found = await tryEach([besideFloats(start.rung)], climbing);
+  const isGood = found !== undefined && (isEnough(found) || !isEnough(start));
+  return isGood && (await timed(found)) < latency ? found : start;
+}
+
+/** Narrower weights are worth it where they surely keep the goal. */
 async function narrow<T extends Trial>(
   start: T,
   among: Among<T>,
-  { isEnough, depthwise }: { readonly isEnough: (trial: T) => boolean; readonly depthwise: readonly string[] },
+  { maxDrop = defaultDrop }: Goal,
+  depthwise: readonly string[],
 ): Promise<T> {
+  const computesInFloat = start.rung.quantize["activations"] === "float";
   let [best, enough, tooNarrow] = [start, 8, 1];
   for (let width = nextWidth(enough, tooNarrow); width !== undefined; width = nextWidth(enough, tooNarrow)) {
-    const trial = await among(rungsAt(width, depthwise));
-    if (trial && isEnough(trial) && trial.bytes < best.bytes) [best, enough] = [trial, width];
+    const rungs = rungsAt(width, depthwise);
+    const trial = await among(computesInFloat ? rungs.map(besideFloats) : rungs);
+    if (trial && isWithin(trial.drop, maxDrop) && trial.bytes < best.bytes) [best, enough] = [trial, width];
     else tooNarrow = width;
   }
   return best;

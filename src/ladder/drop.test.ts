@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { BySample, Measurement, Metrics } from "../evaluate/metrics.ts";
-import { dropOf, isBetter, isWithin, noiseOf } from "./drop.ts";
+import { dropOf, isBetter, isBeyond, isWithin, noiseOf } from "./drop.ts";
 
 const measured = (metrics: Partial<Metrics>, bySample: BySample): Measurement => ({
   metrics: {
@@ -48,6 +48,8 @@ test("noise of the output that lost most", () => {
 test("chance decides nothing", () => {
   const drop = (mean: number, error: number) => ({ what: "accuracy", mean, error }) as const;
   expect([isWithin(drop(0.4, 0.1), 0.5), isWithin(drop(0.45, 0.1), 0.5)]).toEqual([true, false]);
+  expect([isBeyond(drop(0.55, 0.1), 0.5), isBeyond(drop(0.65, 0.1), 0.5)]).toEqual([false, true]);
+  expect(isBeyond(drop(Number.NaN, 0), 0.5)).toBe(true);
   expect([isBetter(drop(1, 0.1), drop(1.05, 0.1)), isBetter(drop(1, 0.1), drop(1.2, 0.1))]).toEqual([false, true]);
   expect(isBetter(drop(1, 0.1), drop(Number.NaN, 0))).toBe(true);
 });

@@ -49,6 +49,9 @@ export function noiseOf(outputs: readonly OutputFidelity[]): Drop {
 /** Whether it surely lost no more than this. */
 export const isWithin = ({ mean, error }: Drop, most: number): boolean => mean + error <= most;
 
+/** Whether it surely lost more than this. */
+export const isBeyond = ({ mean, error }: Drop, most: number): boolean => !(mean - error <= most);
+
 /** Whether the first lost less, by more than chance does. */
 export const isBetter = (first: Drop, second: Drop): boolean =>
   Number.isNaN(second.mean) || first.mean + Math.max(first.error, second.error) < second.mean;

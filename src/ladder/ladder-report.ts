@@ -29,13 +29,13 @@ export function ladderReport(
   };
 }
 
-type Measured = Pick<LadderReport["rungs"][number], "drop" | "sizeBytes" | "seconds" | "why">;
+type Measured = Pick<LadderReport["rungs"][number], "drop" | "sizeBytes" | "latency" | "seconds" | "why">;
 
 function measuredOf(record: RungRecord): Measured {
-  if (record.outcome !== "tried") return { drop: null, sizeBytes: null, seconds: null, why: record.why };
-  const { drop, bytes, seconds } = record;
+  if (record.outcome !== "tried") return { drop: null, sizeBytes: null, latency: null, seconds: null, why: record.why };
+  const { drop, bytes, latency = null, seconds } = record;
   const isNumber = Number.isFinite(drop.mean) && Number.isFinite(drop.error);
-  return { drop: isNumber ? drop : null, sizeBytes: bytes, seconds, why: null };
+  return { drop: isNumber ? drop : null, sizeBytes: bytes, latency, seconds, why: null };
 }
 
 /** What to type for it alone, beside model, data and preprocessing: what the run fixed is part of every rung. */

@@ -10,7 +10,13 @@ import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import { sizeOfFiles } from "../quantize/export-model.ts";
 import type { FormattedJob } from "../quantize/job.ts";
-import { fidelityOf, measureDeployed, measureEachLayer, takeBatches } from "../quantize/measure-run.ts";
+import {
+  fidelityOf,
+  measureDeployed,
+  measureEachLayer,
+  measureLatencies,
+  takeBatches,
+} from "../quantize/measure-run.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
 import {
   finish,
@@ -113,12 +119,15 @@ export async function quantizeToGoal(
     }
   };
 
+  const { graph } = first.subject.start;
+  const layers = linearLayers(graph);
   const { chosen, ...climbed } = await climb<Tried>(goal, {
     tryRung,
-    predict: (rung) => perSample * rung.passes(source.train.length),
+    predict: (rung) => perSample * rung.passes(source.train.length, layers.length),
     elapsed,
-    depthwise: depthwiseOf(first),
+    depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: layersBySensitivity,
+    timeOf: ({ run, made }) => timeBesideFloat(run, made),
   });
   if (!chosen) throw noFile(climbed);
   const options = optionsOf(job.options, chosen.rung);
@@ -131,11 +140,6 @@ export async function quantizeToGoal(
     climbed: { ...climbed, chosen: chosen.rung },
     validation: { name: source.test.name, samples: source.test.length },
   };
-}
-
-function depthwiseOf({ subject: { start } }: Run): readonly string[] {
-  const layers = linearLayers(start.graph).filter((layer) => isDepthwise(start.graph, layer));
-  return layers.map(({ name }) => name);
 }
 
 /** Each rung's training has checkpoints of its own. */
@@ -175,6 +179,12 @@ async function layersBySensitivity({ run, made }: Tried): Promise<readonly strin
   const float = forTest(run.subject, made.model.float);
   const { layerMeasures } = await measureEachLayer(run, { float, trained, folded: undefined }, batch);
   return [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
+}
+
+async function timeBesideFloat(run: Run, made: Made): Promise<number> {
+  const [{ bytes }] = writeMade(run, made).files;
+  const { float, deployed } = await measureLatencies(run, bytes);
+  return Math.max(deployed.batch1 / float.batch1, deployed.batch256 / float.batch256);
 }
 
 function noFile({ records }: Omit<Climbed<Trial>, "chosen">): FrostbitError {

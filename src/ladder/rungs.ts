@@ -6,8 +6,8 @@ export interface Rung {
   readonly name: string;
   readonly quantize: Readonly<Record<string, unknown>>;
   readonly methods: readonly unknown[];
-  /** About how many samples' forward passes it takes, of so many that there are for training. */
-  readonly passes: (samples: number) => number;
+  /** About how many samples' forward passes it takes, of so many that there are for training and of so many layers. */
+  readonly passes: (samples: number, layers: number) => number;
 }
 
 /** The ways to a good file of given widths. */
@@ -20,6 +20,9 @@ interface Way {
 
 const calibrating = 2_000;
 
+/** Each layer's mean output is measured behind those that are corrected before it. */
+const correcting = (layers: number): number => 512 * layers;
+
 const ways = {
   ptq: { name: "min-max ranges", methods: ["ptq"], passes: () => calibrating },
   mse: { name: "ranges of least squared error", observer: "mse", methods: ["ptq"], passes: () => 2 * calibrating },
@@ -27,12 +30,12 @@ const ways = {
     name: "equalization and bias correction",
     observer: "mse",
     methods: ["cross-layer-equalization", "ptq", "bias-correction"],
-    passes: () => 3 * calibrating,
+    passes: (_, layers) => 3 * calibrating + correcting(layers),
   },
   gptq: {
     name: "gptq and bias correction",
     methods: ["ptq", { gptq: { positions: 64 } }, "bias-correction"],
-    passes: (samples) => 40 * Math.min(samples, 1024),
+    passes: (samples, layers) => 40 * Math.min(samples, 1024) + correcting(layers),
   },
   adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 40 * Math.min(samples, 1024) },
   qdrop: { name: "qdrop", methods: ["ptq", "qdrop"], passes: (samples) => 400 * Math.min(samples, 1024) },
@@ -94,4 +97,11 @@ export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
   ...rung,
   name: `${rung.name}, ${layers.length} of the most sensitive layers in float`,
   quantize: { ...rung.quantize, layers: Object.fromEntries(layers.map((name) => [name, "float"])) },
+});
+
+/** The rung whose activations stay floats: small, and computed as the float model is. */
+export const besideFloats = (rung: Rung): Rung => ({
+  ...rung,
+  name: `${rung.name}, computed in float`,
+  quantize: { ...rung.quantize, activations: "float" },
 });

@@ -416,6 +416,8 @@ function speedNote(
   const { float, deployed } = latencyMs;
   if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
   const advice: string[] = [];
+  if (options.quantize.activations !== "float" && placementOf(options.quantize) === "runtime")
+    advice.push("--activations float");
   if (placementOf(options.quantize) === "inputs") advice.push("--placement runtime");
   if (options.quantize.storage === "int4" && options.quantize.weights <= 4) advice.push("--storage packed");
   const times = (deployed.batch256 / float.batch256).toFixed(1);

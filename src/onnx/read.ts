@@ -13,6 +13,7 @@ import { withoutCenteredIntegers } from "./centered-integers.ts";
 import { checkTypes } from "./check-schema.ts";
 import { type DeclaredType, decodeModel } from "./decode-model.ts";
 import type { ExternalSource } from "./external-data.ts";
+import { withoutFloatWeights } from "./float-weights.ts";
 import { withoutTables } from "./level-tables.ts";
 import { withoutPackedIntegers } from "./packed-integers.ts";
 import { upgradeGraph } from "./upgrade/upgrade-graph.ts";
@@ -41,7 +42,8 @@ export function readOnnx(file: Uint8Array | ByteSource, { name, external }: Read
     const upgraded = upgradeGraph(checkedWhenRead(verifyGraph(wide), name), origin.opset);
     const typed = inferTypes(upgraded);
     for (const node of graph.nodes) checkTypes(node, origin.opset, (value) => typed.values.get(value));
-    const folded = fixAxes(foldConstants(withoutTables(withoutCenteredIntegers(withoutPackedIntegers(typed)))));
+    const stored = withoutFloatWeights(withoutCenteredIntegers(withoutPackedIntegers(typed)));
+    const folded = fixAxes(foldConstants(withoutTables(stored)));
     checkDeclared(new Map([...declared].map(([output, type]) => [output, inFloat32(type)])), folded.values);
     return { graph: folded, origin: half.size > 0 ? { ...origin, half } : origin };
   });

@@ -2,6 +2,7 @@
 import { assert } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { sortNodes } from "../ir/sort-nodes.ts";
+import { tensorOf } from "../ir/tensor.ts";
 import { newNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { isGrouped } from "../ops/granularity.ts";
@@ -14,7 +15,7 @@ import { lookupNodes } from "./lookups.ts";
 import { type Quantizer, quantizersOf } from "./quantizer.ts";
 import { type Additions, integersOf, numbersOfConstant, type StoredWeight, storeWeight } from "./store-weight.ts";
 
-/** float: a separate addition, exact. int32: inside the layer at scale input·weight, as integer kernels want. */
+/** Of layers with quantized inputs. float: a separate addition, exact. int32: inside the layer at scale input·weight, as integer kernels want. */
 export type BiasForm = "float" | "int32";
 
 export interface FoldedLayer {
@@ -68,7 +69,7 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
     const inputScale = scaleForBias(graph, biases, layer, quantizer, input);
     const { nodes, stored } = foldLayer(
       graph,
-      { layer, quantizer, affine, inputScale },
+      { layer, quantizer, affine, inputScale, isBesideFloats: input === undefined },
       { constants, unique, storedWeights },
     );
     storedOf.set(quantizer.output, stored);
@@ -135,6 +136,8 @@ interface QuantizedLayer {
   readonly affine: Affine;
   /** At which an int32 bias is, times the weight's scale; absent: biases stay floats. */
   readonly inputScale: number | undefined;
+  /** Whether its input has no quantizer. */
+  readonly isBesideFloats: boolean;
 }
 
 /** Biases as int32 are for integer kernels: their weights are int8 around zero once zero points are off, with one scale per output channel. */
@@ -154,7 +157,7 @@ function scaleForBias(
 
 function foldLayer(
   graph: Graph,
-  { layer, quantizer, affine, inputScale }: QuantizedLayer,
+  { layer, quantizer, affine, inputScale, isBesideFloats }: QuantizedLayer,
   additions: Additions,
 ): FoldedNodes {
   const { constants, unique } = additions;
@@ -171,6 +174,11 @@ function foldLayer(
     return { ...layer.node, attributes, inputs, outputs: [output] };
   };
   if (!hasBias) return { stored, nodes: [...nodes, linear([], affine.output)] };
+  if (isBesideFloats && layer.takesBias) {
+    const bias = named.nameOf("bias_folded");
+    constants.set(bias, tensorOf(weight.dtype, [offset.length], offset));
+    return { stored, nodes: [...nodes, linear([bias], affine.output)] };
+  }
   if (inputScale === undefined) {
     const rank = graph.values.get(layer.node.outputs[0])?.shape.length ?? 2;
     const { product, add } = floatBias(layer, rank, weight, affine, named);

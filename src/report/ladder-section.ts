@@ -45,6 +45,7 @@ const rungTable = (rungs: readonly RungReport[]): Html =>
       { title: "tried", kind: "name", of: ({ name, isChosen }) => (isChosen ? `${name} (chosen)` : name) },
       { title: "lost", kind: "number", of: ({ drop, outcome }) => (drop ? printDrop(drop) : outcome) },
       { title: "size", kind: "number", of: ({ sizeBytes }) => (sizeBytes === null ? "–" : formatBytes(sizeBytes)) },
+      { title: "of float's time", kind: "number", of: ({ latency }) => (latency === null ? "–" : latency.toFixed(2)) },
       { title: "time", kind: "number", of: ({ seconds }) => (seconds === null ? "–" : `${seconds.toFixed(0)} s`) },
       { title: "expected", kind: "number", of: ({ predictedSeconds }) => `${predictedSeconds.toFixed(0)} s` },
       { title: "to have it", kind: "name", of: ({ flags, why }) => why ?? flags },

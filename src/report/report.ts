@@ -180,6 +180,14 @@ const ladder = z.object({
             "Lost against the float model: points, per cent of the RMSE, or noise in per cent of the outputs' energy; null: not tried, or not a number.",
           ),
         sizeBytes: count.nullable(),
+        latency: z
+          .number()
+          .min(0)
+          .nullable()
+          .default(null)
+          .describe(
+            "Of the float model's time in ONNX Runtime, one sample or many, whichever is more; null: nothing depended on it.",
+          ),
         seconds: seconds.nullable(),
         why: z.string().nullable().describe("Why it was left out or failed."),
       }),

@@ -32,7 +32,7 @@ function samples(count: number, seed: number, hasLabels = true) {
 
 /** `events` gets "test" whenever test data are read, and the notes. */
 async function reach(goal: object, hasLabels: boolean, events: string[] = []) {
-  const options = runOptions.parse({ goal, quantize: { calibrationSamples: 32 }, seed: 3 });
+  const options = runOptions.parse({ goal, quantize: { calibrationSamples: 32, placement: "runtime" }, seed: 3 });
   if (!options.goal) throw new Error("no goal");
   const train = samples(96, 1, hasLabels);
   // The same samples as those that choices are made on: what they say of the file can be compared.
@@ -69,7 +69,9 @@ test("the test data are read once a file is chosen, and its recipe gives it agai
   expect(reported.filter(({ isChosen }) => isChosen)).toEqual([
     expect.objectContaining({ sizeBytes: outcome.bytes.length }),
   ]);
-  expect(reported[1].flags).toBe("--method ptq,adaround --weights 4 --first-last 8 --calibration-samples 32 --seed 3");
+  expect(reported[1].flags).toBe(
+    "--method ptq,adaround --weights 4 --first-last 8 --placement runtime --calibration-samples 32 --seed 3",
+  );
 
   const again = await quantizeModel(
     {

@@ -84,6 +84,7 @@ const sampleLadder = (): Report["ladder"] => ({
     predictedSeconds: 20,
     drop: outcome === "tried" ? { what: "accuracy", mean, error: 0.1 } : null,
     sizeBytes: outcome === "tried" ? 38_000 * bits : null,
+    latency: null,
     seconds: outcome === "tried" ? 17 : null,
     why: outcome === "tried" ? null : "the time given would not suffice",
   })),
