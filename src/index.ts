@@ -79,8 +79,18 @@ export type { ChannelDistance } from "./evaluate/channel-sums.ts";
 export type { OutputDistance } from "./evaluate/distance.ts";
 export { evaluateGraph } from "./evaluate/evaluate-graph.ts";
 export { type EvaluateOptions, evaluateModel } from "./evaluate/evaluate-model.ts";
+export {
+  areaUnderCurve,
+  type Box,
+  type DetectionMetric,
+  meanAbsoluteError,
+  meanAveragePrecision,
+  type ScoredBox,
+  topK,
+} from "./evaluate/known-metrics.ts";
 export type { Metrics } from "./evaluate/metrics.ts";
 export type { ModelFile } from "./evaluate/model-file.ts";
+export type { MetricAccumulator, OwnMetric, SampleMetric, SampleOutputs } from "./evaluate/own-metric.ts";
 export {
   type InspectedLayer,
   type InspectedValue,
@@ -91,6 +101,7 @@ export {
   type QuantizedLayer,
   type Refusal,
 } from "./inspect/inspect-model.ts";
+export { openMetric } from "./node/open-metric.ts";
 export type { Unit, UnitKind } from "./units/units.ts";
 
 // Graphs, and the engines that run them

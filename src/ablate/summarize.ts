@@ -43,6 +43,11 @@ const perplexity = ({ metrics }: Report, stage: "float" | "deployed"): number | 
  */
 function measureOf({ metrics: { deployed } }: Report, isText: boolean): MeasuredBy {
   if (!deployed) return { name: "SQNR", unit: "dB", better: "more", of: worstDb };
+  if (deployed.metric) {
+    const { name, higherIsBetter } = deployed.metric;
+    const better = higherIsBetter ? "more" : "less";
+    return { name, unit: "", better, of: ({ metrics }, stage) => metrics[stage]?.metric?.value ?? null };
+  }
   if (isText) return { name: "perplexity", unit: "", better: "less", of: perplexity };
   if (deployed.labels === "values")
     return { name: "RMSE", unit: "", better: "less", of: ({ metrics }, stage) => metrics[stage]?.rmse ?? null };

@@ -12,6 +12,7 @@ import {
 } from "../data/preprocess.ts";
 import type { Dim, Graph, ValueType } from "../ir/graph.ts";
 import { dataKinds, openData, openTestData } from "../node/open-data.ts";
+import { metricKinds } from "../node/open-metric.ts";
 import { flagOf } from "../options/flag-of.ts";
 import type { Values } from "./command.ts";
 import { parseSchemaOptions } from "./options-from-schema.ts";
@@ -47,6 +48,13 @@ export const imageOptions = z.object({
   crop: size
     .optional()
     .describe("Of images:DIR: cut from the middle, 224 or HEIGHTxWIDTH; else the size that the model takes."),
+});
+
+export const metricOption = z.object({
+  metric: z
+    .string()
+    .optional()
+    .describe(`What the outputs are worth, instead of what the labels choose: ${metricKinds}.`),
 });
 
 /** Of commands that train and test. */

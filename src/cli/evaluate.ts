@@ -5,11 +5,13 @@ import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { accuracyName, type Metrics } from "../evaluate/metrics.ts";
 import { evaluateOpened } from "../node/evaluate-file.ts";
 import { evaluateText, type TextMetrics } from "../node/evaluate-text.ts";
+import { openMetric } from "../node/open-metric.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import {
   imageOptions,
+  metricOption,
   noteIdleImages,
   openDataset,
   preprocessFrom,
@@ -27,6 +29,7 @@ export const evaluateCommandOptions = z.object({
   ...textOptions.shape,
   limit: limit.describe("Use only the first N samples, or sequences of text."),
   ...prepare,
+  ...metricOption.shape,
   output: z.string().optional().describe("The output that the labels are of, instead of the first."),
   engine: engineOption.shape.engine.describe("What runs a language model that is no ONNX file yet."),
   ...threadsOption.shape,
@@ -34,10 +37,18 @@ export const evaluateCommandOptions = z.object({
 });
 
 /** What text has no use for. */
-const ofData = [...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape), "output", "maxMemory"];
+const ofData = [
+  ...Object.keys(preprocessOptions.shape),
+  ...Object.keys(imageOptions.shape),
+  "output",
+  "metric",
+  "maxMemory",
+];
 
 function printMetrics(metrics: Metrics): string {
   const { samples, top1, loss, meanIou, rmse, mae } = metrics;
+  const { metric } = metrics;
+  if (metric) return `${metric.name} ${formatDigits(metric.value)} of ${samples} samples`;
   const number = (value: number | null): string => (value === null ? "–" : formatDigits(value));
   if (metrics.labels === "values") return `RMSE ${number(rmse)}, MAE ${number(mae)} of ${samples} samples`;
   const overlap = meanIou === null ? "" : `, mean IoU ${meanIou.toFixed(2)} %`;
@@ -86,6 +97,7 @@ async function onData(path: string, values: Values, { progress, interrupt, print
       modelPath: path,
       dataset: await openDataset(given, file.inputs, note),
       preprocess: preprocessFrom(given),
+      ...(given.metric === undefined ? {} : { metric: await openMetric(given.metric) }),
       signal: interrupt.signal,
       onProgress: progress.show,
       onNote: (text) => note(`note: ${text}`),

@@ -7,6 +7,7 @@ import type { Stage } from "../evaluate/stages.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { planOf } from "../ladder/plan.ts";
+import { openMetric } from "../node/open-metric.ts";
 import { openTextSource } from "../node/open-text.ts";
 import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
@@ -18,7 +19,14 @@ import { chooseEngine } from "../quantize/choose-engine.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import { imageOptions, preprocessFrom, preprocessOptions, sourceOpener, sourceOptions } from "./data-options.ts";
+import {
+  imageOptions,
+  metricOption,
+  preprocessFrom,
+  preprocessOptions,
+  sourceOpener,
+  sourceOptions,
+} from "./data-options.ts";
 import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
@@ -44,6 +52,7 @@ export const dataOrTextOptions = z.object({
 
 export const quantizeCommandOptions = z.object({
   ...dataOrTextOptions.shape,
+  ...metricOption.shape,
   recipe: z
     .string()
     .optional()
@@ -112,11 +121,13 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     values,
   );
   const model = readModel(modelPath);
+  const { metric } = parseSchemaOptions(metricOption, values);
   const source = await sourceOf(modelPath, model.graph, values, session)(options.seed);
   const result = await quantizeFile({
     modelPath,
     model,
     source,
+    ...(metric === undefined ? {} : { metric: await openMetric(metric) }),
     preprocess: preprocessFrom(parseSchemaOptions(preprocessOptions, values)),
     options,
     out,
@@ -138,7 +149,12 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
 export const isTraining = (phase: string): boolean => phase.startsWith("train");
 
 /** What text has no use for, and what data have none for. */
-export const ofData = ["testData", ...Object.keys(preprocessOptions.shape), ...Object.keys(imageOptions.shape)];
+export const ofData = [
+  "testData",
+  "metric",
+  ...Object.keys(preprocessOptions.shape),
+  ...Object.keys(imageOptions.shape),
+];
 export const ofText = [...Object.keys(textOptions.shape), "testText"];
 
 /** Flags that a language model has where none are given: runtimes run its weights in groups, and its activations as floats; gptq takes minutes. */
@@ -221,6 +237,7 @@ function metricsRows(
   ];
   const percent = (value: number | null | undefined): string => (value == null ? "–" : `${value.toFixed(2)} %`);
   const digits = (value: number | null | undefined): string => (value == null ? "–" : formatDigits(value));
+  if (first?.metric) return [row(first.metric.name, (_, i) => digits(known[i]?.metric?.value))];
   if (first?.labels === "values")
     return [row("RMSE", (_, i) => digits(known[i]?.rmse)), row("MAE", (_, i) => digits(known[i]?.mae))];
   if (isText) return [row("perplexity", (_, i) => perplexityOf(known[i]))];

@@ -6,11 +6,13 @@ import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { scoresAt } from "../passes/class-scores.ts";
 import { onlyOutputs } from "../passes/gather-early.ts";
+import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
 import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
+import { type OwnMetric, ownMeter } from "./own-metric.ts";
 
 /**
  * What a graph's first output is worth on an engine, over the whole dataset: accuracy and cross-entropy against class indices, or
@@ -28,7 +30,28 @@ export async function evaluateGraph(
   return metrics;
 }
 
-/** The same, and one figure of each sample. */
+/** By a metric of one's own, of all the graph's outputs. */
+export async function measureGraphBy(
+  metric: OwnMetric,
+  graph: Graph,
+  dataset: Dataset,
+  preprocess: Preprocess,
+  { context, phase }: { readonly context: Context; readonly phase: string },
+): Promise<Measurement> {
+  return withProgram(removeDeadNodes(graph), context, async (program) => {
+    const meter = await ownMeter(metric);
+    const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
+    let done = 0;
+    for await (const [batch, outputs] of runAhead(all, ({ inputs }) => program.run(inputs, signalOf(context)))) {
+      meter.add(outputs, batch);
+      done += batch.indices.length;
+      context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
+    }
+    return { metrics: meter.metrics(), bySample: meter.bySample() };
+  });
+}
+
+/** The same as `evaluateGraph`, and one figure of each sample. */
 export async function measureGraph(
   graph: Graph,
   dataset: Dataset,

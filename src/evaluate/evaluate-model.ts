@@ -12,6 +12,7 @@ import { evaluationBatch } from "./batch-that-fits.ts";
 import { type LabeledOutput, usableLabels, useOfLabels } from "./label-use.ts";
 import { type Measurement, type Meter, type Metrics, meterOf } from "./metrics.ts";
 import { datasetFor, firstRows, fixedBatch, type ModelFile, padRows, rowsOfBatch } from "./model-file.ts";
+import { type OwnMetric, ownMeter } from "./own-metric.ts";
 
 /** How a file is evaluated. */
 export interface EvaluateOptions {
@@ -20,6 +21,8 @@ export interface EvaluateOptions {
   readonly output?: string;
   /** Whether class scores are probabilities, as a Softmax or Sigmoid gives; where absent, as all of them look. */
   readonly areProbabilities?: boolean;
+  /** What the outputs are worth, instead of what the labels choose. */
+  readonly metric?: OwnMetric;
   /** Samples at once where the file leaves it free; 64 where absent. */
   readonly batchSize?: number;
   /** What the progress shown is called. */
@@ -35,6 +38,7 @@ const fields = Object.keys({
   preprocess: true,
   output: true,
   areProbabilities: true,
+  metric: true,
   batchSize: true,
   phase: true,
   signal: true,
@@ -57,8 +61,8 @@ export async function evaluateModel(file: ModelFile, dataset: Dataset, options: 
 
 /** The same, with the figures of each sample. */
 export async function measureFile(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Measurement> {
-  const { preprocess, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
-  if (!dataset.hasLabels && !dataset.target && dataset.notClasses === undefined)
+  const { preprocess, metric, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
+  if (!metric && !dataset.hasLabels && !dataset.target && dataset.notClasses === undefined)
     throw noLabels(dataset, "there is nothing to measure against.");
   const fixed = fixedBatch(file);
   const axes = batchAxes(file.inputs);
@@ -68,22 +72,27 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
   const run = ({ inputs, indices }: Batch) =>
     file.run(
       changeSamples(inputs, axes, (rows) => padRows(rows, rowsOfBatch(fixed, indices.length, batchSize))),
-      [output],
+      metric ? [...file.outputs.keys()] : [output],
     );
+  const own = metric && (await ownMeter(metric));
   let meter: Meter | undefined;
   let done = 0;
   for await (const [batch, outputs] of runAhead(all, run)) {
     if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${dataset.length} samples.`);
-    const given = outputs.get(output);
-    assert(given, `no output "${output}"`);
-    const rows = samplesOf(given, output, batch.indices.length);
-    meter ??= meterFor(file, { ...rows, name: output }, dataset, options.areProbabilities);
-    meter.add(rows, batch);
+    if (own) own.add(outputs, batch);
+    else {
+      const given = outputs.get(output);
+      assert(given, `no output "${output}"`);
+      const rows = samplesOf(given, output, batch.indices.length);
+      meter ??= meterFor(file, { ...rows, name: output }, dataset, options.areProbabilities);
+      meter.add(rows, batch);
+    }
     done += batch.indices.length;
-    onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
+    onProgress?.({ phase, done, total: dataset.length, note: (own ?? meter)?.note() ?? "" });
   }
-  assert(meter, "evaluation of no samples");
-  return { metrics: meter.metrics(), bySample: meter.bySample() };
+  const used = own ?? meter;
+  assert(used, "evaluation of no samples");
+  return { metrics: used.metrics(), bySample: used.bySample() };
 }
 
 /** Where the labels do not fit the output, another may be meant. */

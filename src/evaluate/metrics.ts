@@ -9,8 +9,8 @@ import { addScores, checkLabels, emptyScore, percentCorrect, type Score, scoreMe
 
 /** What an output is worth against labels. Class indices have an accuracy, measured values an error; the others are null. */
 export interface Metrics {
-  /** What the labels are: indices of classes, 0 or 1 for a single score, or what the output should be. */
-  readonly labels: "classes" | "binary" | "values";
+  /** What the labels are: indices of classes, 0 or 1 for a single score, what the output should be, or what a metric of one's own reads. */
+  readonly labels: "classes" | "binary" | "values" | "metric";
   /** How many were measured. */
   readonly samples: number;
   /** How many the model tells apart. */
@@ -27,6 +27,8 @@ export interface Metrics {
   readonly mae: number | null;
   /** How many different class indices there are; with one alone, an accuracy means nothing. */
   readonly differentLabels: number | null;
+  /** A metric of one's own, which then is all that is measured. */
+  readonly metric?: { readonly name: string; readonly value: number; readonly higherIsBetter: boolean };
 }
 
 /** One figure of each sample, for comparing two models sample by sample. */
@@ -35,6 +37,8 @@ export interface BySample {
   readonly loss?: readonly number[];
   readonly meanIou?: readonly number[];
   readonly squaredError?: readonly number[];
+  /** Of a metric of one's own: of each sample, or of each tenth of them. */
+  readonly metric?: readonly number[];
 }
 
 /** What a model is worth, as a whole and sample by sample. */

@@ -21,6 +21,7 @@ function climberOf(
       const bytes = 1000 * Number(rung.quantize["weights"] ?? 8);
       return { rung, drop: { what: "accuracy", mean, error: 0.1 }, bytes };
     },
+    defaultDrop: 0.5,
     predict: () => 10,
     elapsed: () => tried.length,
     depthwise,

@@ -33,6 +33,8 @@ export interface Climber<T extends Trial> {
   readonly predict: (rung: Rung) => number;
   /** Seconds since the run began. */
   readonly elapsed: () => number;
+  /** What may be lost where the goal says nothing of it. */
+  readonly defaultDrop: number;
   /** Layers that keep 8 bits where the others have few. */
   readonly depthwise: readonly string[];
   /** Its layers, the one first whose quantization costs most. */
@@ -47,9 +49,6 @@ export interface Climbed<T> {
   readonly isReached: boolean;
   readonly records: readonly RungRecord[];
 }
-
-/** What a goal that says nothing of it allows to be lost. */
-const defaultDrop = 0.5;
 
 /** What says how narrow weights are. */
 const widthOptions = ["weights", "layers", "firstLast"];
@@ -79,14 +78,15 @@ export function nextWidth(enough: number, tooNarrow: number): number | undefined
 
 export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): Promise<Climbed<T>> {
   const records: RungRecord[] = [];
-  const isEnough = acceptanceOf(goal);
+  const isEnough = acceptanceOf(goal, climber.defaultDrop);
   const among = (rungs: readonly Rung[]) => tryEach(rungs, { goal, climber, records, isEnough });
   let best = await among(firstRungs(goal));
   if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, among, climber);
   const isFree = budgetsOf(goal).length === 0 && !goal.fixed.some((name) => activationOptions.includes(name));
   if (best && isFree) best = await asFastAsFloat(best, { goal, climber, records, isEnough });
   const isReached = best !== undefined && isEnough(best);
-  if (best && isReached && narrows(goal)) best = await narrow(best, among, goal, climber.depthwise);
+  if (best && isReached && narrows(goal))
+    best = await narrow(best, among, goal.maxDrop ?? climber.defaultDrop, climber.depthwise);
   return { chosen: best, isReached, records };
 }
 
@@ -94,7 +94,7 @@ export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): P
  * Within a budget, the most accurate is wanted: as good as the float model, unless the goal says how much may be lost. Else what more
  * than the goal was lost counts where it is not chance.
  */
-function acceptanceOf(goal: Goal): (trial: Trial) => boolean {
+function acceptanceOf(goal: Goal, defaultDrop: number): (trial: Trial) => boolean {
   const { maxDrop } = goal;
   if (maxDrop === undefined && budgetsOf(goal).length > 0) return ({ drop }) => drop.mean <= drop.error;
   return ({ drop }) => !isBeyond(drop, maxDrop ?? defaultDrop);
@@ -166,7 +166,7 @@ async function asFastAsFloat<T extends Trial>(start: T, climbing: Climbing<T>): 
 async function narrow<T extends Trial>(
   start: T,
   among: Among<T>,
-  { maxDrop = defaultDrop }: Goal,
+  maxDrop: number,
   depthwise: readonly string[],
 ): Promise<T> {
   const computesInFloat = start.rung.quantize["activations"] === "float";

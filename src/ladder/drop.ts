@@ -5,8 +5,8 @@ import { pairedDifference } from "../evaluate/paired-difference.ts";
 
 /** More is worse; below 0 it gained. */
 export interface Drop {
-  readonly what: "accuracy" | "mean IoU" | "RMSE" | "noise";
-  /** Points of accuracy or of mean IoU, per cent of the float model's RMSE, or noise in per cent of the outputs' energy. */
+  readonly what: "accuracy" | "mean IoU" | "RMSE" | "noise" | "metric";
+  /** In the unit of a metric of one's own; points of accuracy or of mean IoU, per cent of the float model's RMSE, or noise in per cent of the outputs' energy. */
   readonly mean: number;
   /** Standard error of the mean, over the samples. */
   readonly error: number;
@@ -17,6 +17,12 @@ const hundredfold = (values: readonly number[] = []): readonly number[] => value
 /** Where labels judge both. */
 export function dropOf(float: Measurement, deployed: Measurement): Drop {
   const [a, b] = [float.bySample, deployed.bySample];
+  if (float.metrics.metric && deployed.metrics.metric) {
+    const { value, higherIsBetter } = float.metrics.metric;
+    const gained = deployed.metrics.metric.value - value;
+    const { error } = pairedDifference(a.metric ?? [], b.metric ?? []);
+    return { what: "metric", mean: (higherIsBetter ? -1 : 1) * gained, error };
+  }
   if (float.metrics.labels === "values") return rmseDrop(float, deployed);
   return float.metrics.meanIou === null
     ? { what: "accuracy", ...pairedDifference(hundredfold(b.accuracy), hundredfold(a.accuracy)) }

@@ -125,6 +125,7 @@ export async function quantizeToGoal(
     tryRung,
     predict: (rung) => perSample * rung.passes(source.train.length, layers.length),
     elapsed,
+    defaultDrop: defaultDropOf(float),
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: layersBySensitivity,
     timeOf: ({ run, made }) => timeBesideFloat(run, made),
@@ -140,6 +141,12 @@ export async function quantizeToGoal(
     climbed: { ...climbed, chosen: chosen.rung },
     validation: { name: source.test.name, samples: source.test.length },
   };
+}
+
+/** Half a point or per cent; a hundredth of a metric of one's own. */
+function defaultDropOf(float: Measurement | undefined): number {
+  const metric = float?.metrics.metric;
+  return metric ? Math.abs(metric.value) / 100 : 0.5;
 }
 
 /** Each rung's training has checkpoints of its own. */

@@ -6,6 +6,7 @@ import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import type { Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
+import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import type { Progress } from "../run/context.ts";
@@ -21,6 +22,8 @@ export interface EvaluateFileJob {
   readonly dataset: Dataset;
   /** What the model was trained on: `resolvePreprocess`. */
   readonly preprocess: Preprocess;
+  /** What the outputs are worth, instead of what the labels choose: `openMetric` opens it. */
+  readonly metric?: OwnMetric;
   /** The output that the labels are of; by default the first. */
   readonly output?: string;
   /** Use only as many samples, the first. */
@@ -42,6 +45,7 @@ const fields = Object.keys({
   modelPath: true,
   dataset: true,
   preprocess: true,
+  metric: true,
   output: true,
   limit: true,
   threads: true,
@@ -89,6 +93,7 @@ export async function evaluateOpened(file: ModelFile, job: Omit<EvaluateFileJob,
   const metrics = await withinMemory(maxMemory, job.signal, (signal) =>
     evaluateModel(file, limit(dataset, most ?? Number.POSITIVE_INFINITY), {
       preprocess,
+      ...(job.metric && { metric: job.metric }),
       ...batch,
       ...(output === undefined ? {} : { output }),
       ...(signal ? { signal } : {}),

@@ -7,6 +7,7 @@ import type { Storage } from "../data/storage.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { decoderFormat } from "../export/decoder-format.ts";
 import type { ExportedFile } from "../export/format.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
@@ -54,6 +55,8 @@ export interface QuantizeFileJob {
   readonly preprocess: Preprocess;
   /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
+  /** What the outputs are worth, instead of what the labels choose: `openMetric` opens it. */
+  readonly metric?: OwnMetric;
   /** Folder for `model.onnx`, or a language model's `onnx/` and what reads its text, `report.json`, `report.html`, `recipe.yaml` and `checkpoint/`; made where there is none. */
   readonly out: string;
   /** What calibrates, trains and evaluates: `selectEngine`. */
@@ -93,6 +96,7 @@ const fields = Object.keys({
   source: true,
   preprocess: true,
   options: true,
+  metric: true,
   out: true,
   engine: true,
   threads: true,
@@ -187,6 +191,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
     source: job.source,
     preprocess: job.preprocess,
     options: job.options,
+    ...(job.metric && { metric: job.metric }),
     openDeployed: (file, options) => openSequences(file, { ...threads, ...options }),
     ...formatOf(job),
     checkMemory: (estimates) => checkEstimates(estimates, job.maxMemory, (note) => job.onNote?.(note)),

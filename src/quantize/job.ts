@@ -2,6 +2,7 @@
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
+import type { OwnMetric } from "../evaluate/own-metric.ts";
 import type { ExportFormat } from "../export/format.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
@@ -23,6 +24,8 @@ export interface QuantizeJob {
   readonly preprocess: Preprocess;
   /** What `runOptions.parse` gave. */
   readonly options: RunOptions;
+  /** What the outputs are worth, instead of what the labels choose. */
+  readonly metric?: OwnMetric;
   /** Opens the exported file for its verification: `openDeployed`, in a browser that of `runtimeOf`. */
   readonly openDeployed: OpenDeployed;
   /** Opens the model as given, which is then compared with what is quantized; not compared where absent. */

@@ -148,12 +148,13 @@ const distanceReport = ({ name, sqnrDb, channels, agreement }: OutputDistance): 
   agreement: agreement ?? null,
 });
 
-const metricsReport = ({ loss, meanIou, rmse, mae, ...metrics }: Metrics): MetricsReport => ({
+const metricsReport = ({ loss, meanIou, rmse, mae, metric, ...metrics }: Metrics): MetricsReport => ({
   ...metrics,
   loss: finite(loss),
   meanIou: finite(meanIou),
   rmse: finite(rmse),
   mae: finite(mae),
+  ...(metric && { metric: { ...metric, value: finite(metric.value) } }),
 });
 
 function fidelityReport({ fidelity }: QuantizeOutcome): Report["fidelity"] {

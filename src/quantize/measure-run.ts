@@ -3,7 +3,7 @@ import { batches } from "../data/batches.ts";
 import { limit } from "../data/dataset.ts";
 import { affordableSamples, batchThatFits, fixedBatchOf, oneSample } from "../evaluate/batch-that-fits.ts";
 import { addDistance, distanceOf, noDistance, type OutputDistance } from "../evaluate/distance.ts";
-import { measureGraph } from "../evaluate/evaluate-graph.ts";
+import { measureGraph, measureGraphBy } from "../evaluate/evaluate-graph.ts";
 import { measureFile } from "../evaluate/evaluate-model.ts";
 import { type Fidelity, measureFidelity, type RunModel } from "../evaluate/fidelity.ts";
 import { measureLatency } from "../evaluate/latency.ts";
@@ -41,9 +41,10 @@ export async function metricsOf(
   graph: Graph,
 ): Promise<Measurement | undefined> {
   const { test, labels } = subject;
-  if (labels.kind === "none") return undefined;
   const attended = selectOutputs(graph, job.options.quantize.outputs);
-  return measureGraph(attended, test, job.preprocess, context, `evaluate ${stage}`);
+  const phase = `evaluate ${stage}`;
+  if (job.metric) return measureGraphBy(job.metric, attended, test, job.preprocess, { context, phase });
+  return labels.kind === "none" ? undefined : measureGraph(attended, test, job.preprocess, context, phase);
 }
 
 /** What the float model's accuracy says of the data is noted. */
@@ -79,7 +80,7 @@ export async function measureDeployed(
   { job, subject, context }: Measured,
   bytes: Uint8Array,
 ): Promise<Measurement | undefined> {
-  if (subject.labels.kind === "none") return undefined;
+  if (subject.labels.kind === "none" && !job.metric) return undefined;
   const { onProgress } = context;
   const deployed = await job.openDeployed(bytes, { spinning: false });
   try {
@@ -87,6 +88,7 @@ export async function measureDeployed(
       preprocess: job.preprocess,
       batchSize: batchThatFits(subject.float),
       phase: "evaluate deployed",
+      ...(job.metric && { metric: job.metric }),
       output: subject.attended.outputs[0],
       ...(onProgress ? { onProgress } : {}),
       ...(subject.scores?.givesProbabilities && { areProbabilities: true }),

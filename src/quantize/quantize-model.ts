@@ -47,6 +47,7 @@ const fields = Object.keys({
   model: true,
   source: true,
   preprocess: true,
+  metric: true,
   options: true,
   openDeployed: true,
   checkpoints: true,
@@ -94,7 +95,7 @@ export async function openRun(asked: FormattedJob, given: Context): Promise<Run>
   await checkEarly(job, subject);
   const estimates = estimateMemory(job, subject, context.engine.name);
   job.checkMemory?.(estimates);
-  noteUnusedLabels(subject, context);
+  noteUnusedLabels(subject, job, context);
   const placement = placementNote(job.options, subject.start.graph);
   if (placement !== undefined) context.onNote?.(placement);
   await checkGiven(job, subject, context);

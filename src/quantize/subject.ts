@@ -106,8 +106,8 @@ function scoresOf({ options }: QuantizeJob, attended: Graph, use: LabelUse): Cla
   return use.kind === "values" || losses.includes("mse") ? undefined : scoresWithoutLabels(attended);
 }
 
-export function noteUnusedLabels({ test, labels }: Subject, context: Context): void {
-  if (labels.kind !== "none" || !labels.areGiven) return;
+export function noteUnusedLabels({ test, labels }: Subject, { metric }: QuantizeJob, context: Context): void {
+  if (metric || labels.kind !== "none" || !labels.areGiven) return;
   context.onNote?.(
     `The labels of "${test.name}" are not used: ${labels.reason} What is measured is the distance to the float model.`,
   );

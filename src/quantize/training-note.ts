@@ -37,8 +37,18 @@ function lostMetrics({ metrics: ptq }: Worth, { metrics: trained }: Worth): read
     ...(verdictOf(negated(before.meanIou), negated(after.meanIou)) > 0 ? [print("mean IoU", "meanIou", percent)] : []),
     // A higher loss with more right answers is confidence, not harm.
     ...(accuracy === 0 && verdictOf(before.loss, after.loss) > 0 ? [print("cross-entropy", "loss", precise)] : []),
+    ...lostOwn(ptq, trained),
     ...(verdictOf(before.squaredError, after.squaredError) > 0 ? [print("RMSE", "rmse", precise)] : []),
   ];
+}
+
+/** By a metric of one's own. */
+function lostOwn(ptq: Measurement, trained: Measurement): readonly string[] {
+  const [before, after] = [ptq.metrics.metric, trained.metrics.metric];
+  if (!before || !after) return [];
+  const ofHarm = ({ bySample: { metric } }: Measurement) => (before.higherIsBetter ? negated(metric) : metric);
+  if (verdictOf(ofHarm(ptq), ofHarm(trained)) <= 0) return [];
+  return [`${before.name} went from ${before.value.toPrecision(3)} to ${after.value.toPrecision(3)}`];
 }
 
 /** Where there are labels, they alone say what training is for. */

@@ -82,7 +82,7 @@ function frontChart(rungs: readonly Measured[]): Html {
   const { what } = rungs[0].drop;
   return chart(
     "Size and loss",
-    `What each lost (${what === "accuracy" || what === "mean IoU" ? `points of ${what}` : `${what}, per cent`}) against the size of its file; the line joins those that none beats in both.`,
+    `What each lost (${what === "accuracy" || what === "mean IoU" ? `points of ${what}` : what === "metric" ? "in the unit of the metric" : `${what}, per cent`}) against the size of its file; the line joins those that none beats in both.`,
     svg,
   );
 }

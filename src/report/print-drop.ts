@@ -8,4 +8,6 @@ type Drop = NonNullable<LadderReport["rungs"][number]["drop"]>;
 export const printDrop = ({ what, mean, error }: Drop): string =>
   what === "accuracy" || what === "mean IoU"
     ? `${mean.toFixed(2)} ± ${error.toFixed(2)} points`
-    : `${formatDigits(mean)} ± ${formatDigits(error)} %`;
+    : what === "metric"
+      ? `${formatDigits(mean)} ± ${formatDigits(error)}`
+      : `${formatDigits(mean)} ± ${formatDigits(error)} %`;

@@ -38,6 +38,12 @@ function wonBack(float: number, ptq: number | null, deployed: number): string {
 /** The accuracy, or the error against measured values, or the worst output's distance to the float model. */
 function qualityTile({ top1, metrics, fidelity }: Report): Html {
   const { float, deployed } = metrics;
+  if (deployed?.metric)
+    return tile(
+      `${deployed.metric.name}, deployed`,
+      digits(deployed.metric.value),
+      `float ${digits(float?.metric?.value ?? null)}`,
+    );
   if (deployed?.labels === "values")
     return tile("RMSE, deployed", digits(deployed.rmse), float ? `float ${digits(float.rmse)}` : "");
   const outputs = fidelity?.["deployed"] ?? [];
@@ -215,10 +221,28 @@ function verification({ verification: v }: Report): Html {
   ]);
 }
 
+/** By a metric of the user's own. */
+function ownMetric({ metrics, data }: Pick<Report, "metrics" | "data">): Html {
+  const rows = Object.entries(metrics).flatMap(([stage, { metric }]) => (metric ? [{ stage, ...metric }] : []));
+  const [{ name, higherIsBetter }] = rows;
+  return chart(
+    name,
+    `Over ${grouped(data.testSamples)} test samples; ${higherIsBetter ? "more" : "less"} is better.`,
+    table<(typeof rows)[number]>(
+      [
+        { title: "stage", kind: "name", of: ({ stage }) => stage },
+        { title: name, kind: "number", of: ({ value }) => digits(value) },
+      ],
+      rows,
+    ),
+  );
+}
+
 /** Against measured values. */
 function errors({ metrics, data }: Report): Html {
   const rows = Object.entries(metrics).map(([stage, { rmse, mae }]) => ({ stage, rmse, mae }));
   if (rows.length === 0) return html``;
+  if (metrics["deployed"]?.metric) return ownMetric({ metrics, data });
   return chart(
     "Against the labels",
     `Error of the output over ${grouped(data.testSamples)} test samples, in the labels' unit; less is better.`,

@@ -90,8 +90,10 @@ const figure = z.number().nullable();
 
 const metrics = z.object({
   labels: z
-    .enum(["classes", "binary", "values"])
-    .describe("What the labels are: class indices, 0 or 1 for a single score, or what the output should be."),
+    .enum(["classes", "binary", "values", "metric"])
+    .describe(
+      "What the labels are: class indices, 0 or 1 for a single score, what the output should be, or what a metric of one's own reads.",
+    ),
   samples: count,
   classes: count.nullable().describe("How many the model tells apart."),
   top1: percent.describe("Accuracy in per cent: of the samples, or of all positions where each has its label."),
@@ -102,6 +104,10 @@ const metrics = z.object({
   rmse: figure.describe("Root of the mean squared error, in the labels' unit."),
   mae: figure.describe("Mean absolute error, in the labels' unit."),
   differentLabels: count.nullable().describe("How many different class indices there are."),
+  metric: z
+    .object({ name: z.string(), value: figure, higherIsBetter: z.boolean() })
+    .exactOptional()
+    .describe("A metric of one's own, which then is all that is measured."),
 });
 
 const lossPoint = z.object({
@@ -171,13 +177,13 @@ const ladder = z.object({
         predictedSeconds: seconds.describe("Before it was tried, from the float model's speed."),
         drop: z
           .object({
-            what: z.enum(["accuracy", "mean IoU", "RMSE", "noise"]),
+            what: z.enum(["accuracy", "mean IoU", "RMSE", "noise", "metric"]),
             mean: z.number(),
             error: z.number().min(0).describe("Standard error of the mean."),
           })
           .nullable()
           .describe(
-            "Lost against the float model: points, per cent of the RMSE, or noise in per cent of the outputs' energy; null: not tried, or not a number.",
+            "Lost against the float model: points, the unit of a metric of one's own, per cent of the RMSE, or noise in per cent of the outputs' energy; null: not tried, or not a number.",
           ),
         sizeBytes: count.nullable(),
         latency: z

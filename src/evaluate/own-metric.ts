@@ -1,0 +1,112 @@
+// A metric of the user's own: what the outputs are worth is computed by their code, sample by sample.
+import type { Batch } from "../data/batches.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import { widenTensor } from "../ir/half.ts";
+import { type Tensor, tensor } from "../ir/tensor.ts";
+import type { Meter } from "./metrics.ts";
+import { firstRows } from "./model-file.ts";
+
+/** What a metric sees of one sample, by output: without the batch axis. */
+export type SampleOutputs = Readonly<Record<string, Tensor>>;
+
+/** What one sample is worth; the metric is the mean. */
+export type SampleMetric = (outputs: SampleOutputs, labels: Tensor | undefined) => number;
+
+/** A metric of all samples together, such as an area under a curve or a mean average precision. */
+export interface MetricAccumulator {
+  readonly add: (outputs: SampleOutputs, labels: Tensor | undefined) => void;
+  /** Of what was added so far. */
+  readonly value: () => number;
+}
+
+/** A metric of one's own. */
+export interface OwnMetric {
+  readonly name: string;
+  readonly higherIsBetter: boolean;
+  /** A metric of each sample, or what makes an accumulator that has seen nothing yet. */
+  readonly of: SampleMetric | { readonly start: () => MetricAccumulator | Promise<MetricAccumulator> };
+}
+
+/** Parts of the samples whose own values say how much chance is in the whole. */
+const parts = 10;
+
+export interface OwnMeter extends Omit<Meter, "add"> {
+  readonly add: (outputs: ReadonlyMap<string, Tensor>, batch: Batch) => void;
+}
+
+export async function ownMeter(metric: OwnMetric): Promise<OwnMeter> {
+  const { name, higherIsBetter } = metric;
+  const counts = await countsOf(metric);
+  let samples = 0;
+  const checked = (value: unknown): number => {
+    if (typeof value === "number") return value;
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `The metric "${name}" gave ${typeof value === "object" ? JSON.stringify(value) : String(value)}; expected a number.`,
+    );
+  };
+  const value = (): number => checked(counts.value());
+  return {
+    add: (outputs, batch) => {
+      const [labels, count] = [batch.target ?? batch.labels, batch.indices.length];
+      const ready = [...outputs].map(([output, given]) => [output, rowsOf(given, count)] as const);
+      for (let row = 0; row < count; row++) {
+        const own = Object.fromEntries(ready.map(([output, given]) => [output, rowOf(given, row, count)]));
+        counts.add(samples + row, own, labels && rowOf(labels, row, count), checked);
+      }
+      samples += count;
+    },
+    note: () => `${name} ${value().toPrecision(4)}`,
+    metrics: () => ({
+      ...{ labels: "metric", samples, classes: null, top1: null, loss: null, meanIou: null, rmse: null, mae: null },
+      ...{ differentLabels: null, metric: { name, value: value(), higherIsBetter } },
+    }),
+    bySample: () => ({ metric: counts.values().map(checked) }),
+  };
+}
+
+interface Counts {
+  readonly add: (
+    index: number,
+    outputs: SampleOutputs,
+    labels: Tensor | undefined,
+    checked: (value: unknown) => number,
+  ) => void;
+  readonly value: () => unknown;
+  /** Of each sample, or of each part of them. */
+  readonly values: () => readonly unknown[];
+}
+
+async function countsOf({ of }: OwnMetric): Promise<Counts> {
+  if (typeof of === "function") {
+    const values: number[] = [];
+    return {
+      add: (_, outputs, labels, checked) => void values.push(checked(of(outputs, labels))),
+      value: () => values.reduce((sum, each) => sum + each, 0) / Math.max(1, values.length),
+      values: () => values,
+    };
+  }
+  const whole = await of.start();
+  const each: MetricAccumulator[] = [];
+  for (let part = 0; part < parts; part++) each.push(await of.start());
+  const used = new Set<number>();
+  return {
+    add: (index, outputs, labels) => {
+      whole.add(outputs, labels);
+      each[index % parts].add(outputs, labels);
+      used.add(index % parts);
+    },
+    value: whole.value,
+    values: () => each.filter((_, part) => used.has(part)).map((part) => part.value()),
+  };
+}
+
+/** What is not one for each sample stays whole. */
+const rowsOf = (given: Tensor, count: number): Tensor =>
+  given.shape[0] >= count ? firstRows(widenTensor(given), count) : widenTensor(given);
+
+function rowOf(given: Tensor, row: number, count: number): Tensor {
+  if (given.shape[0] !== count) return given;
+  const size = given.data.length / count;
+  return tensor(given.dtype, given.shape.slice(1), given.data.slice(row * size, (row + 1) * size) as typeof given.data);
+}
