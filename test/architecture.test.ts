@@ -85,6 +85,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "data",
   ],
   export: [...core, "units", "run", "quantizers", "onnx", "language-models", "engines", "data", "training", "evaluate"],
+  forms: [...core, "quantizers", "onnx", "data", "run", "evaluate", "export"],
   options: ["ir", "quantizers", "training", "evaluate", "methods", "methods/ptq", "methods/mixed-precision"],
   ablate: ["ir", "options", "methods", "evaluate", "report"],
   inspect: [...core, "run", "quantizers", "training", "units", "evaluate", "methods", "methods/efqat"],

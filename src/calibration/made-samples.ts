@@ -1,11 +1,10 @@
 // Samples to calibrate with that no data gave: noise, or noise moved until it has the statistics that normalizations remember.
-import { randomBits } from "../data/random.ts";
+import { normalAt, randomBits } from "../data/random.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import type { Builder } from "../ir/builder.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
-import { elementBits } from "../ir/random-bits.ts";
 import { scalar, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
@@ -73,10 +72,7 @@ function noiseOf({ values }: Graph, input: string, counters: readonly number[]):
   assert(type, `input "${input}" has no type`);
   const shape = type.shape.map(Number);
   const counter = randomBits(...counters);
-  const uniform = (index: number): number => (elementBits(counter, index) + 0.5) / 2 ** 32;
-  const normal = (_: unknown, i: number): number =>
-    Math.sqrt(-2 * Math.log(uniform(2 * i))) * Math.cos(2 * Math.PI * uniform(2 * i + 1));
-  return tensorOf(type.dtype, shape, Float64Array.from({ length: sizeOf(shape) }, normal));
+  return tensorOf(type.dtype, shape, Float64Array.from({ length: sizeOf(shape) }, (_, i) => normalAt(counter, i)));
 }
 
 const rateInput = "frostbit/distillation_rate";

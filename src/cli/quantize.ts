@@ -34,6 +34,7 @@ import { formatSeconds } from "./progress.ts";
 import { computeOptions, memoryOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
+import { runWithoutData, withoutDataOptions } from "./without-data.ts";
 
 const textSourceOptions = z.object({
   ...textOptions.shape,
@@ -74,6 +75,8 @@ export const quantizeCommandOptions = z.object({
 
 const examples = `
 Examples:
+  Without data: float16, 8 and 4 bits, compared with the float model
+    frostbit quantize model.onnx
   8 bits without training, for speed:
     frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --method ptq --placement runtime
   4-bit weights, the most important 5 % of the channels trained:
@@ -88,12 +91,13 @@ export function quantizeCommand(): Command {
     run,
     { keepsStep: isTraining },
   ).argument("<model>", "An ONNX file, or the folder of a language model.");
-  for (const schema of [quantizeCommandOptions, preprocessOptions, imageOptions, runFlags])
+  for (const schema of [quantizeCommandOptions, withoutDataOptions, preprocessOptions, imageOptions, runFlags])
     addSchemaOptions(command, schema);
   return command.addHelpText("after", examples);
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
+  if (!needsData(values)) return runWithoutData(modelPath, values, session);
   if (parseSchemaOptions(quantizeCommandOptions, values).explain) {
     const plan = planOf(await runOf(withTextDefaults(values), session));
     session.print(
@@ -110,6 +114,10 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
   const { acceptLoss } = parseSchemaOptions(quantizeCommandOptions, values);
   if (result.report.losses.length > 0 && !acceptLoss) process.exitCode = exitCodes.user;
 }
+
+/** A plan is of a goal, which data decide. */
+const needsData = ({ data, text, explain }: Values): boolean =>
+  data !== undefined || text !== undefined || explain !== undefined;
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {

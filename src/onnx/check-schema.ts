@@ -114,6 +114,14 @@ export function requiredOutputs({ op, outputs }: Node, opset: number): number {
   return max === Number.POSITIVE_INFINITY ? outputs.length : min;
 }
 
+/** By input, the element types that an operator takes in an opset; `undefined` for operators that are not known. */
+export function inputTypesOf({ op, inputs }: Node, opset: number): readonly (readonly string[])[] | undefined {
+  const versions = versionsOf(op);
+  const schema =
+    versions.findLast(({ since }) => since <= opset) ?? (runsInEveryOpset.has(op) ? versions[0] : undefined);
+  return schema && inputs.map((_, i) => (schema.inputs[i] ?? schema.inputs.at(-1))?.types ?? []);
+}
+
 /** Throws BAD_MODEL where the operator is not one of the opset, or has other inputs, outputs or attributes there. */
 export function checkSchema(node: NodeInFile, opset: number): void {
   const schema = schemaOf(node.op, opset, node.where);

@@ -31,7 +31,7 @@ export const lookupsOf = (
 /** What a Gather of the weight gives, from its integers and scales: runtimes would make floats of the whole table at each run. */
 export function lookupNodes(
   { name, inputs: [, indices], outputs: [output], attributes }: Node,
-  { integers, scale, zeroPoint, granularity }: StoredWeight,
+  { integers, scale, zeroPoint, granularity }: Pick<StoredWeight, "integers" | "scale" | "zeroPoint" | "granularity">,
   { constants, names }: { readonly constants: ReadonlyMap<string, Tensor>; readonly names: NewNames },
 ): readonly Node[] {
   assert(typeof granularity === "object" && "axis" in granularity, `rows of "${integers}" have no scales of their own`);

@@ -27,9 +27,9 @@ export const matMulNBits: Upgrade = {
     const [x, codes, scales, zeroPoints = "", order = "", bias = ""] = node.inputs;
     if (order !== "") throw cannotUpgrade(node, context.opset, "it reorders inputs (g_idx), which is not handled.");
     const length = form.groups * form.groupSize;
-    const given = known(context, codes, "uint8", (form.rows * length * form.bits) / 8);
+    const given = known(context, codes, ["uint8"], (form.rows * length * form.bits) / 8);
     const weight = constant("integers", columnsOf(integersOf(given, length, form), length, form.inputs, form.rows));
-    const steps = known(context, scales, "float32", form.rows * form.groups);
+    const steps = known(context, scales, ["float32", "float16", "bfloat16"], form.rows * form.groups);
     const scale = constant("scales", transposedMatrix({ ...steps, shape: [form.rows, form.groups] }));
     const points = constant("zero_points", zeroPointsOf(context, zeroPoints, form));
     const attributes = { axis: 0, block_size: form.groupSize };
@@ -58,17 +58,17 @@ function formOf({ node, opset }: UpgradeContext): Form {
 function known(
   { node, opset, constantOf }: UpgradeContext,
   name: string,
-  dtype: Tensor["dtype"],
+  dtypes: readonly Tensor["dtype"][],
   count: number,
 ): Tensor {
   const value = constantOf(name);
   if (!value) throw cannotUpgrade(node, opset, `"${name}" is not a constant, which is not handled.`);
   const elements = sizeOf(value.shape);
-  if (value.dtype !== dtype || elements !== count)
+  if (!dtypes.includes(value.dtype) || elements !== count)
     throw cannotUpgrade(
       node,
       opset,
-      `"${name}" has ${elements} elements of type ${value.dtype}; ${count} of type ${dtype} are handled.`,
+      `"${name}" has ${elements} elements of type ${value.dtype}; ${count} of type ${dtypes.join(" or ")} are handled.`,
     );
   return value;
 }
@@ -94,6 +94,6 @@ function columnsOf(integers: Uint8Array, length: number, count: number, rows: nu
 function zeroPointsOf(context: UpgradeContext, name: string, form: Form): Tensor {
   const { rows, groups, bits } = form;
   if (name === "") return tensor("uint8", [groups, rows], new Uint8Array(groups * rows).fill(2 ** (bits - 1)));
-  const given = known(context, name, "uint8", rows * Math.ceil((groups * bits) / 8));
+  const given = known(context, name, ["uint8"], rows * Math.ceil((groups * bits) / 8));
   return columnsOf(integersOf(given, groups, form), groups, groups, rows);
 }

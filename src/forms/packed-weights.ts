@@ -1,0 +1,102 @@
+// Weights as packed integers that floats are multiplied by.
+
+import { exportMatMulNBits } from "../export/matmul-nbits.ts";
+import type { Exported } from "../export/qdq.ts";
+import { assert } from "../ir/errors.ts";
+import type { Graph, Node, OnnxModel } from "../ir/graph.ts";
+import { numbersOf, sizeOf, tensorOf } from "../ir/tensor.ts";
+import { transposedMatrix } from "../ir/transposed-matrix.ts";
+import { numberAttribute } from "../ops/attributes.ts";
+import { granularityOf } from "../ops/granularity.ts";
+import { isMatrixProduct } from "../ops/linear.ts";
+import { isTransposed } from "../ops/matrix-shape.ts";
+import { inferTypes } from "../passes/infer-types.ts";
+import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { type Emitter, emitInto } from "./emit.ts";
+import { foldWeights } from "./fold-weights.ts";
+import type { TableWidth } from "./tables.ts";
+
+/** Weights of fewer elements are not worth the nodes. */
+const leastElements = 1024;
+
+const isLarge = ({ values }: Graph, { weight }: LinearLayer): boolean =>
+  sizeOf(values.get(weight)?.shape.map(Number) ?? []) >= leastElements;
+
+/** Matrices in blocks of their inputs, which MatMulNBits multiplies by; filters in 8 bits. Takes a prepared graph. */
+export function packedWeights({ graph, origin }: OnnxModel, { bits, blockSize }: TableWidth): Exported {
+  const products = gemmsAsProducts(byteFilters(graph));
+  const folded = foldWeights(
+    products,
+    { weights: bits, groupSize: blockSize as 32 },
+    (layer) => isMatrixProduct(layer.node) && isLarge(products, layer),
+  );
+  return exportMatMulNBits(folded, origin, "int8");
+}
+
+/** Filters as integers with a scale for each channel. Runtimes make floats of them once, when they open the file. */
+function byteFilters(graph: Graph): Graph {
+  const isFilter = (layer: LinearLayer): boolean => !isMatrixProduct(layer.node) && isLarge(graph, layer);
+  const folded = foldWeights(graph, { asymmetricWeights: false }, isFilter);
+  if (folded.layers.length === 0) return graph;
+  const integers = new Set(folded.layers.map((layer) => layer.integers));
+  const emit = emitInto(folded.graph);
+  for (const node of folded.graph.nodes) {
+    if (node.op === "DequantizeLinear" && integers.has(node.inputs[0])) scaled(emit, folded.graph, node);
+    else emit.push(node);
+  }
+  return inferTypes(emit.graph());
+}
+
+/** A Cast and a Mul in the place of a DequantizeLinear, which ONNX Runtime computes again at each run. */
+function scaled(emit: Emitter, { constants }: Graph, node: Node): void {
+  const [integers, scale] = node.inputs.map((name) => constants.get(name));
+  const granularity = granularityOf(node);
+  assert(integers && scale && granularity !== "tensor", `the filter of "${node.name}" has no scales of its channels`);
+  const shape = integers.shape.map((size, axis) => (axis === granularity.axis ? size : 1));
+  const factors = emit.constant(`${node.inputs[1]}:of_channels`, tensorOf("float32", shape, numbersOf(scale)));
+  const float = emit.call(
+    "Cast",
+    [node.inputs[0]],
+    { dtype: "float32", hint: `${node.outputs[0]}:float` },
+    { to: "float32" },
+  );
+  emit.call("Mul", [float, factors], { output: node.outputs[0] });
+}
+
+/** Gemms with a constant weight as products and additions: MatMulNBits knows no factors and no transposed weights. */
+function gemmsAsProducts(graph: Graph): Graph {
+  const layers = new Map(linearLayers(graph).map((layer) => [layer.node.name, layer]));
+  if (![...layers.values()].some(({ node }) => node.op === "Gemm")) return graph;
+  const emit = emitInto(graph);
+  for (const node of graph.nodes) {
+    const layer = layers.get(node.name);
+    if (node.op === "Gemm" && layer) asProduct(emit, graph, layer);
+    else emit.push(node);
+  }
+  return inferTypes(emit.graph());
+}
+
+function asProduct(emit: Emitter, { constants }: Graph, layer: LinearLayer): void {
+  const { node, weight, bias, biasFactor } = layer;
+  const [output] = node.outputs;
+  const alpha = numberAttribute(node, "alpha", 1);
+  const given = constants.get(weight);
+  assert(given, `weight "${weight}" is not a constant`);
+  const matrix = isTransposed(node, "transB") ? transposedMatrix(given) : given;
+  const factored = (value: typeof given, factor: number) =>
+    tensorOf(
+      value.dtype,
+      value.shape,
+      Float64Array.from(numbersOf(value), (each) => each * factor),
+    );
+  const name =
+    matrix === given && alpha === 1
+      ? weight
+      : emit.constant(`${weight}:matrix`, alpha === 1 ? matrix : factored(matrix, alpha));
+  const offset = bias === "" ? undefined : constants.get(bias);
+  const product = offset ? emit.value(`${output}:product`, "float32") : output;
+  emit.push({ name: node.name, op: "MatMul", inputs: [node.inputs[0], name], outputs: [product], attributes: {} });
+  if (!offset) return;
+  const added = biasFactor === 1 ? bias : emit.constant(`${bias}:scaled`, factored(offset, biasFactor));
+  emit.call("Add", [product, added], { output });
+}

@@ -1,0 +1,121 @@
+// A model in one of the forms, as a file that ran.
+import type { Exported } from "../export/qdq.ts";
+import type { OpenDeployed } from "../export/verify.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { Graph, OnnxModel, Origin } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
+import { opsetFor, writeOnnx } from "../onnx/write.ts";
+import { prepareGraph } from "../quantizers/prepare-graph.ts";
+import { quantizeOptions } from "../quantizers/quantize-options.ts";
+import { quantizersOf } from "../quantizers/quantizer.ts";
+import { type Agreement, agreementOf, isSound } from "./agreement.ts";
+import { dynamicInt8 } from "./dynamic-int8.ts";
+import { largestOf, lostValues, tooLarge, type Watched } from "./find-wide.ts";
+import { inHalf, roundedAsHalf, wideConstants, withFiniteMasks } from "./half.ts";
+import { packedWeights } from "./packed-weights.ts";
+import type { Form, FormWeights } from "./table.ts";
+import { integerTables } from "./tables.ts";
+
+/** What a form is written with. */
+export interface FormContext {
+  readonly open: OpenDeployed;
+  /** Inputs that the model takes. */
+  readonly batches: readonly ReadonlyMap<string, Tensor>[];
+  /** What the model gives for them, by output. */
+  readonly expected: readonly ReadonlyMap<string, Tensor>[];
+  /** Inputs of a matrix that share a scale, and neighbours in a row of a table. */
+  readonly blockSize: number;
+}
+
+export interface WrittenForm {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly agreement: readonly Agreement[];
+  /** Of a form in float16, the nodes that keep float32. */
+  readonly keptFloat: number;
+}
+
+/** The model as all forms start from it; what is float16 in the file stays so at inputs and outputs alone. */
+export function preparedModel({ graph, origin }: OnnxModel): OnnxModel {
+  const prepared = prepareGraph(graph, quantizeOptions.parse({ activations: "float" }));
+  if (quantizersOf(prepared).length > 0)
+    throw new FrostbitError(
+      "BAD_MODEL",
+      "The model is quantized already. Give the float model that it was made of, or --data to train what it has.",
+    );
+  return { graph: prepared, origin: withHalfEnds(prepared, origin) };
+}
+
+function withHalfEnds({ inputs, outputs }: Graph, origin: Origin): Origin {
+  const { half, ...rest } = origin;
+  const ends = [...(half ?? [])].filter(([name]) => inputs.includes(name) || outputs.includes(name));
+  return ends.length === 0 ? rest : { ...rest, half: new Map(ends) };
+}
+
+/** Throws BAD_MODEL where the model has nothing that the form changes, VERIFICATION where what it computes is lost. */
+export async function writeForm(model: OnnxModel, form: Form, context: FormContext): Promise<WrittenForm> {
+  const quantized = withWeights(model, form.weights, context.blockSize);
+  if (form.isHalf) return writeHalf(quantized, context);
+  const bytes = writeOnnx(quantized.model, { opset: quantized.opset });
+  const agreement = await agreementOf(bytes, context);
+  checkSound(agreement);
+  return { bytes, agreement, keptFloat: 0 };
+}
+
+function withWeights(model: OnnxModel, weights: FormWeights, blockSize: number): Exported {
+  const { graph, origin } = model;
+  const opset = opsetFor(graph, Math.max(origin.opset, 13));
+  if (weights.kind === "float") return { model, opset };
+  const exported =
+    weights.kind === "dynamic"
+      ? { model: { graph: dynamicInt8(graph, weights.matrices), origin }, opset }
+      : packedWeights(model, { bits: weights.bits, blockSize });
+  const bits = weights.kind === "dynamic" ? 8 : weights.bits;
+  const tabled = integerTables(exported.model.graph, { bits, blockSize });
+  if (!hasIntegers(tabled, graph))
+    throw new FrostbitError(
+      "BAD_MODEL",
+      "It has no matrix product, convolution or table of embeddings whose weights are large constants.",
+    );
+  return { model: { graph: tabled, origin }, opset: exported.opset };
+}
+
+/** Whether weights are constants that were not there before. */
+const hasIntegers = (graph: Graph, before: Graph): boolean =>
+  [...graph.constants].some(([name, { dtype }]) => /^u?int[248]$/.test(dtype) && !before.constants.has(name));
+
+/** How often nodes are brought back to float32 before the form is given up. */
+const rounds = 6;
+
+/** Nodes keep float32 where the model's values are too large, and then where the file that was written loses most. */
+async function writeHalf({ model, opset }: Exported, context: FormContext): Promise<WrittenForm> {
+  const { open, batches } = context;
+  const float: Watched = { bytes: writeOnnx(model, { opset }), open, batches };
+  const largest = await largestOf(float, model.graph);
+  const graph = withFiniteMasks(model.graph, largest);
+  const wide = new Set([...wideConstants(graph), ...tooLarge(largest)]);
+  for (let round = 1; ; round++) {
+    const rounded = writeOnnx({ ...model, graph: roundedAsHalf(graph, { opset, wide }) }, { opset });
+    const lost = round < rounds ? await lostValues(float, rounded, graph) : [];
+    const found = [...lost].filter((name) => !wide.has(name));
+    for (const name of found) wide.add(name);
+    if (found.length > 0) continue;
+    const { graph: half, kept } = inHalf(graph, { opset, wide });
+    const bytes = writeOnnx({ ...model, graph: half }, { opset });
+    const agreement = worse(await agreementOf(bytes, context), await agreementOf(rounded, context));
+    checkSound(agreement);
+    return { bytes, agreement, keptFloat: kept.length };
+  }
+}
+
+/** Of each output, what is further from the float model. */
+const worse = (a: readonly Agreement[], b: readonly Agreement[]): readonly Agreement[] =>
+  a.map((each, i) => (b[i].cosine < each.cosine ? b[i] : each));
+
+function checkSound(agreement: readonly Agreement[]): void {
+  const lost = agreement.filter((each) => !isSound(each));
+  if (lost.length === 0) return;
+  const words = lost.map(
+    ({ output, sqnrDb, cosine }) => `"${output}" at ${sqnrDb?.toFixed(1)} dB SQNR, cosine ${cosine.toFixed(3)}`,
+  );
+  throw new FrostbitError("VERIFICATION", `Little is left of what the model computes: ${words.join(", ")}.`);
+}

@@ -1,0 +1,127 @@
+// A model file in forms that need no data, written to a folder side by side.
+import { join } from "node:path";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import type { Agreement } from "../forms/agreement.ts";
+import { type FormName, forms } from "../forms/table.ts";
+import { type WrittenForms, writeForms } from "../forms/write-forms.ts";
+import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import type { OnnxModel } from "../ir/graph.ts";
+import type { Progress } from "../run/context.ts";
+import { fileSource } from "./file-source.ts";
+import { readModel } from "./read-model.ts";
+import { ensureFolder, ensureWritable, writeAtomic } from "./storage.ts";
+
+/** What `quantizeWithoutData` is given. */
+export interface WithoutDataJob {
+  /** An ONNX file of opset 7 to 25, with its external data in the same folder. */
+  readonly modelPath: string;
+  /** What `readModel(modelPath)` gave, where the caller has read it already. */
+  readonly model?: OnnxModel;
+  /** Folder for the files, `model_fp16.onnx` and so on, and `forms.json`; made where there is none. */
+  readonly out: string;
+  /** What is written. */
+  readonly forms: readonly FormName[];
+  /** Inputs of a matrix that share a scale at 8, 4 and 2 bits: 16, 32, 64, 128 or 256; 32 where absent. */
+  readonly blockSize?: number;
+  /** What the inputs' symbolic sizes are where forms are compared and timed, by name. */
+  readonly sizes?: Readonly<Record<string, number>>;
+  /** Of the inputs that are made up; 0 where absent. */
+  readonly seed?: number;
+  /** CPU threads, 1 or more; all cores where absent. */
+  readonly threads?: number;
+  /** Stops before the next form: the call then throws ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Called before each form. */
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+/** All of them: the compiler names what is forgotten. */
+const fields = Object.keys({
+  modelPath: true,
+  model: true,
+  out: true,
+  forms: true,
+  blockSize: true,
+  sizes: true,
+  seed: true,
+  threads: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof WithoutDataJob, true>);
+
+/** A file that was written. */
+export interface FormFile {
+  readonly form: FormName;
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** Median of a run of one sample. */
+  readonly milliseconds: number;
+  /** Of each output, against the float model's on inputs that are made up. */
+  readonly agreement: readonly Agreement[];
+  /** Of forms in float16, how many nodes keep float32. */
+  readonly keptFloat: number;
+}
+
+/** What `quantizeWithoutData` left; `forms.json` holds it too. */
+export interface WithoutDataResult {
+  readonly float: { readonly path: string; readonly sizeBytes: number; readonly milliseconds: number };
+  readonly files: readonly FormFile[];
+  /** Forms that cannot hold the model, and why. */
+  readonly refused: WrittenForms["refused"];
+  /** What the inputs' symbolic sizes were. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Small and fast of those that are near the float model; `null` where none is. */
+  readonly best: FormName | null;
+}
+
+/**
+ * Writes a model in forms that need no data, runs each in ONNX Runtime against the float model on inputs that are made up, and
+ * times them in turn. A form that cannot hold the model is not written, and `refused` says why.
+ *
+ * Throws BAD_MODEL where the model is quantized already or does not run on such inputs, BAD_OPTION for what it was given, IO where
+ * a file cannot be read or written, and ABORTED after `signal`.
+ *
+ * @example
+ * const { files, best } = await quantizeWithoutData({ modelPath: "model.onnx", out: "out", forms: ["fp16", "q8"] });
+ */
+export async function quantizeWithoutData(job: WithoutDataJob): Promise<WithoutDataResult> {
+  checkNames("quantizeWithoutData", job, fields);
+  const { modelPath, out, threads, blockSize = 32, sizes = {}, seed = 0, signal, onProgress } = job;
+  checkGiven("quantizeWithoutData", { modelPath, out, forms: job.forms });
+  checkCounts("quantizeWithoutData", { threads, blockSize });
+  const model = job.model ?? readModel(modelPath);
+  await ensureWritable(out);
+  const written = await writeForms({
+    model,
+    forms: job.forms,
+    blockSize,
+    sizes: new Map(Object.entries(sizes)),
+    seed,
+    open: (bytes, options) => openDeployed(bytes, { ...(threads === undefined ? {} : { threads }), ...options }),
+    ...(signal ? { signal } : {}),
+    ...(onProgress ? { onProgress } : {}),
+  });
+  return writeFiles(job, written);
+}
+
+async function writeFiles(
+  { modelPath, out }: WithoutDataJob,
+  { float, written, refused, sizes, best }: WrittenForms,
+): Promise<WithoutDataResult> {
+  await ensureFolder(out);
+  const files: FormFile[] = [];
+  for (const { form, bytes, milliseconds, agreement, keptFloat } of written) {
+    const path = join(out, `model${forms[form].suffix}.onnx`);
+    await writeAtomic(path, bytes);
+    files.push({ form, path, sizeBytes: bytes.length, milliseconds, agreement, keptFloat });
+  }
+  const result: WithoutDataResult = {
+    float: { path: modelPath, sizeBytes: fileSource(modelPath).sizeBytes, milliseconds: float.milliseconds },
+    files,
+    refused,
+    sizes: Object.fromEntries(sizes),
+    best: best ?? null,
+  };
+  await writeAtomic(join(out, "forms.json"), new TextEncoder().encode(`${JSON.stringify(result, null, 2)}\n`));
+  return result;
+}
