@@ -12,6 +12,12 @@ export { type EvaluateTextJob, evaluateText, type TextMetrics } from "./node/eva
 export { type GeneratedText, type GenerateTextJob, generateText } from "./node/generate-text.ts";
 export { loadHighs } from "./node/load-highs.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
+export {
+  type FormFile,
+  quantizeWithoutData,
+  type WithoutDataJob,
+  type WithoutDataResult,
+} from "./node/quantize-without-data.ts";
 export { readModel } from "./node/read-model.ts";
 export { type RunCheck, type RunVerification, type VerifyRunOptions, verifyRun } from "./node/verify-run.ts";
 export type { ExternalTarget } from "./onnx/encode-tensor.ts";
@@ -44,6 +50,8 @@ export type { Storage } from "./data/storage.ts";
 export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
 export type { ExportedFile } from "./export/format.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
+export type { Agreement } from "./forms/agreement.ts";
+export type { FormName } from "./forms/table.ts";
 export type {
   Findings,
   IntegerSolver,

@@ -72,7 +72,11 @@ function noiseOf({ values }: Graph, input: string, counters: readonly number[]):
   assert(type, `input "${input}" has no type`);
   const shape = type.shape.map(Number);
   const counter = randomBits(...counters);
-  return tensorOf(type.dtype, shape, Float64Array.from({ length: sizeOf(shape) }, (_, i) => normalAt(counter, i)));
+  return tensorOf(
+    type.dtype,
+    shape,
+    Float64Array.from({ length: sizeOf(shape) }, (_, i) => normalAt(counter, i)),
+  );
 }
 
 const rateInput = "frostbit/distillation_rate";

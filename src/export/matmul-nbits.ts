@@ -37,7 +37,9 @@ export function exportMatMulNBits(folded: Folded, origin: Origin, storage: Stora
     }),
   );
   const nodes = model.graph.nodes.map((node) => replaced.get(node.name) ?? node);
-  const graph = removeDeadNodes({ ...model.graph, nodes, constants });
+  const types = [...constants].map(([name, { dtype, shape }]) => [name, { dtype, shape }] as const);
+  const values = new Map([...model.graph.values, ...types]);
+  const graph = removeDeadNodes({ ...model.graph, nodes, constants, values });
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return { model: { ...model, graph }, opset: isBlocked ? opset : opsetFor(graph, Math.max(origin.opset, 13)) };
 }

@@ -90,6 +90,14 @@ describe("forms that need no data", () => {
     ]);
   });
 
+  test("a model of products alone, without tables, in all forms", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["n", 64] });
+    const product = build.node("MatMul", [x, build.constant(random.tensor("float32", [64, 96]))]);
+    const { written } = await write(build.graph([build.node("Tanh", [product], {}, "y")]));
+    expect(written.map(({ form }) => form)).toEqual(expect.arrayContaining(["fp16", "q8", "w8", "q4", "q4f16"]));
+  });
+
   test("what loses all is not written", async () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: ["n", 64] });

@@ -20,6 +20,7 @@ import { createProgram } from "../../src/cli/program.ts";
 import { quantizeCommandOptions } from "../../src/cli/quantize.ts";
 import { engineOption, threadsOption } from "../../src/cli/shared-options.ts";
 import { verifyRunOptions } from "../../src/cli/verify-run.ts";
+import { withoutDataOptions } from "../../src/cli/without-data.ts";
 import { runFromRecipe } from "../../src/options/recipe.ts";
 import { type Block, blocksOf, commandsIn, documents, root, textOf, wordsOf } from "../support/markdown.ts";
 
@@ -48,7 +49,7 @@ const notRun = [
 
 const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   quickstart: [],
-  quantize: [quantizeCommandOptions, preprocessOptions, imageOptions],
+  quantize: [quantizeCommandOptions, withoutDataOptions, preprocessOptions, imageOptions],
   ablate: [ablateCommandOptions, preprocessOptions, imageOptions],
   evaluate: [evaluateCommandOptions, preprocessOptions, imageOptions],
   compare: [testDataOptions, threadsOption],
