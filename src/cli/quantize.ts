@@ -266,7 +266,10 @@ function fidelityRows(
       const output = fidelity[stage]?.[index];
       return output ? show(output) : stage === "float" ? "" : "–";
     });
-  const decibels = ({ sqnrDb }: OutputReport): string => (sqnrDb === null ? "equal" : `${sqnrDb.toFixed(1)} dB`);
+  // Whole numbers have no SQNR: they are the same or not.
+  const same = ({ agreement }: OutputReport): string => (agreement === null || agreement === 1 ? "equal" : "–");
+  const decibels = (output: OutputReport): string =>
+    output.sqnrDb === null ? same(output) : `${output.sqnrDb.toFixed(1)} dB`;
   const least = ({ leastChannelDb }: OutputReport): string =>
     leastChannelDb === null ? "equal" : `${leastChannelDb.toFixed(1)} dB`;
   const agreement = (output: OutputReport): string => `${(100 * (output.agreement ?? 0)).toFixed(2)} %`;

@@ -10,12 +10,14 @@ import { argmax } from "./score.ts";
 /** Sums over the samples so far. */
 export interface Distance {
   difference: Difference;
+  /** Of whole numbers. */
+  wholes: Difference;
   readonly channels: ChannelSums;
   /** Whether all values of the first model are from 0 to 1. */
   isShare: boolean;
   agreeing: number;
   compared: number;
-  /** By class, how many samples have it in the first model. */
+  /** By class, how many samples have it in the first model; by whole number, how many values are it. */
   readonly classes: Map<number, number>;
 }
 
@@ -29,14 +31,17 @@ export interface OutputDistance {
    * outputs: absent.
    */
   readonly agreement?: number;
-  /** Of class scores: the share of samples of the class that the other model gives most often, the agreement of a constant. */
+  /** The agreement of a constant: the share of the class, or whole number, that the reference gives most often. */
   readonly constantAgreement?: number;
+  /** Of few different whole numbers: what would be their SQNR, in dB. Of indices it says nothing. */
+  readonly wholeDb?: number;
   /** Of floats. */
   readonly channels?: ChannelDistance;
 }
 
 export const noDistance = (): Distance => ({
   difference: noDifference,
+  wholes: noDifference,
   channels: new Map(),
   isShare: true,
   agreeing: 0,
@@ -75,18 +80,29 @@ function isBetween0And1(values: ArrayLike<number>): boolean {
   return true;
 }
 
+/** More different numbers than classes are places in lists, whose order small differences change. */
+const mostNumbers = 256;
+
 function addEqual(total: Distance, a: readonly number[], b: readonly number[]): void {
-  for (const [i, value] of a.entries()) if (value === b[i]) total.agreeing++;
+  for (const [i, value] of a.entries()) {
+    if (value === b[i]) total.agreeing++;
+    if (total.classes.size <= mostNumbers) total.classes.set(value, (total.classes.get(value) ?? 0) + 1);
+  }
+  total.wholes = joinDifferences(total.wholes, difference(a, b));
   total.compared += a.length;
 }
 
 export function distanceOf(name: string, total: Distance): OutputDistance {
-  const { difference: sum, channels, isShare, agreeing, compared, classes } = total;
+  const { difference: sum, wholes, channels, isShare, agreeing, compared, classes } = total;
+  const isFloats = channels.size > 0;
+  const isList = !isFloats && classes.size > mostNumbers;
+  const most = [...classes.values()].reduce((high, count) => Math.max(high, count), 0);
   return {
     name,
     sqnrDb: sqnrDb(sum),
     ...(compared > 0 && { agreement: agreeing / compared }),
-    ...(classes.size > 0 && { constantAgreement: Math.max(...classes.values()) / compared }),
-    ...(channels.size > 0 && { channels: channelDistance(channels, isShare) }),
+    ...(classes.size > 0 && !isList && { constantAgreement: most / compared }),
+    ...(classes.size > 0 && !isList && !isFloats && { wholeDb: sqnrDb(wholes) }),
+    ...(isFloats && { channels: channelDistance(channels, isShare) }),
   };
 }

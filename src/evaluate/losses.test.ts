@@ -50,6 +50,67 @@ describe("an output whose scores all became 0", () => {
   });
 });
 
+describe("whole numbers", () => {
+  const wholes = (values: readonly number[], quantized: readonly number[]): OutputDistance => {
+    const total = noDistance();
+    addDistance(total, tensorOf("int64", [values.length], values), tensorOf("int64", [values.length], quantized));
+    return distanceOf("y", total);
+  };
+  const indices = Array.from({ length: 300 }, (_, i) => (i * 7) % 10);
+
+  test("are lost where they are no longer the same, and none is near", () => {
+    const turned = indices.map((index) => (index < 5 ? index : 14 - index));
+    expect(lossOf(wholes(indices, turned))).toBeUndefined();
+    expect(
+      lossOf(
+        wholes(
+          indices,
+          indices.map((index) => (index + 3) % 10),
+        ),
+      ),
+    ).toBe("0.0 % of the values are the same, and one number alone would be in 10.0 %");
+    const truths = indices.map((index) => Number(index > 4));
+    expect(
+      lossOf(
+        wholes(
+          truths,
+          truths.map((truth, i) => (i % 2 === 0 ? truth : 1 - truth)),
+        ),
+      ),
+    ).toMatch(/^50\.0 %/);
+  });
+  test("are of use where most are the same, or near as amounts are, where there is but one, and where many are indices in an order of their own", () => {
+    expect(
+      lossOf(
+        wholes(
+          indices,
+          indices.map((index, i) => (i % 20 === 0 ? 9 - index : index)),
+        ),
+      ),
+    ).toBeUndefined();
+    const amounts = indices.map((index) => 100 + 20 * index);
+    expect(
+      lossOf(
+        wholes(
+          amounts,
+          amounts.map((amount) => amount + 1),
+        ),
+      ),
+    ).toBeUndefined();
+    const places = Array.from({ length: 300 }, (_, i) => i);
+    expect(lossOf(wholes(places, places.toReversed()))).toBeUndefined();
+    const zeros = indices.map(() => 0);
+    expect(
+      lossOf(
+        wholes(
+          zeros,
+          zeros.map((_, i) => Number(i === 7)),
+        ),
+      ),
+    ).toBeUndefined();
+  });
+});
+
 describe("an output is lost", () => {
   test("where it no longer varies beside a large mean", () => {
     const output = compared(
@@ -111,11 +172,5 @@ describe("an output is of use", () => {
       (value) => Math.round(value * 255) / 255,
     );
     expect(lossOf(output)).toBeUndefined();
-  });
-
-  test("where it is of whole numbers", () => {
-    const total = noDistance();
-    addDistance(total, tensorOf("int64", [4], [1, 2, 3, 4]), tensorOf("int64", [4], [0, 0, 0, 0]));
-    expect(lossOf(distanceOf("i", total))).toBeUndefined();
   });
 });

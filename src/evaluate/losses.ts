@@ -10,18 +10,27 @@ const leastShare = 0.5;
 const keptDb = 10;
 
 /** What an output lost, as the end of a sentence; `undefined` where it is of use. */
-export function lossOf({ sqnrDb, agreement, constantAgreement, channels }: OutputDistance): string | undefined {
-  if (!channels) return undefined;
+export function lossOf(distance: OutputDistance): string | undefined {
+  const { sqnrDb, agreement, constantAgreement, channels } = distance;
+  if (!channels) return lossOfWholes(distance);
   const { still, noisy, channels: count } = channels;
   const of = (lost: number): string => (count === 1 ? "it" : `${lost} of ${count} channels`);
   if (still > 0) return `${of(still)} no longer ${still === 1 ? "varies" : "vary"}`;
   if (agreement !== undefined && constantAgreement !== undefined) {
-    const isKept = sqnrDb >= keptDb || agreement - constantAgreement >= leastShare * (1 - constantAgreement);
-    return isKept
+    return sqnrDb >= keptDb || isBetter(agreement, constantAgreement)
       ? undefined
       : `the class is the same in ${percent(100 * agreement)} of the samples, and one class alone would be in ${percent(100 * constantAgreement)}`;
   }
   return noisy > 0 ? `${of(noisy)} ${noisy === 1 ? "is" : "are"} mostly noise` : undefined;
+}
+
+const isBetter = (agreement: number, constant: number): boolean => agreement - constant >= leastShare * (1 - constant);
+
+/** Indices are the same or not; amounts may be near. */
+function lossOfWholes({ agreement, constantAgreement, wholeDb }: OutputDistance): string | undefined {
+  if (agreement === undefined || constantAgreement === undefined || wholeDb === undefined) return undefined;
+  if (constantAgreement === 1 || wholeDb >= keptDb || isBetter(agreement, constantAgreement)) return undefined;
+  return `${percent(100 * agreement)} of the values are the same, and one number alone would be in ${percent(100 * constantAgreement)}`;
 }
 
 /** The same of labels' figures; `undefined` where labels do not judge the output. */

@@ -271,7 +271,8 @@ function fidelity({ fidelity: stages, data }: Report): Html {
         {
           title: "SQNR, dB",
           kind: "number",
-          of: ({ sqnrDb }) => (sqnrDb === null ? "no difference" : sqnrDb.toFixed(1)),
+          of: ({ sqnrDb, agreement }) =>
+            sqnrDb === null ? ((agreement ?? 1) < 1 ? "–" : "no difference") : sqnrDb.toFixed(1),
         },
         {
           title: "agree",
