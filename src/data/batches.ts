@@ -30,8 +30,9 @@ export interface Batch extends Samples {
   readonly indices: Int32Array;
 }
 
-/** Images and other floats and bytes become float32; whole numbers stay what they are. */
-const preparedDtype = ({ dtype }: InputType): DType => (dtype === "uint8" || dtype === "float64" ? "float32" : dtype);
+/** Unless the model takes them otherwise, images and other floats and bytes become float32; whole numbers stay what they are. */
+export const preparedDtype = ({ dtype, preparedAs }: InputType): DType =>
+  preparedAs ?? (dtype === "uint8" || dtype === "float64" ? "float32" : dtype);
 
 /** Types of the prepared inputs, without the batch axis. */
 export function preparedInputs(
@@ -57,7 +58,8 @@ function preparer(dataset: Dataset, name: string, options: Pick<BatchOptions, "p
     augment && augment.operations.length > 0
       ? (indices: Int32Array) => (row: number) => shiftOf(augment, indices[row])
       : () => unshifted;
-  return (given, indices) => moveSamplesTo(prepare(given, shift(indices)), type.batchAxis ?? 0);
+  return (given, indices) =>
+    moveSamplesTo(castTensor(prepare(given, shift(indices)), preparedDtype(type)), type.batchAxis ?? 0);
 
   function place(cast: Tensor, indices: Int32Array): Tensor {
     if (type.batchAxis === null) return oneScalar(dataset, name, cast, indices);

@@ -18,6 +18,8 @@ export interface InputType {
   readonly layout?: Layout;
   /** Where the model has its batch axis, set once model and data are known; `null`: it takes one scalar a run. By default the first. */
   readonly batchAxis?: number | null;
+  /** What the model takes, set once model and data are known; by default bytes and floats become float32, and other types stay. */
+  readonly preparedAs?: DType;
 }
 
 /** Some samples of a dataset, by input name. */

@@ -1,9 +1,10 @@
 // A model file opened in the runtime that will run it, and batches in the form that it declares.
 import { placeSamples } from "../data/batch-axis.ts";
-import { preparedInputs } from "../data/batches.ts";
-import { type Dataset, matchInputs } from "../data/dataset.ts";
-import type { Preprocess } from "../data/preprocess.ts";
+import { preparedDtype, preparedInputs } from "../data/batches.ts";
+import { type Dataset, type InputType, matchInputs, withInputs } from "../data/dataset.ts";
+import { isNeutral, type Preprocess } from "../data/preprocess.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
+import type { DType } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Dim, ValueType } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
@@ -44,7 +45,8 @@ const agrees = (shape: readonly number[], declared: readonly Dim[], batchAxis = 
 
 /** The dataset with the file's input names. Throws BAD_DATA where types or shapes differ. */
 export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, preprocess: Preprocess): Dataset {
-  const matched = placeSamples(matchInputs(dataset, { inputs: [...file.inputs.keys()] }), file.inputs);
+  const named = matchInputs(dataset, { inputs: [...file.inputs.keys()] });
+  const matched = preparedFor(placeSamples(named, file.inputs), file.inputs, preprocess);
   const axes = batchAxes(file.inputs);
   const prepared = preparedInputs(matched, preprocess);
   for (const [name, declared] of file.inputs) {
@@ -52,17 +54,42 @@ export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, pr
     if (!given || (given.dtype === declared.dtype && agrees(given.shape, declared.shape, axes.get(name)))) continue;
     throw new FrostbitError(
       "BAD_DATA",
-      `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. ${remedy(matched.inputs.get(name)?.layout !== undefined, given, declared, preprocess)}`,
+      `Input "${name}" of the model is ${declared.dtype} [${declared.shape.join(", ")}]; "${dataset.name}" gives ${given.dtype} [batch, ${given.shape.join(", ")}]. ${remedy(matched.inputs.get(name), given, declared, preprocess)}`,
     );
   }
   return matched;
 }
 
+/** The dataset with its samples prepared as the model's types, where these hold all that the samples do. */
+function preparedFor(dataset: Dataset, inputs: ReadonlyMap<string, ValueType>, preprocess: Preprocess): Dataset {
+  const prepare = (name: string, type: InputType): InputType => {
+    const wanted = inputs.get(name)?.dtype;
+    const isChanged = type.layout !== undefined && !isNeutral(preprocess);
+    if (wanted === undefined || wanted === preparedDtype(type)) return type;
+    return holds(wanted, isChanged ? "float32" : type.dtype) ? { ...type, preparedAs: wanted } : type;
+  };
+  const prepared = new Map([...dataset.inputs].map(([name, type]) => [name, prepare(name, type)]));
+  const isSame = [...prepared].every(([name, type]) => dataset.inputs.get(name) === type);
+  return isSame ? dataset : withInputs(dataset, prepared);
+}
+
+/** Whether every value of one type is one of another. */
+function holds(wide: DType, narrow: DType): boolean {
+  if (wide === narrow) return true;
+  if (wide === "float64") return narrow === "float32" || narrow === "uint8";
+  const [a, b] = [wide, narrow].map((dtype) => /^(u?)int(8|16|32|64)$/.exec(dtype));
+  if (!a || !b || Number(a[2]) <= Number(b[2])) return false;
+  return a[1] === "" || b[1] === "u";
+}
+
 /** The other layout, where the images would fit in it. */
-function remedy(isImage: boolean, given: ValueShape, declared: ValueType, { layout }: Preprocess): string {
+function remedy(type: InputType | undefined, given: ValueShape, declared: ValueType, { layout }: Preprocess): string {
+  const isImage = type?.layout !== undefined;
   const [a, b, c] = given.shape;
   const turned = layout === "nchw" ? [b, c, a] : [c, a, b];
   const fits = isImage && given.shape.length === 3 && agrees(turned, declared.shape);
+  if (type?.dtype === declared.dtype && given.dtype !== declared.dtype)
+    return `The model takes what is stored, and preprocessing makes ${given.dtype} of it: leave --preprocess, --scale, --mean and --std out.`;
   if (given.dtype !== declared.dtype) return `Save the samples as ${declared.dtype}, if they are what the model takes.`;
   if (fits) return `Try --layout ${layout === "nchw" ? "nhwc" : "nchw"}.`;
   const channel = layout === "nchw" ? 0 : 2;

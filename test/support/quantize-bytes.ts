@@ -15,13 +15,14 @@ export function quantizeBytes(
   inputs: ReadonlyMap<string, Tensor>,
   options: Parameters<typeof runOptions.parse>[0] = {},
   labels?: Tensor,
+  preprocess = resolvePreprocess("none"),
 ): Promise<QuantizeOutcome> {
   const data = memoryDataset("samples", inputs, labels);
   return quantizeModel(
     {
       model: readOnnx(bytes, { name: "model.onnx" }),
       source: { train: data, test: data, heldOut: false },
-      preprocess: resolvePreprocess("none"),
+      preprocess,
       options: runOptions.parse(options),
       openDeployed: (file) => openDeployed(file, { threads: 1 }),
     },
