@@ -16,7 +16,7 @@ export interface ChannelCheck {
 const maxLostShare = 0.1;
 
 /** How much of the quantizer's range a channel has beside which others are small. */
-const minWideShare = 1 / 4;
+const minWideShare = 1 / 16;
 
 interface Around {
   readonly graph: Graph;
