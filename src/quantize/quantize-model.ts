@@ -10,8 +10,9 @@ import type { Tensor } from "../ir/tensor.ts";
 import { methodOf } from "../methods/index.ts";
 import type { Findings, MethodModel, TrainingRecord } from "../methods/method.ts";
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
-import { measuresAllStages, type RunOptions, stagesOf } from "../options/run-options.ts";
+import { isQuantized, measuresAllStages, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
+import { linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 import { countAway } from "../rounding/count-away.ts";
 import type { Context } from "../run/context.ts";
@@ -117,10 +118,21 @@ export interface Run extends Measured {
 
 /** What can be known to be wrong before anything is computed. */
 async function checkEarly({ options, preprocess, checkpoints, format }: FormattedJob, subject: Subject): Promise<void> {
+  if (isQuantized(options)) checkPrecision(subject.start.graph);
   format?.check?.(layerForms(subject.start.graph, options.quantize));
   const data = { train: subject.train, preprocess };
   for (const step of options.methods) methodOf(step).check(subject.start, data, step.options);
   if (checkpoints?.resume) await checkCheckpoint(checkpoints.storage, checkpoints.fingerprint);
+}
+
+/** ONNX Runtime has no quantizers of float64. */
+function checkPrecision(graph: Graph): void {
+  const doubles = linearLayers(graph).filter(({ input }) => graph.values.get(input)?.dtype === "float64");
+  if (doubles.length === 0) return;
+  throw new FrostbitError(
+    "BAD_MODEL",
+    `${doubles.length} layer${doubles.length === 1 ? "" : "s"} of the model compute${doubles.length === 1 ? "s" : ""} in float64 ("${doubles[0].name}"), for which ONNX Runtime has no quantizers. Export the model in float32.`,
+  );
 }
 
 async function measureStage(run: Run, stage: Stage, graph: Graph | undefined): Promise<Measurement | undefined> {

@@ -37,10 +37,28 @@ export const ptqMethod: Method = {
  */
 export function sitesOf(float: Graph, options: QuantizeOptions, apart?: ReadonlySet<string>): Sites {
   const sites = findSites(float, options, apart);
+  checkComputedScales(float, sites);
   if (sites.weights.length > 0) return withoutQuantized(float, sites);
   throw new FrostbitError(
     "BAD_MODEL",
     "The model has no layer to quantize: no Conv, Gemm or MatMul with a constant weight that --layers leaves to be quantized. Run `frostbit inspect` to see why.",
+  );
+}
+
+/** Integers whose scale or zero point is another at each run have no range that calibration could find. */
+function checkComputedScales({ nodes, constants }: Graph, { activations }: Sites): void {
+  const values = new Set(activations.map(({ value }) => value));
+  const isComputed = (name: string): boolean => name !== "" && !constants.has(name);
+  const dynamic = nodes.filter(
+    ({ op, inputs: [, ...qparams], outputs: [output] }) =>
+      op === "DequantizeLinear" && values.has(output) && qparams.some(isComputed),
+  );
+  if (dynamic.length === 0) return;
+  const named = dynamic.slice(0, 5).map(({ outputs: [output] }) => `"${output}"`);
+  const more = dynamic.length > 5 ? ` and ${dynamic.length - 5} more` : "";
+  throw new FrostbitError(
+    "BAD_MODEL",
+    `The model quantizes ${named.join(", ")}${more} as it runs, with scales or zero points that it computes (dynamic quantization), so that no range can be calibrated. Give the float model that it was made from, or leave the layers that read ${dynamic.length === 1 ? "it" : "them"} in float with --layers.`,
   );
 }
 
