@@ -42,6 +42,7 @@ export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "./dat
 export type { Sampling } from "./language-models/sample-token.ts";
 export type { TextForm } from "./language-models/text-data.ts";
 export { type OpenDataOptions, openData, openTestData } from "./node/open-data.ts";
+export type { SentenceOptions } from "./node/open-sentences.ts";
 export { openTextSource, type TextOptions, type TextSourceOptions } from "./node/open-text.ts";
 
 // Quantizing and training

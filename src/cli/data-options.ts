@@ -13,6 +13,7 @@ import {
 import type { Dim, Graph, ValueType } from "../ir/graph.ts";
 import { dataKinds, openData, openTestData } from "../node/open-data.ts";
 import { metricKinds } from "../node/open-metric.ts";
+import type { SentenceOptions } from "../node/open-sentences.ts";
 import { flagOf } from "../options/flag-of.ts";
 import type { Values } from "./command.ts";
 import { parseSchemaOptions } from "./options-from-schema.ts";
@@ -57,6 +58,10 @@ export const metricOption = z.object({
     .describe(`What the outputs are worth, instead of what the labels choose: ${metricKinds}.`),
 });
 
+export const sentenceOptions = z.object({
+  tokenizer: z.string().optional().describe("Of text:FILE.tsv: folder with the model's tokenizer.json."),
+});
+
 /** Of commands that train and test. */
 export const sourceOptions = z.object({
   data: z.string().describe(`Training data, with its test split: ${dataKinds}.`),
@@ -64,12 +69,14 @@ export const sourceOptions = z.object({
     .string()
     .optional()
     .describe("Test data, named the same way, where --data has no test split; else a seeded tenth is held out."),
+  ...sentenceOptions.shape,
 });
 
 export const testDataOptions = z.object({
   data: z.string().describe(`${dataKinds}; the test split where there is one.`),
   ...preprocessOptions.shape,
   ...imageOptions.shape,
+  ...sentenceOptions.shape,
   limit: z.int().positive().optional().describe("Use only the first N samples."),
 });
 
@@ -161,13 +168,29 @@ function withNamedPictures(
   return chosen;
 }
 
+/** As the model takes them: its inputs, and how many tokens where it fixes them. */
+function sentencesFrom(
+  { tokenizer }: z.infer<typeof sentenceOptions>,
+  inputs: ReadonlyMap<string, ValueType>,
+): SentenceOptions {
+  const length = [...inputs.values()].find(({ shape }) => shape.length === 2)?.shape[1];
+  return {
+    ...(tokenizer !== undefined && { tokenizer }),
+    ...(inputs.size > 0 && { inputs: [...inputs.keys()] }),
+    ...(typeof length === "number" && length > 0 && { length }),
+  };
+}
+
 /** `inputs`: the model's. */
 export async function openDataset(
   options: z.infer<typeof testDataOptions>,
   inputs: ReadonlyMap<string, ValueType>,
   note: (text: string) => void,
 ): Promise<Dataset> {
-  const opened = await openTestData(options.data, { images: imagesFrom(options, inputs) });
+  const opened = await openTestData(options.data, {
+    images: imagesFrom(options, inputs),
+    sentences: sentencesFrom(options, inputs),
+  });
   const dataset = withNamedPictures(opened, options, note);
   return options.limit === undefined ? dataset : limit(dataset, options.limit);
 }
@@ -178,12 +201,13 @@ export function sourceOpener(
   graph: Graph,
   note: (text: string) => void,
 ): (seed: number) => Promise<Source> {
-  const { data, testData } = parseSchemaOptions(sourceOptions, values);
+  const { data, testData, tokenizer } = parseSchemaOptions(sourceOptions, values);
   noteIdleImages(values, note, data, testData);
   const pictures = parseSchemaOptions(preprocessOptions, values);
   const images = imagesFrom(parseSchemaOptions(imageOptions, values), inputTypes(graph));
+  const sentences = sentencesFrom({ tokenizer }, inputTypes(graph));
   return async (seed) => {
-    const opened = await openData(data, { seed, images, ...(testData === undefined ? {} : { testData }) });
+    const opened = await openData(data, { seed, images, sentences, ...(testData === undefined ? {} : { testData }) });
     return {
       ...opened,
       train: withNamedPictures(opened.train, pictures, note),

@@ -42,6 +42,7 @@ const ofData = [
   ...Object.keys(imageOptions.shape),
   "output",
   "metric",
+  "tokenizer",
   "maxMemory",
 ];
 

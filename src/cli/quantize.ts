@@ -160,6 +160,7 @@ export const isTraining = (phase: string): boolean => phase.startsWith("train");
 export const ofData = [
   "testData",
   "metric",
+  "tokenizer",
   ...Object.keys(preprocessOptions.shape),
   ...Object.keys(imageOptions.shape),
 ];

@@ -8,6 +8,19 @@ export interface Tokenizer {
   readonly decode: (ids: readonly number[]) => string;
 }
 
+/** What a sentence classifier needs besides. */
+export interface SentenceTokenizer extends Tokenizer {
+  /** Tokens, and which of two sentences each is of. */
+  readonly encodeSentence: (
+    text: string,
+    pair: string | undefined,
+  ) => { readonly ids: readonly number[]; readonly types: readonly number[] };
+  /** What fills up short sentences. */
+  readonly padding: number;
+  /** Tokens that the model takes at most; infinite where the tokenizer does not say. */
+  readonly longest: number;
+}
+
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json"] as const;
 
 /** What a model needs beside its weights to read and write text. */
@@ -20,7 +33,7 @@ export const textFiles = [
 ] as const;
 
 /** Throws BAD_MODEL where the folder has none that is read. */
-export async function openTokenizer(folder: ModelFolder, name: string): Promise<Tokenizer> {
+export async function openTokenizer(folder: ModelFolder, name: string): Promise<SentenceTokenizer> {
   const [file, configFile] = tokenizerFiles;
   if (!folder.holds(file)) throw new FrostbitError("BAD_MODEL", `${name}: ${missing(folder)}`);
   const json = objectIn(folder, file);
@@ -30,7 +43,24 @@ export async function openTokenizer(folder: ModelFolder, name: string): Promise<
   return {
     encode: (text) => inTokenizer(name, () => tokenizer.encode(text).ids),
     decode: (ids) => inTokenizer(name, () => tokenizer.decode([...ids], { skip_special_tokens: true })),
+    encodeSentence: (text, pair) =>
+      inTokenizer(name, () => {
+        const { ids, token_type_ids: types } = tokenizer.encode(text, {
+          return_token_type_ids: true,
+          ...(pair !== undefined && { text_pair: pair }),
+        });
+        return { ids, types };
+      }),
+    padding: tokenizer.token_to_id(paddingOf(config)) ?? 0,
+    longest: "model_max_length" in config ? Number(config.model_max_length) : Number.POSITIVE_INFINITY,
   };
+}
+
+/** A token's text, or an object that holds it. */
+function paddingOf(config: object): string {
+  const given: unknown = "pad_token" in config ? config.pad_token : undefined;
+  if (typeof given === "string") return given;
+  return typeof given === "object" && given !== null && "content" in given ? String(given.content) : "[PAD]";
 }
 
 const missing = ({ holds }: ModelFolder): string =>

@@ -182,7 +182,7 @@ describe("openData", () => {
 
   test("what cannot be opened is refused with what was expected", async () => {
     await expect(openData("cifar:x")).rejects.toThrow(
-      'data is "cifar:x"; expected "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js". Did you mean "cifar10:x"?',
+      'data is "cifar:x"; expected "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE", "text:FILE.tsv" or "module:./file.js". Did you mean "cifar10:x"?',
     );
     await expect(openData("pictures/")).rejects.toThrow('For a folder of pictures: "images:pictures/".');
     await expect(openData("npy:a,b,c")).rejects.toThrow(

@@ -1,4 +1,4 @@
-// Opens what `--data` names: "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js".
+// Opens what `--data` names: "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE", "text:FILE.tsv" or "module:./file.js".
 import { access, readdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -15,6 +15,7 @@ import { closestName } from "../ir/closest-name.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { openImages } from "./open-images.ts";
 import { openNpz } from "./open-npz.ts";
+import { openSentences, type SentenceOptions } from "./open-sentences.ts";
 import { readUnpacked } from "./read-unpacked.ts";
 import { ioError, readBytes } from "./storage.ts";
 
@@ -26,6 +27,8 @@ export interface OpenDataOptions {
   readonly seed?: number;
   /** What becomes of the pictures of "images:DIR". */
   readonly images?: ImageOptions;
+  /** How sentences of "text:FILE" become tokens. */
+  readonly sentences?: SentenceOptions;
 }
 
 const imageFields = Object.keys({ resize: true, crop: true, channels: true } satisfies Record<
@@ -33,8 +36,19 @@ const imageFields = Object.keys({ resize: true, crop: true, channels: true } sat
   true
 >);
 
-const kinds: Readonly<Record<string, (where: string, images: ImageOptions) => Promise<Splits>>> = {
-  images: openImages,
+const sentenceFields = Object.keys({ tokenizer: true, inputs: true, length: true } satisfies Record<
+  keyof SentenceOptions,
+  true
+>);
+
+interface Opening {
+  readonly images: ImageOptions;
+  readonly sentences: SentenceOptions;
+}
+
+const kinds: Readonly<Record<string, (where: string, opening: Opening) => Promise<Splits>>> = {
+  images: (where, { images }) => openImages(where, images),
+  text: (where, { sentences }) => openSentences(where, sentences),
   cifar10: openCifar10,
   mnist: openMnist,
   npy: openNpy,
@@ -43,9 +57,9 @@ const kinds: Readonly<Record<string, (where: string, images: ImageOptions) => Pr
 };
 
 /** What `--data` may be, for help and messages. */
-export const dataKinds = `"images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js"`;
+export const dataKinds = `"images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE", "text:FILE.tsv" or "module:./file.js"`;
 
-async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
+async function openSplits(text: string, options: Omit<OpenDataOptions, "testData" | "seed">): Promise<Splits> {
   const colon = text.indexOf(":");
   const kind = text.slice(0, Math.max(0, colon));
   if (colon < 0 || !Object.hasOwn(kinds, kind) || colon === text.length - 1) {
@@ -54,7 +68,10 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
     const pictures = colon < 0 && text !== "" ? ` For a folder of pictures: "images:${text}".` : "";
     throw new FrostbitError("BAD_OPTION", `data is "${text}"; expected ${dataKinds}.${meant}${pictures}`);
   }
-  return kinds[kind](text.slice(colon + 1), images);
+  const { images = {}, sentences = {} } = options;
+  checkNames("openData: images", images, imageFields);
+  checkNames("openData: sentences", sentences, sentenceFields);
+  return kinds[kind](text.slice(colon + 1), { images, sentences });
 }
 
 /**
@@ -66,15 +83,15 @@ async function openSplits(text: string, images: ImageOptions): Promise<Splits> {
  * - "npy:INPUTS,LABELS": labels are class indices, or floats that the model's output should be.
  * - "npz:FILE": arrays by name. "x_train", "test_images" and the like belong to a split; "y", "labels" and "targets" are
  *   labels, all others inputs, under the names that the model's inputs have if there are several.
+ * - "text:FILE.tsv": a label, a tab and a sentence a line, in tokens of `sentences.tokenizer`.
  * - "module:./file.js": what a module exports as `train`, and perhaps `test` and `classes`.
  *
  * Files of "cifar10", "mnist" and "npy" may be compressed with gzip. Throws BAD_OPTION for a name of none of these forms, IO
  * where files are missing, BAD_DATA where they hold something else.
  */
 export async function openData(text: string, options: OpenDataOptions = {}): Promise<Source> {
-  checkNames("openData", options, ["testData", "seed", "images"]);
-  checkNames("openData: images", options.images ?? {}, imageFields);
-  const { train, test, classes } = await openSplits(text, options.images ?? {});
+  checkNames("openData", options, ["testData", "seed", "images", "sentences"]);
+  const { train, test, classes } = await openSplits(text, options);
   if (!train) throw new FrostbitError("BAD_DATA", `"${text}" has no training samples.`);
   const named = classes && { classes };
   if (options.testData !== undefined) {
@@ -97,11 +114,12 @@ function checkClasses(text: string, { classes }: Dataset, testText: string, test
 }
 
 /** Data to test with, named as for `openData`: the test split where there is one, else all samples. */
-export async function openTestData(text: string, options: Pick<OpenDataOptions, "images"> = {}): Promise<Dataset> {
-  checkNames("openTestData", options, ["testData", "seed", "images"]);
-  const { images = {} } = options;
-  checkNames("openTestData: images", images, imageFields);
-  const { train, test } = await openSplits(text, images);
+export async function openTestData(
+  text: string,
+  options: Pick<OpenDataOptions, "images" | "sentences"> = {},
+): Promise<Dataset> {
+  checkNames("openTestData", options, ["testData", "seed", "images", "sentences"]);
+  const { train, test } = await openSplits(text, options);
   const dataset = test ?? train;
   if (!dataset) throw new FrostbitError("BAD_DATA", `"${text}" has no samples.`);
   return dataset;
