@@ -15,7 +15,7 @@ export interface Places {
 const int = (build: Builder, value: number): string => build.constant(tensorOf("int64", [], [value]), "int");
 
 /** A value's size along an axis, int64 []. */
-const sizeAlong = (build: Builder, value: string, axis: number): string =>
+export const sizeAlong = (build: Builder, value: string, axis: number): string =>
   build.node("Squeeze", [build.node("Shape", [value], { start: axis, end: axis + 1 }), build.ints([0])]);
 
 /** Of sequences that begin at position 0 and are seen whole. */
@@ -42,7 +42,7 @@ export function placesBehindCache(build: Builder, ids: string): Places {
 }
 
 /** What a masked score is added: the least float32, which no softmax sees beside others. */
-const masked = -3.4028234663852886e38;
+export const masked = -3.4028234663852886e38;
 
 /**
  * What is added to scores, [query, key] or [batch, 1, query, key]: 0 where a query sees a key, which it does up to its own place,

@@ -4,6 +4,8 @@ import type { OnnxModel, Origin } from "../ir/graph.ts";
 import { type ModelFolder, openCheckpoint, readJson } from "./checkpoint.ts";
 import { parseConfig } from "./config.ts";
 import { buildDecoder, type DecoderType } from "./decoder.ts";
+import { buildEncoder } from "./encoder.ts";
+import { isEncoder, parseEncoder } from "./encoder-config.ts";
 
 export const configFile = "config.json";
 
@@ -28,16 +30,22 @@ export interface ReadLanguageModelOptions {
 }
 
 /**
- * The graph of a decoder from its config.json and safetensors files: `input_ids` int64 [batch, length] to `logits`. Large tensors
- * are read when they are used. Throws BAD_MODEL, naming what of the config is not supported or what the checkpoint lacks.
+ * The graph of a decoder from its config.json and safetensors files, `input_ids` int64 [batch, length] to `logits`; or of an encoder,
+ * whose padding is masked, to `last_hidden_state` or to the `logits` of its classes. Large tensors are read when they are used. Throws BAD_MODEL, naming what of the config is not supported or what the checkpoint lacks.
  */
 export function readLanguageModel(
   folder: ModelFolder,
   { name, dtype = "float32" }: ReadLanguageModelOptions,
 ): OnnxModel {
   try {
-    const config = parseConfig(readJson(folder, configFile));
-    return { graph: buildDecoder(config, openCheckpoint(folder, dtype), { name, dtype }), origin };
+    const json = readJson(folder, configFile);
+    const checkpoint = openCheckpoint(folder, dtype);
+    if (isEncoder(json))
+      return {
+        graph: buildEncoder(parseEncoder(json), checkpoint, { name, dtype }),
+        origin: { ...origin, opset: 20, irVersion: 9 },
+      };
+    return { graph: buildDecoder(parseConfig(json), checkpoint, { name, dtype }), origin };
   } catch (error) {
     throw error instanceof FrostbitError ? errorAt(`${name}: `, error) : error;
   }

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 root = Path(__file__).parent / "encoders"
 ids = torch.tensor([[2, 7, 5, 3, 19, 11, 8, 5, 22, 14, 6, 9], [4, 4, 21, 8, 3, 16, 13, 6, 1, 1, 1, 1]])
@@ -36,6 +42,12 @@ cases = {
     "bert-classes": (
         dict(model_type="bert", num_labels=3, **bert),
         AutoModelForSequenceClassification,
+        torch.float32,
+        True,
+    ),
+    "bert-tokens": (
+        dict(model_type="bert", num_labels=3, **bert),
+        AutoModelForTokenClassification,
         torch.float32,
         True,
     ),
