@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { memoryStorage, type Storage } from "../data/storage.ts";
-import { folderStorage, writeAtomic } from "./storage.ts";
+import { folderStorage, readBytes, writeAtomic } from "./storage.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -47,6 +47,7 @@ describe("writeAtomic", () => {
     await expect(writeAtomic(join(folder, "plain", "file"), "x")).rejects.toThrow(
       "it, or a part of its path, is a file; expected a folder.",
     );
+    await expect(readBytes("/dev/zero")).rejects.toThrow("it is a device, which may have no end; expected a file.");
     await expect(writeAtomic("/dev/full/x", "x")).rejects.toMatchObject({ code: "IO" });
   });
 

@@ -1,5 +1,5 @@
 // Files written so that a crash at any moment leaves the old content or the new, never half of it.
-import { mkdir, open, readdir, readFile, rename, rm, rmdir } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Storage } from "../data/storage.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -33,10 +33,12 @@ export function ioError(action: "read" | "write" | "list" | "remove", path: stri
 /** The bytes of a file; an IO error says why not. */
 export async function readBytes(path: string): Promise<Uint8Array> {
   try {
-    return await readFile(path);
+    const about = await stat(path);
+    if (!about.isCharacterDevice() && !about.isBlockDevice()) return await readFile(path);
   } catch (cause) {
     throw ioError("read", path, cause);
   }
+  throw new FrostbitError("IO", `Cannot read "${path}": it is a device, which may have no end; expected a file.`);
 }
 
 const temporaryName = (path: string): string => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`);

@@ -1,6 +1,6 @@
 // Whether the files of a run are still those that its report states.
 import { existsSync, readdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, isAbsolute, join } from "node:path";
 import type { Source } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Report, reportSchema } from "../report/report.ts";
@@ -53,6 +53,7 @@ export async function verifyRun(
 ): Promise<RunVerification> {
   const bytes = await readBytes(join(out, "report.json"));
   const report = readReport(join(out, "report.json"), bytes);
+  checkNames(join(out, "report.json"), report);
   const { renderHtml } = await import("../report/render-html.ts");
   // The page states the digest of the report: what is changed there changes the page that belongs to it.
   const page = renderHtml(report, digestOfBytes(bytes).sha256);
@@ -96,6 +97,16 @@ function readReport(path: string, bytes: Uint8Array): Report {
     "BAD_DATA",
     `${path} is not a report of this version: ${issue.path.join(".") || "it"}: ${issue.message}. It is damaged, or an older Frostbit wrote it, which stated no digests.`,
   );
+}
+
+/** A run writes below its folder: a report that names files elsewhere is none of a run's. */
+function checkNames(path: string, { files }: Report): void {
+  const outside = files.find(({ name }) => isAbsolute(name) || name.split(/[\\/]/).includes(".."));
+  if (outside)
+    throw new FrostbitError(
+      "BAD_DATA",
+      `${path} names "${outside.name}", which is not in its folder. It is damaged, or no run wrote it.`,
+    );
 }
 
 function check(

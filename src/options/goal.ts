@@ -3,7 +3,7 @@ import { z } from "zod";
 import { mixedPrecisionOptions } from "../methods/mixed-precision/options.ts";
 
 const seconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
-const durationPattern = /^(\d+(?:\.\d+)?) ?(s|m|h)$/;
+const durationPattern = /^(?=.*[1-9])(\d+(?:\.\d+)?) ?(s|m|h)$/;
 
 /** "10m" in seconds. */
 export function secondsOf(duration: string): number {

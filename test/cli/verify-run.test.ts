@@ -160,6 +160,17 @@ test("a file that is gone is missing, and a model that is elsewhere is found by 
   expect(named(found, "same")).toContain("model as given: moved.onnx");
 });
 
+test("a report that names files elsewhere is refused: nothing there is read", async () => {
+  const path = join(folder, "out/report.json");
+  const text = await readFile(path, "utf8");
+  for (const name of ["../conv.onnx", join(folder, "conv.onnx"), "checkpoint/../../conv.onnx"]) {
+    const files = [{ ...report.files[0], name }];
+    await writeFile(path, JSON.stringify({ ...(JSON.parse(text) as object), files }));
+    await expect(verifyRun(join(folder, "out"))).rejects.toThrow(/names ".*conv\.onnx", which is not in its folder/);
+  }
+  await writeFile(path, text);
+});
+
 test("a report that is damaged is refused by name", async () => {
   await writeFile(join(folder, "out/report.json"), "{");
   const { code, stderr } = await run("verify-run", "out");

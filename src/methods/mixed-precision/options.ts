@@ -5,7 +5,7 @@ import { type SensitivityName, sensitivities } from "./sensitivities.ts";
 const sensitivityNames = Object.keys(sensitivities) as [SensitivityName, ...SensitivityName[]];
 
 const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
-const sizePattern = /^(\d+(?:\.\d+)?) ?(B|kB|MB|GB|x)$/;
+const sizePattern = /^(?=.*[1-9])(\d+(?:\.\d+)?) ?(B|kB|MB|GB|x)$/;
 
 /** "120kB" in bytes; "0.2x" as a part of the float model's. */
 export function bytesOf(size: string | number, floatBytes: () => number): number {
@@ -14,7 +14,7 @@ export function bytesOf(size: string | number, floatBytes: () => number): number
   return unit === "x" ? Math.floor(Number(amount) * floatBytes()) : Number(amount) * units[unit];
 }
 
-const latencyPattern = /^(\d+(?:\.\d+)?) ?(ms|x)$/;
+const latencyPattern = /^(?=.*[1-9])(\d+(?:\.\d+)?) ?(ms|x)$/;
 
 /** "1.5ms" in milliseconds; "0.8x" as a part of the float model's time. */
 export function latencyOf(latency: string | number, floatMs: number): number {
@@ -23,7 +23,7 @@ export function latencyOf(latency: string | number, floatMs: number): number {
   return unit === "x" ? Number(amount) * floatMs : Number(amount);
 }
 
-const operationsPattern = /^(\d+(?:\.\d+)?) ?(M|G|T)$/;
+const operationsPattern = /^(?=.*[1-9])(\d+(?:\.\d+)?) ?(M|G|T)$/;
 const thousands: Readonly<Record<string, number>> = { M: 1e6, G: 1e9, T: 1e12 };
 
 /** "72G" as a number. */
