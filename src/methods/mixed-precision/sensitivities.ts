@@ -8,25 +8,29 @@ import { withDistanceGradients, withLikelihoodGradients } from "./gradients.ts";
 import type { Measured, Sensitivities } from "./measured.ts";
 import { relativeOutputErrors } from "./output-errors.ts";
 import { type Subject, type Weights, withDivergence } from "./replace-weights.ts";
+import { forEachTail } from "./tails.ts";
 
 type Measure = (measured: Measured, context: Context) => Promise<Sensitivities>;
 
 /** Of the whole network, one weight after the other at each width: KL(float ‖ quantized). */
-const divergence: Measure = (measured, context) =>
-  withDivergence(measured, context, async (measure) => {
-    const result: Map<number, number>[] = [];
-    const total = measured.choices.reduce((sum, { rounded }) => sum + rounded.size, 0);
-    let done = 0;
-    for (const { weight, rounded } of measured.choices) {
-      const losses = new Map<number, number>();
-      for (const [width, value] of rounded) {
-        losses.set(width, await measure(new Map([[weight, value]])));
-        context.onProgress?.({ phase: "measure widths", done: ++done, total });
+const divergence: Measure = async (measured, context) => {
+  const result = new Map<Choice, ReadonlyMap<number, number>>();
+  const total = measured.choices.reduce((sum, { rounded }) => sum + rounded.size, 0);
+  let done = 0;
+  await forEachTail(measured, context, (choices, tail) =>
+    withDivergence(tail, context, async (measure) => {
+      for (const choice of choices) {
+        const losses = new Map<number, number>();
+        for (const [width, value] of choice.rounded) {
+          losses.set(width, await measure(new Map([[choice.weight, value]])));
+          context.onProgress?.({ phase: "measure widths", done: ++done, total });
+        }
+        result.set(choice, losses);
       }
-      result.push(losses);
-    }
-    return result;
-  });
+    }),
+  );
+  return measured.choices.map((choice) => result.get(choice) ?? new Map());
+};
 
 /** ½ Σ F (ŵ − w)², F the mean square of the log-likelihood's gradient: its diagonal Fisher information. */
 const fisher: Measure = async ({ choices, singles: read, ...subject }, context) => {
