@@ -7,6 +7,7 @@ import { assert } from "../ir/errors.ts";
 import type { QuantizeFileResult } from "../node/quantize-file.ts";
 import { flagOf } from "../options/flag-of.ts";
 import { formatBytes } from "../report/format-bytes.ts";
+import { printDrop } from "../report/print-drop.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
@@ -17,30 +18,14 @@ const commandOptions = z.object({
   out: z.string().default(join("out", "quickstart")).describe("Folder for the model and its report."),
 });
 
-/** Few steps on a small network want larger learning rates than the defaults. */
-const settings = {
-  preprocess: "unit",
-  weights: "4",
-  activations: "4",
-  calibrationSamples: "2048",
-  method: "efqat",
-  mode: "cwpl",
-  updateRatio: "0.25",
-  lr: "0.03",
-  qparamLr: "0.002",
-  schedule: "cosine",
-  batch: "64",
-  epochs: "2",
-  augment: "flip",
-};
+const settings = { preprocess: "unit", maxDrop: "1", budget: "1m" };
 
-const next =
-  "npx frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --weights 4 --activations 8 --out out/";
+const next = "npx frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --max-drop 1 --out out/";
 
 export function quickstartCommand(): Command {
   const command = createCommand(
     "quickstart",
-    "Quantize the network that comes with Frostbit to 4 bits: a first run that needs no model or data of your own.",
+    "Quantize the network that comes with Frostbit, as small as a loss of one point allows: a first run that needs no model or data of your own.",
     run,
     { keepsStep: isTraining },
   );
@@ -57,8 +42,8 @@ async function run(_: readonly string[], values: Values, session: Session): Prom
   // Its own folder holds nothing that a second run would not give again.
   const overwrite = values["out"] === undefined;
   const result = await quantizeWith(model, { ...options, overwrite }, session);
-  const wonBackPercent = wonBackOf(result);
-  session.print({ ...summaryOf(result), wonBackPercent, next }, describe(result, wonBackPercent));
+  const { ladder } = result.report;
+  session.print({ ...summaryOf(result), ladder, next }, describe(result));
 }
 
 /** What a user types for the same run. */
@@ -67,32 +52,43 @@ const commandOf = (model: string, options: Readonly<Record<string, string>>): st
     .map(([name, value]) => `${flagOf(name)} ${value}`)
     .join(" ")}`;
 
-/** How much of the accuracy that rounding costs the exported file has again, per cent. */
-function wonBackOf({ report: { top1 } }: QuantizeFileResult): number {
-  const { float, ptq, deployed } = top1;
-  assert(float !== null && ptq !== null && deployed !== null && float > ptq, "the quickstart measured no loss");
-  return (100 * (deployed - ptq)) / (float - ptq);
-}
-
-function describe({ modelPath, reportPath, report }: QuantizeFileResult, wonBackPercent: number): readonly string[] {
-  const { top1, sizeBytes, seconds, data } = report;
+function describe({ modelPath, reportPath, report }: QuantizeFileResult): readonly string[] {
+  const { top1, sizeBytes, latencyMs, seconds, data, ladder } = report;
+  assert(ladder, "the quickstart has a goal");
   const percent = (value: number | null): string => `${value?.toFixed(2)} %`;
+  const milliseconds = (value: number): string => `${value.toPrecision(3)} ms`;
+  const tried = formatTable(
+    ["", "lost in validation", "size", "of float's time"],
+    ladder.rungs.map(({ name, isChosen, drop, sizeBytes: bytes, latency, why }) => [
+      isChosen ? `${name} (chosen)` : name,
+      drop ? printDrop(drop) : (why ?? "–"),
+      bytes === null ? "–" : formatBytes(bytes),
+      latency === null ? "–" : latency.toFixed(2),
+    ]),
+    ["left", "right", "right", "right"],
+  );
   const table = formatTable(
-    ["", "top-1", "size"],
+    ["", "top-1", "size", "a sample"],
     [
-      ["float", percent(top1.float), formatBytes(sizeBytes.float)],
-      ["4 bits, rounded (min-max PTQ)", percent(top1.ptq), ""],
-      ["4 bits, trained (EfQAT), in ONNX Runtime", percent(top1.deployed), formatBytes(sizeBytes.quantized)],
+      ["float", percent(top1.float), formatBytes(sizeBytes.float), milliseconds(latencyMs.float.batch1)],
+      [
+        "in ONNX Runtime",
+        percent(top1.deployed),
+        formatBytes(sizeBytes.quantized),
+        milliseconds(latencyMs.deployed.batch1),
+      ],
     ],
-    ["left", "right", "right"],
+    ["left", "right", "right", "right"],
   );
   return [
+    ...tried,
+    "",
     ...table,
     "",
-    `On ${data.testSamples} test images. Training a quarter of each layer's channels at a time won back ${wonBackPercent.toFixed(0)} % of what rounding lost.`,
+    `On ${data.testSamples} test images, which decided nothing: ${ladder.validation.samples} others, held out of the training data, did.`,
     `${modelPath} is verified in ONNX Runtime; ${reportPath} shows how it came about. ${formatSeconds(seconds.total)} in all.`,
     "",
-    "Next, with a model and pictures of your own, a folder a class (docs/guide/quantize-a-cnn.md has other data, and more):",
+    "Next, with a model and pictures of your own, a folder a class (docs/guide/goals.md has other goals, docs/guide/quantize-a-cnn.md other data):",
     "",
     `  ${next}`,
   ];

@@ -117,7 +117,7 @@ async function tryEach<T extends Trial>(
   const limit = goal.budget === undefined ? Number.POSITIVE_INFINITY : secondsOf(goal.budget);
   let best: T | undefined;
   for (const rung of rungs) {
-    const [predicted, before] = [climber.predict(rung), climber.elapsed()];
+    const [predicted, before] = [timeTaken(records, rung) ?? climber.predict(rung), climber.elapsed()];
     const isFirst = !records.some(({ outcome }) => outcome === "tried");
     if (!isFirst && before + predicted > limit) {
       records.push({ rung, predicted, outcome: "left out", why: "the time given would not suffice" });
@@ -135,6 +135,14 @@ async function tryEach<T extends Trial>(
     if (!best || isBetter(drop, best.drop)) best = trial;
   }
   return best;
+}
+
+/** The seconds that the same methods took last. */
+function timeTaken(records: readonly RungRecord[], { methods }: Rung): number | undefined {
+  const last = records.findLast(
+    ({ outcome, rung }) => outcome === "tried" && JSON.stringify(rung.methods) === JSON.stringify(methods),
+  );
+  return last?.outcome === "tried" ? last.seconds : undefined;
 }
 
 /** One more layer in float, then two, four, …: up to half of them. */

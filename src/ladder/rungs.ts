@@ -35,9 +35,9 @@ const ways = {
   gptq: {
     name: "gptq and bias correction",
     methods: ["ptq", { gptq: { positions: 64 } }, "bias-correction"],
-    passes: (samples, layers) => 40 * Math.min(samples, 1024) + correcting(layers),
+    passes: (samples, layers) => 10 * Math.min(samples, 1024) + correcting(layers),
   },
-  adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 40 * Math.min(samples, 1024) },
+  adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 15 * Math.min(samples, 1024) },
   qdrop: { name: "qdrop", methods: ["ptq", "qdrop"], passes: (samples) => 400 * Math.min(samples, 1024) },
   efqat: { name: "efqat", methods: ["ptq", "efqat"], passes: (samples) => 3 * samples },
 } satisfies Record<string, Way>;

@@ -203,7 +203,7 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
   };
   const { options, ...made } = await outcomeOf(formatted, context, shared);
   await lock.check();
-  return writeResults({ ...job, options }, { input, digest, started, ...made });
+  return writeResults({ ...job, options }, { input, digest, started, asked: job.options, ...made });
 }
 
 /** Of the methods named, or of those that the goal's ladder chose. */
@@ -351,6 +351,8 @@ function fingerprintOptions({
 }
 
 interface Results extends Pick<GoalOutcome, "outcome">, Partial<Pick<GoalOutcome, "climbed" | "validation">> {
+  /** What the run was told, before the ladder chose. */
+  readonly asked: RunOptions;
   readonly input: Report["input"];
   readonly digest: Report["data"]["digest"];
   readonly started: number;
@@ -368,7 +370,7 @@ async function digestOfResults(out: string, written: readonly ExportedFile[]): P
 
 async function writeResults(
   job: QuantizeFileJob,
-  { input, digest, outcome, started, climbed, validation }: Results,
+  { input, digest, outcome, started, asked, climbed, validation }: Results,
 ): Promise<QuantizeFileResult> {
   const modelPath = join(job.out, outcome.files[0].name);
   const reportPath = join(job.out, "report.html");
@@ -399,7 +401,7 @@ async function writeResults(
     notes: notesOf(job, outcome, sizeOfInput(input)),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
-    ladder: climbed && validation ? ladderReport(climbed, validation, job.options) : null,
+    ladder: climbed && validation ? ladderReport(climbed, validation, asked) : null,
   });
   const text = `${JSON.stringify(report, null, 1)}\n`;
   await writeAtomic(join(job.out, "report.json"), text);

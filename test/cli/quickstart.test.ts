@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { inspectModel } from "../../src/inspect/inspect-model.ts";
 import { openData } from "../../src/node/open-data.ts";
 import { readModel } from "../../src/node/read-model.ts";
+import type { Report } from "../../src/report/report.ts";
 
 const root = join(import.meta.dirname, "../..");
 const shapes = join(root, "examples/shapes");
@@ -16,7 +17,7 @@ interface Summary {
   readonly report: string;
   readonly top1: Readonly<Record<"float" | "ptq" | "trained" | "quantized" | "deployed", number>>;
   readonly sizeBytes: { readonly float: number; readonly quantized: number };
-  readonly wonBackPercent: number;
+  readonly ladder: NonNullable<Report["ladder"]>;
   readonly next: string;
 }
 
@@ -32,13 +33,17 @@ describe("npm run quickstart", () => {
   }, 600_000);
   afterAll(() => rm(folder, { recursive: true }));
 
-  test("shows the effect: 4 bits cost at least 5 points, and EfQAT wins back at least 60 % of them", () => {
-    const { float, ptq, deployed } = summary.top1;
+  test("shows the ladder: the smallest file within a point, no slower than the float model by more than chance", () => {
+    const { float, deployed } = summary.top1;
     expect(float).toBeGreaterThanOrEqual(88);
     expect(float).toBeLessThanOrEqual(98);
-    expect(ptq).toBeLessThanOrEqual(float - 5);
-    expect(deployed).toBeGreaterThanOrEqual(ptq + 0.6 * (float - ptq));
-    expect(summary.wonBackPercent).toBeCloseTo((100 * (deployed - ptq)) / (float - ptq), 9);
+    expect(deployed).toBeGreaterThanOrEqual(float - 1);
+    const { rungs, isReached } = summary.ladder;
+    expect(isReached).toBe(true);
+    expect(rungs[0]).toMatchObject({ name: "weights of 8 bits, min-max ranges", outcome: "tried" });
+    expect(rungs[0].flags).toBe("--method ptq --weights 8");
+    expect(rungs.filter(({ isChosen }) => isChosen)).toHaveLength(1);
+    expect(summary.sizeBytes.quantized).toBeLessThan(0.4 * summary.sizeBytes.float);
   });
 
   test("leaves the page with the pictures, and says what to type next", async () => {
@@ -49,7 +54,7 @@ describe("npm run quickstart", () => {
   test("prints the command that does the same, which is the example's", async () => {
     const [command] = printed.stderr.split("\n");
     const documented = (await readFile(join(shapes, "README.md"), "utf8")).replaceAll(/ \\\n\s*/g, " ");
-    expect(command).toContain("--method efqat");
+    expect(command).toContain("--max-drop 1");
     expect(documented).toContain(command.replace(folder, "out/quickstart"));
   });
 });
