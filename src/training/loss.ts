@@ -38,8 +38,20 @@ function addCrossEntropy(build: Builder, scores: ClassScores): string {
   const positions = shape.slice(1).filter((size, i) => i + 1 !== axis && size !== 1);
   const labels = build.input(labelsInput, { dtype: "int64", shape: [batch, ...positions] });
   if (axis === "none") return addBinaryCrossEntropy(build, logits, labels, positions.length > 0);
-  const ignoring = positions.length > 0 ? { ignore_index: ignoredLabel(scores) } : {};
-  const isPlain = axis === 1 && shape.length === positions.length + 2;
+  return meanCrossEntropy(build, { logits, axis, classes }, labels);
+}
+
+/** Against labels [batch, …positions]. */
+export function meanCrossEntropy(
+  build: Builder,
+  scores: { readonly logits: string; readonly axis: number; readonly classes: number },
+  labels: string,
+): string {
+  const { logits, axis, classes } = scores;
+  const { shape } = build.type(logits);
+  const positions = build.type(labels).shape.length - 1;
+  const ignoring = positions > 0 ? { ignore_index: ignoredLabel(scores) } : {};
+  const isPlain = axis === 1 && shape.length === positions + 2;
   const [rows, of] = isPlain ? [logits, labels] : [rowsOfClasses(build, logits, axis, classes), flat(build, labels)];
   return build.node("SoftmaxCrossEntropyLoss", [rows, of], { reduction: "mean", ...ignoring }, "loss");
 }

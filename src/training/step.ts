@@ -10,6 +10,7 @@ import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { accumulate, accumulators, takeAccumulated } from "./accumulation.ts";
 import { clipByNorm } from "./clip-by-norm.ts";
+import { recomputeSegments } from "./recompute.ts";
 
 /** Adds the loss of a forward pass whose nodes `build` holds; the name of its value, a scalar. What it needs besides may be inputs. */
 type Loss = (build: Builder, forward: Graph) => string;
@@ -60,6 +61,8 @@ export interface StepOptions {
   readonly clipNorm?: number | undefined;
   /** Runs of the forward pass whose gradients are added up before `apply` steps by their mean. */
   readonly microBatches: number;
+  /** Once the loss is there: segments of the forward pass that are computed again for the gradients, by names of nodes; absent: none. */
+  readonly recomputed?: (() => readonly ReadonlySet<string>[]) | undefined;
 }
 
 export interface Step {
@@ -90,16 +93,23 @@ export function buildStep(options: StepOptions): Step {
   const rowInputs = addRowInputs(build, parameters);
   const wanted = wantedOf(parameters);
   const gradientsOf = new Map<string, Node>();
-  const gradients = appendGradients(build, build.graph([loss]).nodes, loss, wanted, gradientsOf);
+  const { nodes } = build.graph([loss]);
+  const gradients = appendGradients(build, nodes, loss, wanted, gradientsOf);
+  const finished = (name: string): Graph => {
+    const graph = build.graph([loss], name);
+    const segments = options.recomputed?.();
+    const forwardNodes = new Set(nodes.map((node) => node.name));
+    return removeDeadNodes(segments ? recomputeSegments(graph, { forward: forwardNodes, segments }) : graph);
+  };
   const initial = initialVariables(options);
   if (microBatches === 1) {
     addUpdates(build, options, gradients, wanted);
-    return { graph: removeDeadNodes(build.graph([loss], "step")), loss, microBatches, initial, rowInputs, gradientsOf };
+    return { graph: finished("step"), loss, microBatches, initial, rowInputs, gradientsOf };
   }
   const sums = accumulators(parameters, initial);
   for (const [name, gradient] of gradients) accumulate(build, name, gradient, rowsOf(wanted, name), sums);
   return {
-    graph: removeDeadNodes(build.graph([loss], "micro-batch of a step")),
+    graph: finished("micro-batch of a step"),
     apply: buildApply(options, [...gradients.keys()], sums),
     loss,
     microBatches,

@@ -6,6 +6,7 @@ import type { Graph } from "../../ir/graph.ts";
 import { roundedToHalf } from "../../ir/half.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import type { ClassPlace } from "../../passes/class-scores.ts";
+import { peakBytes } from "../../passes/peak-bytes.ts";
 import { selectOutputs } from "../../passes/select-outputs.ts";
 import { setBatchSize } from "../../passes/set-batch-size.ts";
 import type { Context } from "../../run/context.ts";
@@ -17,10 +18,13 @@ import { keepAboveSmallest } from "../../training/smallest-scale.ts";
 import { buildStep, type Step, type TrainedParameter, type UpdateRule } from "../../training/step.ts";
 import { inputsOfBatches } from "../../training/train-by-plan.ts";
 import { optimizerRule } from "../../training/update-rules.ts";
+import { cutUnit } from "../../units/cut-unit.ts";
+import { cutIntoUnits } from "../../units/units.ts";
 import { classesThatTrain } from "../check-training.ts";
 import type { MethodJob, MethodModel, MethodResult } from "../method.ts";
 import { labelsFor, trainingBatches, withoutLabels } from "../train-model.ts";
 import type { E2eQpOptions } from "./options.ts";
+import { addSlicedCrossEntropy, type SlicedLoss } from "./sliced-loss.ts";
 import { type StoredIntegers, storeIntegers, withScales } from "./stored-integers.ts";
 
 const rateInput = "frostbit/learning_rate";
@@ -105,26 +109,59 @@ function constant({ constants }: Graph, name: string): Tensor {
   return value;
 }
 
+type StepModel = Pick<MethodModel, "original" | "float" | "outputs">;
+type StepOptions = Pick<E2eQpOptions, "loss" | "batch" | "accumulate" | "clipNorm" | "recompute">;
+
 /** A step of a micro-batch, or of a whole batch. */
 export function stepOf(
-  { original, outputs }: Pick<MethodModel, "original" | "outputs">,
+  model: StepModel,
   stored: StoredIntegers,
-  { loss, batch, accumulate, clipNorm }: Pick<E2eQpOptions, "loss" | "batch" | "accumulate" | "clipNorm">,
+  options: StepOptions,
+  classes: ClassPlace | undefined,
+): Step {
+  if (options.recompute !== "auto") return stepThat(options.recompute === "always", model, stored, options, classes);
+  const step = stepThat(false, model, stored, options, classes);
+  return peakBytes(step.graph) > heldBytes ? stepThat(true, model, stored, options, classes) : step;
+}
+
+/** Activations of all layers that may be in memory at once. */
+const heldBytes = 2 ** 29;
+
+function stepThat(
+  recomputes: boolean,
+  { original, float, outputs }: StepModel,
+  stored: StoredIntegers,
+  { loss, batch, accumulate, clipNorm }: StepOptions,
   classes: ClassPlace | undefined,
 ): Step {
   const size = batch / accumulate;
   const names = scaleNames(stored);
   const { graph, initial } = makeVariables(selectOutputs(stored.graph, outputs), names);
+  const forward = setBatchSize(graph, size);
   const teacher = loss === "distill" ? setBatchSize(selectOutputs(original, outputs), size) : undefined;
+  let slices: SlicedLoss["slices"] = [];
   return buildStep({
-    forward: setBatchSize(graph, size),
+    forward,
     start: initial,
-    loss: (build, forward) => addLoss(build, forward, { loss, classes, ...(teacher && { teacher }) }),
+    loss: (build) => {
+      const sliced = recomputes && loss === "cross-entropy" && addSlicedCrossEntropy(build, forward, classes);
+      if (!sliced) return addLoss(build, forward, { loss, classes, ...(teacher && { teacher }) });
+      slices = sliced.slices;
+      return sliced.loss;
+    },
     parameters: names.map((name) => parameterOf(name, constant(stored.graph, name))),
     clipNorm,
     microBatches: accumulate,
+    ...(recomputes && { recomputed: () => [...partsOf(forward, float), ...slices] }),
   });
 }
+
+/** Of each part of the network, the names of its nodes. */
+const partsOf = (forward: Graph, float: Graph): readonly ReadonlySet<string>[] =>
+  cutIntoUnits(float, "part").map(
+    ({ inputs, outputs }) =>
+      new Set(cutUnit(forward, [...inputs, ...forward.variables], outputs).nodes.map(({ name }) => name)),
+  );
 
 function parameterOf(name: string, start: Tensor): TrainedParameter {
   const { state, next } = optimizerRule({ kind: "adam", weightDecay: 0 });

@@ -19,8 +19,7 @@ export const e2eQpMethod: Method<E2eQpOptions> = {
     loss: ({ loss }) => loss,
     scales: () => "any",
     blocks: () => "layers",
-    stepGraph: ({ graph, original, outputs }, options) =>
-      stepOf({ original, outputs }, storeIntegers(graph, original), options, undefined).graph,
+    stepGraph: (model, options) => stepOf(model, storeIntegers(model.graph, model.original), options, undefined).graph,
   },
   resumes: () => true,
   unused: [{ options: ["epochs"], by: "steps", isUnused: ({ steps }) => steps !== undefined }],

@@ -23,6 +23,12 @@ export const e2eQpOptions = z.object({
     .positive()
     .default(1)
     .describe("Micro-batches that a batch is computed in, one after the other, to save memory."),
+  recompute: z
+    .enum(["auto", "always", "never"])
+    .default("auto")
+    .describe(
+      "Whether the gradients of a block compute its activations again from what entered it, instead of all blocks' being kept: auto where those would take more than 512 MB. It takes a third more time.",
+    ),
   warmup: z.number().min(0).max(0.9).default(0.03).describe("Share of the steps in which the rate rises linearly."),
   clipNorm: z.number().positive().default(0.3).describe("The most that the norm of all gradients together may be."),
   scaleType: z
