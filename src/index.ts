@@ -12,7 +12,9 @@ export { type EvaluateTextJob, evaluateText, type TextMetrics } from "./node/eva
 export { type GeneratedText, type GenerateTextJob, generateText } from "./node/generate-text.ts";
 export { loadHighs } from "./node/load-highs.ts";
 export { type QuantizeFileJob, type QuantizeFileResult, quantizeFile } from "./node/quantize-file.ts";
+export { quantizeForTransformersJs, type TransformersJsJob } from "./node/quantize-for-transformers-js.ts";
 export {
+  type FormChoices,
   type FormFile,
   quantizeWithoutData,
   type WithoutDataJob,

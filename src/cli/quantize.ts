@@ -77,6 +77,8 @@ const examples = `
 Examples:
   Without data: float16, 8 and 4 bits, compared with the float model
     frostbit quantize model.onnx
+  A Hugging Face folder as transformers.js loads it
+    frostbit quantize minilm/ --for transformers.js
   8 bits without training, for speed:
     frostbit quantize model.onnx --data images:pictures/ --preprocess imagenet --method ptq --placement runtime
   4-bit weights, the most important 5 % of the channels trained:
@@ -116,8 +118,13 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
 }
 
 /** A plan is of a goal, which data decide. */
-const needsData = ({ data, text, explain }: Values): boolean =>
-  data !== undefined || text !== undefined || explain !== undefined;
+function needsData(values: Values): boolean {
+  const needs = ["data", "text", "explain"].some((name) => values[name] !== undefined);
+  const stray = Object.keys(withoutDataOptions.shape).find((name) => values[name] !== undefined);
+  if (needs && stray !== undefined)
+    throw new FrostbitError("BAD_OPTION", `${flagOf(stray)} belongs to runs without data. Leave it out, or --data.`);
+  return needs;
+}
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
 export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {

@@ -4,6 +4,7 @@ import type { Agreement } from "../forms/agreement.ts";
 import { defaultForms, formNames, forms } from "../forms/table.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds } from "../node/open-data.ts";
+import { quantizeForTransformersJs } from "../node/quantize-for-transformers-js.ts";
 import { type FormFile, quantizeWithoutData, type WithoutDataResult } from "../node/quantize-without-data.ts";
 import { flagOf } from "../options/flag-of.ts";
 import { formatBytes } from "../report/format-bytes.ts";
@@ -24,11 +25,17 @@ export const withoutDataOptions = z.object({
         .map(([name, { summary }]) => `${name} ${summary}`)
         .join("; ")}.`,
     ),
+  for: z
+    .enum(["transformers.js"])
+    .optional()
+    .describe(
+      "Of a Hugging Face folder, without --data: writes what transformers.js loads, onnx/model.onnx with its forms beside it, config.json and the tokenizer's files.",
+    ),
   sizes: z
     .record(z.string(), z.number().int().min(0))
     .default({})
     .describe(
-      "Without --data, the sizes at which forms are compared and timed, by the name of an input's symbolic size (sequence=128): by default one sample, 224 pixels, sequences of 64.",
+      "Without --data, the sizes at which forms are compared and timed, by the name of an input's symbolic size (sequence=128): by default one sample, 224 pixels, sequences of 64, or of 16 or 4 where the model takes no more.",
     ),
 });
 
@@ -55,10 +62,9 @@ function checkNoOthers(values: Values): void {
 
 export async function runWithoutData(modelPath: string, values: Values, session: Session): Promise<void> {
   checkNoOthers(values);
-  const { forms: chosen, sizes } = parseSchemaOptions(withoutDataOptions, values);
+  const { forms: chosen, sizes, for: reader } = parseSchemaOptions(withoutDataOptions, values);
   const { out, groupSize, seed, threads } = parseSchemaOptions(sharedOptions, values);
-  const result = await quantizeWithoutData({
-    modelPath,
+  const choices = {
     out,
     forms: chosen,
     blockSize: groupSize,
@@ -67,7 +73,10 @@ export async function runWithoutData(modelPath: string, values: Values, session:
     signal: session.interrupt.signal,
     onProgress: session.progress.show,
     ...(threads === undefined ? {} : { threads }),
-  });
+  };
+  const result = reader
+    ? await quantizeForTransformersJs({ folder: modelPath, ...choices })
+    : await quantizeWithoutData({ modelPath, ...choices });
   session.print(result, tableOf(result));
   if (result.files.length === 0) process.exitCode = exitCodes.user;
 }

@@ -12,10 +12,12 @@ import { symbolicSizes } from "../passes/with-sizes.ts";
 export type Sizes = ReadonlyMap<string, number>;
 
 const pictureSize = 224;
-const otherSize = 64;
+/** Of sequences: models may take fewer tokens than the first. */
+export const sequenceSizes = [64, 16, 4] as const;
+const [otherSize] = sequenceSizes;
 
-/** What symbolic sizes are where nothing else is said: one sample, pictures of 224 pixels, sequences of 64, no past. */
-export function sizesOf(graph: Graph, given: Sizes): Sizes {
+/** What symbolic sizes are where nothing else is said: one sample, pictures of 224 pixels, sequences of `sequence`, no past. */
+export function sizesOf(graph: Graph, given: Sizes, sequence: number = otherSize): Sizes {
   const { batch, others } = symbolicSizes(graph);
   const names = new Set([...batch, ...others]);
   const unknown = [...given.keys()].filter((name) => !names.has(name));
@@ -30,7 +32,7 @@ export function sizesOf(graph: Graph, given: Sizes): Sizes {
   const defaultOf = (name: string): number => {
     if (batch.includes(name)) return 1;
     if (/past/i.test(name)) return 0;
-    return pictures.has(name) ? pictureSize : otherSize;
+    return pictures.has(name) ? pictureSize : sequence;
   };
   const known = new Map([...names].map((name) => [name, given.get(name) ?? defaultOf(name)] as const));
   return new Map([...known].map(([name, size]) => [name, given.get(name) ?? sumOf(name, known) ?? size]));

@@ -17,7 +17,7 @@ import { foldWeights } from "./fold-weights.ts";
 import type { TableWidth } from "./tables.ts";
 
 /** Weights of fewer elements are not worth the nodes. */
-const leastElements = 1024;
+const leastElements = 256;
 
 const isLarge = ({ values }: Graph, { weight }: LinearLayer): boolean =>
   sizeOf(values.get(weight)?.shape.map(Number) ?? []) >= leastElements;

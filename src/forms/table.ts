@@ -16,39 +16,63 @@ export interface Form {
   /** Whether the rest is float16. */
   readonly isHalf: boolean;
   readonly summary: string;
+  /** Whether transformers.js has it as a dtype. */
+  readonly isDtype: boolean;
 }
 
 const float = { kind: "float" } as const;
 const packed = (bits: 2 | 4 | 8) => ({ kind: "packed", bits }) as const;
 
 export const forms = {
-  fp16: { suffix: "_fp16", weights: float, isHalf: true, summary: "all in float16" },
+  fp16: { suffix: "_fp16", weights: float, isHalf: true, summary: "all in float16", isDtype: true },
   q8: {
     suffix: "_quantized",
     weights: { kind: "dynamic", matrices: "int8" },
     isHalf: false,
     summary: "8-bit products, the ranges of activations found at each run",
+    isDtype: true,
   },
   uint8: {
     suffix: "_uint8",
     weights: { kind: "dynamic", matrices: "uint8" },
     isHalf: false,
     summary: "the same with unsigned weights, which saturate on no processor",
+    isDtype: true,
   },
-  w8: { suffix: "_w8", weights: packed(8), isHalf: false, summary: "8-bit weights, multiplied in float" },
-  q4: { suffix: "_q4", weights: packed(4), isHalf: false, summary: "4-bit weights in blocks, multiplied in float" },
+  w8: {
+    suffix: "_w8",
+    weights: packed(8),
+    isHalf: false,
+    summary: "8-bit weights, multiplied in float",
+    isDtype: false,
+  },
+  q4: {
+    suffix: "_q4",
+    weights: packed(4),
+    isHalf: false,
+    summary: "4-bit weights in blocks, multiplied in float",
+    isDtype: true,
+  },
   q4f16: {
     suffix: "_q4f16",
     weights: packed(4),
     isHalf: true,
     summary: "4-bit weights in blocks, the rest in float16",
+    isDtype: true,
   },
-  q2: { suffix: "_q2", weights: packed(2), isHalf: false, summary: "2-bit weights in blocks, multiplied in float" },
+  q2: {
+    suffix: "_q2",
+    weights: packed(2),
+    isHalf: false,
+    summary: "2-bit weights in blocks, multiplied in float",
+    isDtype: true,
+  },
   q2f16: {
     suffix: "_q2f16",
     weights: packed(2),
     isHalf: true,
     summary: "2-bit weights in blocks, the rest in float16",
+    isDtype: true,
   },
 } as const satisfies Readonly<Record<string, Form>>;
 

@@ -4,13 +4,15 @@ import { measureLatency } from "../evaluate/latency.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import type { OnnxModel } from "../ir/graph.ts";
+import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import type { Agreement } from "./agreement.ts";
-import { madeInputs, type Sizes, sizesOf } from "./made-inputs.ts";
+import { madeInputs, type Sizes, sequenceSizes, sizesOf } from "./made-inputs.ts";
 import { type FormName, forms } from "./table.ts";
 import { type FormContext, preparedModel, writeForm } from "./write-form.ts";
+
+type Values = ReadonlyMap<string, Tensor>;
 
 export interface FormsJob {
   readonly model: OnnxModel;
@@ -55,12 +57,8 @@ const sampleCount = 8;
 /** Throws BAD_MODEL where the model cannot be run on inputs that are made up. */
 export async function writeForms(job: FormsJob): Promise<WrittenForms> {
   const model = preparedModel(job.model);
-  const sizes = sizesOf(model.graph, job.sizes);
-  const batches = Array.from({ length: sampleCount }, (_, batch) =>
-    madeInputs(model.graph, sizes, { seed: job.seed, batch }),
-  );
   const float = writeOnnx(model, { opset: opsetFor(model.graph, model.origin.opset) });
-  const expected = await outputsOf(float, batches, sizes, job.open);
+  const { sizes, batches, expected } = await runFloat(model.graph, float, job);
   const { written, refused } = await writeAll(model, job, {
     open: job.open,
     batches,
@@ -101,27 +99,51 @@ async function writeAll(
   return { written, refused };
 }
 
-async function outputsOf(
-  bytes: Uint8Array,
-  batches: readonly ReadonlyMap<string, Tensor>[],
-  sizes: Sizes,
-  open: OpenDeployed,
-): Promise<readonly ReadonlyMap<string, Tensor>[]> {
+interface FloatRun {
+  readonly sizes: Sizes;
+  readonly batches: readonly Values[];
+  readonly expected: readonly Values[];
+}
+
+/** At the longest of the sequences that the model takes. */
+async function runFloat(graph: Graph, bytes: Uint8Array, { sizes: given, seed, open }: FormsJob): Promise<FloatRun> {
   const file = await open(bytes, { spinning: false });
-  const outputs: ReadonlyMap<string, Tensor>[] = [];
+  const runAt = async (sizes: Sizes): Promise<FloatRun> => {
+    const batches = Array.from({ length: sampleCount }, (_, batch) => madeInputs(graph, sizes, { seed, batch }));
+    const expected: Values[] = [];
+    for (const batch of batches) expected.push(await file.run(batch));
+    return { sizes, batches, expected };
+  };
   try {
-    for (const batch of batches) outputs.push(await file.run(batch));
-    return outputs;
-  } catch (cause) {
-    const used = [...sizes].map(([name, size]) => `${name}=${size}`).join(",");
-    throw new FrostbitError(
-      "BAD_MODEL",
-      `The model does not run on inputs that are made up${used === "" ? "" : ` with sizes ${used}`}: ${cause instanceof Error ? cause.message : String(cause)}${used === "" ? "" : " Give its sizes with --sizes."}`,
-      { cause },
+    return await firstOf(
+      sequenceSizes.map((sequence) => sizesOf(graph, given, sequence)),
+      runAt,
     );
   } finally {
     await file.dispose();
   }
+}
+
+/** What the first of the sizes gives that the model runs with. Throws BAD_MODEL, with why the first fails, where it runs with none. */
+async function firstOf(sizes: readonly Sizes[], run: (sizes: Sizes) => Promise<FloatRun>): Promise<FloatRun> {
+  const causes: unknown[] = [];
+  for (const each of sizes) {
+    try {
+      return await run(each);
+    } catch (cause) {
+      causes.push(cause);
+    }
+  }
+  const [cause] = causes;
+  const used = [...sizes[0]].map(([name, size]) => `${name}=${size}`).join(",");
+  const [where, remedy] =
+    used === "" ? ["", ""] : [` with sizes ${used}, or with shorter sequences`, " Give its sizes with --sizes."];
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  throw new FrostbitError(
+    "BAD_MODEL",
+    `The model does not run on inputs that are made up${where}: ${reason}${remedy}`,
+    { cause },
+  );
 }
 
 async function timesOf(

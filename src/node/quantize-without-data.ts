@@ -86,14 +86,22 @@ export interface WithoutDataResult {
  */
 export async function quantizeWithoutData(job: WithoutDataJob): Promise<WithoutDataResult> {
   checkNames("quantizeWithoutData", job, fields);
-  const { modelPath, out, threads, blockSize = 32, sizes = {}, seed = 0, signal, onProgress } = job;
-  checkGiven("quantizeWithoutData", { modelPath, out, forms: job.forms });
-  checkCounts("quantizeWithoutData", { threads, blockSize });
+  const { modelPath, out, forms: given } = job;
+  checkGiven("quantizeWithoutData", { modelPath, out, forms: given });
   const model = job.model ?? readModel(modelPath);
   await ensureWritable(out);
-  const written = await writeForms({
+  return writeFiles(job, await measuredForms(job, model));
+}
+
+/** What may be chosen of every run without data. */
+export type FormChoices = Omit<WithoutDataJob, "modelPath" | "model" | "out">;
+
+export function measuredForms(choices: FormChoices, model: OnnxModel): Promise<WrittenForms> {
+  const { threads, blockSize = 32, sizes = {}, seed = 0, signal, onProgress } = choices;
+  checkCounts("quantizeWithoutData", { threads, blockSize });
+  return writeForms({
     model,
-    forms: job.forms,
+    forms: choices.forms,
     blockSize,
     sizes: new Map(Object.entries(sizes)),
     seed,
@@ -101,27 +109,42 @@ export async function quantizeWithoutData(job: WithoutDataJob): Promise<WithoutD
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),
   });
-  return writeFiles(job, written);
 }
 
-async function writeFiles(
-  { modelPath, out }: WithoutDataJob,
-  { float, written, refused, sizes, best }: WrittenForms,
-): Promise<WithoutDataResult> {
-  await ensureFolder(out);
+async function writeFiles({ modelPath, out }: WithoutDataJob, written: WrittenForms): Promise<WithoutDataResult> {
+  const files = await writeFormFiles(out, written);
+  const float = {
+    path: modelPath,
+    sizeBytes: fileSource(modelPath).sizeBytes,
+    milliseconds: written.float.milliseconds,
+  };
+  return writeResult(out, { float, files, ...restOf(written) });
+}
+
+/** The forms as files of a folder, named as transformers.js names them. */
+export async function writeFormFiles(folder: string, { written }: WrittenForms): Promise<readonly FormFile[]> {
+  await ensureFolder(folder);
   const files: FormFile[] = [];
   for (const { form, bytes, milliseconds, agreement, keptFloat } of written) {
-    const path = join(out, `model${forms[form].suffix}.onnx`);
+    const path = join(folder, `model${forms[form].suffix}.onnx`);
     await writeAtomic(path, bytes);
     files.push({ form, path, sizeBytes: bytes.length, milliseconds, agreement, keptFloat });
   }
-  const result: WithoutDataResult = {
-    float: { path: modelPath, sizeBytes: fileSource(modelPath).sizeBytes, milliseconds: float.milliseconds },
-    files,
-    refused,
-    sizes: Object.fromEntries(sizes),
-    best: best ?? null,
-  };
-  await writeAtomic(join(out, "forms.json"), new TextEncoder().encode(`${JSON.stringify(result, null, 2)}\n`));
+  return files;
+}
+
+export const restOf = ({
+  refused,
+  sizes,
+  best,
+}: WrittenForms): Pick<WithoutDataResult, "refused" | "sizes" | "best"> => ({
+  refused,
+  sizes: Object.fromEntries(sizes),
+  best: best ?? null,
+});
+
+/** Writes `forms.json`. */
+export async function writeResult<Result extends WithoutDataResult>(out: string, result: Result): Promise<Result> {
+  await writeAtomic(join(out, "forms.json"), `${JSON.stringify(result, null, 2)}\n`);
   return result;
 }

@@ -1,0 +1,119 @@
+// A Hugging Face folder as transformers.js takes it: the model in several forms, and the files that describe it.
+import { join, resolve } from "node:path";
+import { cachedDecoder } from "../export/cached-decoder.ts";
+import { type FormName, formNames, forms } from "../forms/table.ts";
+import { checkGiven } from "../ir/check-options.ts";
+import { FrostbitError } from "../ir/errors.ts";
+import type { OnnxModel } from "../ir/graph.ts";
+import { type ModelFolder, readJson } from "../language-models/checkpoint.ts";
+import { parseConfig } from "../language-models/config.ts";
+import { isEncoder } from "../language-models/encoder-config.ts";
+import { configFile, readLanguageModel } from "../language-models/read.ts";
+import { textFiles } from "../language-models/tokenizer.ts";
+import { fileSource } from "./file-source.ts";
+import {
+  type FormChoices,
+  measuredForms,
+  restOf,
+  type WithoutDataResult,
+  writeFormFiles,
+  writeResult,
+} from "./quantize-without-data.ts";
+import { modelFolder, readModel } from "./read-model.ts";
+import { ensureWritable, writeAtomic } from "./storage.ts";
+
+/** What `quantizeForTransformersJs` is given. */
+export interface TransformersJsJob extends FormChoices {
+  /** A folder with config.json, and with onnx/model.onnx or safetensors files. */
+  readonly folder: string;
+  /** Folder for `onnx/model.onnx`, its forms beside it, and the files that describe the model; made where there is none. */
+  readonly out: string;
+}
+
+const modelFile = "onnx/model.onnx";
+
+/** What transformers.js reads besides config.json. */
+const companions = [
+  ...textFiles.filter((name) => name !== configFile),
+  ...[
+    "preprocessor_config.json",
+    "processor_config.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+  ],
+];
+
+/**
+ * Writes what `new pipeline(task, out, { dtype })` of transformers.js loads: `onnx/model.onnx`, and beside it the forms asked for.
+ * The folder has the model as `onnx/model.onnx`, or its weights as safetensors: encoders (BERT, DistilBERT, RoBERTa, MPNet,
+ * ModernBERT) and language models, which are written behind a cache of keys and values.
+ *
+ * Throws as `quantizeWithoutData` does, and BAD_MODEL where the folder is not such a one.
+ *
+ * @example
+ * const { files, best } = await quantizeForTransformersJs({ folder: "minilm", out: "out", forms: ["fp16", "q8", "q4"] });
+ */
+export async function quantizeForTransformersJs({
+  folder,
+  out,
+  ...choices
+}: TransformersJsJob): Promise<WithoutDataResult> {
+  checkGiven("quantizeForTransformersJs", { folder, out, forms: choices.forms });
+  checkForms(choices.forms);
+  const files = modelFolder(folder);
+  if (!files.holds(configFile))
+    throw new FrostbitError(
+      "BAD_MODEL",
+      `"${folder}" has no ${configFile}. Give the folder of a model as Hugging Face has them: ${configFile}, tokenizer.json, and ${modelFile} or model.safetensors.`,
+    );
+  const config = readJson(files, configFile);
+  const model = readFolder(folder, files, config);
+  await ensureWritable(out);
+  const written = await measuredForms(choices, model);
+  const path = join(out, modelFile);
+  const { bytes, milliseconds } = written.float;
+  const formFiles = await writeFormFiles(join(out, "onnx"), written);
+  if (resolve(folder) !== resolve(out)) {
+    await writeAtomic(path, bytes);
+    await copyCompanions(files, out);
+  }
+  await writeAtomic(join(out, configFile), describedConfig(config, written.best));
+  const float = { path, sizeBytes: fileSource(path).sizeBytes, milliseconds };
+  return writeResult(out, { float, files: formFiles, ...restOf(written) });
+}
+
+function checkForms(names: readonly FormName[]): void {
+  const stray = names.find((name) => !forms[name].isDtype);
+  if (stray === undefined) return;
+  const dtypes = formNames.filter((name) => forms[name].isDtype);
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `forms has ${stray}, which transformers.js has no dtype for; it has ${dtypes.join(", ")}.`,
+  );
+}
+
+/** Of the file where there is one, else of the checkpoint: language models behind a cache, as runtimes run them. */
+function readFolder(folder: string, files: ModelFolder, config: unknown): OnnxModel {
+  if (files.holds(modelFile)) return readModel(join(folder, modelFile));
+  const model = readLanguageModel(files, { name: folder });
+  if (isEncoder(config)) return model;
+  const source = { config: parseConfig(config), folder: files };
+  const { graph } = cachedDecoder({ graph: model.graph, layers: [], biases: "float" }, source);
+  return { ...model, graph };
+}
+
+/** What `dtype` is where a program names none. */
+function describedConfig(config: unknown, best: FormName | undefined): string {
+  const { "transformers.js_config": given, ...rest } = config as { readonly "transformers.js_config"?: object };
+  const described = { ...rest, "transformers.js_config": { ...given, dtype: best ?? "fp32" } };
+  return `${JSON.stringify(described, null, 2)}\n`;
+}
+
+async function copyCompanions({ holds, open }: ModelFolder, out: string): Promise<void> {
+  for (const name of companions.filter(holds)) {
+    const file = open(name);
+    await writeAtomic(join(out, name), file.read(0, file.sizeBytes));
+  }
+}
