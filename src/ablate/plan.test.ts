@@ -74,6 +74,8 @@ describe("an ablation", () => {
   });
 });
 
+const numbers = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i + 1);
+
 test.each<readonly [unknown, string | RegExp]>([
   [undefined, 'recipe.yaml: expected a recipe with a section "ablate"'],
   [{}, "recipe.yaml: ablate: axes: expected paths of options, each with a list of values"],
@@ -81,6 +83,15 @@ test.each<readonly [unknown, string | RegExp]>([
   [{ axis: { seed: [1] } }, "recipe.yaml: ablate: axis: no such entry; did you mean axes?"],
   [{ "qdrop.drop": [0] }, "ablate: qdrop.drop: no such entry; expected design and axes; axes are named under axes."],
   [{ design: "random", axes: { seed: [1] } }, 'design is "random"; expected "one-at-a-time" or "grid".'],
+  [
+    { design: "grid", axes: { seed: numbers(1000), limit: numbers(500), "qdrop.batch": numbers(1000) } },
+    "recipe.yaml: ablate: grid asks for 500000000 runs; expected 10000 at most.",
+  ],
+  [{ axes: { seed: numbers(5000), limit: numbers(2) } }, "one-at-a-time asks for 15000 runs; expected 10000 at most."],
+  [
+    { axes: { limit: numbers(20_000) } },
+    "recipe.yaml: ablate.axes.limit: it has 20000 values; expected 10000 at most.",
+  ],
   [{ axes: { seed: 1 } }, "recipe.yaml: ablate.axes.seed: it is 1; expected a list of values."],
   [{ axes: { seed: [1, 1] } }, "recipe.yaml: ablate.axes.seed: 1 is there twice."],
   [{ axes: { seed: [0.5] } }, "recipe.yaml: ablate.axes.seed[0]: seed is 0.5; expected a whole number of at least 0."],

@@ -90,15 +90,33 @@ function sectionOf(given: Fields, where: string): Section {
     );
   if (!isFields(axes) || Object.keys(axes).length === 0)
     throw bad(where, "axes: expected paths of options, each with a list of values, as in qdrop.drop: [0, 0.5].");
-  return {
-    design: found,
-    axes: Object.entries(axes).map(([path, values]) => ({ path, values: valuesOf(values, `${where}.axes.${path}`) })),
-  };
+  const read = Object.entries(axes).map(([path, values]) => ({
+    path,
+    values: valuesOf(values, `${where}.axes.${path}`),
+  }));
+  const count = countOf(found, read);
+  if (count > mostCells) throw bad(where, `${found} asks for ${count} runs; expected ${mostCells} at most.`);
+  return { design: found, axes: read };
+}
+
+/** More take years, and their plan the memory. */
+const mostCells = 10_000;
+
+/** Of cells, at most. */
+function countOf(design: Design, axes: readonly Axis[]): number {
+  const lengths = axes.filter(({ path }) => path !== "seed").map(({ values }) => values.length);
+  const seeds = axes.find(({ path }) => path === "seed")?.values.length ?? 1;
+  const settings =
+    design === "grid"
+      ? lengths.reduce((product, length) => product * length, 1)
+      : lengths.reduce((sum, length) => sum + length, 1);
+  return settings * seeds;
 }
 
 function valuesOf(values: unknown, where: string): readonly unknown[] {
   if (!Array.isArray(values) || values.length === 0)
     throw bad(where, `it is ${JSON.stringify(values)}; expected a list of values.`);
+  if (values.length > mostCells) throw bad(where, `it has ${values.length} values; expected ${mostCells} at most.`);
   const printed = values.map((value) => JSON.stringify(value));
   const twice = printed.find((text, i) => printed.indexOf(text) !== i);
   if (twice !== undefined) throw bad(where, `${twice} is there twice.`);
