@@ -32,6 +32,10 @@ test.each([
   [{ layer_types: ["full_attention", "linear_attention"] }, 'layer_types has "linear_attention"; supported are'],
   [{ layer_types: ["full_attention", "sliding_attention"] }, "sliding_window is missing, and layer_types has"],
   [{ quantization_config: { bits: 4 } }, "quantization_config: the weights are quantized already."],
+  [
+    { max_position_embeddings: 1e9 },
+    "max_position_embeddings is 1000000000, for which tables of 2000000000 elements would be computed.",
+  ],
   [{ hidden_size: 18 }, "hidden_size 18 is no multiple of num_attention_heads 4."],
   [{ partial_rotary_factor: 0.25 }, "rotate 1 numbers; expected an even number."],
 ])("%j is refused by name", (changes, message) => {

@@ -2,7 +2,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import { type Biases, type Family, families, isFamily, traitsOf } from "./families.ts";
 import { type RawConfig, rawConfig } from "./raw-config.ts";
-import { type Rope, ropeOf } from "./rope.ts";
+import { checkPositions, type Rope, ropeOf } from "./rope.ts";
 
 /** One decoder layer, where layers of a model differ. */
 export interface DecoderLayer {
@@ -72,6 +72,7 @@ function configOf(family: Family, raw: RawConfig): DecoderConfig {
   if (heads % keyValueHeads !== 0)
     throw bad(`num_attention_heads ${heads} is no multiple of num_key_value_heads ${keyValueHeads}.`);
   const headSize = raw.head_dim ?? headSizeOf(family, raw);
+  checkPositions(raw.max_position_embeddings, headSize);
   return {
     family,
     vocabulary: raw.vocab_size,

@@ -1,6 +1,7 @@
 // The config.json of an encoder in one normal form, and what sets the families apart.
 import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
+import { checkPositions } from "./rope.ts";
 
 /** What the tensors of a checkpoint are called. */
 interface Names {
@@ -225,6 +226,8 @@ export function parseEncoder(json: unknown): EncoderConfig {
     throw bad(parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("; "));
   const raw = parsed.data;
   checkSupported(raw);
+  if (encoderTraits(family).isModern)
+    checkPositions(raw.max_position_embeddings, raw.hidden_size / raw.num_attention_heads);
   return {
     family,
     vocabulary: raw.vocab_size,

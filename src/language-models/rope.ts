@@ -89,6 +89,18 @@ function kindOf(fields: object, raw: RawConfig): Kind {
   );
 }
 
+/** The tables of rotary embeddings have half a head's numbers for each position: a million positions fit. */
+const mostTableElements = 2 ** 28;
+
+/** Throws BAD_MODEL where the tables would not fit into memory: a small file can ask for any length. */
+export function checkPositions(positions: number, headSize: number): void {
+  const most = Math.floor((2 * mostTableElements) / headSize);
+  if (positions > most)
+    throw bad(
+      `max_position_embeddings is ${positions}, for which tables of ${(positions * headSize) / 2} elements would be computed. Set it to the longest text that the model is to read, ${most} at most.`,
+    );
+}
+
 function scaled(frequency: number, kind: Kind): number {
   if (kind.rope_type === "default") return frequency;
   if (kind.rope_type === "linear") return frequency / kind.factor;
