@@ -89,6 +89,16 @@ describe("samples", () => {
     },
   );
 
+  test("come back where others were dropped before, also from a chunk that is not full", async () => {
+    const cache = await filled();
+    await cache.drop("x");
+    await cache.append("y", part(3, 6));
+    await cache.append("z", part(8, 11));
+    expectSame(await cache.read("y", [0, 1, 2]), part(3, 6));
+    expectSame(await cache.read("z", [0, 1, 2]), part(8, 11));
+    expect(cache.size()).toEqual({ memoryBytes: 2 * 800_000, storedBytes: 0 });
+  });
+
   test("of other types keep their type and their bits", async () => {
     const cache = await filled({ floats: "float16" });
     const ids = tensorOf("int64", [3, 2], [1, 2, 3, 4, 5, 70000]);

@@ -67,6 +67,8 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
   const { storage, memoryBytes } = options;
   for (const name of await storage.list()) if (name.startsWith(filePrefix)) await storage.remove(name);
   const columns = new Map<string, Column>();
+  /** Of chunks that were dropped: the next ones are written there, instead of into memory that has to be cleared first. */
+  const free: TypedArray[] = [];
   let columnCount = 0;
   const bytesOf = (isInMemory: boolean): number =>
     [...columns.values()]
@@ -88,6 +90,8 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
   const closeChunk = async (name: string, column: Column, data: TypedArray): Promise<void> => {
     const file = `${filePrefix}${column.id}-${column.chunks.length}.bin`;
     const bytes = data.byteLength;
+    const spare = free.reduce((sum, { byteLength }) => sum + byteLength, 0);
+    if (bytesOf(true) + spare + bytes > memoryBytes) free.length = 0;
     if (bytesOf(true) + bytes <= memoryBytes) {
       column.chunks.push({ bytes, data, file });
       return;
@@ -107,7 +111,14 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
   const drop = async (name: string): Promise<void> => {
     const { chunks = [] } = columns.get(name) ?? {};
     columns.delete(name);
-    for (const { data, file } of chunks) if (data === undefined) await storage.remove(file);
+    for (const { data, file } of chunks)
+      if (data === undefined) await storage.remove(file);
+      else free.push(data);
+  };
+  const newChunk = ({ kept, samplesPerChunk, shape }: Column): TypedArray => {
+    const length = samplesPerChunk * sizeOf(shape);
+    const at = free.findIndex((data) => data instanceof dtypes[kept].array && data.length === length);
+    return at < 0 ? allocate(kept, length) : free.splice(at, 1)[0];
   };
   return {
     append: async (name, samples) => {
@@ -115,7 +126,7 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
       const { data } = samples;
       const size = sizeOf(column.shape);
       for (let sample = 0; sample < samples.shape[0]; sample++) {
-        column.filling ??= allocate(column.kept, column.samplesPerChunk * size);
+        column.filling ??= newChunk(column);
         const own = data.subarray(sample * size, (sample + 1) * size);
         if (column.given === column.kept) copy(own, column.filling, column.filled * size);
         else keepHalf(name, own as Float32Array, column.filling as Uint16Array, column.filled * size);
@@ -135,6 +146,7 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
     size: () => ({ memoryBytes: bytesOf(true), storedBytes: bytesOf(false) }),
     dispose: async () => {
       for (const name of [...columns.keys()]) await drop(name);
+      free.length = 0;
     },
   };
 }
