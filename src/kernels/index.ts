@@ -12,6 +12,7 @@ import { poolingKernels } from "./pooling.ts";
 import { productKernels } from "./product.ts";
 import { quantizationKernels } from "./quantization.ts";
 import { randomKernels } from "./random.ts";
+import { recurrentKernels } from "./recurrent.ts";
 import { reductionKernels } from "./reduction.ts";
 import { resizeKernels } from "./resize.ts";
 import { shapeKernels } from "./shape.ts";
@@ -30,6 +31,7 @@ export const kernels: { readonly [Op in OpType]: Kernel } = {
   ...productKernels,
   ...quantizationKernels,
   ...randomKernels,
+  ...recurrentKernels,
   ...reductionKernels,
   ...resizeKernels,
   ...shapeKernels,

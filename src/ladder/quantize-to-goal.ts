@@ -121,6 +121,7 @@ export async function quantizeToGoal(
 
   const { graph } = first.subject.start;
   const layers = linearLayers(graph);
+  const timed = new Map<Rung, QuantizeOutcome["latencyMs"]>();
   const { chosen, ...climbed } = await climb<Tried>(goal, {
     tryRung,
     predict: (rung) => perSample * rung.passes(source.train.length, layers.length),
@@ -128,13 +129,18 @@ export async function quantizeToGoal(
     defaultDrop: defaultDropOf(float),
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: layersBySensitivity,
-    timeOf: ({ run, made }) => timeBesideFloat(run, made),
+    timeOf: async (trial) => {
+      const latencies = await latenciesOf(trial);
+      timed.set(trial.rung, latencies);
+      const { float: before, deployed } = latencies;
+      return Math.max(deployed.batch1 / before.batch1, deployed.batch256 / before.batch256);
+    },
   });
   if (!chosen) throw noFile(climbed);
   const options = optionsOf(job.options, chosen.rung);
   const run = await openRun({ ...checked, options, source: { ...source, test: job.source.test } }, quiet);
   await measureFloat({ ...run, context }, shared);
-  const outcome = await finish({ ...run, context }, chosen.made);
+  const outcome = await finish({ ...run, context }, chosen.made, timed.get(chosen.rung));
   return {
     outcome,
     options,
@@ -188,10 +194,9 @@ async function layersBySensitivity({ run, made }: Tried): Promise<readonly strin
   return [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
 }
 
-async function timeBesideFloat(run: Run, made: Made): Promise<number> {
+function latenciesOf({ run, made }: Tried): Promise<QuantizeOutcome["latencyMs"]> {
   const [{ bytes }] = writeMade(run, made).files;
-  const { float, deployed } = await measureLatencies(run, bytes);
-  return Math.max(deployed.batch1 / float.batch1, deployed.batch256 / float.batch256);
+  return measureLatencies(run, bytes);
 }
 
 function noFile({ records }: Omit<Climbed<Trial>, "chosen">): FrostbitError {

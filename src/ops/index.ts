@@ -12,6 +12,7 @@ import * as pooling from "./pooling.ts";
 import * as product from "./product.ts";
 import * as quantization from "./quantization.ts";
 import * as random from "./random.ts";
+import * as recurrent from "./recurrent.ts";
 import * as reduction from "./reduction.ts";
 import * as resize from "./resize.ts";
 import * as sampleNormalization from "./sample-normalization.ts";
@@ -31,6 +32,7 @@ export const ops = {
   ...product,
   ...quantization,
   ...random,
+  ...recurrent,
   ...reduction,
   ...resize,
   ...sampleNormalization,

@@ -212,8 +212,8 @@ export function writeMade({ job, subject }: Run, { model, fileChecks }: Made): W
   return written;
 }
 
-/** Exports, verifies and measures what was made. */
-export async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
+/** Exports, verifies and measures what was made; `timed`: its latencies, where they are known. */
+export async function finish(run: Run, made: Made, timed?: QuantizeOutcome["latencyMs"]): Promise<QuantizeOutcome> {
   const { start, model, training, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
@@ -230,7 +230,7 @@ export async function finish(run: Run, made: Made): Promise<QuantizeOutcome> {
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
   await measureStage(run, "quantized", folded?.graph);
   const deployed = await evaluated(() => measureDeployed(run, bytes));
-  const latencyMs = await evaluated(() => measureLatencies(run, bytes));
+  const latencyMs = timed ?? (await evaluated(() => measureLatencies(run, bytes)));
   for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);

@@ -15,7 +15,7 @@ import {
 } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 import { runtimeValues } from "./runtime-values.ts";
-import { lookupTables } from "./tables.ts";
+import { lookupTables, recurrentWeights } from "./tables.ts";
 
 export interface Site {
   /** Prefix of the names of this quantizer's qparams: `<name>_scale`, `<name>_zero_point`. */
@@ -40,7 +40,10 @@ export interface Sites {
 /** `apart`: names of nodes that join what no quantizer should, unless a layer reads it. */
 export function findSites(graph: Graph, given: QuantizeOptions, apart: ReadonlySet<string> = new Set<string>()): Sites {
   const layers = linearLayers(graph);
-  checkPatterns([...layers.map(({ name }) => name), ...lookupTables(graph).keys()], given);
+  checkPatterns(
+    [...layers.map(({ name }) => name), ...lookupTables(graph).keys(), ...recurrentWeights(graph).keys()],
+    given,
+  );
   const quantized = layers.filter((layer) => bitsOfLayer(given, layer.name) !== undefined);
   const options = withFirstLast(graph, quantized, given);
   const activations =

@@ -1,8 +1,8 @@
-// Embedding tables, which nothing but lookups reads: integers in the file, with a scale for each row.
-import { consumers, type Graph, type Node } from "../ir/graph.ts";
+// Embedding tables, which nothing but lookups reads, and weights of recurrent layers: integers in the file, with a scale for each row.
+import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { newNamesIn } from "../ir/unique-names.ts";
+import { type NewNames, newNamesIn } from "../ir/unique-names.ts";
 import { numberAttribute } from "../ops/attributes.ts";
 import { resolveAxis } from "../ops/operands.ts";
 import { inferTypes } from "../passes/infer-types.ts";
@@ -28,6 +28,34 @@ export function lookupTables(graph: Graph): ReadonlyMap<string, string> {
   return tables;
 }
 
+const recurrentOps: ReadonlySet<string> = new Set(["LSTM", "GRU", "RNN"]);
+
+/** Smaller than a table: there is one for each layer. */
+const leastRecurrent = 1 << 10;
+
+/** By name, the weights W and R of recurrent layers; in floats, or in integers already. */
+export function recurrentWeights(graph: Graph): ReadonlyMap<string, string> {
+  const readers = consumers(graph);
+  const producerOf = producers(graph);
+  const stored = (value: string): string => {
+    const product = producerOf.get(value);
+    const cast = product?.op === "Mul" ? producerOf.get(product.inputs[0]) : undefined;
+    return cast?.op === "Cast" ? cast.inputs[0] : value;
+  };
+  const isWeight = ({ op, inputs }: Node, value: string): boolean =>
+    recurrentOps.has(op) && inputs.every((input, i) => input !== value || i === 1 || i === 2);
+  const weights = new Map<string, string>();
+  for (const { op, inputs } of graph.nodes)
+    for (const value of recurrentOps.has(op) ? inputs.slice(1, 3) : []) {
+      const constant = stored(value);
+      const table = graph.constants.get(constant);
+      if (!table || sizeOf(table.shape) < leastRecurrent || graph.outputs.includes(constant)) continue;
+      if ((readers.get(value) ?? []).every((node) => isWeight(node, value)))
+        weights.set(constant.replace(/\.weight$/, ""), constant);
+    }
+  return weights;
+}
+
 const looksUpRows = ({ values }: Graph, node: Node): boolean =>
   node.op === "Gather" &&
   resolveAxis(node, numberAttribute(node, "axis", 0), values.get(node.inputs[0])?.shape.length ?? 0) === 0;
@@ -39,51 +67,90 @@ function bitsOfTable({ layers }: QuantizeOptions, name: string): number | undefi
   return typeof choice === "number" ? choice : (choice?.weights ?? 8);
 }
 
-/** The tables as integers: they depend on no sample, and train nowhere. They keep their names. */
+/** Tables and recurrent weights as integers: they depend on no sample, and train nowhere. They keep their names. */
 export function quantizeTables(graph: Graph, options: QuantizeOptions): Graph {
   if (options.activations === "float") return graph;
   const constants = new Map(graph.constants);
   const names = newNamesIn(graph, constants);
-  const scaleOf = new Map<string, string>();
-  for (const [name, value] of lookupTables(graph)) {
+  const scaleOf = (name: string, value: string, axis: number): string | undefined => {
     const table = graph.constants.get(value);
     const bits = bitsOfTable(options, name);
-    if (table?.dtype !== "float32" || bits === undefined) continue;
-    const { integers, scale } = integersByRow(table, bits);
+    if (table?.dtype !== "float32" || bits === undefined) return undefined;
+    const { integers, scale } = integersOf(table, axis, bits);
     constants.set(value, integers);
-    scaleOf.set(value, names.constant(`${name}.weight_scale`, scale));
-  }
-  if (scaleOf.size === 0) return graph;
+    return names.constant(`${name}.weight_scale`, scale);
+  };
+  const looked = scalesOf(lookupTables(graph), (name, value) => scaleOf(name, value, 0));
+  const recurrent = scalesOf(recurrentWeights(graph), (name, value) => scaleOf(name, value, 1));
+  if (looked.size + recurrent.size === 0) return graph;
   const values = new Map(graph.values);
   for (const [name, { dtype, shape }] of constants) values.set(name, { dtype, shape });
+  const floats = [...recurrent].map(([value, scale]) => floatsOf(value, scale, names));
+  const renamed = new Map(floats.map(({ value, output }) => [value, output]));
   const nodes = graph.nodes.flatMap((node): readonly Node[] => {
-    const scale = node.op === "Gather" ? scaleOf.get(node.inputs[0]) : undefined;
-    if (scale === undefined) return [node];
-    const [table, indices] = node.inputs;
-    const [rows, floats, scales] = ["rows", "floats", "scales"].map((part) => names.unique(`${node.name}:${part}`));
-    const axis = { axis: 0 };
-    return [
-      { name: rows, op: "Gather", inputs: [table, indices], outputs: [rows], attributes: axis },
-      { name: floats, op: "Cast", inputs: [rows], outputs: [floats], attributes: { to: "float32" } },
-      { name: scales, op: "Gather", inputs: [scale, indices], outputs: [scales], attributes: axis },
-      { ...node, op: "Mul", inputs: [floats, scales], attributes: {} },
-    ];
+    const scale = node.op === "Gather" ? looked.get(node.inputs[0]) : undefined;
+    if (scale !== undefined) return lookUp(node, scale, names);
+    return [{ ...node, inputs: node.inputs.map((input) => renamed.get(input) ?? input) }];
   });
-  return removeDeadNodes(inferTypes({ ...graph, nodes, constants, values }));
+  const all = [...floats.flatMap((each) => each.nodes), ...nodes];
+  return removeDeadNodes(inferTypes({ ...graph, nodes: all, constants, values }));
 }
 
-/** A row's scale has the table's axes, so that what is looked up of both is multiplied as it is. */
-function integersByRow(table: Tensor, bits: number): { readonly integers: Tensor; readonly scale: Tensor } {
-  const [rows] = table.shape;
-  const { scale } = weightQparams(table, { granularity: { axis: 0 }, bits, symmetric: true }, "min-max");
+/** By value, the scales of those that have become integers. */
+const scalesOf = (
+  found: ReadonlyMap<string, string>,
+  scaleOf: (name: string, value: string) => string | undefined,
+): ReadonlyMap<string, string> =>
+  new Map(
+    [...found].flatMap(([name, value]) => {
+      const scale = scaleOf(name, value);
+      return scale === undefined ? [] : [[value, scale] as const];
+    }),
+  );
+
+/** Rows and their scales, multiplied. */
+function lookUp(node: Node, scale: string, { unique }: NewNames): readonly Node[] {
+  const [table, indices] = node.inputs;
+  const [rows, floats, scales] = ["rows", "floats", "scales"].map((part) => unique(`${node.name}:${part}`));
+  const axis = { axis: 0 };
+  return [
+    { name: rows, op: "Gather", inputs: [table, indices], outputs: [rows], attributes: axis },
+    { name: floats, op: "Cast", inputs: [rows], outputs: [floats], attributes: { to: "float32" } },
+    { name: scales, op: "Gather", inputs: [scale, indices], outputs: [scales], attributes: axis },
+    { ...node, op: "Mul", inputs: [floats, scales], attributes: {} },
+  ];
+}
+
+/** The whole weight, which the runtime computes once, when it opens the file. */
+function floatsOf(
+  value: string,
+  scale: string,
+  { unique }: NewNames,
+): { readonly value: string; readonly output: string; readonly nodes: readonly Node[] } {
+  const [cast, output] = ["cast", "floats"].map((part) => unique(`${value}:${part}`));
+  const nodes = [
+    { name: cast, op: "Cast", inputs: [value], outputs: [cast], attributes: { to: "float32" } },
+    { name: output, op: "Mul", inputs: [cast, scale], outputs: [output], attributes: {} },
+  ];
+  return { value, output, nodes };
+}
+
+/** Scales have the table's axes, so that they multiply it, and what is looked up of both, as they are. */
+function integersOf(table: Tensor, axis: number, bits: number): { readonly integers: Tensor; readonly scale: Tensor } {
+  const rows = table.shape[axis];
+  const { scale } = weightQparams(table, { granularity: { axis }, bits, symmetric: true }, "min-max");
   const { low, high } = boundsOf(bits, true);
   const [floats, scales] = [numbersOf(table), numbersOf(scale)];
-  const size = floats.length / rows;
+  const size = sizeOf(table.shape.slice(axis + 1));
   const integers = Int8Array.from(floats, (value, i) =>
-    Math.max(low, Math.min(high, roundHalfToEven(Math.fround(value / scales[Math.floor(i / size)])))),
+    Math.max(low, Math.min(high, roundHalfToEven(Math.fround(value / scales[Math.floor(i / size) % rows])))),
   );
   return {
     integers: { dtype: "int8", shape: table.shape, data: integers, fileBits: bits },
-    scale: tensorOf("float32", [rows, ...table.shape.slice(1).map(() => 1)], scales),
+    scale: tensorOf(
+      "float32",
+      table.shape.map((count, each) => (each === axis ? count : 1)),
+      scales,
+    ),
   };
 }

@@ -19,6 +19,7 @@ const float32Only: ReadonlySet<OpType> = new Set([
   ...(["Elu", "Selu", "Celu", "HardSigmoid", "HardSwish", "Softsign", "Softplus"] as const),
   ...(["LeakyRelu", "ThresholdedRelu", "Mish", "InstanceNormalization", "GroupNormalization", "Resize"] as const),
   ...(["Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Gelu"] as const),
+  ...(["LSTM", "GRU", "RNN"] as const),
   ...(["PRelu", "Mean", "OneHot", "NonZero", "QuantizeLinear", "DequantizeLinear"] as const),
 ]);
 /** Their outputs beside the first are float32 whatever they read. */

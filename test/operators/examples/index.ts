@@ -12,6 +12,7 @@ import { poolingExamples } from "./pooling.ts";
 import { productExamples } from "./product.ts";
 import { quantizationExamples } from "./quantization.ts";
 import { randomExamples } from "./random.ts";
+import { recurrentExamples } from "./recurrent.ts";
 import { reductionExamples } from "./reduction.ts";
 import { resizeExamples } from "./resize.ts";
 import { shapeExamples } from "./shape.ts";
@@ -30,6 +31,7 @@ export const formsOf: { readonly [Op in OpType]: Forms } = {
   ...productExamples,
   ...quantizationExamples,
   ...randomExamples,
+  ...recurrentExamples,
   ...reductionExamples,
   ...resizeExamples,
   ...shapeExamples,
