@@ -32,6 +32,10 @@ export const preprocessOptions = z.object({
     .enum(["nchw", "nhwc"])
     .optional()
     .describe("The layout that the model wants, instead of the preset's nchw."),
+  channels: z
+    .enum(["rgb", "bgr"])
+    .optional()
+    .describe("The order of the colours that the model wants, which --mean and --std are in, instead of rgb."),
   preprocessInputs: z
     .array(z.string())
     .optional()
@@ -81,12 +85,13 @@ export const testDataOptions = z.object({
 });
 
 export function preprocessFrom(options: z.infer<typeof preprocessOptions>): Preprocess {
-  const { preprocess, scale, mean, std, layout } = options;
+  const { preprocess, scale, mean, std, layout, channels } = options;
   return resolvePreprocess(preprocess, {
     ...(scale !== undefined && { scale }),
     ...(mean && { mean }),
     ...(std && { std }),
     ...(layout && { layout }),
+    ...(channels && { channels }),
   });
 }
 

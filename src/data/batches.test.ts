@@ -124,6 +124,25 @@ describe("batches", () => {
     });
   });
 
+  test("are given as blue, green, red where the model wants that, in either layout, by means of its own order", async () => {
+    const [original] = await collect(batches(bytes(2), { batchSize: 2, preprocess: preprocessPresets.none }));
+    const given = image(original);
+    for (const layout of ["nchw", "nhwc"] as const) {
+      const preprocess = resolvePreprocess("none", { layout, channels: "bgr", mean: [10, 20, 30] });
+      const [batch] = await collect(batches(bytes(2), { batchSize: 2, preprocess }));
+      image(batch).forEach((value, i) => {
+        const [n, rest] = [Math.floor(i / 192), i % 192];
+        const channel = layout === "nchw" ? Math.floor(rest / 64) : rest % 3;
+        const pixel = layout === "nchw" ? rest % 64 : Math.floor(rest / 3);
+        expect(value).toBe(given[(n * 3 + 2 - channel) * 64 + pixel] - [10, 20, 30][channel]);
+      });
+    }
+    const gray = batches(bytes(2, 8, 1), { batchSize: 2, preprocess: resolvePreprocess("none", { channels: "bgr" }) });
+    await expect(collect(gray)).rejects.toThrow(
+      "preprocess.channels is bgr, and the images have 1 channel; expected 3.",
+    );
+  });
+
   test("flip mirrors each row, and crop moves the image over black, which is normalized like any pixel", async () => {
     const dataset = bytes(64, 8, 1);
     const preprocess = resolvePreprocess("unit", { mean: [0.5] });

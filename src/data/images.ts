@@ -4,7 +4,7 @@ import type { Tensor } from "../ir/tensor.ts";
 import { numbersOf, sizeOf } from "../ir/tensor.ts";
 import { noShift, type Shift } from "./augment.ts";
 import type { InputType, Layout } from "./dataset.ts";
-import { type ChannelMap, channelMaps, type Preprocess } from "./preprocess.ts";
+import { type ChannelMap, channelMaps, type Preprocess, placeOfChannel } from "./preprocess.ts";
 
 /** Sizes of an image and the distances in memory between neighbours along each axis. */
 interface Grid {
@@ -43,7 +43,9 @@ export function imagePreparer(
 ): (images: Tensor, shifts: (row: number) => Shift) => Tensor {
   const from = gridOfInput(type);
   const to = gridOf(from.channels, from.height, from.width, preprocess.layout);
-  const maps = channelMaps(preprocess, from.channels);
+  const placeOf = placeOfChannel(preprocess, from.channels);
+  const wanted = channelMaps(preprocess, from.channels);
+  const maps = wanted.map((_, channel) => wanted[placeOf(channel)]);
   const tables = type.dtype === "uint8" ? maps.map(table) : undefined;
   const size = sizeOf(type.shape);
   return (images, shifts) => {
@@ -59,7 +61,7 @@ export function imagePreparer(
           from,
           to,
           sourceStart: row * size + channel * from.channelStride,
-          targetStart: row * size + channel * to.channelStride,
+          targetStart: row * size + placeOf(channel) * to.channelStride,
         };
         if (shift.down !== 0 || shift.right !== 0) fillPlane(lines, maps[channel].offset);
         if (tables) copyPlane(lines, shift, tables[channel]);

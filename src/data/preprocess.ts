@@ -13,6 +13,8 @@ export interface Preprocess {
   readonly std: readonly number[];
   /** The layout that the model wants. */
   readonly layout: Layout;
+  /** The order of the colours that the model wants, which mean and std are in; stored ones are red, green, blue. "rgb" where absent. */
+  readonly channels?: "rgb" | "bgr";
 }
 
 export const preprocessPresets = {
@@ -38,8 +40,9 @@ export type PreprocessPreset = keyof typeof preprocessPresets;
  */
 export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Partial<Preprocess> = {}): Preprocess {
   checkChoice("preprocess", preset, Object.keys(preprocessPresets));
-  checkNames("resolvePreprocess", changes, Object.keys(preprocessPresets.none));
+  checkNames("resolvePreprocess", changes, [...Object.keys(preprocessPresets.none), "channels"]);
   if (changes.layout !== undefined) checkChoice("preprocess.layout", changes.layout, ["nchw", "nhwc"]);
+  if (changes.channels !== undefined) checkChoice("preprocess.channels", changes.channels, ["rgb", "bgr"]);
   const result = { ...preprocessPresets[preset], ...changes };
   const bad = result.std.find((value) => !(Math.abs(value) > 0));
   if (bad !== undefined) {
@@ -49,13 +52,23 @@ export function resolvePreprocess(preset: PreprocessPreset = "none", changes: Pa
 }
 
 /** Whether stored values stay what they are. */
-export const isNeutral = ({ scale, mean, std }: Preprocess): boolean =>
-  scale === 1 && mean.every((value) => value === 0) && std.every((value) => value === 1);
+export const isNeutral = ({ scale, mean, std, channels }: Preprocess): boolean =>
+  channels !== "bgr" && scale === 1 && mean.every((value) => value === 0) && std.every((value) => value === 1);
 
 /** Scale and offset of one channel: y = x · factor + offset. */
 export interface ChannelMap {
   readonly factor: number;
   readonly offset: number;
+}
+
+/** Where a stored channel is in what the model takes. Throws BAD_OPTION where blue and red are to change places and there are no three. */
+export function placeOfChannel({ channels: order }: Preprocess, channels: number): (channel: number) => number {
+  if (order !== "bgr") return (channel) => channel;
+  if (channels === 3) return (channel) => 2 - channel;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `preprocess.channels is bgr, and the images have ${channels} channel${channels === 1 ? "" : "s"}; expected 3.`,
+  );
 }
 
 /** One map per channel. Throws where `mean` or `std` has another number of channels. */
