@@ -13,6 +13,7 @@ import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.t
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
+import { withFewRuns } from "../run/with-few-runs.ts";
 import { withProgram, withVariables } from "../run/with-program.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { affordableSamples, planFetches } from "./batch-that-fits.ts";
@@ -66,7 +67,7 @@ async function inputHistograms(
 ): Promise<readonly (readonly [string, Histogram])[]> {
   const outputs = [...new Set(layers.map(({ input }) => input))].filter((value) => !inputs.has(value));
   const run = outputs.length === 0 ? undefined : removeDeadNodes({ ...graph, outputs });
-  const computed = run ? await withProgram(run, context, (program) => program.run(inputs, signalOf(context))) : inputs;
+  const computed = run ? await withFewRuns(run, context, (program) => program.run(inputs, signalOf(context))) : inputs;
   const producerOf = producers(graph);
   return layers.map(({ name, node, input }) => {
     const value = inputs.get(input) ?? computed.get(input);

@@ -4,7 +4,7 @@ import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { withFewRuns } from "../run/with-few-runs.ts";
 import { affordableSamples, planFetches } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
 import { countSamples, firstSamples, typedForOne } from "./first-samples.ts";
@@ -46,4 +46,4 @@ export async function layerSqnr(
 }
 
 const fetch = (graph: Graph, outputs: readonly string[], inputs: Values, context: Context): Promise<Values> =>
-  withProgram(removeDeadNodes({ ...graph, outputs }), context, (program) => program.run(inputs, signalOf(context)));
+  withFewRuns(removeDeadNodes({ ...graph, outputs }), context, (program) => program.run(inputs, signalOf(context)));

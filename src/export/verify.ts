@@ -16,7 +16,7 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { withFewRuns } from "../run/with-few-runs.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { Exported } from "./qdq.ts";
 
@@ -94,18 +94,19 @@ async function verifyOutputs(
   const outputs = graph.outputs.map((name) => ({ name, distance: noDistance() }));
   const computed = graph.outputs.filter((output) => !graph.inputs.includes(output));
   let samples = 0;
-  const deployed = await open(bytes, { spinning: false });
+  let deployed: ModelFile | undefined;
   try {
-    await withProgram(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
+    await withFewRuns(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
         const expected = new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
         await see?.(inputs, expected);
+        deployed ??= await open(bytes, { spinning: false });
         samples += compareOutputs(outputs, expected, await deployed.run(inputs));
         context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
       }
     });
   } finally {
-    await deployed.dispose();
+    await deployed?.dispose();
   }
   return { samples, outputs: outputs.map(({ name, distance }) => distanceOf(name, distance)) };
 }
@@ -142,7 +143,7 @@ async function valuesOf(
 ): Promise<ReadonlyMap<string, Tensor>> {
   const watched = new Set(spans.flatMap(({ input, output }) => [input, output]));
   const outputs = [...watched].filter((value) => !inputs.has(value));
-  return withProgram(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
+  return withFewRuns(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
     return new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
   });
 }

@@ -17,7 +17,7 @@ import { foldQuantizers } from "../quantizers/fold.ts";
 import { withHalfScales } from "../quantizers/half-scales.ts";
 import { placementOf } from "../quantizers/quantize-options.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { withFewRuns } from "../run/with-few-runs.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
 
 export interface Written {
@@ -122,7 +122,7 @@ export async function verifyModel(
   const verification =
     outputs.length === 0
       ? await verify()
-      : await withProgram(compared, context, (program) =>
+      : await withFewRuns(compared, context, (program) =>
           verify(async (inputs, folded) => {
             const expected = await program.run(inputs, signalOf(context));
             for (const { name, distance } of totals)

@@ -17,14 +17,16 @@ import type { Stage } from "../evaluate/stages.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { softmaxAxis } from "../passes/class-scores.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram, withPrograms } from "../run/with-program.ts";
+import { isLarge, runStages, stagesFor, withFewRuns } from "../run/with-few-runs.ts";
+import { withPrograms } from "../run/with-program.ts";
 import type { FormattedJob } from "./job.ts";
-import type { QuantizeOutcome } from "./outcome.ts";
+import type { Latency, QuantizeOutcome } from "./outcome.ts";
 import type { Subject } from "./subject.ts";
 
 /** A run, as far as measuring it goes. */
@@ -99,26 +101,60 @@ export async function measureDeployed(
   }
 }
 
-/** Latencies of the float model and of the exported file in ONNX Runtime, in turn. */
+/** Latencies of the float model and of the exported file in ONNX Runtime: in turn, or of a large model one after the other. */
 export async function measureLatencies(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
+  if (isLarge(run.subject.float)) return latenciesOfLarge(run, bytes);
   const opened: ModelFile[] = [];
   try {
     for (const file of [run.subject.file(), bytes]) opened.push(await run.job.openDeployed(file));
-    return await latenciesOf(opened[0], opened[1], run);
+    const [float, deployed] = await latenciesOf(run, (parts, options) => measureLatency(opened, parts, options));
+    return { float, deployed };
   } finally {
     await Promise.all(opened.map((model) => model.dispose()));
   }
 }
+
+/** The float model's is the sum of its stages', of which one is open at a time. */
+async function latenciesOfLarge(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
+  const deployed = await run.job.openDeployed(bytes);
+  const [own] = await latenciesOf(run, (parts, options) => measureLatency([deployed], parts, options)).finally(() =>
+    deployed.dispose(),
+  );
+  const [float] = await latenciesOf(run, async (parts) => [await timeOfStages(run, parts)]);
+  return { float, deployed: own };
+}
+
+/** Milliseconds of a run of each part. */
+async function timeOfStages({ job, subject }: Measured, parts: readonly Inputs[]): Promise<number> {
+  const { float } = subject;
+  let total = 0;
+  for (const inputs of parts) {
+    const stages = stagesFor(float, inputs);
+    await runStages(stages, inputs, float.outputs, async (graph, given) => {
+      const opset = opsetFor(graph, Math.max(job.model.origin.opset, 13));
+      const stage = await job.openDeployed(writeOnnx({ ...job.model, graph }, { opset }));
+      try {
+        const [time] = await measureLatency([stage], [given], { budgetMs: 500 / stages.length });
+        total += time;
+        return await stage.run(given);
+      } finally {
+        await stage.dispose();
+      }
+    });
+  }
+  return total;
+}
+
+type Inputs = ReadonlyMap<string, Tensor>;
 
 /** Multiply-adds of the batch that stands for 256 samples: each model runs it twice at least. */
 const timedOperations = 1.2e10;
 
 /** Where a batch of 256 does not fit into memory, or takes long, its time is that of a smaller batch, multiplied. */
 async function latenciesOf(
-  float: ModelFile,
-  deployed: ModelFile,
   { job, subject }: Measured,
-): Promise<QuantizeOutcome["latencyMs"]> {
+  timesOf: (parts: readonly Inputs[], options: { readonly most?: number }) => Promise<readonly number[]>,
+): Promise<readonly Latency[]> {
   const affordable = affordableSamples(oneSample(subject.float), 256, timedOperations);
   const part = Math.min(batchThatFits(subject.float, 256), affordable);
   const fixed = fixedBatchOf(subject.float);
@@ -128,14 +164,11 @@ async function latenciesOf(
     const options = { batchSize: size, preprocess: job.preprocess, order };
     const outputs: ReadonlyMap<string, Tensor>[] = [];
     for await (const { inputs } of batches(subject.test, options)) outputs.push(inputs);
-    const times = await measureLatency([float, deployed], outputs, batchSize === 1 ? { most: 200 } : {});
+    const times = await timesOf(outputs, batchSize === 1 ? { most: 200 } : {});
     return times.map((time) => (time * batchSize) / size);
   };
   const [one, many] = [await measure(1), await measure(256)];
-  return {
-    float: { batch1: one[0], batch256: many[0] },
-    deployed: { batch1: one[1], batch256: many[1] },
-  };
+  return one.map((batch1, i) => ({ batch1, batch256: many[i] }));
 }
 
 /** What a regression gives beside what its labels are of is measured too, unless a Softmax says otherwise. */
@@ -190,7 +223,7 @@ export async function outputsAgainstFloat(
   const totals = outputs.map((name) => ({ name, distance: noDistance() }));
   const file = await job.openDeployed(bytes, { spinning: false });
   try {
-    await withProgram(removeDeadNodes({ ...subject.attended, outputs }), context, async (program) => {
+    await withFewRuns(removeDeadNodes({ ...subject.attended, outputs }), context, async (program) => {
       for (const inputs of samples) {
         const [expected, actual] = [await program.run(inputs, signalOf(context)), await file.run(inputs, outputs)];
         for (const { name, distance } of totals) {

@@ -24,7 +24,7 @@ function graphOf(op: string, weights: Tensor): Graph {
 }
 
 const inputs = new Map([["x", tensorOf("float32", [1], [3])]]);
-const kept = 2 ** 28;
+const kept = 2 ** 26;
 
 test.skipIf(!isNativeBuilt)("plans that read the same constant share its memory, which stays for a while", async () => {
   const engine = createNativeEngine();

@@ -5,7 +5,7 @@ import type { NativeAddon, NativeMemory } from "./addon.ts";
 /** Smaller ones lie together in each plan's own memory. */
 const leastBytes = 2 ** 16;
 /** What is kept at most of constants that no plan reads at present. */
-const keptBytes = 2 ** 28;
+const keptBytes = 2 ** 26;
 
 interface Shared {
   readonly value: Tensor;
