@@ -2,7 +2,7 @@
 import { assert } from "../../ir/errors.ts";
 import type { Graph, Node } from "../../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { loaded } from "../../ir/tensor-source.ts";
+import { isStored, loaded, storedTensor } from "../../ir/tensor-source.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
 import { granularityAttributes } from "../../ops/granularity.ts";
 import { type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
@@ -58,16 +58,21 @@ interface Codes {
 }
 
 function codesOf(graph: Graph, quantizer: Quantizer): Codes {
-  const weight = loaded(constantOf(graph, quantizer.value));
-  const grid = gridOf(graph, quantizer);
-  const dtype = grid.low < 0 ? "int8" : "uint8";
-  const integers = tensorOf(dtype, weight.shape, nearestIntegers(quotientsOf(weight, grid), grid));
+  const weight = constantOf(graph, quantizer.value);
+  const { low, high } = gridOf(graph, quantizer);
+  const dtype = low < 0 ? "int8" : "uint8";
+  const made = (): Tensor => {
+    const grid = gridOf(graph, quantizer);
+    return tensorOf(dtype, weight.shape, nearestIntegers(quotientsOf(loaded(weight), grid), grid));
+  };
+  // Of a large model, what holds the weight holds its integers too: they are made whenever they are read.
+  const integers = isStored(weight) ? storedTensor(dtype, weight.shape, () => made().data) : made();
   if (quantizer.zeroPoint === "") return { integers, zeroPoints: undefined };
   const points = constantOf(graph, quantizer.zeroPoint);
   const { shape } = constantOf(graph, quantizer.scale);
   const all = numbersOf(points);
   const clamped = Array.from({ length: numbersOf(constantOf(graph, quantizer.scale)).length }, (_, i) =>
-    Math.min(grid.high, Math.max(grid.low, Math.round(all[all.length === 1 ? 0 : i]))),
+    Math.min(high, Math.max(low, Math.round(all[all.length === 1 ? 0 : i]))),
   );
   return { integers, zeroPoints: tensorOf(dtype, shape, clamped) };
 }
