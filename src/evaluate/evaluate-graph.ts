@@ -2,13 +2,14 @@
 import { type Batch, batches, runAhead } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { scoresAt } from "../passes/class-scores.ts";
 import { onlyOutputs } from "../passes/gather-early.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withProgram } from "../run/with-program.ts";
+import { arraysOf, withProgram } from "../run/with-program.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
 import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
@@ -65,12 +66,15 @@ export async function measureGraph(
   return withProgram(onlyOutputs(graph, [output]), context, async (program) => {
     const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
     const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-    const run = ({ inputs }: Batch) => program.run(inputs, signalOf(context));
+    let last: { readonly samples: number; readonly spare: ReadonlyMap<string, TypedArray> } | undefined;
+    const run = ({ inputs, indices }: Batch) =>
+      program.run(inputs, { ...signalOf(context), ...(last?.samples === indices.length && { spare: last.spare }) });
     let done = 0;
     for await (const [batch, outputs] of runAhead(all, run)) {
       const given = outputs.get(output);
       assert(given, "evaluation run without its output");
       meter.add(given, batch);
+      last = { samples: batch.indices.length, spare: arraysOf(outputs) };
       done += batch.indices.length;
       context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
     }
