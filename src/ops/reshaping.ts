@@ -35,7 +35,8 @@ export function splitSizes(context: InferContext, axis: number): readonly Dim[] 
   const given = context.inputs[1] ? context.elements(1) : undefined;
   if (given) return given;
   if (context.inputs[1]) return node.outputs.map((_, i) => unknownDim(node, axis, i));
-  const count = numberAttribute(node, "num_outputs", node.outputs.length);
+  const count = numberAttribute(node, "num_outputs", 0);
+  if (count === 0) throw mismatch(node, "neither the sizes of its parts nor num_outputs is given.");
   if (typeof dim === "string") {
     const even = quotientOf([dim], [count]);
     return node.outputs.map((_, i) => even ?? unknownDim(node, axis, i));

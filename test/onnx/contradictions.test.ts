@@ -88,6 +88,12 @@ const contradictions: readonly Contradiction[] = [
     message: /cannot split \[2, 3, 4, 4\] into 2 equal parts; its sizes are not given\./,
   },
   {
+    what: "parts of which neither sizes nor number are given",
+    node: node("Split", ["x"], ["y", "z"], { axis: int(2) }),
+    opset: 18,
+    message: /neither the sizes of its parts nor num_outputs is given\./,
+  },
+  {
     what: "more parts than the last smaller one allows",
     node: node("Split", ["x"], ["y", "z", "v"], { axis: int(2), num_outputs: int(3) }),
     opset: 18,
