@@ -95,6 +95,8 @@ export interface TrainingRecord extends Omit<TrainingResult, "model"> {
   readonly learningRates: readonly number[];
   /** Samples seen until then, by step: methods may have batches of different sizes. */
   readonly samples: readonly number[];
+  /** Where the model before training was kept: a sentence that says so. */
+  readonly undone?: string;
 }
 
 /** A plan of bits for every layer: what it takes of the budget, and what it was found to lose. */

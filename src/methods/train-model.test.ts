@@ -57,6 +57,7 @@ test("training that held-out samples find no better is undone", async () => {
   expect(undone(worse.notes)).toEqual([
     expect.stringMatching(/on 64 training samples held out, the loss was \d.* before/),
   ]);
+  expect(worse.trainingNote).toBe(undone(worse.notes)[0]);
   expect(worse.bytes).toEqual(start.bytes);
   const better = await run(256, [{ qat: { ...settings, steps: 40, lr: 0.05 } }]);
   expect(undone(better.notes)).toEqual([]);

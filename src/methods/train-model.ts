@@ -64,10 +64,9 @@ export async function trainModel(
   };
   const [before, after] = [await lossOn(start), await lossOn(trained)];
   if (after < before) return kept;
-  context.onNote?.(
-    `Training is undone: on ${heldOut.length} training samples held out, the loss was ${before.toPrecision(4)} before it and ${after.toPrecision(4)} after. Try a smaller --lr, --freeze-statistics 0 or --schedule cosine; --validation-share 0 keeps what was trained.`,
-  );
-  return { model, training };
+  const undone = `Training is undone: on ${heldOut.length} training samples held out, the loss was ${before.toPrecision(4)} before it and ${after.toPrecision(4)} after. Try a smaller --lr, --freeze-statistics 0 or --schedule cosine; --validation-share 0 keeps what was trained.`;
+  context.onNote?.(undone);
+  return { model, training: { ...training, undone } };
 }
 
 const automatic = { share: 0.02, least: 256 };

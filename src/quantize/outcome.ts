@@ -37,7 +37,7 @@ export interface QuantizeOutcome {
   readonly top1: Top1;
   /** By stage; empty where there are no labels that fit the output. */
   readonly metrics: ReadonlyMap<Stage, Metrics>;
-  /** Where training made the model worse: a sentence that says so. */
+  /** Where training made the model worse, or was undone: a sentence that says so. */
   readonly trainingNote: string | undefined;
   /** Where no accuracy could be measured: by stage, the outputs' distances to the float model's. */
   readonly fidelity: ReadonlyMap<string, readonly OutputDistance[]> | undefined;

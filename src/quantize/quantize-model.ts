@@ -246,10 +246,12 @@ export async function finish(run: Run, made: Made, timed?: QuantizeOutcome["late
     trained,
     top1: topOf(metrics),
     metrics,
-    trainingNote: trainingNote(
-      { metrics: measured.get("ptq"), fidelity: fidelity?.get("ptq") },
-      { metrics: measured.get("trained"), fidelity: fidelity?.get("trained") },
-    ),
+    trainingNote:
+      training?.undone ??
+      trainingNote(
+        { metrics: measured.get("ptq"), fidelity: fidelity?.get("ptq") },
+        { metrics: measured.get("trained"), fidelity: fidelity?.get("trained") },
+      ),
     fidelity,
     outputs,
     losses: folded ? lossesOf(run, outputs, metrics) : [],

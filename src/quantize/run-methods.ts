@@ -102,7 +102,9 @@ function joined(first: TrainingRecord | undefined, second: TrainingRecord | unde
       counts.map((count, row) => count + (first.trainedSteps.get(weight)?.[row] ?? 0)),
     );
   const seen = first.samples.at(-1) ?? 0;
+  const undone = [first, second].flatMap((training) => training.undone ?? []).join(" ");
   return {
+    ...(undone === "" ? {} : { undone }),
     losses: [...first.losses, ...second.losses],
     trainedSteps: steps,
     stepSeconds: [...first.stepSeconds, ...second.stepSeconds],
