@@ -4,6 +4,7 @@ import { readJson } from "../language-models/checkpoint.ts";
 import { cacheInputs } from "../language-models/places.ts";
 import { configFile } from "../language-models/read.ts";
 import { writeOnnx } from "../onnx/write.ts";
+import { plainProducts } from "../passes/plain-products.ts";
 import type { CheckpointFormatName } from "../quantizers/checkpoint-format-names.ts";
 import { cachedDecoder } from "./cached-decoder.ts";
 import { type DecoderModel, decoderWeights, projectionNames } from "./checkpoints/decoder-weights.ts";
@@ -42,7 +43,9 @@ export const decoderFormat = (decoder: DecoderModel, others: readonly Checkpoint
 
 /** Scales in float16: the folded ones are of its numbers already. */
 function exportDecoder({ folded, origin, storage }: ExportSource, decoder: DecoderModel): Exported {
-  const { model, opset } = exportMatMulNBits(cachedDecoder(folded, decoder), origin, storage);
+  const cached = cachedDecoder(folded, decoder);
+  const plain = { ...cached, graph: plainProducts(cached.graph) };
+  const { model, opset } = exportMatMulNBits(plain, origin, storage);
   const products = model.graph.nodes.filter(({ op }) => op === matMulNBits);
   const half = new Map(products.map(({ inputs }) => [inputs[2], "float16" as HalfType]));
   const { values, constants } = model.graph;

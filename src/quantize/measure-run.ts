@@ -19,6 +19,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { softmaxAxis } from "../passes/class-scores.ts";
+import { plainProducts } from "../passes/plain-products.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import type { Folded } from "../quantizers/fold.ts";
@@ -130,7 +131,8 @@ async function timeOfStages({ job, subject }: Measured, parts: readonly Inputs[]
   let total = 0;
   for (const inputs of parts) {
     const stages = stagesFor(float, inputs);
-    await runStages(stages, inputs, float.outputs, async (graph, given) => {
+    await runStages(stages, inputs, float.outputs, async (cut, given) => {
+      const graph = plainProducts(cut);
       const opset = opsetFor(graph, Math.max(job.model.origin.opset, 13));
       const stage = await job.openDeployed(writeOnnx({ ...job.model, graph }, { opset }));
       try {

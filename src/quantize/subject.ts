@@ -13,6 +13,7 @@ import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { isQuantized } from "../options/run-options.ts";
 import { type ClassScores, scoresAt, scoresWithoutLabels } from "../passes/class-scores.ts";
 import { freeBatch } from "../passes/free-batch.ts";
+import { plainProducts } from "../passes/plain-products.ts";
 import { selectOutputs } from "../passes/select-outputs.ts";
 import { separateStatistics } from "../passes/separate-statistics.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
@@ -52,8 +53,10 @@ export function openSubject(job: QuantizeJob): Subject {
   return {
     float,
     inputs: inputTypes(open),
-    file: () =>
-      writeOnnx({ ...job.model, graph: open }, { opset: opsetFor(open, Math.max(job.model.origin.opset, 13)) }),
+    file: () => {
+      const graph = plainProducts(open);
+      return writeOnnx({ ...job.model, graph }, { opset: opsetFor(graph, Math.max(job.model.origin.opset, 13)) });
+    },
     attended,
     start: { graph, original, float: graph, quantize, outputs: quantize.outputs },
     train,
