@@ -7,8 +7,8 @@ import type { WeightTraining } from "./update-rules.ts";
 export const rateSchedules = ["constant", "linear", "cosine"] as const;
 export type RateSchedule = (typeof rateSchedules)[number];
 
-/** one; the mean of the unit's scales; that over the root of how many inputs a row has, since all of them may move an output one way. */
-type RateUnit = "one" | "scale" | "scale/√inputs";
+/** one; the mean of the unit's scales; that over the root of how many inputs or scales a row has, since all of them may move an output one way. */
+export type RateUnit = "one" | "scale" | "scale/√inputs" | "scale/√scales";
 
 /** How the weights of a unit learn. */
 export interface RoundingTraining extends Omit<WeightLearning, "trainsScale">, Omit<WeightTraining, "keep"> {

@@ -15,7 +15,7 @@ import { trainUnit } from "../units/train-unit.ts";
 import { fisherWeights } from "./fisher.ts";
 import { channelLoss, fisherInput, scoresInput } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
-import type { Phase, RateSchedule, RoundingTraining } from "./phase.ts";
+import type { Phase, RateSchedule, RateUnit, RoundingTraining } from "./phase.ts";
 import { besidesInput, type Predictions } from "./rest.ts";
 import type { RateFactors } from "./search-rates.ts";
 import {
@@ -253,11 +253,11 @@ function meanScale({ weights }: SoftWeights): number {
   return scales.reduce((sum, scale) => sum + scale, 0) / scales.length;
 }
 
-/** Of all rows of the unit's weights. */
-function meanInputs({ weights }: SoftWeights): number {
+/** Of all rows of the unit's weights, how many a row has of what `countOf` counts. */
+function meanOfRows({ weights }: SoftWeights, countOf: (weight: LearnedWeight) => number): number {
   const sum = (of: (weight: LearnedWeight) => number): number =>
     weights.reduce((total, weight) => total + of(weight), 0);
-  return sum(({ shape }) => sizeOf(shape)) / sum(({ shape, rowAxis }) => shape[rowAxis]);
+  return sum(countOf) / sum(({ shape, rowAxis }) => shape[rowAxis]);
 }
 
 /** The phase with rates that are in units of one. */
@@ -266,7 +266,12 @@ function inOnes(phase: Phase, units: NonNullable<RoundingTraining["rateUnit"]>, 
   if (!rounding) return phase;
   const { learningRate, scaleRate = 0 } = rounding;
   const scale = meanScale(soft);
-  const sizes = { one: 1, scale, "scale/√inputs": scale / Math.sqrt(meanInputs(soft)) };
+  const sizes: Readonly<Record<RateUnit, number>> = {
+    one: 1,
+    scale,
+    "scale/√inputs": scale / Math.sqrt(meanOfRows(soft, ({ shape }) => sizeOf(shape))),
+    "scale/√scales": scale / Math.sqrt(meanOfRows(soft, ({ scales }) => sizeOf(scales.shape))),
+  };
   const rates = { learningRate: learningRate * sizes[units.weights], scaleRate: scaleRate * sizes[units.scales] };
   return { ...phase, rounding: { ...rounding, ...rates } };
 }

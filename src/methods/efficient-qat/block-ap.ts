@@ -36,7 +36,7 @@ export async function blockAp(
 }
 
 /** Of weights, and of scales and zero points, at one step; they fall with the cube root of the steps. */
-const [weightRate, scaleRate] = [0.75, 0.06];
+const [weightRate, scaleRate] = [0.9, 0.06];
 
 /** `perEpoch`: steps of an epoch. */
 function phaseOf(options: EfficientQatOptions, perEpoch: number): Phase {
@@ -76,7 +76,7 @@ function ratesOf({ weightLr, scaleLr, rates }: EfficientQatOptions, iterations: 
     ...(scaleLr !== 0 && { scaleRate: scaleLr ?? scaleRate / Math.cbrt(iterations) }),
     rateUnit: {
       weights: weightLr === undefined ? "scale/√inputs" : "one",
-      scales: scaleLr === undefined ? "scale" : "one",
+      scales: scaleLr === undefined ? "scale/√scales" : "one",
     },
     searchesRates: rates === "searched",
   };

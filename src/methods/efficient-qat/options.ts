@@ -19,14 +19,14 @@ export const efficientQatOptions = z.object({
     .positive()
     .optional()
     .describe(
-      "Learning rate of weights and norms at the start, which falls to a 20th: by default 0.75 times the mean of the block's scales, over the cube root of its steps and the root of a row's inputs.",
+      "Learning rate of weights and norms at the start, which falls to a 20th: by default 0.9 times the mean of the block's scales, over the cube root of its steps and the root of a row's inputs.",
     ),
   scaleLr: z
     .number()
     .min(0)
     .optional()
     .describe(
-      "The same of scales and zero points: by default 0.06 times the mean of the block's scales, over the cube root of its steps. 0: they stay.",
+      "The same of scales and zero points: by default 0.06 times the mean of the block's scales, over the cube root of its steps and the root of a row's groups. 0: they stay.",
     ),
   rates: z
     .enum(["derived", "searched"])
