@@ -5,6 +5,7 @@ import { type HeldForms, heldForms } from "../export/checkpoints/table.ts";
 import type { Inspection } from "../inspect/inspect-model.ts";
 import { readJson } from "../language-models/checkpoint.ts";
 import { type DecoderConfig, parseConfig } from "../language-models/config.ts";
+import { isEncoder } from "../language-models/encoder-config.ts";
 import { configFile } from "../language-models/read.ts";
 import { type BlockApCost, blockApCost } from "../methods/efficient-qat/estimate-cost.ts";
 import { efficientQatOptions, heldOutOf } from "../methods/efficient-qat/options.ts";
@@ -38,6 +39,9 @@ export async function languageModelFormats(
   inspection: Inspection,
 ): Promise<LanguageModelFormats | undefined> {
   if (modelFileOf(path).format !== "huggingFace") return undefined;
+  const folder = modelFolder(path);
+  const config = readJson(folder, configFile);
+  if (isEncoder(config)) return undefined;
   const layers = inspection.layers.map(({ name, weightShape: [inputs, outputs] }) => ({ name, inputs, outputs }));
   const inLayers = inspection.layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const sizeAt = (bits: number): number =>
@@ -46,8 +50,7 @@ export async function languageModelFormats(
       // Integers, a scale in float16 and a zero point.
       return sum + (inputs * outputs * bits) / 8 + groups * (2 + bits / 8);
     }, inspection.sizeBytes - inLayers);
-  const folder = modelFolder(path);
-  const model = { folder, config: parseConfig(readJson(folder, configFile)) };
+  const model = { folder, config: parseConfig(config) };
   return {
     held: heldForms(model, layers),
     sizes: [2, 4, 8].map((bits) => ({ bits, sizeBytes: Math.round(sizeAt(bits)) })),

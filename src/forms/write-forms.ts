@@ -26,7 +26,7 @@ export interface FormsJob {
 }
 
 /** A form that was written. */
-export interface MeasuredForm {
+interface MeasuredForm {
   readonly form: FormName;
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly agreement: readonly Agreement[];
@@ -36,7 +36,7 @@ export interface MeasuredForm {
 }
 
 /** A form that cannot hold the model. */
-export interface RefusedForm {
+interface RefusedForm {
   readonly form: FormName;
   readonly reason: string;
 }

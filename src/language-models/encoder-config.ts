@@ -37,7 +37,7 @@ const bertNames: Names = {
 };
 
 /** How a sequence's class is computed of its first token. */
-export type ClassHead =
+type ClassHead =
   /** A dense layer of this name and an activation, then the classifier of that name. */
   | { readonly dense: string; readonly activation: "tanh" | "relu"; readonly classifier: string }
   /** ModernBERT: of the first token or of the mean, with a normalization. */
@@ -71,7 +71,7 @@ const bert: Traits = {
 const ofFirstToken: ClassHead = { dense: "classifier.dense", activation: "tanh", classifier: "classifier.out_proj" };
 const roberta: Traits = { ...bert, prefix: "roberta", countsTokens: true, takesTypes: false, head: ofFirstToken };
 
-export const encoderFamilies = {
+const encoderFamilies = {
   bert,
   roberta,
   "xlm-roberta": roberta,
@@ -141,7 +141,7 @@ const activations = {
 export type EncoderActivation = (typeof activations)[keyof typeof activations];
 
 /** ModernBERT's own. */
-export interface ModernConfig {
+interface ModernConfig {
   readonly hasAttentionBias: boolean;
   readonly hasFeedBias: boolean;
   readonly hasNormBias: boolean;

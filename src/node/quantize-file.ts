@@ -17,6 +17,7 @@ import { ladderReport } from "../ladder/ladder-report.ts";
 import { type GoalOutcome, quantizeToGoal } from "../ladder/quantize-to-goal.ts";
 import { readJson, weightFiles } from "../language-models/checkpoint.ts";
 import { parseConfig } from "../language-models/config.ts";
+import { isEncoder } from "../language-models/encoder-config.ts";
 import { configFile } from "../language-models/read.ts";
 import { textFiles } from "../language-models/tokenizer.ts";
 import { externalLocations } from "../onnx/external-locations.ts";
@@ -249,15 +250,16 @@ function digestOfModel(modelPath: string): Report["input"] {
 function formatOf({ modelPath, options }: QuantizeFileJob): Pick<FormattedJob, "format"> {
   const { format, activations } = options.quantize;
   const others = format.filter((name) => name !== "onnx");
-  const isLanguageModel = modelFileOf(modelPath).format === "huggingFace";
+  const folder = modelFolder(modelPath);
+  const config = modelFileOf(modelPath).format === "huggingFace" ? readJson(folder, configFile) : undefined;
+  const isLanguageModel = config !== undefined && !isEncoder(config);
   if (others.length > 0 && !(isLanguageModel && activations === "float"))
     throw new FrostbitError(
       "BAD_OPTION",
       `format is ${format.join(", ")}; ${others.join(", ")} hold language models whose weights alone are quantized: give a language model's folder, and activations: float.`,
     );
   if (!isLanguageModel) return {};
-  const folder = modelFolder(modelPath);
-  return { format: decoderFormat({ config: parseConfig(readJson(folder, configFile)), folder }, others) };
+  return { format: decoderFormat({ config: parseConfig(config), folder }, others) };
 }
 
 /** What a language model's files need beside them, as it is in its folder. */
