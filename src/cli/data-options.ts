@@ -62,7 +62,7 @@ export const metricOption = z.object({
     .describe(`What the outputs are worth, instead of what the labels choose: ${metricKinds}.`),
 });
 
-export const sentenceOptions = z.object({
+const sentenceOptions = z.object({
   tokenizer: z.string().optional().describe("Of text:FILE.tsv: folder with the model's tokenizer.json."),
 });
 

@@ -13,6 +13,7 @@ import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { type FileOutline, outlineFile } from "./file-outline.ts";
+import { inlineBranches } from "./inline-branches.ts";
 import { describeOtherFormat, headBytes } from "./model-formats.ts";
 import { findUnsupportedNodes, isRead } from "./unsupported.ts";
 
@@ -53,11 +54,12 @@ export function decodeModel(
         "the file holds no graph. It is not an ONNX model, or it was cut off while being written.",
     );
   const origin = decodeOrigin(model);
-  const unsupported: string[] = findUnsupportedNodes(model.graph);
+  const graph = inlineBranches(model.graph);
+  const unsupported: string[] = findUnsupportedNodes(graph);
   const report: Report = (what) => unsupported.push(what);
   if (model.functions.length > 0)
     report(`local functions: ${model.functions.map(({ name }) => `"${name}"`).join(", ")}`);
-  const decoded = decodeGraph(model.graph, { external, rawData, opset: origin.opset }, report);
+  const decoded = decodeGraph(graph, { external, rawData, opset: origin.opset }, report);
   if (unsupported.length > 0) throw refusal(unsupported);
   return { ...decoded, origin };
 }

@@ -23,6 +23,7 @@ export function findUnsupportedNodes(graph: GraphProto): string[] {
 }
 
 function reason(op: string): string {
+  if (op === "If") return "control flow is not handled but where the file states the condition";
   if (controlFlow.has(op)) return "control flow is not handled";
   if (/Sequence|Optional/.test(op)) return "sequences and optional values are not handled";
   if (/^com\.(microsoft|ms)\b/.test(op))

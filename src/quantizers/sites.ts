@@ -2,6 +2,7 @@
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import type { Granularity } from "../ops/granularity.ts";
+import { lookupTables, recurrentWeights } from "./find-tables.ts";
 import { foldedNormalization, type LinearLayer, linearLayers } from "./linear-layers.ts";
 import { hasLookups, lookupsOf } from "./lookups.ts";
 import {
@@ -15,7 +16,6 @@ import {
 } from "./quantize-options.ts";
 import { isQuantizer } from "./quantizer.ts";
 import { runtimeValues } from "./runtime-values.ts";
-import { lookupTables, recurrentWeights } from "./tables.ts";
 
 export interface Site {
   /** Prefix of the names of this quantizer's qparams: `<name>_scale`, `<name>_zero_point`. */
