@@ -55,6 +55,7 @@ export type { ExportedFile } from "./export/format.ts";
 export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
 export type { Agreement } from "./forms/agreement.ts";
 export type { FormName } from "./forms/table.ts";
+export type { RefusedForm } from "./forms/write-forms.ts";
 export type {
   Findings,
   IntegerSolver,

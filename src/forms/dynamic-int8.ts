@@ -124,5 +124,15 @@ function integerProduct(emit: Emitter, node: Node, entering: Quantized, weight: 
   const float = emit.call("Cast", [sum], { dtype: "float32", hint: `${output}:float` }, { to: "float32" });
   const scale = constant(`${weight.name}:scale:${sizeOf(weight.scale.shape)}`, weight.scale);
   const scales = emit.call("Mul", [entering.scale, scale], { dtype: "float32", hint: `${output}:scales` });
-  emit.call("Mul", [float, scales], { output });
+  const [, , bias] = node.inputs;
+  if (!bias) return void emit.call("Mul", [float, scales], { output });
+  const product = emit.call("Mul", [float, scales], { dtype: "float32", hint: `${output}:product` });
+  emit.call("Add", [product, biasOf(emit, bias, weight)], { output });
+}
+
+/** In the shape of the product's channels. */
+function biasOf({ constants, constant }: Emitter, name: string, { scale }: IntegerWeight): string {
+  const value = constants.get(name);
+  assert(value, `bias "${name}" is not a constant`);
+  return constant(`${name}:of_channels`, { ...value, shape: scale.shape });
 }

@@ -3,18 +3,17 @@
 import { exportMatMulNBits } from "../export/matmul-nbits.ts";
 import type { Exported } from "../export/qdq.ts";
 import { assert } from "../ir/errors.ts";
-import type { Graph, Node, OnnxModel } from "../ir/graph.ts";
+import type { Graph, OnnxModel } from "../ir/graph.ts";
 import { numbersOf, sizeOf, tensorOf } from "../ir/tensor.ts";
 import { transposedMatrix } from "../ir/transposed-matrix.ts";
+import { withFloatWeights } from "../onnx/float-weights.ts";
 import { numberAttribute } from "../ops/attributes.ts";
-import { granularityOf } from "../ops/granularity.ts";
 import { isMatrixProduct } from "../ops/linear.ts";
 import { isTransposed } from "../ops/matrix-shape.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { type Emitter, emitInto } from "./emit.ts";
 import { foldWeights } from "./fold-weights.ts";
-import type { TableWidth } from "./tables.ts";
 
 /** Weights of fewer elements are not worth the nodes. */
 const leastElements = 256;
@@ -22,8 +21,14 @@ const leastElements = 256;
 const isLarge = ({ values }: Graph, { weight }: LinearLayer): boolean =>
   sizeOf(values.get(weight)?.shape.map(Number) ?? []) >= leastElements;
 
+export interface PackedWidth {
+  readonly bits: 2 | 4 | 8;
+  /** Inputs that share a scale. */
+  readonly blockSize: number;
+}
+
 /** Matrices in blocks of their inputs, which MatMulNBits multiplies by; filters in 8 bits. Takes a prepared graph. */
-export function packedWeights({ graph, origin }: OnnxModel, { bits, blockSize }: TableWidth): Exported {
+export function packedWeights({ graph, origin }: OnnxModel, { bits, blockSize }: PackedWidth): Exported {
   const products = gemmsAsProducts(byteFilters(graph));
   const folded = foldWeights(
     products,
@@ -39,28 +44,7 @@ function byteFilters(graph: Graph): Graph {
   const folded = foldWeights(graph, { asymmetricWeights: false }, isFilter);
   if (folded.layers.length === 0) return graph;
   const integers = new Set(folded.layers.map((layer) => layer.integers));
-  const emit = emitInto(folded.graph);
-  for (const node of folded.graph.nodes) {
-    if (node.op === "DequantizeLinear" && integers.has(node.inputs[0])) scaled(emit, folded.graph, node);
-    else emit.push(node);
-  }
-  return inferTypes(emit.graph());
-}
-
-/** A Cast and a Mul in the place of a DequantizeLinear, which ONNX Runtime computes again at each run. */
-function scaled(emit: Emitter, { constants }: Graph, node: Node): void {
-  const [integers, scale] = node.inputs.map((name) => constants.get(name));
-  const granularity = granularityOf(node);
-  assert(integers && scale && granularity !== "tensor", `the filter of "${node.name}" has no scales of its channels`);
-  const shape = integers.shape.map((size, axis) => (axis === granularity.axis ? size : 1));
-  const factors = emit.constant(`${node.inputs[1]}:of_channels`, tensorOf("float32", shape, numbersOf(scale)));
-  const float = emit.call(
-    "Cast",
-    [node.inputs[0]],
-    { dtype: "float32", hint: `${node.outputs[0]}:float` },
-    { to: "float32" },
-  );
-  emit.call("Mul", [float, factors], { output: node.outputs[0] });
+  return withFloatWeights(folded.graph, integers, () => false);
 }
 
 /** Gemms with a constant weight as products and additions: MatMulNBits knows no factors and no transposed weights. */

@@ -23,7 +23,10 @@ export interface Form {
 const float = { kind: "float" } as const;
 const packed = (bits: 2 | 4 | 8) => ({ kind: "packed", bits }) as const;
 
-export const forms = {
+/** The name of a form. All but w8 are dtypes of transformers.js. */
+export type FormName = "fp16" | "q8" | "uint8" | "w8" | "q4" | "q4f16" | "q2" | "q2f16";
+
+export const forms: Readonly<Record<FormName, Form>> = {
   fp16: { suffix: "_fp16", weights: float, isHalf: true, summary: "all in float16", isDtype: true },
   q8: {
     suffix: "_quantized",
@@ -74,9 +77,8 @@ export const forms = {
     summary: "2-bit weights in blocks, the rest in float16",
     isDtype: true,
   },
-} as const satisfies Readonly<Record<string, Form>>;
+};
 
-export type FormName = keyof typeof forms;
 export const formNames = Object.keys(forms) as [FormName, ...FormName[]];
 
 /** What transformers.js knows best. */

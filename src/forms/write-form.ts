@@ -8,13 +8,14 @@ import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
+import { quantizeTables } from "../quantizers/tables.ts";
 import { type Agreement, agreementOf, isSound } from "./agreement.ts";
 import { dynamicInt8 } from "./dynamic-int8.ts";
 import { largestOf, lostValues, tooLarge, type Watched } from "./find-wide.ts";
 import { inHalf, roundedAsHalf, wideConstants, withFiniteMasks } from "./half.ts";
 import { packedWeights } from "./packed-weights.ts";
 import type { Form, FormWeights } from "./table.ts";
-import { integerTables } from "./tables.ts";
+import { blockTables } from "./tables.ts";
 
 /** What a form is written with. */
 export interface FormContext {
@@ -65,23 +66,32 @@ function withWeights(model: OnnxModel, weights: FormWeights, blockSize: number):
   const { graph, origin } = model;
   const opset = opsetFor(graph, Math.max(origin.opset, 13));
   if (weights.kind === "float") return { model, opset };
+  const tabled = withTables(graph, weights, blockSize);
   const exported =
     weights.kind === "dynamic"
-      ? { model: { graph: dynamicInt8(graph, weights.matrices), origin }, opset }
-      : packedWeights(model, { bits: weights.bits, blockSize });
-  const bits = weights.kind === "dynamic" ? 8 : weights.bits;
-  const tabled = integerTables(exported.model.graph, { bits, blockSize });
-  if (!hasIntegers(tabled, graph))
-    throw new FrostbitError(
-      "BAD_MODEL",
-      "It has no matrix product, convolution or table of embeddings whose weights are large constants.",
-    );
-  return { model: { graph: tabled, origin }, opset: exported.opset };
+      ? { model: { graph: dynamicInt8(tabled, weights.matrices), origin }, opset }
+      : packedWeights({ graph: tabled, origin }, { bits: weights.bits, blockSize });
+  if (hasIntegers(exported.model.graph, graph)) return exported;
+  throw new FrostbitError(
+    "BAD_MODEL",
+    "It has no matrix product, convolution or table of embeddings whose weights are large constants.",
+  );
 }
 
-/** Whether weights are constants that were not there before. */
+/** Tables in blocks at 2 and 4 bits, where their rows allow it; else, and the weights of recurrent layers, in 8 bits. */
+function withTables(graph: Graph, weights: FormWeights, blockSize: number): Graph {
+  const isNarrow = weights.kind === "packed" && weights.bits !== 8;
+  return quantizeTables(
+    isNarrow ? blockTables(graph, { bits: weights.bits, blockSize }) : graph,
+    quantizeOptions.parse({}),
+  );
+}
+
+/** Whether constants are integers that were floats, or were not there before. */
 const hasIntegers = (graph: Graph, before: Graph): boolean =>
-  [...graph.constants].some(([name, { dtype }]) => /^u?int[248]$/.test(dtype) && !before.constants.has(name));
+  [...graph.constants].some(
+    ([name, { dtype }]) => /^u?int[248]$/.test(dtype) && before.constants.get(name)?.dtype !== dtype,
+  );
 
 /** How often nodes are brought back to float32 before the form is given up. */
 const rounds = 6;

@@ -73,8 +73,7 @@ describe("forms that need no data", () => {
     const { written } = await write(tinyClassifier("float32", 1, 24), { forms: ["q8", "w8", "q4", "q4f16"] });
     expect(written.map(({ form }) => form)).toEqual(["q8", "w8", "q4", "q4f16"]);
     for (const { agreement, form } of written) expect(agreement[0].sqnrDb, form).toBeGreaterThan(18);
-    const { graph } = readOnnx(written[1].bytes, { name: "w8" });
-    expect(graph.nodes.filter(({ op }) => op === "DequantizeLinear")).toEqual([]);
+    expect(Buffer.from(written[1].bytes).includes("DequantizeLinear")).toBe(false);
   });
 
   test("a form that cannot hold the model is refused by its name; the others are written", async () => {

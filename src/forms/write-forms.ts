@@ -36,7 +36,7 @@ interface MeasuredForm {
 }
 
 /** A form that cannot hold the model. */
-interface RefusedForm {
+export interface RefusedForm {
   readonly form: FormName;
   readonly reason: string;
 }
