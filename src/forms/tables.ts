@@ -5,10 +5,10 @@ import { pack } from "../ir/packing.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
 import { inferTypes } from "../passes/infer-types.ts";
+import { lookupTables } from "../quantizers/find-tables.ts";
 import { weightQparams } from "../quantizers/observe-weights.ts";
 import { forEachScaled } from "../quantizers/qparams.ts";
 import { boundsOf } from "../quantizers/quantizer.ts";
-import { lookupTables } from "../quantizers/tables.ts";
 import { type Emitter, emitInto } from "./emit.ts";
 
 export interface TableWidth {
