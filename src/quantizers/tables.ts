@@ -7,6 +7,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { lookupTables, recurrentWeights } from "./find-tables.ts";
 import { weightQparams } from "./observe-weights.ts";
+import { forEachScaled } from "./qparams.ts";
 import { matchesPattern, type QuantizeOptions } from "./quantize-options.ts";
 import { boundsOf } from "./quantizer.ts";
 
@@ -87,14 +88,14 @@ function floatsOf(
 
 /** Scales have the table's axes, so that they multiply it, and what is looked up of both, as they are. */
 function integersOf(table: Tensor, axis: number, bits: number): { readonly integers: Tensor; readonly scale: Tensor } {
-  const rows = table.shape[axis];
-  const { scale } = weightQparams(table, { granularity: { axis }, bits, symmetric: true }, "min-max");
+  const granularity = { axis };
+  const { scale } = weightQparams(table, { granularity, bits, symmetric: true }, "min-max");
   const { low, high } = boundsOf(bits, true);
-  const [floats, scales] = [numbersOf(table), numbersOf(scale)];
-  const size = sizeOf(table.shape.slice(axis + 1));
-  const integers = Int8Array.from(floats, (value, i) =>
-    Math.max(low, Math.min(high, roundHalfToEven(Math.fround(value / scales[Math.floor(i / size) % rows])))),
-  );
+  const scales = numbersOf(scale);
+  const integers = new Int8Array(sizeOf(table.shape));
+  forEachScaled(table, granularity, scale.shape, (i, w, at) => {
+    integers[at] = Math.max(low, Math.min(high, roundHalfToEven(Math.fround(w / scales[i]))));
+  });
   return {
     integers: { dtype: "int8", shape: table.shape, data: integers, fileBits: bits },
     scale: tensorOf(
