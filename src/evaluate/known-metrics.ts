@@ -91,6 +91,7 @@ export interface ScoredBox extends Box {
 
 /** Counts boxes picture by picture. */
 export interface DetectionMetric {
+  /** The boxes found in one picture, and those that are there. */
   readonly add: (found: readonly ScoredBox[], wanted: readonly Box[]) => void;
   /** Mean over the classes of the area under precision against recall, at each overlap the mean. */
   readonly value: () => number;

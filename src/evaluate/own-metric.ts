@@ -14,6 +14,7 @@ export type SampleMetric = (outputs: SampleOutputs, labels: Tensor | undefined) 
 
 /** A metric of all samples together, such as an area under a curve or a mean average precision. */
 export interface MetricAccumulator {
+  /** Outputs and labels of one sample, without the batch axis. */
   readonly add: (outputs: SampleOutputs, labels: Tensor | undefined) => void;
   /** Of what was added so far. */
   readonly value: () => number;
@@ -24,7 +25,12 @@ export interface OwnMetric {
   readonly name: string;
   readonly higherIsBetter: boolean;
   /** A metric of each sample, or what makes an accumulator that has seen nothing yet. */
-  readonly of: SampleMetric | { readonly start: () => MetricAccumulator | Promise<MetricAccumulator> };
+  readonly of:
+    | SampleMetric
+    | {
+        /** An accumulator that nothing was added to. */
+        readonly start: () => MetricAccumulator | Promise<MetricAccumulator>;
+      };
 }
 
 /** Parts of the samples whose own values say how much chance is in the whole. */
