@@ -13,16 +13,21 @@ function labelOf(labels: Tensor | undefined, metric: string): number {
   );
 }
 
-/** Per cent of the samples whose label is among the k classes of the largest scores. */
+/** Per cent of the samples whose label is among the k classes of the largest scores. What is no number is among none. */
 export const topK = (k: number): OwnMetric => ({
   name: `top-${k}`,
   higherIsBetter: true,
   of: (outputs, labels) => {
     const [scores, label] = [firstOf(outputs), labelOf(labels, `top-${k}`)];
+    if (!Number.isInteger(label) || label < 0 || label >= scores.length)
+      throw new FrostbitError(
+        "BAD_DATA",
+        `top-${k}: label ${label} is no class of the output's ${scores.length}; expected 0 to ${scores.length - 1}.`,
+      );
     let larger = 0;
     for (let i = 0; i < scores.length; i++)
       if (scores[i] > scores[label] || (scores[i] === scores[label] && i < label)) larger++;
-    return label < scores.length && larger < k ? 100 : 0;
+    return larger < k && !Number.isNaN(scores[label]) ? 100 : 0;
   },
 });
 
@@ -35,9 +40,15 @@ export const areaUnderCurve: OwnMetric = {
       const scored: { readonly score: number; readonly isTrue: boolean }[] = [];
       return {
         add: (outputs, labels) => {
-          const scores = firstOf(outputs);
-          const score = scores.length === 1 ? scores[0] : scores[1] - scores[0];
-          scored.push({ score, isTrue: labelOf(labels, "AUC") === 1 });
+          const [scores, label] = [firstOf(outputs), labelOf(labels, "AUC")];
+          if (scores.length > 2)
+            throw new FrostbitError(
+              "BAD_DATA",
+              `AUC wants one score a sample, or two; the first output has ${scores.length}.`,
+            );
+          if (label !== 0 && label !== 1)
+            throw new FrostbitError("BAD_DATA", `AUC wants labels of 0 and 1; one is ${label}.`);
+          scored.push({ score: scores.length === 1 ? scores[0] : scores[1] - scores[0], isTrue: label === 1 });
         },
         value: () => curveArea(scored),
       };
@@ -45,8 +56,12 @@ export const areaUnderCurve: OwnMetric = {
   },
 };
 
-/** Of pairs of a true and a false sample, the share in which the true one has the larger score; equals count half. */
+/**
+ * Of pairs of a true and a false sample, the share in which the true one has the larger score; equals count half. NaN where there are
+ * no such pairs, or a score is NaN.
+ */
 function curveArea(scored: readonly { readonly score: number; readonly isTrue: boolean }[]): number {
+  if (scored.some(({ score }) => Number.isNaN(score))) return Number.NaN;
   const rising = scored.toSorted((a, b) => a.score - b.score);
   let [falseBelow, pairs, allTrue] = [0, 0, 0];
   for (let start = 0; start < rising.length; ) {

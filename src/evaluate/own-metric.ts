@@ -3,7 +3,7 @@ import type { Batch } from "../data/batches.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
-import type { Meter } from "./metrics.ts";
+import type { Meter, Metrics } from "./metrics.ts";
 import { firstRows } from "./model-file.ts";
 
 /** What a metric sees of one sample, by output: without the batch axis. */
@@ -62,13 +62,20 @@ export async function ownMeter(metric: OwnMetric): Promise<OwnMeter> {
       }
       samples += count;
     },
-    note: () => `${name} ${value().toPrecision(4)}`,
+    // Accumulators may take long to give a value, and are asked once.
+    note: () => (typeof metric.of === "function" ? `${name} ${value().toPrecision(4)}` : name),
     metrics: () => ({
       ...{ labels: "metric", samples, classes: null, top1: null, loss: null, meanIou: null, rmse: null, mae: null },
       ...{ differentLabels: null, metric: { name, value: value(), higherIsBetter } },
     }),
     bySample: () => ({ metric: counts.values().map(checked) }),
   };
+}
+
+/** What to check where a metric of the float model is NaN; `undefined` where it is not. */
+export function noNumberHint({ metric, samples }: Pick<Metrics, "metric" | "samples">): string | undefined {
+  if (!metric || !Number.isNaN(metric.value)) return undefined;
+  return `The metric "${metric.name}" of ${samples} samples is NaN. Check that there are samples of every class, that labels and outputs are numbers, and the metric itself.`;
 }
 
 interface Counts {

@@ -6,7 +6,7 @@ import { evaluateModel } from "../evaluate/evaluate-model.ts";
 import type { Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
-import type { OwnMetric } from "../evaluate/own-metric.ts";
+import { noNumberHint, type OwnMetric } from "../evaluate/own-metric.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import type { Progress } from "../run/context.ts";
@@ -100,7 +100,7 @@ export async function evaluateOpened(file: ModelFile, job: Omit<EvaluateFileJob,
       ...(onProgress ? { onProgress } : {}),
     }),
   );
-  const hint = sameLabelHint(metrics) ?? nearChanceHint(metrics);
+  const hint = noNumberHint(metrics) ?? sameLabelHint(metrics) ?? nearChanceHint(metrics);
   if (hint !== undefined) onNote?.(hint);
   return metrics;
 }

@@ -12,6 +12,7 @@ import { layerSqnr } from "../evaluate/layer-sqnr.ts";
 import type { Measurement, Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
+import { noNumberHint } from "../evaluate/own-metric.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import type { Stage } from "../evaluate/stages.ts";
 import { assert } from "../ir/errors.ts";
@@ -52,7 +53,7 @@ export async function metricsOf(
 
 /** What the float model's accuracy says of the data is noted. */
 export function noteHints({ context }: Measured, metrics: Metrics | undefined): void {
-  const hint = metrics && (sameLabelHint(metrics) ?? nearChanceHint(metrics));
+  const hint = metrics && (noNumberHint(metrics) ?? sameLabelHint(metrics) ?? nearChanceHint(metrics));
   if (hint !== undefined) context.onNote?.(hint);
 }
 
