@@ -178,6 +178,22 @@ test("what exceeds the goal by less than chance is enough at 8 bits, and not for
   expect([chosen?.rung.name, isReached]).toEqual(["weights of 8 bits, min-max ranges", true]);
 });
 
+test("narrower weights whose loss may be chance give way to what costs more at the same width", async () => {
+  const climber = climberOf(({ name, ...rung }) => {
+    if (bitsOf({ name, ...rung }) < 4) return 5;
+    return name.includes("qdrop") ? 0.3 : 0.45;
+  });
+  const { chosen } = await climb(goal({ maxDrop: 0.5 }), climber);
+  expect(chosen?.rung.name).toBe("weights of 4 bits, qdrop");
+});
+
+test("layers in float that are enough are kept, though chance may be all that they gained", async () => {
+  const climber = climberOf(({ name }) => (name.includes("1 of the most") ? 0.58 : 0.65));
+  const { chosen, isReached } = await climb(goal(), climber);
+  expect(chosen?.rung.name).toMatch(/1 of the most sensitive layers in float/);
+  expect(isReached).toBe(true);
+});
+
 test.each([
   [8, 1, 4],
   [4, 1, 3],

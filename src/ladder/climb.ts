@@ -79,14 +79,13 @@ export function nextWidth(enough: number, tooNarrow: number): number | undefined
 export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): Promise<Climbed<T>> {
   const records: RungRecord[] = [];
   const isEnough = acceptanceOf(goal, climber.defaultDrop);
-  const among = (rungs: readonly Rung[]) => tryEach(rungs, { goal, climber, records, isEnough });
-  let best = await among(firstRungs(goal));
-  if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, among, climber);
+  const climbing: Climbing<T> = { goal, climber, records, isEnough };
+  let best = await tryEach(firstRungs(goal), climbing);
+  if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, climbing);
   const isFree = budgetsOf(goal).length === 0 && !goal.fixed.some((name) => activationOptions.includes(name));
-  if (best && isFree) best = await asFastAsFloat(best, { goal, climber, records, isEnough });
+  if (best && isFree) best = await asFastAsFloat(best, climbing);
   const isReached = best !== undefined && isEnough(best);
-  if (best && isReached && narrows(goal))
-    best = await narrow(best, among, goal.maxDrop ?? climber.defaultDrop, climber.depthwise);
+  if (best && isReached && narrows(goal)) best = await narrow(best, climbing);
   return { chosen: best, isReached, records };
 }
 
@@ -106,8 +105,6 @@ interface Climbing<T extends Trial> {
   readonly records: RungRecord[];
   readonly isEnough: (trial: Trial) => boolean;
 }
-
-type Among<T> = (rungs: readonly Rung[]) => Promise<T | undefined>;
 
 /** Until one is enough; else the one that lost least. */
 async function tryEach<T extends Trial>(
@@ -146,12 +143,12 @@ function timeTaken(records: readonly RungRecord[], { methods }: Rung): number | 
 }
 
 /** One more layer in float, then two, four, …: up to half of them. */
-async function withFloatLayers<T extends Trial>(start: T, among: Among<T>, climber: Climber<T>): Promise<T> {
-  const layers = await climber.sensitiveLayers(start);
+async function withFloatLayers<T extends Trial>(start: T, climbing: Climbing<T>): Promise<T> {
+  const layers = await climbing.climber.sensitiveLayers(start);
   const rungs: Rung[] = [];
   for (let count = 1; count <= layers.length / 2; count *= 2) rungs.push(inFloat(start.rung, layers.slice(0, count)));
-  const found = await among(rungs);
-  return found && isBetter(found.drop, start.drop) ? found : start;
+  const found = await tryEach(rungs, climbing);
+  return found && (climbing.isEnough(found) || isBetter(found.drop, start.drop)) ? found : start;
 }
 
 /** A file that is slower than the float model gives way to one that computes with floats, where that is faster and good enough. */
@@ -170,19 +167,16 @@ async function asFastAsFloat<T extends Trial>(start: T, climbing: Climbing<T>): 
   return isGood && (await timed(found)) < latency ? found : start;
 }
 
-/** Narrower weights are worth it where they surely keep the goal. */
-async function narrow<T extends Trial>(
-  start: T,
-  among: Among<T>,
-  maxDrop: number,
-  depthwise: readonly string[],
-): Promise<T> {
+/** Narrower weights are worth it where they surely keep the goal: until then, what costs more is tried at each width. */
+async function narrow<T extends Trial>(start: T, climbing: Climbing<T>): Promise<T> {
+  const { depthwise, defaultDrop } = climbing.climber;
+  const isEnough = ({ drop }: Trial): boolean => isWithin(drop, climbing.goal.maxDrop ?? defaultDrop);
   const computesInFloat = start.rung.quantize["activations"] === "float";
   let [best, enough, tooNarrow] = [start, 8, 1];
   for (let width = nextWidth(enough, tooNarrow); width !== undefined; width = nextWidth(enough, tooNarrow)) {
     const rungs = rungsAt(width, depthwise);
-    const trial = await among(computesInFloat ? rungs.map(besideFloats) : rungs);
-    if (trial && isWithin(trial.drop, maxDrop) && trial.bytes < best.bytes) [best, enough] = [trial, width];
+    const trial = await tryEach(computesInFloat ? rungs.map(besideFloats) : rungs, { ...climbing, isEnough });
+    if (trial && isEnough(trial) && trial.bytes < best.bytes) [best, enough] = [trial, width];
     else tooNarrow = width;
   }
   return best;

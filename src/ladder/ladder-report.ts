@@ -5,7 +5,7 @@ import { type RunOptions, wholeOptions } from "../options/run-options.ts";
 import type { LadderReport } from "../report/report.ts";
 import type { RungRecord } from "./climb.ts";
 import type { GoalOutcome } from "./quantize-to-goal.ts";
-import type { Rung } from "./rungs.ts";
+import { besideFixed, type Rung } from "./rungs.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -39,10 +39,12 @@ function measuredOf(record: RungRecord): Measured {
 }
 
 /** What to type for it alone, beside model, data and preprocessing: what the run fixed is part of every rung. */
-export function flagsOf({ quantize, methods }: Rung, run: RunOptions): string {
-  const named = methods.map((entry) => (typeof entry === "string" ? { name: entry, options: {} } : withOptions(entry)));
+export function flagsOf(rung: Rung, run: RunOptions): string {
+  const named = rung.methods.map((entry) =>
+    typeof entry === "string" ? { name: entry, options: {} } : withOptions(entry),
+  );
   const { quantize: fixed, goal: _, ...whole } = recipeOf(run);
-  const entries = [{ ...quantize, ...(fixed as Fields) }, ...named.map(({ options }) => options), chosenOf(whole)];
+  const entries = [besideFixed(rung, fixed as Fields), ...named.map(({ options }) => options), chosenOf(whole)];
   const flags = entries.flatMap((fields) => Object.entries(fields)).map(([name, value]) => flagWith(name, value));
   return [`--method ${named.map(({ name }) => name).join(",")}`, ...flags].join(" ");
 }

@@ -4,6 +4,7 @@ import { holdOut } from "../data/split.ts";
 import { prefixedStorage } from "../data/storage.ts";
 import { affordableSamples, oneSample } from "../evaluate/batch-that-fits.ts";
 import type { Measurement } from "../evaluate/metrics.ts";
+import { noNumberHint } from "../evaluate/own-metric.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Goal } from "../options/goal.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
@@ -30,12 +31,13 @@ import {
 } from "../quantize/quantize-model.ts";
 import { forTest } from "../quantize/subject.ts";
 import { isDepthwise, linearLayers } from "../quantizers/linear-layers.ts";
+import { matchesPattern } from "../quantizers/quantize-options.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { printDrop } from "../report/print-drop.ts";
 import type { Context } from "../run/context.ts";
 import { type Climbed, climb, type Trial } from "./climb.ts";
 import { dropOf, noiseOf } from "./drop.ts";
-import type { Rung } from "./rungs.ts";
+import { besideFixed, type Rung } from "./rungs.ts";
 
 /** What a goal's run gives: the outcome of the rung that was chosen, and how it was found. */
 export interface GoalOutcome {
@@ -71,7 +73,7 @@ function withValidation({ model, source, options }: FormattedJob): Source {
 /** Of the goal's run, that of a rung. */
 function optionsOf({ goal, ...run }: RunOptions & { readonly goal: Goal }, rung: Rung): RunOptions {
   const { quantize, goal: _, ...whole } = recipeOf({ ...run, goal });
-  const together = { ...rung.quantize, ...(quantize as Rung["quantize"]) };
+  const together = besideFixed(rung, quantize as Rung["quantize"]);
   return runFromRecipe({ ...whole, quantize: together, methods: rung.methods, accuracies: "deployed" }, rung.name);
 }
 
@@ -99,6 +101,8 @@ export async function quantizeToGoal(
   await measureFloat(first, {});
   // Absent where no labels fit.
   const float = first.measured.get("float");
+  const noNumber = float && noNumberHint(float.metrics);
+  if (noNumber !== undefined) throw new FrostbitError("BAD_DATA", `No goal can be judged. ${noNumber}`);
   const perSample = elapsed() / source.test.length;
   const quiet: Context = { ...context, onNote: () => {} };
   const { openGiven: _, checkMemory: __, ...checked } = job;
@@ -128,7 +132,7 @@ export async function quantizeToGoal(
     elapsed,
     defaultDrop: defaultDropOf(float),
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
-    sensitiveLayers: layersBySensitivity,
+    sensitiveLayers: (trial) => layersBySensitivity(trial, Object.keys(job.options.quantize.layers)),
     timeOf: async (trial) => {
       const latencies = await latenciesOf(trial);
       timed.set(trial.rung, latencies);
@@ -185,13 +189,14 @@ async function measureTrial(
   return { drop: noiseOf(fidelity.get("deployed") ?? []), bytes: size };
 }
 
-/** The one first whose quantization alone leaves the outputs the least SQNR. */
-async function layersBySensitivity({ run, made }: Tried): Promise<readonly string[]> {
+/** The one first whose quantization alone leaves the outputs the least SQNR; those whose bits the run fixes are none of them. */
+async function layersBySensitivity({ run, made }: Tried, fixed: readonly string[]): Promise<readonly string[]> {
   const [batch] = await takeBatches(run, validation.least);
   const trained = forTest(run.subject, made.model.graph);
   const float = forTest(run.subject, made.model.float);
   const { layerMeasures } = await measureEachLayer(run, { float, trained, folded: undefined }, batch);
-  return [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
+  const rising = [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
+  return rising.filter((name) => !fixed.some((pattern) => matchesPattern(pattern, name)));
 }
 
 function latenciesOf({ run, made }: Tried): Promise<QuantizeOutcome["latencyMs"]> {

@@ -92,6 +92,12 @@ export function rungsWithin(goal: Goal): readonly Rung[] {
   });
 }
 
+/** The rung's options of quantization beside those that the run fixes: these decide, and of layers they leave the others to the rung. */
+export function besideFixed({ quantize }: Rung, fixed: Rung["quantize"]): Rung["quantize"] {
+  const layers = { ...(quantize["layers"] as object | undefined), ...(fixed["layers"] as object | undefined) };
+  return { ...quantize, ...fixed, ...(Object.keys(layers).length > 0 && { layers }) };
+}
+
 /** The rung with these layers in float. */
 export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
   ...rung,

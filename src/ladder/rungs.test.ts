@@ -1,0 +1,15 @@
+import { expect, test } from "vitest";
+import { runOptions } from "../options/recipe.ts";
+import { flagsOf } from "./ladder-report.ts";
+import { besideFixed, inFloat, rungsAsGiven } from "./rungs.ts";
+
+test("layers in float stand beside those whose bits were given", () => {
+  const [rung] = rungsAsGiven;
+  const fixed = { weights: 4, layers: { first: 8 } };
+  const together = besideFixed(inFloat(rung, ["head"]), fixed);
+  expect(together).toEqual({ weights: 4, layers: { head: "float", first: 8 } });
+  expect(besideFixed(inFloat(rung, ["first"]), fixed)["layers"]).toEqual({ first: 8 });
+  expect(besideFixed(rung, { weights: 4 })).toEqual({ weights: 4 });
+  const run = runOptions.parse({ quantize: fixed, goal: {} });
+  expect(flagsOf(inFloat(rung, ["head"]), run)).toBe("--method ptq --layers 'head=float,first=8' --weights 4");
+});
