@@ -121,3 +121,28 @@ describe("channels of very different ranges that one layer reads", () => {
     expect(await notesOf(form, [1, 1])).toEqual([]);
   });
 });
+
+describe("a channel that is rounded to one value, though its weights make it count", () => {
+  /** Eight samples are looked at: channel 0 within half a step there, channel 1 up to `wide` steps of the 255 that it reaches later. */
+  const samples = (wide: number): readonly number[] => [
+    ...Array.from({ length: 8 }, (_, i) => [i % 2 === 0 ? 0 : 0.5, i === 3 ? wide : 0]).flat(),
+    ...[0.5, 255],
+  ];
+  const strong = [100, 100, 1, 1];
+
+  test("is noted where another has a sixteenth of the range in the samples that are looked at", async () => {
+    const { notes } = await calibrated(threeLayers(strong), samples(16));
+    expect(notes).toEqual([
+      expect.stringMatching(
+        /^Channels 0 \(range 0\.500\) of "x", .* are rounded to one value: others reach 16\.0, .* step is 1\.00, .*--layers 'first=float'\.$/,
+      ),
+    ]);
+  });
+
+  test("is not where none is as wide there, the weights make it count little, or it has a step", async () => {
+    expect((await calibrated(threeLayers(strong), samples(15.5))).notes).toEqual([]);
+    expect((await calibrated(threeLayers([1, 1, 1, 1]), samples(16))).notes).toEqual([]);
+    const wider = samples(16).map((value) => (value === 0.5 ? 1.5 : value));
+    expect((await calibrated(threeLayers(strong), wider)).notes).toEqual([]);
+  });
+});
