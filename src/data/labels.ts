@@ -2,8 +2,8 @@
 import { isFloat } from "../ir/dtype.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
 
-/** What labels of whole numbers hold: 0 and 1 alone, one 1 in each row of classes, or more. */
-export type LabelValues = "0-1" | "one-hot" | "more";
+/** What labels of whole numbers hold: 0 and 1 alone, −1 and 1 alone, one 1 in each row of classes, or more. */
+export type LabelValues = "0-1" | "signs" | "one-hot" | "more";
 
 /** Labels of positions that do not count, by the customs of PyTorch and of pictures, where no class has that index. */
 const ignoredByCustom: ReadonlySet<number> = new Set([-1, -100, 255]);
@@ -21,9 +21,9 @@ const maxClasses = 2 ** 31;
 export interface LabelFacts {
   /** Of one sample, axes of size 1 left out. */
   readonly shape: readonly number[];
-  /** Present where they can be class indices. */
+  /** Present where that is known: where they can be class indices, or are signs. */
   readonly values?: LabelValues;
-  /** Why they can not. */
+  /** Why they can not be class indices. */
   readonly notClasses?: string;
   /** Whether they can be what the output should be: floats, and whole numbers that are no class indices. */
   readonly isTarget: boolean;
@@ -37,8 +37,17 @@ export function describeLabels(labels: Tensor): LabelFacts {
   return {
     shape,
     isTarget: isMeasure && isExact(labels),
-    ...(notClasses === undefined ? { values: valuesOf(labels, shape) } : { notClasses }),
+    ...(notClasses === undefined
+      ? { values: valuesOf(labels, shape) }
+      : { notClasses, ...(areSigns(labels, shape) && { values: "signs" }) }),
   };
+}
+
+/** One of −1 or 1 for each sample: two classes, as some tools have them, or values. */
+function areSigns({ data, dtype }: Tensor, shape: readonly number[]): boolean {
+  if (shape.length > 0 || dtype === "bool") return false;
+  for (let i = 0; i < data.length; i++) if (Math.abs(Number(data[i])) !== 1) return false;
+  return true;
 }
 
 function faultOf(labels: Tensor, arePositions: boolean): string | undefined {

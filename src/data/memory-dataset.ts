@@ -53,18 +53,20 @@ export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>,
   const values = new Map([...inputs].map(([input, value]) => [input, rowsFirst(widenTensor(value), length)]));
   const given = labels && widenTensor(labels);
   const facts = given && describeLabels(given);
+  const areClasses = facts !== undefined && facts.notClasses === undefined;
   const types = new Map([...values].map(([input, value]) => [input, inputType(value)]));
   return {
     name,
     length,
     inputs: withPictures(types, guessPictures(types)),
-    hasLabels: facts?.values !== undefined,
-    ...(facts?.values && { labelShape: facts.shape, labelValues: facts.values }),
+    hasLabels: areClasses,
+    ...(facts && areClasses && { labelShape: facts.shape }),
+    ...(facts?.values && { labelValues: facts.values }),
     ...(facts?.notClasses !== undefined && { notClasses: facts.notClasses }),
     ...(given && facts?.isTarget && { target: { dtype: "float32", shape: given.shape.slice(1) } }),
     read: (indices) => ({
       inputs: new Map([...values].map(([input, value]) => [input, takeSamples(value, indices)])),
-      ...(given && facts?.values && { labels: classIndices(takeRows(given, indices), facts.shape) }),
+      ...(given && areClasses && { labels: classIndices(takeRows(given, indices), facts.shape) }),
       ...(given && facts?.isTarget && { target: castTensor(takeRows(given, indices), "float32") }),
     }),
   };

@@ -4,6 +4,7 @@ import { type DType, isFloat } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Dim, Graph } from "../ir/graph.ts";
 import { type ClassPlace, fitLabels, softmaxAxis } from "../passes/class-scores.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** What a model gives that labels may belong to. */
 export interface LabeledOutput {
@@ -27,6 +28,15 @@ export function usableLabels(use: LabelUse, dataset: Dataset): Exclude<LabelUse,
   if (use.kind !== "none") return use;
   if (!use.areGiven) throw noLabels(dataset, "there is nothing to measure against. Give --test-data with labels.");
   throw new FrostbitError("BAD_DATA", `The labels of "${dataset.name}" cannot be used: ${use.reason}`);
+}
+
+/** What to do where labels of two classes may be measured as values; `undefined` where they are not. */
+export function signsHint(
+  labels: LabelUse["kind"] | Metrics["labels"],
+  { name, labelValues }: Dataset,
+): string | undefined {
+  if (labels !== "values" || labelValues !== "signs") return undefined;
+  return `The labels of "${name}" are −1 and 1, and are measured as values that the output should be. Where they are two classes, save them as 0 and 1, (labels + 1) / 2: accuracy is measured then.`;
 }
 
 const printShape = (shape: readonly Dim[]): string => `[${shape.join(", ")}]`;

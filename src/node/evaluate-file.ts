@@ -3,6 +3,7 @@ import { type Dataset, limit } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { signsHint } from "../evaluate/label-use.ts";
 import type { Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { nearChanceHint } from "../evaluate/near-chance.ts";
@@ -100,7 +101,8 @@ export async function evaluateOpened(file: ModelFile, job: Omit<EvaluateFileJob,
       ...(onProgress ? { onProgress } : {}),
     }),
   );
-  const hint = noNumberHint(metrics) ?? sameLabelHint(metrics) ?? nearChanceHint(metrics);
+  const hint =
+    signsHint(metrics.labels, dataset) ?? noNumberHint(metrics) ?? sameLabelHint(metrics) ?? nearChanceHint(metrics);
   if (hint !== undefined) onNote?.(hint);
   return metrics;
 }

@@ -39,7 +39,7 @@ import {
 import type { QuantizeOutcome } from "./outcome.ts";
 import { placementNote } from "./placement-note.ts";
 import { runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
-import { forTest, noteUnusedLabels, openSubject, type Subject } from "./subject.ts";
+import { forTest, noteLabels, openSubject, type Subject } from "./subject.ts";
 import { timeFiles } from "./time-files.ts";
 import { trainingNote } from "./training-note.ts";
 
@@ -96,7 +96,7 @@ export async function openRun(asked: FormattedJob, given: Context): Promise<Run>
   await checkEarly(job, subject);
   const estimates = estimateMemory(job, subject, context.engine.name);
   job.checkMemory?.(estimates);
-  noteUnusedLabels(subject, job, context);
+  noteLabels(subject, job, context);
   const placement = placementNote(job.options, subject.start.graph);
   if (placement !== undefined) context.onNote?.(placement);
   await checkGiven(job, subject, context);

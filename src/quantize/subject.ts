@@ -1,7 +1,7 @@
 // What a run works on: the float model, ready for many samples at once, and the data that fits it.
 import { type Dataset, limit } from "../data/dataset.ts";
 import { fixedBatchOf } from "../evaluate/batch-that-fits.ts";
-import { type LabelUse, labelUse } from "../evaluate/label-use.ts";
+import { type LabelUse, labelUse, signsHint } from "../evaluate/label-use.ts";
 import { datasetFor } from "../evaluate/model-file.ts";
 import { withSizesOf } from "../evaluate/sizes-of-data.ts";
 import { inputTypes } from "../ir/batch-axes.ts";
@@ -109,8 +109,12 @@ function scoresOf({ options }: QuantizeJob, attended: Graph, use: LabelUse): Cla
   return use.kind === "values" || losses.includes("mse") ? undefined : scoresWithoutLabels(attended);
 }
 
-export function noteUnusedLabels({ test, labels }: Subject, { metric }: QuantizeJob, context: Context): void {
-  if (metric || labels.kind !== "none" || !labels.areGiven) return;
+/** Where labels are not used, or may not be what they are taken for. */
+export function noteLabels({ test, labels }: Subject, { metric }: QuantizeJob, context: Context): void {
+  if (metric) return;
+  const hint = signsHint(labels.kind, test);
+  if (hint !== undefined) context.onNote?.(hint);
+  if (labels.kind !== "none" || !labels.areGiven) return;
   context.onNote?.(
     `The labels of "${test.name}" are not used: ${labels.reason} What is measured is the distance to the float model.`,
   );

@@ -220,6 +220,23 @@ describe("measured values", () => {
     expect(fidelity?.get("deployed")?.map(({ agreement }) => agreement)).toEqual([undefined]);
   });
 
+  test.each(["int64", "float32"] as const)("of −1 and 1 alone are noted: they may be classes (%s)", async (dtype) => {
+    onNote.mockClear();
+    const signs = Array.from({ length: count }, (_, i) => (i % 3 === 0 ? -1 : 1));
+    const { metrics } = await run({
+      graph: single("logit"),
+      x,
+      labels: tensorOf(dtype, [count], signs),
+      method: "ptq",
+    });
+    expect(metrics.get("float")?.labels).toBe("values");
+    const note = /^The labels of "made" are −1 and 1, and are measured as values .* save them as 0 and 1/;
+    expect(onNote.mock.calls.flat()).toContainEqual(expect.stringMatching(note));
+    onNote.mockClear();
+    await run({ graph: single("logit"), x, labels: tensorOf("float32", [count], wanted), method: "ptq" });
+    expect(onNote.mock.calls.flat().filter((text) => note.test(text))).toEqual([]);
+  });
+
   test("cannot train by cross-entropy", async () => {
     const labels = tensorOf("float32", [count], wanted);
     await expect(run({ graph: single("logit"), x, labels, method: "qat", options: { batch: 32 } })).rejects.toThrow(
