@@ -1,8 +1,11 @@
 // Mixed precision as a step of a run: each layer's weight gets the bits that it needs, within a budget.
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
 import { evaluationBatch } from "../../evaluate/batch-that-fits.ts";
+import { FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
+import { floatOutputs } from "../../passes/class-scores.ts";
 import { totalMultiplyAdds } from "../../passes/count-operations.ts";
+import { removeDeadNodes } from "../../passes/remove-dead-nodes.ts";
 import type { QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import type { Context } from "../../run/context.ts";
 import type { Method, MethodData, MethodJob, MethodResult } from "../method.ts";
@@ -65,6 +68,7 @@ async function mix(
     context.onNote?.("Mixed precision chose nothing: the bits of every layer are given.");
     return { model };
   }
+  checkReached(graph, choices);
   const given = [options.maxBits, options.maxSize, options.maxLatency, options.maxBops].filter(
     (value) => value !== undefined,
   );
@@ -110,6 +114,18 @@ async function mix(
         checkLatency(maxLatency ?? 0, latencies, measured),
     }),
   };
+}
+
+/** What a width costs is measured on floats. */
+function checkReached(graph: Graph, { free, fixed }: Choices): void {
+  const { constants } = removeDeadNodes({ ...graph, outputs: floatOutputs(graph) });
+  const apart = [...free, ...fixed].filter(({ weight }) => !constants.has(weight));
+  if (apart.length === 0) return;
+  const names = apart.slice(0, 5).map(({ weight }) => `"${weight}"`);
+  throw new FrostbitError(
+    "BAD_MODEL",
+    `mixed-precision measures outputs of floats, and none follows from ${names.join(", ")}${apart.length > 5 ? ` and ${apart.length - 5} more` : ""}. Let the model give the scores that its outputs of whole numbers are made from too, or give all layers one width.`,
+  );
 }
 
 interface Weighed {

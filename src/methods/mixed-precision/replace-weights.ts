@@ -21,8 +21,12 @@ export interface Subject {
   readonly batches: readonly Inputs[];
 }
 
-/** Class scores of shape [samples, classes], before a Softmax; `undefined` where the first output is anything else. */
+/**
+ * Class scores of shape [samples, classes], before a Softmax; `undefined` where the output is anything else, or there are several: of
+ * these all count.
+ */
 export function classLogits(graph: Graph): string | undefined {
+  if (floatOutputs(graph).length > 1) return undefined;
   const scores = scoresWithoutLabels(graph);
   return scores?.axis === 1 && graph.values.get(scores.logits)?.shape.length === 2 ? scores.logits : undefined;
 }

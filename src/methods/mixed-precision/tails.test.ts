@@ -27,8 +27,23 @@ function network() {
   return build.graph([build.node("MatMul", [x, weight("w4", [4, 3])])]);
 }
 
-test("a replaced weight moves the outputs by the same in a tail as in the whole graph", async () => {
-  const graph = network();
+/** Ten layers; outputs are given after the second, the last and the fifth: no weight moves all, and those of the first move least. */
+function severalOutputs() {
+  const random = createRandom(6);
+  const build = buildOn();
+  const values = [build.input("input", { dtype: "float32", shape: ["n", 4] })];
+  for (let i = 0; i < 10; i++) {
+    const weight = build.constant(random.tensor("float32", [4, 4]), `w${i}`);
+    values.push(build.node("Tanh", [build.node("MatMul", [values[i], weight])]));
+  }
+  return build.graph([values[2], values[10], values[5]]);
+}
+
+test.each([
+  ["one output", network],
+  ["several outputs, of which tails start behind some", severalOutputs],
+])("a replaced weight moves the outputs by the same in a tail as in the whole graph: %s", async (_, networkOf) => {
+  const graph = networkOf();
   const { free } = choicesOf(graph, quantizeOptions.parse({ placement: "inputs" }), [2, 3]);
   const random = createRandom(5);
   const batches = [3, 2].map((n) => new Map([["input", random.tensor("float32", [n, 4])]]));
