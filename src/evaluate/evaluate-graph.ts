@@ -2,9 +2,10 @@
 import { type Batch, batches, runAhead } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, ValueType } from "../ir/graph.ts";
 import { scoresAt } from "../passes/class-scores.ts";
 import { onlyOutputs } from "../passes/gather-early.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -40,11 +41,12 @@ export async function measureGraphBy(
   { context, phase }: { readonly context: Context; readonly phase: string },
 ): Promise<Measurement> {
   return withProgram(removeDeadNodes(graph), context, async (program) => {
-    const meter = await ownMeter(metric);
+    const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
+    const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
     const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
     let done = 0;
-    for await (const [batch, outputs] of runAhead(all, ({ inputs }) => program.run(inputs, signalOf(context)))) {
-      meter.add(outputs, batch);
+    for await (const [batch, found] of runAhead(all, ({ inputs }) => program.run(inputs, signalOf(context)))) {
+      meter.add(found, batch);
       done += batch.indices.length;
       context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
     }

@@ -74,7 +74,7 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
       changeSamples(inputs, axes, (rows) => padRows(rows, rowsOfBatch(fixed, indices.length, batchSize))),
       metric ? [...file.outputs.keys()] : [output],
     );
-  const own = metric && (await ownMeter(metric));
+  const own = metric && (await ownMeter(metric, batchAxes(file.inputs, file.outputs)));
   let meter: Meter | undefined;
   let done = 0;
   for await (const [batch, outputs] of runAhead(all, run)) {

@@ -69,11 +69,8 @@ test("an accumulator is asked for its value once, whatever progress is shown", a
     asked++;
     return Number.NaN;
   };
-  const meter = await ownMeter({
-    name: "mine",
-    higherIsBetter: true,
-    of: { start: () => ({ add: () => {}, value }) },
-  });
+  const of = { start: () => ({ add: () => {}, value }) };
+  const meter = await ownMeter({ name: "mine", higherIsBetter: true, of }, new Map());
   expect(meter.note()).toBe("mine");
   const metrics = meter.metrics();
   expect(asked).toBe(1);

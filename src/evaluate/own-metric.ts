@@ -1,4 +1,5 @@
 // A metric of the user's own: what the outputs are worth is computed by their code, sample by sample.
+import { moveSamplesFrom } from "../data/batch-axis.ts";
 import type { Batch } from "../data/batches.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
@@ -40,7 +41,8 @@ export interface OwnMeter extends Omit<Meter, "add"> {
   readonly add: (outputs: ReadonlyMap<string, Tensor>, batch: Batch) => void;
 }
 
-export async function ownMeter(metric: OwnMetric): Promise<OwnMeter> {
+/** `axes`: by output, along which it has its samples. */
+export async function ownMeter(metric: OwnMetric, axes: ReadonlyMap<string, number>): Promise<OwnMeter> {
   const { name, higherIsBetter } = metric;
   const counts = await countsOf(metric);
   let samples = 0;
@@ -55,7 +57,9 @@ export async function ownMeter(metric: OwnMetric): Promise<OwnMeter> {
   return {
     add: (outputs, batch) => {
       const [labels, count] = [batch.target ?? batch.labels, batch.indices.length];
-      const ready = [...outputs].map(([output, given]) => [output, rowsOf(given, count)] as const);
+      const ready = [...outputs].map(
+        ([output, given]) => [output, rowsOf(given, axes.get(output) ?? 0, count)] as const,
+      );
       for (let row = 0; row < count; row++) {
         const own = Object.fromEntries(ready.map(([output, given]) => [output, rowOf(given, row, count)]));
         counts.add(samples + row, own, labels && rowOf(labels, row, count), checked);
@@ -114,9 +118,11 @@ async function countsOf({ of }: OwnMetric): Promise<Counts> {
   };
 }
 
-/** What is not one for each sample stays whole. */
-const rowsOf = (given: Tensor, count: number): Tensor =>
-  given.shape[0] >= count ? firstRows(widenTensor(given), count) : widenTensor(given);
+/** Along axis 0; what is not one for each sample stays whole. */
+function rowsOf(given: Tensor, axis: number, count: number): Tensor {
+  const wide = widenTensor(given);
+  return wide.shape[axis] >= count ? firstRows(moveSamplesFrom(wide, axis), count) : wide;
+}
 
 function rowOf(given: Tensor, row: number, count: number): Tensor {
   if (given.shape[0] !== count) return given;

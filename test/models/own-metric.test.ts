@@ -7,6 +7,7 @@ import { memoryDataset } from "../../src/data/memory-dataset.ts";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { openDeployed } from "../../src/engines/onnxruntime/deployed.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import { measureGraphBy } from "../../src/evaluate/evaluate-graph.ts";
 import { evaluateModel } from "../../src/evaluate/evaluate-model.ts";
 import { type Box, meanAveragePrecision } from "../../src/evaluate/known-metrics.ts";
 import { assert } from "../../src/ir/errors.ts";
@@ -49,6 +50,29 @@ async function measured(metric: string, rows: readonly (readonly number[])[], la
     await file.dispose();
   }
 }
+
+test("outputs that have their samples along a later axis, as recurrent layers do, are given sample by sample", async () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: ["N", 3, 2] });
+  const graph = build.graph([build.node("Transpose", [x], { perm: [1, 0, 2] }, "y")]);
+  const rows = Array.from({ length: 3 * 3 * 2 }, (_, i) => i);
+  const dataset = memoryDataset("drawn", new Map([["x", tensorOf("float32", [3, 3, 2], rows)]]));
+  const seen: (readonly number[])[] = [];
+  const metric = {
+    name: "seen",
+    higherIsBetter: true,
+    of: ({ y }: Readonly<Record<string, Tensor>>) => seen.push([...y.shape, ...numbersOf(y)]),
+  };
+  const expected = [0, 1, 2].map((sample) => [3, 2, ...rows.slice(6 * sample, 6 * sample + 6)]);
+  const file = await openDeployed(writeOnnx({ graph, origin }, { opset: 20 }));
+  // The last one alone is run as two.
+  await evaluateModel(file, dataset, { preprocess, metric, batchSize: 2 }).finally(() => file.dispose());
+  expect(seen).toEqual(expected);
+  seen.length = 0;
+  const context = { engine: createReferenceEngine(), seed: 0 };
+  await measureGraphBy(metric, graph, dataset, preprocess, { context, phase: "evaluate" });
+  expect(seen).toEqual(expected);
+});
 
 const classes = (...labels: readonly number[]): Tensor => tensorOf("int64", [labels.length], labels);
 
