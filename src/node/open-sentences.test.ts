@@ -112,6 +112,8 @@ test("labels may be names, numbered in the order of the alphabet", async () => {
 test.each([
   ["no tab\n", {}, /line 1 has no tab: "no tab"\. Expected a label, a tab and a sentence a line\./],
   ["\n", {}, /has no sentences/],
+  ["sentence\tlabel\ngood\t1\n", {}, /its first line names column 2 of 2 the label\. Expected the label first/],
+  ["1\tgood\n\tbad\n", {}, /line 2 has no label: "bad"/],
   [
     "1\tgood\n",
     { inputs: ["position_ids"] },

@@ -57,7 +57,15 @@ function linesOf(text: string, where: string): readonly Line[] {
         "BAD_DATA",
         `${where}, line ${i + 1} has no tab: "${row.slice(0, 60)}". Expected a label, a tab and a sentence a line.`,
       );
-    if (i === 0 && label.trim().toLowerCase() === "label") continue;
+    const named = row.split("\t").map((name) => name.trim().toLowerCase());
+    if (i === 0 && named[0] === "label") continue;
+    if (i === 0 && named.includes("label"))
+      throw new FrostbitError(
+        "BAD_DATA",
+        `${where}: its first line names column ${named.indexOf("label") + 1} of ${named.length} the label. Expected the label first, then the sentence.`,
+      );
+    if (label.trim() === "")
+      throw new FrostbitError("BAD_DATA", `${where}, line ${i + 1} has no label: "${row.trim().slice(0, 60)}".`);
     lines.push({ label: label.trim(), text: sentence, pair });
   }
   if (lines.length > 0) return lines;
