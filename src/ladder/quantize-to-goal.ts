@@ -106,14 +106,24 @@ export async function quantizeToGoal(
   const perSample = elapsed() / source.test.length;
   const quiet: Context = { ...context, onNote: () => {} };
   const { openGiven: _, checkMemory: __, ...checked } = job;
+  const timed = new Map<Rung, QuantizeOutcome["latencyMs"]>();
   let number = 0;
 
+  /** What a method promised of the time is asked for before anything else is tried. */
+  const checkTime = async (rung: Rung, run: Run, made: Made): Promise<void> => {
+    if (made.latencyChecks.length === 0) return;
+    const latencies = await latenciesOf({ run, made });
+    timed.set(rung, latencies);
+    for (const check of made.latencyChecks)
+      check({ float: latencies.float.batch1, deployed: latencies.deployed.batch1 });
+  };
   const tryRung = async (rung: Rung): Promise<Tried | { readonly failed: string }> => {
     number += 1;
     context.onNote?.(`${number}. ${rung.name}`);
     try {
       const run = await openRun(jobOf({ ...checked, source }, rung, number), quiet);
       const made = await makeModel(run);
+      await checkTime(rung, run, made);
       const measured = await measureTrial(run, made, float);
       context.onNote?.(`   lost ${printDrop(measured.drop)} of ${measured.drop.what}; ${formatBytes(measured.bytes)}`);
       return { rung, run, made, ...measured };
@@ -125,7 +135,6 @@ export async function quantizeToGoal(
 
   const { graph } = first.subject.start;
   const layers = linearLayers(graph);
-  const timed = new Map<Rung, QuantizeOutcome["latencyMs"]>();
   const { chosen, ...climbed } = await climb<Tried>(goal, {
     tryRung,
     predict: (rung) => perSample * rung.passes(source.train.length, layers.length),
@@ -199,7 +208,7 @@ async function layersBySensitivity({ run, made }: Tried, fixed: readonly string[
   return rising.filter((name) => !fixed.some((pattern) => matchesPattern(pattern, name)));
 }
 
-function latenciesOf({ run, made }: Tried): Promise<QuantizeOutcome["latencyMs"]> {
+function latenciesOf({ run, made }: Pick<Tried, "run" | "made">): Promise<QuantizeOutcome["latencyMs"]> {
   const [{ bytes }] = writeMade(run, made).files;
   return measureLatencies(run, bytes);
 }

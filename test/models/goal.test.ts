@@ -12,6 +12,7 @@ import { quantizeToGoal } from "../../src/ladder/quantize-to-goal.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { recipeOf, runOptions } from "../../src/options/recipe.ts";
 import { quantizeModel } from "../../src/quantize/quantize-model.ts";
+import type { Context } from "../../src/run/context.ts";
 import { createRandom } from "../support/random.ts";
 import { tinyResidualNet } from "../support/tiny-models.ts";
 
@@ -31,7 +32,12 @@ function samples(count: number, seed: number, hasLabels = true) {
 }
 
 /** `events` gets "test" whenever test data are read, and the notes. */
-async function reach(goal: object, hasLabels: boolean, events: string[] = []) {
+async function reach(
+  goal: object,
+  hasLabels: boolean,
+  events: string[] = [],
+  { openDeployed: open = openDeployed, ...watching }: Partial<Context & { openDeployed: typeof openDeployed }> = {},
+) {
   const options = runOptions.parse({ goal, quantize: { calibrationSamples: 32, placement: "runtime" }, seed: 3 });
   if (!options.goal) throw new Error("no goal");
   const train = samples(96, 1, hasLabels);
@@ -45,10 +51,14 @@ async function reach(goal: object, hasLabels: boolean, events: string[] = []) {
     },
   };
   const source = { train, test: watched, heldOut: false };
-  const job = { model, source, preprocess: resolvePreprocess("none"), openDeployed };
+  const job = { model, source, preprocess: resolvePreprocess("none"), openDeployed: open };
   const onNote = (note: string) => void events.push(note);
   const asked = { ...options, goal: options.goal };
-  return { job, goalRun: asked, ...(await quantizeToGoal({ ...job, options: asked }, { ...context, onNote }, {})) };
+  return {
+    job,
+    goalRun: asked,
+    ...(await quantizeToGoal({ ...job, options: asked }, { ...context, ...watching, onNote }, {})),
+  };
 }
 
 test("the test data are read once a file is chosen, and its recipe gives it again", async () => {
@@ -83,6 +93,26 @@ test("the test data are read once a file is chosen, and its recipe gives it agai
   );
   // Made of all training data, those held out among them.
   expect(again.bytes.length).toBe(outcome.bytes.length);
+});
+
+test("a file that is slower than the goal's latency ends its rung, before the test data are read", async () => {
+  const events: string[] = [];
+  let isSlow = false;
+  /** The parts that widths are chosen by are fast; the file is not. */
+  const openSlowly: typeof openDeployed = async (...file) => {
+    const opened = await openDeployed(...file);
+    const run: typeof opened.run = async (...given) => {
+      if (isSlow) await new Promise((resolve) => setTimeout(resolve, 25));
+      return opened.run(...given);
+    };
+    return { inputs: opened.inputs, outputs: opened.outputs, run, dispose: () => opened.dispose() };
+  };
+  const onProgress = ({ phase }: { phase: string }): void => {
+    if (phase === "measure widths") isSlow = true;
+  };
+  const slowly = reach({ maxLatency: "20ms" }, true, events, { openDeployed: openSlowly, onProgress });
+  await expect(slowly).rejects.toThrow(/^The file takes .* for one sample in ONNX Runtime; maxLatency is 20\.0 ms/);
+  expect(events).not.toContain("test");
 });
 
 test("without labels the noise of the outputs decides; what no rung reaches is said", async () => {
