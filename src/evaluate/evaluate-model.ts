@@ -74,7 +74,9 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
       changeSamples(inputs, axes, (rows) => padRows(rows, rowsOfBatch(fixed, indices.length, batchSize))),
       metric ? [...file.outputs.keys()] : [output],
     );
-  const own = metric && (await ownMeter(metric, batchAxes(file.inputs, file.outputs)));
+  // The output that is meant before all others.
+  const types = new Map([...file.outputs].toSorted(([a], [b]) => Number(b === output) - Number(a === output)));
+  const own = metric && (await ownMeter(metric, batchAxes(file.inputs, types)));
   let meter: Meter | undefined;
   let done = 0;
   for await (const [batch, outputs] of runAhead(all, run)) {

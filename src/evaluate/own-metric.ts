@@ -1,7 +1,7 @@
 // A metric of the user's own: what the outputs are worth is computed by their code, sample by sample.
 import { moveSamplesFrom } from "../data/batch-axis.ts";
 import type { Batch } from "../data/batches.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
 import type { Meter, Metrics } from "./metrics.ts";
@@ -41,7 +41,7 @@ export interface OwnMeter extends Omit<Meter, "add"> {
   readonly add: (outputs: ReadonlyMap<string, Tensor>, batch: Batch) => void;
 }
 
-/** `axes`: by output, along which it has its samples. */
+/** `axes`: by output, along which it has its samples; outputs are in this order. */
 export async function ownMeter(metric: OwnMetric, axes: ReadonlyMap<string, number>): Promise<OwnMeter> {
   const { name, higherIsBetter } = metric;
   const counts = await countsOf(metric);
@@ -57,9 +57,11 @@ export async function ownMeter(metric: OwnMetric, axes: ReadonlyMap<string, numb
   return {
     add: (outputs, batch) => {
       const [labels, count] = [batch.target ?? batch.labels, batch.indices.length];
-      const ready = [...outputs].map(
-        ([output, given]) => [output, rowsOf(given, axes.get(output) ?? 0, count)] as const,
-      );
+      const ready = [...axes].map(([output, axis]) => {
+        const given = outputs.get(output);
+        assert(given, `no output "${output}"`);
+        return [output, rowsOf(given, axis, count)] as const;
+      });
       for (let row = 0; row < count; row++) {
         const own = Object.fromEntries(ready.map(([output, given]) => [output, rowOf(given, row, count)]));
         counts.add(samples + row, own, labels && rowOf(labels, row, count), checked);

@@ -47,7 +47,10 @@ export async function metricsOf(
   const { test, labels } = subject;
   const attended = selectOutputs(graph, job.options.quantize.outputs);
   const phase = `evaluate ${stage}`;
-  if (job.metric) return measureGraphBy(job.metric, attended, test, job.preprocess, { context, phase });
+  if (job.metric) {
+    const outputs = [...new Set([...attended.outputs, ...graph.outputs])];
+    return measureGraphBy(job.metric, { ...graph, outputs }, test, job.preprocess, { context, phase });
+  }
   return labels.kind === "none" ? undefined : measureGraph(attended, test, job.preprocess, context, phase);
 }
 

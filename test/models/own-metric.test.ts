@@ -74,6 +74,27 @@ test("outputs that have their samples along a later axis, as recurrent layers do
   expect(seen).toEqual(expected);
 });
 
+test("the output that is meant comes first, in float and in the file", async () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+  const graph = build.graph([build.node("Neg", [x], {}, "first"), build.node("Identity", [x], {}, "second")]);
+  const dataset = memoryDataset("drawn", new Map([["x", tensorOf("float32", [2, 2], [1, 2, 3, 4])]]));
+  const seen: string[] = [];
+  const metric = {
+    name: "seen",
+    higherIsBetter: true,
+    of: (outputs: Readonly<Record<string, Tensor>>) => seen.push(Object.keys(outputs).join()),
+  };
+  const file = await openDeployed(writeOnnx({ graph, origin }, { opset: 20 }));
+  await evaluateModel(file, dataset, { preprocess, metric, output: "second" }).finally(() => file.dispose());
+  expect(seen).toEqual(["second,first", "second,first"]);
+  seen.length = 0;
+  const context = { engine: createReferenceEngine(), seed: 0 };
+  const reordered = { ...graph, outputs: ["second", "first"] };
+  await measureGraphBy(metric, reordered, dataset, preprocess, { context, phase: "evaluate" });
+  expect(seen).toEqual(["second,first", "second,first"]);
+});
+
 const classes = (...labels: readonly number[]): Tensor => tensorOf("int64", [labels.length], labels);
 
 describe("a metric by name", () => {
