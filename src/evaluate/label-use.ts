@@ -4,7 +4,6 @@ import { type DType, isFloat } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Dim, Graph } from "../ir/graph.ts";
 import { type ClassPlace, fitLabels, softmaxAxis } from "../passes/class-scores.ts";
-import type { Metrics } from "./metrics.ts";
 
 /** What a model gives that labels may belong to. */
 export interface LabeledOutput {
@@ -32,7 +31,7 @@ export function usableLabels(use: LabelUse, dataset: Dataset): Exclude<LabelUse,
 
 /** What to do where labels of two classes may be measured as values; `undefined` where they are not. */
 export function signsHint(
-  labels: LabelUse["kind"] | Metrics["labels"],
+  labels: LabelUse["kind"] | "binary" | "metric",
   { name, labelValues }: Dataset,
 ): string | undefined {
   if (labels !== "values" || labelValues !== "signs") return undefined;
