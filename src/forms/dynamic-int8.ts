@@ -7,7 +7,7 @@ import { numberAttribute } from "../ops/attributes.ts";
 import { isTransposed } from "../ops/matrix-shape.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import { isDepthwise, type LinearLayer } from "../quantizers/linear-layers.ts";
-import { type Emitter, emitInto } from "./emit.ts";
+import { type Emitter, emitInto, suffixOf } from "./emit.ts";
 import { foldWeights } from "./fold-weights.ts";
 
 /** The type of matrices. Those of convolutions are bytes always: ONNX Runtime has no other kernel for them in browsers. */
@@ -76,6 +76,8 @@ interface IntegerWeight {
   readonly zeroPoint: Tensor;
   /** In the shape of the product's channels. */
   readonly scale: Tensor;
+  /** Of the product, in the scale. */
+  readonly factor: number;
 }
 
 /** As the integer operators take it: matrices [inputs, rows], filters [rows, inputs, …] as bytes around 128. */
@@ -90,6 +92,7 @@ function weightOf(graph: Graph, node: Node, dequantize: Node, matrices: MatrixTy
       name,
       ...asBytes(integers),
       scale: tensorOf("float32", [scales.length, ...integers.shape.slice(2).map(() => 1)], scales),
+      factor: alpha,
     };
   const matrix = isTransposed(node, "transB") ? transposedMatrix(integers) : integers;
   const zeros = { integers: matrix, zeroPoint: tensorOf("int8", [], [0]) };
@@ -97,6 +100,7 @@ function weightOf(graph: Graph, node: Node, dequantize: Node, matrices: MatrixTy
     name: matrix === integers ? name : `${name}:transposed`,
     ...(matrices === "uint8" ? asBytes(matrix) : zeros),
     scale: tensorOf("float32", [scales.length], scales),
+    factor: alpha,
   };
 }
 
@@ -122,7 +126,7 @@ function integerProduct(emit: Emitter, node: Node, entering: Quantized, weight: 
   const attributes = op === "ConvInteger" ? node.attributes : {};
   const sum = emit.call(op, inputs, { dtype: "int32", hint: `${output}:sum` }, attributes);
   const float = emit.call("Cast", [sum], { dtype: "float32", hint: `${output}:float` }, { to: "float32" });
-  const scale = constant(`${weight.name}:scale:${sizeOf(weight.scale.shape)}`, weight.scale);
+  const scale = constant(`${weight.name}:scale:${sizeOf(weight.scale.shape)}${suffixOf(weight.factor)}`, weight.scale);
   const scales = emit.call("Mul", [entering.scale, scale], { dtype: "float32", hint: `${output}:scales` });
   const [, , bias] = node.inputs;
   if (!bias) return void emit.call("Mul", [float, scales], { output });
@@ -134,5 +138,5 @@ function integerProduct(emit: Emitter, node: Node, entering: Quantized, weight: 
 function biasOf({ constants, constant }: Emitter, name: string, { scale }: IntegerWeight): string {
   const value = constants.get(name);
   assert(value, `bias "${name}" is not a constant`);
-  return constant(`${name}:of_channels`, { ...value, shape: scale.shape });
+  return constant(`${name}:of_channels:${scale.shape.join("x")}`, { ...value, shape: scale.shape });
 }

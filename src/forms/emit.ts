@@ -23,6 +23,9 @@ export interface Emitter {
   readonly graph: () => Graph;
 }
 
+/** What sets a constant that a factor is in apart from the same one with another, in its name. */
+export const suffixOf = (factor: number): string => (factor === 1 ? "" : `:${factor}`);
+
 export function emitInto(graph: Graph): Emitter {
   const constants = new Map(graph.constants);
   const values = new Map<string, ValueType>(graph.values);

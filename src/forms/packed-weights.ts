@@ -12,7 +12,7 @@ import { isMatrixProduct } from "../ops/linear.ts";
 import { isTransposed } from "../ops/matrix-shape.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
-import { type Emitter, emitInto } from "./emit.ts";
+import { type Emitter, emitInto, suffixOf } from "./emit.ts";
 import { foldWeights } from "./fold-weights.ts";
 
 /** Weights of fewer elements are not worth the nodes. */
@@ -76,11 +76,12 @@ function asProduct(emit: Emitter, { constants }: Graph, layer: LinearLayer): voi
   const name =
     matrix === given && alpha === 1
       ? weight
-      : emit.constant(`${weight}:matrix`, alpha === 1 ? matrix : factored(matrix, alpha));
+      : emit.constant(`${weight}:matrix${suffixOf(alpha)}`, alpha === 1 ? matrix : factored(matrix, alpha));
   const offset = bias === "" ? undefined : constants.get(bias);
   const product = offset ? emit.value(`${output}:product`, "float32") : output;
   emit.push({ name: node.name, op: "MatMul", inputs: [node.inputs[0], name], outputs: [product], attributes: {} });
   if (!offset) return;
-  const added = biasFactor === 1 ? bias : emit.constant(`${bias}:scaled`, factored(offset, biasFactor));
+  const added =
+    biasFactor === 1 ? bias : emit.constant(`${bias}:scaled${suffixOf(biasFactor)}`, factored(offset, biasFactor));
   emit.call("Add", [product, added], { output });
 }

@@ -9,7 +9,7 @@ import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import { quantizeOptions } from "../quantizers/quantize-options.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
 import { quantizeTables } from "../quantizers/tables.ts";
-import { type Agreement, agreementOf, isSound } from "./agreement.ts";
+import { type Agreement, agreementOf, isSound, worseOf } from "./agreement.ts";
 import { dynamicInt8 } from "./dynamic-int8.ts";
 import { largestOf, lostValues, tooLarge, type Watched } from "./find-wide.ts";
 import { inHalf, roundedAsHalf, wideConstants, withFiniteMasks } from "./half.ts";
@@ -111,15 +111,11 @@ async function writeHalf({ model, opset }: Exported, context: FormContext): Prom
     if (found.length > 0) continue;
     const { graph: half, kept } = inHalf(graph, { opset, wide });
     const bytes = writeOnnx({ ...model, graph: half }, { opset });
-    const agreement = worse(await agreementOf(bytes, context), await agreementOf(rounded, context));
+    const agreement = worseOf(await agreementOf(bytes, context), await agreementOf(rounded, context));
     checkSound(agreement);
     return { bytes, agreement, keptFloat: kept.length };
   }
 }
-
-/** Of each output, what is further from the float model. */
-const worse = (a: readonly Agreement[], b: readonly Agreement[]): readonly Agreement[] =>
-  a.map((each, i) => (b[i].cosine < each.cosine ? b[i] : each));
 
 function checkSound(agreement: readonly Agreement[]): void {
   const lost = agreement.filter((each) => !isSound(each));

@@ -6,6 +6,7 @@ import type { Graph } from "../ir/graph.ts";
 import { tensorOf } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
 import { buildOn } from "../ops/infer.ts";
+import { worseOf } from "./agreement.ts";
 import { madeInputs, sizesOf } from "./made-inputs.ts";
 import { formNames } from "./table.ts";
 import { type FormsJob, type WrittenForms, writeForms } from "./write-forms.ts";
@@ -95,6 +96,49 @@ describe("forms that need no data", () => {
     const product = build.node("MatMul", [x, build.constant(random.tensor("float32", [64, 96]))]);
     const { written } = await write(build.graph([build.node("Tanh", [product], {}, "y")]));
     expect(written.map(({ form }) => form)).toEqual(expect.arrayContaining(["fp16", "q8", "w8", "q4", "q4f16"]));
+  });
+
+  test.each([0, 1])(
+    "layers that share a weight or a bias, each with factors of its own (transB %i)",
+    async (transB) => {
+      const build = buildOn();
+      const x = build.input("x", { dtype: "float32", shape: ["n", 64] });
+      const [weight, bias] = [[64, 64], [64]].map((shape) => build.constant(random.tensor("float32", shape)));
+      const layers = [8, 0.5, 1].map((alpha) =>
+        build.node("Gemm", [x, weight, bias], { transB, alpha, beta: 9 / alpha }),
+      );
+      const { written, refused } = await write(build.graph([build.node("Concat", layers, { axis: 1 }, "y")]), {
+        forms: ["q8", "uint8", "w8", "q4"],
+      });
+      expect(refused).toEqual([]);
+      for (const { agreement, form } of written) expect(agreement[0].sqnrDb, form).toBeGreaterThan(20);
+    },
+  );
+
+  test("an output whose size depends on values is refused by its name where it differs", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["n", 64] });
+    const product = build.node("MatMul", [x, build.constant(random.tensor("float32", [64, 64]))]);
+    const { refused } = await write(build.graph([build.node("NonZero", [build.node("Relu", [product])], {}, "y")]), {
+      forms: ["q4"],
+    });
+    expect(refused).toEqual([
+      {
+        form: "q4",
+        reason: expect.stringMatching(/^Output "y" has shape .* of the float model .* cannot be compared/),
+      },
+    ]);
+  });
+
+  test("of two comparisons the further counts, and what is no number is furthest", () => {
+    const of = (cosine: number) => [{ output: "y", sqnrDb: 0, cosine }];
+    for (const [a, b, worse] of [
+      [1, 0.5, 0.5],
+      [0.5, 1, 0.5],
+      [1, Number.NaN, Number.NaN],
+      [Number.NaN, 1, Number.NaN],
+    ])
+      expect(worseOf(of(a), of(b))).toEqual(of(worse));
   });
 
   test("what loses all is not written", async () => {
