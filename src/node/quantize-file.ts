@@ -15,12 +15,11 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import { ladderReport } from "../ladder/ladder-report.ts";
 import { type GoalOutcome, quantizeToGoal } from "../ladder/quantize-to-goal.ts";
-import { readJson, weightFiles } from "../language-models/checkpoint.ts";
+import { readJson } from "../language-models/checkpoint.ts";
 import { parseConfig } from "../language-models/config.ts";
 import { isEncoder } from "../language-models/encoder-config.ts";
 import { configFile } from "../language-models/read.ts";
 import { textFiles } from "../language-models/tokenizer.ts";
-import { externalLocations } from "../onnx/external-locations.ts";
 import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import type { FormattedJob } from "../quantize/job.ts";
@@ -39,7 +38,7 @@ import { loadHighs } from "./load-highs.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { checkEstimates, withinMemory } from "./memory-budget.ts";
 import { openSequences } from "./open-decoder.ts";
-import { modelFileOf, modelFolder, readModel } from "./read-model.ts";
+import { modelFileOf, modelFilesOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { ensureFolder, ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
@@ -236,14 +235,12 @@ export async function identityOf(job: QuantizeFileJob, shared: SharedByRuns): Pr
 
 /** The file, and what is beside it. */
 function digestOfModel(modelPath: string): Report["input"] {
-  const { file: path, format } = modelFileOf(modelPath);
-  const file = fileSource(path);
-  const locations = format === "huggingFace" ? weightFiles(modelFolder(modelPath)) : externalLocations(file);
-  const externalData = locations.map((location) => ({
+  const { file: path, beside } = modelFilesOf(modelPath);
+  const externalData = beside.map((location) => ({
     path: location,
     ...digestOfFile(fileSource(join(dirname(path), location))),
   }));
-  return { path, ...digestOfFile(file), externalData };
+  return { path, ...digestOfFile(fileSource(path)), externalData };
 }
 
 /** Of a language model; throws BAD_OPTION where others are asked for what only these are written in. */

@@ -1,8 +1,9 @@
 // A Hugging Face folder as transformers.js takes it: the model in several forms, and the files that describe it.
-import { join, resolve } from "node:path";
+import { realpathSync } from "node:fs";
+import { join } from "node:path";
 import { cachedDecoder } from "../export/cached-decoder.ts";
 import { type FormName, formNames, forms } from "../forms/table.ts";
-import { checkGiven } from "../ir/check-options.ts";
+import { checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import { type ModelFolder, readJson } from "../language-models/checkpoint.ts";
@@ -12,6 +13,8 @@ import { configFile, readLanguageModel } from "../language-models/read.ts";
 import { textFiles } from "../language-models/tokenizer.ts";
 import { fileSource } from "./file-source.ts";
 import {
+  checkFormChoices,
+  choiceNames,
   type FormChoices,
   measuredForms,
   restOf,
@@ -55,12 +58,11 @@ const companions = [
  * @example
  * const { files, best } = await quantizeForTransformersJs({ folder: "minilm", out: "out", forms: ["fp16", "q8", "q4"] });
  */
-export async function quantizeForTransformersJs({
-  folder,
-  out,
-  ...choices
-}: TransformersJsJob): Promise<WithoutDataResult> {
+export async function quantizeForTransformersJs(job: TransformersJsJob): Promise<WithoutDataResult> {
+  const { folder, out, ...choices } = job;
+  checkNames("quantizeForTransformersJs", job, ["folder", "out", ...choiceNames]);
   checkGiven("quantizeForTransformersJs", { folder, out, forms: choices.forms });
+  checkFormChoices("quantizeForTransformersJs", choices);
   checkForms(choices.forms);
   const files = modelFolder(folder);
   if (!files.holds(configFile))
@@ -69,16 +71,17 @@ export async function quantizeForTransformersJs({
       `"${folder}" has no ${configFile}. Give the folder of a model as Hugging Face has them: ${configFile}, tokenizer.json, and ${modelFile} or model.safetensors.`,
     );
   const config = readJson(files, configFile);
+  if (typeof config !== "object" || config === null)
+    throw new FrostbitError("BAD_MODEL", `${configFile} is ${JSON.stringify(config)}; expected an object.`);
   const model = readFolder(folder, files, config);
   await ensureWritable(out);
   const written = await measuredForms(choices, model);
   const path = join(out, modelFile);
   const { bytes, milliseconds } = written.float;
   const formFiles = await writeFormFiles(join(out, "onnx"), written);
-  if (resolve(folder) !== resolve(out)) {
-    await writeAtomic(path, bytes);
-    await copyCompanions(files, out);
-  }
+  const isSame = realpathSync(folder) === realpathSync(out);
+  if (!isSame || !files.holds(modelFile)) await writeAtomic(path, bytes);
+  if (!isSame) await copyCompanions(files, out);
   await writeAtomic(join(out, configFile), describedConfig(config, written.best));
   const float = { path, sizeBytes: fileSource(path).sizeBytes, milliseconds };
   return writeResult(out, { float, files: formFiles, ...restOf(written) });
@@ -105,7 +108,7 @@ function readFolder(folder: string, files: ModelFolder, config: unknown): OnnxMo
 }
 
 /** What `dtype` is where a program names none. */
-function describedConfig(config: unknown, best: FormName | undefined): string {
+function describedConfig(config: object, best: FormName | undefined): string {
   const { "transformers.js_config": given, ...rest } = config as { readonly "transformers.js_config"?: object };
   const described = { ...rest, "transformers.js_config": { ...given, dtype: best ?? "fp32" } };
   return `${JSON.stringify(described, null, 2)}\n`;

@@ -1,19 +1,20 @@
 // A model file in forms that need no data, written to a folder side by side.
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { Agreement } from "../forms/agreement.ts";
-import { type FormName, forms } from "../forms/table.ts";
+import { type FormName, formNames, forms } from "../forms/table.ts";
 import { type WrittenForms, writeForms } from "../forms/write-forms.ts";
-import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import { checkChoice, checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { Progress } from "../run/context.ts";
 import { fileSource } from "./file-source.ts";
-import { readModel } from "./read-model.ts";
+import { modelFilesOf, readModel } from "./read-model.ts";
 import { ensureFolder, ensureWritable, writeAtomic } from "./storage.ts";
 
 /** What `quantizeWithoutData` is given. */
 export interface WithoutDataJob {
-  /** An ONNX file of opset 7 to 25, with its external data in the same folder. */
+  /** An ONNX file of opset 7 to 25, with its external data in the same folder; or a folder as `readModel` takes it. */
   readonly modelPath: string;
   /** What `readModel(modelPath)` gave, where the caller has read it already. */
   readonly model?: OnnxModel;
@@ -36,10 +37,7 @@ export interface WithoutDataJob {
 }
 
 /** All of them: the compiler names what is forgotten. */
-const fields = Object.keys({
-  modelPath: true,
-  model: true,
-  out: true,
+export const choiceNames = Object.keys({
   forms: true,
   blockSize: true,
   sizes: true,
@@ -47,7 +45,7 @@ const fields = Object.keys({
   threads: true,
   signal: true,
   onProgress: true,
-} satisfies Record<keyof WithoutDataJob, true>);
+} satisfies Record<keyof FormChoices, true>);
 
 /** A file that was written. */
 export interface FormFile {
@@ -85,9 +83,10 @@ export interface WithoutDataResult {
  * const { files, best } = await quantizeWithoutData({ modelPath: "model.onnx", out: "out", forms: ["fp16", "q8"] });
  */
 export async function quantizeWithoutData(job: WithoutDataJob): Promise<WithoutDataResult> {
-  checkNames("quantizeWithoutData", job, fields);
+  checkNames("quantizeWithoutData", job, ["modelPath", "model", "out", ...choiceNames]);
   const { modelPath, out, forms: given } = job;
   checkGiven("quantizeWithoutData", { modelPath, out, forms: given });
+  checkFormChoices("quantizeWithoutData", job);
   const model = job.model ?? readModel(modelPath);
   await ensureWritable(out);
   return writeFiles(job, await measuredForms(job, model));
@@ -98,7 +97,6 @@ export type FormChoices = Omit<WithoutDataJob, "modelPath" | "model" | "out">;
 
 export function measuredForms(choices: FormChoices, model: OnnxModel): Promise<WrittenForms> {
   const { threads, blockSize = 32, sizes = {}, seed = 0, signal, onProgress } = choices;
-  checkCounts("quantizeWithoutData", { threads, blockSize });
   return writeForms({
     model,
     forms: choices.forms,
@@ -112,13 +110,38 @@ export function measuredForms(choices: FormChoices, model: OnnxModel): Promise<W
 }
 
 async function writeFiles({ modelPath, out }: WithoutDataJob, written: WrittenForms): Promise<WithoutDataResult> {
+  const float = { path: modelPath, sizeBytes: sizeOfModel(modelPath), milliseconds: written.float.milliseconds };
   const files = await writeFormFiles(out, written);
-  const float = {
-    path: modelPath,
-    sizeBytes: fileSource(modelPath).sizeBytes,
-    milliseconds: written.float.milliseconds,
-  };
   return writeResult(out, { float, files, ...restOf(written) });
+}
+
+/** With those beside it that hold its tensors. */
+function sizeOfModel(path: string): number {
+  const { file, beside } = modelFilesOf(path);
+  const names = [file, ...beside.map((name) => join(dirname(file), name))];
+  return names.reduce((sum, name) => sum + fileSource(name).sizeBytes, 0);
+}
+
+const blockSizes = [16, 32, 64, 128, 256];
+
+/** Throws BAD_OPTION for values that the command's options refuse. */
+export function checkFormChoices(
+  of: string,
+  { threads, blockSize = 32, sizes = {}, seed = 0, forms }: FormChoices,
+): void {
+  checkCounts(of, { threads });
+  for (const form of forms) checkChoice(`${of}: a form`, form, formNames);
+  const bad = (what: string, given: unknown, expected: string): FrostbitError =>
+    new FrostbitError("BAD_OPTION", `${of}: ${what} is ${String(given)}; expected ${expected}.`);
+  const isWhole = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
+  if (forms.length === 0) throw bad("forms", "empty", `some of ${formNames.join(", ")}`);
+  if (new Set(forms).size < forms.length) throw bad("forms", forms.join(", "), "each form once");
+  if (!blockSizes.includes(blockSize)) throw bad("blockSize", blockSize, blockSizes.join(", "));
+  for (const [name, value] of [
+    ["seed", seed],
+    ...Object.entries(sizes).map(([size, value]) => [`sizes.${size}`, value]),
+  ])
+    if (!isWhole(value)) throw bad(String(name), value, "a whole number of at least 0");
 }
 
 /** The forms as files of a folder, named as transformers.js names them. */

@@ -4,8 +4,9 @@ import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { ByteSource } from "../ir/tensor-source.ts";
-import type { ModelFolder } from "../language-models/checkpoint.ts";
+import { type ModelFolder, weightFiles } from "../language-models/checkpoint.ts";
 import type { ExternalSource } from "../onnx/external-data.ts";
+import { externalLocations } from "../onnx/external-locations.ts";
 import {
   describeFolder,
   describeOtherFormat,
@@ -57,6 +58,15 @@ export function modelFileOf(
   if (!isRead(ofFolder)) throw new FrostbitError("BAD_MODEL", `${name}: ${describeFolder(ofFolder)}`);
   const { folderHolds = "" }: ModelFormat = modelFormats[ofFolder];
   return { file: join(path, folderHolds), format: ofFolder };
+}
+
+/** The file to open first, and the names of those in its folder that hold the model's tensors. */
+export function modelFilesOf(path: string): { readonly file: string; readonly beside: readonly string[] } {
+  const { file, format } = modelFileOf(path);
+  return {
+    file,
+    beside: format === "huggingFace" ? weightFiles(modelFolder(path)) : externalLocations(fileSource(file)),
+  };
 }
 
 /** Links may lead anywhere: folders of downloaded models are full of them, and no file names another. */
