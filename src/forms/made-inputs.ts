@@ -5,6 +5,7 @@ import { isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, type Graph, type Node, producers, type ValueType } from "../ir/graph.ts";
 import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { groupOf } from "../ops/convolution-shape.ts";
 import { opDefinition } from "../ops/index.ts";
 import { symbolicSizes } from "../passes/with-sizes.ts";
 
@@ -12,11 +13,13 @@ import { symbolicSizes } from "../passes/with-sizes.ts";
 export type Sizes = ReadonlyMap<string, number>;
 
 const pictureSize = 224;
+/** Of pictures: red, green and blue. */
+const colors = 3;
 /** Of sequences: models may take fewer tokens than the first. */
 export const sequenceSizes = [64, 16, 4] as const;
 const [otherSize] = sequenceSizes;
 
-/** What symbolic sizes are where nothing else is said: one sample, pictures of 224 pixels, sequences of `sequence`, no past. */
+/** What symbolic sizes are where nothing else is said: one sample, pictures of 224 pixels and as many channels as are convolved, sequences of `sequence`, no past. */
 export function sizesOf(graph: Graph, given: Sizes, sequence: number = otherSize): Sizes {
   const { batch, others } = symbolicSizes(graph);
   const names = new Set([...batch, ...others]);
@@ -29,13 +32,28 @@ export function sizesOf(graph: Graph, given: Sizes, sequence: number = otherSize
   const pictures = new Set(
     [...inputTypes(graph).values()].flatMap(({ shape }) => (shape.length === 4 ? shape.slice(1) : [])),
   );
+  const channels = convolvedChannels(graph);
   const defaultOf = (name: string): number => {
     if (batch.includes(name)) return 1;
+    const filtered = channels.get(name);
+    if (filtered !== undefined) return filtered;
+    if (/channel/i.test(name)) return colors;
     if (/past/i.test(name)) return 0;
     return pictures.has(name) ? pictureSize : sequence;
   };
   const known = new Map([...names].map((name) => [name, given.get(name) ?? defaultOf(name)] as const));
   return new Map([...known].map(([name, size]) => [name, given.get(name) ?? sumOf(name, known) ?? size]));
+}
+
+/** By symbolic size, how many channels the filters of the convolutions take that read it. */
+function convolvedChannels({ nodes, inputs, values }: Graph): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const node of nodes) {
+    const channels = node.op === "Conv" && inputs.includes(node.inputs[0]) && values.get(node.inputs[0])?.shape[1];
+    const filter = values.get(node.inputs[1])?.shape[1];
+    if (typeof channels === "string" && typeof filter === "number") found.set(channels, filter * groupOf(node));
+  }
+  return found;
 }
 
 /** `past_sequence_length + sequence_length`, as exporters name the size of a mask. */

@@ -182,6 +182,14 @@ describe("forms that need no data", () => {
   });
 });
 
+/** All sizes open, as exporters leave them. */
+function pictures(filter?: readonly number[], group = 1): Graph {
+  const build = buildOn();
+  const x = build.input("pixel_values", { dtype: "float32", shape: ["batch", "num_channels", "height", "width"] });
+  if (!filter) return build.graph([build.node("Relu", [x])]);
+  return build.graph([build.node("Conv", [x, build.constant(random.tensor("float32", filter))], { group })]);
+}
+
 describe("inputs that are made up", () => {
   test("indices are rows of the smallest table that they choose from, masks are 1, floats are normal", () => {
     const inputs = madeInputs(graph, sizesOf(graph, new Map([["sequence", 300]])), { seed: 1, batch: 0 });
@@ -224,6 +232,8 @@ describe("inputs that are made up", () => {
       past_length: 0,
       "past_length + sequence": 7,
     });
+    expect(sizesOf(pictures([8, 2, 3, 3], 2), new Map()).get("num_channels")).toBe(4);
+    expect(sizesOf(pictures(), new Map()).get("num_channels")).toBe(3);
     expect(() => sizesOf(graph, new Map([["lenght", 7]]))).toThrow(
       "sizes names lenght; the model's symbolic sizes are",
     );

@@ -184,6 +184,7 @@ const rawEncoder = z.looseObject({
   hidden_act: z.string().nullish(),
   hidden_activation: z.string().nullish(),
   position_embedding_type: z.string().nullish(),
+  is_decoder: z.boolean().nullish(),
   pad_token_id: z.int().min(0).nullish(),
   num_labels: count.nullish(),
   id2label: z.record(z.string(), z.unknown()).nullish(),
@@ -237,7 +238,7 @@ export function parseEncoder(json: unknown): EncoderConfig {
     layers: raw.num_hidden_layers,
     positions: raw.max_position_embeddings,
     types: raw.type_vocab_size ?? (encoderTraits(family).takesTypes ? 2 : 0),
-    epsilon: raw.norm_eps ?? raw.layer_norm_eps ?? 1e-12,
+    epsilon: raw.norm_eps ?? raw.layer_norm_eps ?? (encoderTraits(family).isModern ? 1e-5 : 1e-12),
     activation: activationOf(raw.hidden_activation ?? raw.hidden_act ?? "gelu"),
     padding: encoderTraits(family).hasDistances ? 1 : (raw.pad_token_id ?? 1),
     labels: raw.id2label ? Object.keys(raw.id2label).length : (raw.num_labels ?? 2),
@@ -251,6 +252,10 @@ function checkSupported(raw: RawEncoder): void {
     throw bad(`hidden_size ${raw.hidden_size} is no multiple of num_attention_heads ${raw.num_attention_heads}.`);
   if (raw.position_embedding_type != null && raw.position_embedding_type !== "absolute")
     throw bad(`position_embedding_type is "${raw.position_embedding_type}"; supported is "absolute".`);
+  if (raw.is_decoder === true)
+    throw bad(
+      "is_decoder is true: its tokens see those before them alone, and encoders are read, whose tokens see all.",
+    );
   if (raw.quantization_config != null)
     throw bad("quantization_config: the weights are quantized already. Give the model in float.");
 }

@@ -112,6 +112,7 @@ describe("encoders from their checkpoints", () => {
       { reach: 4, theta: 20 },
     ]);
     expect(read({}).modern?.layers.map(({ theta }) => theta)).toEqual([160_000, 10_000, 10_000, 160_000]);
+    expect([read({}).epsilon, read({ model_type: "bert" }).epsilon]).toEqual([1e-5, 1e-12]);
     expect(isEncoder({ model_type: "llama" })).toBe(false);
   });
 
@@ -133,6 +134,7 @@ describe("encoders from their checkpoints", () => {
     ],
     ["modernbert", { layer_types: ["full_attention"] }, "layer_types has 1 entries for 4 layers"],
     ["bert", { quantization_config: {} }, "quantized already"],
+    ["bert", { is_decoder: true }, "is_decoder is true"],
   ])("%s with %j is refused", (name, changes, message) => {
     expect(() => readLanguageModel(folderAt(name, changes), { name })).toThrow(message);
   });
