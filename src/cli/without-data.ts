@@ -47,7 +47,7 @@ const sharedOptions = z.object({
   threads: z.int().positive().optional(),
 });
 
-const ofCommand = ["json", "verbose", "overwrite", "acceptLoss"];
+const ofCommand = ["json", "verbose"];
 
 /** Throws BAD_OPTION naming what only runs with data have. */
 function checkNoOthers(values: Values): void {

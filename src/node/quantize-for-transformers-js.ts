@@ -3,6 +3,7 @@ import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import { cachedDecoder } from "../export/cached-decoder.ts";
 import { type FormName, formNames, forms } from "../forms/table.ts";
+import type { WrittenForms } from "../forms/write-forms.ts";
 import { checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
@@ -80,9 +81,10 @@ export async function quantizeForTransformersJs(job: TransformersJsJob): Promise
   const { bytes, milliseconds } = written.float;
   const formFiles = await writeFormFiles(join(out, "onnx"), written);
   const isSame = realpathSync(folder) === realpathSync(out);
-  if (!isSame || !files.holds(modelFile)) await writeAtomic(path, bytes);
+  const keepsModel = isSame && files.holds(modelFile);
+  if (!keepsModel) await writeAtomic(path, bytes);
   if (!isSame) await copyCompanions(files, out);
-  await writeAtomic(join(out, configFile), describedConfig(config, written.best));
+  await writeAtomic(join(out, configFile), describedConfig(config, written, keepsModel));
   const float = { path, sizeBytes: fileSource(path).sizeBytes, milliseconds };
   return writeResult(out, { float, files: formFiles, ...restOf(written) });
 }
@@ -107,10 +109,30 @@ function readFolder(folder: string, files: ModelFolder, config: unknown): OnnxMo
   return { ...model, graph };
 }
 
-/** What `dtype` is where a program names none. */
-function describedConfig(config: object, best: FormName | undefined): string {
-  const { "transformers.js_config": given, ...rest } = config as { readonly "transformers.js_config"?: object };
-  const described = { ...rest, "transformers.js_config": { ...given, dtype: best ?? "fp32" } };
+/** Of transformers.js: which files have tensors beside them, for all or by name, `model` for all forms that have no entry. */
+type ExternalFormat = boolean | number | Readonly<Record<string, boolean | number>>;
+
+interface ReaderConfig {
+  readonly use_external_data_format?: ExternalFormat;
+}
+
+/** What `dtype` is where a program names none, and that the files that were written hold all their tensors themselves. */
+function describedConfig(config: object, { best, written }: WrittenForms, keepsModel: boolean): string {
+  const { "transformers.js_config": given = {}, ...rest } = config as {
+    readonly "transformers.js_config"?: ReaderConfig;
+  };
+  const { use_external_data_format: external, ...others } = given;
+  const isExternal = keepsModel && external !== undefined && external !== null && external !== false;
+  const before = typeof external === "object" ? external : { model: external };
+  const whole = Object.fromEntries(written.map(({ form }) => [`model${forms[form].suffix}.onnx`, false]));
+  const described = {
+    ...rest,
+    "transformers.js_config": {
+      ...others,
+      ...(isExternal ? { use_external_data_format: { ...before, ...whole } } : {}),
+      dtype: best ?? "fp32",
+    },
+  };
   return `${JSON.stringify(described, null, 2)}\n`;
 }
 

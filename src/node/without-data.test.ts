@@ -62,6 +62,27 @@ describe("quantizeForTransformersJs", () => {
     expect(float.sizeBytes).toBe(before.size);
   });
 
+  test("config.json says of no file that was written that its tensors are beside it", async () => {
+    const folder = encoderAt("external");
+    await quantizeForTransformersJs({ folder, out: folder, forms: ["fp16"] });
+    const formatOf = async (given: unknown, out: string): Promise<unknown> => {
+      const config = {
+        ...inJson(folder, "config.json"),
+        "transformers.js_config": { use_external_data_format: given },
+      };
+      writeFileSync(join(folder, "config.json"), JSON.stringify(config));
+      await quantizeForTransformersJs({ folder, out, forms: ["q8"] });
+      return inJson(out, "config.json")["transformers.js_config"].use_external_data_format;
+    };
+    expect(await formatOf(true, folder)).toEqual({ model: true, "model_quantized.onnx": false });
+    expect(await formatOf({ "model.onnx": 2, "model_quantized.onnx": 1 }, folder)).toEqual({
+      "model.onnx": 2,
+      "model_quantized.onnx": false,
+    });
+    expect(await formatOf(false, folder)).toBeUndefined();
+    expect(await formatOf(true, join(root, "whole"))).toBeUndefined();
+  });
+
   test("a config.json that is no object is refused", async () => {
     const folder = encoderAt("null");
     writeFileSync(join(folder, "config.json"), "null");

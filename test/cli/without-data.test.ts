@@ -61,6 +61,7 @@ describe("quantize without data", () => {
 
   test.each([
     [["--method", "qat"], /^error: --method: not without data\. Give --data, .*--forms chooses what\./],
+    [["--overwrite"], /^error: --overwrite: not without data\./],
     [["--forms", "q3"], /^error: --forms is q3; did you mean "q8"\? Expected .*q4/],
     [["--group-size", "whole"], /^error: --group-size is whole; expected/],
     [["--sizes", "lenght=4"], /^error: sizes names lenght; the model's symbolic sizes are batch, length/],
