@@ -15,17 +15,13 @@ export interface Watched {
   readonly batches: readonly Values[];
 }
 
-/** Every value of a file that the graph has in float32, on one batch. */
-async function watchFloats(
-  { bytes, open }: Omit<Watched, "batches">,
-  { values }: Graph,
-  batch: Values,
-): Promise<Values> {
+/** For each batch, every value of a file that the graph has in float32. */
+async function* watchFloats({ bytes, open, batches }: Watched, { values }: Graph): AsyncGenerator<Values, void, void> {
   const named = namedValues(bytes);
   const floats = named.computed.filter((name) => values.get(name)?.dtype === "float32");
   const file: ModelFile = await open(watchValues(bytes, named, floats), { spinning: false });
   try {
-    return await file.run(batch, floats);
+    for (const batch of batches) yield await file.run(batch, floats);
   } finally {
     await file.dispose();
   }
@@ -34,9 +30,8 @@ async function watchFloats(
 /** By value, the largest magnitude that it had; infinity where it was not finite. */
 export async function largestOf(watched: Watched, graph: Graph): Promise<ReadonlyMap<string, number>> {
   const largest = new Map<string, number>();
-  for (const batch of watched.batches)
-    for (const [name, value] of await watchFloats(watched, graph, batch))
-      largest.set(name, Math.max(largest.get(name) ?? 0, magnitudeOf(value)));
+  for await (const floats of watchFloats(watched, graph))
+    for (const [name, value] of floats) largest.set(name, Math.max(largest.get(name) ?? 0, magnitudeOf(value)));
   return largest;
 }
 
@@ -56,9 +51,12 @@ const lostDb = 10;
 
 /** Where outputs are not sound on the first batch: what goes in and out of the nodes that lose most. */
 export async function lostValues(float: Watched, half: Uint8Array, graph: Graph): Promise<ReadonlySet<string>> {
-  const [batch] = float.batches;
-  const expected = await watchFloats(float, graph, batch);
-  const actual = await watchFloats({ ...float, bytes: half }, graph, batch);
+  const first = async (bytes: Uint8Array): Promise<Values> => {
+    const watched = { ...float, bytes, batches: float.batches.slice(0, 1) };
+    for await (const floats of watchFloats(watched, graph)) return floats;
+    return new Map();
+  };
+  const [expected, actual] = [await first(float.bytes), await first(half)];
   const decibelsOf = (name: string): number => {
     const [a, b] = [expected.get(name), actual.get(name)];
     if (!a || !b) return Number.POSITIVE_INFINITY;
