@@ -17,6 +17,7 @@ import {
   checkFormChoices,
   choiceNames,
   type FormChoices,
+  inFolder,
   measuredForms,
   restOf,
   type WithoutDataResult,
@@ -24,7 +25,7 @@ import {
   writeResult,
 } from "./quantize-without-data.ts";
 import { modelFolder, readModel } from "./read-model.ts";
-import { ensureWritable, writeAtomic } from "./storage.ts";
+import { writeAtomic } from "./storage.ts";
 
 /** What `quantizeForTransformersJs` is given. */
 export interface TransformersJsJob extends FormChoices {
@@ -75,8 +76,19 @@ export async function quantizeForTransformersJs(job: TransformersJsJob): Promise
   if (typeof config !== "object" || config === null)
     throw new FrostbitError("BAD_MODEL", `${configFile} is ${JSON.stringify(config)}; expected an object.`);
   const model = readFolder(folder, files, config);
-  await ensureWritable(out);
-  const written = await measuredForms(choices, model);
+  return inFolder(out, async () => writeFolder(job, { files, config, written: await measuredForms(choices, model) }));
+}
+
+interface Described {
+  readonly files: ModelFolder;
+  readonly config: object;
+  readonly written: WrittenForms;
+}
+
+async function writeFolder(
+  { folder, out }: TransformersJsJob,
+  { files, config, written }: Described,
+): Promise<WithoutDataResult> {
   const path = join(out, modelFile);
   const { bytes, milliseconds } = written.float;
   const formFiles = await writeFormFiles(join(out, "onnx"), written);

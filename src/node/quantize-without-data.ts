@@ -10,7 +10,7 @@ import type { OnnxModel } from "../ir/graph.ts";
 import type { Progress } from "../run/context.ts";
 import { fileSource } from "./file-source.ts";
 import { modelFilesOf, readModel } from "./read-model.ts";
-import { ensureFolder, ensureWritable, writeAtomic } from "./storage.ts";
+import { ensureFolder, ensureWritable, removeEmptyFolders, writeAtomic } from "./storage.ts";
 
 /** What `quantizeWithoutData` is given. */
 export interface WithoutDataJob {
@@ -88,8 +88,18 @@ export async function quantizeWithoutData(job: WithoutDataJob): Promise<WithoutD
   checkGiven("quantizeWithoutData", { modelPath, out, forms: given });
   checkFormChoices("quantizeWithoutData", job);
   const model = job.model ?? readModel(modelPath);
-  await ensureWritable(out);
-  return writeFiles(job, await measuredForms(job, model));
+  return inFolder(out, async () => writeFiles(job, await measuredForms(job, model)));
+}
+
+/** What `write` gives of a folder that can be written to; one that was made for it does not stay empty where it fails. */
+export async function inFolder<Result>(out: string, write: () => Promise<Result>): Promise<Result> {
+  const made = await ensureWritable(out);
+  try {
+    return await write();
+  } catch (error) {
+    if (made !== undefined) await removeEmptyFolders(out, made);
+    throw error;
+  }
 }
 
 /** What may be chosen of every run without data. */

@@ -36,6 +36,7 @@ describe("quantizeWithoutData", () => {
     [{ forms: ["q8", "q8"] }, "forms is q8, q8; expected each form once"],
     [{ blockSize: 20 }, "blockSize is 20; expected 16, 32, 64, 128, 256"],
     [{ sizes: { sequence_length: 1.5 } }, "sizes.sequence_length is 1.5; expected a whole number of at least 0"],
+    [{ sizes: { length: 4 } }, "sizes names length; the model's symbolic sizes are"],
     [{ seed: -1 }, "seed is -1"],
     [{ threads: 0 }, "threads is 0"],
     [{ blocksize: 16 }, "blocksize: no such option; did you mean blockSize?"],
