@@ -5,7 +5,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import { type Dim, describeNode, type Node, type ValueType } from "../ir/graph.ts";
 import { toNumbers } from "../ir/tensor.ts";
 import { shapeOf, zerosLike } from "./arithmetic.ts";
-import { choiceAttribute, mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
+import { choiceAttribute, mismatch, numberAttribute, printShape, stringAttribute, unsupported } from "./attributes.ts";
 import type { GradientRule, InferContext, OpDefinition, SampleRule } from "./definition.ts";
 import { anything, integers, numbers, oneElement, rowsOf, single, tied, vector } from "./inputs.ts";
 import { operand, resolveAxis, unknownDim, withElements } from "./operands.ts";
@@ -360,7 +360,16 @@ export const NonZero: OpDefinition = {
   outputs: 1,
   sampleAxis: "coupled",
   movesValues: false,
-  infer: (context) => [{ dtype: "int64", shape: [operand(context, 0).shape.length, unknownDim(context.node, 1)] }],
+  infer: (context) => {
+    const rank = operand(context, 0).shape.length;
+    // ONNX says [0, N], ONNX Runtime gives [1, N].
+    if (rank === 0)
+      throw unsupported(
+        context.node,
+        "its input has no axis. ONNX wants no coordinates of it, ONNX Runtime gives one; Reshape it to [1].",
+      );
+    return [{ dtype: "int64", shape: [rank, unknownDim(context.node, 1)] }];
+  },
   gradient: "none",
   cost: noCost,
 };

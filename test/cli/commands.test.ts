@@ -432,7 +432,7 @@ describe("errors", () => {
 
   test("a missing option is named", async () => {
     expect((await run("evaluate", "conv.onnx")).stderr).toContain(
-      '--data is missing; it takes "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE" or "module:./file.js"',
+      '--data is missing; it takes "images:DIR", "cifar10:DIR", "mnist:DIR", "npy:INPUTS,LABELS", "npz:FILE", "text:FILE.tsv" or "module:./file.js"',
     );
   });
 
