@@ -1,6 +1,15 @@
-# The peer: QAT training steps in PyTorch (learnable fake quantization per channel and per tensor, SGD and Adam included).
-# One argument, a JSON object: model (resnet20 or encoder), batch, threads, steps, weights, activations (bits), layout
-# (channels_last or nchw), precision (float32 or bfloat16, which is autocast). Prints one JSON object; times in ms.
+# The peer: QAT training steps in PyTorch 2, SGD and Adam included. Prints one JSON object; times in ms, memory in MB.
+# One argument, a JSON object:
+#   model      resnet20, resnet50 or encoder
+#   batch, threads, steps
+#   weights, activations   bits
+#   precision  float32, or bfloat16, which is autocast
+#   layout     channels_last or nchw
+#   quantizer  "library": torch's own learnable fake quantization; "autograd": plain tensor operations, rounding passed straight
+#              through, the gradients by autograd; "function": plain tensor operations with a backward pass written by hand, which
+#              keeps the input alone. The last two can be fused by the compiler.
+#   compile    "none", or a mode of torch.compile: "default", "max-autotune"
+#   attention  "products": two products and a softmax; "fused": scaled_dot_product_attention
 import contextlib
 import json
 import math
@@ -17,11 +26,14 @@ torch.set_num_threads(options["threads"])
 torch.manual_seed(0)
 
 
-def blas():
-    """The BLAS library that this process has mapped."""
+is_autocast = options["precision"] == "bfloat16"
+computed = torch.bfloat16 if is_autocast else torch.float32
+
+
+def allocator():
+    """The allocator that this process has preloaded."""
     with open("/proc/self/maps") as maps:
-        names = {line.split("/")[-1].strip() for line in maps if "blas" in line}
-    return ", ".join(sorted(names))
+        return "tcmalloc" if "tcmalloc" in maps.read() else "glibc"
 
 
 def resident_mb():
@@ -29,8 +41,61 @@ def resident_mb():
         return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
 
 
+class FakeQuantize(torch.autograd.Function):
+    """Quantized values, dequantized again. The gradients are those of torch._fake_quantize_learnable_per_tensor_affine, and of
+    _per_channel_affine where scale and zero point have an element a row."""
+
+    @staticmethod
+    def forward(ctx, x, scale, zero, low, high, dtype):
+        ctx.save_for_backward(x, scale, zero)
+        ctx.bounds = low, high
+        rounded = zero.round()
+        return (((x.float() / scale).round() + rounded).clamp(low, high).sub(rounded) * scale).to(dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, scale, zero = ctx.saved_tensors
+        low, high = ctx.bounds
+        g, rounded = gradient.float(), zero.round()
+        real = x.float() / scale
+        unbounded = real.round() + rounded
+        inside = (unbounded >= low) & (unbounded <= high)
+        bounded = unbounded.clamp(low, high) - rounded
+        of_scale = g * (bounded - torch.where(inside, real, 0.0))
+        of_zero = -torch.where(inside, 0.0, g) * scale if ctx.needs_input_grad[2] else None
+        sums = [None if t is None else sum_to(t, scale) for t in (of_scale, of_zero)]
+        return torch.where(inside, g, 0.0).to(x.dtype), *sums, None, None, None
+
+
+def sum_to(x, like):
+    """The sum over the axes along which `like` has one element."""
+    if like.numel() == 1:
+        return x.sum().reshape(like.shape)
+    return x.sum([i for i in range(x.dim()) if like.shape[i] == 1], keepdim=True)
+
+
+def straight(x):
+    """Rounded; the gradient passes."""
+    return x + (x.round() - x).detach()
+
+
+def fake_quantize(x, scale, zero, low, high):
+    """Of one scale, or of a scale a row."""
+    rows = scale.view(-1, *[1] * (x.dim() - 1)) if scale.numel() > 1 else scale
+    zeros = zero.view_as(rows)
+    if options["quantizer"] == "function":
+        return FakeQuantize.apply(x, rows, zeros, low, high, computed)
+    if options["quantizer"] == "autograd":
+        rounded = straight(zeros)
+        return (((straight(x.float() / rows) + rounded).clamp(low, high) - rounded) * rows).to(computed)
+    # The library's takes float32 alone, under autocast too.
+    if scale.numel() > 1:
+        return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero, 0, low, high, 1.0)
+    return torch._fake_quantize_learnable_per_tensor_affine(x.float(), scale, zero, low, high, 1.0)
+
+
 class Quantized(nn.Module):
-    """A layer whose weight and input are fake-quantized with learned scales and zero points."""
+    """A layer whose weight and input are fake-quantized with learned scales, the input with a learned zero point."""
 
     def __init__(self, layer):
         super().__init__()
@@ -44,20 +109,15 @@ class Quantized(nn.Module):
         self.input_zero = nn.Parameter(torch.tensor([0.0]))
 
     def forward(self, x):
-        w = torch._fake_quantize_learnable_per_channel_affine(
-            self.layer.weight, self.weight_scale, self.weight_zero, 0, -self.high, self.high, 1.0
-        )
-        # Fake quantization takes float32 alone, under autocast too.
-        x = torch._fake_quantize_learnable_per_tensor_affine(
-            x.float(), self.input_scale, self.input_zero, 0, self.levels, 1.0
-        )
+        w = fake_quantize(self.layer.weight, self.weight_scale, self.weight_zero, -self.high, self.high)
+        x = fake_quantize(x, self.input_scale, self.input_zero, 0, self.levels)
         if isinstance(self.layer, nn.Conv2d):
             return F.conv2d(x, w, None, self.layer.stride, self.layer.padding)
         return F.linear(x, w, self.layer.bias)
 
 
-def conv(inputs, outputs, stride):
-    return Quantized(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False))
+def conv(inputs, outputs, stride, size=3):
+    return Quantized(nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False))
 
 
 class Block(nn.Module):
@@ -90,6 +150,44 @@ class ResNet20(nn.Module):
         return self.linear(self.blocks(F.relu(self.bn1(self.conv1(x)))).mean((2, 3)))
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, channels, stride):
+        super().__init__()
+        outputs = 4 * channels
+        shapes = [(inputs, channels, 1, 1), (channels, channels, stride, 3), (channels, outputs, 1, 1)]
+        self.convs = nn.ModuleList(conv(*shape) for shape in shapes)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(shape[1]) for shape in shapes)
+        self.short = inputs != outputs
+        if self.short:
+            self.short_conv, self.short_norm = conv(inputs, outputs, stride, 1), nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        y = x
+        for i, (layer, norm) in enumerate(zip(self.convs, self.norms)):
+            y = norm(layer(y))
+            y = F.relu(y) if i < 2 else y
+        return F.relu(y + (self.short_norm(self.short_conv(x)) if self.short else x))
+
+
+class ResNet50(nn.Module):
+    """bench/support/resnet50.ts is the same graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 64, 2, 7), nn.BatchNorm2d(64)
+        blocks, inputs = [], 64
+        for channels, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+            for index in range(count):
+                blocks.append(Bottleneck(inputs, channels, stride if index == 0 else 1))
+                inputs = 4 * channels
+        self.blocks = nn.Sequential(*blocks)
+        self.linear = Quantized(nn.Linear(2048, 1000))
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        return self.linear(self.blocks(x).mean((2, 3)))
+
+
 class Encoder(nn.Module):
     """One encoder layer, then the mean over the sequence and a classifier: bench/support/encoder.ts is the same graph."""
 
@@ -107,40 +205,85 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         query, key, value = (self.split(layer(x)) for layer in (self.query, self.key, self.value))
-        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
-        context = (torch.softmax(scores, -1) @ value).transpose(1, 2).reshape(x.shape)
+        if options["attention"] == "fused":
+            context = F.scaled_dot_product_attention(query, key, value)
+        else:
+            context = torch.softmax(query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]), -1) @ value
+        context = context.transpose(1, 2).reshape(x.shape)
         x = self.norm1(x + self.out(context))
         x = self.norm2(x + self.outer(F.gelu(self.inner(x))))
         return self.classifier(x.mean(1))
 
 
+networks = {"resnet20": (ResNet20, (3, 32, 32)), "resnet50": (ResNet50, (3, 224, 224)), "encoder": (Encoder, (384, 768))}
+network, sizes = networks[options["model"]]
 batch = options["batch"]
-shape = (batch, 3, 32, 32) if options["model"] == "resnet20" else (batch, 384, 768)
-inputs, labels = 4 * torch.rand(shape) - 2, torch.arange(batch) % 10
+inputs, labels = 4 * torch.rand(batch, *sizes) - 2, torch.arange(batch) % 10
 before = resident_mb()
-model = ResNet20() if options["model"] == "resnet20" else Encoder()
+model = network()
 if options["layout"] == "channels_last":
     model, inputs = model.to(memory_format=torch.channels_last), inputs.to(memory_format=torch.channels_last)
 qparams = [p for name, p in model.named_parameters() if name.endswith(("_scale", "_zero"))]
 known = {id(p) for p in qparams}
-sgd = torch.optim.SGD([p for p in model.parameters() if id(p) not in known], lr=1e-3, momentum=0.9, weight_decay=1e-4)
-adam = torch.optim.Adam(qparams, lr=1e-6)
-is_autocast = options["precision"] == "bfloat16"
-times = {"stepMs": [], "forwardMs": [], "backwardMs": []}
-for step in range(options["steps"] + 3):
-    start = time.perf_counter()
+rest = [p for p in model.parameters() if id(p) not in known]
+optimizers = [
+    torch.optim.SGD(rest, lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True),
+    torch.optim.Adam(qparams, lr=1e-6, fused=True),
+]
+
+
+def loss_of(x, y):
     with torch.autocast("cpu", dtype=torch.bfloat16) if is_autocast else contextlib.nullcontext():
-        loss = F.cross_entropy(model(inputs).float(), labels)
+        return F.cross_entropy(model(x).float(), y)
+
+
+if options["compile"] != "none":
+    mode = None if options["compile"] == "default" else options["compile"]
+    loss_of = torch.compile(loss_of, mode=mode, dynamic=False)
+def gradient_norms():
+    """By kind of parameter: that variants compute the same thing."""
+    kinds = {"weights": ".weight", "scales": "_scale", "zeros": "_zero"}
+    norms = {kind: [p.grad.float().norm() for n, p in model.named_parameters() if n.endswith(end)] for kind, end in kinds.items()}
+    return {kind: torch.stack(values).norm().item() for kind, values in norms.items()}
+
+
+times = {"stepMs": [], "forwardMs": [], "backwardMs": []}
+warm_up = 3
+for step in range(options["steps"] + warm_up):
+    if step == warm_up:  # What the compiler took is not the step's: its memory is forgotten.
+        with open("/proc/self/clear_refs", "w") as marks:
+            marks.write("5")
+    start = time.perf_counter()
+    loss = loss_of(inputs, labels)
     forward = time.perf_counter()
     loss.backward()
     backward = time.perf_counter()
-    sgd.step()
-    adam.step()
-    sgd.zero_grad(set_to_none=True)
-    adam.zero_grad(set_to_none=True)
+    if step == 0:
+        gradients = {"loss": loss.item(), **gradient_norms()}
+    for optimizer in optimizers:
+        optimizer.step()
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
     end = time.perf_counter()
-    if step >= 3:
+    if step >= warm_up:
         for name, seconds in (("stepMs", end - start), ("forwardMs", forward - start), ("backwardMs", backward - forward)):
             times[name].append(1000 * seconds)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({**times, "peakMemoryMb": peak, "memoryBeforeModelMb": before, "torch": torch.__version__, "blas": blas()}))
+
+
+def peak_mb():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+
+print(
+    json.dumps(
+        {
+            **times,
+            "gradients": gradients,
+            "peakMemoryMb": peak_mb(),
+            "memoryBeforeModelMb": before,
+            "torch": torch.__version__,
+            "allocator": allocator(),
+        }
+    )
+)

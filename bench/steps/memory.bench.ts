@@ -3,7 +3,7 @@
 import { parseArgs } from "node:util";
 import { loadNow, writeResults } from "../support/machine.ts";
 import { measureInTurn, memoryOf } from "./in-turn.ts";
-import { engineChoice, ours, peer, peers, variants, type Work } from "./variants.ts";
+import { engineChoice, isPeer, ours, peers, variants, type Work } from "./variants.ts";
 
 const { values } = parseArgs({
   options: {
@@ -22,8 +22,7 @@ const work: Work = {
 };
 const titles = ["QAT", "EfQAT 0 %", "CWPN 5 %"];
 const candidates = [
-  peer(work, "float32"),
-  peer(work, "bfloat16"),
+  ...peers(work),
   ...values.engines
     .split(",")
     .map(engineChoice)
@@ -31,12 +30,12 @@ const candidates = [
 ];
 const loadBefore = loadNow();
 const results = measureInTurn(candidates, Number(values.rounds));
-const peerMb = memoryOf(results.get(peers.float32));
+const peerMb = Math.min(...[...results].filter(([name]) => isPeer(name)).map(([, measured]) => memoryOf(measured)));
 console.log(`resnet20, batch ${work.batch}, W4A8, ${work.threads} threads; the most of ${values.rounds} rounds, MB`);
-console.log(`${"".padEnd(28)}    step  before  of PyTorch's float32`);
+console.log(`${"".padEnd(48)}    step  before  of PyTorch's least`);
 for (const [name, all] of results) {
   const before = Math.max(...all.map(({ memoryBeforeModelMb }) => memoryBeforeModelMb));
   const columns = [memoryOf(all).toFixed(0).padStart(8), before.toFixed(0).padStart(8)];
-  console.log(`${name.padEnd(28)}${columns.join("")}  ${(memoryOf(all) / peerMb).toFixed(2)}`);
+  console.log(`${name.padEnd(48)}${columns.join("")}  ${(memoryOf(all) / peerMb).toFixed(2)}`);
 }
 writeResults("memory", loadBefore, { ...work, rounds: values.rounds, raw: Object.fromEntries(results) });

@@ -31,6 +31,8 @@ export interface Measured {
   readonly peakMemoryMb: number;
   readonly memoryBeforeModelMb: number;
   readonly compileMs?: number;
-  readonly blas?: string;
+  /** The peer's alone: loss and norms of gradients of the first step, by kind of parameter. */
+  readonly gradients?: Readonly<Record<string, number>>;
   readonly torch?: string;
+  readonly allocator?: string;
 }

@@ -4,7 +4,7 @@ import { type EngineName, engineNames } from "../../src/engines/select.ts";
 import type { Variant } from "../support/model-step.ts";
 import type { Candidate } from "./in-turn.ts";
 import type { StepRequest } from "./request.ts";
-import { type PeerRequest, runOurs, runPeer } from "./workers.ts";
+import { type PeerVariant, runOurs, runPeer } from "./workers.ts";
 
 export type Work = Pick<StepRequest, "model" | "batch" | "threads" | "steps" | "weights" | "activations">;
 
@@ -43,10 +43,39 @@ export const ours = (work: Work, choice: EngineChoice, title: string, variant: V
   run: () => runOurs({ ...work, ...choice, ...variant }),
 });
 
-export const peers = { float32: "PyTorch float32 QAT", bfloat16: "PyTorch autocast QAT" } as const;
+const compiled = {
+  precision: "bfloat16",
+  quantizer: "function",
+  compile: "default",
+  attention: "products",
+  allocator: "tcmalloc",
+} as const satisfies PeerVariant;
+const eager = { ...compiled, quantizer: "library", compile: "none", allocator: "glibc" } as const;
 
-export function peer(work: Work, precision: keyof typeof peers): Candidate {
-  const layout = work.model === "resnet20" ? "channels_last" : "nchw";
-  const request: PeerRequest = { ...work, layout, precision };
-  return { name: peers[precision], run: () => runPeer(request) };
+/** By title: PyTorch as most write it, then what makes it fast, together and with one thing left out. */
+const peerVariants: Readonly<Record<string, PeerVariant>> = {
+  "eager float32": { ...eager, precision: "float32" },
+  "eager bfloat16": eager,
+  "compiled float32": { ...compiled, precision: "float32" },
+  "compiled bfloat16": compiled,
+  "compiled bfloat16, gradients by autograd": { ...compiled, quantizer: "autograd" },
+  "compiled bfloat16, glibc's allocator": { ...compiled, allocator: "glibc" },
+  "max-autotune bfloat16": { ...compiled, compile: "max-autotune" },
+};
+const attentionVariants: Readonly<Record<string, PeerVariant>> = {
+  "compiled float32, fused attention": { ...compiled, precision: "float32", attention: "fused" },
+  "compiled bfloat16, fused attention": { ...compiled, attention: "fused" },
+};
+
+const peerPrefix = "PyTorch ";
+export const isPeer = (name: string): boolean => name.startsWith(peerPrefix);
+
+/** PyTorch's QAT step in each variant that the model has. */
+export function peers(work: Work): Candidate[] {
+  const layout = work.model === "encoder" ? "nchw" : "channels_last";
+  const chosen = work.model === "encoder" ? { ...peerVariants, ...attentionVariants } : peerVariants;
+  return Object.entries(chosen).map(([title, variant]) => ({
+    name: `${peerPrefix}${title}`,
+    run: () => runPeer({ ...work, ...variant, layout }),
+  }));
 }

@@ -1,17 +1,37 @@
 // Runs workers, ours and the peer's, each in a fresh process.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { root } from "../support/machine.ts";
 import type { Measured, StepRequest } from "./request.ts";
 
-export type PeerRequest = Pick<StepRequest, "model" | "batch" | "threads" | "steps" | "weights" | "activations"> & {
-  readonly layout: "channels_last" | "nchw";
+/** A way to run the step in PyTorch 2: bench/peers/torch-qat-step.py says what each is. */
+export interface PeerVariant {
   readonly precision: "float32" | "bfloat16";
-};
+  readonly quantizer: "library" | "autograd" | "function";
+  readonly compile: "none" | "default" | "max-autotune";
+  readonly attention: "products" | "fused";
+  readonly allocator: "glibc" | "tcmalloc";
+}
 
-/** The reference BLAS is 45 times slower: Debian's OpenBLAS goes before whatever the system has chosen. */
-const openBlas = "/usr/lib/x86_64-linux-gnu/openblas-pthread";
+export type PeerRequest = PeerVariant &
+  Pick<StepRequest, "model" | "batch" | "threads" | "steps" | "weights" | "activations"> & {
+    readonly layout: "channels_last" | "nchw";
+  };
+
+/** Debian's libtcmalloc-minimal4. */
+const tcmalloc = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4";
+
+/** What bench/peers/install.sh made. */
+function peerPython(): string {
+  const cache = process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache");
+  const folder = process.env["FROSTBIT_PEERS"] ?? join(cache, "frostbit", "peers");
+  const python = join(folder, "bin", "python");
+  if (!existsSync(python))
+    throw new Error(`No PyTorch in ${folder}. Run bench/peers/install.sh, or set FROSTBIT_PEERS to its folder.`);
+  return python;
+}
 
 function measure(command: string, args: readonly string[], env: NodeJS.ProcessEnv): Measured | undefined {
   const { stdout, status, stderr } = spawnSync(command, args, { encoding: "utf8", cwd: root, env });
@@ -24,11 +44,13 @@ function measure(command: string, args: readonly string[], env: NodeJS.ProcessEn
 export const runOurs = (request: StepRequest): Measured | undefined =>
   measure(process.execPath, [join(import.meta.dirname, "step-worker.js"), JSON.stringify(request)], process.env);
 
-export function runPeer(request: PeerRequest): Measured | undefined {
+export function runPeer({ allocator, ...request }: PeerRequest): Measured | undefined {
+  if (allocator === "tcmalloc" && !existsSync(tcmalloc))
+    throw new Error(`${tcmalloc} is missing: install Debian's libtcmalloc-minimal4.`);
+  const preload = allocator === "tcmalloc" ? { LD_PRELOAD: tcmalloc } : {};
   const script = join(root, "bench", "peers", "torch-qat-step.py");
-  const path = existsSync(openBlas) ? { LD_LIBRARY_PATH: openBlas } : {};
-  const result = measure("/usr/bin/python3", [script, JSON.stringify(request)], { ...process.env, ...path });
-  if (result && !result.blas?.includes("openblas"))
-    throw new Error(`The peer runs on ${result.blas || "no known BLAS"}; install libopenblas0-pthread.`);
+  const result = measure(peerPython(), [script, JSON.stringify(request)], { ...process.env, ...preload });
+  if (result && result.allocator !== allocator)
+    throw new Error(`The peer was to run with ${allocator}, and ran with ${result.allocator ?? "no known allocator"}.`);
   return result;
 }

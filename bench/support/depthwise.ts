@@ -1,7 +1,7 @@
 // A network of depthwise separable convolutions for 32 × 32 images, as MobileNets are built: the third model of the step benches.
-import type { Builder } from "../../src/ir/builder.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { buildOn } from "../../src/ops/infer.ts";
+import { convolution } from "./convolution.ts";
 import { filled, uniform } from "./tensors.ts";
 
 /** Channels and stride of each depthwise separable block. */
@@ -30,31 +30,4 @@ export function depthwiseNetwork(): Graph {
   const weight = build.constant(uniform([channels, 10], channels ** -0.5, 10), "classifier.weight");
   const bias = build.constant(filled([10], 0), "classifier.bias");
   return build.graph([build.node("Gemm", [pooled, weight, bias], {}, "classifier")], "depthwise network");
-}
-
-interface Convolution {
-  readonly channels: number;
-  readonly size: number;
-  readonly stride?: number;
-  readonly group?: number;
-}
-
-/** With batch normalization and Relu. */
-function convolution(
-  build: Builder,
-  x: string,
-  name: string,
-  { channels, size, stride = 1, group = 1 }: Convolution,
-): string {
-  const inputs = Number(build.type(x).shape[1]) / group;
-  const edge = (size - 1) / 2;
-  const weight = uniform([channels, inputs, size, size], (3 / (inputs * size * size)) ** 0.5, channels);
-  const y = build.node(
-    "Conv",
-    [x, build.constant(weight, `${name}.weight`)],
-    { kernel_shape: [size, size], pads: [edge, edge, edge, edge], strides: [stride, stride], group },
-    name,
-  );
-  const parameters = [1, 0, 0, 1].map((value, i) => build.constant(filled([channels], value), `${name}.norm${i}`));
-  return build.node("Relu", [build.node("BatchNormalization", [y, ...parameters], { epsilon: 1e-5 }, `${name}.norm`)]);
 }

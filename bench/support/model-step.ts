@@ -21,6 +21,7 @@ import type { Step } from "../../src/training/step.ts";
 import { depthwiseNetwork } from "./depthwise.ts";
 import { encoderLayer } from "./encoder.ts";
 import { dataFolder } from "./machine.ts";
+import { resnet50 } from "./resnet50.ts";
 import { uniform } from "./tensors.ts";
 
 export interface StepOfModel {
@@ -40,7 +41,7 @@ export interface Variant {
   readonly updateRatio: number;
 }
 
-export type ModelName = "resnet20" | "encoder" | "depthwise";
+export type ModelName = "resnet20" | "resnet50" | "encoder" | "depthwise";
 
 /** The lowest and the highest value of a Clip; `null` where it bounds nothing. */
 export type Bounds = readonly [number | null, number | null];
@@ -55,6 +56,7 @@ export interface StepSettings {
 
 const models: Readonly<Record<ModelName, () => Graph>> = {
   resnet20: () => readModel(join(dataFolder(), "resnet_cifar10", "resnet20.onnx")).graph,
+  resnet50,
   encoder: () => encoderLayer(),
   depthwise: depthwiseNetwork,
 };
