@@ -87,7 +87,9 @@ def fake_quantize(x, scale, zero, low, high):
         return FakeQuantize.apply(x, rows, zeros, low, high, computed)
     if options["quantizer"] == "autograd":
         rounded = straight(zeros)
-        return (((straight(x.float() / rows) + rounded).clamp(low, high) - rounded) * rows).to(computed)
+        # Bounded before rounding, a little inside of what rounds beyond: clamp passes no gradient at a bound itself.
+        bounded = (x.float() / rows + rounded).clamp(low - 0.499, high + 0.499)
+        return ((straight(bounded) - rounded) * rows).to(computed)
     # The library's takes float32 alone, under autocast too.
     if scale.numel() > 1:
         return torch._fake_quantize_learnable_per_channel_affine(x, scale, zero, 0, low, high, 1.0)
@@ -103,7 +105,8 @@ class Quantized(nn.Module):
         self.high = 2 ** (options["weights"] - 1) - 1
         self.levels = 2 ** options["activations"] - 1
         largest = layer.weight.detach().abs().flatten(1).max(1)[0]
-        self.weight_scale = nn.Parameter(largest / self.high)
+        # A little more than the largest, which would lie on a bound, where rounding errors decide whether its gradient passes.
+        self.weight_scale = nn.Parameter(1.01 * largest / self.high)
         self.register_buffer("weight_zero", torch.zeros(len(largest)))
         self.input_scale = nn.Parameter(torch.tensor([6.0 / self.levels]))
         self.input_zero = nn.Parameter(torch.tensor([0.0]))
