@@ -72,7 +72,9 @@ function printed(value: unknown): string {
   if (typeof value !== "object" || value === null) return quoted(String(value));
   const pairs = Object.entries(value);
   const isPlain = pairs.every(([, each]) => typeof each !== "object");
-  return `'${isPlain ? pairs.map(([key, each]) => `${key}=${each}`).join(",") : JSON.stringify(value)}'`;
+  return inQuotes(isPlain ? pairs.map(([key, each]) => `${key}=${each}`).join(",") : JSON.stringify(value));
 }
 
-const quoted = (text: string): string => (/^[\w.,:/%+=-]+$/.test(text) ? text : `'${text}'`);
+const quoted = (text: string): string => (/^[\w.,:/%+=-]+$/.test(text) ? text : inQuotes(text));
+
+const inQuotes = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;

@@ -12,4 +12,6 @@ test("layers in float stand beside those whose bits were given", () => {
   expect(besideFixed(rung, { weights: 4 })).toEqual({ weights: 4 });
   const run = runOptions.parse({ quantize: fixed, goal: {} });
   expect(flagsOf(inFloat(rung, ["head"]), run)).toBe("--method ptq --layers 'head=float,first=8' --weights 4");
+  const apostrophe = flagsOf(inFloat(rung, ["it's head"]), run);
+  expect(apostrophe).toBe("--method ptq --layers 'it'\\''s head=float,first=8' --weights 4");
 });
