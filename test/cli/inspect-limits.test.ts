@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writeNpy } from "../../src/data/npy.ts";
+import { zeros } from "../../src/ir/tensor.ts";
 import { largeModel } from "../support/large-models.ts";
 import { cliPath, runCli } from "../support/run-cli.ts";
 
@@ -55,7 +57,8 @@ test.each([
 ])(
   "Ctrl-C ends %s at once while it reads a large model",
   async (command, more) => {
-    await writeFile(join(folder, "x.npy"), "");
+    // Whole, so that nothing but the signal ends the command.
+    await writeFile(join(folder, "x.npy"), writeNpy(zeros("float32", [4, 2])));
     const child = spawn(process.execPath, [cliPath, command, "large.onnx", ...more], { cwd: folder, stdio: "ignore" });
     const ended = new Promise<unknown>((resolve) => {
       // The shell's code for the signal, which ends it itself while its modules are loaded.
