@@ -8,7 +8,7 @@ import { bytesOf, bytesOfWeights, peakBytes } from "../passes/peak-bytes.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { MemoryEstimate, QuantizeJob } from "./job.ts";
-import { plannedStep } from "./planned-graph.ts";
+import { stepOfPrepared } from "./planned-graph.ts";
 import type { Subject } from "./subject.ts";
 
 /** The float model and the quantized one here, and each in ONNX Runtime. */
@@ -29,7 +29,7 @@ export function estimateMemory(job: QuantizeJob, subject: Subject, engine: strin
   const { float, start } = subject;
   const weights = copiesOfWeights * bytesOfWeights(float);
   const forward = peakBytes(setBatchSize(float, batchThatFits(float)));
-  const step = plannedStep(start.original, options);
+  const step = stepOfPrepared(start.graph, start.original, options);
   const held = heldByMethods(job, subject);
   return [
     { phase: "evaluation", bytes: weights + forward + fetchedBytes(float) },

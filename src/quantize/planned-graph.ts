@@ -10,25 +10,33 @@ import { setBatchSize } from "../passes/set-batch-size.ts";
 import { insertQuantizers } from "../quantizers/insert.ts";
 import { prepareGraph } from "../quantizers/prepare-graph.ts";
 import type { Qparams } from "../quantizers/qparams.ts";
-import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { Site } from "../quantizers/sites.ts";
 import { stepGraphs } from "./step-graphs.ts";
 
 /** A step of the run's first method that trains; `undefined` where none does. Throws as `quantizeModel` does. */
-export const plannedStep = (model: Graph, options: RunOptions): Graph | undefined =>
-  stepGraphs(quantizedGraph(model, options), freeBatch(model).graph, options)[0];
+export function plannedStep(model: Graph, options: RunOptions): Graph | undefined {
+  const { graph } = freeBatch(model);
+  return stepOfPrepared(preparedGraph(graph, options), graph, options);
+}
+
+/** The same of a graph that is prepared already, from `original`, whose batch is free. */
+export const stepOfPrepared = (prepared: Graph, original: Graph, options: RunOptions): Graph | undefined =>
+  stepGraphs(withQuantizers(prepared, options), original, options)[0];
 
 export const plannedForward = (model: Graph, options: RunOptions, batch: number): Graph =>
   setBatchSize(selectOutputs(quantizedGraph(model, options), options.quantize.outputs), batch);
 
-/** With quantizers whose scales are 1: what is computed, not what comes out. */
 function quantizedGraph(model: Graph, options: RunOptions): Graph {
-  const { graph } = freeBatch(model);
-  return isQuantized(options) ? withQuantizers(prepareGraph(graph, options.quantize), options.quantize) : graph;
+  return withQuantizers(preparedGraph(freeBatch(model).graph, options), options);
 }
 
-function withQuantizers(graph: Graph, options: QuantizeOptions): Graph {
-  const sites = sitesOf(graph, options);
+const preparedGraph = (graph: Graph, options: RunOptions): Graph =>
+  isQuantized(options) ? prepareGraph(graph, options.quantize) : graph;
+
+/** With quantizers whose scales are 1: what is computed, not what comes out. */
+function withQuantizers(graph: Graph, options: RunOptions): Graph {
+  if (!isQuantized(options)) return graph;
+  const sites = sitesOf(graph, options.quantize);
   const all = [...sites.weights, ...sites.activations];
   return insertQuantizers(graph, sites, new Map(all.map((site) => [site.name, unitQparams(graph, site)])));
 }

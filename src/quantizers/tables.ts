@@ -86,25 +86,8 @@ function floatsOf(
   return { value, output, nodes };
 }
 
-interface Rounded {
-  readonly integers: Tensor;
-  readonly scale: Tensor;
-}
-
-/** A run prepares its graph more than once: to estimate its memory, then to quantize. */
-const rounded = new WeakMap<Tensor, Map<string, Rounded>>();
-
-function integersOf(table: Tensor, axis: number, bits: number): Rounded {
-  const known = rounded.get(table) ?? new Map<string, Rounded>();
-  rounded.set(table, known);
-  const key = `${axis} ${bits}`;
-  const made = known.get(key) ?? roundRows(table, axis, bits);
-  known.set(key, made);
-  return made;
-}
-
 /** Scales have the table's axes, so that they multiply it, and what is looked up of both, as they are. */
-function roundRows(table: Tensor, axis: number, bits: number): Rounded {
+function integersOf(table: Tensor, axis: number, bits: number): { readonly integers: Tensor; readonly scale: Tensor } {
   const granularity = { axis };
   const { scale } = weightQparams(table, { granularity, bits, symmetric: true }, "min-max");
   const { low, high } = boundsOf(bits, true);
