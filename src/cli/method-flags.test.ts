@@ -17,6 +17,23 @@ describe("flags go to the methods that have them", () => {
     expect(methods).toMatchObject([{ method: "ptq" }, { method: "efqat", options: { updateRatio: 0.3, lr: 0.1 } }]);
   });
 
+  test("rounding alone at few bits gets the ranges that keep accuracy, unless a flag decides them", () => {
+    const chosen = (flags: Readonly<Record<string, string>>) => {
+      const { methods, quantize } = runFromFlags({ method: "ptq", ...flags }).run;
+      return [...methods.map(({ method }) => method), quantize.observer];
+    };
+    expect(chosen({ weights: "4" })).toEqual(["ptq", "output-error-ranges", "mse"]);
+    expect(chosen({ weights: "4", activations: "4" })).toEqual(["ptq", "output-error-ranges", "mse"]);
+    expect(chosen({ maxBits: "3" })).toEqual(["mixed-precision", "ptq", "output-error-ranges", "mse"]);
+    expect(chosen({ weights: "4", observer: "min-max" })).toEqual(["ptq", "min-max"]);
+    expect(chosen({ weights: "4", prepare: "bias-correction" })).toEqual(["ptq", "bias-correction", "min-max"]);
+    expect(chosen({ weights: "4", activations: "float" })).toEqual(["ptq", "min-max"]);
+    expect(chosen({})).toEqual(["ptq", "min-max"]);
+    expect(chosen({ method: "gptq", weights: "4", activations: "4" })).toEqual(["ptq", "gptq", "mse"]);
+    expect(chosen({ method: "gptq", weights: "4" })).toEqual(["ptq", "gptq", "min-max"]);
+    expect(chosen({ method: "efqat", weights: "4" })).toEqual(["ptq", "efqat", "min-max"]);
+  });
+
   test("several methods have the same flag", () => {
     const { run } = runFromFlags({ method: "qat,efqat", steps: "3", mode: "lwpn" });
     expect(run.methods).toMatchObject([

@@ -1,8 +1,12 @@
 // The options of a run as flags: flat, each name once. A flag that several methods have goes to those that --method names.
 import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
+import { adaroundMethod } from "../methods/adaround/method.ts";
+import { gptqMethod } from "../methods/gptq/method.ts";
 import { methodNames, methodOf, methods, rankOf } from "../methods/index.ts";
 import type { Fields, Method, MethodStep } from "../methods/method.ts";
+import { outputErrorRangesMethod } from "../methods/output-error-ranges/method.ts";
+import { ptqMethod } from "../methods/ptq/method.ts";
 import { arrangeMethods, conflictsOf, gridConflicts } from "../options/arrange-methods.ts";
 import { flagOf } from "../options/flag-of.ts";
 import { budgetOptions, goalOptions } from "../options/goal.ts";
@@ -30,7 +34,9 @@ export const methodFlags = z.object({
   prepare: z
     .array(z.enum(namesOf(preparing)))
     .default([])
-    .describe("Methods before training, besides --method."),
+    .describe(
+      "Methods before training, besides --method. Of --method ptq alone, with weights of fewer than 8 bits and no --observer: output-error-ranges, with observer mse.",
+    ),
 });
 
 /** One schema for each name: where methods mean different things by it, either. */
@@ -78,9 +84,10 @@ interface Given {
 }
 
 /** Throws BAD_OPTION, naming the flag at fault. */
-export function runFromFlags(values: Values): Given {
-  if (isGoal(values)) return { run: runForGoal(values), unused: [] };
-  checkNoGoal(values);
+export function runFromFlags(flags: Values): Given {
+  if (isGoal(flags)) return { run: runForGoal(flags), unused: [] };
+  checkNoGoal(flags);
+  const values = withRanges(flags);
   const { method = ["efqat"], prepare } = parseSchemaOptions(methodFlags, values);
   const named = [...prepare, ...calledFor(values, [...prepare, ...method]), ...method].map((name) =>
     methodOf({ method: name }),
@@ -106,6 +113,17 @@ export function runFromFlags(values: Values): Given {
     names.map((name) => `${flagOf(name)} ${values[name]}: no effect in ${given[i].method}, which does not take it.`),
   );
   return { run, unused: [...unusedFlags(run, values, method.join(",")), ...partly] };
+}
+
+/** Where nothing trains activation ranges and no flag chooses them: those that keep accuracy at widths where the whole range loses it. */
+function withRanges(values: Values): Values {
+  const { method, prepare, weights, activations, observer, weightGrid } = values;
+  if (observer !== undefined || weightGrid !== undefined || activations === "float") return values;
+  const hasNarrowWeights = Number(weights ?? 8) < 8 || calledFor(values, []).length > 0;
+  if (method === ptqMethod.name && prepare === undefined && hasNarrowWeights)
+    return { ...values, prepare: outputErrorRangesMethod.name, observer: "mse" };
+  const isRounding = [gptqMethod, adaroundMethod].some(({ name }) => name === method);
+  return isRounding && Number(activations ?? 8) < 8 ? { ...values, observer: "mse" } : values;
 }
 
 /** Of a goal alone: budgets are of mixed precision too. */

@@ -7,11 +7,11 @@ test("layers in float stand beside those whose bits were given", () => {
   const [rung] = rungsAsGiven;
   const fixed = { weights: 4, layers: { first: 8 } };
   const together = besideFixed(inFloat(rung, ["head"]), fixed);
-  expect(together).toEqual({ weights: 4, layers: { head: "float", first: 8 } });
+  expect(together).toEqual({ observer: "min-max", weights: 4, layers: { head: "float", first: 8 } });
   expect(besideFixed(inFloat(rung, ["first"]), fixed)["layers"]).toEqual({ first: 8 });
-  expect(besideFixed(rung, { weights: 4 })).toEqual({ weights: 4 });
+  expect(besideFixed(rung, { weights: 4 })).toEqual({ observer: "min-max", weights: 4 });
   const run = runOptions.parse({ quantize: fixed, goal: {} });
-  expect(flagsOf(inFloat(rung, ["head"]), run)).toBe("--method ptq --layers 'head=float,first=8' --weights 4");
+  expect(flagsOf(inFloat(rung, ["head"]), run)).toBe("--method ptq --observer min-max --layers 'head=float,first=8' --weights 4");
   const apostrophe = flagsOf(inFloat(rung, ["it's head"]), run);
-  expect(apostrophe).toBe("--method ptq --layers 'it'\\''s head=float,first=8' --weights 4");
+  expect(apostrophe).toBe("--method ptq --observer min-max --layers 'it'\\''s head=float,first=8' --weights 4");
 });

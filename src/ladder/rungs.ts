@@ -24,7 +24,7 @@ const calibrating = 2_000;
 const correcting = (layers: number): number => 512 * layers;
 
 const ways = {
-  ptq: { name: "min-max ranges", methods: ["ptq"], passes: () => calibrating },
+  ptq: { name: "min-max ranges", observer: "min-max", methods: ["ptq"], passes: () => calibrating },
   mse: { name: "ranges of least squared error", observer: "mse", methods: ["ptq"], passes: () => 2 * calibrating },
   equalized: {
     name: "equalization and bias correction",

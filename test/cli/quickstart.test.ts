@@ -41,7 +41,7 @@ describe("npm run quickstart", () => {
     const { rungs, isReached } = summary.ladder;
     expect(isReached).toBe(true);
     expect(rungs[0]).toMatchObject({ name: "weights of 8 bits, min-max ranges", outcome: "tried" });
-    expect(rungs[0].flags).toBe("--method ptq --weights 8");
+    expect(rungs[0].flags).toBe("--method ptq --weights 8 --observer min-max");
     expect(rungs.filter(({ isChosen }) => isChosen)).toHaveLength(1);
     expect(summary.sizeBytes.quantized).toBeLessThan(0.4 * summary.sizeBytes.float);
   });
