@@ -164,6 +164,16 @@ describe("reconstruction", () => {
     expect(bytesOf(resumed.graph)).toEqual(bytesOf(whole.graph));
   });
 
+  test("a run that is done gives the same bytes again without running anything", async () => {
+    const storage = memoryStorage();
+    const whole = await reconstructed({ storage, phases: weightsThenSteps });
+    const compile = () => Promise.reject(new Error("something ran"));
+    const idle = { ...context, engine: { ...context.engine, compile } };
+    const again = await reconstructed({ storage, resume: true, phases: weightsThenSteps }, idle);
+    expect(again.units).toEqual(whole.units);
+    expect(bytesOf(again.graph)).toEqual(bytesOf(whole.graph));
+  });
+
   test("a unit that training makes worse stays as it was, and says so", async () => {
     const notes: string[] = [];
     const wild: Phase = { ...qdrop, rounding: { ...rounding, learningRate: 50 }, stepRate: 0, iterations: 3 };

@@ -63,12 +63,17 @@ async function reconstructUnits(job: ReconstructionJob, context: Context): Promi
   const scores = job.phases.some(({ loss }) => looksAtScores(loss.kind)) ? await floatScores(job, context) : undefined;
   let graph = job.quantized;
   for (const [index, phase] of job.phases.entries()) {
+    const [first, end] = [index * units.length, (index + 1) * units.length];
+    if (progress.done.length >= end) {
+      graph = progress.done.slice(first, end).reduce((model, { outcome }) => applyOutcome(model, outcome), graph);
+      continue;
+    }
     const outcomes: Outcome[] = [];
     const predictionsOf = ({ index: at }: UnitData): Predictions | undefined =>
       scores && looksAtScores(phase.loss.kind) ? { rest: restOf(job.float, units, at, job.batch), scores } : undefined;
     const optimize = async (data: UnitData): Promise<Graph> => {
       const done =
-        progress.done[index * units.length + data.index] ??
+        progress.done[first + data.index] ??
         (await reconstructAndSave({ job, phase, predictions: predictionsOf(data) }, data, progress, context));
       outcomes.push(done.outcome);
       return applyOutcome(data.quantized, done.outcome);

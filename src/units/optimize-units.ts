@@ -71,7 +71,7 @@ export async function optimizeUnits(
   for (const [index, unit] of units.entries()) {
     await runUnit(streams, float, unit, "float", context);
     quantized = await optimize(dataOf(streams, quantized, index, own[index]));
-    await runUnit(streams, quantized, unit, "quantized", context);
+    if (index < units.length - 1) await runUnit(streams, quantized, unit, "quantized", context);
     for (const value of lastReadBy(units, index))
       for (const stream of ["float", "quantized"] as const) await cache.drop(keyOf(job, stream, value));
   }
