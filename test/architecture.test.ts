@@ -49,7 +49,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "engines/planning": core,
   "engines/native": [...core, "engines", "engines/planning"],
   data: ["ir"],
-  run: [...core, "engines"],
+  run: [...core, "engines", "data"],
   training: [...core, "run", "autodiff", "quantizers", "engines", "data"],
   units: [...core, "quantizers", "run", "engines", "data", "training"],
   calibration: [...core, "run", "quantizers", "engines", "data", "training", "evaluate"],

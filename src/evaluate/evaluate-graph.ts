@@ -1,16 +1,16 @@
 // What a graph's output is worth against labels, on an engine.
-import { type Batch, batches, runAhead } from "../data/batches.ts";
+import { type Batch, batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
-import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import { scoresAt } from "../passes/class-scores.ts";
 import { onlyOutputs } from "../passes/gather-early.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { type Context, signalOf } from "../run/context.ts";
-import { arraysOf, withProgram } from "../run/with-program.ts";
+import type { Context } from "../run/context.ts";
+import { runEach } from "../run/with-few-runs.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
 import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
@@ -40,18 +40,17 @@ export async function measureGraphBy(
   preprocess: Preprocess,
   { context, phase }: { readonly context: Context; readonly phase: string },
 ): Promise<Measurement> {
-  return withProgram(removeDeadNodes(graph), context, async (program) => {
-    const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
-    const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
-    const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-    let done = 0;
-    for await (const [batch, found] of runAhead(all, ({ inputs }) => program.run(inputs, signalOf(context)))) {
-      meter.add(found, batch);
-      done += batch.indices.length;
-      context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
-    }
-    return { metrics: meter.metrics(), bySample: meter.bySample() };
-  });
+  const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
+  const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
+  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
+  let done = 0;
+  const use = (batch: Batch, found: ReadonlyMap<string, Tensor>): void => {
+    meter.add(found, batch);
+    done += batch.indices.length;
+    context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
+  };
+  await runEach(removeDeadNodes(graph), all, { use, reuses: false, phase }, context);
+  return { metrics: meter.metrics(), bySample: meter.bySample() };
 }
 
 /** The same as `evaluateGraph`, and one figure of each sample. */
@@ -65,21 +64,16 @@ export async function measureGraph(
   const use = usableLabels(labelUse(graph, dataset), dataset);
   const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
   const output = scores?.logits ?? graph.outputs[0];
-  return withProgram(onlyOutputs(graph, [output]), context, async (program) => {
-    const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
-    const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-    let last: { readonly samples: number; readonly spare: ReadonlyMap<string, TypedArray> } | undefined;
-    const run = ({ inputs, indices }: Batch) =>
-      program.run(inputs, { ...signalOf(context), ...(last?.samples === indices.length && { spare: last.spare }) });
-    let done = 0;
-    for await (const [batch, outputs] of runAhead(all, run)) {
-      const given = outputs.get(output);
-      assert(given, "evaluation run without its output");
-      meter.add(given, batch);
-      last = { samples: batch.indices.length, spare: arraysOf(outputs) };
-      done += batch.indices.length;
-      context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
-    }
-    return { metrics: meter.metrics(), bySample: meter.bySample() };
-  });
+  const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
+  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
+  let done = 0;
+  const see = (batch: Batch, outputs: ReadonlyMap<string, Tensor>): void => {
+    const given = outputs.get(output);
+    assert(given, "evaluation run without its output");
+    meter.add(given, batch);
+    done += batch.indices.length;
+    context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
+  };
+  await runEach(onlyOutputs(graph, [output]), all, { use: see, reuses: true, phase }, context);
+  return { metrics: meter.metrics(), bySample: meter.bySample() };
 }
