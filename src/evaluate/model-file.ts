@@ -116,9 +116,9 @@ export function padRows(source: Tensor, count: number): Tensor {
   return tensor(source.dtype, [count, ...shape], data);
 }
 
-/** The first `most` rows; all of them where there are fewer. */
+/** The first `most` rows; the tensor itself where there are no more. */
 export function firstRows(source: Tensor, most: number): Tensor {
   const [rows, ...shape] = source.shape;
-  const count = Math.min(most, rows);
-  return tensor(source.dtype, [count, ...shape], source.data.slice(0, count * sizeOf(shape)));
+  if (rows <= most) return source;
+  return tensor(source.dtype, [most, ...shape], source.data.slice(0, most * sizeOf(shape)));
 }

@@ -2,6 +2,7 @@
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { DeployedOptions } from "../engines/onnxruntime/open-deployed.ts";
 import type { Session } from "../engines/onnxruntime/open-session.ts";
+import { assert } from "../ir/errors.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
 import { cacheInputs } from "../language-models/places.ts";
 
@@ -51,18 +52,62 @@ export const cacheAfter = (outputs: ReadonlyMap<string, Tensor>): Cache =>
     ),
   );
 
-/** A decoder with a cache as one of whole sequences; other files as they are. */
-export async function openSequences(model: Uint8Array | string, options: DeployedOptions = {}): Promise<Session> {
+/**
+ * A decoder with a cache as one of whole sequences; other files as they are. What is not timed runs part by part of the sequences, each
+ * behind the last: the runtime's own logits are of one part.
+ */
+export async function openSequences(
+  model: Uint8Array | string,
+  options: DeployedOptions = {},
+  partBytes = options.spinning === false ? 2 ** 26 : Number.POSITIVE_INFINITY,
+): Promise<Session> {
   const session = await openDeployed(model, options);
   if (!hasCache(session)) return session;
   return {
     ...session,
     inputs: new Map([...session.inputs].filter(([name]) => name === "input_ids")),
     outputs: new Map([...session.outputs].filter(([name]) => name === "logits")),
-    run: (inputs) => {
+    run: async (inputs) => {
       const ids = inputs.get("input_ids");
-      if (!ids) return session.run(inputs, ["logits"]);
-      return session.run(behindCache(ids, emptyCache(session, ids.shape[0])), ["logits"]);
+      return ids ? new Map([["logits", await logitsOf(session, ids, partBytes)]]) : session.run(inputs, ["logits"]);
     },
   };
+}
+
+/** Of all positions, from parts whose logits take no more than `partBytes`. */
+async function logitsOf(session: Session, ids: Tensor, partBytes: number): Promise<Tensor> {
+  const [batch, length] = ids.shape;
+  const vocabulary = Number(session.outputs.get("logits")?.shape[2]);
+  const parts = Math.min(length, Math.ceil((4 * batch * length * vocabulary) / partBytes)) || 1;
+  const size = Math.ceil(length / parts);
+  let cache = emptyCache(session, batch);
+  const all = new Float32Array(parts > 1 ? batch * length * vocabulary : 0);
+  for (let start = 0; start < length; start += size) {
+    const count = Math.min(size, length - start);
+    const outputs = await session.run(
+      behindCache(columnsOf(ids, start, count), cache),
+      parts > 1 ? undefined : ["logits"],
+    );
+    const logits = outputs.get("logits");
+    assert(logits, "a decoder without logits");
+    if (parts === 1) return logits;
+    const given = logits.data as Float32Array;
+    for (let row = 0; row < batch; row++)
+      all.set(
+        given.subarray(row * count * vocabulary, (row + 1) * count * vocabulary),
+        (row * length + start) * vocabulary,
+      );
+    cache = cacheAfter(outputs);
+  }
+  return tensor("float32", [batch, length, vocabulary], all);
+}
+
+/** Of a matrix of ids, columns from `start` on. */
+function columnsOf({ shape: [rows, columns], data }: Tensor, start: number, count: number): Tensor {
+  const ids = data as BigInt64Array;
+  const own = BigInt64Array.from(
+    { length: rows * count },
+    (_, i) => ids[Math.floor(i / count) * columns + start + (i % count)],
+  );
+  return tensor("int64", [rows, count], own);
 }

@@ -4,13 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
+import type { Session } from "../../src/engines/onnxruntime/open-session.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
 import { evaluateModel } from "../../src/evaluate/evaluate-model.ts";
+import { tensor, toNumbers } from "../../src/ir/tensor.ts";
 import { textDataset } from "../../src/language-models/text-data.ts";
 import { openSequences } from "../../src/node/open-decoder.ts";
 import { quantizeFile } from "../../src/node/quantize-file.ts";
 import { verifyRun } from "../../src/node/verify-run.ts";
 import { runOptions } from "../../src/options/recipe.ts";
+import { expectClose } from "../support/close.ts";
 import { createRandom } from "../support/random.ts";
 
 const root = mkdtempSync(join(tmpdir(), "frostbit-language-model-"));
@@ -55,8 +58,17 @@ test.each([
   expect((await verifyRun(out)).ok).toBe(true);
   const file = await openSequences(modelPath);
   const { loss } = await evaluateModel(file, test, { preprocess });
-  await file.dispose();
   expect(loss).toBeCloseTo(deployed!.loss!, 6);
+  const rows = windows(2);
+  const ids = tensor("int64", [2, rows[0].length], BigInt64Array.from(rows.flat(), BigInt));
+  const logits = async (session: Session) =>
+    toNumbers((await session.run(new Map([["input_ids", ids]]))).get("logits")!);
+  const vocabulary = Number(file.outputs.get("logits")!.shape[2]);
+  // Parts of five positions, and a shorter last one.
+  const inParts = await openSequences(modelPath, { spinning: false }, 2 * 5 * 4 * vocabulary);
+  expectClose(await logits(inParts), await logits(file), { as: "float32" });
+  await inParts.dispose();
+  await file.dispose();
 });
 
 test("weights of a table are written with a cache too, and refused by formats of even steps", async () => {
