@@ -3,6 +3,7 @@ import { basename, join } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { ablateFile } from "../node/ablate-file.ts";
+import { openMetric } from "../node/open-metric.ts";
 import { readModel } from "../node/read-model.ts";
 import { readAblation } from "../node/recipe-file.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
@@ -11,7 +12,7 @@ import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { formatDifference, formatMeasure, formatSpread, measureTitle } from "../report/format-spread.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
-import { imageOptions, preprocessFrom, preprocessOptions } from "./data-options.ts";
+import { imageOptions, metricOption, preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { exitCodes } from "./errors.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
@@ -23,6 +24,7 @@ import { checkDataOrText } from "./text-options.ts";
 export const ablateCommandOptions = z.object({
   model: z.string().describe("The model of all runs: an ONNX file, or the folder of a language model."),
   ...dataOrTextOptions.shape,
+  ...metricOption.shape,
   out: z.string().default("ablation").describe("Folder for ablation.json, ablation.html and a folder for each run."),
   ...computeOptions.shape,
   resume: z
@@ -58,7 +60,7 @@ export function ablateCommand(): Command {
 async function run([recipe]: readonly string[], values: Values, session: Session): Promise<void> {
   checkDataOrText(values, ofData, ofText);
   const options = parseSchemaOptions(ablateCommandOptions, values);
-  const { model: modelPath, out, engine, precision, threads, resume, overwrite } = options;
+  const { model: modelPath, out, engine, precision, threads, resume, overwrite, metric } = options;
   const plan = await readAblation(recipe);
   for (const note of plan.notes) session.note(`${recipe}: ${note}`);
   const model = readModel(modelPath);
@@ -70,6 +72,7 @@ async function run([recipe]: readonly string[], values: Values, session: Session
     model,
     openSource: sourceOf(modelPath, model.graph, values, session),
     preprocess: preprocessFrom(parseSchemaOptions(preprocessOptions, values)),
+    ...(metric === undefined ? {} : { metric: await openMetric(metric) }),
     engineFor: (run) => chooseEngine(engine, model.graph, run),
     out,
     resume,

@@ -8,6 +8,7 @@ import { type CellResult, summarize } from "../ablate/summarize.ts";
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
+import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
@@ -30,6 +31,8 @@ export interface AblateFileJob {
   /** By seed, which decides what is held out where the data has no test split. */
   readonly openSource: (seed: number) => Promise<Source>;
   readonly preprocess: Preprocess;
+  /** What the outputs are worth, instead of what the labels choose. */
+  readonly metric?: OwnMetric;
   /** Makes the engine that a cell runs on. */
   readonly engineFor: (options: RunOptions) => Engine;
   readonly out: string;
@@ -125,7 +128,7 @@ const isDone = (result: CellResult | undefined): boolean => result !== undefined
 
 /** Runs of the same samples share what is found of the data and of the float model. */
 async function plannedCells(job: AblateFileJob): Promise<readonly PlannedCell[]> {
-  const { plan, modelPath, model, preprocess, threads, precision, signal, out } = job;
+  const { plan, modelPath, model, preprocess, metric, threads, precision, signal, out } = job;
   const sources = new Map<number, Source>();
   const sharing = new Map<string, SharedByRuns>();
   const cells: PlannedCell[] = [];
@@ -143,6 +146,7 @@ async function plannedCells(job: AblateFileJob): Promise<readonly PlannedCell[]>
       model,
       source,
       preprocess,
+      ...(metric && { metric }),
       options: cell.options,
       out: join(out, folder),
       engine: job.engineFor(cell.options),

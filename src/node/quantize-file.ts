@@ -315,7 +315,7 @@ function runFields(
   { sha256: model, externalData }: Report["input"],
   data: Report["data"]["digest"],
 ): RunFields {
-  const { preprocess, engine, threads } = job;
+  const { preprocess, metric, engine, threads } = job;
   const fields = {
     ...versions(),
     model,
@@ -323,6 +323,7 @@ function runFields(
     ...fingerprintOptions(job.options),
     ...dataFields(job.source, data),
     preprocess,
+    ...(metric && { metric: metric.name }),
     engine: engine.name,
     precision: precisionOf(job),
     ...machineFields(engine, threads),

@@ -10,3 +10,10 @@ test.each([
 ])("a goal of nothing is refused before any work: %o", (goal, expected) => {
   expect(() => runOptions.parse({ goal })).toThrow(expected);
 });
+
+test("stages of methods that nobody named are not measured", () => {
+  expect(() => runOptions.parse({ goal: {}, accuracies: "all" })).toThrow(
+    "options: accuracies: all stages are measured of methods that are named",
+  );
+  expect(runOptions.parse({ goal: {}, accuracies: "deployed" }).accuracies).toBe("deployed");
+});

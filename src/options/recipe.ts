@@ -83,6 +83,11 @@ function goalOf(recipe: Fields, fixed: readonly string[], where: string): Goal |
   if (recipe["goal"] === undefined) return undefined;
   if (recipe["methods"] !== undefined)
     throw bad(`${where}: methods`, "a goal is reached by methods that Frostbit chooses. Give methods or a goal.");
+  if (recipe["accuracies"] === "all")
+    throw bad(
+      `${where}: accuracies`,
+      "all stages are measured of methods that are named: of a goal's, only what was tried is, in validation, and the file that was chosen. Run the recipe of the chosen file with accuracies: all, or leave it out.",
+    );
   const place = `${where}: goal`;
   return { ...parse(goalOptions, fieldsOf(recipe["goal"], place, Object.keys(goalOptions.shape)), `${place}.`), fixed };
 }

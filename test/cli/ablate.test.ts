@@ -7,6 +7,8 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ablationFromRecipe } from "../../src/ablate/plan.ts";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import type { SampleOutputs } from "../../src/evaluate/own-metric.ts";
+import { numbersOf } from "../../src/ir/tensor.ts";
 import { type AblateFileJob, ablateFile } from "../../src/node/ablate-file.ts";
 import { openData } from "../../src/node/open-data.ts";
 import { readModel } from "../../src/node/read-model.ts";
@@ -169,3 +171,15 @@ test("with --text, runs of a language model are compared by perplexity, which ev
   const evaluated = await runCli(["evaluate", cell, "--text", "test.txt", "--json"], folder);
   expect(evaluated.json()).toMatchObject({ perplexity: expect.closeTo(wide.value ?? Number.NaN, 2) });
 }, 60_000);
+
+test("cells are compared by a metric of one's own, which is no other's", async () => {
+  const metric = { name: "first score", higherIsBetter: false, of: firstScore };
+  const { ablation } = await ablated({ "quantize.weights": [2] }, { metric, out: join(folder, "metric") });
+  expect(ablation.measure).toMatchObject({ name: "first score", unit: "", better: "less" });
+  for (const { value } of cellsOf(ablation)) expect(value).toBeTypeOf("number");
+  await expect(ablated({ "quantize.weights": [2] }, { out: join(folder, "metric") })).rejects.toThrow(
+    "metric was first score and is not given",
+  );
+}, 60_000);
+
+const firstScore = (outputs: SampleOutputs): number => numbersOf(Object.values(outputs)[0])[0];
