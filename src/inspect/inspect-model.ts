@@ -14,6 +14,7 @@ import { opDefinition } from "../ops/index.ts";
 import { isLinear, rowsObstacle } from "../ops/linear.ts";
 import { multiplyAddsOf } from "../passes/count-operations.ts";
 import { freeBatch } from "../passes/free-batch.ts";
+import { joinBiases } from "../passes/join-biases.ts";
 import { matrixWeights } from "../passes/matrix-weights.ts";
 import { separateBiases } from "../passes/separate-biases.ts";
 import { symbolicSizes, withSizes } from "../passes/with-sizes.ts";
@@ -128,7 +129,7 @@ export interface InspectOptions {
  * const { layers, notQuantizable } = inspectModel(readModel("resnet20.onnx").graph);
  */
 export function inspectModel(model: Graph, { sizes: wanted = {}, units }: InspectOptions = {}): Inspection {
-  const graph = separateBiases(matrixWeights(freeBatch(model).graph));
+  const graph = separateBiases(joinBiases(matrixWeights(freeBatch(model).graph)));
   const { costs, sizes, uncounted } = countCosts(graph, wanted);
   const reached = differentiableNodes(graph);
   const layers = linearLayers(graph);
