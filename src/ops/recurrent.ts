@@ -4,6 +4,7 @@ import { choiceAttribute, mismatch, numberAttribute, printShape, unsupported } f
 import type { CostRule, InferRule, OpDefinition, SampleRule } from "./definition.ts";
 import { floats, type InputSchema, optional, tied, wholeNumbers } from "./inputs.ts";
 import { operand } from "./operands.ts";
+import { gruGradient, lstmGradient, rnnGradient } from "./recurrent-gradient.ts";
 
 const isSame = (a: Dim | undefined, b: Dim): boolean => typeof a === "string" || typeof b === "string" || a === b;
 
@@ -79,21 +80,34 @@ const costOfSteps: CostRule = ([x, w, r]) => {
 const float = tied(floats);
 const common: readonly InputSchema[] = [float, float, float, optional(float), optional(wholeNumbers), optional(float)];
 
-const recurrent = (inputs: readonly InputSchema[], outputs: number, infer: InferRule): OpDefinition => ({
+type Recurrent = Pick<OpDefinition, "inputs" | "outputs" | "infer" | "gradient">;
+
+const recurrent = ({ inputs, outputs, infer, gradient }: Recurrent): OpDefinition => ({
   introduced: 7,
   inputs,
   outputs,
   sampleAxis: recurrentSamples,
   movesValues: false,
   infer,
-  gradient: "none",
+  gradient,
   cost: costOfSteps,
 });
 
-export const LSTM: OpDefinition = recurrent(
-  [...common, optional(float), optional(float)],
-  3,
-  inferRecurrent(4, ["Sigmoid", "Tanh", "Tanh"], true),
-);
-export const GRU: OpDefinition = recurrent(common, 2, inferRecurrent(3, ["Sigmoid", "Tanh"], false));
-export const RNN: OpDefinition = recurrent(common, 2, inferRecurrent(1, ["Tanh"], false));
+export const LSTM: OpDefinition = recurrent({
+  inputs: [...common, optional(float), optional(float)],
+  outputs: 3,
+  infer: inferRecurrent(4, ["Sigmoid", "Tanh", "Tanh"], true),
+  gradient: lstmGradient,
+});
+export const GRU: OpDefinition = recurrent({
+  inputs: common,
+  outputs: 2,
+  infer: inferRecurrent(3, ["Sigmoid", "Tanh"], false),
+  gradient: gruGradient,
+});
+export const RNN: OpDefinition = recurrent({
+  inputs: common,
+  outputs: 2,
+  infer: inferRecurrent(1, ["Tanh"], false),
+  gradient: rnnGradient,
+});

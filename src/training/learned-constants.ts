@@ -16,6 +16,9 @@ const productInputs: ReadonlyMap<string, readonly number[]> = new Map<OpType, re
   ["ConvTranspose", [1, 2]],
   ["Gemm", [0, 1, 2]],
   ["MatMul", [0, 1]],
+  ["LSTM", [1, 2, 3, 7]],
+  ["GRU", [1, 2, 3]],
+  ["RNN", [1, 2, 3]],
 ]);
 
 /**

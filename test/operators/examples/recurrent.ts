@@ -12,18 +12,28 @@ function forms(gates: number, others: readonly Form[], hasCell: boolean): Forms 
   const states = (directions: number) =>
     hasCell ? [normal(directions, 3, 2), normal(directions, 3, 2)] : [normal(directions, 3, 2)];
   const outputs = hasCell ? 3 : 2;
+  const cotangents = Array.from({ length: outputs }, (_, i) => i);
   const of = (direction: string) => ({ hidden_size: 2, direction });
+  const all = [...parts(1), bias(1), lengths, ...states(1)];
   return [
     { inputs: [...parts(1)], attributes: { hidden_size: 2 }, outputs },
-    { name: "all inputs", inputs: [...parts(1), bias(1), lengths, ...states(1)], attributes: of("forward"), outputs },
-    { name: "reverse", inputs: [...parts(1), bias(1), lengths, ...states(1)], attributes: of("reverse"), outputs },
+    { name: "all inputs", inputs: all, attributes: of("forward"), outputs, cotangents },
+    { name: "reverse", inputs: all, attributes: of("reverse"), outputs, cotangents },
+    { name: "the last state alone", inputs: all, attributes: of("reverse"), outputs, cotangents: [1] },
     {
       name: "both ways",
       inputs: [...parts(2), bias(2), undefined, ...states(2)],
       attributes: of("bidirectional"),
       outputs,
+      cotangents,
     },
-    { name: "both ways, lengths", inputs: [...parts(2), bias(2), lengths], attributes: of("bidirectional"), outputs },
+    {
+      name: "both ways, lengths",
+      inputs: [...parts(2), bias(2), lengths],
+      attributes: of("bidirectional"),
+      outputs,
+      cotangents,
+    },
     { name: "the sequence alone", inputs: [...parts(1), bias(1)], attributes: of("reverse"), outputs: 1 },
     ...others,
   ];
@@ -34,6 +44,7 @@ const gru = (linear: number): Form => ({
   inputs: [normal(4, 3, 5), normal(1, 6, 5), normal(1, 6, 2), normal(1, 12), undefined, normal(1, 3, 2)],
   attributes: { hidden_size: 2, linear_before_reset: linear },
   outputs: 2,
+  cotangents: [0, 1],
 });
 
 const peepholes: Form = {
@@ -50,6 +61,7 @@ const peepholes: Form = {
   ],
   attributes: { hidden_size: 2 },
   outputs: 3,
+  cotangents: [0, 1, 2],
 };
 
 export const recurrentExamples = {
