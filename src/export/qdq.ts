@@ -7,10 +7,12 @@ import { type NewNames, newNamesIn } from "../ir/unique-names.ts";
 import { withCenteredIntegers } from "../onnx/centered-integers.ts";
 import { withFloatWeights } from "../onnx/float-weights.ts";
 import { opsetFor } from "../onnx/write.ts";
+import { dropDefaults } from "../passes/drop-defaults.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
+import { withProductsAsScales } from "./bias-scales.ts";
 import { keepLevels } from "./keep-levels.ts";
 
 /**
@@ -54,7 +56,8 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
     if (isQuantizer(node)) return quantizeNodes(quantizerOf(node), written, names);
     return isBytesInBlocks(node, written) ? withReshape(source, node, names) : [node];
   });
-  const graph = removeDeadNodes(inferTypes({ ...source, nodes, constants: written }));
+  const all = removeDeadNodes(inferTypes({ ...source, nodes, constants: written }));
+  const graph = dropDefaults(storage === "packed" ? withProductsAsScales(all) : all);
   const isBlocked = graph.nodes.some(({ op, attributes }) => op === "DequantizeLinear" && "block_size" in attributes);
   return {
     model: { graph, origin },
@@ -86,7 +89,7 @@ function bytesOfGemms(graph: Graph, layers: readonly FoldedLayer[]): ReadonlySet
 function withZeroPoints(node: Node, constants: ReadonlyMap<string, Tensor>, { constant }: NewNames): Node {
   const { shape = [] } = constants.get(node.inputs[1]) ?? {};
   const zeros = new Array<number>(sizeOf(shape)).fill(0);
-  const zeroPoint = constant(`symmetric_zero_point:int8:${shape.join("x")}`, tensorOf("int8", shape, zeros));
+  const zeroPoint = constant(["int8", 0, ...shape].join(":"), tensorOf("int8", shape, zeros));
   return { ...node, inputs: [...node.inputs, zeroPoint] };
 }
 
@@ -118,24 +121,21 @@ function quantizeNodes(
   const symmetric = quantizer.zeroPoint === "";
   const bounds = boundsOfActivations(bits, symmetric);
   const type = symmetric ? "int8" : "uint8";
-  const integer = (hint: string, value: number): string => constant(hint, tensorOf(type, [], [value]));
-  const zeroPoint = symmetric
-    ? integer(`symmetric_zero_point:${type}`, 0)
-    : integer(`${quantizer.zeroPoint}:${type}`, roundedZeroPoint(quantizer, constants));
-  const integers = unique(`${output}:integers`);
-  const name = quantizer.node.name;
+  const integer = (value: number): string => constant(`${type}:${value}`, tensorOf(type, [], [value]));
+  const zeroPoint = integer(symmetric ? 0 : roundedZeroPoint(quantizer, constants));
+  const integers = unique(`${output}:q`);
   const node = (op: string, inputs: readonly string[], to: string): Node => ({
-    name: unique(`${name}:${op}`),
+    name: to === output ? quantizer.node.name : to,
     op,
     inputs,
     outputs: [to],
     attributes: {},
   });
   const isNarrow = bits < 8;
-  const quantized = isNarrow ? unique(`${integers}:wide`) : integers;
+  const quantized = isNarrow ? unique(`${output}:w`) : integers;
   const result = [node("QuantizeLinear", [value, scale, zeroPoint], quantized)];
   if (isNarrow) {
-    const ends = [bounds.low, bounds.high].map((end) => integer(`${type}:${end}`, end));
+    const ends = [bounds.low, bounds.high].map(integer);
     result.push(node("Clip", [quantized, ...ends], integers));
   }
   return [...result, node("DequantizeLinear", [integers, scale, zeroPoint], output)];

@@ -105,9 +105,13 @@ export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
   quantize: { ...rung.quantize, layers: Object.fromEntries(layers.map((name) => [name, "float"])) },
 });
 
-/** The rung whose activations stay floats: small, and computed as the float model is. */
+/** The rung whose activations stay floats: small, and computed as the float model is. Zero points of weights gain nothing at 8 bits, and take bytes. */
 export const besideFloats = (rung: Rung): Rung => ({
   ...rung,
   name: `${rung.name}, computed in float`,
-  quantize: { ...rung.quantize, activations: "float" },
+  quantize: {
+    ...rung.quantize,
+    activations: "float",
+    ...(rung.quantize["weights"] === 8 && { asymmetricWeights: false }),
+  },
 });

@@ -38,7 +38,7 @@ export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>
     if (!isWeight || weight?.dtype !== "uint8" || !zeroPoints || !fitInt8(weight, zeroPoints)) return [node];
     const beside = placedBeside(node, zeroPoints, weight.shape);
     if (!beside) return [node];
-    const offsets = constant(`${zeroName}:int32:${beside.shape.join("x")}`, beside);
+    const offsets = constant(`${zeroName}:${beside.shape.join("x")}`, beside);
     const added: Node[] = [];
     const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {
       const output = unique("u");

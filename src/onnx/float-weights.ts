@@ -38,7 +38,7 @@ export function withFloatWeights(
     };
     const beside = (hint: string, value: Tensor): string => {
       const placed = { ...value, shape: shapeBeside(node, value, weight.shape) };
-      return constant(`${hint}:${dtype}:${placed.shape.join("x")}`, placed);
+      return constant(`${hint}:${placed.shape.join("x")}`, placed);
     };
     const floats = add("Cast", [name], { to: dtype });
     const centered = zeroPoint

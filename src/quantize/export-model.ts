@@ -16,6 +16,7 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { foldQuantizers } from "../quantizers/fold.ts";
 import { withHalfScales } from "../quantizers/half-scales.ts";
 import { placementOf } from "../quantizers/quantize-options.ts";
+import { withShortNames } from "../quantizers/short-names.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withFewRuns } from "../run/with-few-runs.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
@@ -54,11 +55,8 @@ export function writeModel(
     };
   const [name, format] = formatOf(run.quantize, given);
   const stored = format.scaleType === undefined ? graph : withHalfScales(graph);
-  const source: ExportSource = {
-    folded: foldQuantizers(stored, placement === "runtime" ? "int32" : "float"),
-    origin,
-    storage,
-  };
+  const folded = foldQuantizers(stored, placement === "runtime" ? "int32" : "float");
+  const source: ExportSource = { folded: given ? folded : withShortNames(folded, stored), origin, storage };
   return { files: writeFormat(name, format, source), quantized: { ...source, format } };
 }
 

@@ -50,8 +50,8 @@ export function integerBias(
   inputScale: number,
   { constants, nameOf }: { readonly constants: Map<string, Tensor>; readonly nameOf: (suffix: string) => string },
 ): Node {
-  const products = weightScales.map((scale) => scale * inputScale);
-  const scales = numbersOf(tensorOf(dtype, [products.length], products));
+  const stored = (values: readonly number[]): Tensor => tensorOf(dtype, [values.length], values);
+  const scales = numbersOf(stored(Array.from(numbersOf(stored(weightScales)), (scale) => scale * inputScale)));
   const [integers, scale] = [nameOf("bias_integers"), nameOf("bias_scale")];
   const values = offset.map((value, row) => roundHalfToEven(value / scales[row]));
   constants.set(integers, tensorOf("int32", [offset.length], values));
