@@ -18,6 +18,37 @@ export const runningStatistics = (graph: Graph): readonly string[] =>
 
 /** Replaces every BatchNormalization of running statistics; the running variance is the unbiased one, as PyTorch's. Needs static shapes. */
 export function trainBatchNorm(graph: Graph): Graph {
+  const { build, normalizations } = withBatchStatistics(graph);
+  const latest = new Map<string, string>();
+  for (const node of normalizations) followStatistics(build, node, latest, (running) => running);
+  for (const [running, value] of latest) build.update(running, value);
+  return build.graph(graph.outputs);
+}
+
+/** What one part of a batch does to a running statistic, which becomes itself times `keeps` and the value `adds`. */
+export interface PartStatistic {
+  readonly name: string;
+  readonly adds: string;
+  readonly keeps: number;
+}
+
+/** As `trainBatchNorm`, of a part of a batch: the running statistics stay until what all parts add is known. */
+export function trainBatchNormOfPart(graph: Graph): {
+  readonly graph: Graph;
+  readonly statistics: readonly PartStatistic[];
+} {
+  const { build, normalizations } = withBatchStatistics(graph);
+  const latest = new Map<string, string>();
+  const keeps = new Map<string, number>();
+  for (const node of normalizations) {
+    followStatistics(build, node, latest, () => undefined);
+    for (const name of node.inputs.slice(3, 5)) keeps.set(name, (keeps.get(name) ?? 1) * momentumOf(node));
+  }
+  const statistics = [...latest].map(([name, adds]) => ({ name, adds, keeps: keeps.get(name) ?? 1 }));
+  return { graph: build.graph(graph.outputs), statistics };
+}
+
+function withBatchStatistics(graph: Graph): { readonly build: Builder; readonly normalizations: readonly Node[] } {
   const normalizations = runningNormalizations(graph);
   const values = new Map(graph.values);
   const nodes = graph.nodes.map((node) => {
@@ -33,11 +64,10 @@ export function trainBatchNorm(graph: Graph): Graph {
   });
   const build = buildOn({ ...graph, nodes, values });
   for (const name of runningStatistics(graph)) build.variable(name, build.type(name));
-  const latest = new Map<string, string>();
-  for (const node of normalizations) followStatistics(build, node, latest);
-  for (const [running, value] of latest) build.update(running, value);
-  return build.graph(graph.outputs);
+  return { build, normalizations };
 }
+
+const momentumOf = (node: Node): number => numberAttribute(node, "momentum", 0.9);
 
 const trainingNode = (node: Node): Node => ({
   name: node.name,
@@ -47,15 +77,24 @@ const trainingNode = (node: Node): Node => ({
   attributes: { epsilon: numberAttribute(node, "epsilon", 1e-5) },
 });
 
-/** `latest`: the value of each running statistic so far; nodes that share one, as a module used twice, follow in turn. */
-function followStatistics(build: Builder, node: Node, latest: Map<string, string>): void {
-  const momentum = numberAttribute(node, "momentum", 0.9);
+/**
+ * `latest`: the value of each running statistic so far; nodes that share one, as a module used twice, follow in turn. `start`: its
+ * value before the first of them, or 0.
+ */
+function followStatistics(
+  build: Builder,
+  node: Node,
+  latest: Map<string, string>,
+  start: (running: string) => string | undefined,
+): void {
+  const momentum = momentumOf(node);
   const shape = build.type(node.inputs[0]).shape.map(Number);
   const count = shape.reduce((product, size) => product * size, 1) / shape[1];
   const follow = (running: string, batch: string, factor: number): void => {
-    const kept = build.node("Mul", [latest.get(running) ?? running, build.scalar(momentum, running)]);
+    const before = latest.get(running) ?? start(running);
+    const kept = before === undefined ? undefined : build.node("Mul", [before, build.scalar(momentum, running)]);
     const added = build.node("Mul", [batch, build.scalar((1 - momentum) * factor, running)]);
-    latest.set(running, build.node("Add", [kept, added]));
+    latest.set(running, kept === undefined ? added : build.node("Add", [kept, added]));
   };
   follow(node.inputs[3], `${node.outputs[0]}/mean`, 1);
   follow(node.inputs[4], `${node.outputs[0]}/variance`, count > 1 ? count / (count - 1) : 1);

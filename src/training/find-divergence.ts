@@ -44,9 +44,8 @@ export async function findDivergence(
   const made = producers(graph);
   const order = new Map(graph.nodes.flatMap((node, i) => node.outputs.map((output) => [output, i] as const)));
   const isBad = (value: string): boolean => (extents.get(value)?.kind ?? "finite") !== "finite";
-  const [end] = [loss, ...[...graph.updates.values()].sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0))].filter(
-    isBad,
-  );
+  const ends = [...graph.outputs, ...graph.updates.values()].sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0));
+  const [end] = [loss, ...ends].filter(isBad);
   if (end === undefined) return undefined;
   let node = made.get(end);
   for (let next = node; next; node = next ?? node) {

@@ -2,11 +2,12 @@
 // graph, is said by whoever calls it, before each step.
 import type { z } from "zod";
 import type { Executable, Program, Variables } from "../engines/engine.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { Context } from "../run/context.ts";
 import { trainingOptions } from "../run/with-program.ts";
+import { powerOf } from "./accumulation.ts";
 import {
   type Checkpoint,
   type CheckpointOptions,
@@ -16,6 +17,7 @@ import {
 } from "./checkpoint.ts";
 import { type Divergence, findDivergence } from "./find-divergence.ts";
 import type { Step } from "./step.ts";
+import { type Sums, scaled, treeSum } from "./tree-sum.ts";
 
 /** What an input of the step graph is fed at each step: a number for a scalar of whatever type, else a tensor. */
 export type Scheduled = (step: number) => number | Tensor;
@@ -135,7 +137,7 @@ interface Compiled {
   readonly step: Step;
   readonly executables: readonly Executable[];
   readonly program: Program;
-  /** Steps by the gradients of the micro-batches, where a batch has several. */
+  /** Steps by the sums over the micro-batches, where a batch has several. */
   readonly apply: Program | undefined;
 }
 
@@ -175,7 +177,7 @@ async function prepareStep(run: Run): Promise<Compiled> {
   return run.compiled;
 }
 
-/** At first all that a run does not go on with; later sums of gradients, from when its batches are first split. */
+/** All that a run does not go on with. */
 function missingOf({ variables }: Run, { initial }: Step): ReadonlyMap<string, Tensor> {
   const known = new Set(variables.names());
   return new Map([...initial].filter(([name]) => !known.has(name)));
@@ -205,19 +207,38 @@ async function runSteps(run: Run): Promise<void> {
 }
 
 /** Gives the mean loss. */
-async function runStep(
-  run: Run,
-  { step, program, apply }: Compiled,
-  batch: ReadonlyMap<string, Tensor>,
-): Promise<number> {
-  let loss = 0;
-  for (let index = 0; index < step.microBatches; index++) {
-    const outputs = await program.run(feedOf(run, step, batch, index), { fetch: [step.loss] });
-    loss += numbersOf(outputs.get(step.loss) ?? scalar("float32", Number.NaN))[0] / step.microBatches;
-  }
-  if (step.apply) await apply?.run(inputsOf(step.apply, scheduledFor(run, step.apply)));
-  return loss;
+async function runStep(run: Run, compiled: Compiled, batch: ReadonlyMap<string, Tensor>): Promise<number> {
+  const { step, program, apply } = compiled;
+  if (!step.apply || !apply) return lossIn(step, await program.run(feedOf(run, step, batch, 0)));
+  const sums = await treeSum(0, step.microBatches, (index) => runPart(run, compiled, batch, index));
+  const summed = step.summed.map(({ output, input }) => [input, required(sums, output)] as const);
+  await apply.run(inputsOf(step.apply, new Map([...summed, ...scheduledFor(run, step.apply)])));
+  return lossIn(step, sums) / step.microBatches;
 }
+
+/** What a micro-batch adds to the sums. */
+async function runPart(
+  run: Run,
+  { step, program }: Compiled,
+  batch: ReadonlyMap<string, Tensor>,
+  index: number,
+): Promise<Sums> {
+  const outputs = await program.run(feedOf(run, step, batch, index));
+  const later = step.microBatches - 1 - index;
+  const fading = step.summed.filter(({ keeps }) => keeps !== 1);
+  const faded = fading.map(
+    ({ output, keeps }) => [output, scaled(required(outputs, output), powerOf(keeps, later))] as const,
+  );
+  return new Map([...outputs, ...faded]);
+}
+
+function required(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
+  const value = values.get(name);
+  assert(value, `the step gives no "${name}"`);
+  return value;
+}
+
+const lossIn = ({ loss }: Step, values: ReadonlyMap<string, Tensor>): number => numbersOf(required(values, loss))[0];
 
 /** What the step graph takes of a micro-batch. */
 function feedOf(
@@ -254,7 +275,7 @@ function inputsOf(graph: Graph, all: ReadonlyMap<string, Tensor>): ReadonlyMap<s
 
 /** The samples of one of `count` equal micro-batches. */
 function microBatchOf(value: Tensor, index: number, count: number): Tensor {
-  if (count === 1) return value;
+  if (count === 1 || value.shape.length === 0) return value;
   const [samples, ...rest] = value.shape;
   const length = value.data.length / count;
   return {

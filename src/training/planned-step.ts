@@ -4,7 +4,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { ClassPlace } from "../passes/class-scores.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
-import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
+import { runningStatistics, trainBatchNorm, trainBatchNormOfPart } from "../passes/train-batch-norm.ts";
 import { clipActivations, levelRule } from "./clipping-levels.ts";
 import { addLoss, type LossName } from "./loss.ts";
 import { makeVariables } from "./make-variables.ts";
@@ -46,9 +46,11 @@ export function buildPlannedStep(model: Graph, options: PlannedStepOptions): Ste
   const parameters = parametersOf(model);
   const start = makeVariables(model, [...parameters.map(({ name }) => name), ...runningStatistics(model)]);
   const sized = setBatchSize(start.graph, options.batchSize);
-  const normalized = options.freezesStatistics ? sized : trainBatchNorm(sized);
+  const normalized = normalizedBy(sized, options);
   const { graph, levels } =
-    qparams.training === "pact" ? clipActivations(normalized, start.initial) : { graph: normalized, levels: [] };
+    qparams.training === "pact"
+      ? clipActivations(normalized.graph, start.initial)
+      : { graph: normalized.graph, levels: [] };
   const teacher = options.teacher && setBatchSize(options.teacher, options.batchSize);
   const ofModel = parameters
     .filter((parameter) => !isQparam(parameter) || trainsQparam(qparams.training, parameter))
@@ -70,7 +72,16 @@ export function buildPlannedStep(model: Graph, options: PlannedStepOptions): Ste
     parameters: [...ofModel, ...ofLevels],
     clipNorm: options.clipNorm,
     microBatches,
+    statistics: normalized.statistics,
   });
+}
+
+function normalizedBy(
+  graph: Graph,
+  { freezesStatistics, microBatches = 1 }: PlannedStepOptions,
+): ReturnType<typeof trainBatchNormOfPart> {
+  if (freezesStatistics) return { graph, statistics: [] };
+  return microBatches === 1 ? { graph: trainBatchNorm(graph), statistics: [] } : trainBatchNormOfPart(graph);
 }
 
 function plannedParameter(

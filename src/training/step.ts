@@ -8,7 +8,8 @@ import type { Tensor } from "../ir/tensor.ts";
 import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { accumulate, accumulators, takeAccumulated } from "./accumulation.ts";
+import type { PartStatistic } from "../passes/train-batch-norm.ts";
+import { followSums, meansOf, type Summed, summedOf } from "./accumulation.ts";
 import { clipByNorm } from "./clip-by-norm.ts";
 import { recomputeSegments } from "./recompute.ts";
 
@@ -61,15 +62,19 @@ export interface StepOptions {
   readonly clipNorm?: number | undefined;
   /** Runs of the forward pass whose gradients are added up before `apply` steps by their mean. */
   readonly microBatches: number;
+  /** Of several micro-batches: what each does to running statistics, which follow them in `apply`. */
+  readonly statistics?: readonly PartStatistic[];
   /** Once the loss is there: segments of the forward pass that are computed again for the gradients, by names of nodes; absent: none. */
   readonly recomputed?: (() => readonly ReadonlySet<string>[]) | undefined;
 }
 
 export interface Step {
-  /** Outputs: the loss alone. Inputs: the forward pass's, the loss's, and those of `apply` where there is none. */
+  /** Outputs: the loss, and what is added up over several micro-batches. Inputs: the forward pass's, the loss's, and those of `apply` where there is none. */
   readonly graph: Graph;
-  /** Where there are several micro-batches: steps by the gradients added up, and starts them from 0. Inputs: learning rates and rows. */
+  /** Where there are several micro-batches: steps by their sums. Inputs: those, learning rates and rows. */
   readonly apply?: Graph;
+  /** Where there are several micro-batches: what is added up besides the loss. */
+  readonly summed: readonly Summed[];
   readonly loss: string;
   readonly microBatches: number;
   /** Values of the variables at the start, optimizer state included. */
@@ -95,38 +100,37 @@ export function buildStep(options: StepOptions): Step {
   const gradientsOf = new Map<string, Node>();
   const { nodes } = build.graph([loss]);
   const gradients = appendGradients(build, nodes, loss, wanted, gradientsOf);
-  const finished = (name: string): Graph => {
-    const graph = build.graph([loss], name);
+  const finished = (name: string, outputs: readonly string[]): Graph => {
+    const graph = build.graph(outputs, name);
     const segments = options.recomputed?.();
     const forwardNodes = new Set(nodes.map((node) => node.name));
     return removeDeadNodes(segments ? recomputeSegments(graph, { forward: forwardNodes, segments }) : graph);
   };
   const initial = initialVariables(options);
+  const common = { loss, microBatches, initial, rowInputs, gradientsOf };
   if (microBatches === 1) {
     addUpdates(build, options, gradients, wanted);
-    return { graph: finished("step"), loss, microBatches, initial, rowInputs, gradientsOf };
+    return { graph: finished("step", [loss]), summed: [], ...common };
   }
-  const sums = accumulators(parameters, initial);
-  for (const [name, gradient] of gradients) accumulate(build, name, gradient, rowsOf(wanted, name), sums);
+  const summed = summedOf(build, gradients, options.statistics ?? []);
+  const outputs = new Set([loss, ...summed.map(({ output }) => output)]);
   return {
-    graph: finished("micro-batch of a step"),
-    apply: buildApply(options, [...gradients.keys()], sums),
-    loss,
-    microBatches,
-    initial: new Map([...initial, ...sums]),
-    rowInputs,
-    gradientsOf,
+    graph: finished("micro-batch of a step", [...outputs]),
+    apply: buildApply(options, [...gradients.keys()]),
+    summed,
+    ...common,
   };
 }
 
 /** Without the forward pass's inputs, its nodes are dead. */
-function buildApply(options: StepOptions, names: readonly string[], sums: ReadonlyMap<string, Tensor>): Graph {
+function buildApply(options: StepOptions, names: readonly string[]): Graph {
   const build = buildOn({ ...options.forward, inputs: [], outputs: [], updates: new Map() });
   addRowInputs(build, options.parameters);
   const wanted = wantedOf(options.parameters);
   const stepped = new Map([...wanted].filter(([name]) => names.includes(name)));
-  const gradients = takeAccumulated(build, stepped, sums, options.microBatches);
+  const gradients = meansOf(build, stepped, options.microBatches);
   addUpdates(build, options, gradients, wanted);
+  followSums(build, options.statistics ?? [], options.microBatches);
   return removeDeadNodes(build.graph([], "apply a step"));
 }
 
