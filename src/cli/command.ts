@@ -11,6 +11,8 @@ export interface Session {
   readonly print: (result: object, lines: readonly string[]) => void;
   /** Standard error, so that it never mixes with results. */
   readonly note: (text: string) => void;
+  /** From now on nothing is shown: another process of the run does. */
+  readonly silence: () => void;
 }
 
 export type Values = Readonly<Record<string, unknown>>;
@@ -46,7 +48,9 @@ export function createCommand(
 
 function createSession(json: boolean, keepsStep: (phase: string) => boolean): Session {
   const progress = createProgress();
+  let isSilent = false;
   const note = (text: string): void => {
+    if (isSilent) return;
     progress.stop();
     process.stderr.write(`${printable(text)}\n`);
   };
@@ -59,12 +63,16 @@ function createSession(json: boolean, keepsStep: (phase: string) => boolean): Se
       ...progress,
       show: (state) => {
         interrupt.arm(keepsStep(state.phase));
-        progress.show(state);
+        if (!isSilent) progress.show(state);
       },
     },
     interrupt,
     note,
+    silence: () => {
+      isSilent = true;
+    },
     print: (result, lines) => {
+      if (isSilent) return;
       progress.stop();
       process.stdout.write(`${json ? printableJson(result) : printableLines(lines)}\n`);
     },

@@ -1,15 +1,22 @@
 // frostbit quantize: model and data in; quantized model, report and checkpoints out.
+import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { z } from "zod";
 import type { Source } from "../data/dataset.ts";
 import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { errorAt, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { planOf } from "../ladder/plan.ts";
 import { openMetric } from "../node/open-metric.ts";
+import { type OpenedRanks, openRanks } from "../node/open-ranks.ts";
 import { openTextSource } from "../node/open-text.ts";
-import { type QuantizeFileResult, quantizeFile } from "../node/quantize-file.ts";
+import {
+  type QuantizeFileJob,
+  type QuantizeFileResult,
+  quantizeFile,
+  quantizeFileAmong,
+} from "../node/quantize-file.ts";
 import { readModel } from "../node/read-model.ts";
 import { readRecipe } from "../node/recipe-file.ts";
 import { flagOf } from "../options/flag-of.ts";
@@ -61,6 +68,11 @@ export const quantizeCommandOptions = z.object({
   out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
   ...computeOptions.shape,
   ...memoryOption.shape,
+  rankTimeout: z
+    .number()
+    .positive()
+    .default(600)
+    .describe("Seconds that processes started by mpirun or srun wait for each other before those that hang are named."),
   resume: z
     .boolean()
     .default(false)
@@ -99,6 +111,9 @@ export function quantizeCommand(): Command {
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
+  const { rankTimeout } = parseSchemaOptions(quantizeCommandOptions, values);
+  const ranks = await openRanks(rankTimeout * 1000);
+  if (ranks) return runAmong(ranks, modelPath, values, session);
   if (!needsData(values)) return runWithoutData(modelPath, values, session);
   if (parseSchemaOptions(quantizeCommandOptions, values).explain) {
     const plan = planOf(await runOf(withTextDefaults(values), session));
@@ -111,10 +126,36 @@ async function run([modelPath]: readonly string[], values: Values, session: Sess
     );
     return;
   }
-  const result = await quantizeWith(modelPath, values, session);
+  show(await quantizeWith(modelPath, values, session), values, session);
+}
+
+function show(result: QuantizeFileResult, values: Values, session: Session): void {
   session.print(summaryOf(result), tableOf(result, values["text"] !== undefined));
   const { acceptLoss } = parseSchemaOptions(quantizeCommandOptions, values);
   if (result.report.losses.length > 0 && !acceptLoss) process.exitCode = exitCodes.user;
+}
+
+/** What all processes say, the first one says alone. */
+const othersWaitMs = 1000;
+
+async function runAmong(
+  { communicator, leave }: OpenedRanks,
+  modelPath: string,
+  values: Values,
+  session: Session,
+): Promise<void> {
+  const { rank, size, names } = communicator;
+  if (rank > 0) session.silence();
+  try {
+    if (!needsData(values) || values["explain"] === true)
+      throw new FrostbitError("BAD_OPTION", `${size} processes train together, and nothing trains here. Start one.`);
+    const result = await quantizeFileAmong(await jobOf(modelPath, values, session), communicator);
+    if (result) show(withNotes(result, session), values, session);
+    await leave();
+  } catch (error) {
+    if (rank > 0) await setTimeout(othersWaitMs);
+    throw rank > 0 && error instanceof FrostbitError ? errorAt(`${names[rank]}: `, error) : error;
+  }
 }
 
 /** A plan is of a goal, which data decide. */
@@ -127,7 +168,15 @@ function needsData(values: Values): boolean {
 }
 
 /** The run that `values`, the command's options, ask for; notes are printed. */
-export async function quantizeWith(modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> {
+export const quantizeWith = async (modelPath: string, values: Values, session: Session): Promise<QuantizeFileResult> =>
+  withNotes(await quantizeFile(await jobOf(modelPath, values, session)), session);
+
+function withNotes(result: QuantizeFileResult, session: Session): QuantizeFileResult {
+  for (const note of result.report.notes) session.note(note);
+  return result;
+}
+
+async function jobOf(modelPath: string, values: Values, session: Session): Promise<QuantizeFileJob> {
   checkDataOrText(values, ofData, ofText);
   const options = await runOf(withTextDefaults(values), session);
   const isNoted = new Set(unusedInRecipe(options));
@@ -138,7 +187,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
   const model = readModel(modelPath);
   const { metric } = parseSchemaOptions(metricOption, values);
   const source = await sourceOf(modelPath, model.graph, values, session)(options.seed);
-  const result = await quantizeFile({
+  return {
     modelPath,
     model,
     source,
@@ -155,9 +204,7 @@ export async function quantizeWith(modelPath: string, values: Values, session: S
     ...(maxMemory === undefined ? {} : { maxMemory }),
     ...(precision === "auto" ? {} : { precision }),
     ...(threads === undefined ? {} : { threads }),
-  });
-  for (const note of result.report.notes) session.note(note);
-  return result;
+  };
 }
 
 /** A checkpoint keeps what a step of training learned. */

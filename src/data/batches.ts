@@ -22,6 +22,21 @@ export interface BatchOptions {
   readonly dropLast?: boolean;
   /** The batch to start with, to go on within an epoch. */
   readonly start?: number;
+  /** What of each batch is given, where several processes share it; all of it where absent. */
+  readonly share?: Share | undefined;
+}
+
+/** One of `size` equal shares of a full batch, from 0. */
+export interface Share {
+  readonly rank: number;
+  readonly size: number;
+}
+
+/** The samples of a share, of those of a full batch. */
+export function shareOf(samples: Int32Array, { rank, size }: Share = { rank: 0, size: 1 }): Int32Array {
+  const count = samples.length / size;
+  assert(Number.isInteger(count), `${samples.length} samples in ${size} shares`);
+  return samples.slice(rank * count, (rank + 1) * count);
 }
 
 export interface Batch extends Samples {
@@ -185,7 +200,8 @@ export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGe
   checkPictures(dataset, options);
   const prepare = new Map([...dataset.inputs.keys()].map((name) => [name, preparer(dataset, name, options)]));
   const count = batchCount(order.length, batchSize, dropLast);
-  const indicesOf = (index: number): Int32Array => order.slice(index * batchSize, (index + 1) * batchSize);
+  const indicesOf = (index: number): Int32Array =>
+    shareOf(order.slice(index * batchSize, (index + 1) * batchSize), options.share);
   let next = start < count ? readChecked(dataset, indicesOf(start)) : undefined;
   for (let index = start; index < count; index++) {
     const indices = indicesOf(index);

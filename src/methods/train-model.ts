@@ -1,6 +1,6 @@
 // Trains a model by a plan, as the options of training say.
 import { augmentations } from "../data/augment.ts";
-import { type Batch, batches } from "../data/batches.ts";
+import { type Batch, batches, type Share } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { ignoredLabel, isIgnored } from "../data/labels.ts";
 import { shuffledOrder } from "../data/sampler.ts";
@@ -28,7 +28,13 @@ export async function trainModel(
   context: Context,
 ): Promise<MethodResult> {
   const { train, heldOut } = validationSplit(data.train, shareOf(options, data.train, isRounded), context.seed);
-  const stream = { data: { ...data, train }, options, seed: context.seed, perEpoch: stepsPerEpoch(options, train) };
+  const stream = {
+    data: { ...data, train },
+    options,
+    seed: context.seed,
+    perEpoch: stepsPerEpoch(options, train),
+    share: context.communicator,
+  };
   const start = selectOutputs(model.graph, model.outputs);
   const { loss } = options;
   const hasTarget = loss === "mse" && isTargetFor(start, data.train);
@@ -99,6 +105,8 @@ interface Stream {
   readonly options: Pick<TrainingOptions, "augment" | "batch">;
   readonly seed: number;
   readonly perEpoch: number;
+  /** What of each batch this process trains with. */
+  readonly share: Share | undefined;
 }
 
 /** The epoch that the order of re-estimation is drawn for: none that trains, nor calibration's. */
@@ -153,7 +161,7 @@ function targetFor(graph: Graph): Prepare {
 
 /** Full batches from step `from` on, epoch after epoch, each in its own order. */
 export async function* trainingBatches(stream: Stream, prepare: Prepare, from: number): AsyncGenerator<Batch> {
-  const { data, options, seed, perEpoch } = stream;
+  const { data, options, seed, perEpoch, share } = stream;
   const operations = augmentations.filter((name) => options.augment.includes(name));
   const first = Math.floor(from / perEpoch);
   for (let epoch = first; ; epoch++) {
@@ -164,6 +172,7 @@ export async function* trainingBatches(stream: Stream, prepare: Prepare, from: n
       augment: { operations, seed, epoch },
       dropLast: true,
       start: epoch === first ? from % perEpoch : 0,
+      share,
     });
     for await (const batch of epochBatches) yield prepare(batch);
   }

@@ -22,14 +22,22 @@ const longest = 60;
 const shown = (value: string | undefined): string =>
   value === undefined ? "not given" : value.length > longest ? `${value.slice(0, longest)}…` : value;
 
-/** "lr was 0.001 and is 0.5"; digests say nothing, so only that they differ. */
-export function differences(before: RunFields, now: RunFields): readonly string[] {
+/** "lr was 0.001 and is 0.5" */
+export const differences = (before: RunFields, now: RunFields): readonly string[] =>
+  differencesBetween(before, now, ([old, current]) => `was ${old} and is ${current}`);
+
+/** By name, each with what `say` says of the two values; digests say nothing, so only that they differ. */
+export function differencesBetween(
+  before: RunFields,
+  now: RunFields,
+  say: (values: readonly [string, string]) => string,
+): readonly string[] {
   const names = [...new Set([...Object.keys(before), ...Object.keys(now)])];
   return names
     .filter((name) => before[name] !== now[name])
     .map((name) => {
       const isDigest = /\b[0-9a-f]{64}\b/.test(`${before[name]} ${now[name]}`);
-      return isDigest ? `${name} differs` : `${name} was ${shown(before[name])} and is ${shown(now[name])}`;
+      return isDigest ? `${name} differs` : `${name} ${say([shown(before[name]), shown(now[name])])}`;
     });
 }
 

@@ -3,7 +3,8 @@ import { arch, availableParallelism, cpus, platform } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Dataset, Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
-import type { Storage } from "../data/storage.ts";
+import { memoryStorage, type Storage } from "../data/storage.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import type { Engine, Precision } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
@@ -25,11 +26,13 @@ import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts
 import type { FormattedJob } from "../quantize/job.ts";
 import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
 import type { QuantizeOutcome } from "../quantize/outcome.ts";
-import { quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
+import { assist, quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
 import { placementOf } from "../quantizers/quantize-options.ts";
 import type { Report } from "../report/report.ts";
 import type { Context, Progress } from "../run/context.ts";
 import { outOfMemory } from "../run/out-of-memory.ts";
+import type { CheckpointOptions } from "../training/checkpoint.ts";
+import { agreeOn, checkShared, sharedCheckpoints } from "./agree-on-run.ts";
 import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { digestOfSource, machineFields } from "./digest-data.ts";
 import { digestOfBytes, digestOfFile } from "./file-digest.ts";
@@ -146,22 +149,46 @@ export interface SharedByRuns extends SharedMeasures {
   digest?: NonNullable<Report["data"]["digest"]>;
 }
 
-export async function quantizeFileSharing(job: QuantizeFileJob, shared: SharedByRuns): Promise<QuantizeFileResult> {
+/** As one of several processes that each call it: the first one gives what it left, and the others nothing. */
+export async function quantizeFileAmong(
+  job: QuantizeFileJob,
+  communicator: Communicator,
+): Promise<QuantizeFileResult | undefined> {
+  checkJob(job);
+  checkShared(job.options, communicator.size);
+  if (communicator.rank === 0) return quantizeFileSharing(job, {}, communicator);
+  const { model, fields } = await identityOf(job, {});
+  await agreeOn(fields, communicator);
+  const own = { storage: memoryStorage(), fingerprint: fingerprintOf(fields), resume: false };
+  const checkpoints = await sharedCheckpoints(own, communicator);
+  await assist(formattedJob(job, model, checkpoints), contextOf(job, communicator));
+  return undefined;
+}
+
+export async function quantizeFileSharing(
+  job: QuantizeFileJob,
+  shared: SharedByRuns,
+  communicator?: Communicator,
+): Promise<QuantizeFileResult> {
   checkJob(job);
   const firstCreated = await ensureWritable(job.out);
   try {
-    return await quantizeLocked(job, shared);
+    return await quantizeLocked(job, shared, communicator);
   } catch (error) {
     if (firstCreated !== undefined) await removeEmptyFolders(job.out, firstCreated);
     throw error;
   }
 }
 
-async function quantizeLocked(job: QuantizeFileJob, shared: SharedByRuns): Promise<QuantizeFileResult> {
+async function quantizeLocked(
+  job: QuantizeFileJob,
+  shared: SharedByRuns,
+  communicator: Communicator | undefined,
+): Promise<QuantizeFileResult> {
   const lock = await lockFolder(job.out);
   try {
     return await withinMemory(job.maxMemory, job.signal, (signal) =>
-      quantizeInto(signal ? { ...job, signal } : job, lock, shared),
+      quantizeInto(signal ? { ...job, signal } : job, { lock, shared, communicator }),
     );
   } catch (error) {
     throw outOfMemory(error) ?? error;
@@ -170,23 +197,48 @@ async function quantizeLocked(job: QuantizeFileJob, shared: SharedByRuns): Promi
   }
 }
 
-async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: SharedByRuns): Promise<QuantizeFileResult> {
+interface Surroundings {
+  readonly lock: FolderLock;
+  readonly shared: SharedByRuns;
+  readonly communicator: Communicator | undefined;
+}
+
+async function quantizeInto(
+  job: QuantizeFileJob,
+  { lock, shared, communicator }: Surroundings,
+): Promise<QuantizeFileResult> {
   const started = performance.now();
   const { input, model, digest, fields } = await identityOf(job, shared);
   const { out, resume = false, overwrite = false } = job;
+  if (communicator) await agreeOn(fields, communicator);
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, fields, resume, overwrite });
-  const threads = job.threads === undefined ? {} : { threads: job.threads };
-  const context = {
-    engine: job.engine,
-    seed: job.options.seed,
-    precision: precisionOf(job),
-    ...threads,
-    ...(job.signal ? { signal: job.signal } : {}),
-    ...(job.onProgress ? { onProgress: job.onProgress } : {}),
-    ...(job.onNote ? { onNote: job.onNote } : {}),
-  };
-  const formatted: FormattedJob = {
+  const checkpoints = { storage, fingerprint: fingerprintOf(fields), resume };
+  if (communicator) await sharedCheckpoints(checkpoints, communicator);
+  const formatted = formattedJob(job, model, checkpoints);
+  const { options, ...made } = await outcomeOf(formatted, contextOf(job, communicator), shared);
+  await lock.check();
+  const traffic = communicator && { processes: communicator.size, ...communicator.traffic() };
+  return writeResults({ ...job, options }, { input, digest, started, traffic, asked: job.options, ...made });
+}
+
+const contextOf = (job: QuantizeFileJob, communicator: Communicator | undefined): Context => ({
+  engine: job.engine,
+  seed: job.options.seed,
+  precision: precisionOf(job),
+  ...threadsOf(job),
+  ...(communicator ? { communicator } : {}),
+  ...(job.signal ? { signal: job.signal } : {}),
+  ...(job.onProgress ? { onProgress: job.onProgress } : {}),
+  ...(job.onNote ? { onNote: job.onNote } : {}),
+});
+
+const threadsOf = ({ threads }: QuantizeFileJob): { readonly threads?: number } =>
+  threads === undefined ? {} : { threads };
+
+function formattedJob(job: QuantizeFileJob, model: OnnxModel, checkpoints: CheckpointOptions): FormattedJob {
+  const threads = threadsOf(job);
+  return {
     model,
     source: job.source,
     preprocess: job.preprocess,
@@ -199,11 +251,8 @@ async function quantizeInto(job: QuantizeFileJob, lock: FolderLock, shared: Shar
       openGiven: () => openDeployed(job.modelPath, { ...threads, spinning: false }),
     }),
     loadSolver: loadHighs,
-    checkpoints: { storage, fingerprint: fingerprintOf(fields), resume },
+    checkpoints,
   };
-  const { options, ...made } = await outcomeOf(formatted, context, shared);
-  await lock.check();
-  return writeResults({ ...job, options }, { input, digest, started, asked: job.options, ...made });
 }
 
 /** Of the methods named, or of those that the goal's ladder chose. */
@@ -356,6 +405,7 @@ interface Results extends Pick<GoalOutcome, "outcome">, Partial<Pick<GoalOutcome
   readonly input: Report["input"];
   readonly digest: Report["data"]["digest"];
   readonly started: number;
+  readonly traffic: Report["distributed"] | undefined;
 }
 
 /** What a folder of results holds besides the report, as it is now. */
@@ -370,7 +420,7 @@ async function digestOfResults(out: string, written: readonly ExportedFile[]): P
 
 async function writeResults(
   job: QuantizeFileJob,
-  { input, digest, outcome, started, asked, climbed, validation }: Results,
+  { input, digest, outcome, started, traffic, asked, climbed, validation }: Results,
 ): Promise<QuantizeFileResult> {
   const modelPath = join(job.out, outcome.files[0].name);
   const reportPath = join(job.out, "report.html");
@@ -401,6 +451,7 @@ async function writeResults(
     notes: notesOf(job, outcome, sizeOfInput(input)),
     peakMemoryMb: process.resourceUsage().maxRSS / 1024,
     totalSeconds: (performance.now() - started) / 1000,
+    distributed: traffic ?? null,
     ladder: climbed && validation ? ladderReport(climbed, validation, asked) : null,
   });
   const text = `${JSON.stringify(report, null, 1)}\n`;

@@ -41,6 +41,7 @@ export type ReportFacts = Pick<
   | "notes"
   | "createdAt"
   | "ladder"
+  | "distributed"
 > & {
   readonly data: Pick<Report["data"], "name" | "heldOut" | "digest">;
   readonly totalSeconds: number;

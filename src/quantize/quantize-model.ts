@@ -82,6 +82,13 @@ export async function quantizeSharing(
   return finish(run, quantized);
 }
 
+/** As a process other than the first: computes what is shared, and leaves the rest of the run to that one. */
+export async function assist(job: FormattedJob, context: Context): Promise<void> {
+  const run = await openRun(job, context);
+  await measureFloat(run, {});
+  await makeModel(run);
+}
+
 /** What can be known to be wrong before anything is computed is an error of this call. */
 export async function openRun(asked: FormattedJob, given: Context): Promise<Run> {
   checkNames("quantizeModel", asked, fields);
@@ -179,7 +186,8 @@ export async function makeModel(run: Run): Promise<Made> {
     all: job.options.methods,
     data: { train: subject.train, preprocess: job.preprocess },
     fileBytes: (graph: Graph) => sizeOfFiles(writeModel(job, graph)),
-    timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) => timeFiles(job, graphs, inputs),
+    timeFiles: (graphs: readonly Graph[], inputs: ReadonlyMap<string, Tensor>) =>
+      measuredOnce(context, () => timeFiles(job, graphs, inputs)),
     loadSolver: job.loadSolver ?? noSolver,
     checkpoints: job.checkpoints,
   };
@@ -203,6 +211,17 @@ export async function makeModel(run: Run): Promise<Made> {
     findings: withFindings(calibrated.findings, findings),
     awayFromNearest: isRounded ? countAway(calibrated.model.graph, calibrated.model.float) : new Map(),
   };
+}
+
+/** Times are process 0's: what is decided by them is the same everywhere. */
+async function measuredOnce(
+  { communicator }: Context,
+  measure: () => Promise<readonly number[]>,
+): Promise<readonly number[]> {
+  if (!communicator) return measure();
+  const own = communicator.rank === 0 ? await measure() : [];
+  const bytes = await communicator.broadcast(new Uint8Array(Float64Array.from(own).buffer));
+  return Array.from(new Float64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 8));
 }
 
 /** What was made as files, not yet verified; throws VERIFICATION where they are not what a method promised. */

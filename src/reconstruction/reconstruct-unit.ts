@@ -64,6 +64,8 @@ export interface UnitJob {
   /** Where the loss is of predictions. */
   readonly predictions?: Predictions | undefined;
   readonly batch: number;
+  /** Micro-batches that a step is computed in. */
+  readonly accumulate: number;
   /** Samples at the end of all that nothing is fitted to; a whole number of batches. */
   readonly heldOut: number;
   /** Whether errors on these are computed as training steps are. */
@@ -109,7 +111,7 @@ interface TrainedUnit {
 
 /** What may be kept of it; `undefined` where nothing of the unit trains. */
 async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly TrainedUnit[] | undefined> {
-  const { data, float, phase, predictions, batch, heldOut } = job;
+  const { data, float, phase, predictions, batch, accumulate, heldOut } = job;
   const { rounding, stepRate, biasRate, trainsNorms = false, drop, activations } = phase;
   const soft =
     rounding &&
@@ -125,7 +127,7 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
     ...(trainsNorms ? normParameters(unit) : []),
   ];
   const { unit, quantized, own } = data;
-  const cut = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
+  const cut = cutUnit(setBatchSize(quantized, batch / accumulate), unit.inputs, unit.outputs);
   if (!soft?.weights.length && !besidesWeights(cut).some(({ name }) => own.has(name))) return undefined;
   const prepare = (given: Graph): Graph => {
     const softened = soft ? softenWeights(given, soft) : given;
@@ -149,6 +151,7 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
       scheduled: scheduleOf(soft && rounding.rateUnit ? inOnes(phase, rounding.rateUnit, soft) : phase),
       steps: phase.iterations,
       batch,
+      accumulate,
       checkpointEvery: Number.POSITIVE_INFINITY,
       watch: async (step, read) => {
         if (step % validateEvery === 0) seen.push(await read());

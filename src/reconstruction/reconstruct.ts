@@ -34,6 +34,8 @@ export interface ReconstructionJob {
   readonly unit: UnitKind;
   /** Samples of a step; at most half of all. */
   readonly batch: number;
+  /** Micro-batches that a step is computed in; 1 where absent. */
+  readonly accumulate?: number;
   /** Samples at the end that nothing is fitted to, whole batches of them; one in sixteen where absent. */
   readonly heldOut?: number;
   /** What activations may take in memory before they go to the checkpoints' storage. */
@@ -116,14 +118,18 @@ interface UnitTurn {
 }
 
 async function reconstructAndSave(
-  { job: { float, batch, heldOut: given, checkpoints, isAsTrained = false }, phase, predictions }: UnitTurn,
+  {
+    job: { float, batch, accumulate = 1, heldOut: given, checkpoints, isAsTrained = false },
+    phase,
+    predictions,
+  }: UnitTurn,
   data: UnitData,
   { done }: RunProgress,
   context: Context,
 ): Promise<ReconstructedUnit> {
   const heldOut = given ?? Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
   const rates = ratesOf(done.slice(done.length - data.index));
-  const job = { data, float, phase, predictions, batch, heldOut, isAsTrained };
+  const job = { data, float, phase, predictions, batch, accumulate, heldOut, isAsTrained };
   const unit = await withRates(job, rates, context).catch((error: unknown) => {
     throw error instanceof FrostbitError && error.code === "ABORTED"
       ? stoppedAt(data, done.length, checkpoints !== undefined)

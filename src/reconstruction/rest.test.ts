@@ -93,7 +93,7 @@ async function stepOf(index: number, kind: "mse" | "prediction", drop: number) {
     [scoresInput, floats.get(float.outputs[0])] as const,
     ...["rounding-rate", "lambda"].map((name) => [`frostbit/${name}`, scalar("float64", 0)] as const),
     ["frostbit/beta", scalar("float64", 20)] as const,
-    ...[...randomCounters(soft, 9, 0)].map(([name, at]) => [name, at(0) as Tensor] as const),
+    ...[...randomCounters(soft, 9, 0)].map(([name, at]) => [name, at(0, 0) as Tensor] as const),
   ]);
   const inputs = new Map<string, Tensor>();
   for (const name of step.graph.inputs) inputs.set(name, fed.get(name) ?? assertNone(name));

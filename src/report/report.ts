@@ -231,6 +231,17 @@ const schema = z.object({
     .record(z.string(), z.string())
     .describe("Of Frostbit, Node, ONNX Runtime, and oneDNN where the native engine ran."),
   machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),
+  distributed: z
+    .object({
+      processes: count.describe("That computed training steps together."),
+      sums: count.describe("Steps in which they summed what their parts of the batch gave."),
+      summedBytes: count.describe("Of those sums: gradients of what trained, statistics, and the loss."),
+      sentBytes: count.describe("By the first process, for those sums."),
+      messages: count.describe("By the first process, for those sums."),
+    })
+    .nullable()
+    .default(null)
+    .describe("What several processes shared; null: there was one."),
   data: z.object({
     name: z.string(),
     trainSamples: count.describe("Used, after `limit`."),

@@ -1,10 +1,11 @@
 // Runs training steps: batches and scheduled values in, variables updated, checkpoints written. What trains, and by which step
 // graph, is said by whoever calls it, before each step.
 import type { z } from "zod";
+import type { Communicator } from "../distributed/communicator.ts";
 import type { Executable, Program, Variables } from "../engines/engine.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { Context } from "../run/context.ts";
 import { trainingOptions } from "../run/with-program.ts";
 import { powerOf } from "./accumulation.ts";
@@ -17,10 +18,10 @@ import {
 } from "./checkpoint.ts";
 import { type Divergence, findDivergence } from "./find-divergence.ts";
 import type { Step } from "./step.ts";
-import { type Sums, scaled, treeSum } from "./tree-sum.ts";
+import { type Sums, scaled, sumOverRanks, treeSum } from "./tree-sum.ts";
 
-/** What an input of the step graph is fed at each step: a number for a scalar of whatever type, else a tensor. */
-export type Scheduled = (step: number) => number | Tensor;
+/** What an input of the step graph is fed at each step and micro-batch: a number for a scalar of whatever type, else a tensor. */
+export type Scheduled = (step: number, microBatch: number) => number | Tensor;
 
 /** By the names of the step graph's inputs; a step graph without an input of that name is not fed it. */
 export type ScheduledInputs = ReadonlyMap<string, Scheduled>;
@@ -50,7 +51,7 @@ export interface TrainingLoop<Own extends OwnState> {
   readonly steps: number;
   /** Samples of a step. */
   readonly batch: number;
-  /** What the step graph is fed of each batch, from step `start` on: samples along the first axis of every tensor. */
+  /** What the step graph is fed of this process's share of each batch, from step `start` on: samples along the first axis of every tensor. */
   readonly batches: (start: number) => AsyncIterable<ReadonlyMap<string, Tensor>>;
   /** `saved`: the state at the checkpoint that the run goes on from. */
   readonly begin: (saved: Own | undefined) => Trainer<Own>;
@@ -206,14 +207,50 @@ async function runSteps(run: Run): Promise<void> {
   }
 }
 
-/** Gives the mean loss. */
-async function runStep(run: Run, compiled: Compiled, batch: ReadonlyMap<string, Tensor>): Promise<number> {
+interface StepResult {
+  /** The mean of all micro-batches'. */
+  readonly loss: number;
+  /** Whether the signal of any process had fired. */
+  readonly isStopped: boolean;
+}
+
+async function runStep(run: Run, compiled: Compiled, batch: ReadonlyMap<string, Tensor>): Promise<StepResult> {
   const { step, program, apply } = compiled;
-  if (!step.apply || !apply) return lossIn(step, await program.run(feedOf(run, step, batch, 0)));
-  const sums = await treeSum(0, step.microBatches, (index) => runPart(run, compiled, batch, index));
+  const { communicator, signal } = run.context;
+  const isStopped = (): boolean => signal?.aborted === true;
+  if (!step.apply || !apply) {
+    assert(!communicator, "a batch in one part, and several processes");
+    const loss = lossIn(step, await program.run(feedOf(run, step, batch, 0)));
+    return { loss, isStopped: isStopped() };
+  }
+  const { first, count } = ownParts(step, communicator);
+  const own = await treeSum(first, count, (index) => runPart(run, compiled, batch, index));
+  const sums = communicator ? await sumOfAll(own, isStopped(), communicator) : own;
   const summed = step.summed.map(({ output, input }) => [input, required(sums, output)] as const);
-  await apply.run(inputsOf(step.apply, new Map([...summed, ...scheduledFor(run, step.apply)])));
-  return lossIn(step, sums) / step.microBatches;
+  await apply.run(inputsOf(step.apply, new Map([...summed, ...scheduledFor(run, step.apply, 0)])));
+  const stopping = sums.get(stopName);
+  return {
+    loss: lossIn(step, sums) / step.microBatches,
+    isStopped: stopping ? numbersOf(stopping)[0] > 0 : isStopped(),
+  };
+}
+
+/** The micro-batches that this process computes. */
+function ownParts(
+  { microBatches }: Step,
+  { rank, size }: Pick<Communicator, "rank" | "size"> = { rank: 0, size: 1 },
+): { readonly first: number; readonly count: number } {
+  const count = microBatches / size;
+  assert(Number.isInteger(count), `${microBatches} micro-batches for ${size} processes`);
+  return { first: rank * count, count };
+}
+
+/** All processes stop after the same step. */
+const stopName = "frostbit/stopped processes";
+
+function sumOfAll(own: Sums, isStopped: boolean, communicator: Communicator): Promise<Sums> {
+  const [[, { dtype }]] = own;
+  return sumOverRanks(new Map([...own, [stopName, scalar(dtype, isStopped ? 1 : 0)]]), communicator);
 }
 
 /** What a micro-batch adds to the sums. */
@@ -241,20 +278,16 @@ function required(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
 const lossIn = ({ loss }: Step, values: ReadonlyMap<string, Tensor>): number => numbersOf(required(values, loss))[0];
 
 /** What the step graph takes of a micro-batch. */
-function feedOf(
-  run: Run,
-  { graph, microBatches }: Step,
-  batch: ReadonlyMap<string, Tensor>,
-  index: number,
-): ReadonlyMap<string, Tensor> {
-  const samples = [...batch].map(([name, value]) => [name, microBatchOf(value, index, microBatches)] as const);
-  return inputsOf(graph, new Map([...samples, ...scheduledFor(run, graph)]));
+function feedOf(run: Run, step: Step, batch: ReadonlyMap<string, Tensor>, index: number): ReadonlyMap<string, Tensor> {
+  const { first, count } = ownParts(step, run.context.communicator);
+  const samples = [...batch].map(([name, value]) => [name, microBatchOf(value, index - first, count)] as const);
+  return inputsOf(step.graph, new Map([...samples, ...scheduledFor(run, step.graph, index)]));
 }
 
-function scheduledFor({ trainer, step }: Run, graph: Graph): ReadonlyMap<string, Tensor> {
+function scheduledFor({ trainer, step }: Run, graph: Graph, microBatch: number): ReadonlyMap<string, Tensor> {
   const values = new Map<string, Tensor>();
   for (const input of graph.inputs) {
-    const value = trainer.scheduled.get(input)?.(step);
+    const value = trainer.scheduled.get(input)?.(step, microBatch);
     if (value === undefined) continue;
     const dtype = graph.values.get(input)?.dtype ?? "float32";
     values.set(input, typeof value === "number" ? tensorOf(dtype, [], [value]) : value);
@@ -285,7 +318,7 @@ function microBatchOf(value: Tensor, index: number, count: number): Tensor {
   };
 }
 
-async function finishStep(run: Run, loss: number): Promise<void> {
+async function finishStep(run: Run, { loss, isStopped }: StepResult): Promise<void> {
   const { loop, context } = run;
   if (!Number.isFinite(loss)) throw await diverged(run, `Loss became ${loss} at`);
   run.losses.push(loss);
@@ -298,9 +331,8 @@ async function finishStep(run: Run, loss: number): Promise<void> {
     loss,
     note: `loss ${recentLoss(run.losses).toFixed(4)}`,
   });
-  const stopped = context.signal?.aborted === true;
-  if (stopped || run.step % loop.checkpointEvery === 0 || run.step === loop.steps) await checkpoint(run);
-  if (stopped)
+  if (isStopped || run.step % loop.checkpointEvery === 0 || run.step === loop.steps) await checkpoint(run);
+  if (isStopped)
     throw new FrostbitError(
       "ABORTED",
       `Stopped after step ${run.step} of ${loop.steps}.${loop.checkpoints ? " Go on with --resume." : ""}`,
@@ -330,7 +362,7 @@ async function findOrigin({ again, saved, step, context, loop }: Run): Promise<D
       const compiled = await prepareStep(run);
       const { value: batch } = await iterator.next();
       const before = await readVariables(run);
-      const loss = await runStep(run, compiled, batch);
+      const { loss } = await runStep(run, compiled, batch);
       if (!Number.isFinite(loss) || (await hasBroken(run))) return findInStep(run, compiled, batch, before);
       run.trainer.afterStep?.(run.step, loss);
       run.step++;
@@ -360,7 +392,8 @@ async function findInStep(
   batch: ReadonlyMap<string, Tensor>,
   before: ReadonlyMap<string, Tensor>,
 ): Promise<Divergence | undefined> {
-  for (let index = 0; index < step.microBatches; index++) {
+  const { first, count } = ownParts(step, run.context.communicator);
+  for (let index = first; index < first + count; index++) {
     const found = await findDivergence(step, feedOf(run, step, batch, index), before, run.context);
     if (found) return found;
   }

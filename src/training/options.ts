@@ -102,8 +102,16 @@ export function trainingConflicts(options: TrainingOptions): readonly { option: 
     "milestones",
     `is ${milestones.join(",")}; expected numbers that rise`,
   );
-  add(batch % accumulate !== 0, "accumulate", `is ${accumulate}; expected a number that divides the batch of ${batch}`);
-  return conflicts;
+  return [...conflicts, ...accumulateConflicts(batch, accumulate)];
 }
+
+/** A batch is computed in equal parts. */
+export const accumulateConflicts = (
+  batch: number,
+  accumulate: number,
+): readonly { option: string; message: string }[] =>
+  batch % accumulate === 0
+    ? []
+    : [{ option: "accumulate", message: `is ${accumulate}; expected a number that divides the batch of ${batch}` }];
 
 export type TrainingOptions = z.infer<typeof trainingOptions>;

@@ -1,4 +1,5 @@
 // Sums over the parts of a batch in one fixed order, whoever computes which part.
+import type { Communicator, Floats } from "../distributed/communicator.ts";
 import { assert } from "../ir/errors.ts";
 import type { Tensor } from "../ir/tensor.ts";
 
@@ -27,9 +28,37 @@ export async function treeSum(first: number, count: number, part: (index: number
   );
 }
 
-export type Floats = Float32Array | Float64Array;
+/** The sums over all processes, each type in one message of its own. */
+export async function sumOverRanks(own: Sums, communicator: Communicator): Promise<Sums> {
+  const sums = new Map(own);
+  for (const dtype of ["float32", "float64"] as const) {
+    const named = [...own].filter(([, value]) => value.dtype === dtype);
+    if (named.length === 0) continue;
+    const arrays = named.map(([, value]) => floatsOf(value));
+    const length = arrays.reduce((total, each) => total + each.length, 0);
+    const all = dtype === "float32" ? new Float32Array(length) : new Float64Array(length);
+    const starts = offsetsOf(arrays);
+    arrays.forEach((each, i) => {
+      all.set(each, starts[i]);
+    });
+    await communicator.sum(all);
+    named.forEach(([name, value], i) => {
+      sums.set(name, { ...value, data: all.subarray(starts[i], starts[i] + arrays[i].length) });
+    });
+  }
+  return sums;
+}
 
-export function floatsOf({ data }: Tensor): Floats {
+function offsetsOf(arrays: readonly Floats[]): readonly number[] {
+  let next = 0;
+  return arrays.map(({ length }) => {
+    const start = next;
+    next += length;
+    return start;
+  });
+}
+
+function floatsOf({ data }: Tensor): Floats {
   assert(data instanceof Float32Array || data instanceof Float64Array, "sums are of floats");
   return data;
 }

@@ -88,6 +88,7 @@ const jobOf = (
   scheduled,
   steps,
   batch,
+  accumulate: 1,
   ...(storage ? { checkpoints: { storage, fingerprint: "this run", resume } } : {}),
   checkpointEvery: 7,
 });

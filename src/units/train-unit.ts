@@ -1,5 +1,6 @@
 // Optimizes one unit of a quantized network against the float unit: parameters train until it gives what the float unit gives.
 import { z } from "zod";
+import { shareOf } from "../data/batches.ts";
 import { randomBits } from "../data/random.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import type { Variables } from "../engines/engine.ts";
@@ -44,6 +45,8 @@ export interface UnitTraining {
   readonly steps: number;
   /** Samples of a step. */
   readonly batch: number;
+  /** Micro-batches that a batch is computed in. */
+  readonly accumulate: number;
   readonly clipNorm?: number;
   /** In a storage of the unit's own. */
   readonly checkpoints?: CheckpointOptions;
@@ -69,14 +72,14 @@ export const reconstructionError: UnitLoss = (build, _, targets) =>
 
 /** Throws ABORTED, DIVERGED and, where there are fewer samples than a batch, BAD_OPTION. */
 export async function trainUnit(job: UnitTraining, context: Context): Promise<TrainedUnit> {
-  const { data, steps, batch, checkpointEvery, checkpoints } = job;
+  const { data, steps, batch, accumulate, checkpointEvery, checkpoints } = job;
   const { unit, quantized, samples } = data;
   if (samples < batch)
     throw new FrostbitError(
       "BAD_OPTION",
       `Unit "${unit.name}" has ${samples} samples to train with; expected at least the ${batch} of a step.`,
     );
-  const cut = cutUnit(setBatchSize(quantized, batch), unit.inputs, unit.outputs);
+  const cut = cutUnit(setBatchSize(quantized, batch / accumulate), unit.inputs, unit.outputs);
   const prepared = job.prepare ? job.prepare(cut) : cut;
   const model = typeof job.inputs === "string" ? prepared : mixInputs(prepared, mixedInputs(job), job.inputs.mixed);
   const result = await train(
@@ -84,7 +87,7 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
       model,
       steps,
       batch,
-      batches: (start) => batchesOf(job, context.seed, start),
+      batches: (start) => batchesOf(job, context, start),
       begin: (saved) => unitTrainer(job, model, context.seed, saved),
       stateSchema: unitState,
       checkpoints,
@@ -155,7 +158,7 @@ function stepOf(job: UnitTraining, model: Graph): Step {
     },
     parameters,
     clipNorm: job.clipNorm,
-    microBatches: 1,
+    microBatches: job.accumulate,
   });
 }
 
@@ -163,7 +166,11 @@ function stepOf(job: UnitTraining, model: Graph): Step {
  * Epoch after epoch, each in its own order; a step's samples follow from the seed, the unit and the step. A batch is valid until the
  * next but one is asked for, which is written over it.
  */
-async function* batchesOf(job: UnitTraining, seed: number, start: number): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+async function* batchesOf(
+  job: UnitTraining,
+  { seed, communicator }: Context,
+  start: number,
+): AsyncGenerator<ReadonlyMap<string, Tensor>> {
   const { data, batch } = job;
   const perEpoch = Math.floor(data.samples / batch);
   const spares: readonly SpareArrays[] = [new Map(), new Map()];
@@ -172,7 +179,8 @@ async function* batchesOf(job: UnitTraining, seed: number, start: number): Async
   for (let step = start; ; step++) {
     const spare = spares[step % 2];
     if (step > start && step % perEpoch === 0) order = orderOf(step / perEpoch);
-    const samples = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
+    const ofBatch = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
+    const samples = shareOf(ofBatch, communicator);
     const outputs = await data.outputs(samples, spare);
     const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
     const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));

@@ -108,6 +108,7 @@ export const sampleReport = (): Report => ({
   seed: 0,
   versions: { frostbit: "0.1.0", node: "20.0.0", "onnxruntime-node": "1.30.0" },
   machine: { platform: "linux x64", processor: "A processor", threads: 2 },
+  distributed: null,
   data: { name: "cifar10 train", trainSamples: 50_000, testSamples: 10_000, heldOut: false, digest: null },
   top1: { float: 91.73, ptq: 90.07, trained: 91.01, quantized: 91.0, deployed: 90.98 },
   metrics: {},

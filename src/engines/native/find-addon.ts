@@ -18,7 +18,7 @@ const addonPackage = `frostbit-native-${platform()}-${arch()}`;
 const packagedFor: ReadonlySet<string> = new Set(["frostbit-native-linux-x64"]);
 
 /** The folder of the package or clone that this file belongs to, compiled or not. */
-function ownFolder(): string {
+export function ownFolder(): string {
   let folder = import.meta.dirname;
   while (!existsSync(join(folder, "package.json")) && folder !== dirname(folder)) folder = dirname(folder);
   return folder;

@@ -45,6 +45,7 @@ export async function e2eQp(
     options: { ...options, augment: [] },
     seed: context.seed,
     perEpoch,
+    share: context.communicator,
   };
   const prepare = options.loss === "cross-entropy" ? labelsFor(subset, classes) : withoutLabels;
   const rateAt = (step: number): number => rate * scheduleFactor(schedule(options), step, steps);

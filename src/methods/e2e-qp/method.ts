@@ -1,6 +1,7 @@
 // E2E-QP as a step of a run.
 import { FrostbitError } from "../../ir/errors.ts";
 import { weightsOf } from "../../quantizers/linear-layers.ts";
+import { accumulateConflicts } from "../../training/options.ts";
 import { classesThatTrain } from "../check-training.ts";
 import type { Method } from "../method.ts";
 import { e2eQp, stepOf } from "./e2e-qp.ts";
@@ -23,10 +24,7 @@ export const e2eQpMethod: Method<E2eQpOptions> = {
   },
   resumes: () => true,
   unused: [{ options: ["epochs"], by: "steps", isUnused: ({ steps }) => steps !== undefined }],
-  conflicts: ({ batch, accumulate }) =>
-    batch % accumulate === 0
-      ? []
-      : [{ option: "accumulate", message: `is ${accumulate}; expected a number that divides the batch of ${batch}` }],
+  conflicts: ({ batch, accumulate }) => accumulateConflicts(batch, accumulate),
   check: ({ graph }, { train }, { loss, batch, trainingSamples }) => {
     classesThatTrain(graph, train, loss);
     if (weightsOf(graph).size === 0)

@@ -13,7 +13,7 @@ export async function blockAp(
   { model, data, options, checkpoints }: MethodJob<EfficientQatOptions>,
   context: Context,
 ): Promise<Reconstructed> {
-  const { batch, unit, cacheMemory, cacheFloats } = options;
+  const { batch, accumulate, unit, cacheMemory, cacheFloats } = options;
   const heldOut = heldOutOf(options);
   const samples = Math.floor(Math.min(options.trainingSamples, data.train.length - heldOut) / batch) * batch;
   const counted = { calibrationSamples: samples + heldOut, batchSize: batch };
@@ -25,6 +25,7 @@ export async function blockAp(
       phases: [phaseOf(options, samples / batch)],
       unit,
       batch,
+      accumulate,
       heldOut,
       cacheBytes: cacheMemory * 2 ** 20,
       cacheFloats,

@@ -1,5 +1,6 @@
 // EfficientQAT as a step of a run.
 import { FrostbitError } from "../../ir/errors.ts";
+import { accumulateConflicts } from "../../training/options.ts";
 import type { Method } from "../method.ts";
 import { bytesOfWalk } from "../reconstruction-method.ts";
 import { blockAp } from "./block-ap.ts";
@@ -19,7 +20,7 @@ export const efficientQatMethod: Method<EfficientQatOptions> = {
     return bytesOfWalk(float, { ...options, roundingSamples }, samples);
   },
   unused: [],
-  conflicts: () => [],
+  conflicts: ({ batch, accumulate }) => accumulateConflicts(batch, accumulate),
   check: (_, { train }, options) => {
     const { batch } = options;
     const heldOut = heldOutOf(options);

@@ -14,6 +14,11 @@ export const efficientQatOptions = z.object({
     ),
   epochs: z.number().positive().default(2).describe("Passes over the training samples for each block."),
   batch: z.int().positive().default(4).describe("Samples of a step of a block."),
+  accumulate: z
+    .int()
+    .positive()
+    .default(1)
+    .describe("Micro-batches that a step of a block is computed in, one after the other or by several processes."),
   weightLr: z
     .number()
     .positive()
