@@ -210,29 +210,24 @@ async function runSteps(run: Run): Promise<void> {
 interface StepResult {
   /** The mean of all micro-batches'. */
   readonly loss: number;
-  /** Whether the signal of any process had fired. */
-  readonly isStopped: boolean;
+  /** Of several processes, whether the signal of any had fired when its parts were computed: all stop after the same step. */
+  readonly isAnyStopped?: boolean;
 }
 
 async function runStep(run: Run, compiled: Compiled, batch: ReadonlyMap<string, Tensor>): Promise<StepResult> {
   const { step, program, apply } = compiled;
   const { communicator, signal } = run.context;
-  const isStopped = (): boolean => signal?.aborted === true;
   if (!step.apply || !apply) {
     assert(!communicator, "a batch in one part, and several processes");
-    const loss = lossIn(step, await program.run(feedOf(run, step, batch, 0)));
-    return { loss, isStopped: isStopped() };
+    return { loss: lossIn(step, await program.run(feedOf(run, step, batch, 0))) };
   }
   const { first, count } = ownParts(step, communicator);
   const own = await treeSum(first, count, (index) => runPart(run, compiled, batch, index));
-  const sums = communicator ? await sumOfAll(own, isStopped(), communicator) : own;
+  const sums = communicator ? await sumOfAll(own, signal?.aborted === true, communicator) : own;
   const summed = step.summed.map(({ output, input }) => [input, required(sums, output)] as const);
   await apply.run(inputsOf(step.apply, new Map([...summed, ...scheduledFor(run, step.apply, 0)])));
-  const stopping = sums.get(stopName);
-  return {
-    loss: lossIn(step, sums) / step.microBatches,
-    isStopped: stopping ? numbersOf(stopping)[0] > 0 : isStopped(),
-  };
+  const loss = lossIn(step, sums) / step.microBatches;
+  return communicator ? { loss, isAnyStopped: numbersOf(required(sums, stopName))[0] > 0 } : { loss };
 }
 
 /** The micro-batches that this process computes. */
@@ -318,7 +313,7 @@ function microBatchOf(value: Tensor, index: number, count: number): Tensor {
   };
 }
 
-async function finishStep(run: Run, { loss, isStopped }: StepResult): Promise<void> {
+async function finishStep(run: Run, { loss, isAnyStopped }: StepResult): Promise<void> {
   const { loop, context } = run;
   if (!Number.isFinite(loss)) throw await diverged(run, `Loss became ${loss} at`);
   run.losses.push(loss);
@@ -331,6 +326,7 @@ async function finishStep(run: Run, { loss, isStopped }: StepResult): Promise<vo
     loss,
     note: `loss ${recentLoss(run.losses).toFixed(4)}`,
   });
+  const isStopped = isAnyStopped ?? context.signal?.aborted === true;
   if (isStopped || run.step % loop.checkpointEvery === 0 || run.step === loop.steps) await checkpoint(run);
   if (isStopped)
     throw new FrostbitError(
