@@ -23,9 +23,9 @@ const { run } = await prepare(request, engine, () => {
 let stepSeconds = 0;
 const [start, before] = [performance.now(), process.cpuUsage()];
 await run(
-  watchSteps(engine, () => (runStep) => async (inputs, given) => {
+  watchSteps(engine, () => async (runSteps) => {
     const began = performance.now();
-    const outputs = await runStep(inputs, given);
+    const outputs = await runSteps();
     stepSeconds += (performance.now() - began) / 1000;
     return outputs;
   }),

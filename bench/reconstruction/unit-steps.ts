@@ -37,9 +37,10 @@ async function recordSteps(request: MethodRequest, engine: Engine): Promise<Read
   const recording = watchSteps(engine, (graph) => {
     const name = unit;
     if (steps.has(name)) return undefined;
-    return (runStep, variables, names) => async (inputs, given) => {
-      if (!steps.has(name)) steps.set(name, { graph, inputs, initial: await valuesOf(graph, variables, names) });
-      return runStep(inputs, given);
+    return async (runSteps, first, { variables, names }) => {
+      if (!steps.has(name))
+        steps.set(name, { graph, inputs: first(), initial: await valuesOf(graph, variables, names) });
+      return runSteps();
     };
   });
   await run(recording, ({ phase }) => {

@@ -1,6 +1,7 @@
 // The addon's names for JavaScript: Memory, Program, information(), and what Ctrl-C does.
 #include <napi.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <tuple>
@@ -61,6 +62,9 @@ size_t number_of(Napi::Env env, const Napi::Value& value) {
 }
 
 size_t number_of(const Napi::CallbackInfo& info, size_t i) { return number_of(info.Env(), info[i]); }
+
+/** Of a run: what it keeps of each is small. */
+constexpr size_t kMaxTurns = 4096;
 
 /** What an object was made as: one class's object taken for another's would be a crash. */
 constexpr napi_type_tag kMemoryTag = {0x66726f7374626974, 0x6d656d6f72790001};
@@ -145,10 +149,20 @@ std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
   return std::vector<double>(data, data + place.bytes / sizeof(double));
 }
 
-/** Bytes that go to a typed array when a run has ended. */
+std::vector<int32_t> integers_of(Napi::Env env, const Napi::Value& value) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
+    throw problem(env, "expected an Int32Array");
+  const Place place = bytes_of(env, value);
+  const auto* data = reinterpret_cast<const int32_t*>(place.data);
+  return std::vector<int32_t>(data, data + place.bytes / sizeof(int32_t));
+}
+
+/** Bytes that go to a typed array when a run has ended, those of each turn after those of the turn before. */
 struct Result {
   std::shared_ptr<Memory> memory;
-  size_t offset, bytes;
+  size_t offset;
+  /** Of all turns. */
+  size_t bytes;
   Napi::ObjectReference array;
 };
 
@@ -199,10 +213,11 @@ class Worker : public Napi::AsyncWorker {
  private:
   /** Only now: an array may have been detached or made shorter while the program ran. */
   void give() const {
-    for (const auto& [memory, offset, bytes, array] : results_) {
+    for (size_t i = 0; i < results_.size(); i++) {
+      const auto& [memory, offset, bytes, array] = results_[i];
       const Place place = bytes_of(Env(), array.Value());
       if (place.bytes != bytes) throw problem(Env(), "a result's array was changed during the run");
-      if (bytes > 0) std::memcpy(place.data, memory->data() + offset, bytes);
+      if (bytes > 0) std::memcpy(place.data, run_.kept.empty() ? memory->data() + offset : run_.kept[i].all.data(), bytes);
     }
   }
 
@@ -310,7 +325,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes), -1};
   }
 
-  /** run(counts, results, given): results are [memory, offset, array] by turns. Resolves to whether it ran to its end. */
+  /** run(counts, results, given, turns): results are [memory, offset, array], one after the other. Resolves to whether it ran to its end. */
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 2 || !info[1].IsArray()) throw problem(env, "expected counts and results");
@@ -320,8 +335,13 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (!(count >= 0 && count < 1e15)) throw problem(env, "expected counts");
       run.counts.push_back(static_cast<int64_t>(count));
     }
-    auto results = results_of(env, info[1].As<Napi::Array>());
-    run.given = given_of(env, given);
+    if (info.Length() > 3) run.turns = number_of(info, 3);
+    if (run.turns < 1 || run.turns > kMaxTurns) throw problem(env, "expected 1 to " + std::to_string(kMaxTurns) + " turns");
+    auto results = results_of(env, info[1].As<Napi::Array>(), run.turns);
+    run.given = given_of(env, given, run.turns);
+    if (run.turns > 1)
+      for (const auto& [memory, offset, bytes, _] : results)
+        run.kept.push_back({memory, offset, bytes / run.turns, std::vector<char>(bytes)});
     held(env);
     if (state_->is_running) throw problem(env, "the program is running");
     run.aborted = state_->aborted = std::make_shared<std::atomic<bool>>(false);
@@ -333,7 +353,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return promise;
   }
 
-  static std::vector<Result> results_of(Napi::Env env, const Napi::Array& list) {
+  static std::vector<Result> results_of(Napi::Env env, const Napi::Array& list, size_t turns) {
     if (list.Length() % 3 != 0) throw problem(env, "expected results of a memory, an offset and an array");
     std::vector<Result> results;
     for (uint32_t i = 0; i < list.Length(); i += 3) {
@@ -342,36 +362,52 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (!offset.IsNumber()) throw problem(env, "expected an offset");
       const double from = offset.As<Napi::Number>().DoubleValue();
       const size_t bytes = bytes_of(env, array).bytes;
-      if (!(from >= 0 && from + static_cast<double>(bytes) <= static_cast<double>(memory->bytes())))
+      if (bytes % turns != 0) throw problem(env, "expected as many bytes of each turn");
+      if (!(from >= 0 && from + static_cast<double>(bytes / turns) <= static_cast<double>(memory->bytes())))
         throw problem(env, "a result lies outside its memory");
       results.push_back({std::move(memory), static_cast<size_t>(from), bytes, Napi::Persistent(array.As<Napi::Object>())});
     }
     return results;
   }
 
-  /** [memory, offset, channels, plane, arrays] by turns. */
-  static std::vector<Given> given_of(Napi::Env env, const Napi::Array& list) {
-    constexpr uint32_t kParts = 5;
-    if (list.Length() % kParts != 0) throw problem(env, "expected what is given in five parts each");
+  /** [memory, offset, channels, plane, arrays, bytes of a piece, places of pieces], one after the other. */
+  static std::vector<Given> given_of(Napi::Env env, const Napi::Array& list, size_t turns) {
+    constexpr uint32_t kParts = 7;
+    if (list.Length() % kParts != 0) throw problem(env, "expected what is given in seven parts each");
     std::vector<Given> all;
     for (uint32_t i = 0; i < list.Length(); i += kParts) {
       const Napi::Value object = list[i], offset = list[i + 1], channels = list[i + 2], plane = list[i + 3],
-                        arrays = list[i + 4];
+                        arrays = list[i + 4], piece = list[i + 5], places = list[i + 6];
       if (!arrays.IsArray()) throw problem(env, "expected arrays");
-      Given given{MemoryObject::of(env, object), number_of(env, offset), {}, number_of(env, channels), number_of(env, plane)};
-      size_t bytes = 0;
-      const auto pieces = arrays.As<Napi::Array>();
-      for (uint32_t at = 0; at < pieces.Length(); at++) {
-        const Napi::Value array = pieces[at];
-        given.pieces.push_back(bytes_of(env, array));
-        check_images(env, given.channels, given.plane, given.pieces.back());
-        bytes += given.pieces.back().bytes;
+      Given given{MemoryObject::of(env, object), number_of(env, offset), {}, number_of(env, piece), {},
+                  number_of(env, channels), number_of(env, plane)};
+      const size_t pieces = add_arrays(env, arrays.As<Napi::Array>(), given);
+      for (const int32_t place : integers_of(env, places)) {
+        if (place < 0 || static_cast<size_t>(place) >= pieces) throw problem(env, "there is no such piece");
+        given.places.push_back(place);
       }
-      if (given.offset > given.memory->bytes() || bytes > given.memory->bytes() - given.offset)
+      if (given.places.size() % turns != 0) throw problem(env, "expected as many pieces for each turn");
+      const size_t space = given.offset > given.memory->bytes() ? 0 : given.memory->bytes() - given.offset;
+      if (given.places.size() / turns > space / std::max<size_t>(given.piece_bytes, 1))
         throw problem(env, "what is given lies outside its memory");
       all.push_back(std::move(given));
     }
     return all;
+  }
+
+  /** How many pieces they hold: as many each, but for the last. */
+  static size_t add_arrays(Napi::Env env, const Napi::Array& list, Given& given) {
+    if (given.piece_bytes == 0) return 0;
+    check_images(env, given.channels, given.plane, {nullptr, given.piece_bytes});
+    size_t pieces = 0;
+    for (uint32_t at = 0; at < list.Length(); at++) {
+      const Napi::Value array = list[at];
+      given.arrays.push_back(bytes_of(env, array));
+      const size_t per_array = given.arrays.front().bytes / given.piece_bytes;
+      if (per_array == 0 || pieces != at * per_array) throw problem(env, "expected arrays of as many pieces");
+      pieces += std::min(given.arrays.back().bytes / given.piece_bytes, per_array);
+    }
+    return pieces;
   }
 
   void abort(const Napi::CallbackInfo&) {

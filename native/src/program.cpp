@@ -31,12 +31,18 @@ class PlansForOneThread {
   int threads_;
 };
 
-/** This thread's part of what a run is given. */
-void take(const Given& given, const RunContext& run) {
-  const auto [begin, end] = share(run, static_cast<int64_t>(given.pieces.size()));
-  char* to = given.memory->data() + given.offset;
-  for (int64_t i = 0; i < end; to += given.pieces[i++].bytes)
-    if (i >= begin) take_piece(given.pieces[i], to, given.channels, given.plane);
+/** This thread's part of what a turn is given. */
+void take(const Given& given, size_t turn, size_t turns, const RunContext& run) {
+  if (given.places.empty()) return;
+  const size_t count = given.places.size() / turns, per_array = given.arrays.front().bytes / given.piece_bytes;
+  const int32_t* places = &given.places[turn * count];
+  const auto [begin, end] = share(run, static_cast<int64_t>(count));
+  for (int64_t i = begin; i < end; i++) {
+    const size_t place = places[i];
+    char* from = given.arrays[place / per_array].data + place % per_array * given.piece_bytes;
+    char* to = given.memory->data() + given.offset + i * given.piece_bytes;
+    take_piece({from, given.piece_bytes}, to, given.channels, given.plane);
+  }
 }
 
 size_t touched_bytes(const StepDescription& description) {
@@ -118,7 +124,7 @@ Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories, con
   times_.assign(steps_.size(), 0);
 }
 
-bool Program::run(const Run& run) {
+bool Program::run(Run& run) {
   std::atomic<bool> is_whole{true};
   has_failed_ = false;
   pool_->run([&](int thread) { work(run, thread, is_whole); });
@@ -138,7 +144,22 @@ void Program::run_phase(Step& step, int phase, const RunContext& context) {
   }
 }
 
-void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
+void Program::work(Run& run, int thread, std::atomic<bool>& is_whole) {
+  for (size_t turn = 0; turn < run.turns; turn++) {
+    if (!run_turn(run, turn, thread)) {
+      is_whole = false;
+      return;
+    }
+    if (run.kept.empty()) continue;
+    if (thread == 0)
+      for (auto& kept : run.kept)
+        std::memcpy(&kept.all[turn * kept.bytes], kept.memory->data() + kept.offset, kept.bytes);
+    pool_->barrier().wait([] { return false; });
+  }
+}
+
+/** Whether it came to its end. */
+bool Program::run_turn(const Run& run, size_t turn, int thread) {
   using Clock = std::chrono::steady_clock;
   const RunContext shared{thread, pool_->threads(), &run.counts, scratch_[thread]->data(), scratch_.back()->data()};
   RunContext alone = shared;
@@ -148,17 +169,14 @@ void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
         [&] { return has_failed_.load(std::memory_order_relaxed) || (may_stop && run.aborted && run.aborted->load()); });
   };
   if (!run.given.empty()) {
-    for (const auto& given : run.given) take(given, shared);
-    if (meet(first_commit_ > 0)) {
-      is_whole = false;
-      return;
-    }
+    for (const auto& given : run.given) take(given, turn, run.turns, shared);
+    if (meet(turn == 0 && first_commit_ > 0)) return false;
   }
   for (size_t i = 0; i < steps_.size(); i++) {
     const auto start = Clock::now();
     auto& [step, is_serial] = steps_[i];
     const int phases = step->phases();
-    const bool may_stop = static_cast<int64_t>(i) + 1 <= first_commit_;
+    const bool may_stop = turn == 0 && static_cast<int64_t>(i) + 1 <= first_commit_;
     bool stop = false;
     if (is_serial) {
       if (thread == 0)
@@ -171,12 +189,10 @@ void Program::work(const Run& run, int thread, std::atomic<bool>& is_whole) {
         stop = meet(may_stop && phase == phases - 1);
       }
     }
-    if (stop) {
-      is_whole = false;
-      return;
-    }
+    if (stop) return false;
     if (thread == 0) times_[i] = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
   }
+  return true;
 }
 
 std::vector<std::string> Program::describe() const {

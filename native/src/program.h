@@ -238,11 +238,15 @@ using MakeStep = std::unique_ptr<Step> (*)(Arguments&, CompileContext&);
 /** By the kernel's name; null where there is none. */
 MakeStep step_maker(const std::string& kernel);
 
-/** Bytes that a run takes over before its first step, from arrays one after the other that nobody changes meanwhile. */
+/** Bytes that each turn of a run takes over before its first step, in pieces of arrays that nobody changes meanwhile. */
 struct Given {
   std::shared_ptr<Memory> memory;
   size_t offset;
-  std::vector<Place> pieces;
+  /** Each holds as many pieces, but for the last. */
+  std::vector<Place> arrays;
+  size_t piece_bytes;
+  /** Which pieces they are, turn after turn. */
+  std::vector<int32_t> places;
   /** Where more than one: 32-bit elements of images of so many planes, which come to lie channels last. */
   size_t channels, plane;
 };
@@ -250,9 +254,19 @@ struct Given {
 /** The bytes of an array as they come to lie in a memory. */
 void take_piece(const Place& piece, char* to, size_t channels, size_t plane);
 
+/** Bytes of a memory, kept at the end of each turn. */
+struct Kept {
+  std::shared_ptr<Memory> memory;
+  size_t offset, bytes;
+  std::vector<char> all;
+};
+
 struct Run {
   std::vector<int64_t> counts;
   std::vector<Given> given;
+  /** How often the steps run, one time after the other. */
+  size_t turns = 1;
+  std::vector<Kept> kept;
   std::shared_ptr<std::atomic<bool>> aborted;
 };
 
@@ -261,8 +275,11 @@ class Program {
   Program(int threads, std::vector<std::shared_ptr<Memory>> memories, const std::vector<StepDescription>& steps,
           int64_t first_commit);
 
-  /** Whether it ran to its end. An abort is heeded until the first step that writes a variable. Throws what a step threw. */
-  bool run(const Run& run);
+  /**
+   * Whether it ran to its end. An abort is heeded until the first step that writes a variable, in the first turn. Throws what a step
+   * threw.
+   */
+  bool run(Run& run);
   int threads() const { return pool_->threads(); }
   std::vector<std::string> describe() const;
   size_t scratch_bytes() const { return scratch_bytes_; }
@@ -270,7 +287,8 @@ class Program {
   const std::vector<double>& times() const { return times_; }
 
  private:
-  void work(const Run& run, int thread, std::atomic<bool>& is_whole);
+  void work(Run& run, int thread, std::atomic<bool>& is_whole);
+  bool run_turn(const Run& run, size_t turn, int thread);
   void run_phase(Step& step, int phase, const RunContext& context);
 
   std::shared_ptr<Pool> pool_;

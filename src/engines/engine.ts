@@ -64,6 +64,8 @@ export interface Variables {
 export interface Executable {
   /** What a run plans to hold: intermediate values and constants, in bytes; absent where an engine does not know. */
   readonly memoryBytes?: number;
+  /** Whether its programs have `runSeries`. */
+  readonly runsSeries?: boolean;
   /**
    * Ties it to variables of the same engine, which must have all of `graph.variables`. `names`: by variable of the graph, what it is
    * called there, if not the same.
@@ -77,4 +79,9 @@ export interface Executable {
 export interface Program {
   /** Runs once; afterwards every variable in `graph.updates` has its new value. */
   run(inputs: ReadonlyMap<string, Tensor>, options?: ProgramRunOptions): Promise<ReadonlyMap<string, Tensor>>;
+  /**
+   * The same several times, where an engine has that without coming back in between: the inputs, and what is fetched, have one axis more
+   * in front, along which the runs follow each other.
+   */
+  runSeries?(inputs: ReadonlyMap<string, Tensor>, fetch: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
 }

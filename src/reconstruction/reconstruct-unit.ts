@@ -135,7 +135,6 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
     return soft && keep === "best" ? withBest(dropped, soft) : dropped;
   };
   const keep = rounding?.keep === "best" ? "best" : "last";
-  const validateEvery = rounding?.keep === "validated" ? (rounding.validateEvery ?? 1) : Number.POSITIVE_INFINITY;
   const seen: Values[] = [];
   const { values } = await trainUnit(
     {
@@ -153,9 +152,9 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
       batch,
       accumulate,
       checkpointEvery: Number.POSITIVE_INFINITY,
-      watch: async (step, read) => {
-        if (step % validateEvery === 0) seen.push(await read());
-      },
+      ...(rounding?.keep === "validated"
+        ? { watch: { every: rounding.validateEvery ?? 1, see: (each) => seen.push(each) } }
+        : {}),
     },
     context,
   );

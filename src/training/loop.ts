@@ -5,7 +5,7 @@ import type { Communicator } from "../distributed/communicator.ts";
 import type { Executable, Program, Variables } from "../engines/engine.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, scalar, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { allocate, numbersOf, scalar, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { Context } from "../run/context.ts";
 import { trainingOptions } from "../run/with-program.ts";
 import { powerOf } from "./accumulation.ts";
@@ -32,11 +32,13 @@ export interface StepRequest {
   readonly key: string;
   /** Called when nothing is compiled any more for another key. */
   readonly build: () => Step | Promise<Step>;
+  /** How many steps it holds for before the trainer wants to be asked again; one where absent. */
+  readonly steps?: number;
 }
 
 /** Who decides what trains; created for each run. */
 export interface Trainer<Own extends OwnState> {
-  /** Called once before each step. At step 0 there are no variables yet. */
+  /** Called once before each step that the request before does not hold for. At step 0 there are no variables yet. */
   readonly beforeStep: (step: number, variables: Variables) => Promise<StepRequest>;
   readonly scheduled: ScheduledInputs;
   /** Called when a step is done, before its checkpoint. */
@@ -53,6 +55,11 @@ export interface TrainingLoop<Own extends OwnState> {
   readonly batch: number;
   /** What the step graph is fed of this process's share of each batch, from step `start` on: samples along the first axis of every tensor. */
   readonly batches: (start: number) => AsyncIterable<ReadonlyMap<string, Tensor>>;
+  /**
+   * The same of `count` steps at once, which have one axis more in front: where these take no memory. Engines may run such steps without
+   * coming back in between.
+   */
+  readonly seriesOf?: (start: number, count: number) => Promise<ReadonlyMap<string, Tensor>>;
   /** `saved`: the state at the checkpoint that the run goes on from. */
   readonly begin: (saved: Own | undefined) => Trainer<Own>;
   /** Of the trainer's state in a checkpoint. */
@@ -138,6 +145,8 @@ interface Compiled {
   readonly step: Step;
   readonly executables: readonly Executable[];
   readonly program: Program;
+  /** For how many steps it is known to serve. */
+  readonly steps: number;
   /** Steps by the sums over the micro-batches, where a batch has several. */
   readonly apply: Program | undefined;
 }
@@ -166,7 +175,11 @@ async function release(run: Run): Promise<void> {
 async function prepareStep(run: Run): Promise<Compiled> {
   const { trainer, variables, context } = run;
   const request = await trainer.beforeStep(run.step, variables);
-  if (run.compiled?.key === request.key) return run.compiled;
+  const { steps = 1 } = request;
+  if (run.compiled?.key === request.key) {
+    run.compiled = { ...run.compiled, steps };
+    return run.compiled;
+  }
   await release(run);
   const step = await request.build();
   await variables.add(missingOf(run, step));
@@ -174,7 +187,7 @@ async function prepareStep(run: Run): Promise<Compiled> {
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
     executables.push(await context.engine.compile(graph, trainingOptions(context)));
   const [program, apply] = executables.map((executable) => executable.bind(variables));
-  run.compiled = { key: request.key, step, executables, program, apply };
+  run.compiled = { key: request.key, step, steps, executables, program, apply };
   return run.compiled;
 }
 
@@ -186,6 +199,8 @@ function missingOf({ variables }: Run, { initial }: Step): ReadonlyMap<string, T
 
 async function runSteps(run: Run): Promise<void> {
   let compiled = await prepareStep(run);
+  if (run.loop.seriesOf && compiled.program.runSeries && compiled.step.microBatches === 1 && !compiled.apply)
+    return runStepsInSeries(run, compiled);
   const iterator = run.loop.batches(run.step)[Symbol.asyncIterator]();
   try {
     let next: ReturnType<typeof iterator.next> | undefined = iterator.next();
@@ -198,13 +213,50 @@ async function runSteps(run: Run): Promise<void> {
       // The next batch is prepared while the engine works on this one.
       next = run.step + 1 < run.loop.steps ? iterator.next() : undefined;
       next?.catch(() => undefined);
-      await finishStep(run, await running);
+      const { loss, isAnyStopped } = await running;
+      await finishSteps(run, [loss], isAnyStopped);
       run.stepSeconds.push((performance.now() - started) / 1000);
       if (next) compiled = await prepareStep(run);
     }
   } finally {
     await iterator.return?.();
   }
+}
+
+/** A run that is to stop, or to tell how far it is, waits for so long. */
+const secondsOfSeries = 0.1;
+const longestSeries = 64;
+
+async function runStepsInSeries(run: Run, first: Compiled): Promise<void> {
+  let compiled = first;
+  let longest = 1;
+  while (run.step < run.loop.steps) {
+    const { checkpointEvery, steps } = run.loop;
+    const untilCheckpoint = checkpointEvery - (run.step % checkpointEvery);
+    const count = Math.min(longest, compiled.steps, untilCheckpoint, steps - run.step);
+    const started = performance.now();
+    const losses = await runSeries(run, compiled, count);
+    const seconds = (performance.now() - started) / 1000 / count;
+    await finishSteps(run, losses);
+    for (let i = 0; i < count; i++) run.stepSeconds.push(seconds);
+    longest = Math.min(longestSeries, Math.max(1, Math.round(secondsOfSeries / seconds)));
+    if (run.step < steps) compiled = await prepareStep(run);
+  }
+}
+
+/** Gives the loss of each step. */
+async function runSeries(run: Run, { step, program }: Compiled, count: number): Promise<readonly number[]> {
+  const { seriesOf } = run.loop;
+  assert(seriesOf && program.runSeries, "steps do not run in series");
+  const each = Array.from({ length: count }, (_, i) => scheduledFor(run, step.graph, 0, run.step + i));
+  const [first] = each;
+  const scheduled = [...first].map(
+    ([name, value]) => [name, stacked(each.map((values) => values.get(name) ?? value))] as const,
+  );
+  const inputs = inputsOf(step.graph, new Map([...(await seriesOf(run.step, count)), ...scheduled]));
+  const losses = (await program.runSeries(inputs, [step.loss])).get(step.loss);
+  assert(losses, "the step gave no losses");
+  return Array.from(numbersOf(losses));
 }
 
 interface StepResult {
@@ -279,7 +331,12 @@ function feedOf(run: Run, step: Step, batch: ReadonlyMap<string, Tensor>, index:
   return inputsOf(step.graph, new Map([...samples, ...scheduledFor(run, step.graph, index)]));
 }
 
-function scheduledFor({ trainer, step }: Run, graph: Graph, microBatch: number): ReadonlyMap<string, Tensor> {
+function scheduledFor(
+  { trainer, ...run }: Run,
+  graph: Graph,
+  microBatch: number,
+  step = run.step,
+): ReadonlyMap<string, Tensor> {
   const values = new Map<string, Tensor>();
   for (const input of graph.inputs) {
     const value = trainer.scheduled.get(input)?.(step, microBatch);
@@ -288,6 +345,15 @@ function scheduledFor({ trainer, step }: Run, graph: Graph, microBatch: number):
     values.set(input, typeof value === "number" ? tensorOf(dtype, [], [value]) : value);
   }
   return values;
+}
+
+/** Tensors of one type and shape, along a new axis in front. */
+function stacked(all: readonly Tensor[]): Tensor {
+  const [{ dtype, shape }] = all;
+  const size = sizeOf(shape);
+  const data = allocate(dtype, all.length * size);
+  for (const [i, each] of all.entries()) (data as Float32Array).set(each.data as Float32Array, i * size);
+  return { dtype, shape: [all.length, ...shape], data };
 }
 
 /** Of what there is, what the graph takes. */
@@ -313,17 +379,20 @@ function microBatchOf(value: Tensor, index: number, count: number): Tensor {
   };
 }
 
-async function finishStep(run: Run, { loss, isAnyStopped }: StepResult): Promise<void> {
+/** Of steps that are all done, one after the other. */
+async function finishSteps(run: Run, losses: readonly number[], isAnyStopped?: boolean): Promise<void> {
   const { loop, context } = run;
-  if (!Number.isFinite(loss)) throw await diverged(run, `Loss became ${loss} at`);
-  run.losses.push(loss);
-  run.trainer.afterStep?.(run.step, loss);
-  run.step++;
+  for (const loss of losses) {
+    if (!Number.isFinite(loss)) throw await diverged(run, `Loss became ${loss} at`);
+    run.losses.push(loss);
+    run.trainer.afterStep?.(run.step, loss);
+    run.step++;
+  }
   context.onProgress?.({
     phase: loop.phase,
     done: run.step * loop.batch,
     total: loop.steps * loop.batch,
-    loss,
+    loss: losses[losses.length - 1],
     note: `loss ${recentLoss(run.losses).toFixed(4)}`,
   });
   const isStopped = isAnyStopped ?? context.signal?.aborted === true;

@@ -26,6 +26,8 @@ export interface ActivationCache {
    * that of `spare`.
    */
   read(name: string, indices: ArrayLike<number>, spare?: SpareArrays): Promise<Tensor>;
+  /** Whether reading samples of `name` takes no memory: they lie there, kept as they were given. */
+  isInPlace(name: string): boolean;
   /** Forgets `name`, and removes its files. */
   drop(name: string): Promise<void>;
   /** Bytes by where they are. */
@@ -141,6 +143,11 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
       const column = columns.get(name);
       return column ? column.chunks.length * column.samplesPerChunk + column.filled : 0;
     },
+    isInPlace: (name) => {
+      const column = columns.get(name);
+      assert(column, `the cache has no "${name}"`);
+      return column.given === column.kept && column.chunks.every(({ data }) => data !== undefined);
+    },
     read,
     drop,
     size: () => ({ memoryBytes: bytesOf(true), storedBytes: bytesOf(false) }),
@@ -203,33 +210,42 @@ async function gather(
   const { shape, samplesPerChunk, chunks } = column;
   const count = chunks.length * samplesPerChunk + column.filled;
   const size = sizeOf(shape);
-  const read = new Map<number, TypedArray>();
-  const pieces: TypedArray[] = [];
-  for (const index of Array.from(indices)) {
+  const read = new Map<number, number>();
+  const arrays: TypedArray[] = [];
+  const places = new Int32Array(indices.length);
+  for (let i = 0; i < indices.length; i++) {
+    const index = indices[i];
     assert(index >= 0 && index < count, `"${name}" has ${count} samples, no ${index}`);
     const at = Math.floor(index / samplesPerChunk);
-    const chunk =
-      read.get(at) ?? (at < chunks.length ? await dataOf(name, chunks[at], column, storage) : column.filling);
-    assert(chunk, `chunk ${at} of "${name}" is missing`);
-    read.set(at, chunk);
-    const start = (index % samplesPerChunk) * size;
-    pieces.push(chunk.subarray(start, start + size));
+    let array = read.get(at);
+    if (array === undefined) {
+      const chunk = at < chunks.length ? await dataOf(name, chunks[at], column, storage) : column.filling;
+      assert(chunk, `chunk ${at} of "${name}" is missing`);
+      array = arrays.push(chunk) - 1;
+      read.set(at, array);
+    }
+    places[i] = array * samplesPerChunk + (index % samplesPerChunk);
   }
+  const pieceAt = (place: number): TypedArray => {
+    const start = (place % samplesPerChunk) * size;
+    return arrays[Math.floor(place / samplesPerChunk)].subarray(start, start + size);
+  };
   const join = (): TypedArray => {
     const length = indices.length * size;
     const known = spare?.get(name);
     const data =
       known instanceof dtypes[column.kept].array && known.length === length ? known : allocate(column.kept, length);
-    pieces.forEach((piece, place) => {
-      copy(piece, data, place * size);
+    places.forEach((place, i) => {
+      copy(pieceAt(place), data, i * size);
     });
     spare?.set(name, data);
     return data;
   };
-  if (column.given === column.kept) return joinedTensor(column.kept, [indices.length, ...shape], { pieces, join });
+  if (column.given === column.kept)
+    return joinedTensor(column.kept, [indices.length, ...shape], { arrays, size, places, join });
   const data = new Float32Array(indices.length * size);
-  pieces.forEach((piece, place) => {
-    widenInto("float16", piece as Uint16Array, data, place * size);
+  places.forEach((place, i) => {
+    widenInto("float16", pieceAt(place) as Uint16Array, data, i * size);
   });
   return { dtype: column.given, shape: [indices.length, ...shape], data };
 }

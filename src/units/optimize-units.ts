@@ -10,7 +10,7 @@ import { type Context, signalOf } from "../run/context.ts";
 import { arraysOf, compileOptions, trainingOptions, withProgram } from "../run/with-program.ts";
 import type { ActivationCache, SpareArrays } from "./activation-cache.ts";
 import { cutUnit } from "./cut-unit.ts";
-import { type SampleLayout, sampleLayouts, toBatch, toSamples } from "./sample-layout.ts";
+import { type SampleLayout, sampleLayouts, samplesComeFirst, toBatch, toSamples } from "./sample-layout.ts";
 import type { Unit } from "./units.ts";
 
 /** What the units before one compute: "float": in the float model; "quantized": as they are quantized by then. */
@@ -41,6 +41,8 @@ export interface UnitData {
   /** Constants that no unit before reads: those that this unit may change. */
   readonly own: ReadonlySet<string>;
   readonly samples: number;
+  /** Whether batches of any size of the unit's inputs and outputs take no memory: their samples are read where they lie. */
+  readonly isInPlace: boolean;
   /** Of samples, in any order, the batch of each of the unit's inputs. */
   inputs(stream: StreamName, samples: ArrayLike<number>, spare?: SpareArrays): Promise<ReadonlyMap<string, Tensor>>;
   /** Of samples, in any order, what the float unit on the float stream gives: the unit's outputs. */
@@ -185,6 +187,16 @@ function dataOf(streams: Streams, quantized: Graph, index: number, own: Readonly
     quantized,
     own,
     samples: streams.samples,
+    get isInPlace() {
+      const inputs = (["quantized", "float"] as const).map((stream) => [stream, unit.inputs] as const);
+      return [...inputs, ["float", unit.outputs] as const].every(([stream, values]) =>
+        values.every(
+          (value) =>
+            samplesComeFirst(layoutOf(streams, value)) &&
+            streams.job.cache.isInPlace(keyOf(streams.job, stream, value)),
+        ),
+      );
+    },
     inputs: (stream, samples, spare) => readValues(streams, stream, unit.inputs, samples, spare),
     outputs: (samples, spare) => readValues(streams, "float", unit.outputs, samples, spare),
     values: (stream, names, samples) => readValues(streams, stream, names, samples),

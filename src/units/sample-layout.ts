@@ -41,11 +41,15 @@ export function toSamples(value: Tensor, { axis, shape }: SampleLayout): Tensor 
   return { dtype: value.dtype, shape: [count, ...shape], data: exchange(value, shape, axis, count, "apart") };
 }
 
+/** Whether samples that follow each other are a batch already. */
+export const samplesComeFirst = ({ axis, shape }: SampleLayout): boolean => sizeOf(shape.slice(0, axis)) === 1;
+
 /** The batch of samples that follow each other. */
-export function toBatch(samples: Tensor, { axis, shape }: SampleLayout): Tensor {
+export function toBatch(samples: Tensor, layout: SampleLayout): Tensor {
+  const { axis, shape } = layout;
   const [count] = samples.shape;
   const whole = shape.map((size, i) => (i === axis ? count * size : size));
-  if (sizeOf(shape.slice(0, axis)) === 1) return withShape(samples, whole);
+  if (samplesComeFirst(layout)) return withShape(samples, whole);
   return { dtype: samples.dtype, shape: whole, data: exchange(samples, shape, axis, count, "together") };
 }
 

@@ -1,6 +1,7 @@
 // An engine that compiles steps of one structure once: what sets them apart is bound anew. What is not a step may be faster with
 // its numbers known.
 import type { CompileOptions, Engine, Executable, Program, Variables } from "../engines/engine.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Context } from "../run/context.ts";
@@ -96,6 +97,7 @@ function handleOf(executable: Executable, form: SharedForm, giveBack: () => Prom
   let isDisposed = false;
   return {
     ...(executable.memoryBytes === undefined ? {} : { memoryBytes: executable.memoryBytes }),
+    ...(executable.runsSeries ? { runsSeries: true } : {}),
     bind: (variables) => programOf(executable, form, variables as SharedVariables),
     dispose: async () => {
       if (isDisposed) return;
@@ -107,6 +109,7 @@ function handleOf(executable: Executable, form: SharedForm, giveBack: () => Prom
 
 function programOf(executable: Executable, form: SharedForm, variables: SharedVariables): Program {
   const { names, own } = form;
+  const nameOf = (name: string): string => names.get(name) ?? name;
   let bound: Promise<Program> | undefined;
   const bind = async (): Promise<Program> => {
     const { inner, constants } = variables;
@@ -117,16 +120,30 @@ function programOf(executable: Executable, form: SharedForm, variables: SharedVa
     return executable.bind(inner, new Map([...form.variables, ...places]));
   };
   const named = (values: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
-    new Map([...values].map(([name, value]) => [names.get(name) ?? name, value]));
+    new Map([...values].map(([name, value]) => [nameOf(name), value]));
+  const program = (): Promise<Program> => {
+    bound ??= bind();
+    return bound;
+  };
+  const renamed = (outputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
+    new Map([...outputs].map(([name, value]) => [own.get(name) ?? name, value]));
   return {
     run: async (inputs, { fetch, spare, ...options } = {}) => {
-      bound ??= bind();
-      const outputs = await (await bound).run(named(inputs), {
+      const outputs = await (await program()).run(named(inputs), {
         ...options,
-        ...(fetch ? { fetch: fetch.map((name) => names.get(name) ?? name) } : {}),
-        ...(spare ? { spare: new Map([...spare].map(([name, data]) => [names.get(name) ?? name, data])) } : {}),
+        ...(fetch ? { fetch: fetch.map(nameOf) } : {}),
+        ...(spare ? { spare: new Map([...spare].map(([name, data]) => [nameOf(name), data])) } : {}),
       });
-      return new Map([...outputs].map(([name, value]) => [own.get(name) ?? name, value]));
+      return renamed(outputs);
     },
+    ...(executable.runsSeries
+      ? {
+          runSeries: async (inputs, fetch) => {
+            const { runSeries } = await program();
+            assert(runSeries, "a program lacks what its executable has");
+            return renamed(await runSeries(named(inputs), fetch.map(nameOf)));
+          },
+        }
+      : {}),
   };
 }

@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { isNativeBuilt } from "../../test/support/native.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
+import { createNativeEngine } from "../engines/native/native-engine.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -75,6 +77,7 @@ interface Trial {
   readonly resume?: boolean;
   readonly context?: Context;
   readonly loss?: UnitLoss;
+  readonly memoryBytes?: number;
 }
 
 const jobOf = (
@@ -94,11 +97,8 @@ const jobOf = (
 });
 
 /** Walks all units; `visit` is called for the residual block. */
-async function walk(
-  visit: (data: UnitData) => Promise<Graph>,
-  floats: "float32" | "float16" = "float32",
-): Promise<Graph> {
-  const cache = await openActivationCache({ storage: memoryStorage(), memoryBytes: 0, floats });
+async function walk(visit: (data: UnitData) => Promise<Graph>, memoryBytes = 0): Promise<Graph> {
+  const cache = await openActivationCache({ storage: memoryStorage(), memoryBytes, floats: "float32" });
   try {
     return await optimizeUnits(
       { units, float, quantized, batches: batches(), cache, batchSize: 4 },
@@ -115,7 +115,7 @@ async function trainedBlock(trial: Trial = {}): Promise<TrainedUnit> {
   await walk(async (data) => {
     result = await trainUnit(jobOf(data, trial), trial.context ?? context);
     return result.quantized;
-  });
+  }, trial.memoryBytes);
   if (!result) throw new Error("the block was not visited");
   return result;
 }
@@ -192,6 +192,33 @@ describe("a block that trains", () => {
     expect(resumed.losses).toEqual(whole.losses);
     expect(bytesOf(resumed.quantized)).toEqual(bytesOf(whole.quantized));
   });
+
+  test.skipIf(!isNativeBuilt)(
+    "gives the same bytes whether its steps run one by one or in series, and resumed",
+    async () => {
+      const inputs = { mixed: 0.5 };
+      const native = { ...context, engine: createNativeEngine(), threads: 1 };
+      const one = await trainedBlock({ inputs, context: native });
+      const seen: number[] = [];
+      const controller = new AbortController();
+      const stopping = {
+        ...native,
+        signal: controller.signal,
+        onProgress: ({ phase, done }: { readonly phase: string; readonly done: number }) => {
+          if (!phase.startsWith("train")) return;
+          seen.push(done / batch);
+          if (done >= 9 * batch) controller.abort();
+        },
+      };
+      const storage = memoryStorage();
+      const trial = { inputs, storage, memoryBytes: 1e9 };
+      await expect(trainedBlock({ ...trial, context: stopping })).rejects.toMatchObject({ code: "ABORTED" });
+      const resumed = await trainedBlock({ ...trial, resume: true, context: native });
+      expect(seen.length).toBeLessThan(seen[seen.length - 1]);
+      expect(resumed.losses).toEqual(one.losses);
+      expect(bytesOf(resumed.quantized)).toEqual(bytesOf(one.quantized));
+    },
+  );
 
   test("is fed what the loss has as an input at every step", async () => {
     const onlyStrength: UnitLoss = (build, unit, targets) => {

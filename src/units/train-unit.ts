@@ -7,6 +7,7 @@ import type { Variables } from "../engines/engine.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { withShape } from "../ir/joined-tensor.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
@@ -51,8 +52,8 @@ export interface UnitTraining {
   /** In a storage of the unit's own. */
   readonly checkpoints?: CheckpointOptions;
   readonly checkpointEvery: number;
-  /** Called before each step but the first, with what gives the parameters as they are by then. */
-  readonly watch?: (step: number, read: () => Promise<ReadonlyMap<string, Tensor>>) => Promise<void>;
+  /** Called after every so many steps but the last ones, with the parameters as they are by then. */
+  readonly watch?: { readonly every: number; readonly see: (values: ReadonlyMap<string, Tensor>) => void };
 }
 
 export interface TrainedUnit {
@@ -82,12 +83,16 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
   const cut = cutUnit(setBatchSize(quantized, batch / accumulate), unit.inputs, unit.outputs);
   const prepared = job.prepare ? job.prepare(cut) : cut;
   const model = typeof job.inputs === "string" ? prepared : mixInputs(prepared, mixedInputs(job), job.inputs.mixed);
+  const samplesOf = sampler(job, context);
   const result = await train(
     {
       model,
       steps,
       batch,
-      batches: (start) => batchesOf(job, context, start),
+      batches: (start) => batchesOf(job, samplesOf, start),
+      ...(data.isInPlace && !job.lossInputs
+        ? { seriesOf: (start: number, count: number) => seriesOf(job, samplesOf, start, count) }
+        : {}),
       begin: (saved) => unitTrainer(job, model, context.seed, saved),
       stateSchema: unitState,
       checkpoints,
@@ -119,12 +124,12 @@ function unitTrainer(job: UnitTraining, model: Graph, seed: number, saved: UnitS
       "BAD_OPTION",
       `The checkpoint is of unit "${saved.unit}"; expected one of unit "${name}". Give each unit its own storage.`,
     );
-  const request = { key: name, build: () => stepOf(job, model) };
+  const every = job.watch?.every ?? Number.POSITIVE_INFINITY;
   const scheduled = new Map([...job.scheduled, ...randomCounters(model, seed, job.data.index)]);
   const names = ownParameters(job, model).map((parameter) => parameter.name);
   const beforeStep = async (step: number, variables: Variables): Promise<StepRequest> => {
-    if (step > 0) await job.watch?.(step, () => readAll(variables, names));
-    return request;
+    if (step > 0 && step % every === 0) job.watch?.see(await readAll(variables, names));
+    return { key: name, build: () => stepOf(job, model), steps: every - (step % every) };
   };
   return { beforeStep, scheduled, state: () => ({ unit: name }) };
 }
@@ -168,32 +173,67 @@ function stepOf(job: UnitTraining, model: Graph): Step {
  */
 async function* batchesOf(
   job: UnitTraining,
-  { seed, communicator }: Context,
+  samplesOf: Sampler,
   start: number,
 ): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-  const { data, batch } = job;
-  const perEpoch = Math.floor(data.samples / batch);
   const spares: readonly SpareArrays[] = [new Map(), new Map()];
-  const orderOf = (epoch: number): Int32Array => shuffledOrder(data.samples, randomBits(seed, data.index), epoch);
-  let order = orderOf(Math.floor(start / perEpoch));
   for (let step = start; ; step++) {
     const spare = spares[step % 2];
-    if (step > start && step % perEpoch === 0) order = orderOf(step / perEpoch);
-    const ofBatch = order.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch);
-    const samples = shareOf(ofBatch, communicator);
-    const outputs = await data.outputs(samples, spare);
-    const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
-    const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
+    const samples = samplesOf(step);
     const besides = (await job.lossInputs?.(samples)) ?? new Map();
-    yield new Map([...(await inputsOf(job, samples, spare)), ...known, ...besides]);
+    yield new Map([...(await readBatch(job, samples, spare)), ...besides]);
   }
+}
+
+/** This process's samples of a step. */
+type Sampler = (step: number) => Int32Array;
+
+function sampler({ data, batch }: UnitTraining, { seed, communicator }: Context): Sampler {
+  const perEpoch = Math.floor(data.samples / batch);
+  let order: { readonly epoch: number; readonly samples: Int32Array } | undefined;
+  return (step) => {
+    const epoch = Math.floor(step / perEpoch);
+    if (order?.epoch !== epoch)
+      order = { epoch, samples: shuffledOrder(data.samples, randomBits(seed, data.index), epoch) };
+    return shareOf(order.samples.slice((step % perEpoch) * batch, ((step % perEpoch) + 1) * batch), communicator);
+  };
+}
+
+/** The batches of several steps; samples of all values follow each other. */
+async function seriesOf(
+  job: UnitTraining,
+  samplesOf: Sampler,
+  start: number,
+  count: number,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const samples = new Int32Array(count * job.batch);
+  for (let i = 0; i < count; i++) samples.set(samplesOf(start + i), i * job.batch);
+  const apart = ({ shape }: Tensor): readonly number[] => {
+    const axis = shape.findIndex((size) => size > 1);
+    return [count, ...shape.map((size, i) => (i === axis ? size / count : size))];
+  };
+  const all = await readBatch(job, samples);
+  return new Map([...all].map(([name, value]) => [name, withShape(value, apart(value))]));
+}
+
+/** What the unit's step is fed of samples. */
+async function readBatch(
+  job: UnitTraining,
+  samples: Int32Array,
+  spare?: SpareArrays,
+): Promise<ReadonlyMap<string, Tensor>> {
+  const { data } = job;
+  const outputs = await data.outputs(samples, spare);
+  const targets = data.unit.targets.map((output) => [targetInput(output), outputs.get(output)] as const);
+  const known = targets.flatMap(([name, value]) => (value ? [[name, value] as const] : []));
+  return new Map([...(await inputsOf(job, samples, spare)), ...known]);
 }
 
 /** Of the float stream as well where both are mixed. */
 async function inputsOf(
   { data, inputs }: UnitTraining,
   samples: Int32Array,
-  spare: SpareArrays,
+  spare?: SpareArrays,
 ): Promise<ReadonlyMap<string, Tensor>> {
   if (typeof inputs === "string") return data.inputs(inputs, samples, spare);
   const quantized = await data.inputs("quantized", samples, spare);

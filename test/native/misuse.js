@@ -94,21 +94,43 @@ const misuses = {
   async givenThatDoesNotFit() {
     const memory = new Memory(64);
     const program = new Program(1, [memory], [], 0);
-    const given = (...parts) => message(() => program.run(none, [], parts));
+    const all = Int32Array.of(0);
+    const given = (to, offset, channels, plane, arrays, bytes = 16, places = all, turns = 1) =>
+      message(() => program.run(none, [], [to, offset, channels, plane, arrays, bytes, places], turns));
     const detached = new Float32Array(4);
     structuredClone(detached, { transfer: [detached.buffer] });
     return [
-      await given(memory, 0, 1, 1),
+      await message(() => program.run(none, [], [memory, 0, 1, 1])),
       await given(memory, 0, 1, 1, new Float32Array(4)),
       await given(program, 0, 1, 1, []),
       await given(memory, 0, 1, 1, [new Float32Array(new SharedArrayBuffer(16))]),
-      await given(memory, 0, 1, 1, [new Float32Array(8), new Float32Array(9)]),
-      await given(memory, 60, 1, 1, [new Float32Array(2)]),
+      await given(memory, 0, 1, 1, [new Float32Array(17)], 68),
+      await given(memory, 60, 1, 1, [new Float32Array(2)], 8),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, Int32Array.of(0, 0, 0, 0, 0)),
       await given(memory, 0, 3, 2, [new Float32Array(4)]),
       await given(memory, 0, 2 ** 40, 2 ** 40, [new Float32Array(4)]),
       await given(memory, 0, 1, 1, [detached, new Float32Array(16)]),
-      await given(memory, 0, 2, 4, [new Float32Array(8), new Float32Array(8)]),
+      await given(memory, 0, 1, 1, [new Float32Array(6), new Float32Array(4)], 8, Int32Array.of(5)),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, Int32Array.of(1)),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, Int32Array.of(-1)),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, new Float32Array(1)),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 0),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, Int32Array.of(0, 0, 0), 2),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, all, 0),
+      await given(memory, 0, 1, 1, [new Float32Array(4)], 16, all, 4097),
+      await message(() => program.run(none, [memory, 0, new Float32Array(3)], [], 5)),
+      await message(() => program.run(none, [memory, 60, new Float32Array(4)], [], 2)),
+      await given(memory, 0, 2, 4, [new Float32Array(8), new Float32Array(8)], 32, Int32Array.of(1, 0, 1, 1), 2),
+      await given(memory, 0, 1, 1, [], 0, new Int32Array()),
     ];
+  },
+  async seriesOfRuns() {
+    const memory = new Memory(64);
+    const program = new Program(2, [memory], [], 0);
+    const results = new Float32Array(4);
+    const pieces = [Float32Array.of(1, 2), Float32Array.of(3)];
+    await program.run(none, [memory, 8, results], [memory, 8, 1, 1, pieces, 4, Int32Array.of(2, 0, 1, 2)], 4);
+    return [...results];
   },
   async operationsOfThemselves() {
     const step = { kernel: "fused", places: none, ints: Float64Array.of(0, 1), floats: none, operations: [] };

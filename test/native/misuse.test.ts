@@ -46,10 +46,21 @@ describe.skipIf(!isNativeBuilt)(`the addon outlives${isNativeBuilt ? "" : ` (${n
 
   test("arrays for a run that do not fit where they are to go", async () => {
     const [outside, images] = ["what is given lies outside its memory", "expected whole images of 32-bit elements"];
+    const [piece, unequal, turns] = [
+      "there is no such piece",
+      "expected arrays of as many pieces",
+      "expected 1 to 4096 turns",
+    ];
     expect(await outcomeOf("givenThatDoesNotFit")).toEqual([
-      ...["expected what is given in five parts each", "expected arrays", "expected a Memory"],
-      ...["expected a typed array that is not shared", outside, outside, images, images, true, true],
+      ...["expected what is given in seven parts each", "expected arrays", "expected a Memory"],
+      ...["expected a typed array that is not shared", outside, outside, outside, images, images, unequal],
+      ...[piece, piece, piece, "expected an Int32Array", piece, "expected as many pieces for each turn", turns, turns],
+      ...["expected as many bytes of each turn", "a result lies outside its memory", true, true],
     ]);
+  });
+
+  test("several runs in one, each with pieces and a result of its own", async () => {
+    expect(await outcomeOf("seriesOfRuns")).toEqual([3, 1, 2, 3]);
   });
 
   test("a step that is its own part", async () => {

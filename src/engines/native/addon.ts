@@ -23,14 +23,16 @@ export interface NativeStep {
 
 export interface NativeProgram {
   /**
-   * `results`: memory, offset and the array that takes its bytes, by turns. `given`: memory, offset, channels, plane and the arrays whose
-   * bytes the run's threads write there one after the other, as `write` does, by turns: nobody changes or transfers these arrays before
-   * the run has ended. Resolves to false when it was aborted. One run at a time.
+   * The steps `turns` times, one time after the other. `results`: memory, offset and the array that takes its bytes at the end of every
+   * turn. `given`: memory, offset, channels, plane, arrays, bytes of a piece, and the numbers of pieces of the arrays that the run's
+   * threads write there one after the other before each turn, as `write` does; each array but the last has as many pieces. Nobody changes
+   * or transfers the arrays before the run has ended. Resolves to false when it was aborted. One run at a time.
    */
   run(
     counts: Float64Array,
     results: readonly (NativeMemory | number | TypedArray)[],
-    given?: readonly (NativeMemory | number | readonly TypedArray[])[],
+    given?: readonly (NativeMemory | number | readonly TypedArray[] | Int32Array)[],
+    turns?: number,
   ): Promise<boolean>;
   /** Stops the run before its next step, unless it has begun to write variables. */
   abort(): void;

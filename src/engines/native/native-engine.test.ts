@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
+import { joinedTensor } from "../../ir/joined-tensor.ts";
 import { scalar, type Tensor, tensorOf, toNumbers } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -46,6 +47,53 @@ describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${no
       results.push([...losses, await variables.read("w"), await variables.read("velocity")]);
     }
     expect(results[0]).toEqual(results[1]);
+  });
+
+  test("a series of runs gives what they give one by one", async () => {
+    const graph = trainingGraph(3);
+    const xs = [floats(1, 1, 2), floats(-1, 0.5, 2), floats(3, 1, -1), floats(-1, 0.5, 2)];
+    const rates = [0.5, 0.25, 0.125, 0.1];
+    const arrays = [Float32Array.of(1, 1, 2, 3, 1, -1), Float32Array.of(-1, 0.5, 2)];
+    const join = (): never => {
+      throw new Error("joined");
+    };
+    const series = new Map([
+      ["x", joinedTensor("float32", [4, 3], { arrays, size: 3, places: Int32Array.of(0, 2, 1, 2), join })],
+      ["rate", floats(...rates)],
+    ]);
+    const [one, other] = [await engine.variables(start), await engine.variables(start)];
+    const executable = await engine.compile(graph, { threads: 2 });
+    const program = executable.bind(one);
+    const losses: number[] = [];
+    for (const [i, x] of xs.entries()) {
+      const outputs = await program.run(
+        new Map([
+          ["x", x],
+          ["rate", scalar("float32", rates[i])],
+        ]),
+      );
+      losses.push(...toNumbers(outputs.get(graph.outputs[0]) ?? scalar("float32", 0)));
+    }
+    const found = await executable.bind(other).runSeries?.(series, graph.outputs);
+    expect(found?.get(graph.outputs[0])).toEqual(floats(...losses));
+    for (const name of ["w", "velocity"]) expect(await other.read(name)).toEqual(await one.read(name));
+  });
+
+  test("a series of runs whose inputs do not fit together is refused", async () => {
+    const graph = trainingGraph(3);
+    const program = (await engine.compile(graph)).bind(await engine.variables(start));
+    const of = (x: readonly number[], rate: readonly number[]): ReadonlyMap<string, Tensor> =>
+      new Map([
+        ["x", tensorOf("float32", x, new Float32Array(x.reduce((a, b) => a * b, 1)))],
+        ["rate", tensorOf("float32", rate, new Float32Array(rate.reduce((a, b) => a * b, 1)))],
+      ]);
+    await expect(program.runSeries?.(of([2, 3], [3]), [])).rejects.toThrow(
+      'Inputs of several runs of graph "step" have 2 for "x", 3 for "rate".',
+    );
+    await expect(program.runSeries?.(of([2, 4], [2]), [])).rejects.toThrow(
+      'Input "x" is float32 [4]; expected float32 [3].',
+    );
+    expect(await program.runSeries?.(of([0, 3], [0]), [])).toEqual(new Map());
   });
 
   test("logarithms are within 2 units in the last place, and what they are at the ends", async () => {

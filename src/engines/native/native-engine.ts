@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { type DType, dtypes, type TypedArray } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { piecesOf } from "../../ir/joined-tensor.ts";
+import { type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
 import { copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type {
@@ -77,6 +77,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
       const planned = [...compiled.plans.values()].map(({ arena, constantBytes }) => arena.bytes + constantBytes);
       return Math.max(0, ...planned);
     },
+    runsSeries: true,
     bind: (variables, names) => bind(compiled, variables, names),
     dispose: async () => {
       compiled.isDisposed = true;
@@ -114,33 +115,62 @@ function bind(compiled: Compiled, variables: Variables, names: ReadonlyMap<strin
       "These variables belong to another engine. Make them with the native engine's variables().",
     );
   const tie: Tie = { variables, names, bound: new WeakMap() };
+  const inTurn = (
+    inputs: ReadonlyMap<string, Tensor>,
+    options: ProgramRunOptions,
+    turns?: number,
+  ): Promise<ReadonlyMap<string, Tensor>> => {
+    const isBusy = compiled.queue.isBusy() || variables.queue.isBusy();
+    const given = isBusy ? copies(inputs) : inputs;
+    return compiled.queue.run(() =>
+      variables.queue.run(async () => {
+        if (compiled.isDisposed) throw disposed(graph);
+        throwIfAborted(graph, options.signal);
+        const sizes = givenSizes(graph, turns === undefined ? given : ofOneRun(given));
+        const plan = planFor(compiled, sizes);
+        return run(compiled, plan, programFor(compiled, plan, tie), { inputs: given, sizes, turns }, options);
+      }),
+    );
+  };
   return {
     run: async (inputs, options = {}) => {
       checkRun(compiled, inputs, options);
-      const isBusy = compiled.queue.isBusy() || variables.queue.isBusy();
-      const given = isBusy ? copies(inputs) : inputs;
-      return compiled.queue.run(() =>
-        variables.queue.run(async () => {
-          if (compiled.isDisposed) throw disposed(graph);
-          throwIfAborted(graph, options.signal);
-          const plan = planFor(compiled, givenSizes(graph, given));
-          return run(compiled, plan, programFor(compiled, plan, tie), given, options);
-        }),
-      );
+      return inTurn(inputs, options);
+    },
+    runSeries: async (inputs, fetch) => {
+      checkRun(compiled, inputs, { fetch }, ofOneRun);
+      const turns = runsIn(graph, inputs);
+      return turns === 0 ? new Map() : inTurn(inputs, { fetch }, turns);
     },
   };
+}
+
+type Inputs = ReadonlyMap<string, Tensor>;
+
+/** What each of several runs is given, without elements. */
+const ofOneRun = (inputs: Inputs): Inputs =>
+  new Map([...inputs].map(([name, { dtype, shape }]) => [name, { dtype, shape: shape.slice(1), data: noData }]));
+
+/** How many runs inputs are of, all of them as many. */
+function runsIn(graph: Graph, inputs: Inputs): number {
+  const counts = new Set([...inputs.values()].map(({ shape }) => shape[0]));
+  const [count] = counts;
+  if (counts.size === 1) return count;
+  const found = [...inputs].map(([name, { shape }]) => `${shape[0]} for "${name}"`).join(", ");
+  throw new FrostbitError("BAD_DATA", `Inputs of several runs of graph "${graph.name}" have ${found || "none"}.`);
 }
 
 const disposed = (graph: Graph): FrostbitError =>
   new FrostbitError("ENGINE", `Graph "${graph.name}" was run after its executable was disposed.`);
 
-const copies = (inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
+const copies = (inputs: Inputs): Inputs =>
   new Map([...inputs].map(([name, value]) => [name, piecesOf(value) ? value : copyTensor(value)]));
 
 function checkRun(
   { graph, isDisposed }: Compiled,
-  inputs: ReadonlyMap<string, Tensor>,
+  inputs: Inputs,
   options: ProgramRunOptions,
+  typed: (inputs: Inputs) => Inputs = (given) => given,
 ): void {
   if (isDisposed) throw disposed(graph);
   throwIfAborted(graph, options.signal);
@@ -150,11 +180,11 @@ function checkRun(
       "BAD_OPTION",
       `fetch: graph "${graph.name}" has no output "${unknown[0]}"; it has ${graph.outputs.join(", ")}.`,
     );
-  checkInputs(graph, inputs);
+  checkInputs(graph, typed(inputs));
   for (const [name, value] of inputs) {
     const { dtype, shape } = value;
-    const arrays = piecesOf(value) ?? [value.data];
-    const held = arrays.reduce((sum, { length }) => sum + length, 0);
+    const { arrays, size, places } = partsOf(value);
+    const held = size * places.length;
     if (arrays.every((data) => data instanceof dtypes[dtype].array) && held === sizeOf(shape)) continue;
     throw new FrostbitError(
       "BAD_DATA",
@@ -162,6 +192,10 @@ function checkRun(
     );
   }
 }
+
+/** Of what is one array, that. */
+const partsOf = (value: Tensor): Pieces =>
+  piecesOf(value) ?? { arrays: [value.data], size: value.data.length, places: Int32Array.of(0) };
 
 const aborted = (graph: Graph, signal: AbortSignal): FrostbitError =>
   new FrostbitError("ABORTED", `The run of graph "${graph.name}" was stopped; its variables are as before.`, {
@@ -199,30 +233,41 @@ function programFor(compiled: Compiled, plan: Assembled, { variables, names, bou
 /** Variables are checked by their type; their elements are in native memory. */
 const noData = new Uint8Array();
 
+interface RunRequest {
+  readonly inputs: Inputs;
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Runs, one after the other; absent: one, whose inputs have no axis for it. */
+  readonly turns: number | undefined;
+}
+
 async function run(
   { graph }: Compiled,
   assembled: Assembled,
   { program, memories }: Bound,
-  inputs: ReadonlyMap<string, Tensor>,
+  { inputs, sizes, turns }: RunRequest,
   { fetch = graph.outputs, spare, signal }: ProgramRunOptions,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { plan } = assembled;
-  const sizes = givenSizes(graph, inputs);
   checkCounts(graph, plan.counts, sizes);
   const given = [...plan.inputs].flatMap(([name, value]) => {
     const tensor = inputs.get(name);
+    if (!tensor || sizeOf(tensor.shape) === 0) return [];
     const { memory, offset } = placeOf(assembled, memories, value.slot);
     const [channels, plane] = imagesOf(value);
-    const pieces = tensor && piecesOf(tensor);
-    if (pieces) return [memory, offset, channels, plane, pieces];
-    if (tensor) memory.write(offset, tensor.data, channels, plane);
+    const pieces = piecesOf(tensor) ?? (turns && slicesOf(tensor, turns));
+    if (pieces) {
+      const { arrays, size, places } = pieces;
+      return [memory, offset, channels, plane, arrays, size * arrays[0].BYTES_PER_ELEMENT, places];
+    }
+    memory.write(offset, tensor.data, channels, plane);
     return [];
   });
   const results = new Map<string, Tensor>();
   const transfers = fetch.flatMap((name) => {
     const value = plan.outputs.get(name);
     assert(value, `output "${name}" was not planned`);
-    const shape = value.shape.map((size) => (typeof size === "number" ? size : (sizes.get(size) ?? 0)));
+    const ofOne = value.shape.map((size) => (typeof size === "number" ? size : (sizes.get(size) ?? 0)));
+    const shape = turns === undefined ? ofOne : [turns, ...ofOne];
     const length = shape.reduce((product, size) => product * size, 1);
     const data = spareFor(name, value.dtype, length, spare) ?? new dtypes[value.dtype].array(length);
     results.set(name, { dtype: value.dtype, shape, data });
@@ -233,7 +278,7 @@ async function run(
   const stop = (): void => program.abort();
   signal?.addEventListener("abort", stop);
   try {
-    if (!(await program.run(counts, transfers, given))) throw aborted(graph, signal ?? AbortSignal.abort());
+    if (!(await program.run(counts, transfers, given, turns ?? 1))) throw aborted(graph, signal ?? AbortSignal.abort());
   } catch (cause) {
     if (cause instanceof FrostbitError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -243,6 +288,13 @@ async function run(
   }
   return results;
 }
+
+/** One for each run. */
+const slicesOf = ({ data }: Tensor, turns: number): Pieces => ({
+  arrays: [data],
+  size: data.length / turns,
+  places: Int32Array.from({ length: turns }, (_, i) => i),
+});
 
 /** What lies in another order than it is given in: channels, and pixels of each. */
 function imagesOf({ layout, shape }: Value): readonly [channels: number, plane: number] {

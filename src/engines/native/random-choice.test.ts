@@ -57,11 +57,14 @@ test.skipIf(!isNativeBuilt())(
       const sample = channels * size * size;
       const inPieces = new Map(
         [...whole].map(([name, { dtype, data }]) => {
-          const pieces = [0, 1, 2, 3].map((at) => data.slice(at * sample, (at + 1) * sample));
+          const arrays = [2, 0, 3, 1].map((at) => data.slice(at * sample, (at + 1) * sample));
           const join = (): never => {
             throw new Error("joined");
           };
-          return [name, joinedTensor(dtype, shape, { pieces, join })] as const;
+          return [
+            name,
+            joinedTensor(dtype, shape, { arrays, size: sample, places: Int32Array.of(1, 3, 0, 2), join }),
+          ] as const;
         }),
       );
       const [one, several] = await Promise.all(
