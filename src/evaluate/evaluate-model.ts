@@ -5,9 +5,11 @@ import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
 import { checkCounts, checkNames } from "../ir/check-options.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import type { Tensor } from "../ir/tensor.ts";
+import { arraysOf } from "../run/with-program.ts";
 import { evaluationBatch } from "./batch-that-fits.ts";
 import { type LabeledOutput, usableLabels, useOfLabels } from "./label-use.ts";
 import { type Measurement, type Meter, type Metrics, meterOf } from "./metrics.ts";
@@ -69,10 +71,12 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
   const output = outputOf(file, options.output);
   const matched = datasetFor(file, dataset, preprocess);
   const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess });
+  let spare: ReadonlyMap<string, TypedArray> | undefined;
   const run = ({ inputs, indices }: Batch) =>
     file.run(
       changeSamples(inputs, axes, (rows) => padRows(rows, rowsOfBatch(fixed, indices.length, batchSize))),
       metric ? [...file.outputs.keys()] : [output],
+      spare,
     );
   // The output that is meant before all others.
   const types = new Map([...file.outputs].toSorted(([a], [b]) => Number(b === output) - Number(a === output)));
@@ -88,6 +92,7 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
       const rows = samplesOf(given, output, batch.indices.length);
       meter ??= meterFor(file, { ...rows, name: output }, dataset, options.areProbabilities);
       meter.add(rows, batch);
+      spare = arraysOf(outputs);
     }
     done += batch.indices.length;
     onProgress?.({ phase, done, total: dataset.length, note: (own ?? meter)?.note() ?? "" });

@@ -4,7 +4,7 @@ import { preparedDtype, preparedInputs } from "../data/batches.ts";
 import { type Dataset, type InputType, matchInputs, withInputs } from "../data/dataset.ts";
 import { isNeutral, type Preprocess } from "../data/preprocess.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
-import type { DType } from "../ir/dtype.ts";
+import type { DType, TypedArray } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Dim, ValueType } from "../ir/graph.ts";
 import { allocate, sizeOf, type Tensor, tensor } from "../ir/tensor.ts";
@@ -14,8 +14,15 @@ export interface ModelFile {
   /** As the file declares them. */
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
-  /** `fetch`: names of the outputs wanted; all of them where absent. */
-  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  /**
+   * `fetch`: names of the outputs wanted; all of them where absent. `spare`: by output, an array that it may be written into instead of
+   * a new one; nobody reads it meanwhile.
+   */
+  run(
+    inputs: ReadonlyMap<string, Tensor>,
+    fetch?: readonly string[],
+    spare?: ReadonlyMap<string, TypedArray>,
+  ): Promise<ReadonlyMap<string, Tensor>>;
   /** Gives the model's memory back. */
   dispose(): Promise<void>;
 }

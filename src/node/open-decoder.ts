@@ -2,6 +2,7 @@
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { DeployedOptions } from "../engines/onnxruntime/open-deployed.ts";
 import type { Session } from "../engines/onnxruntime/open-session.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
 import { cacheInputs } from "../language-models/places.ts";
@@ -53,13 +54,13 @@ export const cacheAfter = (outputs: ReadonlyMap<string, Tensor>): Cache =>
   );
 
 /**
- * A decoder with a cache as one of whole sequences; other files as they are. What is not timed runs part by part of the sequences, each
- * behind the last: the runtime's own logits are of one part.
+ * A decoder with a cache as one of whole sequences; other files as they are. Long sequences are run part by part, each behind the last,
+ * so that the runtime's own logits are of one part: of no more than `partBytes`.
  */
 export async function openSequences(
   model: Uint8Array | string,
   options: DeployedOptions = {},
-  partBytes = options.spinning === false ? 2 ** 26 : Number.POSITIVE_INFINITY,
+  partBytes = 2 ** 26,
 ): Promise<Session> {
   const session = await openDeployed(model, options);
   if (!hasCache(session)) return session;
@@ -67,25 +68,31 @@ export async function openSequences(
     ...session,
     inputs: new Map([...session.inputs].filter(([name]) => name === "input_ids")),
     outputs: new Map([...session.outputs].filter(([name]) => name === "logits")),
-    run: async (inputs) => {
+    run: async (inputs, _fetch, spare) => {
       const ids = inputs.get("input_ids");
-      return ids ? new Map([["logits", await logitsOf(session, ids, partBytes)]]) : session.run(inputs, ["logits"]);
+      if (!ids) return session.run(inputs, ["logits"]);
+      return new Map([["logits", await logitsOf(session, ids, { partBytes, spare: spare?.get("logits") })]]);
     },
   };
 }
 
 /** Of all positions, from parts whose logits take no more than `partBytes`. */
-async function logitsOf(session: Session, ids: Tensor, partBytes: number): Promise<Tensor> {
+async function logitsOf(
+  session: Session,
+  ids: Tensor,
+  { partBytes, spare }: { readonly partBytes: number; readonly spare: TypedArray | undefined },
+): Promise<Tensor> {
   const [batch, length] = ids.shape;
   const vocabulary = Number(session.outputs.get("logits")?.shape[2]);
   const parts = Math.min(length, Math.ceil((4 * batch * length * vocabulary) / partBytes)) || 1;
   const size = Math.ceil(length / parts);
   let cache = emptyCache(session, batch);
-  const all = new Float32Array(parts > 1 ? batch * length * vocabulary : 0);
+  const count = batch * length * vocabulary;
+  const all = spare instanceof Float32Array && spare.length === count ? spare : new Float32Array(parts > 1 ? count : 0);
   for (let start = 0; start < length; start += size) {
-    const count = Math.min(size, length - start);
+    const width = Math.min(size, length - start);
     const outputs = await session.run(
-      behindCache(columnsOf(ids, start, count), cache),
+      behindCache(columnsOf(ids, start, width), cache),
       parts > 1 ? undefined : ["logits"],
     );
     const logits = outputs.get("logits");
@@ -94,7 +101,7 @@ async function logitsOf(session: Session, ids: Tensor, partBytes: number): Promi
     const given = logits.data as Float32Array;
     for (let row = 0; row < batch; row++)
       all.set(
-        given.subarray(row * count * vocabulary, (row + 1) * count * vocabulary),
+        given.subarray(row * width * vocabulary, (row + 1) * width * vocabulary),
         (row * length + start) * vocabulary,
       );
     cache = cacheAfter(outputs);

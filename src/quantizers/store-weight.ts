@@ -1,9 +1,11 @@
 // A weight's integers, and how they are stored: behind DequantizeLinear, with a scale for each row or group, or as indices of levels.
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { heldNarrow } from "../ir/held-narrow.ts";
 import { nearestLevel } from "../ir/nearest-level.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { allocate, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { isStored, storedTensor } from "../ir/tensor-source.ts";
 import { type Granularity, granularityAttributes, isGrouped } from "../ops/granularity.ts";
 import type { LinearLayer } from "./linear-layers.ts";
 import { forEachScaled } from "./qparams.ts";
@@ -149,6 +151,12 @@ function repeatedOverWindow(
   return { shape, values: values.flatMap((value) => new Array<number>(window).fill(value)) };
 }
 
+/** Of a weight that is read whenever it is used, in as few bits as hold them. */
+const codesOf = (weight: Tensor, dtype: "int8" | "uint8", values: Integers["values"]): Tensor =>
+  isStored(weight)
+    ? storedTensor(dtype, weight.shape, heldNarrow(values))
+    : { dtype, shape: weight.shape, data: values };
+
 /** The weight in the file, and the node that brings it there: none where another layer has the same weight in the same form. */
 export function storeWeight(
   layer: LinearLayer,
@@ -169,7 +177,7 @@ export function storeWeight(
   const nameOf = (suffix: string): string => unique(`${layer.name}.weight_${suffix}`);
   const dtype = zeroPoints || levels ? "uint8" : "int8";
   const [codes, scale] = [nameOf("integers"), nameOf("folded_scale")];
-  constants.set(codes, { dtype, shape: weight.shape, data: values });
+  constants.set(codes, codesOf(weight, dtype, values));
   const steps = repeatedOverWindow(scales, integers, weight.shape);
   constants.set(scale, tensorOf(weight.dtype, steps.shape, steps.values));
   const zeroPoint = zeroPoints ? nameOf("folded_zero_point") : "";

@@ -2,6 +2,7 @@
 import type { DType } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, type Node, producers } from "../ir/graph.ts";
+import { heldNarrow } from "../ir/held-narrow.ts";
 import { nearestLevel } from "../ir/nearest-level.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { allocate, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
@@ -125,15 +126,16 @@ export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Floa
   return withConstant(graph, use, moved);
 }
 
-/** The values of these integers, of which a byte each is kept: a large model's weights are not held as floats. */
+/** The values of these integers, which alone are kept, in as few bits as hold them: a large model's weights are not held as floats. */
 function storedValues(graph: Graph, quantizer: Quantizer, integers: Float64Array): Tensor {
   const { value, scale, zeroPoint, granularity } = quantizer;
   const { dtype, shape } = constantOf(graph, value);
   const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? undefined : numbersOf(constantOf(graph, zeroPoint));
-  const codes = integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers);
+  const held = heldNarrow(integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers));
   const layout = scaleLayout(shape, granularity, scales.shape);
   return storedTensor(dtype, shape, () => {
+    const codes = held();
     const values = allocate(dtype, codes.length) as Float32Array;
     const steps = numbersOf(scales);
     forEachRun(layout, (start, end, at) => {

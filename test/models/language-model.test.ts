@@ -65,7 +65,7 @@ test.each([
     toNumbers((await session.run(new Map([["input_ids", ids]]))).get("logits")!);
   const vocabulary = Number(file.outputs.get("logits")!.shape[2]);
   // Parts of five positions, and a shorter last one.
-  const inParts = await openSequences(modelPath, { spinning: false }, 2 * 5 * 4 * vocabulary);
+  const inParts = await openSequences(modelPath, {}, 2 * 5 * 4 * vocabulary);
   expectClose(await logits(inParts), await logits(file), { as: "float32" });
   await inParts.dispose();
   await file.dispose();

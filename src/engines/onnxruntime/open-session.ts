@@ -1,5 +1,5 @@
 // A session of ONNX Runtime with our tensors in and out. Whose module it is, onnxruntime-node or onnxruntime-web, the caller says.
-import type { DType } from "../../ir/dtype.ts";
+import type { DType, TypedArray } from "../../ir/dtype.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import type { ValueType } from "../../ir/graph.ts";
 import type { Tensor } from "../../ir/tensor.ts";
@@ -24,8 +24,12 @@ export interface Session {
   /** As the file declares them. */
   readonly inputs: ReadonlyMap<string, ValueType>;
   readonly outputs: ReadonlyMap<string, ValueType>;
-  /** `fetch`: names of the outputs wanted; all of them where absent. */
-  run(inputs: ReadonlyMap<string, Tensor>, fetch?: readonly string[]): Promise<ReadonlyMap<string, Tensor>>;
+  /** `fetch`: names of the outputs wanted; all of them where absent. `spare`: by output, an array that it may be written into. */
+  run(
+    inputs: ReadonlyMap<string, Tensor>,
+    fetch?: readonly string[],
+    spare?: ReadonlyMap<string, TypedArray>,
+  ): Promise<ReadonlyMap<string, Tensor>>;
   /** Gives the model's memory back. */
   dispose(): Promise<void>;
 }
