@@ -16,8 +16,11 @@ export function heldNarrow(codes: Int8Array | Uint8Array): () => Int8Array | Uin
     const least = array === Int8Array ? -(2 ** (bits - 1)) : 0;
     return array === codes.constructor && low >= least && high < least + 2 ** bits;
   });
-  if (type === undefined) return () => codes;
-  const bytes = pack(type, codes);
-  const { length } = codes;
-  return () => unpack(type, bytes, length);
+  return type === undefined ? () => codes : unpacking(type, pack(type, codes), codes.length);
 }
+
+/** A function of its own: what two closures of one function read, either keeps. */
+const unpacking =
+  (type: DType, bytes: Uint8Array, count: number): (() => Int8Array | Uint8Array) =>
+  () =>
+    unpack(type, bytes, count);

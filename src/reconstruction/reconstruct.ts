@@ -241,5 +241,7 @@ async function readOutcome(storage: Storage, file: string): Promise<Outcome> {
       "IO",
       `The checkpoint's "${file}" is missing. Remove the checkpoint folder and start again.`,
     );
-  return outcomeOf(readSafetensors(bytesSource(bytes), file).tensors);
+  const { tensors } = readSafetensors(bytesSource(bytes), file);
+  // What is kept of them must not keep the whole file.
+  return outcomeOf(new Map([...tensors].map(([name, { data, ...type }]) => [name, { ...type, data: data.slice() }])));
 }
