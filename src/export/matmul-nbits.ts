@@ -146,15 +146,10 @@ function packed(
   const type = `uint${bits}` as const;
   const stride = packedBytes(type, length);
   const bytes = new Uint8Array(rows * stride);
+  const own = new Uint8Array(inputs);
   for (let row = 0; row < rows; row++) {
-    const own = values.subarray(row * inputs, (row + 1) * inputs);
-    bytes.set(
-      pack(
-        type,
-        Uint8Array.from(own, (value) => value + offset),
-      ),
-      row * stride,
-    );
+    for (let i = 0; i < inputs; i++) own[i] = values[row * inputs + i] + offset;
+    bytes.set(pack(type, own), row * stride);
   }
   return bytes;
 }

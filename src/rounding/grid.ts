@@ -40,18 +40,21 @@ export function constantOf(graph: Graph, name: string): Tensor {
 
 /** The scale and the zero point of each element. */
 export function gridOf(graph: Graph, quantizer: Quantizer): Grid {
-  const { scale, zeroPoint } = quantizer;
   const levels =
     quantizer.levels === "" ? undefined : Float64Array.from(numbersOf(constantOf(graph, quantizer.levels)));
   const { low, high } = boundsIn(graph, quantizer);
-  const scales = constantOf(graph, scale);
-  const zeroPoints = zeroPoint === "" ? [0] : numbersOf(constantOf(graph, zeroPoint));
+  const zeroPoints = quantizer.zeroPoint === "" ? [0] : numbersOf(constantOf(graph, quantizer.zeroPoint));
   const scaleOf = scaleIndices(graph, quantizer);
-  const values = numbersOf(scales);
-  const rounded = Float64Array.from(zeroPoints, (z) => Math.min(high, Math.max(low, roundHalfToEven(z))));
+  const values = numbersOf(constantOf(graph, quantizer.scale));
+  const rounded = Array.from(zeroPoints, (z) => Math.min(high, Math.max(low, roundHalfToEven(z))));
+  const [scale, zeroPoint] = [new Float64Array(scaleOf.length), new Float64Array(scaleOf.length)];
+  for (let i = 0; i < scaleOf.length; i++) {
+    scale[i] = values[scaleOf[i]];
+    zeroPoint[i] = rounded[rounded.length === 1 ? 0 : scaleOf[i]];
+  }
   return {
-    scale: Float64Array.from(scaleOf, (at) => values[at]),
-    zeroPoint: Float64Array.from(scaleOf, (at) => rounded[rounded.length === 1 ? 0 : at]),
+    scale,
+    zeroPoint,
     low,
     high,
     ...(levels && { levels }),
@@ -63,7 +66,7 @@ export function scaleIndices(graph: Graph, { value, scale, granularity }: Quanti
   const { shape } = constantOf(graph, value);
   const indices = new Int32Array(sizeOf(shape));
   forEachRun(scaleLayout(shape, granularity, constantOf(graph, scale).shape), (start, end, at) => {
-    indices.fill(at, start, end);
+    for (let i = start; i < end; i++) indices[i] = at;
   });
   return indices;
 }
@@ -90,8 +93,12 @@ export function placeZeroPoints(graph: Graph, { node, zeroPoint }: Quantizer, ze
 export const quotientOf = (dtype: DType, w: number, scale: number): number =>
   dtype === "float32" ? Math.fround(w / scale) : w / scale;
 
-export const quotientsOf = ({ dtype, data }: Tensor, { scale }: Grid): Float64Array =>
-  Float64Array.from(data as Float64Array, (w, i) => quotientOf(dtype, w, scale[i]));
+export function quotientsOf(weight: Tensor, { scale }: Grid): Float64Array {
+  const [dtype, values] = [weight.dtype, numbersOf(weight)];
+  const quotients = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) quotients[i] = quotientOf(dtype, values[i], scale[i]);
+  return quotients;
+}
 
 export const clampTo = ({ low, high }: Bounds, q: number): number => Math.min(high, Math.max(low, q));
 
