@@ -7,6 +7,13 @@ test.each([
   ["something where the reference is 0 throughout", [0, 0], [0, 1], -1000],
   ["NaN", [1, 2], [1, Number.NaN], -1000],
   ["nothing at all", [], [], null],
+  [
+    "equal infinities beside half of each value",
+    [-Infinity, 2, Infinity],
+    [-Infinity, 1, Infinity],
+    10 * Math.log10(4),
+  ],
+  ["infinities of other signs", [-Infinity, 2], [Infinity, 2], -1000],
 ])("%s in a report", (_, reference, other, expected) => {
   expect(reportedDb(sqnrDb(difference(reference, other)))).toBe(expected);
 });

@@ -13,6 +13,8 @@ export function difference(reference: ArrayLike<number>, other: ArrayLike<number
   let largest = 0;
   for (let i = 0; i < reference.length; i++) {
     const delta = other[i] - reference[i];
+    // Equal infinities, such as masked scores, differ by nothing.
+    if (Number.isNaN(delta) && other[i] === reference[i]) continue;
     signal += reference[i] * reference[i];
     noise += delta * delta;
     if (!(Math.abs(delta) <= largest)) largest = Math.abs(delta);

@@ -6,7 +6,7 @@ export type FormWeights =
   | { readonly kind: "float" }
   /** Integers, multiplied by integers whose ranges are found at each run. */
   | { readonly kind: "dynamic"; readonly matrices: MatrixType }
-  /** Integers, multiplied by floats. */
+  /** Integers, multiplied by floats, which those of 8 bits may round. */
   | { readonly kind: "packed"; readonly bits: 2 | 4 | 8 };
 
 export interface Form {
@@ -46,7 +46,7 @@ export const forms: Readonly<Record<FormName, Form>> = {
     suffix: "_w8",
     weights: packed(8),
     isHalf: false,
-    summary: "8-bit weights, multiplied in float",
+    summary: "8-bit weights in blocks, multiplied by what is rounded to 8 bits in blocks at each run",
     isDtype: false,
   },
   q4: {

@@ -130,6 +130,29 @@ describe("forms that need no data", () => {
     ]);
   });
 
+  test("scores of which some are minus infinity are compared by the others", async () => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: ["n", 64] });
+    const product = build.node("MatMul", [x, build.constant(random.tensor("float32", [64, 96]))]);
+    const mask = tensorOf(
+      "float32",
+      [96],
+      Array.from({ length: 96 }, (_, i) => (i % 7 === 0 ? Number.NEGATIVE_INFINITY : 0)),
+    );
+    const graph = build.graph([build.node("Add", [product, build.constant(mask)], {}, "y")]);
+    const { written, refused } = await write(graph, { forms: ["q8", "w8", "q4"] });
+    expect(refused).toEqual([]);
+    for (const { agreement, form } of written) {
+      expect(agreement[0].sqnrDb, form).toBeGreaterThan(15);
+      expect(agreement[0].cosine, form).toBeGreaterThan(0.98);
+    }
+  });
+
+  test("of 8-bit weights alone, products may round what they multiply", async () => {
+    const rounding = (await all).written.filter(({ bytes }) => Buffer.from(bytes).includes("accuracy_level"));
+    expect(rounding.map(({ form }) => form)).toEqual(["w8"]);
+  });
+
   test("of two comparisons the further counts, and what is no number is furthest", () => {
     const of = (cosine: number) => [{ output: "y", sqnrDb: 0, cosine }];
     for (const [a, b, worse] of [
