@@ -13,7 +13,7 @@ import { decodeAttribute } from "./decode-attribute.ts";
 import { decodeTensor } from "./decode-tensor.ts";
 import type { ExternalSource } from "./external-data.ts";
 import { type FileOutline, outlineFile } from "./file-outline.ts";
-import { inlineBranches } from "./inline-branches.ts";
+import { inlineControlFlow } from "./inline-control-flow.ts";
 import { describeOtherFormat, headBytes } from "./model-formats.ts";
 import { findUnsupportedNodes, isRead } from "./unsupported.ts";
 
@@ -54,7 +54,7 @@ export function decodeModel(
         "the file holds no graph. It is not an ONNX model, or it was cut off while being written.",
     );
   const origin = decodeOrigin(model);
-  const graph = inlineBranches(model.graph);
+  const graph = inlineControlFlow(model.graph, origin.opset);
   const unsupported: string[] = findUnsupportedNodes(graph);
   const report: Report = (what) => unsupported.push(what);
   if (model.functions.length > 0)

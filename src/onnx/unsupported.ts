@@ -24,6 +24,8 @@ export function findUnsupportedNodes(graph: GraphProto): string[] {
 
 function reason(op: string): string {
   if (op === "If") return "control flow is not handled but where the file states the condition";
+  if (op === "Loop")
+    return "control flow is not handled but where the file states how often it runs, and that comes to no more than 20,000 nodes";
   if (controlFlow.has(op)) return "control flow is not handled";
   if (/Sequence|Optional/.test(op)) return "sequences and optional values are not handled";
   if (/^com\.(microsoft|ms)\b/.test(op))
