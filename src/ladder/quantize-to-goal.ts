@@ -9,7 +9,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Goal } from "../options/goal.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
-import { sizeOfFiles } from "../quantize/export-model.ts";
+import { sizeOfFiles, type Written } from "../quantize/export-model.ts";
 import type { FormattedJob } from "../quantize/job.ts";
 import {
   fidelityOf,
@@ -29,6 +29,7 @@ import {
   type SharedMeasures,
   writeMade,
 } from "../quantize/quantize-model.ts";
+import type { KnownResults } from "../quantize/run-methods.ts";
 import { forTest } from "../quantize/subject.ts";
 import { isDepthwise, linearLayers } from "../quantizers/linear-layers.ts";
 import { matchesPattern } from "../quantizers/quantize-options.ts";
@@ -52,6 +53,7 @@ export interface GoalOutcome {
 interface Tried extends Trial {
   readonly run: Run;
   readonly made: Made;
+  readonly written: Written;
 }
 
 /** Samples that choices are made on, at most; and their multiply-adds. */
@@ -107,12 +109,13 @@ export async function quantizeToGoal(
   const quiet: Context = { ...context, onNote: () => {} };
   const { openGiven: _, checkMemory: __, ...checked } = job;
   const timed = new Map<Rung, QuantizeOutcome["latencyMs"]>();
+  const known: KnownResults = new Map();
   let number = 0;
 
   /** What a method promised of the time is asked for before anything else is tried. */
-  const checkTime = async (rung: Rung, run: Run, made: Made): Promise<void> => {
+  const checkTime = async ({ rung, run, made, written }: Omit<Tried, "drop" | "bytes">): Promise<void> => {
     if (made.latencyChecks.length === 0) return;
-    const latencies = await latenciesOf({ run, made });
+    const latencies = await measureLatencies(run, written.files[0].bytes);
     timed.set(rung, latencies);
     for (const check of made.latencyChecks)
       check({ float: latencies.float.batch1, deployed: latencies.deployed.batch1 });
@@ -122,11 +125,13 @@ export async function quantizeToGoal(
     context.onNote?.(`${number}. ${rung.name}`);
     try {
       const run = await openRun(jobOf({ ...checked, source }, rung, number), quiet);
-      const made = await makeModel(run);
-      await checkTime(rung, run, made);
-      const measured = await measureTrial(run, made, float);
+      const made = await makeModel(run, known);
+      const written = writeMade(run, made);
+      const tried = { rung, run, made, written };
+      await checkTime(tried);
+      const measured = await measureTrial(run, written, float);
       context.onNote?.(`   lost ${printDrop(measured.drop)} of ${measured.drop.what}; ${formatBytes(measured.bytes)}`);
-      return { rung, run, made, ...measured };
+      return { ...tried, ...measured };
     } catch (error) {
       if (number === 1 || !(error instanceof FrostbitError) || !endsRung.has(error.code)) throw error;
       return { failed: error.message };
@@ -143,7 +148,7 @@ export async function quantizeToGoal(
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: (trial) => layersBySensitivity(trial, Object.keys(job.options.quantize.layers)),
     timeOf: async (trial) => {
-      const latencies = await latenciesOf(trial);
+      const latencies = await measureLatencies(trial.run, trial.written.files[0].bytes);
       timed.set(trial.rung, latencies);
       const { float: before, deployed } = latencies;
       return Math.max(deployed.batch1 / before.batch1, deployed.batch256 / before.batch256);
@@ -153,7 +158,8 @@ export async function quantizeToGoal(
   const options = optionsOf(job.options, chosen.rung);
   const run = await openRun({ ...checked, options, source: { ...source, test: job.source.test } }, quiet);
   await measureFloat({ ...run, context }, shared);
-  const outcome = await finish({ ...run, context }, chosen.made, timed.get(chosen.rung));
+  const { made, written } = chosen;
+  const outcome = await finish({ ...run, context }, made, { written, latencyMs: timed.get(chosen.rung) });
   return {
     outcome,
     options,
@@ -186,10 +192,9 @@ function jobOf(
 
 async function measureTrial(
   run: Run,
-  made: Made,
+  written: Written,
   float: Measurement | undefined,
 ): Promise<Pick<Trial, "drop" | "bytes">> {
-  const written = writeMade(run, made);
   const [{ bytes }] = written.files;
   const size = sizeOfFiles(written);
   const deployed = await measureDeployed(run, bytes);
@@ -206,11 +211,6 @@ async function layersBySensitivity({ run, made }: Tried, fixed: readonly string[
   const { layerMeasures } = await measureEachLayer(run, { float, trained, folded: undefined }, batch);
   const rising = [...layerMeasures.sensitivityDb].toSorted(([, a], [, b]) => a - b).map(([name]) => name);
   return rising.filter((name) => !fixed.some((pattern) => matchesPattern(pattern, name)));
-}
-
-function latenciesOf({ run, made }: Pick<Tried, "run" | "made">): Promise<QuantizeOutcome["latencyMs"]> {
-  const [{ bytes }] = writeMade(run, made).files;
-  return measureLatencies(run, bytes);
 }
 
 function noFile({ records }: Omit<Climbed<Trial>, "chosen">): FrostbitError {

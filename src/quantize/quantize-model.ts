@@ -38,7 +38,7 @@ import {
 } from "./measure-run.ts";
 import type { QuantizeOutcome } from "./outcome.ts";
 import { placementNote } from "./placement-note.ts";
-import { runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
+import { type KnownResults, runMethods, splitAtTraining, type Walked, withFindings } from "./run-methods.ts";
 import { forTest, noteLabels, openSubject, type Subject } from "./subject.ts";
 import { timeFiles } from "./time-files.ts";
 import { trainingNote } from "./training-note.ts";
@@ -179,7 +179,7 @@ export interface Made {
   readonly awayFromNearest: QuantizeOutcome["awayFromNearest"];
 }
 
-export async function makeModel(run: Run): Promise<Made> {
+export async function makeModel(run: Run, known?: KnownResults): Promise<Made> {
   const { job, subject, context, clock } = run;
   const [before, after] = splitAtTraining(job.options.methods);
   const walk = {
@@ -190,6 +190,7 @@ export async function makeModel(run: Run): Promise<Made> {
       measuredOnce(context, () => timeFiles(job, graphs, inputs)),
     loadSolver: job.loadSolver ?? noSolver,
     checkpoints: job.checkpoints,
+    ...(known && { known }),
   };
   const calibrated = await clock.time("calibration", () =>
     runMethods(subject.start, { ...walk, steps: before }, context),
@@ -231,15 +232,21 @@ export function writeMade({ job, subject }: Run, { model, fileChecks }: Made): W
   return written;
 }
 
-/** Exports, verifies and measures what was made; `timed`: its latencies, where they are known. */
-export async function finish(run: Run, made: Made, timed?: QuantizeOutcome["latencyMs"]): Promise<QuantizeOutcome> {
+/** What is known of a model before `finish`. */
+interface Known {
+  readonly written?: Written;
+  readonly latencyMs?: QuantizeOutcome["latencyMs"] | undefined;
+}
+
+/** Exports, verifies and measures what was made. */
+export async function finish(run: Run, made: Made, known: Known = {}): Promise<QuantizeOutcome> {
   const { start, model, training, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
   const scores = subject.scores?.output;
   const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
   const trained = forTest(subject, model.graph);
-  const written = writeMade(run, made);
+  const written = known.written ?? writeMade(run, made);
   const folded = written.quantized && {
     ...written.quantized.folded,
     graph: forTest(subject, written.quantized.folded.graph),
@@ -249,7 +256,7 @@ export async function finish(run: Run, made: Made, timed?: QuantizeOutcome["late
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
   await measureStage(run, "quantized", folded?.graph);
   const deployed = await evaluated(() => measureDeployed(run, bytes));
-  const latencyMs = timed ?? (await evaluated(() => measureLatencies(run, bytes)));
+  const latencyMs = known.latencyMs ?? (await evaluated(() => measureLatencies(run, bytes)));
   for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);

@@ -25,7 +25,12 @@ export interface Walk {
   readonly timeFiles: MethodJob<unknown>["timeFiles"];
   readonly loadSolver: MethodJob<unknown>["loadSolver"];
   readonly checkpoints: CheckpointOptions | undefined;
+  /** What runs on the same model and data have found first, before calibration: the first of them does it. */
+  readonly known?: KnownResults;
 }
+
+/** By step and what it starts from. */
+export type KnownResults = Map<string, MethodResult>;
 
 export interface Walked {
   readonly model: MethodModel;
@@ -68,7 +73,8 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
       isRounded: walk.all.slice(0, walk.all.indexOf(step)).some((before) => methodOf(before).phase === "rounding"),
       ...(checkpoints ? { checkpoints } : {}),
     };
-    const result = await methodOf(step).run(job, context);
+    const run = (): Promise<MethodResult> => methodOf(step).run(job, context);
+    const result = await (walk.known && step === walk.all[0] ? knownOr(walk.known, { step, start }, run) : run());
     walked = {
       model: result.model,
       training: joined(walked.training, result.training),
@@ -78,6 +84,18 @@ export async function runMethods(start: MethodModel, walk: Walk, context: Contex
     };
   }
   return walked;
+}
+
+async function knownOr(
+  known: KnownResults,
+  { step, start }: { readonly step: MethodStep; readonly start: MethodModel },
+  run: () => Promise<MethodResult>,
+): Promise<MethodResult> {
+  if (methodOf(step).phase !== "before-calibration") return run();
+  const key = JSON.stringify([step, start.quantize]);
+  const result = known.get(key) ?? (await run());
+  known.set(key, result);
+  return result;
 }
 
 /** What the next method that trains starts from. */

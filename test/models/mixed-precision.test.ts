@@ -9,7 +9,8 @@ import { tensorOf } from "../../src/ir/tensor.ts";
 import { loadHighs } from "../../src/node/load-highs.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { runOptions } from "../../src/options/recipe.ts";
-import { quantizeModel } from "../../src/quantize/quantize-model.ts";
+import { makeModel, openRun, quantizeModel } from "../../src/quantize/quantize-model.ts";
+import type { KnownResults } from "../../src/quantize/run-methods.ts";
 import { createRandom } from "../support/random.ts";
 import { tinyResidualNet } from "../support/tiny-models.ts";
 
@@ -171,4 +172,23 @@ describe("mixed precision", () => {
     ]);
     expect(methodsOf({ method: "ptq" })).toEqual(["ptq"]);
   });
+});
+
+test("runs on the same model and data measure widths once", async () => {
+  const known: KnownResults = new Map();
+  let measured = 0;
+  const onProgress = ({ phase, done }: { readonly phase: string; readonly done: number }): void => {
+    if (phase === "measure widths" && done === 1) measured++;
+  };
+  const widthsOf = async (methods: readonly unknown[], activations = 8) => {
+    const quantize = { calibrationSamples: 32, activations, placement: "inputs" };
+    const options = runOptions.parse({ quantize, methods: [{ "mixed-precision": { maxBits: 5 } }, ...methods] });
+    const job = { model, source, preprocess: resolvePreprocess("none"), options, openDeployed };
+    const run = await openRun(job, { engine: createReferenceEngine(), seed: 0, onProgress });
+    return (await makeModel(run, known)).model.quantize.layers;
+  };
+  expect(await widthsOf(["ptq", "bias-correction"])).toEqual(await widthsOf(["ptq"]));
+  expect(measured).toBe(1);
+  await widthsOf(["ptq"], 4);
+  expect(measured).toBe(2);
 });
