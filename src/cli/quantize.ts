@@ -160,11 +160,15 @@ async function runAmong(
 
 /** A plan is of a goal, which data decide. */
 function needsData(values: Values): boolean {
-  const needs = ["data", "text", "explain"].some((name) => values[name] !== undefined);
+  const isFor = values["for"] !== undefined && values["data"] === undefined;
+  const given = ["data", ...(isFor ? [] : ["text"]), "explain"].find((name) => values[name] !== undefined);
   const stray = Object.keys(withoutDataOptions.shape).find((name) => values[name] !== undefined);
-  if (needs && stray !== undefined)
-    throw new FrostbitError("BAD_OPTION", `${flagOf(stray)} belongs to runs without data. Leave it out, or --data.`);
-  return needs;
+  if (given !== undefined && stray !== undefined)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `${flagOf(stray)} belongs to runs without data. Leave it out, or ${flagOf(given)}.`,
+    );
+  return given !== undefined;
 }
 
 /** The run that `values`, the command's options, ask for; notes are printed. */

@@ -1,7 +1,7 @@
 // frostbit quantize without --data: the forms that need none, side by side.
 import { z } from "zod";
 import type { Agreement } from "../forms/agreement.ts";
-import { defaultForms, formNames, forms } from "../forms/table.ts";
+import { defaultForms, type FormName, formNames, forms } from "../forms/table.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { dataKinds } from "../node/open-data.ts";
 import { quantizeForTransformersJs } from "../node/quantize-for-transformers-js.ts";
@@ -29,7 +29,7 @@ export const withoutDataOptions = z.object({
     .enum(["transformers.js"])
     .optional()
     .describe(
-      "Of a Hugging Face folder, without --data: writes what transformers.js loads, onnx/model.onnx with its forms beside it, config.json and the tokenizer's files.",
+      "Of a Hugging Face folder, without --data: writes what transformers.js loads, onnx/model.onnx with its forms beside it, config.json and the tokenizer's files. With --text, a file of texts, q8 has ranges found on them, and q4 and q4f16 weights rounded for them.",
     ),
   sizes: z
     .record(z.string(), z.number().int().min(0))
@@ -49,9 +49,12 @@ const sharedOptions = z.object({
 
 const ofCommand = ["json", "verbose"];
 
+const textOption = z.object({ text: z.string().optional() });
+
 /** Throws BAD_OPTION naming what only runs with data have. */
 function checkNoOthers(values: Values): void {
-  const known = [...ofCommand, ...Object.keys(withoutDataOptions.shape), ...Object.keys(sharedOptions.shape)];
+  const ofFor = values["for"] === undefined ? [] : Object.keys(textOption.shape);
+  const known = [...ofCommand, ...Object.keys(withoutDataOptions.shape), ...Object.keys(sharedOptions.shape), ...ofFor];
   const stray = Object.keys(values).filter((name) => values[name] !== undefined && !known.includes(name));
   if (stray.length === 0) return;
   throw new FrostbitError(
@@ -64,6 +67,7 @@ export async function runWithoutData(modelPath: string, values: Values, session:
   checkNoOthers(values);
   const { forms: chosen, sizes, for: reader } = parseSchemaOptions(withoutDataOptions, values);
   const { out, groupSize, seed, threads } = parseSchemaOptions(sharedOptions, values);
+  const { text } = parseSchemaOptions(textOption, values);
   const choices = {
     out,
     forms: chosen,
@@ -75,16 +79,17 @@ export async function runWithoutData(modelPath: string, values: Values, session:
     ...(threads === undefined ? {} : { threads }),
   };
   const result = reader
-    ? await quantizeForTransformersJs({ folder: modelPath, ...choices })
+    ? await quantizeForTransformersJs({ folder: modelPath, ...choices, ...(text === undefined ? {} : { text }) })
     : await quantizeWithoutData({ modelPath, ...choices });
-  session.print(result, tableOf(result));
+  session.print(result, tableOf(result, text));
   if (result.files.length === 0) process.exitCode = exitCodes.user;
 }
 
 const worst = (agreement: readonly Agreement[]): Agreement =>
   agreement.reduce((least, each) => (each.cosine < least.cosine ? each : least));
 
-function tableOf({ float, files, refused, sizes, best }: WithoutDataResult): readonly string[] {
+/** `text`: what forms learned from. */
+function tableOf({ float, files, refused, sizes, best }: WithoutDataResult, text?: string): readonly string[] {
   const share = (part: number, whole: number): string => `${(part / whole).toFixed(2)}`;
   const row = ({ path, sizeBytes, milliseconds, agreement }: FormFile): readonly string[] => {
     const { sqnrDb, cosine } = worst(agreement);
@@ -104,12 +109,15 @@ function tableOf({ float, files, refused, sizes, best }: WithoutDataResult): rea
       [[float.path, formatBytes(float.sizeBytes), `${formatDigits(float.milliseconds)} ms`, "", ""], ...files.map(row)],
     ),
     ...refused.map(({ form, reason }) => `${form} is not written. ${reason}`),
-    `Run in ONNX Runtime on inputs that are made up${used.length === 0 ? "" : ` (${used.join(", ")})`}: cosine and SQNR of the output that is furthest from the float model's.`,
+    `Run in ONNX Runtime on ${text === undefined ? "inputs that are made up" : `texts of ${text} that nothing was learned from`}${used.length === 0 ? "" : ` (${used.join(", ")})`}: cosine and SQNR of the output that is furthest from the float model's.`,
     chosen
-      ? `Take ${chosen.path} (${forms[chosen.form].summary}) on processors; ${ofGpus(files)}with --data, accuracy is measured, and ranges and rounding are learned.`
+      ? `Take ${chosen.path} (${summaryOf(chosen.form, text)}) on processors; ${ofGpus(files)}with --data, accuracy is measured${text === undefined ? ", and ranges and rounding are learned" : ""}.`
       : "None of them is near the float model (cosine 0.99). With --data, ranges and rounding are learned, and accuracy is measured.",
   ];
 }
+
+const summaryOf = (form: FormName, text: string | undefined): string =>
+  (text === undefined ? undefined : forms[form].learned) ?? forms[form].summary;
 
 /** Graphics processors compute in float16 themselves. */
 function ofGpus(files: readonly FormFile[]): string {

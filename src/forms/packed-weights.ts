@@ -11,7 +11,9 @@ import { numberAttribute } from "../ops/attributes.ts";
 import { isMatrixProduct } from "../ops/linear.ts";
 import { isTransposed } from "../ops/matrix-shape.ts";
 import { inferTypes } from "../passes/infer-types.ts";
+import { foldQuantizers } from "../quantizers/fold.ts";
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
+import { isQuantizer } from "../quantizers/quantizer.ts";
 import { type Emitter, emitInto, suffixOf } from "./emit.ts";
 import { foldWeights } from "./fold-weights.ts";
 
@@ -27,14 +29,18 @@ export interface PackedWidth {
   readonly blockSize: number;
 }
 
-/** Matrices in blocks of their inputs, which MatMulNBits multiplies by; filters in 8 bits. Takes a prepared graph. */
+/** The form that packed weights start from: filters in 8 bits, other layers as products. Takes a prepared graph. */
+export const asProducts = (graph: Graph): Graph => gemmsAsProducts(byteFilters(graph));
+
+/** Whether a layer of such a graph has its weight packed. */
+export const isPackable = (graph: Graph, layer: LinearLayer): boolean =>
+  isMatrixProduct(layer.node) && isLarge(graph, layer);
+
+/** Matrices in blocks of their inputs, which MatMulNBits multiplies by. Takes a graph of products; where it has quantizers, it has them all. */
 export function packedWeights({ graph, origin }: OnnxModel, { bits, blockSize }: PackedWidth): Exported {
-  const products = gemmsAsProducts(byteFilters(graph));
-  const folded = foldWeights(
-    products,
-    { weights: bits, groupSize: blockSize as 32 },
-    (layer) => isMatrixProduct(layer.node) && isLarge(products, layer),
-  );
+  const folded = graph.nodes.some(isQuantizer)
+    ? foldQuantizers(graph, "float")
+    : foldWeights(graph, { weights: bits, groupSize: blockSize as 32 }, (layer) => isPackable(graph, layer));
   const exported = exportMatMulNBits(folded, origin, "int8");
   return bits === 8 ? withByteProducts(exported) : exported;
 }

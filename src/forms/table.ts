@@ -16,6 +16,8 @@ export interface Form {
   /** Whether the rest is float16. */
   readonly isHalf: boolean;
   readonly summary: string;
+  /** The same where it is found with data. */
+  readonly learned?: string;
   /** Whether transformers.js has it as a dtype. */
   readonly isDtype: boolean;
 }
@@ -33,6 +35,7 @@ export const forms: Readonly<Record<FormName, Form>> = {
     weights: { kind: "dynamic", matrices: "int8" },
     isHalf: false,
     summary: "8-bit products, the ranges of activations found at each run",
+    learned: "8-bit products, the ranges of activations found on the text",
     isDtype: true,
   },
   uint8: {
@@ -54,6 +57,7 @@ export const forms: Readonly<Record<FormName, Form>> = {
     weights: packed(4),
     isHalf: false,
     summary: "4-bit weights in blocks, multiplied in float",
+    learned: "4-bit weights in blocks, rounded for the text, multiplied in float",
     isDtype: true,
   },
   q4f16: {
@@ -61,6 +65,7 @@ export const forms: Readonly<Record<FormName, Form>> = {
     weights: packed(4),
     isHalf: true,
     summary: "4-bit weights in blocks, the rest in float16",
+    learned: "4-bit weights in blocks, rounded for the text, the rest in float16",
     isDtype: true,
   },
   q2: {

@@ -13,7 +13,7 @@ import { type Agreement, agreementOf, isSound, worseOf } from "./agreement.ts";
 import { dynamicInt8 } from "./dynamic-int8.ts";
 import { largestOf, lostValues, tooLarge, type Watched } from "./find-wide.ts";
 import { inHalf, roundedAsHalf, wideConstants, withFiniteMasks } from "./half.ts";
-import { packedWeights } from "./packed-weights.ts";
+import { asProducts, packedWeights } from "./packed-weights.ts";
 import type { Form, FormWeights } from "./table.ts";
 import { blockTables } from "./tables.ts";
 
@@ -26,6 +26,15 @@ export interface FormContext {
   readonly expected: readonly ReadonlyMap<string, Tensor>[];
   /** Inputs of a matrix that share a scale, and neighbours in a row of a table. */
   readonly blockSize: number;
+  readonly learned?: Learned | undefined;
+}
+
+/** What is found with data, in place of what is found without. */
+export interface Learned {
+  /** A file of 8-bit products, whose ranges are constants. */
+  readonly int8: () => Promise<Uint8Array<ArrayBuffer>>;
+  /** `asProducts` of the prepared model, its weights behind quantizers of 4 bits in blocks. */
+  readonly fourBits: () => Promise<Graph>;
 }
 
 export interface WrittenForm {
@@ -54,23 +63,39 @@ function withHalfEnds({ inputs, outputs }: Graph, origin: Origin): Origin {
 
 /** Throws BAD_MODEL where the model has nothing that the form changes, VERIFICATION where what it computes is lost. */
 export async function writeForm(model: OnnxModel, form: Form, context: FormContext): Promise<WrittenForm> {
-  const quantized = withWeights(model, form.weights, context.blockSize);
+  const { weights } = form;
+  const { blockSize, learned } = context;
+  const isInt8 = weights.kind === "dynamic" && weights.matrices === "int8";
+  if (learned && isInt8) return agreeing(await learned.int8(), context);
+  const isFourBits = weights.kind === "packed" && weights.bits === 4;
+  const quantized = withWeights(model, weights, {
+    blockSize,
+    learned: isFourBits ? await learned?.fourBits() : undefined,
+  });
   if (form.isHalf) return writeHalf(quantized, context);
-  const bytes = writeOnnx(quantized.model, { opset: quantized.opset });
+  return agreeing(writeOnnx(quantized.model, { opset: quantized.opset }), context);
+}
+
+async function agreeing(bytes: Uint8Array<ArrayBuffer>, context: FormContext): Promise<WrittenForm> {
   const agreement = await agreementOf(bytes, context);
   checkSound(agreement);
   return { bytes, agreement, keptFloat: 0 };
 }
 
-function withWeights(model: OnnxModel, weights: FormWeights, blockSize: number): Exported {
+interface Packing {
+  readonly blockSize: number;
+  readonly learned: Graph | undefined;
+}
+
+function withWeights(model: OnnxModel, weights: FormWeights, { blockSize, learned }: Packing): Exported {
   const { graph, origin } = model;
   const opset = opsetFor(graph, Math.max(origin.opset, 13));
   if (weights.kind === "float") return { model, opset };
-  const tabled = withTables(graph, weights, blockSize);
+  const tabled = withTables(learned ?? graph, weights, blockSize);
   const exported =
     weights.kind === "dynamic"
       ? { model: { graph: dynamicInt8(tabled, weights.matrices), origin }, opset }
-      : packedWeights({ graph: tabled, origin }, { bits: weights.bits, blockSize });
+      : packedWeights({ graph: learned ? tabled : asProducts(tabled), origin }, { bits: weights.bits, blockSize });
   if (hasIntegers(exported.model.graph, graph)) return exported;
   throw new FrostbitError(
     "BAD_MODEL",

@@ -10,7 +10,7 @@ import { opsetFor, writeOnnx } from "../onnx/write.ts";
 import type { Agreement } from "./agreement.ts";
 import { madeInputs, type Sizes, sequenceSizes, sizesOf } from "./made-inputs.ts";
 import { type FormName, forms } from "./table.ts";
-import { type FormContext, preparedModel, writeForm } from "./write-form.ts";
+import { type FormContext, type Learned, preparedModel, writeForm } from "./write-form.ts";
 
 type Values = ReadonlyMap<string, Tensor>;
 
@@ -21,6 +21,9 @@ export interface FormsJob {
   readonly sizes: Sizes;
   readonly seed: number;
   readonly open: OpenDeployed;
+  /** Samples that forms are compared on; inputs that are made up where absent. */
+  readonly samples?: readonly Values[];
+  readonly learned?: Learned;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: { phase: string; done: number; total: number }) => void;
 }
@@ -64,6 +67,7 @@ export async function writeForms(job: FormsJob): Promise<WrittenForms> {
     batches,
     expected,
     blockSize: job.blockSize,
+    learned: job.learned,
   });
   const [floatTime, ...times] = await timesOf([float, ...written.map(({ bytes }) => bytes)], batches[0], job.open);
   const measured = written.map((each, i) => ({ ...each, milliseconds: times[i] }));
@@ -106,15 +110,21 @@ interface FloatRun {
 }
 
 /** At the longest of the sequences that the model takes. */
-async function runFloat(graph: Graph, bytes: Uint8Array, { sizes: given, seed, open }: FormsJob): Promise<FloatRun> {
+async function runFloat(
+  graph: Graph,
+  bytes: Uint8Array,
+  { sizes: given, seed, open, samples }: FormsJob,
+): Promise<FloatRun> {
   const file = await open(bytes, { spinning: false });
   const runAt = async (sizes: Sizes): Promise<FloatRun> => {
-    const batches = Array.from({ length: sampleCount }, (_, batch) => madeInputs(graph, sizes, { seed, batch }));
+    const batches =
+      samples ?? Array.from({ length: sampleCount }, (_, batch) => madeInputs(graph, sizes, { seed, batch }));
     const expected: Values[] = [];
     for (const batch of batches) expected.push(await file.run(batch));
     return { sizes, batches, expected };
   };
   try {
+    if (samples) return await runAt(sizesIn(graph, samples[0]));
     return await firstOf(
       sequenceSizes.map((sequence) => sizesOf(graph, given, sequence)),
       runAt,
@@ -122,6 +132,15 @@ async function runFloat(graph: Graph, bytes: Uint8Array, { sizes: given, seed, o
   } finally {
     await file.dispose();
   }
+}
+
+/** What symbolic sizes are in these inputs. */
+function sizesIn({ values }: Graph, inputs: Values): Sizes {
+  const sizes = new Map<string, number>();
+  for (const [name, { shape }] of inputs)
+    for (const [axis, size] of (values.get(name)?.shape ?? []).entries())
+      if (typeof size === "string") sizes.set(size, shape[axis]);
+  return sizes;
 }
 
 /** What the first of the sizes gives that the model runs with. Throws BAD_MODEL, with why the first fails, where it runs with none. */

@@ -1,9 +1,10 @@
 // Sentences with labels, "text:FILE.tsv": a line each, in tokens of the model's own tokenizer.
 import { basename } from "node:path";
-import type { Splits } from "../data/dataset.ts";
+import type { Dataset, Splits } from "../data/dataset.ts";
 import { memoryDataset } from "../data/memory-dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
+import { parseDocuments } from "../language-models/text-data.ts";
 import { openTokenizer, type SentenceTokenizer } from "../language-models/tokenizer.ts";
 import { modelFolder } from "./read-model.ts";
 import { readUnpacked } from "./read-unpacked.ts";
@@ -16,6 +17,22 @@ export interface SentenceOptions {
   readonly inputs?: readonly string[];
   /** Tokens of each sample where the model fixes them; else those of the longest sentence. */
   readonly length?: number;
+}
+
+/**
+ * Texts without labels: the lines of a file, or the documents of a .json or .jsonl file. Throws BAD_DATA where there are none,
+ * BAD_MODEL, IO.
+ */
+export async function openTexts(
+  where: string,
+  { tokenizer: folder, ...options }: SentenceOptions & { readonly tokenizer: string },
+): Promise<Dataset> {
+  const tokenizer = await openTokenizer(modelFolder(folder), folder);
+  const text = new TextDecoder("utf-8", { fatal: false }).decode(await readUnpacked(where));
+  const texts = /\.jsonl?$/i.test(where) ? parseDocuments(basename(where), text) : text.split(/\r?\n/);
+  const lines = texts.filter((each) => each.trim() !== "").map((each) => ({ text: each, pair: undefined }));
+  if (lines.length === 0) throw new FrostbitError("BAD_DATA", `${where} has no text. Expected a text a line.`);
+  return memoryDataset(`text ${basename(where)}`, tensorsOf(lines, tokenizer, options));
 }
 
 interface Line {
@@ -83,7 +100,7 @@ function labelsOf(lines: readonly Line[]): { readonly labels: Tensor; readonly c
 }
 
 function tensorsOf(
-  lines: readonly Line[],
+  lines: readonly Pick<Line, "text" | "pair">[],
   tokenizer: SentenceTokenizer,
   { inputs = ["input_ids", "attention_mask", "token_type_ids"], length }: SentenceOptions,
 ): ReadonlyMap<string, Tensor> {

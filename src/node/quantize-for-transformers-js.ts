@@ -13,6 +13,7 @@ import { isEncoder } from "../language-models/encoder-config.ts";
 import { configFile, readLanguageModel } from "../language-models/read.ts";
 import { textFiles } from "../language-models/tokenizer.ts";
 import { fileSource } from "./file-source.ts";
+import { learnFromText } from "./learn-from-text.ts";
 import {
   checkFormChoices,
   choiceNames,
@@ -33,6 +34,11 @@ export interface TransformersJsJob extends FormChoices {
   readonly folder: string;
   /** Folder for `onnx/model.onnx`, its forms beside it, and the files that describe the model; made where there is none. */
   readonly out: string;
+  /**
+   * A file of texts, a line each, or the documents of a .json or .jsonl file: what `q8` finds the ranges of activations on, and `q4` and
+   * `q4f16` round their weights for. Of an encoder with a tokenizer.json.
+   */
+  readonly text?: string;
 }
 
 const modelFile = "onnx/model.onnx";
@@ -61,8 +67,8 @@ const companions = [
  * const { files, best } = await quantizeForTransformersJs({ folder: "minilm", out: "out", forms: ["fp16", "q8", "q4"] });
  */
 export async function quantizeForTransformersJs(job: TransformersJsJob): Promise<WithoutDataResult> {
-  const { folder, out, ...choices } = job;
-  checkNames("quantizeForTransformersJs", job, ["folder", "out", ...choiceNames]);
+  const { folder, out, text, ...choices } = job;
+  checkNames("quantizeForTransformersJs", job, ["folder", "out", "text", ...choiceNames]);
   checkGiven("quantizeForTransformersJs", { folder, out, forms: choices.forms });
   checkFormChoices("quantizeForTransformersJs", choices);
   checkForms(choices.forms);
@@ -75,9 +81,39 @@ export async function quantizeForTransformersJs(job: TransformersJsJob): Promise
   const config = readJson(files, configFile);
   if (typeof config !== "object" || config === null)
     throw new FrostbitError("BAD_MODEL", `${configFile} is ${JSON.stringify(config)}; expected an object.`);
+  if (text !== undefined) checkLearns(config, files, choices.forms);
   const model = readFolder(folder, files, config);
-  return inFolder(out, async () => writeFolder(job, { files, config, written: await measuredForms(choices, model) }));
+  return inFolder(out, async () => {
+    const { blockSize = 32, seed = 0, threads, signal, onProgress } = choices;
+    const context = {
+      ...(threads === undefined ? {} : { threads }),
+      ...(signal && { signal }),
+      ...(onProgress && { onProgress }),
+    };
+    const found = text === undefined ? {} : await learnFromText({ model, text, folder, blockSize, seed, context });
+    const result = await writeFolder(job, { files, config, written: await measuredForms(choices, model, found) });
+    return result;
+  });
 }
+
+/** Throws BAD_OPTION where a text teaches nothing. */
+function checkLearns(config: object, files: ModelFolder, names: readonly FormName[]): void {
+  if (!isEncoder(config))
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `text: config.json is that of a language model, whose weights a run with a text rounds for it, in the same layout: quantize FOLDER --text FILE, without --for.`,
+    );
+  if (!files.holds(tokenizerFile))
+    throw new FrostbitError("BAD_OPTION", `text: the folder has no ${tokenizerFile}, which makes tokens of it.`);
+  if (names.some((name) => forms[name].learned !== undefined)) return;
+  const learning = formNames.filter((name) => forms[name].learned !== undefined);
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `text: forms is ${names.join(", ")}, of which none is found with data; ${learning.join(", ")} are.`,
+  );
+}
+
+const tokenizerFile = "tokenizer.json";
 
 interface Described {
   readonly files: ModelFolder;

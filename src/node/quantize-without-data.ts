@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { Agreement } from "../forms/agreement.ts";
 import { type FormName, formNames, forms } from "../forms/table.ts";
-import { type WrittenForms, writeForms } from "../forms/write-forms.ts";
+import { type FormsJob, type WrittenForms, writeForms } from "../forms/write-forms.ts";
 import { checkChoice, checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
@@ -105,7 +105,11 @@ export async function inFolder<Result>(out: string, write: () => Promise<Result>
 /** What may be chosen of every run without data. */
 export type FormChoices = Omit<WithoutDataJob, "modelPath" | "model" | "out">;
 
-export function measuredForms(choices: FormChoices, model: OnnxModel): Promise<WrittenForms> {
+export function measuredForms(
+  choices: FormChoices,
+  model: OnnxModel,
+  found: Pick<FormsJob, "samples" | "learned"> = {},
+): Promise<WrittenForms> {
   const { threads, blockSize = 32, sizes = {}, seed = 0, signal, onProgress } = choices;
   return writeForms({
     model,
@@ -113,6 +117,7 @@ export function measuredForms(choices: FormChoices, model: OnnxModel): Promise<W
     blockSize,
     sizes: new Map(Object.entries(sizes)),
     seed,
+    ...found,
     open: (bytes, options) => openDeployed(bytes, { ...(threads === undefined ? {} : { threads }), ...options }),
     ...(signal ? { signal } : {}),
     ...(onProgress ? { onProgress } : {}),

@@ -1,6 +1,6 @@
 // What quantize writes for transformers.js, loaded by it. It installs 475 MB of its own, so that it is no dependency:
 // FROSTBIT_TRANSFORMERS_JS names a folder in whose node_modules it is, as .ci/run makes one.
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,63 +8,11 @@ import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, test } from "vitest";
 import { quantizeForTransformersJs } from "../../src/node/quantize-for-transformers-js.ts";
 import { writeDrawnModel } from "../support/drawn-language-model.ts";
+import { writeEncoder } from "../support/letter-tokenizer.ts";
 
 const installed = process.env["FROSTBIT_TRANSFORMERS_JS"];
-const oracles = join(import.meta.dirname, "../oracles/encoders");
 const root = mkdtempSync(join(tmpdir(), "frostbit-transformers-js-"));
 afterAll(() => rmSync(root, { recursive: true }));
-
-/** Words of one letter, and BERT's special tokens. */
-const tokenizer = {
-  version: "1.0",
-  truncation: null,
-  padding: null,
-  added_tokens: ["<s>", "[PAD]", "[CLS]", "[SEP]"].map((content, id) => ({
-    id,
-    content,
-    special: true,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-  })),
-  normalizer: null,
-  pre_tokenizer: { type: "Whitespace" },
-  post_processor: {
-    type: "TemplateProcessing",
-    single: [
-      { SpecialToken: { id: "[CLS]", type_id: 0 } },
-      { Sequence: { id: "A", type_id: 0 } },
-      { SpecialToken: { id: "[SEP]", type_id: 0 } },
-    ],
-    pair: [],
-    special_tokens: {
-      "[CLS]": { id: "[CLS]", ids: [2], tokens: ["[CLS]"] },
-      "[SEP]": { id: "[SEP]", ids: [3], tokens: ["[SEP]"] },
-    },
-  },
-  decoder: null,
-  model: {
-    type: "WordPiece",
-    unk_token: "<s>",
-    continuing_subword_prefix: "##",
-    max_input_chars_per_word: 100,
-    vocab: Object.fromEntries(
-      ["<s>", "[PAD]", "[CLS]", "[SEP]", ..."abcdefghijklmnopqrst"].map((token, id) => [token, id]),
-    ),
-  },
-};
-
-function writeEncoder(name: string): string {
-  const folder = join(root, name);
-  cpSync(join(oracles, name), folder, { recursive: true });
-  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
-  writeFileSync(
-    join(folder, "tokenizer_config.json"),
-    JSON.stringify({ tokenizer_class: "BertTokenizer", pad_token: "[PAD]", model_max_length: 32 }),
-  );
-  return folder;
-}
 
 interface Library {
   readonly env: { allowRemoteModels: boolean; localModelPath: string };
@@ -94,7 +42,7 @@ describe.skipIf(installed === undefined)("transformers.js loads what is written 
   test("an encoder in every dtype: embeddings like those of the float model", async () => {
     mkdirSync(join(root, "minilm"));
     await quantizeForTransformersJs({
-      folder: writeEncoder("bert"),
+      folder: writeEncoder(root, "bert"),
       out: join(root, "minilm"),
       forms: ["fp16", "q8", "q4", "q4f16"],
       blockSize: 16,
@@ -118,7 +66,7 @@ describe.skipIf(installed === undefined)("transformers.js loads what is written 
 
   test("a classifier, in the dtype that config.json names", async () => {
     await quantizeForTransformersJs({
-      folder: writeEncoder("roberta-classes"),
+      folder: writeEncoder(root, "roberta-classes"),
       out: join(root, "classes"),
       forms: ["q8"],
     });
