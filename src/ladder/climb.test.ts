@@ -90,6 +90,20 @@ describe("the ladder", () => {
     expect(wide.chosen?.rung.quantize["weights"]).toBe(6);
   });
 
+  test("a width whose file is no smaller is given up at once", async () => {
+    const climber = climberOf((rung) => (bitsOf(rung) < 4 ? 5 : 0.2));
+    const least = 4000;
+    const tryRung = async (rung: Rung): Promise<Trial | { readonly failed: string }> => {
+      const trial = await climber.tryRung(rung);
+      return "failed" in trial ? trial : { ...trial, bytes: Math.max(least, trial.bytes) };
+    };
+    const { chosen } = await climb(goal({ maxDrop: 1 }), { ...climber, tryRung });
+    expect(chosen?.rung.quantize["weights"]).toBe(4);
+    expect(climber.tried.filter((name) => name.startsWith("weights of 3 bits"))).toEqual([
+      "weights of 3 bits, adaround",
+    ]);
+  });
+
   test("depthwise layers keep 8 bits where the others have few", async () => {
     const climber = climberOf((rung) => (bitsOf(rung) === 3 ? 5 : 0.2), ["dw"]);
     const { chosen } = await climb(goal({ maxDrop: 1 }), climber);

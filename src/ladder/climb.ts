@@ -175,8 +175,13 @@ async function narrow<T extends Trial>(start: T, climbing: Climbing<T>): Promise
   let [best, enough, tooNarrow] = [start, 8, 1];
   for (let width = nextWidth(enough, tooNarrow); width !== undefined; width = nextWidth(enough, tooNarrow)) {
     const rungs = rungsAt(width, depthwise);
-    const trial = await tryEach(computesInFloat ? rungs.map(besideFloats) : rungs, { ...climbing, isEnough });
-    if (trial && isEnough(trial) && trial.bytes < best.bytes) [best, enough] = [trial, width];
+    const isSmaller = ({ bytes }: Trial): boolean => bytes < best.bytes;
+    const trial = await tryEach(computesInFloat ? rungs.map(besideFloats) : rungs, {
+      ...climbing,
+      // What else is tried at this width is as large.
+      isEnough: (tried) => isEnough(tried) || !isSmaller(tried),
+    });
+    if (trial && isEnough(trial) && isSmaller(trial)) [best, enough] = [trial, width];
     else tooNarrow = width;
   }
   return best;

@@ -11,7 +11,9 @@ test("layers in float stand beside those whose bits were given", () => {
   expect(besideFixed(inFloat(rung, ["first"]), fixed)["layers"]).toEqual({ first: 8 });
   expect(besideFixed(rung, { weights: 4 })).toEqual({ observer: "min-max", weights: 4 });
   const run = runOptions.parse({ quantize: fixed, goal: {} });
-  expect(flagsOf(inFloat(rung, ["head"]), run)).toBe("--method ptq --observer min-max --layers 'head=float,first=8' --weights 4");
+  expect(flagsOf(inFloat(rung, ["head"]), run)).toBe(
+    "--method ptq --observer min-max --layers 'head=float,first=8' --weights 4",
+  );
   const apostrophe = flagsOf(inFloat(rung, ["it's head"]), run);
   expect(apostrophe).toBe("--method ptq --observer min-max --layers 'it'\\''s head=float,first=8' --weights 4");
 });
