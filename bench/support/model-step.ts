@@ -138,7 +138,7 @@ export async function stepOf(
 }
 
 /** Calibrated on a few samples alone, so that a process's peak memory is its step's. */
-async function quantized(
+export async function quantized(
   graph: Graph,
   engine: Engine,
   { weights, activations, compile }: StepSettings,
