@@ -60,8 +60,8 @@ const firstOf = (inputs: Inputs): Inputs =>
       } = value;
       const pieces = piecesOf(value);
       if (!pieces) return [name, { dtype, shape, data: value.data.slice(0, sizeOf(shape)) }];
-      const { arrays, size, places } = pieces;
+      const { size, places } = pieces;
       const join = (): Tensor["data"] => value.data.slice(0, sizeOf(shape));
-      return [name, joinedTensor(dtype, shape, { arrays, size, places: places.slice(0, sizeOf(shape) / size), join })];
+      return [name, joinedTensor(dtype, shape, { ...pieces, places: places.slice(0, sizeOf(shape) / size), join })];
     }),
   );

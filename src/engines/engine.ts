@@ -18,6 +18,8 @@ export interface CompileOptions {
   readonly precision?: Precision;
   /** CPU threads; the engine's own choice where absent. */
   readonly threads?: number;
+  /** Whether images among the outputs may be given as the engine holds them: in pieces whose channels lie last (`piecesOf`). */
+  readonly keepsChannelsLast?: boolean;
 }
 
 /** What one run of a program gives back, and what stops it. */

@@ -2,6 +2,7 @@
 import type { CompileOptions, Program, Variables } from "../engines/engine.ts";
 import type { TypedArray } from "../ir/dtype.ts";
 import type { Graph } from "../ir/graph.ts";
+import { piecesOf } from "../ir/joined-tensor.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Context } from "./context.ts";
 
@@ -53,4 +54,4 @@ export function withPrograms<T>(
 
 /** The arrays of a run's results, for the next run to write into: what is kept of them is copied. */
 export const arraysOf = (results: ReadonlyMap<string, Tensor>): ReadonlyMap<string, TypedArray> =>
-  new Map([...results].map(([name, { data }]) => [name, data]));
+  new Map([...results].map(([name, value]) => [name, piecesOf(value)?.arrays[0] ?? value.data]));

@@ -5,7 +5,8 @@ import { afterEach, describe, expect, test } from "vitest";
 import { createRandom } from "../../test/support/random.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
 import { narrowTensor, widenTensor } from "../ir/half.ts";
-import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { joinedTensor, joinPieces, piecesOf } from "../ir/joined-tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { folderStorage } from "../node/storage.ts";
 import { type CacheOptions, openActivationCache, type SpareArrays } from "./activation-cache.ts";
 
@@ -55,6 +56,35 @@ afterEach(async () => {
 });
 
 describe("samples", () => {
+  test.each(["float32", "float16"] as const)(
+    "that are images, channels last, come out in order, kept in %s",
+    async (floats) => {
+      const [channels, plane] = [3, 4];
+      const images = Array.from({ length: 5 }, (_, image) =>
+        Float32Array.from({ length: channels * plane }, (_, i) => 100 * image + i),
+      );
+      const inOrderOf = (image: Float32Array): number[] =>
+        Array.from(image, (_, i) => image[(i % plane) * channels + Math.floor(i / plane)]);
+      const arrays = [Float32Array.from([...images[0], ...images[1]]), images[2]];
+      const given = (places: number[], from: readonly Float32Array[]): Tensor => {
+        const pieces = { arrays: from, size: channels * plane, places: Int32Array.from(places), channels };
+        const shape = [places.length, 1, channels, 2, 2];
+        return joinedTensor("float32", shape, {
+          ...pieces,
+          join: () => joinPieces(pieces, new Float32Array(places.length * channels * plane)),
+        });
+      };
+      const cache = await openActivationCache({ storage: memoryStorage(), memoryBytes: 1e9, floats });
+      await cache.append("x", given([2, 0, 1], arrays));
+      await cache.append("x", given([1, 0, 0], images.slice(3)), 2);
+      expect(cache.count("x")).toBe(5);
+      const read = await cache.read("x", [4, 0, 0]);
+      expect(piecesOf(read)?.channels).toBe(channels);
+      expect(read.shape).toEqual([3, 1, channels, 2, 2]);
+      expect([...numbersOf(read)]).toEqual([images[3], images[2], images[2]].flatMap(inOrderOf));
+    },
+  );
+
   test.each([
     ["all in memory", 1e9, 5, 0],
     ["some of them stored", 2e6, 2, 3],

@@ -3,7 +3,7 @@ import type { Storage } from "../data/storage.ts";
 import { type DType, dtypes, type TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { toFloat16, widenInto } from "../ir/half.ts";
-import { joinedTensor } from "../ir/joined-tensor.ts";
+import { joinedTensor, joinPieces, type Pieces, pieceOf, piecesOf } from "../ir/joined-tensor.ts";
 import { allocate, sizeOf, type Tensor } from "../ir/tensor.ts";
 
 export interface CacheOptions {
@@ -17,8 +17,8 @@ export interface CacheOptions {
 
 /** Values of many samples under names. The first axis of what goes in and comes out is the samples. */
 export interface ActivationCache {
-  /** Adds samples to those of `name`; all have the same type and shape. */
-  append(name: string, samples: Tensor): Promise<void>;
+  /** Adds samples, or the first `count`, to those of `name`; all have the same type and shape. */
+  append(name: string, samples: Tensor, count?: number): Promise<void>;
   /** How many samples there are of `name`. */
   count(name: string): number;
   /**
@@ -57,6 +57,8 @@ interface Column {
   readonly kept: DType;
   /** Of a sample. */
   readonly shape: readonly number[];
+  /** Where samples are images whose channels lie last, how many they are. */
+  readonly channels: number | undefined;
   readonly samplesPerChunk: number;
   readonly chunks: Chunk[];
   /** The chunk that is being filled, and how many samples it has. */
@@ -123,13 +125,13 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
     return at < 0 ? allocate(kept, length) : free.splice(at, 1)[0];
   };
   return {
-    append: async (name, samples) => {
+    append: async (name, samples, count = samples.shape[0]) => {
       const column = columnFor(name, samples);
-      const { data } = samples;
       const size = sizeOf(column.shape);
-      for (let sample = 0; sample < samples.shape[0]; sample++) {
+      const sampleAt = samplesIn(samples, size);
+      for (let sample = 0; sample < count; sample++) {
         column.filling ??= newChunk(column);
-        const own = data.subarray(sample * size, (sample + 1) * size);
+        const own = sampleAt(sample);
         if (column.given === column.kept) copy(own, column.filling, column.filled * size);
         else keepHalf(name, own as Float32Array, column.filling as Uint16Array, column.filled * size);
         column.filled++;
@@ -158,11 +160,25 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
   };
 }
 
-function newColumn(id: number, { dtype, shape: [, ...shape] }: Tensor, floats: CacheOptions["floats"]): Column {
+/** Samples as they lie in the tensor's arrays, where they are pieces of these. */
+function samplesIn(samples: Tensor, size: number): (sample: number) => TypedArray {
+  const pieces = piecesOf(samples);
+  if (pieces?.size === size) return (sample) => pieceOf(pieces, pieces.places[sample]);
+  const { data } = samples;
+  return (sample) => data.subarray(sample * size, (sample + 1) * size);
+}
+
+function newColumn(id: number, samples: Tensor, floats: CacheOptions["floats"]): Column {
+  const {
+    dtype,
+    shape: [, ...shape],
+  } = samples;
+  const pieces = piecesOf(samples);
+  const channels = pieces?.size === sizeOf(shape) ? pieces.channels : undefined;
   const kept = dtype === "float32" ? floats : dtype;
   const sampleBytes = sizeOf(shape) * dtypes[kept].array.BYTES_PER_ELEMENT;
   const samplesPerChunk = Math.max(1, Math.floor(chunkBytes / Math.max(1, sampleBytes)));
-  return { id, given: dtype, kept, shape, samplesPerChunk, chunks: [], filling: undefined, filled: 0 };
+  return { id, given: dtype, kept, shape, channels, samplesPerChunk, chunks: [], filling: undefined, filled: 0 };
 }
 
 const [infiniteHalf, maxHalf] = [0x7c00, 65504];
@@ -207,7 +223,7 @@ async function gather(
   indices: ArrayLike<number>,
   spare: SpareArrays | undefined,
 ): Promise<Tensor> {
-  const { shape, samplesPerChunk, chunks } = column;
+  const { shape, channels, samplesPerChunk, chunks } = column;
   const count = chunks.length * samplesPerChunk + column.filled;
   const size = sizeOf(shape);
   const read = new Map<number, number>();
@@ -226,27 +242,28 @@ async function gather(
     }
     places[i] = array * samplesPerChunk + (index % samplesPerChunk);
   }
-  const pieceAt = (place: number): TypedArray => {
-    const start = (place % samplesPerChunk) * size;
-    return arrays[Math.floor(place / samplesPerChunk)].subarray(start, start + size);
-  };
+  const pieces: Pieces = { arrays, size, places, channels };
   const join = (): TypedArray => {
     const length = indices.length * size;
     const known = spare?.get(name);
     const data =
       known instanceof dtypes[column.kept].array && known.length === length ? known : allocate(column.kept, length);
-    places.forEach((place, i) => {
-      copy(pieceAt(place), data, i * size);
-    });
+    joinPieces(pieces, data);
     spare?.set(name, data);
     return data;
   };
-  if (column.given === column.kept)
-    return joinedTensor(column.kept, [indices.length, ...shape], { arrays, size, places, join });
+  if (column.given === column.kept) return joinedTensor(column.kept, [indices.length, ...shape], { ...pieces, join });
   const data = new Float32Array(indices.length * size);
   places.forEach((place, i) => {
-    widenInto("float16", pieceAt(place) as Uint16Array, data, i * size);
+    widenInto("float16", pieceOf(pieces, place) as Uint16Array, data, i * size);
   });
+  if (channels !== undefined) {
+    const given = { arrays: [data], size, places: places.map((_, i) => i), channels };
+    return joinedTensor(column.given, [indices.length, ...shape], {
+      ...given,
+      join: () => joinPieces(given, new Float32Array(data.length)),
+    });
+  }
   return { dtype: column.given, shape: [indices.length, ...shape], data };
 }
 

@@ -153,20 +153,14 @@ async function runUnit(
       for (const output of unit.outputs) {
         const value = targets.get(output);
         assert(value, `unit "${unit.name}" gives no "${output}"`);
-        await job.cache.append(keyOf(job, stream, output), firstOf(toSamples(value, layoutOf(streams, output)), count));
+        await job.cache.append(keyOf(job, stream, output), toSamples(value, layoutOf(streams, output)), count);
       }
       spare = arraysOf(targets);
       context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
     }
   };
-  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, run, options);
+  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, run, { ...options, keepsChannelsLast: true });
 }
-
-const firstOf = ({ dtype, shape: [all, ...shape], data }: Tensor, count: number): Tensor => ({
-  dtype,
-  shape: [count, ...shape],
-  data: data.subarray(0, (data.length / all) * count),
-});
 
 /** By unit, the constants that it is the first to read: two units may share a weight or a quantizer. */
 function ownConstants({ units, quantized, batchSize }: UnitsJob): readonly ReadonlySet<string>[] {

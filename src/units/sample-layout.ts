@@ -35,14 +35,16 @@ export function sampleLayouts(graph: Graph, values: Iterable<string>): ReadonlyM
   );
 }
 
-/** The samples of a batch one after the other: [samples, ...shape]. */
-export function toSamples(value: Tensor, { axis, shape }: SampleLayout): Tensor {
-  const count = value.shape[axis] / shape[axis];
-  return { dtype: value.dtype, shape: [count, ...shape], data: exchange(value, shape, axis, count, "apart") };
-}
-
 /** Whether samples that follow each other are a batch already. */
 export const samplesComeFirst = ({ axis, shape }: SampleLayout): boolean => sizeOf(shape.slice(0, axis)) === 1;
+
+/** The samples of a batch one after the other: [samples, ...shape]. */
+export function toSamples(value: Tensor, layout: SampleLayout): Tensor {
+  const { axis, shape } = layout;
+  const count = value.shape[axis] / shape[axis];
+  if (samplesComeFirst(layout)) return withShape(value, [count, ...shape]);
+  return { dtype: value.dtype, shape: [count, ...shape], data: exchange(value, shape, axis, count, "apart") };
+}
 
 /** The batch of samples that follow each other. */
 export function toBatch(samples: Tensor, layout: SampleLayout): Tensor {
@@ -62,7 +64,6 @@ function exchange(
   how: "apart" | "together",
 ): TypedArray {
   const places = sizeOf(shape.slice(0, axis));
-  if (places === 1) return data;
   const length = sizeOf(shape.slice(axis));
   const result = allocate(dtype, data.length);
   for (let place = 0; place < places; place++)

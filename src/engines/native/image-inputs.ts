@@ -35,8 +35,8 @@ export function imageInputs(graph: Graph): ReadonlySet<string> {
   return new Set(candidates.filter((input) => reaches(input, beside, anchors)));
 }
 
-function isImage(graph: Graph, input: string): boolean {
-  const { dtype, shape } = graph.values.get(input) ?? { dtype: "float32", shape: [] };
+export function isImage(graph: Graph, value: string): boolean {
+  const { dtype, shape } = graph.values.get(value) ?? { dtype: "float32", shape: [] };
   return dtype === "float32" && isStatic(shape) && !isEitherLayout(shape) && Number(shape[1]) >= minChannels;
 }
 

@@ -8,7 +8,7 @@ import { knownResults } from "../../passes/known-results.ts";
 import { openCounts } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { fuse } from "./fuse.ts";
-import { imageInputs } from "./image-inputs.ts";
+import { imageInputs, isImage } from "./image-inputs.ts";
 import {
   acceptsTypes,
   constantValue,
@@ -20,7 +20,7 @@ import {
   usesOf,
 } from "./lowering.ts";
 import { nativeOps } from "./lowerings/index.ts";
-import { bytesOf, fixed, type Plan, type Slot, type Step, type Value } from "./plan.ts";
+import { bytesOf, fixed, type MemoryLayout, type Plan, type Slot, type Step, type Value } from "./plan.ts";
 
 /** Operators that folding leaves alone even where all inputs are constants. */
 const neverFolded: ReadonlySet<string> = new Set(["FakeQuantize", "QuantizeLinear", "DequantizeLinear"]);
@@ -66,7 +66,13 @@ export function assertSupported(graph: Graph): void {
   );
 }
 
-export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numerics: Numerics): Plan {
+/** `keepsChannelsLast`: outputs stay in the layout that they are computed in. */
+export function lower(
+  graph: Graph,
+  counts: ReadonlyMap<string, number>,
+  numerics: Numerics,
+  keepsChannelsLast = false,
+): Plan {
   const late = updateNodes(graph);
   const draft: Draft = {
     values: new Map(),
@@ -95,7 +101,9 @@ export function lower(graph: Graph, counts: ReadonlyMap<string, number>, numeric
     if (op) op.lower(createLoweringContext(draft, graph, node));
     else defineKnown(draft, graph, node);
   }
-  const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name)]));
+  const layoutOf = (name: string): MemoryLayout =>
+    (keepsChannelsLast && isImage(graph, name) && draft.values.get(name)?.layout) || "plain";
+  const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name, layoutOf(name))]));
   const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
   const kept = new Set([...outputs.values(), ...updates.map(([, value]) => value)].map(({ slot }) => slot));
   draft.steps.splice(0, draft.steps.length, ...fuse(withoutDead(draft.steps, kept), kept, numerics.bfloat16));
@@ -170,10 +178,10 @@ function startValue(
   };
 }
 
-/** An output or an update as callers want it: row-major. */
-function result(draft: Draft, graph: Graph, name: string): Value {
+/** An output or an update as callers want it. */
+function result(draft: Draft, graph: Graph, name: string, layout: MemoryLayout = "plain"): Value {
   const reader: Node = { name: `result ${name}`, op: "Identity", inputs: [name], outputs: [], attributes: {} };
-  return createLoweringContext(draft, graph, reader).input(0, "plain");
+  return createLoweringContext(draft, graph, reader).input(0, layout);
 }
 
 function copyStep(from: Slot, to: Slot): Step {

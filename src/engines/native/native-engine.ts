@@ -3,8 +3,8 @@ import { availableParallelism } from "node:os";
 import { type DType, dtypes, type TypedArray } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
-import { copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
+import { joinedTensor, joinPieces, type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
+import { allocate, copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type {
   CompileOptions,
@@ -45,6 +45,7 @@ interface Compiled {
   readonly graph: Graph;
   readonly threads: number;
   readonly numerics: Numerics;
+  readonly keepsChannelsLast: boolean;
   readonly counts: ReadonlyMap<string, number>;
   readonly open: readonly string[];
   /** By the sizes that were fixed. */
@@ -54,7 +55,7 @@ interface Compiled {
 }
 
 function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Executable {
-  const { threads = availableParallelism(), precision = "float32" } = options;
+  const { threads = availableParallelism(), precision = "float32", keepsChannelsLast = false } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
   assertSupported(graph);
@@ -64,6 +65,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
     addon,
     graph,
     threads,
+    keepsChannelsLast,
     counts,
     open,
     numerics: createNumerics(addon, precision, threads),
@@ -91,13 +93,13 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
 
 /** The plan for these sizes, made where there is none yet. */
 function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assembled {
-  const { addon, graph, counts, open, plans } = compiled;
+  const { addon, graph, counts, open, plans, keepsChannelsLast } = compiled;
   const key = open.map((size) => sizes.get(size)).join();
   const known = plans.get(key);
   if (known) return known;
   const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
   assertSupported(fixed);
-  const plan = assemble(addon, lower(fixed, counts, compiled.numerics));
+  const plan = assemble(addon, lower(fixed, counts, compiled.numerics, keepsChannelsLast));
   if (plans.size >= maxPlans)
     for (const [oldest, old] of [...plans].slice(0, 1)) {
       release(old);
@@ -253,13 +255,12 @@ async function run(
     const tensor = inputs.get(name);
     if (!tensor || sizeOf(tensor.shape) === 0) return [];
     const { memory, offset } = placeOf(assembled, memories, value.slot);
-    const [channels, plane] = imagesOf(value);
     const pieces = piecesOf(tensor) ?? (turns && slicesOf(tensor, turns));
     if (pieces) {
       const { arrays, size, places } = pieces;
-      return [memory, offset, channels, plane, arrays, size * arrays[0].BYTES_PER_ELEMENT, places];
+      return [memory, offset, ...turnOf(value, pieces), arrays, size * arrays[0].BYTES_PER_ELEMENT, places];
     }
-    memory.write(offset, tensor.data, channels, plane);
+    memory.write(offset, tensor.data, ...imagesOf(value));
     return [];
   });
   const results = new Map<string, Tensor>();
@@ -270,7 +271,10 @@ async function run(
     const shape = turns === undefined ? ofOne : [turns, ...ofOne];
     const length = shape.reduce((product, size) => product * size, 1);
     const data = spareFor(name, value.dtype, length, spare) ?? new dtypes[value.dtype].array(length);
-    results.set(name, { dtype: value.dtype, shape, data });
+    results.set(
+      name,
+      value.layout === "plain" || length === 0 ? { dtype: value.dtype, shape, data } : imagesIn(data, value, shape),
+    );
     const { memory, offset } = placeOf(assembled, memories, value.slot);
     return data.length > 0 ? [memory, offset, data] : [];
   });
@@ -301,6 +305,21 @@ function imagesOf({ layout, shape }: Value): readonly [channels: number, plane: 
   if (layout === "plain") return [1, 1];
   const [, channels, ...plane] = fixed(shape);
   return [channels, sizeOf(plane)];
+}
+
+/** The same of pieces whose channels may lie last already: nothing is turned, or turned back. */
+function turnOf(value: Value, { channels, size }: Pieces): readonly [channels: number, plane: number] {
+  if (channels === undefined) return imagesOf(value);
+  return value.layout === "plain" ? [size / channels, channels] : [1, 1];
+}
+
+/** An output whose channels lie last. */
+function imagesIn(data: TypedArray, { dtype, shape: ofOne }: Value, shape: readonly number[]): Tensor {
+  const [, channels, ...plane] = fixed(ofOne);
+  const size = channels * sizeOf(plane);
+  const places = Int32Array.from({ length: data.length / size }, (_, i) => i);
+  const pieces = { arrays: [data], size, places, channels };
+  return joinedTensor(dtype, shape, { ...pieces, join: () => joinPieces(pieces, allocate(dtype, data.length)) });
 }
 
 function spareFor(

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { createRandom } from "../../../test/support/random.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
-import { joinedTensor } from "../../ir/joined-tensor.ts";
+import { joinedTensor, piecesOf } from "../../ir/joined-tensor.ts";
 import { scalar, tensorOf, toNumbers } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
@@ -74,6 +74,38 @@ test.skipIf(!isNativeBuilt())(
       expect(toNumbers(several.get(graph.outputs[1]) ?? scalar("float32", 0))).toEqual(
         toNumbers(whole.get("target") ?? scalar("float32", 0)),
       );
+    }
+  },
+);
+
+test.skipIf(!isNativeBuilt())(
+  "images that stay channels last are what they are otherwise, as outputs and as inputs",
+  async () => {
+    const engine = createNativeEngine();
+    const shape = [3, 16, 6, 5];
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape });
+    const weight = build.constant(random.tensor("float32", [16, 16, 3, 3]));
+    const y = build.node("Conv", [x, weight], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] });
+    const graph = build.graph([y, build.node("ReduceSum", [y, build.constant(tensorOf("int64", [1], [1]))])]);
+    const inputs = new Map([["x", random.tensor("float32", shape)]]);
+    const outputs = [];
+    for (const keepsChannelsLast of [false, true]) {
+      const program = (await engine.compile(graph, { keepsChannelsLast })).bind(await engine.variables(new Map()));
+      outputs.push(await program.run(inputs));
+    }
+    const [plain, kept] = outputs.map((each) => each.get(y) ?? scalar("float32", 0));
+    expect(piecesOf(kept)?.channels).toBe(16);
+    expect(kept.shape).toEqual(plain.shape);
+    expect(kept.data).toEqual(plain.data);
+    expect(outputs[1].get(graph.outputs[1])).toEqual(outputs[0].get(graph.outputs[1]));
+    const rows = buildOn();
+    const given = rows.input("x", { dtype: "float32", shape });
+    const flat = rows.graph([rows.node("Reshape", [given, rows.constant(tensorOf("int64", [2], [3, 480]))])]);
+    for (const next of [graph, flat]) {
+      const results = [];
+      for (const value of [plain, kept]) results.push(await runGraph(engine, next, new Map([["x", value]])));
+      expect(results[1]).toEqual(results[0]);
     }
   },
 );
