@@ -3,6 +3,7 @@ import { assert } from "../ir/errors.ts";
 import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { withFileBits } from "../ir/tensor-source.ts";
 import { type NewNames, newNamesIn } from "../ir/unique-names.ts";
 import { withCenteredIntegers } from "../onnx/centered-integers.ts";
 import { withFloatWeights } from "../onnx/float-weights.ts";
@@ -39,7 +40,7 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
     constants.set(name, as(value));
   };
   for (const { integers, zeroPoint, bits } of folded.layers)
-    if (storage === "packed") store(integers, (value) => ({ ...value, fileBits: bits }));
+    if (storage === "packed") store(integers, (value) => withFileBits(value, bits));
     else if (storage === "int4" && bits <= 4)
       for (const name of zeroPoint === "" ? [integers] : [integers, zeroPoint]) store(name, inHalfBytes);
   const stored = { ...folded.graph, constants };

@@ -20,10 +20,16 @@ export const minStoredBytes = 64 * 1024;
 const stored = new WeakSet<Tensor>();
 
 /** A tensor that keeps nothing: every use of `data` calls `read`, so that a user takes it once and lets it go. */
-export function storedTensor(dtype: DType, shape: readonly number[], read: () => TypedArray): Tensor {
+export function storedTensor(
+  dtype: DType,
+  shape: readonly number[],
+  read: () => TypedArray,
+  fileBits?: number,
+): Tensor {
   const result: Tensor = {
     dtype,
     shape,
+    ...(fileBits !== undefined && { fileBits }),
     get data() {
       return read();
     },
@@ -31,6 +37,10 @@ export function storedTensor(dtype: DType, shape: readonly number[], read: () =>
   stored.add(result);
   return result;
 }
+
+/** The tensor whose elements take so many bits in the file. */
+export const withFileBits = (t: Tensor, fileBits: number): Tensor =>
+  isStored(t) ? storedTensor(t.dtype, t.shape, () => t.data, fileBits) : { ...t, fileBits };
 
 /** Whether the elements are read whenever they are used. */
 export const isStored = (t: Tensor): boolean => stored.has(t);

@@ -35,9 +35,9 @@ export function withCenteredIntegers(graph: Graph, integers: ReadonlySet<string>
     const [name, scale, zeroName = ""] = node.inputs;
     const [weight, zeroPoints] = [constants.get(name), constants.get(zeroName)];
     const isWeight = node.op === "DequantizeLinear" && integers.has(name);
-    if (!isWeight || weight?.dtype !== "uint8" || !zeroPoints || !fitInt8(weight, zeroPoints)) return [node];
+    if (!isWeight || weight?.dtype !== "uint8" || !zeroPoints) return [node];
     const beside = placedBeside(node, zeroPoints, weight.shape);
-    if (!beside) return [node];
+    if (!beside || !fitInt8(weight, zeroPoints)) return [node];
     const offsets = constant(`${zeroName}:${beside.shape.join("x")}`, beside);
     const added: Node[] = [];
     const add = (op: string, inputs: readonly string[], attributes: Node["attributes"] = {}): string => {

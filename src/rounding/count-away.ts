@@ -18,7 +18,8 @@ export function countAway(graph: Graph, float: Graph): ReadonlyMap<string, AwayF
     const grid = gridOf(graph, quantizer);
     const nearest = nearestIntegers(quotientsOf(weight, grid), grid);
     const chosen = nearestIntegers(quotientsOf(constantOf(graph, quantizer.value), grid), grid);
-    const count = nearest.reduce((sum, q, i) => sum + Number(q !== chosen[i]), 0);
+    let count = 0;
+    for (let i = 0; i < nearest.length; i++) if (nearest[i] !== chosen[i]) count++;
     return [[layer.name, { count, all: nearest.length }] as const];
   });
   return new Map(found);
