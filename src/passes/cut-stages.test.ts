@@ -75,3 +75,34 @@ test("a place that numbers pass which only a run knows is not cut", () => {
   const graph = build.graph([build.node("Gather", [table, best])]);
   expect(cutIntoStages(graph, 1).length).toBe(1);
 });
+
+/** Products of matrices that nodes make of constants, all of them before the first product. */
+function madeWeights(): Graph {
+  const build = buildOn();
+  const given = build.input("x", { dtype: "float32", shape: [rows, width] });
+  const weights = Array.from({ length: 4 }, (_, i) => {
+    const values = Array.from({ length: width ** 2 }, (_, at) => Math.sin(at + i));
+    return build.node("Neg", [
+      build.node("Tanh", [build.constant(tensorOf("float32", [width, width], values), `w${i}`)]),
+    ]);
+  });
+  const product = weights.reduce((x, weight) => build.node("MatMul", [x, weight]), given);
+  return build.graph([build.node("Identity", [product]), weights[2]]);
+}
+
+test("weights that nodes make of constants are made in the stage that reads them", async () => {
+  const graph = madeWeights();
+  const stages = cutIntoStages(graph, matrixBytes);
+  expect(stages.map(({ outputs }) => outputs.length)).toEqual([1, 1, 2, 1]);
+  const staged = await runStages(stages, inputs, graph.outputs, run);
+  const whole = await run(graph, inputs);
+  for (const output of graph.outputs) expect(toNumbers(staged.get(output)!)).toEqual(toNumbers(whole.get(output)!));
+});
+
+test("what follows a product of a matrix larger than a stage stays with it", () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: [rows, width] });
+  const matrix = build.constant(tensorOf("float32", [width, width], new Float64Array(width ** 2)));
+  const graph = build.graph([build.node("Tanh", [build.node("MatMul", [x, matrix])])]);
+  expect(cutIntoStages(graph, matrixBytes / 2)).toHaveLength(1);
+});

@@ -1,6 +1,6 @@
 // Cuts a graph into stages that run one after the other, so that the constants of one stage alone need be in memory.
 import { isFloat } from "../ir/dtype.ts";
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, Node } from "../ir/graph.ts";
 import { knownContents } from "./fold-constants.ts";
 import { bytesOf } from "./peak-bytes.ts";
 
@@ -8,7 +8,8 @@ import { bytesOf } from "./peak-bytes.ts";
  * Graphs that give in turn, from the graph's inputs and what those before them give, what the graph gives. Each has constants of about
  * `constantBytes` at most, where between two nodes nothing but floats passes, or what is known before a run; types are those of the graph.
  */
-export function cutIntoStages(graph: Graph, constantBytes: number): readonly Graph[] {
+export function cutIntoStages(given: Graph, constantBytes: number): readonly Graph[] {
+  const graph = { ...given, nodes: besideReaders(given) };
   const crossing = crossingValues(graph);
   const canCut = (at: number): boolean =>
     crossing(at).every(
@@ -17,7 +18,8 @@ export function cutIntoStages(graph: Graph, constantBytes: number): readonly Gra
   const ends: number[] = [];
   let start = 0;
   for (let at = 1; at < graph.nodes.length; at++)
-    while (bytesOfConstants(graph, start, at + 1) > constantBytes) {
+    // What reads no more than those before it, as what follows one product of a large matrix, stays with them.
+    while (bytesOfConstants(graph, start, at + 1) > Math.max(constantBytes, bytesOfConstants(graph, start, at))) {
       const end = bestCut(start + 1, at, canCut, (place) => crossing(place).length);
       if (end === undefined) break;
       ends.push(end);
@@ -25,6 +27,29 @@ export function cutIntoStages(graph: Graph, constantBytes: number): readonly Gra
     }
   const bounds = [0, ...ends, graph.nodes.length];
   return bounds.slice(1).map((end, index) => stageOf(graph, bounds[index], end));
+}
+
+/** The nodes, those of constants alone directly before the first that reads them: what they give does not pass through the stages before. */
+function besideReaders({ nodes, constants }: Graph): readonly Node[] {
+  const waiting = new Map<string, Node>();
+  const isKnown = (input: string): boolean => input === "" || constants.has(input) || waiting.has(input);
+  const due = new Set<Node>();
+  for (const node of nodes)
+    if (node.inputs.every(isKnown)) {
+      due.add(node);
+      for (const output of node.outputs) waiting.set(output, node);
+    }
+  const placed: Node[] = [];
+  const place = (node: Node): void => {
+    for (const input of node.inputs) {
+      const maker = waiting.get(input);
+      if (maker && due.delete(maker)) place(maker);
+    }
+    placed.push(node);
+  };
+  for (const node of nodes) if (!waiting.has(node.outputs[0])) place(node);
+  for (const node of [...due]) if (due.delete(node)) place(node);
+  return placed;
 }
 
 /** Of those that some nodes read. */
