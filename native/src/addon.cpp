@@ -247,7 +247,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     if (threads < 1 || threads > 1024) throw problem(env, "expected 1 to 1024 threads");
     if (info.Length() < 4 || !info[1].IsArray() || !info[2].IsArray()) throw problem(env, "expected memories and steps");
     const auto memories = memories_of(env, info[1].As<Napi::Array>());
-    const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories, true);
+    const auto steps = steps_of(env, info[2].As<Napi::Array>(), memories, kLevels);
     try {
       program_ =
           std::make_shared<Program>(static_cast<int>(threads), memories, steps, static_cast<int64_t>(number_of(info, 3)));
@@ -283,9 +283,9 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return memories;
   }
 
-  /** Steps, or the operations of a fused one. */
+  /** Steps, or the operations of a fused one or one of windows, which may have operations of their own on so many levels. */
   static std::vector<StepDescription> steps_of(Napi::Env env, const Napi::Array& list,
-                                               const std::vector<std::shared_ptr<Memory>>& memories, bool may_have_operations) {
+                                               const std::vector<std::shared_ptr<Memory>>& memories, int levels) {
     std::vector<StepDescription> steps;
     for (uint32_t i = 0; i < list.Length(); i++) {
       const Napi::Value value = list[i];
@@ -302,15 +302,21 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
       for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
       const Napi::Value operations = object.Get("operations");
-      if (operations.IsArray() && !may_have_operations)
+      if (operations.IsArray() && levels == 0)
         throw problem(env, "expected fused operations without operations of their own");
-      if (operations.IsArray()) step.operations = steps_of(env, operations.As<Napi::Array>(), memories, false);
+      if (operations.IsArray()) step.operations = steps_of(env, operations.As<Napi::Array>(), memories, levels - 1);
       steps.push_back(std::move(step));
     }
     return steps;
   }
 
-  /** Memory, offset and bytes; memory −1 where an operand is left out, −2 where it is the buffer of that offset. */
+  /** Windows, the fused steps in them, and their operations. */
+  static constexpr int kLevels = 2;
+
+  /**
+   * Memory, offset and bytes; memory −1 where an operand is left out, −2 where it is the buffer of that offset, −3 where its
+   * images of a window lie at that offset of the buffers.
+   */
   static Place place_of(Napi::Env env, const double* numbers, const std::vector<std::shared_ptr<Memory>>& memories) {
     if (numbers[0] == -1) return {};
     if (numbers[0] == -2) {
@@ -318,6 +324,10 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       return {nullptr, 0, static_cast<int>(numbers[1])};
     }
     const auto [index, offset, bytes] = std::tuple(numbers[0], numbers[1], numbers[2]);
+    if (index == -3) {
+      if (!(offset >= 0 && offset < 1e12 && bytes >= 0 && bytes < 1e15)) throw problem(env, "there is no such buffer");
+      return {nullptr, static_cast<size_t>(bytes), -1, static_cast<int64_t>(offset)};
+    }
     if (!(index >= 0 && index < static_cast<double>(memories.size()))) throw problem(env, "there is no such memory");
     const auto& memory = *memories[static_cast<size_t>(index)];
     if (!(offset >= 0 && bytes >= 0 && offset + bytes <= static_cast<double>(memory.bytes())))

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "program.h"
+#include "loop-code.h"
 
 namespace frostbit {
 
@@ -16,17 +16,21 @@ struct Chunk {
   float* locals;
   /** Elements of a buffer. */
   int64_t capacity;
+  /** The window's buffers, and its first element. */
+  char* buffers;
+  int64_t first;
 
   template <class T>
   T* at(const Elementwise<T>& operand) const {
-    if (operand.local < 0) return operand.data ? operand.data + begin : nullptr;
-    return reinterpret_cast<T*>(locals + operand.local * capacity);
+    return rows_at(operand, 1);
   }
 
   /** The same of an operand with one element for each row of `width`. */
   template <class T>
   T* rows_at(const Elementwise<T>& operand, int64_t width) const {
-    return operand.local < 0 ? operand.data + begin / width : at(operand);
+    if (operand.local >= 0) return reinterpret_cast<T*>(locals + operand.local * capacity);
+    if (operand.window >= 0) return reinterpret_cast<T*>(buffers + operand.window) + (begin - first) / width;
+    return operand.data ? operand.data + begin / width : nullptr;
   }
 };
 
@@ -43,9 +47,22 @@ struct FusedContext {
 class FusedOperation {
  public:
   virtual ~FusedOperation() = default;
+  /** Whether it gives something that steps of the same windows read as a whole. */
+  virtual bool has_prologue() const { return false; }
+  /** One thread, before all others begin. */
+  virtual void prologue() {}
   /** Each thread, before its first chunk. */
   virtual void prepare(const RunContext&) {}
   virtual void run(const Chunk& chunk) = 0;
+  /**
+   * Adds to a loop what `run` does, if it can: where all of a step's operations do, the loop takes their place for chunks of
+   * whole vectors and rows.
+   */
+  virtual bool describe(LoopMaker&) { return false; }
+  /** Whether the loop may take the thread's next chunk, and what it reads then is up to date. */
+  virtual bool is_ready(int) { return true; }
+  /** After the loop has done a chunk. */
+  virtual void account(const Chunk&) {}
   /** Each thread, after its last chunk. */
   virtual void complete(const RunContext&) {}
   /** Whether something is left to do when all threads are through. */
@@ -68,6 +85,9 @@ FusedOperationMakers normalization_operations();
 FusedOperationMakers quantization_operations();
 FusedOperationMakers random_operations();
 FusedOperationMakers row_operations();
+
+/** Channels of a loop's row: few are repeated until a row fills some vectors. */
+inline int64_t repeated(int64_t channels) { return channels >= 64 ? channels : (64 + channels - 1) / channels * channels; }
 
 /** A few rows of numbers for each thread, a cache line apart. */
 template <class T>

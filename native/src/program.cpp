@@ -45,6 +45,12 @@ void take(const Given& given, size_t turn, size_t turns, const RunContext& run) 
   }
 }
 
+bool has_window_place(const StepDescription& description) {
+  const auto& [kernel, places, ints, floats, operations] = description;
+  return std::any_of(places.begin(), places.end(), [](const Place& place) { return place.window >= 0; }) ||
+         std::any_of(operations.begin(), operations.end(), has_window_place);
+}
+
 size_t touched_bytes(const StepDescription& description) {
   size_t bytes = 0;
   for (const auto& place : description.places) bytes += place.bytes;
@@ -99,24 +105,30 @@ bool Memory::is_mapped() const {
 #endif
 }
 
+std::unique_ptr<Step> make_step_of(const StepDescription& description, CompileContext& context) {
+  const MakeStep make = step_maker(description.kernel);
+  if (!make) throw PlanError("there is no kernel " + description.kernel);
+  Arguments arguments(description);
+  if (context.images == 0 && description.kernel != "windows" && has_window_place(description))
+    arguments.fail("has a window's buffer without windows");
+  try {
+    return make(arguments, context);
+  } catch (const PlanError&) {
+    throw;
+  } catch (const std::exception& error) {
+    arguments.fail(std::string("cannot be made: ") + error.what());
+  }
+}
+
 Program::Program(int threads, std::vector<std::shared_ptr<Memory>> memories, const std::vector<StepDescription>& steps,
                  int64_t first_commit)
     : pool_(pool_of(threads)), memories_(std::move(memories)), first_commit_(first_commit) {
   const PlansForOneThread plans_for_one_thread;
-  CompileContext context{threads, &best_kernels(), 0, 0};
+  CompileContext context{threads, &best_kernels()};
   for (const auto& description : steps) {
-    const MakeStep make = step_maker(description.kernel);
-    if (!make) throw PlanError("there is no kernel " + description.kernel);
     const bool is_serial = touched_bytes(description) <= kSerialBytes;
     context.threads = is_serial ? 1 : threads;
-    Arguments arguments(description);
-    try {
-      steps_.push_back({make(arguments, context), is_serial});
-    } catch (const PlanError&) {
-      throw;
-    } catch (const std::exception& error) {
-      arguments.fail(std::string("cannot be made: ") + error.what());
-    }
+    steps_.push_back({make_step_of(description, context), is_serial});
   }
   scratch_bytes_ = threads * context.scratch_bytes + context.shared_bytes;
   for (int thread = 0; thread < threads; thread++) scratch_.push_back(std::make_unique<Memory>(context.scratch_bytes));

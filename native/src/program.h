@@ -42,6 +42,8 @@ struct Place {
   size_t bytes = 0;
   /** Of a fused step's operations: which of the thread's buffers it is, of a chunk's size; −1 where it is memory. */
   int local = -1;
+  /** Of a step of windows: where in the thread's buffers its images of one window lie; −1 where it is memory. */
+  int64_t window = -1;
 };
 
 struct StepDescription {
@@ -61,6 +63,8 @@ struct CompileContext {
   size_t scratch_bytes = 0;
   /** The same of the scratch that all threads share. */
   size_t shared_bytes = 0;
+  /** Where steps go over images window by window: images of the batch, and of a window at most. */
+  int64_t images = 0, window = 0;
 
   void want_scratch(size_t bytes) {
     if (bytes > scratch_bytes) scratch_bytes = bytes;
@@ -100,6 +104,12 @@ inline Range share(const RunContext& run, int64_t count, int64_t unit = 1) {
   return {begin < count ? begin : count, end < count ? end : count};
 }
 
+/** Images of the batch that one thread works on at a time, and its buffers for what passes between steps. */
+struct Window {
+  int64_t begin, end;
+  char* buffers = nullptr;
+};
+
 /** All threads call `run` for each phase in turn, with a barrier after each. */
 class Step {
  public:
@@ -108,6 +118,36 @@ class Step {
   virtual void run(int phase, const RunContext& context) = 0;
   /** What implements it, for people. */
   virtual std::string describe() const { return ""; }
+};
+
+/**
+ * A step that makes each image of images: it goes over a thread's share alone, or window by window in turn with others. What it
+ * does for the batch as a whole comes before and after, in phases of their own.
+ */
+class ImageStep : public Step {
+ public:
+  virtual int phases_before() const { return 0; }
+  virtual void before(int, const RunContext&) {}
+  /** Each thread, before its first window. */
+  virtual void begin(const RunContext&) {}
+  virtual void run_window(const RunContext& run, const Window& window) = 0;
+  /** Each thread, after its last window. */
+  virtual void end(const RunContext&) {}
+  virtual int phases_after() const { return 0; }
+  virtual void after(int, const RunContext&) {}
+  /** What is divided among threads where it goes alone. */
+  virtual Range share_of(const RunContext& run) const = 0;
+
+  int phases() const final { return phases_before() + 1 + phases_after(); }
+
+  void run(int phase, const RunContext& run) final {
+    if (phase < phases_before()) return before(phase, run);
+    if (phase > phases_before()) return after(phase - phases_before() - 1, run);
+    const auto [first, last] = share_of(run);
+    begin(run);
+    if (first < last) run_window(run, {first, last});
+    end(run);
+  }
 };
 
 /** More than any memory holds, and few enough that offsets do not overflow. */
@@ -131,8 +171,22 @@ template <class T>
 struct Elementwise {
   T* data = nullptr;
   int local = -1;
+  /** Of the window's buffers: bytes from their beginning. */
+  int64_t window = -1;
 
-  explicit operator bool() const { return data || local >= 0; }
+  explicit operator bool() const { return data || local >= 0 || window >= 0; }
+};
+
+/** Images one after the other: those of a batch in memory, or those of a window in the thread's buffers. */
+template <class T>
+struct ImagesOf {
+  T* data = nullptr;
+  int64_t elements = 0, window = -1;
+
+  /** The window's first. */
+  T* at(const Window& run) const {
+    return window < 0 ? data + run.begin * elements : reinterpret_cast<T*>(run.buffers + window);
+  }
 };
 
 /** Takes a step's description apart; whatever does not fit is a PlanError. */
@@ -153,11 +207,21 @@ class Arguments {
   template <class T>
   Elementwise<T> optional_elementwise(int64_t count) {
     if (place_ >= description_.places.size()) fail("has too few places");
-    const int local = description_.places[place_].local;
-    if (local < 0) return {optional<T>(count), -1};
+    const Place& place = description_.places[place_];
+    if (place.window >= 0) return {nullptr, -1, window_place(place, checked_product(&count, 1), sizeof(T))};
+    if (place.local < 0) return {optional<T>(count)};
     if (sizeof(T) > sizeof(float)) fail("has a buffer of more than 32 bits an element");
     place_++;
-    return {nullptr, local};
+    return {nullptr, place.local};
+  }
+
+  /** The next place as so many images of `elements`. */
+  template <class T>
+  ImagesOf<T> images(int64_t count, int64_t elements) {
+    const int64_t sizes[] = {count, elements};
+    if (place_ < description_.places.size() && description_.places[place_].window >= 0)
+      return {nullptr, elements, window_place(description_.places[place_], checked_product(sizes, 2), sizeof(T))};
+    return {place<T>(count, elements), elements};
   }
 
   /** The next place, with room for as many elements as the sizes' product. */
@@ -173,7 +237,7 @@ class Arguments {
     const int64_t count = elements(sizes...);
     if (place_ >= description_.places.size()) fail("has too few places");
     const Place& place = description_.places[place_++];
-    if (place.local >= 0) fail("has a buffer at place " + std::to_string(place_ - 1) + ", which is read as a whole");
+    if (place.local >= 0 || place.window >= 0) fail("has a buffer at place " + std::to_string(place_ - 1) + ", which is read as a whole");
     if (place.data && static_cast<size_t>(count) > place.bytes / sizeof(T))
       fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_ - 1) + " of " +
            std::to_string(place.bytes) + " bytes");
@@ -223,6 +287,14 @@ class Arguments {
   [[noreturn]] void fail(const std::string& what) const { throw PlanError("step " + description_.kernel + " " + what); }
 
  private:
+  int64_t window_place(const Place& place, int64_t count, size_t size) {
+    if (static_cast<size_t>(count) != place.bytes / size)
+      fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_) + " of " +
+           std::to_string(place.bytes) + " bytes");
+    place_++;
+    return place.window;
+  }
+
   template <class... Sizes>
   int64_t elements(Sizes... sizes) const {
     const int64_t list[] = {sizes...};
@@ -237,6 +309,9 @@ using MakeStep = std::unique_ptr<Step> (*)(Arguments&, CompileContext&);
 
 /** By the kernel's name; null where there is none. */
 MakeStep step_maker(const std::string& kernel);
+
+/** Makes a step; what it cannot be made of is a PlanError. */
+std::unique_ptr<Step> make_step_of(const StepDescription& description, CompileContext& context);
 
 /** Bytes that each turn of a run takes over before its first step, in pieces of arrays that nobody changes meanwhile. */
 struct Given {

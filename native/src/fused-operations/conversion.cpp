@@ -1,5 +1,6 @@
 // Between float32 and the types in which values are kept or multiplied.
 #include <algorithm>
+#include <cmath>
 
 #include "../fused-operation.h"
 
@@ -9,7 +10,7 @@ namespace {
 using Widen = void (*)(const uint16_t*, float*, int64_t);
 using Narrow = void (*)(const float*, uint16_t*, int64_t);
 
-template <Widen Kernels::*kernel>
+template <Widen Kernels::*kernel, ElementType type>
 class WidenOperation : public FusedOperation {
  public:
   WidenOperation(Arguments& arguments, const FusedContext& context)
@@ -19,6 +20,11 @@ class WidenOperation : public FusedOperation {
 
   void run(const Chunk& chunk) override { widen_(chunk.at(x_), chunk.at(y_), chunk.count); }
 
+  bool describe(LoopMaker& loop) override {
+    loop.write(y_, loop.read(x_, type));
+    return true;
+  }
+
  private:
   Widen widen_;
   Elementwise<uint16_t> x_;
@@ -26,7 +32,7 @@ class WidenOperation : public FusedOperation {
 };
 
 /** y, and where `rounded` is wanted, y as float32 again: what later readers of y will see. */
-template <Narrow Kernels::*kernel, Widen Kernels::*back>
+template <Narrow Kernels::*kernel, Widen Kernels::*back, ElementType type>
 class NarrowOperation : public FusedOperation {
  public:
   NarrowOperation(Arguments& arguments, const FusedContext& context)
@@ -39,6 +45,13 @@ class NarrowOperation : public FusedOperation {
   void run(const Chunk& chunk) override {
     narrow_(chunk.at(x_), chunk.at(y_), chunk.count);
     if (rounded_) widen_(chunk.at(y_), chunk.at(rounded_), chunk.count);
+  }
+
+  bool describe(LoopMaker& loop) override {
+    const auto x = loop.read(x_);
+    loop.write(y_, x, type);
+    if (rounded_) loop.write(rounded_, loop.rounded_to(x, type));
+    return true;
   }
 
  private:
@@ -61,25 +74,46 @@ class RescaleOperation : public FusedOperation {
         factors_(arguments.place<float>(factors_count_)),
         bias_(arguments.optional<float>(channels_)),
         y_(arguments.elementwise<float>(context.count)),
-        width_(channels_ >= kWidth ? channels_ : (kWidth + channels_ - 1) / channels_ * channels_),
+        width_(repeated(channels_)),
         rows_(context.threads, 2, width_) {
     if (factors_count_ != 1 && factors_count_ != channels_) arguments.fail("has factors that fit no channels");
   }
 
-  void prepare(const RunContext& run) override {
-    float *factors = rows_.row(run.thread, 0), *bias = rows_.row(run.thread, 1);
-    for (int64_t i = 0; i < width_; i++) {
-      factors[i] = *scale_ * factors_[factors_count_ == 1 ? 0 : i % channels_];
-      bias[i] = bias_ ? bias_[i % channels_] : 0.0f;
-    }
+  void prepare(const RunContext& run) override { fill(run.thread); }
+
+  bool describe(LoopMaker& loop) override {
+    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto factors = row(0), bias = row(1);
+    loop.write(y_, loop.multiply_add(loop.read(x_, ElementType::Int32), factors, bias));
+    return true;
+  }
+
+  /** Codes of the same window may have been of no numbers. */
+  bool is_ready(int thread) override {
+    if (std::isnan(now())) fill(thread);
+    return true;
   }
 
   void run(const Chunk& chunk) override {
+    is_ready(chunk.thread);
     kernels_->rescale(chunk.at(x_), rows_.row(chunk.thread, 0), rows_.row(chunk.thread, 1), chunk.at(y_), chunk.count, width_);
   }
 
  private:
-  static constexpr int64_t kWidth = 64;
+  float now() const {
+    float scale;
+    __atomic_load(scale_, &scale, __ATOMIC_RELAXED);
+    return scale;
+  }
+
+  void fill(int thread) {
+    const float scale = now();
+    float *factors = rows_.row(thread, 0), *bias = rows_.row(thread, 1);
+    for (int64_t i = 0; i < width_; i++) {
+      factors[i] = scale * factors_[factors_count_ == 1 ? 0 : i % channels_];
+      bias[i] = bias_ ? bias_[i % channels_] : 0.0f;
+    }
+  }
 
   const Kernels* kernels_;
   int64_t factors_count_, channels_;
@@ -94,10 +128,10 @@ class RescaleOperation : public FusedOperation {
 
 FusedOperationMakers conversion_operations() {
   return {
-      {"widen:bfloat16", make_operation<WidenOperation<&Kernels::widen_bfloat16>>},
-      {"widen:float16", make_operation<WidenOperation<&Kernels::widen_float16>>},
-      {"narrow:bfloat16", make_operation<NarrowOperation<&Kernels::narrow_bfloat16, &Kernels::widen_bfloat16>>},
-      {"narrow:float16", make_operation<NarrowOperation<&Kernels::narrow_float16, &Kernels::widen_float16>>},
+      {"widen:bfloat16", make_operation<WidenOperation<&Kernels::widen_bfloat16, ElementType::Bfloat16>>},
+      {"widen:float16", make_operation<WidenOperation<&Kernels::widen_float16, ElementType::Float16>>},
+      {"narrow:bfloat16", make_operation<NarrowOperation<&Kernels::narrow_bfloat16, &Kernels::widen_bfloat16, ElementType::Bfloat16>>},
+      {"narrow:float16", make_operation<NarrowOperation<&Kernels::narrow_float16, &Kernels::widen_float16, ElementType::Float16>>},
       {"rescale", make_operation<RescaleOperation>},
   };
 }

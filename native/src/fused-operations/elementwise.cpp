@@ -4,6 +4,20 @@
 namespace frostbit {
 namespace {
 
+bool is_of_a_loop(Binary op) {
+  return op == Binary::Add || op == Binary::Sub || op == Binary::Mul || op == Binary::Div || op == Binary::ReluGradient;
+}
+
+LoopMaker::Value in_loop(LoopMaker& loop, Binary op, LoopMaker::Value a, LoopMaker::Value b) {
+  switch (op) {
+    case Binary::Add: return loop.add(a, b);
+    case Binary::Sub: return loop.subtract(a, b);
+    case Binary::Mul: return loop.multiply(a, b);
+    case Binary::Div: return loop.divide(a, b);
+    default: return loop.choose(loop.is_greater(b, loop.zero()), a, loop.zero());
+  }
+}
+
 /** A broadcast operand, one element for all, comes after the element-wise one. */
 class BinaryOperation : public FusedOperation {
  public:
@@ -20,6 +34,14 @@ class BinaryOperation : public FusedOperation {
 
   void run(const Chunk& chunk) override {
     kernels_->binary(op_, repeat_, left_ ? left_ : chunk.at(a_), right_ ? right_ : chunk.at(b_), chunk.at(y_), chunk.count);
+  }
+
+  bool describe(LoopMaker& loop) override {
+    if (!is_of_a_loop(op_)) return false;
+    const auto one = [&](const float* value) { return loop.number([value](int) { return *value; }); };
+    const auto a = left_ ? one(left_) : loop.read(a_), b = right_ ? one(right_) : loop.read(b_);
+    loop.write(y_, in_loop(loop, op_, a, b));
+    return true;
   }
 
  private:
@@ -49,6 +71,13 @@ class BinaryRowOperation : public FusedOperation {
       kernels_->binary(op_, Repeat::None, is_right_ ? x + i : row_, is_right_ ? row_ : x + i, y + i, width_);
   }
 
+  bool describe(LoopMaker& loop) override {
+    if (!is_of_a_loop(op_)) return false;
+    const auto x = loop.read(x_), row = loop.column([this](int) { return row_; });
+    loop.write(y_, is_right_ ? in_loop(loop, op_, x, row) : in_loop(loop, op_, row, x));
+    return true;
+  }
+
  private:
   const Kernels* kernels_;
   int64_t width_;
@@ -71,6 +100,13 @@ class UnaryOperation : public FusedOperation {
 
   void run(const Chunk& chunk) override { kernels_->unary(op_, chunk.at(x_), chunk.at(y_), chunk.count, alpha_, beta_); }
 
+  bool describe(LoopMaker& loop) override {
+    if (op_ != Unary::Relu && op_ != Unary::Copy) return false;
+    // The zero comes first, so that what is no number stays none.
+    loop.write(y_, op_ == Unary::Copy ? loop.read(x_) : loop.greater(loop.zero(), loop.read(x_)));
+    return true;
+  }
+
  private:
   const Kernels* kernels_;
   Unary op_;
@@ -82,6 +118,13 @@ class UnaryOperation : public FusedOperation {
 class Bounds {
  public:
   explicit Bounds(Arguments& arguments) : low_(arguments.optional<float>(1)), high_(arguments.optional<float>(1)) {}
+
+  struct InLoop {
+    LoopMaker::Value low, high;
+  };
+  InLoop in(LoopMaker& loop) const {
+    return {loop.number([this](int) { return low(); }), loop.number([this](int) { return high(); })};
+  }
 
   float low() const { return low_ ? *low_ : -__builtin_inff(); }
   float high() const { return high_ ? *high_ : __builtin_inff(); }
@@ -102,6 +145,12 @@ class ClipOperation : public FusedOperation {
     kernels_->clip(chunk.at(x_), chunk.at(y_), chunk.count, bounds_.low(), bounds_.high());
   }
 
+  bool describe(LoopMaker& loop) override {
+    const auto [low, high] = bounds_.in(loop);
+    loop.write(y_, loop.less(high, loop.greater(low, loop.read(x_))));
+    return true;
+  }
+
  private:
   const Kernels* kernels_;
   Elementwise<float> x_;
@@ -120,6 +169,14 @@ class ClipGradientOperation : public FusedOperation {
 
   void run(const Chunk& chunk) override {
     kernels_->clip_gradient(chunk.at(dy_), chunk.at(x_), chunk.at(dx_), chunk.count, bounds_.low(), bounds_.high());
+  }
+
+  bool describe(LoopMaker& loop) override {
+    const auto [low, high] = bounds_.in(loop);
+    const auto x = loop.read(x_);
+    const auto is_outside = loop.either(loop.is_less(x, low), loop.is_greater(x, high));
+    loop.write(dx_, loop.choose(is_outside, loop.zero(), loop.read(dy_)));
+    return true;
   }
 
  private:

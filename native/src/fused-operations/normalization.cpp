@@ -6,9 +6,6 @@
 namespace frostbit {
 namespace {
 
-/** Few channels are repeated until a row of the loops fills some vectors. */
-int64_t repeated(int64_t channels) { return channels >= 64 ? channels : (64 + channels - 1) / channels * channels; }
-
 /** Adds up a row's repeats. */
 double folded(const float* sums, int64_t channel, int64_t channels, int64_t width) {
   double sum = 0;
@@ -29,6 +26,12 @@ class ChannelSums {
         totals_(context.threads, 3, channels_) {}
 
   float* pivot(int thread) { return rows_.row(thread, 0); }
+  LoopMaker::Value pivot_in(LoopMaker& loop) {
+    return loop.column([this](int thread) { return rows_.row(thread, 0); });
+  }
+  LoopMaker::Value sums_in(LoopMaker& loop, int which) {
+    return loop.column_sums([this, which](int thread) { return rows_.row(thread, 1 + which); });
+  }
   double total(int thread, int which, int64_t channel) { return totals_.row(thread, which)[channel]; }
   /** Rows that a thread has seen. */
   double seen(int thread) { return totals_.row(thread, 2)[0]; }
@@ -62,11 +65,16 @@ class ChannelSums {
   void add(const Chunk& chunk, Add add) {
     float *sums = rows_.row(chunk.thread, 1), *products = rows_.row(chunk.thread, 2);
     add(sums, products);
-    double& seen = totals_.row(chunk.thread, 2)[0];
-    const double before = seen;
-    seen += static_cast<double>(chunk.count / channels_);
+    const double before = seen(chunk.thread);
+    see(chunk);
     const double lane_rows = static_cast<double>(width_ / channels_) * kMaxTerms;
-    if (std::floor(before / lane_rows) != std::floor(seen / lane_rows)) flush(chunk.thread);
+    if (std::floor(before / lane_rows) != std::floor(seen(chunk.thread) / lane_rows)) flush(chunk.thread);
+  }
+
+  /** What a loop added to the sums, of about as many terms. */
+  void account(const Chunk& chunk) {
+    see(chunk);
+    flush(chunk.thread);
   }
 
   void flush(int thread) {
@@ -80,6 +88,8 @@ class ChannelSums {
  private:
   /** What a float32 adds up before it is added to a double. */
   static constexpr double kMaxTerms = 128;
+
+  void see(const Chunk& chunk) { totals_.row(chunk.thread, 2)[0] += static_cast<double>(chunk.count / channels_); }
 
   int64_t channels_, width_;
   ThreadRows<float> rows_;
@@ -107,6 +117,16 @@ class StatisticsOperation : public FusedOperation {
       kernels_->sum_moments(x, sums_.pivot(chunk.thread), chunk.count, sums_.width(), sums, squares);
     });
   }
+
+  bool describe(LoopMaker& loop) override {
+    const auto difference = loop.subtract(loop.read(x_), sums_.pivot_in(loop));
+    loop.add_to(sums_.sums_in(loop, 0), difference);
+    loop.add_product_to(sums_.sums_in(loop, 1), difference, difference);
+    return true;
+  }
+  /** Its first chunk gives the pivot. */
+  bool is_ready(int thread) override { return sums_.seen(thread) > 0; }
+  void account(const Chunk& chunk) override { sums_.account(chunk); }
 
   void complete(const RunContext& run) override { sums_.flush(run.thread); }
   bool has_epilogue() const override { return true; }
@@ -168,6 +188,13 @@ class NormalizationOperation : public FusedOperation {
     kernels_->scale_columns(chunk.at(x_), row(0), row(1), row(2), chunk.at(y_), chunk.count, width_);
   }
 
+  bool describe(LoopMaker& loop) override {
+    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto a = row(0), pivot = row(1), b = row(2);
+    loop.write(y_, loop.multiply_add(a, loop.subtract(loop.read(x_), pivot), b));
+    return true;
+  }
+
  private:
   const Kernels* kernels_;
   int64_t channels_, width_;
@@ -203,6 +230,14 @@ class NormalizationSumsOperation : public FusedOperation {
                              products);
     });
   }
+
+  bool describe(LoopMaker& loop) override {
+    const auto dy = loop.read(dy_);
+    loop.add_to(sums_.sums_in(loop, 0), dy);
+    loop.add_product_to(sums_.sums_in(loop, 1), dy, loop.subtract(loop.read(x_), sums_.pivot_in(loop)));
+    return true;
+  }
+  void account(const Chunk& chunk) override { sums_.account(chunk); }
 
   void complete(const RunContext& run) override { sums_.flush(run.thread); }
   bool has_epilogue() const override { return true; }
@@ -266,6 +301,14 @@ class NormalizationGradientOperation : public FusedOperation {
   void run(const Chunk& chunk) override {
     const auto row = [&](int i) { return rows_.row(chunk.thread, i); };
     kernels_->combine_columns(chunk.at(dy_), chunk.at(x_), row(0), row(1), row(2), row(3), chunk.at(dx_), chunk.count, width_);
+  }
+
+  bool describe(LoopMaker& loop) override {
+    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto of_dy = row(0), of_x = row(1), pivot = row(2), shift = row(3);
+    const auto centred = loop.subtract(loop.read(x_), pivot);
+    loop.write(dx_, loop.multiply_add(of_dy, loop.read(dy_), loop.multiply_add(of_x, centred, shift)));
+    return true;
   }
 
  private:

@@ -1,4 +1,5 @@
 // Fake quantization with one quantizer for all elements, as floats and as codes, and its gradient.
+#include <algorithm>
 #include <cmath>
 
 #include "../fused-operation.h"
@@ -15,6 +16,15 @@ struct OneQuantizer {
         low(arguments.place<float>(1)),
         high(arguments.place<float>(1)) {}
 
+  /** Its numbers in a loop. */
+  struct InLoop {
+    LoopMaker::Value scale, zero_point, low, high;
+  };
+  InLoop in(LoopMaker& loop) const {
+    const auto number = [&](float Quantizer::*which) { return loop.number([this, which](int) { return now().*which; }); };
+    return {number(&Quantizer::scale), number(&Quantizer::zero_point), number(&Quantizer::low), number(&Quantizer::high)};
+  }
+
   Quantizer now() const { return {*scale, zero_point ? rounded_zero_point(*zero_point, *low, *high) : 0.0f, *low, *high}; }
 };
 
@@ -27,6 +37,15 @@ class FakeQuantizeOperation : public FusedOperation {
         y_(arguments.elementwise<float>(context.count)) {}
 
   void run(const Chunk& chunk) override { kernels_->fake_quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now()); }
+
+  bool describe(LoopMaker& loop) override {
+    const auto [scale, zero_point, low, high] = qparams_.in(loop);
+    const auto code = loop.add(loop.rounded(loop.divide(loop.read(x_), scale)), zero_point);
+    // What is no number stays none.
+    const auto held = loop.less(high, loop.greater(low, code));
+    loop.write(y_, loop.multiply(loop.subtract(held, zero_point), scale));
+    return true;
+  }
 
  private:
   const Kernels* kernels_;
@@ -48,26 +67,60 @@ class QuantizeOperation : public FusedOperation {
         y_(arguments.elementwise<uint8_t>(context.count)),
         scale_(arguments.place<float>(1)),
         zero_(arguments.place<float>(1)),
-        is_odd_(context.threads * kStride) {}
+        is_odd_(context.threads * kStride),
+        odd_(context.threads, 1, kLanes) {}
+
+  bool describe(LoopMaker& loop) override {
+    const auto x = loop.read(x_);
+    const auto scale = loop.number([this](int) { return qparams_.now().scale; });
+    const auto shift = loop.number([this](int) { return qparams_.now().zero_point - qparams_.now().low; });
+    const auto max = loop.number([this](int) { return qparams_.now().high - qparams_.now().low; });
+    const auto one = loop.number([](int) { return 1.0f; });
+    const auto code = loop.add(loop.rounded(loop.divide(x, scale)), shift);
+    loop.add_to(loop.lane_sums([this](int thread) { return odd_.row(thread, 0); }), one, loop.is_no_number(x));
+    loop.write(y_, loop.less(max, loop.greater(code, loop.zero())), ElementType::Uint8);
+    return true;
+  }
+
+  void account(const Chunk& chunk) override {
+    float* odd = odd_.row(chunk.thread, 0);
+    if (std::all_of(odd, odd + kLanes, [](float count) { return count == 0; })) return;
+    std::fill(odd, odd + kLanes, 0.0f);
+    note_odd(chunk.thread);
+  }
+
+  bool has_prologue() const override { return true; }
+  void prologue() override { give(false); }
 
   void prepare(const RunContext& run) override { is_odd_[run.thread * kStride] = false; }
 
   void run(const Chunk& chunk) override {
-    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) is_odd_[chunk.thread * kStride] = true;
+    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) note_odd(chunk.thread);
   }
 
   bool has_epilogue() const override { return true; }
 
   void epilogue(const RunContext& run) override {
-    const auto [scale, zero_point, low, high] = qparams_.now();
-    bool is_odd = zero_point != zero_point;
+    bool is_odd = false;
     for (int thread = 0; thread < run.threads; thread++) is_odd = is_odd || is_odd_[thread * kStride];
-    *scale_ = is_odd ? std::nanf("") : scale;
-    *zero_ = zero_point - low;
+    give(is_odd);
   }
 
  private:
-  static constexpr int kStride = 64;
+  static constexpr int kStride = 64, kLanes = 16;
+  static constexpr uint32_t kNoNumber = 0x7fc00000;
+
+  void note_odd(int thread) {
+    is_odd_[thread * kStride] = true;
+    // What is made of these codes in the same window reads it already.
+    __atomic_store_n(reinterpret_cast<uint32_t*>(scale_), kNoNumber, __ATOMIC_RELAXED);
+  }
+
+  void give(bool is_odd) {
+    const auto [scale, zero_point, low, high] = qparams_.now();
+    *scale_ = is_odd || zero_point != zero_point ? std::nanf("") : scale;
+    *zero_ = zero_point - low;
+  }
 
   const Kernels* kernels_;
   Elementwise<float> x_;
@@ -75,6 +128,8 @@ class QuantizeOperation : public FusedOperation {
   Elementwise<uint8_t> y_;
   float *scale_, *zero_;
   std::vector<char> is_odd_;
+  /** How many a loop saw that are no numbers. */
+  ThreadRows<float> odd_;
 };
 
 /** y = (x − zero) · scale */
@@ -86,6 +141,12 @@ class DequantizeOperation : public FusedOperation {
         scale_(arguments.place<float>(1)),
         zero_(arguments.place<float>(1)),
         y_(arguments.elementwise<float>(context.count)) {}
+
+  bool describe(LoopMaker& loop) override {
+    const auto zero = loop.number([this](int) { return *zero_; }), scale = loop.number([this](int) { return *scale_; });
+    loop.write(y_, loop.multiply(loop.subtract(loop.read(x_, ElementType::Uint8), zero), scale));
+    return true;
+  }
 
   void run(const Chunk& chunk) override { kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_); }
 
@@ -106,7 +167,8 @@ class FakeQuantizeGradientOperation : public FusedOperation {
         dx_(arguments.optional_elementwise<float>(context.count)),
         dscale_(arguments.optional<float>(1)),
         dzero_point_(arguments.optional<float>(1)),
-        sums_(context.threads, 1, 2) {}
+        sums_(context.threads, 1, 2),
+        lanes_(context.threads, 2, kLanes) {}
 
   void prepare(const RunContext& run) override {
     double* sums = sums_.row(run.thread, 0);
@@ -116,6 +178,34 @@ class FakeQuantizeGradientOperation : public FusedOperation {
   void run(const Chunk& chunk) override {
     kernels_->fake_quantize_gradient(chunk.at(dy_), chunk.at(x_), chunk.at(dx_), chunk.count, qparams_.now(),
                                      sums_.row(chunk.thread, 0));
+  }
+
+  bool describe(LoopMaker& loop) override {
+    const auto [scale, zero_point, low, high] = qparams_.in(loop);
+    const auto lowest = loop.number([this](int) { return qparams_.now().low - qparams_.now().zero_point; });
+    const auto highest = loop.number([this](int) { return qparams_.now().high - qparams_.now().zero_point; });
+    const auto lanes = [&](int i) { return loop.lane_sums([this, i](int thread) { return lanes_.row(thread, i); }); };
+    const auto g = loop.read(dy_), quotient = loop.divide(loop.read(x_), scale);
+    const auto code = loop.add(loop.rounded(quotient), zero_point);
+    const auto is_low = loop.is_less(code, low), is_high = loop.is_greater(code, high);
+    const auto inside = loop.subtract(loop.subtract(code, zero_point), quotient);
+    const auto factor = loop.choose(is_low, lowest, loop.choose(is_high, highest, inside));
+    const auto is_outside = loop.either(is_low, is_high);
+    loop.add_product_to(lanes(0), g, factor);
+    loop.add_to(lanes(1), g, is_outside);
+    if (dx_) loop.write(dx_, loop.choose(is_outside, loop.zero(), g));
+    return true;
+  }
+
+  void account(const Chunk& chunk) override {
+    double totals[2] = {};
+    for (int i = 0; i < 2; i++) {
+      float* lanes = lanes_.row(chunk.thread, i);
+      for (int lane = 0; lane < kLanes; lane++) totals[i] += lanes[lane];
+      std::fill(lanes, lanes + kLanes, 0.0f);
+    }
+    double* sums = sums_.row(chunk.thread, 0);
+    sums[0] += totals[0], sums[1] -= totals[1] * qparams_.now().scale;
   }
 
   bool has_epilogue() const override { return dscale_ || dzero_point_; }
@@ -135,6 +225,9 @@ class FakeQuantizeGradientOperation : public FusedOperation {
   Elementwise<float> dx_;
   float *dscale_, *dzero_point_;
   ThreadRows<double> sums_;
+  /** What a loop added up in a chunk. */
+  ThreadRows<float> lanes_;
+  static constexpr int kLanes = 16;
 };
 
 }  // namespace

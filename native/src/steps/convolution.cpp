@@ -104,6 +104,12 @@ struct Convolution {
 
   char* x_place(Arguments& arguments) const { return arguments.bytes(size_of(types.x), batch, inputs, input_pixels()); }
   char* y_place(Arguments& arguments) const { return arguments.bytes(size_of(types.y), batch, outputs, output_pixels()); }
+  ImagesOf<char> x_images(Arguments& arguments) const {
+    return arguments.images<char>(batch, product({size_of(types.x), inputs, input_pixels()}));
+  }
+  ImagesOf<char> y_images(Arguments& arguments) const {
+    return arguments.images<char>(batch, product({size_of(types.y), outputs, output_pixels()}));
+  }
   char* w_place(Arguments& arguments) const { return arguments.bytes(size_of(types.plain_w), weights()); }
   /** Where the n-th image begins. */
   char* x_at(char* x, int64_t n) const { return x + n * inputs * input_pixels() * size_of(types.x); }
@@ -124,10 +130,24 @@ struct Convolution {
     return like.forward(count, like.w(false, outputs), nullptr);
   }
 
-  dnnl::convolution_forward::primitive_desc forward(int64_t count, const memory::desc& weights,
-                                                    const memory::desc* bias) const {
-    return convolution_forward_of(cpu(), with_own_scratchpad(types.x == memory::data_type::u8), x(count), weights, bias,
-                                  y(count), window());
+  dnnl::convolution_forward::primitive_desc forward(int64_t count, const memory::desc& weights, const memory::desc* bias,
+                                                    bool has_zero_point = false) const {
+    return convolution_forward_of(cpu(), with_own_scratchpad(has_zero_point), x(count), weights, bias, y(count), window());
+  }
+
+  /** The numbers of images that threads work on at a time, the most usual one first. */
+  std::vector<int64_t> counts(const CompileContext& context) const {
+    std::vector<int64_t> all;
+    const auto add = [&](int64_t count) {
+      if (count > 0 && std::find(all.begin(), all.end(), count) == all.end()) all.push_back(count);
+    };
+    for (int thread = context.threads - 1; thread >= 0; thread--) {
+      const auto [begin, end] = images_of(thread, context.threads);
+      const int64_t own = end - begin, at_once = context.window > 0 ? std::min(context.window, own) : own;
+      add(at_once);
+      if (at_once > 0) add(own % at_once);
+    }
+    return all;
   }
 };
 
@@ -190,13 +210,12 @@ class PackedWeights {
       context.want_shared(packed_.get_size());
   }
 
-  int phases() const { return is_packed() && !is_own() ? 2 : 1; }
-
-  /** Whether this phase was for packing alone. */
-  bool prepare(int phase, const RunContext& run) {
-    const bool is_packing = phases() == 2 && phase == 0;
-    if ((is_packing && run.thread == 0) || (is_packed() && is_own())) reorder_.run(data_, packed_data(run), run.scratch);
-    return is_packing;
+  int phases_before() const { return is_packed() && !is_own() ? 1 : 0; }
+  void pack_for_all(const RunContext& run) {
+    if (phases_before() == 1 && run.thread == 0) pack(run);
+  }
+  void pack_for_itself(const RunContext& run) {
+    if (is_packed() && is_own()) pack(run);
   }
 
   memory get(const RunContext& run) const { return view(packed_, is_packed() ? packed_data(run) : data_); }
@@ -204,6 +223,7 @@ class PackedWeights {
  private:
   static constexpr size_t kMaxOwnBytes = 1 << 20;
 
+  void pack(const RunContext& run) { reorder_.run(data_, packed_data(run), run.scratch); }
   char* packed_data(const RunContext& run) const { return is_own() ? run.scratch + own_offset_ : run.shared; }
   bool is_packed() const { return plain_ != packed_; }
   bool is_own() const { return packed_.get_size() <= kMaxOwnBytes; }
@@ -214,123 +234,159 @@ class PackedWeights {
   Reorder reorder_;
 };
 
-template <class Descriptor>
-size_t largest_scratchpad(const std::vector<Descriptor>& descriptors) {
-  size_t bytes = 0;
-  for (const auto& descriptor : descriptors)
-    if (descriptor) bytes = std::max(bytes, descriptor.scratchpad_desc().get_size());
-  return bytes;
-}
+template <class Primitive>
+using DescriptorOf = typename Primitive::primitive_desc;
+
+/** A primitive for each number of images, with weights that are packed alike for all. */
+template <class Primitive>
+class PrimitivesByCount {
+ public:
+  /** `make(images, weights)` gives a descriptor. */
+  template <class Make>
+  PrimitivesByCount(const Convolution& shape, char* w, CompileContext& context, Make make) {
+    const auto counts = shape.counts(context);
+    const auto chosen = make(counts.front(), shape.w(false, shape.outputs)).weights_desc();
+    size_t scratchpad = 0;
+    for (const int64_t count : counts) {
+      const auto descriptor = make(count, chosen);
+      scratchpad = std::max(scratchpad, descriptor.scratchpad_desc().get_size());
+      made_.emplace(count, Made{descriptor, Primitive(descriptor)});
+    }
+    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, scratchpad, context);
+  }
+
+  PackedWeights& weights() { return *weights_; }
+  const DescriptorOf<Primitive>& descriptor(const Window& window) const { return made_.at(count(window)).descriptor; }
+  void execute(const RunContext& run, const Window& window, std::unordered_map<int, memory> arguments) const {
+    const auto& [descriptor, primitive] = made_.at(count(window));
+    arguments.emplace(DNNL_ARG_WEIGHTS, weights_->get(run));
+    arguments.emplace(DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch));
+    primitive.execute(stream(), arguments);
+  }
+
+  std::string describe() const { return made_.begin()->second.descriptor.impl_info_str(); }
+
+ private:
+  struct Made {
+    DescriptorOf<Primitive> descriptor;
+    Primitive primitive;
+  };
+
+  static int64_t count(const Window& window) { return window.end - window.begin; }
+
+  std::map<int64_t, Made> made_;
+  std::unique_ptr<PackedWeights> weights_;
+};
 
 template <const Types& types>
-class ForwardStep : public Step {
+class ForwardStep : public ImageStep {
  public:
   ForwardStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
-    x_ = shape.x_place(arguments);
+    check_images(arguments, context, shape.batch);
+    x_ = shape.x_images(arguments);
     char* w = shape.w_place(arguments);
     if (is_integer())
       zero_ = arguments.place<float>(1);
     else
       bias_ = arguments.optional<float>(shape.outputs);
-    y_ = shape.y_place(arguments);
+    y_ = shape.y_images(arguments);
     zeros_.resize(context.threads * kStride);
-    const memory::desc bias({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
-    bias_desc_ = bias;
-    const auto first_images = shape.images_of(context.threads - 1, context.threads);
-    const auto chosen =
-        shape.forward(first_images.end - first_images.begin, shape.w(false, shape.outputs), bias_ ? &bias : nullptr)
-            .weights_desc();
-    descriptors_ = per_thread<dnnl::convolution_forward::primitive_desc>(
-        shape, context.threads, [&](int64_t images) { return shape.forward(images, chosen, bias_ ? &bias : nullptr); });
-    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
-    for (const auto& descriptor : descriptors_)
-      primitives_.push_back(descriptor ? dnnl::convolution_forward(descriptor) : dnnl::convolution_forward());
+    bias_desc_ = memory::desc({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
+    for (const bool has_zero_point : {false, true})
+      if (is_integer() || !has_zero_point)
+        primitives_[has_zero_point] = std::make_unique<Primitives>(
+            shape, w, context, [&](int64_t images, const memory::desc& weights) {
+              return shape.forward(images, weights, bias_ ? &bias_desc_ : nullptr, has_zero_point);
+            });
   }
 
-  int phases() const override { return weights_->phases(); }
+  Range share_of(const RunContext& run) const override { return convolution_.images_of(run); }
+  int phases_before() const override {
+    return is_integer() ? std::max(primitives_[0]->weights().phases_before(), primitives_[1]->weights().phases_before())
+                        : primitives_[0]->weights().phases_before();
+  }
+  void before(int, const RunContext& run) override { chosen().weights().pack_for_all(run); }
+  void begin(const RunContext& run) override { chosen().weights().pack_for_itself(run); }
 
-  void run(int phase, const RunContext& run) override {
-    if (weights_->prepare(phase, run)) return;
-    const auto& descriptor = descriptors_[run.thread];
-    if (!descriptor) return;
-    const int64_t first = convolution_.images_of(run).begin;
-    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(descriptor.src_desc(), convolution_.x_at(x_, first))},
-                                              {DNNL_ARG_WEIGHTS, weights_->get(run)},
-                                              {DNNL_ARG_DST, view(descriptor.dst_desc(), convolution_.y_at(y_, first))},
-                                              {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}};
+  void run_window(const RunContext& run, const Window& window) override {
+    const auto& primitives = chosen();
+    const auto& descriptor = primitives.descriptor(window);
+    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(descriptor.src_desc(), x_.at(window))},
+                                              {DNNL_ARG_DST, view(descriptor.dst_desc(), y_.at(window))}};
     if (bias_) arguments.emplace(DNNL_ARG_BIAS, view(bias_desc_, bias_));
-    if (is_integer()) {
-      int32_t* zero = &zeros_[run.thread * kStride];
-      *zero = code_zero(*zero_);
+    if (zero() != 0) {
+      int32_t* zero_point = &zeros_[run.thread * kStride];
+      *zero_point = zero();
       arguments.emplace(DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC,
-                        view({{1}, memory::data_type::s32, memory::format_tag::x}, zero));
+                        view({{1}, memory::data_type::s32, memory::format_tag::x}, zero_point));
     }
-    primitives_[run.thread].execute(stream(), arguments);
+    primitives.execute(run, window, std::move(arguments));
   }
 
-  std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
+  std::string describe() const override {
+    const std::string without = primitives_[0]->describe();
+    if (!is_integer()) return without;
+    const std::string with = primitives_[1]->describe();
+    return with == without ? with : with + ", without a zero point " + without;
+  }
 
  private:
+  using Primitives = PrimitivesByCount<dnnl::convolution_forward>;
   /** Threads write their zero points a cache line apart. */
   static constexpr int kStride = 16;
 
   static constexpr bool is_integer() { return types.x == memory::data_type::u8; }
+  int32_t zero() const { return is_integer() ? code_zero(*zero_) : 0; }
+  /** What a ReLU gives has the zero point 0, without which oneDNN has faster kernels. */
+  Primitives& chosen() { return *primitives_[zero() != 0]; }
 
   Convolution convolution_;
-  char *x_, *y_;
+  ImagesOf<char> x_, y_;
   float *bias_ = nullptr, *zero_ = nullptr;
   std::vector<int32_t> zeros_;
   memory::desc bias_desc_;
-  std::unique_ptr<PackedWeights> weights_;
-  std::vector<dnnl::convolution_forward::primitive_desc> descriptors_;
-  std::vector<dnnl::convolution_forward> primitives_;
+  /** Without and with a zero point. */
+  std::unique_ptr<Primitives> primitives_[2];
 };
 
 template <const Types& types>
-class InputGradientStep : public Step {
+class InputGradientStep : public ImageStep {
  public:
   InputGradientStep(Arguments& arguments, CompileContext& context) : convolution_(arguments, types) {
     const auto& shape = convolution_;
-    dy_ = shape.y_place(arguments);
+    check_images(arguments, context, shape.batch);
+    dy_ = shape.y_images(arguments);
     char* w = shape.w_place(arguments);
-    dx_ = shape.x_place(arguments);
-    const auto make = [&](int64_t images, const memory::desc& weights) {
-      const auto hint = shape.hint(images);
-      return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
-                                          shape.window(), hint);
-    };
-    const auto images = shape.images_of(context.threads - 1, context.threads);
-    const auto chosen = make(images.end - images.begin, shape.w(false, shape.outputs)).weights_desc();
-    descriptors_ = per_thread<dnnl::convolution_backward_data::primitive_desc>(
-        shape, context.threads, [&](int64_t count) { return make(count, chosen); });
-    weights_ = std::make_unique<PackedWeights>(shape.plain_w(), chosen, w, largest_scratchpad(descriptors_), context);
-    for (const auto& descriptor : descriptors_)
-      primitives_.push_back(descriptor ? dnnl::convolution_backward_data(descriptor) : dnnl::convolution_backward_data());
+    dx_ = shape.x_images(arguments);
+    primitives_ =
+        std::make_unique<Primitives>(shape, w, context, [&](int64_t images, const memory::desc& weights) {
+          const auto hint = shape.hint(images);
+          return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
+                                              shape.window(), hint);
+        });
   }
 
-  int phases() const override { return weights_->phases(); }
+  Range share_of(const RunContext& run) const override { return convolution_.images_of(run); }
+  int phases_before() const override { return primitives_->weights().phases_before(); }
+  void before(int, const RunContext& run) override { primitives_->weights().pack_for_all(run); }
+  void begin(const RunContext& run) override { primitives_->weights().pack_for_itself(run); }
 
-  void run(int phase, const RunContext& run) override {
-    if (weights_->prepare(phase, run)) return;
-    const auto& descriptor = descriptors_[run.thread];
-    if (!descriptor) return;
-    const auto& shape = convolution_;
-    const int64_t first = shape.images_of(run).begin;
-    primitives_[run.thread].execute(stream(), {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), shape.y_at(dy_, first))},
-                                               {DNNL_ARG_WEIGHTS, weights_->get(run)},
-                                               {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), shape.x_at(dx_, first))},
-                                               {DNNL_ARG_SCRATCHPAD, view(descriptor.scratchpad_desc(), run.scratch)}});
+  void run_window(const RunContext& run, const Window& window) override {
+    const auto& descriptor = primitives_->descriptor(window);
+    primitives_->execute(run, window,
+                         {{DNNL_ARG_DIFF_DST, view(descriptor.diff_dst_desc(), dy_.at(window))},
+                          {DNNL_ARG_DIFF_SRC, view(descriptor.diff_src_desc(), dx_.at(window))}});
   }
 
-  std::string describe() const override { return descriptors_.back() ? descriptors_.back().impl_info_str() : ""; }
+  std::string describe() const override { return primitives_->describe(); }
 
  private:
+  using Primitives = PrimitivesByCount<dnnl::convolution_backward_data>;
+
   Convolution convolution_;
-  char *dy_, *dx_;
-  std::unique_ptr<PackedWeights> weights_;
-  std::vector<dnnl::convolution_backward_data::primitive_desc> descriptors_;
-  std::vector<dnnl::convolution_backward_data> primitives_;
+  ImagesOf<char> dy_, dx_;
+  std::unique_ptr<Primitives> primitives_;
 };
 
 /** The weight gradient of so many output channels: whole, or of rows that were gathered and filled up to this number. */

@@ -31,8 +31,9 @@ struct PlanarConvolution {
     product({shape.outputs, shape.out[0], padded(1, end), 16});
   }
 
-  int64_t x_elements() const { return product({batch, shape.in[0], shape.in[1], shape.inputs}); }
-  int64_t dy_elements() const { return product({batch, shape.out[0], shape.out[1], shape.outputs}); }
+  /** Of an image. */
+  int64_t x_elements() const { return product({shape.in[0], shape.in[1], shape.inputs}); }
+  int64_t dy_elements() const { return product({shape.out[0], shape.out[1], shape.outputs}); }
   int64_t row_elements() const { return product({shape.inputs, shape.kernel[0], shape.kernel[1]}); }
 
  private:

@@ -29,6 +29,7 @@ StepMakers ordering_steps();
 StepMakers row_steps();
 StepMakers einsum_steps();
 StepMakers stored_steps();
+StepMakers window_steps();
 
 template <class T>
 std::unique_ptr<Step> make_step(Arguments& arguments, CompileContext& context) {
@@ -78,6 +79,18 @@ inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64
   }
   if (low < 0) arguments.fail("reads before its place");
   return high + 1;
+}
+
+/** Whether a step's images are those of the windows that it is in. */
+inline void check_images(const Arguments& arguments, const CompileContext& context, int64_t batch) {
+  if (context.images > 0 && batch != context.images)
+    arguments.fail("has " + std::to_string(batch) + " images among windows of " + std::to_string(context.images));
+}
+
+/** The most images that a thread works on at a time. */
+inline int64_t images_at_once(const CompileContext& context, int64_t batch) {
+  const int64_t own = (batch + context.threads - 1) / context.threads;
+  return context.window > 0 && context.window < own ? context.window : own;
 }
 
 /** The code of 0: where it is no number the scale is none either, and what is multiplied does not matter. */

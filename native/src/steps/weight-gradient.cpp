@@ -34,24 +34,25 @@ struct WinogradBfloat16 {
  * input channels, kernel].
  */
 template <class Kernels>
-class WeightGradientStep : public Step {
+class WeightGradientStep : public ImageStep {
   using Element = typename Kernels::Element;
 
  public:
   WeightGradientStep(Arguments& arguments, CompileContext& context) : images_(arguments) {
+    check_images(arguments, context, images_.batch);
     has_codes_ = arguments.integer() != 0;
     count_ = arguments.integer(), max_ = arguments.size();
-    dy_ = arguments.place<Element>(images_.dy_elements());
+    dy_ = arguments.images<const Element>(images_.batch, images_.dy_elements());
     if (has_codes_)
-      codes_ = arguments.place<uint8_t>(images_.x_elements());
+      codes_ = arguments.images<const uint8_t>(images_.batch, images_.x_elements());
     else
-      values_ = arguments.place<Element>(images_.x_elements());
+      values_ = arguments.images<const Element>(images_.batch, images_.x_elements());
     zero_ = arguments.optional<float>(1);
     scale_ = arguments.optional<float>(1);
     rows_ = arguments.optional<int64_t>(max_);
     if (max_ > images_.shape.outputs) arguments.fail("has more rows than channels");
     dw_ = arguments.place<float>(max_, images_.row_elements());
-    const int64_t max_images = (images_.batch + context.threads - 1) / context.threads;
+    const int64_t max_images = images_at_once(context, images_.batch);
     row_bytes_ = (max_ * sizeof(int64_t) + 63) / 64 * 64;
     // With fewer rows, too, they may be other ones.
     for (const auto* kernels : {Kernels::of(0), Kernels::of(max_)}) {
@@ -65,12 +66,26 @@ class WeightGradientStep : public Step {
     context.want_shared(context.threads * stride_ * sizeof(float));
   }
 
-  int phases() const override { return 2; }
+  Range share_of(const RunContext& run) const override { return share(run, images_.batch); }
 
-  void run(int phase, const RunContext& run) override {
-    const int64_t count = run.size(count_);
-    if (count > max_) throw PlanError("more rows than there are");
-    if (phase == 0) return add_up(run, count);
+  void begin(const RunContext& run) override {
+    const int64_t count = count_of(run);
+    std::memset(sums_of(run), 0, Kernels::of(count)->sums_elements(images_.shape, count) * sizeof(float));
+    for (int64_t i = 0; i < count; i++) rows_of(run)[i] = rows_ ? checked_row(rows_[i], images_.shape.outputs) : i;
+  }
+
+  void run_window(const RunContext& run, const Window& window) override {
+    const int64_t count = count_of(run);
+    const WeightGradientInput<Element> x{has_codes_ ? codes_.at(window) : nullptr, has_codes_ ? nullptr : values_.at(window),
+                                         zero()};
+    Kernels::of(count)->add_up(images_.shape, window.end - window.begin, x, dy_.at(window), rows_of(run), count, sums_of(run),
+                               run.scratch + row_bytes_);
+  }
+
+  int phases_after() const override { return 1; }
+
+  void after(int, const RunContext& run) override {
+    const int64_t count = count_of(run);
     const auto [first, last] = share(run, count);
     Kernels::of(count)->give(images_.shape, count, reinterpret_cast<float*>(run.shared), run.threads, stride_,
                              scale_ ? *scale_ : 1, first, last, dw_);
@@ -79,19 +94,14 @@ class WeightGradientStep : public Step {
   std::string describe() const override { return Kernels::of(max_)->name; }
 
  private:
-  void add_up(const RunContext& run, int64_t count) const {
-    const auto& shape = images_.shape;
-    float* sums = reinterpret_cast<float*>(run.shared) + run.thread * stride_;
-    const auto& kernels = *Kernels::of(count);
-    std::memset(sums, 0, kernels.sums_elements(shape, count) * sizeof(float));
-    auto* rows = reinterpret_cast<int64_t*>(run.scratch);
-    for (int64_t i = 0; i < count; i++) rows[i] = rows_ ? checked_row(rows_[i], shape.outputs) : i;
-    const auto [begin, end] = share(run, images_.batch);
-    const int64_t x_at = begin * shape.in[0] * shape.in[1] * shape.inputs;
-    const WeightGradientInput<Element> x{codes_ ? codes_ + x_at : nullptr, values_ ? values_ + x_at : nullptr, zero()};
-    const Element* dy = dy_ + begin * shape.out[0] * shape.out[1] * shape.outputs;
-    kernels.add_up(shape, end - begin, x, dy, rows, count, sums, run.scratch + row_bytes_);
+  int64_t count_of(const RunContext& run) const {
+    const int64_t count = run.size(count_);
+    if (count > max_) throw PlanError("more rows than there are");
+    return count;
   }
+
+  float* sums_of(const RunContext& run) const { return reinterpret_cast<float*>(run.shared) + run.thread * stride_; }
+  int64_t* rows_of(const RunContext& run) const { return reinterpret_cast<int64_t*>(run.scratch); }
 
   uint8_t zero() const { return has_codes_ && zero_ ? code_zero(*zero_) : uint8_t{0}; }
 
@@ -99,9 +109,8 @@ class WeightGradientStep : public Step {
   bool has_codes_;
   int64_t count_, max_, stride_ = 0;
   size_t row_bytes_;
-  const Element* dy_;
-  const uint8_t* codes_ = nullptr;
-  const Element* values_ = nullptr;
+  ImagesOf<const Element> dy_, values_;
+  ImagesOf<const uint8_t> codes_;
   const float *zero_, *scale_;
   const int64_t* rows_;
   float* dw_;

@@ -23,33 +23,33 @@ struct InputGradient {
 };
 
 template <class Element, class Direction>
-class WinogradStep : public Step {
+class WinogradStep : public ImageStep {
  public:
   WinogradStep(Arguments& arguments, CompileContext& context) : images_(arguments), kernels_(winograd_kernels<Element>()) {
     if (!kernels_)
       arguments.fail("needs a processor with AVX-512 (in bfloat16: AVX-512-BF16), and FROSTBIT_MAX_CPU_ISA=avx512 or none");
+    check_images(arguments, context, images_.batch);
     const auto& shape = images_.shape;
     if (!kernels_->serves(shape)) arguments.fail("is of a shape that " + std::string(kernels_->name) + " does not serve");
     convolution_ = Direction::convolution(shape);
-    x_ = arguments.place<Element>(images_.batch, convolution_.x.elements());
+    x_ = arguments.images<const Element>(images_.batch, convolution_.x.elements());
     weights_ = Direction::weights(shape, arguments.place<float>(shape.outputs, images_.row_elements()));
     bias_ = Direction::bias(arguments, shape);
-    y_ = arguments.place<Element>(images_.batch, convolution_.y.elements());
-    context.want_scratch(kernels_->scratch_bytes(convolution_, (images_.batch + context.threads - 1) / context.threads));
+    y_ = arguments.images<Element>(images_.batch, convolution_.y.elements());
+    context.want_scratch(kernels_->scratch_bytes(convolution_, images_at_once(context, images_.batch)));
     context.want_shared(kernels_->filter_bytes(convolution_));
   }
 
-  int phases() const override { return 2; }
+  Range share_of(const RunContext& run) const override { return share(run, images_.batch); }
+  int phases_before() const override { return 1; }
 
-  void run(int phase, const RunContext& run) override {
-    const auto& [x, y, begin] = convolution_;
-    if (phase == 0) {
-      const auto [first, last] = share(run, x.channels, 2);
-      return kernels_->transform(convolution_, weights_, first, last, run.shared);
-    }
-    const auto [first, last] = share(run, images_.batch);
-    kernels_->run(convolution_, last - first, x_ + first * x.elements(), run.shared, bias_, y_ + first * y.elements(),
-                  run.scratch);
+  void before(int, const RunContext& run) override {
+    const auto [first, last] = share(run, convolution_.x.channels, 2);
+    kernels_->transform(convolution_, weights_, first, last, run.shared);
+  }
+
+  void run_window(const RunContext& run, const Window& window) override {
+    kernels_->run(convolution_, window.end - window.begin, x_.at(window), run.shared, bias_, y_.at(window), run.scratch);
   }
 
   std::string describe() const override { return kernels_->name; }
@@ -59,9 +59,9 @@ class WinogradStep : public Step {
   const WinogradKernels<Element>* kernels_;
   TiledConvolution convolution_;
   TiledWeights weights_;
-  const Element* x_;
+  ImagesOf<const Element> x_;
   const float* bias_;
-  Element* y_;
+  ImagesOf<Element> y_;
 };
 
 }  // namespace

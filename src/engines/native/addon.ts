@@ -17,7 +17,10 @@ export interface NativeStep {
   readonly places: Float64Array;
   readonly ints: Float64Array;
   readonly floats: Float64Array;
-  /** Of a fused step; a place whose memory is −2 is the buffer of that offset. */
+  /**
+   * Of a fused step; a place whose memory is −2 is the buffer of that offset. Of a step of windows: its steps; of a place whose memory is −3,
+   * a window's images lie at that offset of the buffers, and its bytes are those of the batch.
+   */
   readonly operations?: readonly NativeStep[];
 }
 

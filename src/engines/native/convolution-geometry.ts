@@ -34,7 +34,7 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
 const minTiles = 128;
 
 /** Per transformed value, of input gradients: less than that and oneDNN's direct ones are faster (AMD Zen 4). */
-const minMultiplications = 12;
+const minMultiplications = 8;
 
 /** 3 × 3 windows side by side, and whole vectors of channels. */
 function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {

@@ -97,7 +97,11 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   return {
     precision,
     threads,
-    steps: plan.steps.map((step, i) => describeStep(step, implementations[i], fixed, counts)),
+    steps: plan.steps.flatMap((step, i) =>
+      step.parts
+        ? step.parts.map((part, j) => describeStep(part, implementations[i].split("\n")[j], fixed, counts))
+        : [describeStep(step, implementations[i], fixed, counts)],
+    ),
     integerProducts: products.flatMap(({ node, reason }) => (reason === undefined ? [node] : [])),
     floatProducts: products.flatMap(({ node, op, reason }) => (reason === undefined ? [] : [{ node, op, reason }])),
     arenaBytes: assembled.arena.bytes,

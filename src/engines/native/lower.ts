@@ -21,6 +21,7 @@ import {
 } from "./lowering.ts";
 import { nativeOps } from "./lowerings/index.ts";
 import { bytesOf, fixed, type MemoryLayout, type Plan, type Slot, type Step, type Value } from "./plan.ts";
+import { joinWindows } from "./windows.ts";
 
 /** Operators that folding leaves alone even where all inputs are constants. */
 const neverFolded: ReadonlySet<string> = new Set(["FakeQuantize", "QuantizeLinear", "DequantizeLinear"]);
@@ -106,7 +107,9 @@ export function lower(
   const outputs = new Map(graph.outputs.map((name) => [name, result(draft, graph, name, layoutOf(name))]));
   const updates = [...graph.updates].map(([variable, name]) => [variable, result(draft, graph, name)] as const);
   const kept = new Set([...outputs.values(), ...updates.map(([, value]) => value)].map(({ slot }) => slot));
-  draft.steps.splice(0, draft.steps.length, ...fuse(withoutDead(draft.steps, kept), kept, numerics.bfloat16));
+  const fused = fuse(withoutDead(draft.steps, kept), kept, numerics.bfloat16);
+  const isLate = ({ node, fused: own }: Step): boolean => own?.isLate ?? (node !== undefined && late.has(node));
+  draft.steps.splice(0, draft.steps.length, ...joinWindows(fused, kept, isLate));
   writeUpdates(draft, graph, updates, outputs);
   const writesVariable = ({ outputs: written }: Step): boolean =>
     written.some((slot) => slot?.location.kind === "variable");

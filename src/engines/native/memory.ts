@@ -3,7 +3,7 @@ import { assert } from "../../ir/errors.ts";
 import type { Tensor } from "../../ir/tensor.ts";
 import { type Arena, placeMemory } from "../planning/place-memory.ts";
 import { type NativeAddon, type NativeMemory, type NativeProgram, type NativeStep, throwPlanError } from "./addon.ts";
-import type { FusedOperation, Plan, Slot } from "./plan.ts";
+import type { FusedOperation, Plan, Slot, Step } from "./plan.ts";
 import { isShared, releaseConstants, shareConstant } from "./shared-constants.ts";
 
 export interface Assembled {
@@ -82,7 +82,7 @@ export function placeOf(
     const memory = shared.get(location.value);
     return memory ? { memory, offset: 0 } : { memory: constantMemory, offset: constants.get(location.value) ?? 0 };
   }
-  assert(location.kind === "variable", "a buffer of a fused step has no memory of its own");
+  assert(location.kind === "variable", "a buffer has no memory of its own");
   const memory = variables.get(location.name);
   assert(memory, `variable "${location.name}" has no memory`);
   return { memory, offset: 0 };
@@ -100,6 +100,7 @@ export function bindProgram(
   const place = (slot: Slot | undefined): readonly number[] => {
     if (!slot) return [-1, 0, 0];
     if (slot.location.kind === "local") return [-2, slot.location.index, 0];
+    if (slot.location.kind === "window") return [-3, slot.location.offset, slot.bytes];
     const { memory, offset } = placeOf(assembled, memories, slot);
     return [indexOf.get(memory) ?? -1, offset, slot.bytes];
   };
@@ -118,15 +119,17 @@ export function bindProgram(
     ints: Float64Array.from(ints),
     floats: Float64Array.from(floats),
   });
-  const steps = plan.steps.map(
-    ({ kernel, inputs, outputs, ints, floats, fused }): NativeStep => ({
+  const step = ({ kernel, inputs, outputs, ints, floats, fused, parts }: Step): NativeStep => {
+    const operations = fused?.operations.map(operation) ?? parts?.map(step);
+    return {
       kernel,
-      places: fused ? new Float64Array() : places([...inputs, ...outputs]),
+      places: operations ? new Float64Array() : places([...inputs, ...outputs]),
       ints: Float64Array.from(ints),
       floats: Float64Array.from(floats),
-      ...(fused ? { operations: fused.operations.map(operation) } : {}),
-    }),
-  );
+      ...(operations ? { operations } : {}),
+    };
+  };
+  const steps = plan.steps.map(step);
   try {
     const program = new addon.Program(threads, all, steps, plan.firstCommit);
     assembled.programs.add(new WeakRef(program));

@@ -7,10 +7,14 @@ import type { Tensor } from "../../ir/tensor.ts";
 /** Row-major, or with the channels (axis 1) innermost. */
 export type MemoryLayout = "plain" | "channelsLast";
 
-/** Where a slot's bytes are: among the intermediate values, in a buffer of a fused step, among the constants, or in a variable. */
+/**
+ * Where a slot's bytes are: among the intermediate values, in a buffer of a fused step, some images at a time at an offset of the
+ * buffers of a step of windows, among the constants, or in a variable.
+ */
 type Location =
   | { readonly kind: "arena" }
   | { readonly kind: "local"; readonly index: number }
+  | { readonly kind: "window"; readonly offset: number }
   | { readonly kind: "constant"; readonly value: Tensor }
   | { readonly kind: "variable"; readonly name: string };
 
@@ -45,6 +49,8 @@ export interface Step {
   readonly inPlace: readonly (readonly [number, number])[];
   /** Of a fused step: what it does to each chunk of its elements. */
   readonly fused?: Fused;
+  /** Of a step of windows: the steps that go over some images at a time, in turn. */
+  readonly parts?: readonly Step[];
   /** What it was lowered from; absent where it is of several nodes, or of none. */
   readonly node?: Node;
 }
