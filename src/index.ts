@@ -84,6 +84,7 @@ export type { TrainingResult } from "./training/train-by-plan.ts";
 // Looking at models
 
 export { type ComparedValue, type CompareOptions, type Comparison, compareModels } from "./compare/compare-models.ts";
+export type { Communicator, Traffic } from "./distributed/communicator.ts";
 export { openDeployed } from "./engines/onnxruntime/deployed.ts";
 export type { DeployedOptions } from "./engines/onnxruntime/open-deployed.ts";
 export type { Session } from "./engines/onnxruntime/open-session.ts";

@@ -19,6 +19,7 @@ export { type Preprocess, type PreprocessPreset, resolvePreprocess } from "../da
 
 // Quantizing and training
 
+export type { Communicator, Traffic } from "../distributed/communicator.ts";
 export type {
   OrtModule,
   OrtSession,

@@ -69,6 +69,8 @@ export function planOf(model: Graph, values: Values): PlanResult {
     // What is measured is float32, whatever trains it.
     precision: precision ?? (part === "step" ? fastest : undefined) ?? "float32",
     ...(threads === undefined ? {} : { threads }),
+    // Behind the loss: what a micro-batch gives to be added up.
+    gradients: step?.outputs.slice(1) ?? [],
   });
   const total = (key: "bytesRead" | "bytesWritten" | "operations"): number =>
     description.steps.reduce((sum, step) => sum + step[key], 0);

@@ -22,7 +22,7 @@ export interface Communicator {
   /** What the processes are called in messages. */
   readonly names: readonly string[];
   /** In place, the sums over all processes: of 0 and 1, of 2 and 3, then of those. The same bytes everywhere. */
-  readonly sum: (values: Floats) => Promise<void>;
+  readonly sum: (values: Float32Array | Float64Array) => Promise<void>;
   /** What process 0 has, everywhere. */
   readonly broadcast: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** What each process has, in their order, at process 0; nothing elsewhere. */

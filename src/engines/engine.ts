@@ -20,6 +20,8 @@ export interface CompileOptions {
   readonly threads?: number;
   /** Whether images among the outputs may be given as the engine holds them: in pieces whose channels lie last (`piecesOf`). */
   readonly keepsChannelsLast?: boolean;
+  /** Outputs that are gradients: they are computed as what updates variables is. */
+  readonly gradients?: readonly string[];
 }
 
 /** What one run of a program gives back, and what stops it. */

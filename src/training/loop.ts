@@ -7,8 +7,6 @@ import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { allocate, numbersOf, scalar, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import type { Context } from "../run/context.ts";
-import { trainingOptions } from "../run/with-program.ts";
-import { powerOf } from "./accumulation.ts";
 import {
   type Checkpoint,
   type CheckpointOptions,
@@ -17,8 +15,9 @@ import {
   saveCheckpoint,
 } from "./checkpoint.ts";
 import { type Divergence, findDivergence } from "./find-divergence.ts";
-import type { Step } from "./step.ts";
-import { type Sums, scaled, sumOverRanks, treeSum } from "./tree-sum.ts";
+import { type PartValues, sparesOf, stopping, takeValues, valueIn, valuesFor, wishToStop } from "./part-values.ts";
+import { type Step, stepOptions } from "./step.ts";
+import { treeSum } from "./tree-sum.ts";
 
 /** What an input of the step graph is fed at each step and micro-batch: a number for a scalar of whatever type, else a tensor. */
 export type Scheduled = (step: number, microBatch: number) => number | Tensor;
@@ -149,6 +148,8 @@ interface Compiled {
   readonly steps: number;
   /** Steps by the sums over the micro-batches, where a batch has several. */
   readonly apply: Program | undefined;
+  /** What micro-batches gave that was summed, to be written again. */
+  readonly free: PartValues[];
 }
 
 interface Run {
@@ -185,9 +186,9 @@ async function prepareStep(run: Run): Promise<Compiled> {
   await variables.add(missingOf(run, step));
   const executables: Executable[] = [];
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
-    executables.push(await context.engine.compile(graph, trainingOptions(context)));
+    executables.push(await context.engine.compile(graph, stepOptions(step, context)));
   const [program, apply] = executables.map((executable) => executable.bind(variables));
-  run.compiled = { key: request.key, step, steps, executables, program, apply };
+  run.compiled = { key: request.key, step, steps, executables, program, apply, free: [] };
   return run.compiled;
 }
 
@@ -271,15 +272,23 @@ async function runStep(run: Run, compiled: Compiled, batch: ReadonlyMap<string, 
   const { communicator, signal } = run.context;
   if (!step.apply || !apply) {
     assert(!communicator, "a batch in one part, and several processes");
-    return { loss: lossIn(step, await program.run(feedOf(run, step, batch, 0))) };
+    const outputs = await program.run(feedOf(run, step, batch, 0));
+    return { loss: numbersOf(outputs.get(step.loss) ?? scalar("float32", Number.NaN))[0] };
   }
   const { first, count } = ownParts(step, communicator);
-  const own = await treeSum(first, count, (index) => runPart(run, compiled, batch, index));
-  const sums = communicator ? await sumOfAll(own, signal?.aborted === true, communicator) : own;
-  const summed = step.summed.map(({ output, input }) => [input, required(sums, output)] as const);
+  const sums = await treeSum(first, count, {
+    run: (index) => runPart(run, compiled, batch, index),
+    release: (used) => compiled.free.push(used),
+  });
+  if (communicator) {
+    if (signal?.aborted) wishToStop(sums);
+    await communicator.sum(sums.all);
+  }
+  const summed = step.summed.map(({ output, input }) => [input, valueIn(sums, output)] as const);
   await apply.run(inputsOf(step.apply, new Map([...summed, ...scheduledFor(run, step.apply, 0)])));
-  const loss = lossIn(step, sums) / step.microBatches;
-  return communicator ? { loss, isAnyStopped: numbersOf(required(sums, stopName))[0] > 0 } : { loss };
+  const loss = numbersOf(valueIn(sums, step.loss))[0] / step.microBatches;
+  compiled.free.push(sums);
+  return communicator ? { loss, isAnyStopped: stopping(sums) > 0 } : { loss };
 }
 
 /** The micro-batches that this process computes. */
@@ -292,37 +301,18 @@ function ownParts(
   return { first: rank * count, count };
 }
 
-/** All processes stop after the same step. */
-const stopName = "frostbit/stopped processes";
-
-function sumOfAll(own: Sums, isStopped: boolean, communicator: Communicator): Promise<Sums> {
-  const [[, { dtype }]] = own;
-  return sumOverRanks(new Map([...own, [stopName, scalar(dtype, isStopped ? 1 : 0)]]), communicator);
-}
-
 /** What a micro-batch adds to the sums. */
 async function runPart(
   run: Run,
-  { step, program }: Compiled,
+  { step, program, free }: Compiled,
   batch: ReadonlyMap<string, Tensor>,
   index: number,
-): Promise<Sums> {
-  const outputs = await program.run(feedOf(run, step, batch, index));
-  const later = step.microBatches - 1 - index;
-  const fading = step.summed.filter(({ keeps }) => keeps !== 1);
-  const faded = fading.map(
-    ({ output, keeps }) => [output, scaled(required(outputs, output), powerOf(keeps, later))] as const,
-  );
-  return new Map([...outputs, ...faded]);
+): Promise<PartValues> {
+  const inputs = feedOf(run, step, batch, index);
+  const values = valuesFor(step, inputs, free);
+  takeValues(values, step, index, await program.run(inputs, { spare: sparesOf(values) }));
+  return values;
 }
-
-function required(values: ReadonlyMap<string, Tensor>, name: string): Tensor {
-  const value = values.get(name);
-  assert(value, `the step gives no "${name}"`);
-  return value;
-}
-
-const lossIn = ({ loss }: Step, values: ReadonlyMap<string, Tensor>): number => numbersOf(required(values, loss))[0];
 
 /** What the step graph takes of a micro-batch. */
 function feedOf(run: Run, step: Step, batch: ReadonlyMap<string, Tensor>, index: number): ReadonlyMap<string, Tensor> {

@@ -1,9 +1,8 @@
 // Splits batches into as few micro-batches as a limit of memory allows.
 import { FrostbitError } from "../ir/errors.ts";
 import type { Context } from "../run/context.ts";
-import { trainingOptions } from "../run/with-program.ts";
 import type { TrainingOptions } from "./options.ts";
-import type { Step } from "./step.ts";
+import { type Step, stepOptions } from "./step.ts";
 
 /**
  * The fewest micro-batches of a batch, at least `accumulate`, with which a step plans no more than `memoryLimit` megabytes.
@@ -28,8 +27,8 @@ export async function microBatchesThatFit(
   );
 }
 
-async function plannedMegabytes({ graph }: Step, context: Context): Promise<number> {
-  const executable = await context.engine.compile(graph, trainingOptions(context));
+async function plannedMegabytes(step: Step, context: Context): Promise<number> {
+  const executable = await context.engine.compile(step.graph, stepOptions(step, context));
   const { memoryBytes } = executable;
   await executable.dispose();
   if (memoryBytes !== undefined) return memoryBytes / 1e6;

@@ -1,6 +1,7 @@
 // Builds a training step: forward, loss, backward of what is wanted and the parameters' updates, as one graph, or two where the
 // gradients of several micro-batches are added up first.
 import { appendGradients, type WantedValues } from "../autodiff/gradient.ts";
+import type { CompileOptions } from "../engines/engine.ts";
 import type { Builder } from "../ir/builder.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, Node } from "../ir/graph.ts";
@@ -9,6 +10,8 @@ import type { Rows } from "../ops/definition.ts";
 import { buildOn } from "../ops/infer.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { PartStatistic } from "../passes/train-batch-norm.ts";
+import type { Context } from "../run/context.ts";
+import { trainingOptions } from "../run/with-program.ts";
 import { followSums, meansOf, type Summed, summedOf } from "./accumulation.ts";
 import { clipByNorm } from "./clip-by-norm.ts";
 import { recomputeSegments } from "./recompute.ts";
@@ -84,6 +87,12 @@ export interface Step {
   /** The nodes of the forward pass whose gradients the values of the backward pass are of. */
   readonly gradientsOf: ReadonlyMap<string, Node>;
 }
+
+/** How a step's graphs are compiled. */
+export const stepOptions = ({ summed }: Step, context: Context): CompileOptions => ({
+  ...trainingOptions(context),
+  gradients: summed.map(({ output }) => output),
+});
 
 /** By parameter. */
 type Gradients = ReadonlyMap<string, string>;

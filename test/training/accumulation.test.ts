@@ -10,6 +10,7 @@ import { numbersOf, scalar, type Tensor, tensorOf, toNumbers } from "../../src/i
 import { buildOn } from "../../src/ops/infer.ts";
 import { labelsInput } from "../../src/training/loss.ts";
 import { trainingOptions } from "../../src/training/options.ts";
+import { type PartValues, takeValues, valueIn, valuesFor } from "../../src/training/part-values.ts";
 import {
   buildPlannedStep,
   learningRateInput,
@@ -63,20 +64,25 @@ async function trained(
   ]);
   const takenBy = (names: readonly string[], all: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> =>
     new Map([...all].filter(([name]) => names.includes(name)));
-  const part = (index: number) => {
+  const runPart = async (index: number): Promise<PartValues> => {
     const piece = (value: Tensor): Tensor => {
       const [samples, ...shape] = value.shape;
       const length = value.data.length / microBatches;
       const data = value.data.slice(index * length, (index + 1) * length);
       return { dtype: value.dtype, shape: [samples / microBatches, ...shape], data };
     };
-    return program.run(
-      takenBy(step.graph.inputs, new Map([...rest, ["input", piece(images)], [labelsInput, piece(labels)]])),
-    );
+    const samples = [
+      ["input", piece(images)],
+      [labelsInput, piece(labels)],
+    ] as const;
+    const inputs = takenBy(step.graph.inputs, new Map([...rest, ...samples]));
+    const values = valuesFor(step, inputs, []);
+    takeValues(values, step, index, await program.run(inputs));
+    return values;
   };
   for (let index = 0; index < steps; index++) {
-    const sums = await treeSum(0, microBatches, part);
-    const summed = step.summed.map(({ output, input }) => [input, sums.get(output) ?? scalar(dtype, 0)] as const);
+    const sums = await treeSum(0, microBatches, { run: runPart, release: () => undefined });
+    const summed = step.summed.map(({ output, input }) => [input, valueIn(sums, output)] as const);
     await apply?.run(takenBy(step.apply?.inputs ?? [], new Map([...rest, ...summed])));
   }
   const result = new Map<string, Tensor>();

@@ -61,6 +61,8 @@ export interface DescribeOptions {
   /** By default as many as there are cores. */
   readonly threads?: number;
   readonly precision?: Precision;
+  /** Outputs that are gradients. */
+  readonly gradients?: readonly string[];
 }
 
 /**
@@ -69,14 +71,14 @@ export interface DescribeOptions {
  * processor does not have the precision.
  */
 export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanDescription {
-  const { threads = availableParallelism(), precision = "float32" } = options;
+  const { threads = availableParallelism(), precision = "float32", gradients = [] } = options;
   const addon = loadAddon();
   const numerics = createNumerics(addon, precision, threads);
   assertSupported(graph);
   const counts = openRowCounts(graph);
   const fixed = fixSizes(graph, { sizes: new Map(), counts, engine: "native" });
   assertSupported(fixed);
-  const plan = lower(fixed, counts, numerics);
+  const plan = lower(fixed, counts, numerics, { gradients });
   const assembled = assemble(addon, plan);
   const variables = new Map<string, NativeMemory>();
   let variableBytes = 0;
@@ -90,7 +92,7 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   release(assembled);
   for (const memory of variables.values()) memory.dispose();
   const uses = usesOf(fixed);
-  const late = updateNodes(fixed);
+  const late = updateNodes(fixed, gradients);
   const products = fixed.nodes
     .filter((node) => productOps.has(node.op) && !late.has(node))
     .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, fixed, uses, numerics) }));

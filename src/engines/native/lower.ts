@@ -5,6 +5,7 @@ import { sizeOf } from "../../ir/tensor.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isOpType } from "../../ops/index.ts";
 import { knownResults } from "../../passes/known-results.ts";
+import type { CompileOptions } from "../engine.ts";
 import { openCounts } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { fuse } from "./fuse.ts";
@@ -67,14 +68,14 @@ export function assertSupported(graph: Graph): void {
   );
 }
 
-/** `keepsChannelsLast`: outputs stay in the layout that they are computed in. */
+/** `keepsChannelsLast`: outputs stay in the layout that they are computed in. `gradients`: outputs that are gradients. */
 export function lower(
   graph: Graph,
   counts: ReadonlyMap<string, number>,
   numerics: Numerics,
-  keepsChannelsLast = false,
+  { keepsChannelsLast = false, gradients = [] }: Partial<Pick<CompileOptions, "keepsChannelsLast" | "gradients">> = {},
 ): Plan {
-  const late = updateNodes(graph);
+  const late = updateNodes(graph, gradients);
   const draft: Draft = {
     values: new Map(),
     steps: [],

@@ -46,6 +46,7 @@ interface Compiled {
   readonly threads: number;
   readonly numerics: Numerics;
   readonly keepsChannelsLast: boolean;
+  readonly gradients: readonly string[];
   readonly counts: ReadonlyMap<string, number>;
   readonly open: readonly string[];
   /** By the sizes that were fixed. */
@@ -55,7 +56,12 @@ interface Compiled {
 }
 
 function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Executable {
-  const { threads = availableParallelism(), precision = "float32", keepsChannelsLast = false } = options;
+  const {
+    threads = availableParallelism(),
+    precision = "float32",
+    keepsChannelsLast = false,
+    gradients = [],
+  } = options;
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new FrostbitError("BAD_OPTION", `threads is ${threads}; expected a whole number from 1 to 1024.`);
   assertSupported(graph);
@@ -66,6 +72,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
     graph,
     threads,
     keepsChannelsLast,
+    gradients,
     counts,
     open,
     numerics: createNumerics(addon, precision, threads),
@@ -99,7 +106,7 @@ function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assemb
   if (known) return known;
   const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
   assertSupported(fixed);
-  const plan = assemble(addon, lower(fixed, counts, compiled.numerics, keepsChannelsLast));
+  const plan = assemble(addon, lower(fixed, counts, compiled.numerics, compiled));
   if (plans.size >= maxPlans)
     for (const [oldest, old] of [...plans].slice(0, 1)) {
       release(old);

@@ -1,11 +1,11 @@
-// Which nodes of a training step only make the next values of its variables.
+// Which nodes of a training step only make the next values of its variables, or gradients that others will make them of.
 import type { Graph, Node } from "../../ir/graph.ts";
 
-/** Nodes that serve the updates alone. */
-export function updateNodes(graph: Graph): ReadonlySet<Node> {
-  const early = new Set(graph.outputs);
+/** Nodes that serve the updates alone, or these outputs, which are gradients. */
+export function updateNodes(graph: Graph, gradients: readonly string[] = []): ReadonlySet<Node> {
+  const early = new Set(graph.outputs.filter((output) => !gradients.includes(output)));
   const isEarly = (node: Node): boolean => node.outputs.some((output) => output !== "" && early.has(output));
-  const updates = new Set(graph.updates.values());
+  const updates = new Set([...graph.updates.values(), ...gradients]);
   const late = new Set<Node>();
   const readLate = new Set<string>();
   for (const node of graph.nodes.toReversed()) {
