@@ -100,7 +100,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
 
 /** The plan for these sizes, made where there is none yet. */
 function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assembled {
-  const { addon, graph, counts, open, plans, keepsChannelsLast } = compiled;
+  const { addon, graph, counts, open, plans } = compiled;
   const key = open.map((size) => sizes.get(size)).join();
   const known = plans.get(key);
   if (known) return known;
