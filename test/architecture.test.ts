@@ -159,6 +159,7 @@ describe("architecture", () => {
       [/^echarts/, /^src\/report\//],
       [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
       [/^sharp$/, /^src\/node\//],
+      [/^(bullmq|ioredis|pg)$/, /^src\/node\/sweep\//],
       [/^@huggingface\//, /^src\/language-models\/tokenizer/],
     ];
     const wrong = files.flatMap((file) =>

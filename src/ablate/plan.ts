@@ -1,4 +1,4 @@
-// The runs of an ablation: a recipe's `ablate` section, as settings of its options and a cell for each setting and seed.
+// The runs of an ablation or a sweep: a recipe's section `ablate` or `sweep`, as settings of its options and a cell for each setting and seed.
 import { closestName } from "../ir/closest-name.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Fields } from "../methods/method.ts";
@@ -25,17 +25,25 @@ export interface Cell {
   readonly options: RunOptions;
 }
 
-/** The runs of an ablation: settings, each with every seed. */
+/** Settings, each with every seed. */
 export interface AblationPlan {
   readonly design: Design;
   /** Without that of seeds. */
   readonly axes: readonly Axis[];
   readonly seeds: readonly number[];
   readonly settings: readonly Setting[];
-  /** All seeds of a setting before the next, the base first. */
+  /** All seeds of a setting before the next, the base first where it is among them. */
   readonly cells: readonly Cell[];
   /** Values without effect, in sentences. */
   readonly notes: readonly string[];
+}
+
+/** The section of a recipe that names runs. */
+interface Reading {
+  /** An ablation compares with the recipe itself, which is always among its runs, and varies something. */
+  readonly entry: "ablate" | "sweep";
+  /** Entries beside the design and the axes. */
+  readonly others: readonly string[];
 }
 
 const sectionKeys = ["design", "axes"];
@@ -47,13 +55,42 @@ export function ablationFromRecipe(content: unknown, where: string): AblationPla
   if (!isFields(content) || !isFields(content["ablate"]))
     throw bad(where, 'expected a recipe with a section "ablate": its design and its axes.');
   const { ablate, ...recipe } = content;
+  return planOf(recipe, ablate as Fields, where, { entry: "ablate", others: [] });
+}
+
+/** The runs of a sweep, for each of its models. */
+export interface SweepPlan extends AblationPlan {
+  readonly models: readonly string[];
+  /** The section's other entries: data, preprocessing, engine, as the command's options are called. */
+  readonly given: Fields;
+}
+
+/**
+ * Reads a parsed recipe with a `sweep` section, which says what its runs read besides what they do: its models, and `options`, by
+ * name. Throws BAD_OPTION, naming the entry at fault.
+ */
+export function sweepFromRecipe(content: unknown, where: string, options: readonly string[]): SweepPlan {
+  if (!isFields(content) || !isFields(content["sweep"]))
+    throw bad(where, 'expected a recipe with a section "sweep": its models, its data and its axes.');
+  const { sweep, ...recipe } = content;
+  const { models: paths = [], design: _, axes: __, ...given } = sweep as Fields;
+  const plan = planOf(recipe, sweep as Fields, where, { entry: "sweep", others: ["models", ...options] });
+  if (!Array.isArray(paths) || !paths.every((path) => typeof path === "string"))
+    throw bad(`${where}: sweep.models`, `it is ${JSON.stringify(paths)}; expected a list of paths.`);
+  const count = plan.cells.length * paths.length;
+  if (count > mostCells) throw bad(`${where}: sweep`, `it asks for ${count} runs; expected ${mostCells} at most.`);
+  return { ...plan, models: paths, given };
+}
+
+function planOf(recipe: Fields, section: Fields, where: string, reading: Reading): AblationPlan {
   runFromRecipe(recipe, where);
-  const { design, axes } = sectionOf(ablate as Fields, `${where}: ablate`);
-  const place = `${where}: ablate.axes`;
+  const { design, axes } = sectionOf(section, `${where}: ${reading.entry}`, reading);
+  const place = `${where}: ${reading.entry}.axes`;
   const others = axes.filter(({ path }) => path !== "seed");
   for (const axis of axes) checkAxis(axis, recipe, place);
   const seeds = seedsOf(axes, recipe, where);
-  const settings = settingsOf(design, others, recipe, where);
+  const hasBase = reading.entry === "ablate" || design === "one-at-a-time";
+  const settings = settingsOf([...(hasBase ? [{}] : []), ...changesOf(design, others)], recipe, where);
   return {
     design,
     axes: others,
@@ -62,7 +99,7 @@ export function ablationFromRecipe(content: unknown, where: string): AblationPla
     cells: settings.flatMap(({ setting, options }) =>
       seeds.map((seed) => ({ setting, seed, options: { ...options, seed } })),
     ),
-    notes: notesOf(others, recipe, where),
+    notes: notesOf(others, recipe, where, reading.entry),
   };
 }
 
@@ -71,24 +108,24 @@ interface Section {
   readonly axes: readonly Axis[];
 }
 
-function sectionOf(given: Fields, where: string): Section {
-  const unknown = Object.keys(given).find((key) => !sectionKeys.includes(key));
+function sectionOf(given: Fields, where: string, { entry, others }: Reading): Section {
+  const known = [...sectionKeys, ...others];
+  const unknown = Object.keys(given).find((key) => !known.includes(key));
   if (unknown !== undefined) {
-    const near = closestName(unknown, sectionKeys);
-    const hint =
-      near === undefined
-        ? `expected ${sectionKeys.join(" and ")}; axes are named under axes.`
-        : `did you mean ${near}?`;
+    const near = closestName(unknown, known);
+    const list = others.length === 0 ? sectionKeys.join(" and ") : known.join(", ");
+    const hint = near === undefined ? `expected ${list}; axes are named under axes.` : `did you mean ${near}?`;
     throw bad(where, `${unknown}: no such entry; ${hint}`);
   }
-  const { design = designs[0], axes } = given;
+  const isAblation = entry === "ablate";
+  const { design = isAblation ? "one-at-a-time" : "grid", axes = isAblation ? undefined : {} } = given;
   const found = designs.find((name) => name === design);
   if (!found)
     throw bad(
       where,
       `design is ${JSON.stringify(design)}; expected ${designs.map((name) => `"${name}"`).join(" or ")}.`,
     );
-  if (!isFields(axes) || Object.keys(axes).length === 0)
+  if (!isFields(axes) || (isAblation && Object.keys(axes).length === 0))
     throw bad(where, "axes: expected paths of options, each with a list of values, as in qdrop.drop: [0, 0.5].");
   const read = Object.entries(axes).map(([path, values]) => ({
     path,
@@ -144,23 +181,24 @@ interface SettingRun {
   readonly options: RunOptions;
 }
 
-/** The base first; settings that come to the same run are one. */
-function settingsOf(design: Design, axes: readonly Axis[], recipe: Fields, where: string): readonly SettingRun[] {
+/** Settings that come to the same run are one; what changes nothing is the base. */
+function settingsOf(all: readonly Changes[], recipe: Fields, where: string): readonly SettingRun[] {
   const found = new Map<string, SettingRun>();
-  const keyOf = (options: RunOptions): string => JSON.stringify(recipeOf(options));
-  const base = runFromRecipe(recipe, where);
-  found.set(keyOf(base), { setting: { name: "base", changes: {}, isBase: true }, options: base });
-  for (const changes of design === "grid" ? productOf(axes) : singles(axes)) {
+  for (const changes of all) {
     const name = nameOf(changes);
+    const isBase = Object.keys(changes).length === 0;
     let changed = recipe;
     for (const [path, value] of Object.entries(changes))
       changed = withValue(changed, placeOf(path, changed, where), value);
-    const options = runFromRecipe(changed, `${where}: cell ${name}`);
-    const key = keyOf(options);
-    if (!found.has(key)) found.set(key, { setting: { name, changes, isBase: false }, options });
+    const options = runFromRecipe(changed, isBase ? where : `${where}: cell ${name}`);
+    const key = JSON.stringify(recipeOf(options));
+    if (!found.has(key)) found.set(key, { setting: { name, changes, isBase }, options });
   }
   return [...found.values()];
 }
+
+const changesOf = (design: Design, axes: readonly Axis[]): readonly Changes[] =>
+  design === "grid" ? productOf(axes) : singles(axes);
 
 const singles = (axes: readonly Axis[]): readonly Changes[] =>
   axes.flatMap(({ path, values }) => values.map((value) => ({ [path]: value })));
@@ -182,13 +220,13 @@ const printValue = (value: unknown): string =>
   value === null ? "not given" : typeof value === "string" ? value : JSON.stringify(value);
 
 /** What varying an axis changes nothing of, since another option decides. */
-function notesOf(axes: readonly Axis[], recipe: Fields, where: string): readonly string[] {
+function notesOf(axes: readonly Axis[], recipe: Fields, where: string, entry: string): readonly string[] {
   const before = new Set(unusedInRecipe(runFromRecipe(recipe, where)));
   const notes = axes.flatMap(({ path, values }) =>
     values.flatMap((value) =>
       unusedInRecipe(runFromRecipe(withValue(recipe, placeOf(path, recipe, where), value), where))
         .filter((note) => !before.has(note))
-        .map((note) => `ablate.axes.${path}: ${note}`),
+        .map((note) => `${entry}.axes.${path}: ${note}`),
     ),
   );
   return [...new Set(notes)];

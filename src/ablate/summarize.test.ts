@@ -10,8 +10,13 @@ const plan = ablationFromRecipe(
 );
 const facts = { title: "t", createdAt: "now", model: "m", data: "d", engine: "e", versions: {}, isText: false };
 const folderOf = ({ setting, seed }: Cell): string => `${setting.name} ${seed}`;
-const of = (results: Readonly<Record<string, CellResult>>) =>
-  summarize(plan, new Map(Object.entries(results)), folderOf, facts);
+const of = (results: Readonly<Record<string, CellResult>>) => {
+  const known = plan.cells.flatMap((cell) => {
+    const result = results[folderOf(cell)];
+    return result ? [[cell, result] as const] : [];
+  });
+  return summarize(plan, new Map(known), folderOf, facts);
+};
 const withTop1 = (deployed: number): CellResult => {
   const report = sampleReport();
   return { report: { ...report, top1: { ...report.top1, deployed }, metrics: { deployed: classes } } };

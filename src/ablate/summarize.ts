@@ -20,7 +20,7 @@ export interface AblationFacts
 
 type Measure = NonNullable<Ablation["measure"]>;
 
-interface MeasuredBy extends Pick<Measure, "name" | "unit" | "better"> {
+export interface MeasuredBy extends Pick<Measure, "name" | "unit" | "better"> {
   readonly of: (report: Report, stage: "float" | "deployed") => number | null;
 }
 
@@ -41,7 +41,7 @@ const perplexity = ({ metrics }: Report, stage: "float" | "deployed"): number | 
  * What the labels of a run's data measure: perplexity, overlap, accuracy or errors; without labels, the distance to the float
  * model.
  */
-function measureOf({ metrics: { deployed } }: Report, isText: boolean): MeasuredBy {
+export function measureOf({ metrics: { deployed } }: Report, isText: boolean): MeasuredBy {
   if (!deployed) return { name: "SQNR", unit: "dB", better: "more", of: worstDb };
   if (deployed.metric) {
     const { name, higherIsBetter } = deployed.metric;
@@ -63,10 +63,9 @@ export function spreadOf(values: readonly number[]): Spread | null {
   return { mean, deviation: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)), seeds: values.length };
 }
 
-/** `results`: by folder. */
 export function summarize(
   plan: AblationPlan,
-  results: ReadonlyMap<string, CellResult>,
+  results: ReadonlyMap<Cell, CellResult>,
   folderOf: FolderOf,
   { isText, ...facts }: AblationFacts,
 ): Ablation {
@@ -76,7 +75,7 @@ export function summarize(
   const settings = plan.settings.map((setting): Omit<AblationSetting, "difference"> => {
     const cells = plan.cells
       .filter((cell) => cell.setting === setting)
-      .map((cell) => cellReport(cell, folderOf(cell), results.get(folderOf(cell)), measure));
+      .map((cell) => cellReport(cell, folderOf(cell), results.get(cell), measure));
     return { ...setting, cells, result: spreadOf(cells.flatMap(({ value }) => value ?? [])) };
   });
   const base = settings.find(({ isBase }) => isBase);
@@ -94,7 +93,7 @@ export function summarize(
   };
 }
 
-const measureReport = ({ name, unit, better, of }: MeasuredBy, report: Report): Measure => ({
+export const measureReport = ({ name, unit, better, of }: MeasuredBy, report: Report): Measure => ({
   name,
   unit,
   better,
@@ -102,7 +101,7 @@ const measureReport = ({ name, unit, better, of }: MeasuredBy, report: Report): 
   samples: report.data.testSamples,
 });
 
-function cellReport(
+export function cellReport(
   { seed }: Cell,
   folder: string,
   result: CellResult | undefined,

@@ -12,12 +12,18 @@ import { printableLines } from "./printable.ts";
 import { quantizeCommand } from "./quantize.ts";
 import { quickstartCommand } from "./quickstart.ts";
 import { runCommand } from "./run.ts";
+import { sweepCommand } from "./sweep.ts";
+import { unitCommand } from "./unit.ts";
 import { verifyRunCommand } from "./verify-run.ts";
+import { workerCommand } from "./worker.ts";
 
 const commands = [
   quickstartCommand,
   quantizeCommand,
   ablateCommand,
+  sweepCommand,
+  workerCommand,
+  unitCommand,
   evaluateCommand,
   generateCommand,
   inspectCommand,

@@ -28,3 +28,11 @@ export const computeOptions = z.object({
 export const engineOption = z.object({
   engine: z.enum(engineNames).default("auto").describe("What runs the graph."),
 });
+
+export const queueOption = z.object({
+  queue: z
+    .string()
+    .describe(
+      "The server of a queue of units, which workers serve: redis://HOST (or Valkey) or postgres://HOST/DATABASE.",
+    ),
+});

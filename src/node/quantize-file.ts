@@ -141,7 +141,7 @@ function checkJob(job: QuantizeFileJob): void {
  *   out: "out",
  * });
  */
-export const quantizeFile = (job: QuantizeFileJob): Promise<QuantizeFileResult> => quantizeFileSharing(job, {});
+export const quantizeFile = (job: QuantizeFileJob): Promise<QuantizeFileResult> => quantizeFileAlone(job);
 
 /** What runs of the same model and data have in common: the first of them finds it. */
 export interface SharedByRuns extends SharedMeasures {
@@ -156,7 +156,7 @@ export async function quantizeFileAmong(
 ): Promise<QuantizeFileResult | undefined> {
   checkJob(job);
   checkShared(job.options, communicator.size);
-  if (communicator.rank === 0) return quantizeFileSharing(job, {}, communicator);
+  if (communicator.rank === 0) return quantizeFileAlone(job, communicator);
   const { model, fields } = await identityOf(job, {});
   await agreeOn(fields, communicator);
   const own = { storage: memoryStorage(), fingerprint: fingerprintOf(fields), resume: false };
@@ -165,47 +165,61 @@ export async function quantizeFileAmong(
   return undefined;
 }
 
-export async function quantizeFileSharing(
+/** Of files that are moved once they are there. */
+export interface Staged {
+  /** Held by who moves them. */
+  readonly lock: FolderLock;
+  /** Where the report states them to be. */
+  readonly finalOut: string;
+}
+
+/** For who makes several runs. */
+export const quantizeFileStaged = (
   job: QuantizeFileJob,
   shared: SharedByRuns,
-  communicator?: Communicator,
-): Promise<QuantizeFileResult> {
+  staged: Staged,
+): Promise<QuantizeFileResult> => inFolder(job, () => quantizeWithin(job, { ...staged, shared }));
+
+const quantizeFileAlone = (job: QuantizeFileJob, communicator?: Communicator): Promise<QuantizeFileResult> =>
+  inFolder(job, async () => {
+    const lock = await lockFolder(job.out);
+    try {
+      return await quantizeWithin(job, { lock, finalOut: job.out, shared: {}, communicator });
+    } finally {
+      await lock.release();
+    }
+  });
+
+/** What fails leaves no folder that it made. */
+async function inFolder(job: QuantizeFileJob, run: () => Promise<QuantizeFileResult>): Promise<QuantizeFileResult> {
   checkJob(job);
   const firstCreated = await ensureWritable(job.out);
   try {
-    return await quantizeLocked(job, shared, communicator);
+    return await run();
   } catch (error) {
     if (firstCreated !== undefined) await removeEmptyFolders(job.out, firstCreated);
     throw error;
   }
 }
 
-async function quantizeLocked(
-  job: QuantizeFileJob,
-  shared: SharedByRuns,
-  communicator: Communicator | undefined,
-): Promise<QuantizeFileResult> {
-  const lock = await lockFolder(job.out);
+interface Surroundings extends Staged {
+  readonly shared: SharedByRuns;
+  readonly communicator?: Communicator | undefined;
+}
+
+async function quantizeWithin(job: QuantizeFileJob, surroundings: Surroundings): Promise<QuantizeFileResult> {
   try {
     return await withinMemory(job.maxMemory, job.signal, (signal) =>
-      quantizeInto(signal ? { ...job, signal } : job, { lock, shared, communicator }),
+      quantizeInto(signal ? { ...job, signal } : job, surroundings),
     );
   } catch (error) {
     throw outOfMemory(error) ?? error;
-  } finally {
-    await lock.release();
   }
-}
-
-interface Surroundings {
-  readonly lock: FolderLock;
-  readonly shared: SharedByRuns;
-  readonly communicator: Communicator | undefined;
 }
 
 async function quantizeInto(
   job: QuantizeFileJob,
-  { lock, shared, communicator }: Surroundings,
+  { lock, finalOut, shared, communicator }: Surroundings,
 ): Promise<QuantizeFileResult> {
   const started = performance.now();
   const { input, model, digest, fields } = await identityOf(job, shared);
@@ -219,7 +233,7 @@ async function quantizeInto(
   const { options, ...made } = await outcomeOf(formatted, contextOf(job, communicator), shared);
   await lock.check();
   const traffic = communicator && { processes: communicator.size, ...communicator.traffic() };
-  return writeResults({ ...job, options }, { input, digest, started, traffic, asked: job.options, ...made });
+  return writeResults({ ...job, options }, { input, digest, started, finalOut, traffic, asked: job.options, ...made });
 }
 
 const contextOf = (job: QuantizeFileJob, communicator: Communicator | undefined): Context => ({
@@ -274,8 +288,11 @@ interface Identity {
   readonly fields: RunFields;
 }
 
+/** A run, wherever it writes. */
+export type PlacelessJob = Omit<QuantizeFileJob, "out">;
+
 /** What tells a run from others: its model, its data, and everything that decides what comes out. */
-export async function identityOf(job: QuantizeFileJob, shared: SharedByRuns): Promise<Identity> {
+export async function identityOf(job: PlacelessJob, shared: SharedByRuns): Promise<Identity> {
   const input = digestOfModel(job.modelPath);
   const model = job.model ?? readModel(job.modelPath);
   const digest = await digestOfData(job, shared);
@@ -332,7 +349,7 @@ const heldStorage = (storage: Storage, { check }: FolderLock): Storage => ({
   },
 });
 
-function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
+export function precisionOf({ engine, precision }: Pick<QuantizeFileJob, "engine" | "precision">): Precision {
   const { precisions } = engine;
   if (precision === undefined) return precisions[precisions.length - 1];
   if (precisions.includes(precision)) return precision;
@@ -344,7 +361,7 @@ function precisionOf({ engine, precision }: QuantizeFileJob): Precision {
 
 /** What trains nothing leaves no checkpoint, for which all data would be read. */
 async function digestOfData(
-  { source, options }: QuantizeFileJob,
+  { source, options }: PlacelessJob,
   shared: SharedByRuns,
 ): Promise<Report["data"]["digest"]> {
   if (!options.methods.some(resumes) && !options.goal) return null;
@@ -360,7 +377,7 @@ function dataFields({ train, test }: Source, digest: Report["data"]["digest"]): 
 
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
 function runFields(
-  job: QuantizeFileJob,
+  job: PlacelessJob,
   { sha256: model, externalData }: Report["input"],
   data: Report["data"]["digest"],
 ): RunFields {
@@ -405,6 +422,7 @@ interface Results extends Pick<GoalOutcome, "outcome">, Partial<Pick<GoalOutcome
   readonly input: Report["input"];
   readonly digest: Report["data"]["digest"];
   readonly started: number;
+  readonly finalOut: string;
   readonly traffic: Report["distributed"] | undefined;
 }
 
@@ -420,10 +438,9 @@ async function digestOfResults(out: string, written: readonly ExportedFile[]): P
 
 async function writeResults(
   job: QuantizeFileJob,
-  { input, digest, outcome, started, traffic, asked, climbed, validation }: Results,
+  { input, digest, outcome, started, finalOut, traffic, asked, climbed, validation }: Results,
 ): Promise<QuantizeFileResult> {
-  const modelPath = join(job.out, outcome.files[0].name);
-  const reportPath = join(job.out, "report.html");
+  const modelPath = join(finalOut, outcome.files[0].name);
   const { options } = job;
   const recipe = { name: "recipe.yaml", bytes: new TextEncoder().encode(recipeText(options)) };
   const written = [...outcome.files, recipe, ...companionsOf(job.modelPath, outcome.files)];
@@ -458,8 +475,8 @@ async function writeResults(
   await writeAtomic(join(job.out, "report.json"), text);
   // ECharts takes half a second to load: it is loaded when it draws.
   const { renderHtml } = await import("../report/render-html.ts");
-  await writeAtomic(reportPath, renderHtml(report, digestOfBytes(text).sha256));
-  return { modelPath, reportPath, report };
+  await writeAtomic(join(job.out, "report.html"), renderHtml(report, digestOfBytes(text).sha256));
+  return { modelPath, reportPath: join(finalOut, "report.html"), report };
 }
 
 /** What is less is within what the measurement varies by. */

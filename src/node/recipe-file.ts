@@ -1,6 +1,6 @@
 // Recipes as YAML files.
 import { parse, stringify, YAMLParseError } from "yaml";
-import { type AblationPlan, ablationFromRecipe } from "../ablate/plan.ts";
+import { type AblationPlan, ablationFromRecipe, type SweepPlan, sweepFromRecipe } from "../ablate/plan.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
@@ -9,10 +9,11 @@ import { readBytes } from "./storage.ts";
 /** Throws IO where there is no such file, BAD_OPTION where it is not a recipe. */
 export async function readRecipe(path: string): Promise<RunOptions> {
   const content = await readYaml(path);
-  if (isAblation(content))
+  const section = ["ablate", "sweep"].find((name) => hasEntry(content, name));
+  if (section !== undefined)
     throw new FrostbitError(
       "BAD_OPTION",
-      `${path}: ablate: no option of one run; "frostbit ablate ${path}" does the runs that it names.`,
+      `${path}: ${section}: no option of one run; "frostbit ${section} ${path}" does the runs that it names.`,
     );
   return runFromRecipe(content, path);
 }
@@ -21,11 +22,15 @@ export async function readRecipe(path: string): Promise<RunOptions> {
 export const readAblation = async (path: string): Promise<AblationPlan> =>
   ablationFromRecipe(await readYaml(path), path);
 
+/** Of a recipe with a `sweep` section, which may have `options` beside its models. Throws as `readRecipe`. */
+export const readSweep = async (path: string, options: readonly string[]): Promise<SweepPlan> =>
+  sweepFromRecipe(await readYaml(path), path, options);
+
 const readYaml = async (path: string): Promise<unknown> =>
   parseYaml(new TextDecoder().decode(await readBytes(path)), path);
 
-const isAblation = (content: unknown): boolean =>
-  typeof content === "object" && content !== null && Object.hasOwn(content, "ablate");
+const hasEntry = (content: unknown, name: string): boolean =>
+  typeof content === "object" && content !== null && Object.hasOwn(content, name);
 
 function parseYaml(text: string, path: string): unknown {
   try {

@@ -4,13 +4,13 @@ import { z } from "zod";
 const count = z.int().min(0);
 const figure = z.number().nullable();
 
-const spread = z.object({
+export const spreadSchema = z.object({
   mean: z.number(),
   deviation: figure.describe("Of the sample; null: of one seed."),
   seeds: count.describe("How many of them."),
 });
 
-const cell = z.object({
+export const cellSchema = z.object({
   seed: count,
   folder: z
     .string()
@@ -30,20 +30,15 @@ const setting = z.object({
     .record(z.string(), z.unknown())
     .describe("By path of an option, what differs from the recipe; null: not given."),
   isBase: z.boolean().describe("The recipe itself."),
-  cells: z.array(cell).describe("One for each seed."),
-  result: spread.nullable().describe("Of the measure over the cells that are done; null: of none."),
-  difference: spread
+  cells: z.array(cellSchema).describe("One for each seed."),
+  result: spreadSchema.nullable().describe("Of the measure over the cells that are done; null: of none."),
+  difference: spreadSchema
     .nullable()
     .describe("To the base, of the seeds that are done in both; null: none, or the base itself."),
 });
 
-const schema = z.object({
-  format: z.literal("frostbit-ablation-1"),
-  title: z.string(),
-  createdAt: z.string(),
-  model: z.string(),
-  data: z.string(),
-  engine: z.string(),
+/** What was planned, and what its runs are compared by. */
+export const plannedFields = {
   versions: z.record(z.string(), z.string()),
   design: z.enum(["one-at-a-time", "grid"]),
   axes: z.array(z.object({ path: z.string(), values: z.array(z.unknown()) })),
@@ -58,6 +53,16 @@ const schema = z.object({
     })
     .nullable()
     .describe("What the settings are compared by, of the written model in ONNX Runtime; null: no cell is done."),
+};
+
+const schema = z.object({
+  format: z.literal("frostbit-ablation-1"),
+  title: z.string(),
+  createdAt: z.string(),
+  model: z.string(),
+  data: z.string(),
+  engine: z.string(),
+  ...plannedFields,
   settings: z.array(setting).describe("The base first."),
 });
 
@@ -69,4 +74,4 @@ export const ablationSchema: z.ZodType<Ablation> = schema;
 
 export type AblationSetting = Ablation["settings"][number];
 export type AblationCell = AblationSetting["cells"][number];
-export type Spread = z.infer<typeof spread>;
+export type Spread = z.infer<typeof spreadSchema>;

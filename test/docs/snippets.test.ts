@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import type { z } from "zod";
-import { ablationFromRecipe } from "../../src/ablate/plan.ts";
+import { type AblationPlan, ablationFromRecipe, sweepFromRecipe } from "../../src/ablate/plan.ts";
 import { ablateCommandOptions } from "../../src/cli/ablate.ts";
 import { imageOptions, preprocessOptions, testDataOptions } from "../../src/cli/data-options.ts";
 import { evaluateCommandOptions } from "../../src/cli/evaluate.ts";
@@ -19,8 +19,12 @@ import { parseSchemaOptions } from "../../src/cli/options-from-schema.ts";
 import { createProgram } from "../../src/cli/program.ts";
 import { quantizeCommandOptions } from "../../src/cli/quantize.ts";
 import { engineOption, threadsOption } from "../../src/cli/shared-options.ts";
+import { sweepCommandOptions } from "../../src/cli/sweep.ts";
+import { sweepSourceOptions } from "../../src/cli/sweep-plan.ts";
+import { unitCommandOptions } from "../../src/cli/unit.ts";
 import { verifyRunOptions } from "../../src/cli/verify-run.ts";
 import { withoutDataOptions } from "../../src/cli/without-data.ts";
+import { workerCommandOptions } from "../../src/cli/worker.ts";
 import { runFromRecipe } from "../../src/options/recipe.ts";
 import { type Block, blocksOf, commandsIn, documents, root, textOf, wordsOf } from "../support/markdown.ts";
 
@@ -51,6 +55,9 @@ const schemasOf: Readonly<Record<string, readonly z.ZodObject[]>> = {
   quickstart: [],
   quantize: [quantizeCommandOptions, withoutDataOptions, preprocessOptions, imageOptions],
   ablate: [ablateCommandOptions, preprocessOptions, imageOptions],
+  sweep: [sweepCommandOptions],
+  worker: [workerCommandOptions],
+  unit: [unitCommandOptions],
   evaluate: [evaluateCommandOptions, preprocessOptions, imageOptions],
   compare: [testDataOptions, threadsOption],
   inspect: [planOptions],
@@ -128,10 +135,13 @@ describe("blocks of code", () => {
 
   test.each(inLanguage("yaml"))("$where is a recipe", ({ code, where }) => {
     const content = parse(code) as object;
+    const optionsOf = ({ cells }: AblationPlan) => cells.map(({ options }) => options);
     const runs =
       "ablate" in content
-        ? ablationFromRecipe(content, where).cells.map(({ options }) => options)
-        : [runFromRecipe(content, where)];
+        ? optionsOf(ablationFromRecipe(content, where))
+        : "sweep" in content
+          ? optionsOf(sweepFromRecipe(content, where, Object.keys(sweepSourceOptions.shape)))
+          : [runFromRecipe(content, where)];
     for (const { seed } of runs) expect(seed).toBeGreaterThanOrEqual(0);
   });
 

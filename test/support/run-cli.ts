@@ -16,12 +16,18 @@ export interface CliResult {
 export interface CliOptions {
   /** Sent once, when the command first writes to standard error. */
   readonly signal?: NodeJS.Signals;
+  /** Of another build. */
+  readonly path?: string;
 }
 
-export function runCli(args: readonly string[], cwd: string, { signal }: CliOptions = {}): Promise<CliResult> {
-  if (!existsSync(cliPath)) throw new Error(`${cliPath} is missing: run npm run build first.`);
+export function runCli(
+  args: readonly string[],
+  cwd: string,
+  { signal, path = cliPath }: CliOptions = {},
+): Promise<CliResult> {
+  if (!existsSync(path)) throw new Error(`${path} is missing: run npm run build first.`);
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [cliPath, ...args], { cwd });
+    const child = spawn(process.execPath, [path, ...args], { cwd });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (part) => {
