@@ -2,7 +2,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import type { Pending, Transport } from "./transport.ts";
 
-export type Floats = Float32Array | Float64Array;
+type Floats = Float32Array | Float64Array;
 
 /** What one process has sent in sums. */
 export interface Traffic {
@@ -27,6 +27,7 @@ export interface Communicator {
   readonly broadcast: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** What each process has, in their order, at process 0; nothing elsewhere. */
   readonly gather: (bytes: Uint8Array) => Promise<readonly Uint8Array[]>;
+  /** What this process has sent so far. */
   readonly traffic: () => Traffic;
   /** The last call: done everywhere once process 0 makes it, however long that takes. */
   readonly leave: () => Promise<void>;
