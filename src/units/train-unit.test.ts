@@ -220,6 +220,20 @@ describe("a block that trains", () => {
     },
   );
 
+  test.skipIf(!isNativeBuilt)("that diverges says at which step, in series or not", async () => {
+    const native = { ...context, engine: createNativeEngine(), threads: 1 };
+    const broken = new Map([...scheduled, ["strength", (step: number) => (step < 11 ? 0 : Number.NaN)] as const]);
+    const messages: string[] = [];
+    for (const memoryBytes of [0, 1e9])
+      await walk(async (data) => {
+        const training = trainUnit({ ...jobOf(data, {}), scheduled: broken }, native);
+        await training.catch((error: Error) => messages.push(error.message));
+        return data.quantized;
+      }, memoryBytes);
+    expect(messages[0]).toMatch(/^Loss became NaN at step 11 of 60 \(unit "conv2"\)\./);
+    expect(messages[1]).toBe(messages[0]);
+  });
+
   test("is fed what the loss has as an input at every step", async () => {
     const onlyStrength: UnitLoss = (build, unit, targets) => {
       const nothing = build.node("Mul", [reconstructionError(build, unit, targets), build.scalar(0)]);
