@@ -302,8 +302,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       if (places.size() % 3 != 0) throw problem(env, "expected places of three numbers");
       for (size_t at = 0; at < places.size(); at += 3) step.places.push_back(place_of(env, &places[at], memories));
       const Napi::Value operations = object.Get("operations");
-      if (operations.IsArray() && levels == 0)
-        throw problem(env, "expected fused operations without operations of their own");
+      if (operations.IsArray() && levels == 0) throw problem(env, "expected fused operations without operations of their own");
       if (operations.IsArray()) step.operations = steps_of(env, operations.As<Napi::Array>(), memories, levels - 1);
       steps.push_back(std::move(step));
     }
@@ -335,7 +334,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
     return {memory.data() + static_cast<size_t>(offset), static_cast<size_t>(bytes), -1};
   }
 
-  /** run(counts, results, given, turns): results are [memory, offset, array], one after the other. Resolves to whether it ran to its end. */
+  /** run(counts, results, given, turns): results are [memory, offset, array], one after the other. Resolves to whether it ran
+   * to its end. */
   Napi::Value run(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 2 || !info[1].IsArray()) throw problem(env, "expected counts and results");
@@ -390,7 +390,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
                         arrays = list[i + 4], piece = list[i + 5], places = list[i + 6];
       if (!arrays.IsArray()) throw problem(env, "expected arrays");
       Given given{MemoryObject::of(env, object), number_of(env, offset), {}, number_of(env, piece), {},
-                  number_of(env, channels), number_of(env, plane)};
+                  number_of(env, channels),      number_of(env, plane)};
       const size_t pieces = add_arrays(env, arrays.As<Napi::Array>(), given);
       for (const int32_t place : integers_of(env, places)) {
         if (place < 0 || static_cast<size_t>(place) >= pieces) throw problem(env, "there is no such piece");

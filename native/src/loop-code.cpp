@@ -64,9 +64,7 @@ LoopMaker::Value LoopMaker::column_sums(OfThread<float*> of) {
   return resident(Resident::Kind::ColumnSums, row_of(std::move(of)));
 }
 
-LoopMaker::Value LoopMaker::lane_sums(OfThread<float*> of) {
-  return resident(Resident::Kind::LaneSums, row_of(std::move(of)));
-}
+LoopMaker::Value LoopMaker::lane_sums(OfThread<float*> of) { return resident(Resident::Kind::LaneSums, row_of(std::move(of))); }
 
 int LoopMaker::stream_of(const Operand& x) {
   streams_.push_back({x.data, x.window, x.element_bytes});
@@ -103,8 +101,12 @@ void LoopMaker::write_to(const Operand& y, Value value, ElementType type) {
 /** Which registers values have: residents keep theirs, the others have one until they are read for the last time. */
 class LoopMaker::Registers {
  public:
-  explicit Registers(const LoopMaker& loop) : loop_(loop), of_value_(loop.values_, -1), last_(loop.values_, -1),
-        of_mask_(loop.masks_, -1), last_mask_(loop.masks_, -1) {
+  explicit Registers(const LoopMaker& loop)
+      : loop_(loop),
+        of_value_(loop.values_, -1),
+        last_(loop.values_, -1),
+        of_mask_(loop.masks_, -1),
+        last_mask_(loop.masks_, -1) {
     for (const auto& each : loop.residents_) last_[each.value] = static_cast<int>(loop.code_.size());
     for (size_t at = 0; at < loop.code_.size(); at++) {
       for (const Value value : values_of(loop.code_[at])) last_[value] = std::max(last_[value], static_cast<int>(at));
@@ -210,7 +212,8 @@ class LoopMaker::Assembler {
   }
   void vector(Map map, Prefix prefix, int opcode, int reg, const Memory& memory, int length = 2) {
     evex(map, prefix, reg, 0, memory.index >= 0 ? memory.index >> 3 & 1 : 0, memory.base >> 3 & 1, 0, length);
-    put({opcode, 0x84 | (reg & 7) << 3, memory.scale << 6 | (memory.index >= 0 ? memory.index & 7 : 4) << 3 | (memory.base & 7)});
+    put({opcode, 0x84 | (reg & 7) << 3,
+         memory.scale << 6 | (memory.index >= 0 ? memory.index & 7 : 4) << 3 | (memory.base & 7)});
     put32(memory.offset);
   }
   void load_pointer(int reg, int base, int32_t offset) {

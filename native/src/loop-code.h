@@ -108,7 +108,22 @@ class LoopMaker {
 
  private:
   enum class Op {
-    Load, Store, Add, Subtract, Multiply, Divide, Max, Min, MultiplyAdd, Round, RoundTo, Compare, Or, Choose, AddTo, AddToWhere,
+    Load,
+    Store,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Max,
+    Min,
+    MultiplyAdd,
+    Round,
+    RoundTo,
+    Compare,
+    Or,
+    Choose,
+    AddTo,
+    AddToWhere,
     AddProductTo
   };
   struct Instruction {

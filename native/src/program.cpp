@@ -164,8 +164,7 @@ void Program::work(Run& run, int thread, std::atomic<bool>& is_whole) {
     }
     if (run.kept.empty()) continue;
     if (thread == 0)
-      for (auto& kept : run.kept)
-        std::memcpy(&kept.all[turn * kept.bytes], kept.memory->data() + kept.offset, kept.bytes);
+      for (auto& kept : run.kept) std::memcpy(&kept.all[turn * kept.bytes], kept.memory->data() + kept.offset, kept.bytes);
     pool_->barrier().wait([] { return false; });
   }
 }

@@ -237,7 +237,8 @@ class Arguments {
     const int64_t count = elements(sizes...);
     if (place_ >= description_.places.size()) fail("has too few places");
     const Place& place = description_.places[place_++];
-    if (place.local >= 0 || place.window >= 0) fail("has a buffer at place " + std::to_string(place_ - 1) + ", which is read as a whole");
+    if (place.local >= 0 || place.window >= 0)
+      fail("has a buffer at place " + std::to_string(place_ - 1) + ", which is read as a whole");
     if (place.data && static_cast<size_t>(count) > place.bytes / sizeof(T))
       fail("wants " + std::to_string(count) + " elements at place " + std::to_string(place_ - 1) + " of " +
            std::to_string(place.bytes) + " bytes");
@@ -351,8 +352,8 @@ class Program {
           int64_t first_commit);
 
   /**
-   * Whether it ran to its end. An abort is heeded until the first step that writes a variable, in the first turn. Throws what a step
-   * threw.
+   * Whether it ran to its end. An abort is heeded until the first step that writes a variable, in the first turn. Throws what a
+   * step threw.
    */
   bool run(Run& run);
   int threads() const { return pool_->threads(); }

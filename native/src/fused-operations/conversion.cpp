@@ -130,8 +130,10 @@ FusedOperationMakers conversion_operations() {
   return {
       {"widen:bfloat16", make_operation<WidenOperation<&Kernels::widen_bfloat16, ElementType::Bfloat16>>},
       {"widen:float16", make_operation<WidenOperation<&Kernels::widen_float16, ElementType::Float16>>},
-      {"narrow:bfloat16", make_operation<NarrowOperation<&Kernels::narrow_bfloat16, &Kernels::widen_bfloat16, ElementType::Bfloat16>>},
-      {"narrow:float16", make_operation<NarrowOperation<&Kernels::narrow_float16, &Kernels::widen_float16, ElementType::Float16>>},
+      {"narrow:bfloat16",
+       make_operation<NarrowOperation<&Kernels::narrow_bfloat16, &Kernels::widen_bfloat16, ElementType::Bfloat16>>},
+      {"narrow:float16",
+       make_operation<NarrowOperation<&Kernels::narrow_float16, &Kernels::widen_float16, ElementType::Float16>>},
       {"rescale", make_operation<RescaleOperation>},
   };
 }

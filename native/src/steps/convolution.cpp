@@ -295,8 +295,8 @@ class ForwardStep : public ImageStep {
     bias_desc_ = memory::desc({shape.outputs}, memory::data_type::f32, memory::format_tag::x);
     for (const bool has_zero_point : {false, true})
       if (is_integer() || !has_zero_point)
-        primitives_[has_zero_point] = std::make_unique<Primitives>(
-            shape, w, context, [&](int64_t images, const memory::desc& weights) {
+        primitives_[has_zero_point] =
+            std::make_unique<Primitives>(shape, w, context, [&](int64_t images, const memory::desc& weights) {
               return shape.forward(images, weights, bias_ ? &bias_desc_ : nullptr, has_zero_point);
             });
   }
@@ -359,12 +359,11 @@ class InputGradientStep : public ImageStep {
     dy_ = shape.y_images(arguments);
     char* w = shape.w_place(arguments);
     dx_ = shape.x_images(arguments);
-    primitives_ =
-        std::make_unique<Primitives>(shape, w, context, [&](int64_t images, const memory::desc& weights) {
-          const auto hint = shape.hint(images);
-          return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
-                                              shape.window(), hint);
-        });
+    primitives_ = std::make_unique<Primitives>(shape, w, context, [&](int64_t images, const memory::desc& weights) {
+      const auto hint = shape.hint(images);
+      return convolution_backward_data_of(cpu(), with_own_scratchpad(), shape.x(images), weights, shape.y(images),
+                                          shape.window(), hint);
+    });
   }
 
   Range share_of(const RunContext& run) const override { return convolution_.images_of(run); }

@@ -109,9 +109,9 @@ class FusedStep : public ImageStep {
     if (loop_row_ % kLanes != 0) return;
     loop_chunk_ = std::max(kLoopChunk / loop_row_, kLoopRows) * loop_row_;
     loop_ = described_.make();
-    called_with_.resize(context.threads, {std::vector<float>(described_.numbers().size()),
-                                          std::vector<float*>(described_.rows().size()),
-                                          std::vector<char*>(described_.streams().size())});
+    called_with_.resize(context.threads,
+                        {std::vector<float>(described_.numbers().size()), std::vector<float*>(described_.rows().size()),
+                         std::vector<char*>(described_.streams().size())});
   }
 
   void prepare_loop(int thread) {
@@ -127,7 +127,8 @@ class FusedStep : public ImageStep {
 
   void run_loop(const Chunk& chunk) {
     auto& [numbers, rows, streams] = called_with_[chunk.thread];
-    for (size_t i = 0; i < streams.size(); i++) streams[i] = described_.streams()[i].at(chunk.begin, chunk.buffers, chunk.first);
+    for (size_t i = 0; i < streams.size(); i++)
+      streams[i] = described_.streams()[i].at(chunk.begin, chunk.buffers, chunk.first);
     for (int64_t column = 0; column < loop_row_; column += kLanes)
       loop_->run(streams.data(), column, chunk.count, loop_row_, numbers.data(), rows.data());
     for (const auto& operation : operations_) operation->account(chunk);
