@@ -1,6 +1,7 @@
 // The process that computes units, from the one that started it: which notices at once when it dies, and starts another.
 import { type ChildProcess, fork } from "node:child_process";
 import { FrostbitError } from "../ir/errors.ts";
+import { withoutLaunch } from "../node/open-ranks.ts";
 import type { ComputeOptions } from "../node/sweep/compute-unit.ts";
 import type { ComputeTask, TaskOutcome, UnitTask } from "../node/sweep/task.ts";
 import { crashed } from "../node/sweep/tries.ts";
@@ -18,6 +19,7 @@ export function unitChild(threads: number | undefined): UnitChild {
   const start = (): ChildProcess => {
     const started = fork(new URL("./unit-process.js", import.meta.url), threads === undefined ? [] : [`${threads}`], {
       stdio: ["ignore", "ignore", "inherit", "ipc"],
+      env: withoutLaunch(process.env),
     });
     // What cannot be sent to a dead process shows in its exit.
     started.on("error", () => {});

@@ -1,6 +1,6 @@
 // What launchers say of the processes they start.
 import { describe, expect, test } from "vitest";
-import { launchOf, openRanks } from "./open-ranks.ts";
+import { launchOf, openRanks, withoutLaunch } from "./open-ranks.ts";
 
 describe("what started the process", () => {
   test.each([
@@ -19,6 +19,12 @@ describe("what started the process", () => {
     if (expected) expect(found).toMatchObject(expected);
     else expect(found).toBeUndefined();
   });
+});
+
+test("a process that belongs to no launch is told of none", () => {
+  const own = { PATH: "/bin", FROSTBIT_MPI: "mpich", SLURMRESTD: "1" };
+  const launch = { OMPI_COMM_WORLD_SIZE: "4", PMI_RANK: "1", PMIX_RANK: "1", SLURM_STEP_ID: "0", SLURM_NTASKS: "4" };
+  expect(withoutLaunch({ ...launch, ...own })).toEqual(own);
 });
 
 test("one process alone needs no addon", async () => {

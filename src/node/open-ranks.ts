@@ -32,6 +32,12 @@ export function launchOf(env: Environment): Launch | undefined {
   return found && { ...found, size: Number(env[found.variable]) };
 }
 
+const launchVariable = /^(OMPI|PMI|PMIX|SLURM)_/;
+
+/** For a process that belongs to no run of the launcher's: MPI would take it for the one that started it. */
+export const withoutLaunch = (env: Environment): Environment =>
+  Object.fromEntries(Object.entries(env).filter(([name]) => !launchVariable.test(name)));
+
 /** The processes of a run, and how this one leaves them. */
 export interface OpenedRanks {
   readonly communicator: Communicator;

@@ -37,8 +37,11 @@ export function writeTinySweep(folder: string, seeds: number, sweep: object = {}
   writeFileSync(join(folder, "recipe.yaml"), stringify(recipe));
 }
 
-/** Of three units, by `limit`: the second reads samples that end the process that computes it, and leave a mark in tries.txt. */
-export function writePoisonedSweep(folder: string): void {
+/**
+ * Of three units, by `limit`: the second reads samples that end the process that computes it, and leave a mark in tries.txt.
+ * `isPoison`: an expression of JavaScript, evaluated there; `indices` are those that are read.
+ */
+export function writePoisonedSweep(folder: string, isPoison = "indices.some((index) => index >= 8)"): void {
   writeTinySweep(folder, 1, { data: "module:./data.mjs", testData: undefined, axes: { limit: [8, 16, 4] } });
   const module = `
 import { appendFileSync } from "node:fs";
@@ -49,7 +52,7 @@ const dataset = (name) => ({
   inputs: new Map([["x", { dtype: "float32", shape: [8] }]]),
   digest: () => name,
   read: async (indices) => {
-    if (process.argv[1].includes("unit-process") && indices.some((index) => index >= 8)) {
+    if (process.argv[1].includes("unit-process") && ${isPoison}) {
       appendFileSync("tries.txt", "x");
       process.kill(process.pid, "SIGKILL");
     }

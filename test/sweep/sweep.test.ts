@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } 
 import { cp, mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { verifyRun } from "../../src/node/verify-run.ts";
 import { type Sweep, type SweepUnit, sweepSchema } from "../../src/report/sweep.ts";
 import { childrenOf, killNow, startCli } from "../support/cli-process.ts";
@@ -58,6 +58,16 @@ test("units are numbered, computed by number, and only what is missing is comput
   expect(again.stderr.match(/: done, /g)).toHaveLength(1);
   expect(readdirSync(join(where, "sweep")).toSorted()).toEqual(["sweep.html", "sweep.json", "units"]);
 }, 120_000);
+
+test("the process that computes units is told nothing of what launched the command", async () => {
+  const where = join(folder, "launched");
+  writePoisonedSweep(where, "Object.keys(process.env).some((name) => /^(OMPI|PMI|PMIX|SLURM)_/.test(name))");
+  for (const name of ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "SLURM_STEP_ID"]) vi.stubEnv(name, "1");
+  const { code, stderr } = await runCli(sweep, where);
+  vi.unstubAllEnvs();
+  expect(code, stderr).toBe(0);
+  expect(existsSync(join(where, "tries.txt"))).toBe(false);
+}, 60_000);
 
 test("a killed process is noticed within a second and its unit computed; Ctrl-C ends it, and the same command goes on", async () => {
   const where = join(folder, "stopped");
