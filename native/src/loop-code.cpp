@@ -8,14 +8,13 @@
 
 namespace frostbit {
 
-LoopCode::LoopCode(const std::vector<uint8_t>& bytes) : bytes_(bytes.size()) {
-  data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data_ == MAP_FAILED) throw std::bad_alloc();
-  std::memcpy(data_, bytes.data(), bytes_);
-  if (mprotect(data_, bytes_, PROT_READ | PROT_EXEC) != 0) {
-    munmap(data_, bytes_);
-    throw PlanError("memory that was written may not be run here");
-  }
+std::unique_ptr<LoopCode> LoopCode::of(const std::vector<uint8_t>& bytes) {
+  void* const data = mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  std::unique_ptr<LoopCode> code(new LoopCode(data, bytes.size()));
+  std::memcpy(data, bytes.data(), bytes.size());
+  // SELinux and systemd may refuse it.
+  return mprotect(data, bytes.size(), PROT_READ | PROT_EXEC) == 0 ? std::move(code) : nullptr;
 }
 
 LoopCode::~LoopCode() { munmap(data_, bytes_); }
@@ -342,7 +341,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
     if (each.kind == Resident::Kind::ColumnSums || each.kind == Resident::Kind::LaneSums) row(each, 0x11);
   for (int i = std::size(kSaved) - 1; i >= 0; i--) to.pop(kSaved[i]);
   to.put({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper; ret
-  return std::make_unique<LoopCode>(to.bytes());
+  return LoopCode::of(to.bytes());
 }
 
 }  // namespace frostbit

@@ -28,7 +28,8 @@ struct LoopStream {
 /** Code that can be called; what it was made of says with what. */
 class LoopCode {
  public:
-  LoopCode(const std::vector<uint8_t>& bytes);
+  /** Null where the system runs nothing that was written. */
+  static std::unique_ptr<LoopCode> of(const std::vector<uint8_t>& bytes);
   ~LoopCode();
   LoopCode(const LoopCode&) = delete;
   LoopCode& operator=(const LoopCode&) = delete;
@@ -40,6 +41,8 @@ class LoopCode {
   }
 
  private:
+  LoopCode(void* data, size_t bytes) : data_(data), bytes_(bytes) {}
+
   void* data_;
   size_t bytes_;
 };
@@ -98,7 +101,7 @@ class LoopMaker {
   void add_to(Value sums, Value a, Mask mask) { code_.push_back({Op::AddToWhere, 0, a, sums, mask}); }
   void add_product_to(Value sums, Value a, Value b) { code_.push_back({Op::AddProductTo, 0, a, b, sums}); }
 
-  /** Null where there are more values than registers, or what is read was never made. */
+  /** Null where there are more values than registers, what is read was never made, or it may not run. */
   std::unique_ptr<LoopCode> make() const;
 
   const std::vector<LoopStream>& streams() const { return streams_; }
