@@ -1,5 +1,7 @@
 // What a fused step does to each chunk of its elements: a chunk stays in the cache from operation to operation.
 #pragma once
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +21,9 @@ struct Chunk {
   /** The window's buffers, and its first element. */
   char* buffers;
   int64_t first;
+  /** Whether the window's codes, made by steps before, are of what is no number; and where to say it of those that are made. */
+  bool reads_odd_codes;
+  bool* makes_odd_codes;
 
   template <class T>
   T* at(const Elementwise<T>& operand) const {
@@ -32,6 +37,9 @@ struct Chunk {
     if (operand.window >= 0) return reinterpret_cast<T*>(buffers + operand.window) + (begin - first) / width;
     return operand.data ? operand.data + begin / width : nullptr;
   }
+
+  /** What odd codes give. */
+  void fill_odd(const Elementwise<float>& y) const { std::fill_n(at(y), count, std::numeric_limits<float>::quiet_NaN()); }
 };
 
 /** What compiling a fused operation may ask for. */
@@ -59,8 +67,8 @@ class FusedOperation {
    * whole vectors and rows.
    */
   virtual bool describe(LoopMaker&) { return false; }
-  /** Whether the loop may take the thread's next chunk, and what it reads then is up to date. */
-  virtual bool is_ready(int) { return true; }
+  /** Whether the loop may take the chunk. */
+  virtual bool is_ready(const Chunk&) { return true; }
   /** After the loop has done a chunk. */
   virtual void account(const Chunk&) {}
   /** Each thread, after its last chunk. */

@@ -107,7 +107,9 @@ inline Range share(const RunContext& run, int64_t count, int64_t unit = 1) {
 /** Images of the batch that one thread works on at a time, and its buffers for what passes between steps. */
 struct Window {
   int64_t begin, end;
-  char* buffers = nullptr;
+  char* buffers;
+  /** Whether codes of these images are of what is no number: what is made of them is none either. */
+  bool* has_odd_codes;
 };
 
 /** All threads call `run` for each phase in turn, with a barrier after each. */
@@ -144,8 +146,9 @@ class ImageStep : public Step {
     if (phase < phases_before()) return before(phase, run);
     if (phase > phases_before()) return after(phase - phases_before() - 1, run);
     const auto [first, last] = share_of(run);
+    bool has_odd_codes = false;
     begin(run);
-    if (first < last) run_window(run, {first, last});
+    if (first < last) run_window(run, {first, last, nullptr, &has_odd_codes});
     end(run);
   }
 };

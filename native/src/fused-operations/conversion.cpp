@@ -1,6 +1,4 @@
 // Between float32 and the types in which values are kept or multiplied.
-#include <algorithm>
-#include <cmath>
 
 #include "../fused-operation.h"
 
@@ -88,29 +86,18 @@ class RescaleOperation : public FusedOperation {
     return true;
   }
 
-  /** Codes of the same window may have been of no numbers. */
-  bool is_ready(int thread) override {
-    if (std::isnan(now())) fill(thread);
-    return true;
-  }
+  bool is_ready(const Chunk& chunk) override { return !chunk.reads_odd_codes; }
 
   void run(const Chunk& chunk) override {
-    is_ready(chunk.thread);
+    if (chunk.reads_odd_codes) return chunk.fill_odd(y_);
     kernels_->rescale(chunk.at(x_), rows_.row(chunk.thread, 0), rows_.row(chunk.thread, 1), chunk.at(y_), chunk.count, width_);
   }
 
  private:
-  float now() const {
-    float scale;
-    __atomic_load(scale_, &scale, __ATOMIC_RELAXED);
-    return scale;
-  }
-
   void fill(int thread) {
-    const float scale = now();
     float *factors = rows_.row(thread, 0), *bias = rows_.row(thread, 1);
     for (int64_t i = 0; i < width_; i++) {
-      factors[i] = scale * factors_[factors_count_ == 1 ? 0 : i % channels_];
+      factors[i] = *scale_ * factors_[factors_count_ == 1 ? 0 : i % channels_];
       bias[i] = bias_ ? bias_[i % channels_] : 0.0f;
     }
   }

@@ -125,7 +125,7 @@ class StatisticsOperation : public FusedOperation {
     return true;
   }
   /** Its first chunk gives the pivot. */
-  bool is_ready(int thread) override { return sums_.seen(thread) > 0; }
+  bool is_ready(const Chunk& chunk) override { return sums_.seen(chunk.thread) > 0; }
   void account(const Chunk& chunk) override { sums_.account(chunk); }
 
   void complete(const RunContext& run) override { sums_.flush(run.thread); }

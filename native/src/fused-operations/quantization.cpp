@@ -56,7 +56,8 @@ class FakeQuantizeOperation : public FusedOperation {
 
 /**
  * The codes above `low`, and the scale and zero point with which they are read. An x or a zero point that is not a number has
- * no code: it makes the scale one that is not a number, so that it is seen in the results as it is in float32.
+ * no code: it makes the scale one that is not a number, so that it is seen in the results as it is in float32. Readers in the
+ * same windows, which go on meanwhile, are told of it with the window.
  */
 class QuantizeOperation : public FusedOperation {
  public:
@@ -86,7 +87,7 @@ class QuantizeOperation : public FusedOperation {
     float* odd = odd_.row(chunk.thread, 0);
     if (std::all_of(odd, odd + kLanes, [](float count) { return count == 0; })) return;
     std::fill(odd, odd + kLanes, 0.0f);
-    note_odd(chunk.thread);
+    note_odd(chunk);
   }
 
   bool has_prologue() const override { return true; }
@@ -95,7 +96,7 @@ class QuantizeOperation : public FusedOperation {
   void prepare(const RunContext& run) override { is_odd_[run.thread * kStride] = false; }
 
   void run(const Chunk& chunk) override {
-    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) note_odd(chunk.thread);
+    if (kernels_->quantize(chunk.at(x_), chunk.at(y_), chunk.count, qparams_.now())) note_odd(chunk);
   }
 
   bool has_epilogue() const override { return true; }
@@ -108,13 +109,8 @@ class QuantizeOperation : public FusedOperation {
 
  private:
   static constexpr int kStride = 64, kLanes = 16;
-  static constexpr uint32_t kNoNumber = 0x7fc00000;
 
-  void note_odd(int thread) {
-    is_odd_[thread * kStride] = true;
-    // What is made of these codes in the same window reads it already.
-    __atomic_store_n(reinterpret_cast<uint32_t*>(scale_), kNoNumber, __ATOMIC_RELAXED);
-  }
+  void note_odd(const Chunk& chunk) { is_odd_[chunk.thread * kStride] = *chunk.makes_odd_codes = true; }
 
   void give(bool is_odd) {
     const auto [scale, zero_point, low, high] = qparams_.now();
@@ -148,7 +144,12 @@ class DequantizeOperation : public FusedOperation {
     return true;
   }
 
-  void run(const Chunk& chunk) override { kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_); }
+  bool is_ready(const Chunk& chunk) override { return !chunk.reads_odd_codes; }
+
+  void run(const Chunk& chunk) override {
+    if (chunk.reads_odd_codes) return chunk.fill_odd(y_);
+    kernels_->dequantize(chunk.at(x_), chunk.at(y_), chunk.count, *zero_, *scale_);
+  }
 
  private:
   const Kernels* kernels_;

@@ -66,11 +66,19 @@ class FusedStep : public ImageStep {
   void run_window(const RunContext& run, const Window& window) override {
     const int64_t first = window.begin * per_image_, end = window.end * per_image_;
     if (loop_) prepare_loop(run.thread);
-    Chunk chunk{first, 0, run.thread, reinterpret_cast<float*>(run.scratch), capacity(), window.buffers, first};
+    Chunk chunk{first,
+                0,
+                run.thread,
+                reinterpret_cast<float*>(run.scratch),
+                capacity(),
+                window.buffers,
+                first,
+                *window.has_odd_codes,
+                window.has_odd_codes};
     for (; chunk.begin < end; chunk.begin += chunk.count) {
       const int64_t rest = end - chunk.begin;
       chunk.count = std::min(loop_chunk_, rest / loop_row_ * loop_row_);
-      if (loop_ && chunk.count > 0 && is_ready(run.thread)) {
+      if (loop_ && chunk.count > 0 && is_ready(chunk)) {
         run_loop(chunk);
         continue;
       }
@@ -120,9 +128,9 @@ class FusedStep : public ImageStep {
     for (size_t i = 0; i < rows.size(); i++) rows[i] = described_.rows()[i](thread);
   }
 
-  bool is_ready(int thread) const {
+  bool is_ready(const Chunk& chunk) const {
     return std::all_of(operations_.begin(), operations_.end(),
-                       [&](const auto& operation) { return operation->is_ready(thread); });
+                       [&](const auto& operation) { return operation->is_ready(chunk); });
   }
 
   void run_loop(const Chunk& chunk) {

@@ -83,7 +83,8 @@ class WindowsStep : public Step {
     const int64_t windows = (end - begin + window_ - 1) / window_;
     for (int64_t i = 0; i < windows; i++) {
       const int64_t image = begin + (is_backwards_ ? windows - 1 - i : i) * window_;
-      const Window window{image, std::min(image + window_, end), run.scratch};
+      bool has_odd_codes = false;
+      const Window window{image, std::min(image + window_, end), run.scratch, &has_odd_codes};
       for (auto& [step, scratch, shared] : parts_) step->run_window(inside(run, scratch, shared), window);
     }
     for (auto& [step, scratch, shared] : parts_) step->end(inside(run, scratch, shared));

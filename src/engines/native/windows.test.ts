@@ -166,4 +166,19 @@ describe.skipIf(!isNativeBuilt)(`batches of several windows${isNativeBuilt ? "" 
       expect(y.slice(13 * perImage, 14 * perImage).some(Number.isNaN)).toBe(true);
     }
   });
+
+  test.each(isNativeBuilt ? engine.precisions : [])("%s: show it in no images of other threads", async (precision) => {
+    const [x] = [inputs.get("x")];
+    const odd: Tensor = { ...(x as Tensor), data: Float32Array.from(toNumbers(x as Tensor)) };
+    odd.data[1] = Number.NaN;
+    const executable = await engine.compile(graph, { precision, threads: 3 });
+    const program = executable.bind(await engine.variables(new Map()));
+    for (let run = 0; run < 30; run++) {
+      const results = await program.run(new Map([...inputs, ["x", odd]]));
+      const y = toNumbers(results.get(graph.outputs[0]) as Tensor);
+      expect(y.slice(0, y.length / shape[0]).some(Number.isNaN)).toBe(true);
+      expect(y.slice(y.length / 2).every(Number.isFinite)).toBe(true);
+    }
+    await executable.dispose();
+  });
 });

@@ -12,6 +12,8 @@ interface Roles {
   readonly rows?: number;
   readonly reads: readonly Slot[];
   readonly whole: readonly Slot[];
+  /** Read as a whole when all images are through. */
+  readonly afterwards: readonly Slot[];
   readonly makes: readonly Slot[];
   /** Known before the first image is, so that others of the row may read it as a whole. */
   readonly early: readonly Slot[];
@@ -68,6 +70,7 @@ function rolesOf(step: Step): Roles | undefined {
       images: ints[0],
       reads: present([inputs[0]]),
       whole: present(inputs.slice(1)),
+      afterwards: [],
       makes: present(outputs),
       early: [],
     };
@@ -75,7 +78,8 @@ function rolesOf(step: Step): Roles | undefined {
     return {
       images: ints[0],
       reads: present(inputs.slice(0, 2)),
-      whole: present(inputs.slice(2)),
+      whole: [],
+      afterwards: present(inputs.slice(2)),
       makes: [],
       early: [],
     };
@@ -87,8 +91,9 @@ function rolesOf(step: Step): Roles | undefined {
     rows: count / Math.max(1, width),
     reads: present(inputs).filter((slot) => !whole.has(slot)),
     whole: present(inputs).filter((slot) => whole.has(slot)),
+    afterwards: [],
     makes: present(outputs).filter((slot) => !ends.has(slot)),
-    // What a quantizer knows of its scale before it has seen an element; NaNs among them come to be known with the window.
+    // What a quantizer knows of its scale before it has seen an element; NaNs among them are told with the window.
     early: operations.flatMap(({ kernel: name, epilogue }) => (name === "quantize" ? present(epilogue) : [])),
   };
 }
@@ -102,8 +107,8 @@ const startRow = (isLate: boolean): Row => ({
   early: new Set(),
 });
 
-const weightBytesOf = ({ images, whole }: Roles): number =>
-  images === undefined ? 0 : whole.reduce((sum, { bytes }) => sum + bytes, 0);
+const weightBytesOf = ({ images, whole, afterwards }: Roles): number =>
+  images === undefined ? 0 : [...whole, ...afterwards].reduce((sum, { bytes }) => sum + bytes, 0);
 
 function add(row: Row, step: Step, roles: Roles): void {
   row.steps.push(step);
@@ -129,7 +134,8 @@ function findRow(roles: Roles, units: Unit[], makers: ReadonlyMap<Slot, Unit>, i
   };
   const isThere =
     roles.reads.every((slot) => row.makes.has(slot) || isBefore(slot)) &&
-    roles.whole.every((slot) => row.early.has(slot) || isBefore(slot));
+    roles.whole.every((slot) => row.early.has(slot) || isBefore(slot)) &&
+    roles.afterwards.every(isBefore);
   if (!isThere) return undefined;
   moveBefore(units, moved, at);
   return row;
