@@ -125,6 +125,8 @@ test("a recipe whose sweep has no model, or an entry that it does not know, is r
   writeTinySweep(where, 1);
   const other = await runCli([...sweep.slice(0, 2), "--queue", "amqp://user:secret@host"], where);
   expect(other.stderr).toContain("--queue is amqp://host; expected redis://HOST");
+  const noUrl = await runCli([...sweep.slice(0, 2), "--queue", "redis://user:secret@[host"], where);
+  expect(noUrl.stderr).toContain("--queue is redis://[host; expected redis://HOST");
 }, 60_000);
 
 test("without the packages of a queue, a sweep with one says what to install, and one without is computed", async () => {

@@ -39,7 +39,7 @@ function shownUrl(text: string): string {
     const { protocol, host, pathname } = new URL(text);
     return `${protocol}//${host}${pathname}`;
   } catch {
-    return text;
+    return text.replace(/\/\/.*@/s, "//");
   }
 }
 
