@@ -7,11 +7,12 @@ describe("what started the process", () => {
     ["nothing", {}, undefined],
     ["mpirun", { OMPI_COMM_WORLD_SIZE: "4" }, { launcher: "Open MPI's mpirun", size: 4 }],
     ["mpiexec of MPICH", { PMI_SIZE: "2" }, { launcher: "MPICH's mpiexec", size: 2 }],
-    ["srun", { SLURM_NTASKS: "8", SLURM_STEP_ID: "0" }, { launcher: "srun", size: 8 }],
+    ["srun", { SLURM_NTASKS: "8", SLURM_STEP_NUM_TASKS: "8" }, { launcher: "srun", size: 8 }],
+    ["a shell of salloc", { SLURM_NTASKS: "8", SLURM_STEP_NUM_TASKS: "1" }, { launcher: "srun", size: 1 }],
     ["a script of sbatch", { SLURM_NTASKS: "8", SLURM_JOB_ID: "17" }, undefined],
     [
       "mpirun in a job of Slurm, whose own process there is one a machine",
-      { OMPI_COMM_WORLD_SIZE: "8", SLURM_NTASKS: "2", SLURM_STEP_ID: "0" },
+      { OMPI_COMM_WORLD_SIZE: "8", SLURM_NTASKS: "2", SLURM_STEP_NUM_TASKS: "2" },
       { launcher: "Open MPI's mpirun", size: 8 },
     ],
   ])("%s", (_, env, expected) => {

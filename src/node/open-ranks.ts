@@ -20,15 +20,12 @@ interface Launch {
 const launchers: readonly Omit<Launch, "size">[] = [
   { launcher: "Open MPI's mpirun", variable: "OMPI_COMM_WORLD_SIZE", mpis: ["openmpi"] },
   { launcher: "MPICH's mpiexec", variable: "PMI_SIZE", mpis: ["mpich"] },
-  { launcher: "srun", variable: "SLURM_NTASKS", mpis: ["openmpi", "mpich"] },
+  // SLURM_NTASKS may be the whole job's, as in a script of sbatch or a shell of salloc, which are one process.
+  { launcher: "srun", variable: "SLURM_STEP_NUM_TASKS", mpis: ["openmpi", "mpich"] },
 ];
 
-/** A script of sbatch is one process, whatever the job has. */
-const isStarted = ({ launcher }: Omit<Launch, "size">, env: Environment): boolean =>
-  launcher !== "srun" || env["SLURM_STEP_ID"] !== undefined;
-
 export function launchOf(env: Environment): Launch | undefined {
-  const found = launchers.find((each) => env[each.variable] !== undefined && isStarted(each, env));
+  const found = launchers.find(({ variable }) => env[variable] !== undefined);
   return found && { ...found, size: Number(env[found.variable]) };
 }
 
