@@ -160,6 +160,7 @@ describe("architecture", () => {
       [/^onnxruntime/, /^src\/engines\/onnxruntime\//],
       [/^sharp$/, /^src\/node\//],
       [/^(bullmq|ioredis|pg)$/, /^src\/node\/sweep\//],
+      [/^@aws-sdk\//, /^src\/node\/sweep\//],
       [/^@huggingface\//, /^src\/language-models\/tokenizer/],
     ];
     const wrong = files.flatMap((file) =>

@@ -1,14 +1,15 @@
 // The units of a sweep, from its recipe and the command's options: sweep, unit and worker number and name them alike.
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { z } from "zod";
 import type { SweepPlan } from "../ablate/plan.ts";
 import type { SweepFacts } from "../ablate/summarize-sweep.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { precisionOf } from "../node/quantize-file.ts";
 import { readSweep } from "../node/recipe-file.ts";
+import { openStore } from "../node/sweep/open-store.ts";
 import type { PlannedUnit } from "../node/sweep/run-sweep.ts";
 import { unitsOf } from "../node/sweep/unit.ts";
-import { unitFolder } from "../node/sweep/unit-folder.ts";
+import { type UnitStore, unitFolder } from "../node/sweep/unit-store.ts";
 import { recipeOf } from "../options/recipe.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
 import type { Values } from "./command.ts";
@@ -23,7 +24,10 @@ const { engine, precision } = computeOptions.shape;
 /** What a recipe's `sweep` may have besides models and axes; options of the command go before it. */
 export const sweepSourceOptions = z.object({
   ...unitDataOptions.shape,
-  out: z.string().default("sweep").describe("Folder for sweep.json, sweep.html and a folder for each unit."),
+  out: z
+    .string()
+    .default("sweep")
+    .describe("Folder, or s3://BUCKET/PREFIX, for sweep.json, sweep.html and the files of each unit."),
   engine,
   precision,
 });
@@ -41,7 +45,7 @@ export const sweepModelOption = z.object({
 export interface PlannedSweep {
   readonly plan: SweepPlan;
   readonly units: readonly PlannedUnit[];
-  readonly out: string;
+  readonly store: UnitStore;
   readonly facts: Pick<SweepFacts, "title" | "data" | "isText">;
 }
 
@@ -75,6 +79,7 @@ export async function plannedSweep(
   const given = Object.fromEntries(
     Object.entries(others).filter(([name, value]) => name !== "out" && value !== undefined && name in values),
   );
+  const store = await openStore(out);
   const units: PlannedUnit[] = [];
   let facts = { data: "", isText: false };
   for (const [m, model] of models.entries()) {
@@ -98,7 +103,7 @@ export async function plannedSweep(
           fields,
           name: `${models.length > 1 ? `${model}, ` : ""}${cell.setting.name}, seed ${cell.seed}`,
           cwd: process.cwd(),
-          out: resolve(out),
+          out: store.address,
           model,
           given,
           engine: engine.name as PlannedUnit["task"]["engine"],
@@ -108,5 +113,5 @@ export async function plannedSweep(
       });
     }
   }
-  return { plan, units, out, facts: { ...facts, title: `Sweep of ${basename(recipe)}` } };
+  return { plan, units, store, facts: { ...facts, title: `Sweep of ${basename(recipe)}` } };
 }

@@ -1,13 +1,12 @@
 // frostbit sweep: runs of models and settings, computed here or by workers, as one table with its Pareto fronts.
-import { join } from "node:path";
 import type { Command } from "commander";
 import { z } from "zod";
 import { FrostbitError } from "../ir/errors.ts";
 import { inTurn } from "../node/sweep/run-in-turn.ts";
 import { type Execute, type PlannedUnit, runSweep } from "../node/sweep/run-sweep.ts";
 import { throughQueue } from "../node/sweep/run-through-queue.ts";
-import type { UnitResult } from "../node/sweep/unit-folder.ts";
 import { openUnitQueue } from "../node/sweep/unit-queue.ts";
+import type { UnitResult } from "../node/sweep/unit-store.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import { formatMeasure, formatSpread, measureTitle } from "../report/format-spread.ts";
@@ -61,7 +60,7 @@ async function run([recipe]: readonly string[], typed: Values, session: Session)
   const asked = await askedSweep(recipe, typed);
   for (const note of asked.plan.notes) session.note(`${recipe}: ${note}`);
   const planned = await plannedSweep(asked, session.note);
-  const { units, out } = planned;
+  const { units, store } = planned;
   const sweepWith = (execute?: Execute): Promise<Sweep> =>
     runSweep({
       ...planned,
@@ -74,7 +73,7 @@ async function run([recipe]: readonly string[], typed: Values, session: Session)
   session.print(sweep, [
     ...(list ? listOf(sweep) : tableOf(sweep)),
     ...failuresOf(sweep),
-    `${join(out, "sweep.html")} has the charts, ${join(out, "sweep.json")} the figures.`,
+    `${store.pathOf("sweep.html")} has the charts, ${store.pathOf("sweep.json")} the figures.`,
   ]);
   if (!list && unitsOf(sweep).some(({ status }) => status !== "done")) process.exitCode = exitCodes.user;
 }
@@ -82,7 +81,7 @@ async function run([recipe]: readonly string[], typed: Values, session: Session)
 /** Processes of this machine, or the workers of a queue. */
 async function withExecutor(
   { queue: url, threads }: Pick<z.output<typeof sweepCommandOptions>, "queue" | "threads">,
-  { units, out }: PlannedSweep,
+  { units, store }: PlannedSweep,
   session: Session,
   sweepWith: (execute: Execute) => Promise<Sweep>,
 ): Promise<Sweep> {
@@ -90,7 +89,7 @@ async function withExecutor(
   const { signal } = interrupt;
   if (url === undefined) {
     const child = unitChild(threads);
-    return sweepWith(inTurn(child.compute, progressOf(units, session))).finally(child.close);
+    return sweepWith(inTurn(store, child.compute, progressOf(units, session))).finally(child.close);
   }
   if (threads !== undefined)
     throw new FrostbitError("BAD_OPTION", "--threads belongs to who computes: give it to the workers of the queue.");
@@ -98,7 +97,7 @@ async function withExecutor(
   const queue = await openUnitQueue({ url, signal, note });
   const onLook = (left: number): void =>
     progress.show({ phase: "units", done: units.length - left, total: units.length });
-  return sweepWith(throughQueue(queue, out, { signal, note, onLook })).finally(queue.close);
+  return sweepWith(throughQueue(queue, store, { signal, note, onLook })).finally(queue.close);
 }
 
 const progressOf =

@@ -3,6 +3,7 @@ import { rmSync } from "node:fs";
 import { FrostbitError } from "../ir/errors.ts";
 import { heldLocks } from "../node/lock-folder.ts";
 import { computeUnit, errorOf } from "../node/sweep/compute-unit.ts";
+import { openStore } from "../node/sweep/open-store.ts";
 import type { TaskOutcome, UnitTask } from "../node/sweep/task.ts";
 import type { Progress } from "../run/context.ts";
 import { outOfMemory } from "../run/out-of-memory.ts";
@@ -31,7 +32,7 @@ async function compute(task: UnitTask): Promise<TaskOutcome | "stopped"> {
   let told = 0;
   try {
     const unit = await unitOf(task, note);
-    const result = await computeUnit(unit, task.out, {
+    const result = await computeUnit(unit, await openStore(task.out), {
       signal,
       onNote: note,
       onProgress: (progress) => {

@@ -36,11 +36,11 @@ async function run([recipe]: readonly string[], typed: Values, session: Session)
       "BAD_OPTION",
       `--index is ${index}; expected 0 to ${count - 1}: ${recipe} has ${count} units.`,
     );
-  const { units } = await plannedSweep(asked, session.note, index);
-  const [{ task, folder, id }] = units;
+  const { units, store } = await plannedSweep(asked, session.note, index);
+  const [{ task, id }] = units;
   const child = unitChild(threads);
   try {
-    const result = await tryUnit(task, child.compute, {
+    const result = await tryUnit(task, store, child.compute, {
       signal: session.interrupt.signal,
       onProgress: session.progress.show,
       onNote: session.note,
@@ -48,7 +48,10 @@ async function run([recipe]: readonly string[], typed: Values, session: Session)
     if ("error" in result) {
       session.print({ index, id, error: result.error }, [`${task.name} failed: ${result.error.message}`]);
       process.exitCode = exitCodes.user;
-    } else session.print({ index, id, folder }, [`${task.name} is done: ${folder} in "${asked.out}".`]);
+    } else
+      session.print({ index, id, folder: result.folder }, [
+        `${task.name} is done: ${result.folder} in "${asked.out}".`,
+      ]);
   } finally {
     child.close();
   }

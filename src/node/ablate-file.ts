@@ -15,16 +15,16 @@ import { lockFolder } from "./lock-folder.ts";
 import { ensureWritable, writeAtomic } from "./storage.ts";
 import { computeUnit } from "./sweep/compute-unit.ts";
 import { type Unit, unitsOf } from "./sweep/unit.ts";
+import { folderStore } from "./sweep/unit-folder.ts";
 import {
   isFinished,
   isStopped,
-  recordFailure,
   removeUnit,
-  resultOf,
   type UnitResult,
+  type UnitStore,
   unitFolder,
   workFolder,
-} from "./sweep/unit-folder.ts";
+} from "./sweep/unit-store.ts";
 import { versions } from "./versions.ts";
 
 /** What `ablateFile` is told. */
@@ -85,6 +85,7 @@ interface PlannedCell {
 
 async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
   const { out, overwrite } = job;
+  const store = folderStore(out);
   const make = unitsOf(job);
   const cells: PlannedCell[] = [];
   const precision = job.precision === undefined ? {} : { precision: job.precision };
@@ -94,9 +95,9 @@ async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
   }
   const results = new Map<Cell, UnitResult>();
   for (const { cell, unit } of cells) {
-    const found = overwrite ? undefined : await resultOf(out, unit.id);
+    const found = overwrite ? undefined : await store.resultOf(unit.id);
     if (found) results.set(cell, found);
-    else await checkNotStopped(job, unit.id);
+    else await checkNotStopped(job, store, unit.id);
   }
   const folders = new Map(cells.map(({ cell, unit }) => [cell, unitFolder(unit.id)]));
   const { renderAblation } = await import("../report/render-ablation.ts");
@@ -112,8 +113,8 @@ async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
   let ablation = await write();
   for (const [done, { cell, unit }] of left.entries()) {
     const index = cells.findIndex((other) => other.cell === cell);
-    if (overwrite) await removeUnit(out, unit.id);
-    const result = await computeUnit(unit, out, {
+    if (overwrite) await removeUnit(store, unit.id);
+    const result = await computeUnit(unit, store, {
       ...(job.signal && { signal: job.signal }),
       onProgress: (progress) => job.onProgress?.(index, progress),
       onNote: (note) => {
@@ -121,7 +122,7 @@ async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
         noted.add(note);
       },
     });
-    if ("error" in result) await recordFailure(out, unit.id, result.error);
+    if ("error" in result) await store.recordFailure(unit.id, result.error);
     results.set(cell, result);
     ablation = await write();
     job.onCell?.(cells.length - left.length + done + 1, cell, ablation);
@@ -130,11 +131,11 @@ async function ablateLocked(job: AblateFileJob): Promise<Ablation> {
 }
 
 /** Throws BAD_OPTION where the run of a cell was stopped, unless it goes on or starts again. */
-async function checkNotStopped({ out, resume, overwrite }: AblateFileJob, id: string): Promise<void> {
-  if (resume || overwrite || !(await isStopped(out, id))) return;
+async function checkNotStopped({ resume, overwrite }: AblateFileJob, store: UnitStore, id: string): Promise<void> {
+  if (resume || overwrite || !(await isStopped(store, id))) return;
   throw new FrostbitError(
     "BAD_OPTION",
-    `"${join(out, workFolder(id))}" holds a run that was stopped. Continue with --resume, or start again with --overwrite.`,
+    `"${workFolder(store, id)}" holds a run that was stopped. Continue with --resume, or start again with --overwrite.`,
   );
 }
 

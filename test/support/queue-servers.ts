@@ -25,7 +25,7 @@ const binary = (name: string): string | undefined =>
 export const redisServer = binary("redis-server");
 export const postgresServer = binary("initdb") && binary("postgres");
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const server = createServer().listen(0, "127.0.0.1", () => {
       const address = server.address();
@@ -34,7 +34,7 @@ function freePort(): Promise<number> {
   });
 }
 
-async function until(isTrue: () => boolean, what: string): Promise<void> {
+export async function until(isTrue: () => boolean, what: string): Promise<void> {
   for (let i = 0; i < 600; i++) {
     if (isTrue()) return;
     await new Promise((done) => setTimeout(done, 100));

@@ -129,19 +129,20 @@ test("a recipe whose sweep has no model, or an entry that it does not know, is r
   expect(noUrl.stderr).toContain("--queue is redis://[host; expected redis://HOST");
 }, 60_000);
 
-test("without the packages of a queue, a sweep with one says what to install, and one without is computed", async () => {
+test("without the packages of queues and S3, a sweep that needs them says what to install, and another one is computed", async () => {
   const project = join(folder, "project");
   const root = join(import.meta.dirname, "../..");
   await mkdir(join(project, "node_modules"), { recursive: true });
   await cp(join(root, "dist"), join(project, "dist"), { recursive: true });
   await cp(join(root, "package.json"), join(project, "package.json"));
   // What cannot be loaded, so that no folder above is looked into.
-  const broken = ["bullmq", "ioredis", "pg"];
+  const broken = ["bullmq", "ioredis", "pg", "@aws-sdk/client-s3"];
   for (const name of broken) {
-    await mkdir(join(project, "node_modules", name));
+    await mkdir(join(project, "node_modules", name), { recursive: true });
     await writeFile(join(project, "node_modules", name, "package.json"), '{ "main": "missing.js" }');
   }
-  for (const name of readdirSync(join(root, "node_modules")).filter((one) => !broken.includes(one)))
+  const isWhole = (name: string): boolean => broken.every((one) => one.split("/")[0] !== name);
+  for (const name of readdirSync(join(root, "node_modules")).filter(isWhole))
     symlinkSync(join(root, "node_modules", name), join(project, "node_modules", name));
   writeTinySweep(join(project, "work"), 1);
   const run = (...args: string[]) => runCli(args, join(project, "work"), { path: join(project, "dist/cli/main.js") });
@@ -153,5 +154,8 @@ test("without the packages of a queue, a sweep with one says what to install, an
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain(`Install them: npm install bullmq ${driver}.`);
   }
+  const bucket = await run(...sweep, "--out", "s3://bucket/sweep");
+  expect(bucket.code).toBe(1);
+  expect(bucket.stderr).toContain("Install it: npm install @aws-sdk/client-s3.");
   expect((await run(...sweep)).code).toBe(0);
 }, 120_000);

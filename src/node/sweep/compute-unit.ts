@@ -9,7 +9,7 @@ import { type FolderLock, lockFolder } from "../lock-folder.ts";
 import { identityOf, quantizeFileStaged } from "../quantize-file.ts";
 import { folderStorage } from "../storage.ts";
 import type { Unit } from "./unit.ts";
-import { finishUnit, resultOf, type UnitError, type UnitResult, unitFolder, workFolder } from "./unit-folder.ts";
+import { isFinished, type UnitError, type UnitResult, type UnitStore, unitFolder, workFolder } from "./unit-store.ts";
 
 export interface ComputeOptions {
   readonly signal?: AbortSignal;
@@ -21,20 +21,20 @@ const pollMs = 500;
 
 /**
  * Gives what became of the unit: what another process finished is not computed again, and one that it has in hand is waited for.
- * Throws ABORTED after `signal`, and what is wrong with `out`.
+ * Throws ABORTED after `signal`, and what is wrong with the store.
  */
-export async function computeUnit(unit: Unit, out: string, options: ComputeOptions = {}): Promise<UnitResult> {
-  const work = join(out, workFolder(unit.id));
+export async function computeUnit(unit: Unit, store: UnitStore, options: ComputeOptions = {}): Promise<UnitResult> {
+  const work = workFolder(store, unit.id);
   let lock: FolderLock | undefined;
   while (!lock) {
     if (options.signal?.aborted) throw new FrostbitError("ABORTED", "Stopped.");
-    const result = await resultOf(out, unit.id);
-    if (result && "report" in result) return result;
+    const result = await store.resultOf(unit.id);
+    if (isFinished(result)) return result;
     lock = await lockUnlessHeld(work);
     if (!lock) await new Promise((done) => setTimeout(done, pollMs));
   }
   try {
-    return await computeLocked(unit, out, lock, options);
+    return await computeLocked(unit, store, lock, options);
   } finally {
     // A checkpoint stays, for whoever goes on. What another process has taken meanwhile is not empty.
     if (!options.signal?.aborted) await rm(join(work, "run"), { recursive: true, force: true });
@@ -53,18 +53,22 @@ async function lockUnlessHeld(folder: string): Promise<FolderLock | undefined> {
   }
 }
 
-async function computeLocked(unit: Unit, out: string, lock: FolderLock, options: ComputeOptions): Promise<UnitResult> {
+async function computeLocked(
+  unit: Unit,
+  store: UnitStore,
+  lock: FolderLock,
+  options: ComputeOptions,
+): Promise<UnitResult> {
   const { id, job, shared } = unit;
-  const finished = await resultOf(out, id);
-  if (finished && "report" in finished) return finished;
-  const run = join(out, workFolder(id), "run");
+  const finished = await store.resultOf(id);
+  if (isFinished(finished)) return finished;
+  const run = join(workFolder(store, id), "run");
   try {
     const resume = await isOf(unit, run);
     const given = { ...job, ...options, out: run, resume, overwrite: !resume };
-    const { report } = await quantizeFileStaged(given, shared, { lock, finalOut: join(out, unitFolder(id)) });
+    const { report } = await quantizeFileStaged(given, shared, { lock, finalOut: store.pathOf(unitFolder(id)) });
     await lock.check();
-    await finishUnit(out, id, run);
-    return { report };
+    return { report, folder: await store.finishUnit(id, run) };
   } catch (cause) {
     if (cause instanceof FrostbitError && cause.code === "ABORTED") throw cause;
     return { error: errorOf(cause) };

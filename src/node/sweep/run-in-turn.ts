@@ -3,31 +3,36 @@ import type { ComputeOptions } from "./compute-unit.ts";
 import type { Execute, PlannedUnit } from "./run-sweep.ts";
 import type { ComputeTask, UnitTask } from "./task.ts";
 import { maxTries, mayPass } from "./tries.ts";
-import { recordFailure, resultOf, type UnitError, type UnitResult } from "./unit-folder.ts";
+import type { UnitError, UnitResult, UnitStore } from "./unit-store.ts";
 
 /** What is not finished after three tries has failed, and the next one is computed. */
 export const inTurn =
-  (compute: ComputeTask, optionsFor: (unit: PlannedUnit) => ComputeOptions): Execute =>
+  (store: UnitStore, compute: ComputeTask, optionsFor: (unit: PlannedUnit) => ComputeOptions): Execute =>
   async (units, ended) => {
-    for (const unit of units) await ended(unit, await tryUnit(unit.task, compute, optionsFor(unit)));
+    for (const unit of units) await ended(unit, await tryUnit(unit.task, store, compute, optionsFor(unit)));
   };
 
 /** Records what failed. */
-export async function tryUnit(task: UnitTask, compute: ComputeTask, options: ComputeOptions): Promise<UnitResult> {
+export async function tryUnit(
+  task: UnitTask,
+  store: UnitStore,
+  compute: ComputeTask,
+  options: ComputeOptions,
+): Promise<UnitResult> {
   let error: UnitError | null = null;
   for (let tries = 0; tries < maxTries; tries++) {
     error = await compute(task, options);
     if (error === null || !mayPass(error)) break;
   }
-  const result = await endedAs(task, error);
-  if ("error" in result) await recordFailure(task.out, task.id, result.error);
+  const result = await endedAs(task, store, error);
+  if ("error" in result) await store.recordFailure(task.id, result.error);
   return result;
 }
 
-/** The files say what is finished. */
-export async function endedAs({ out, id, name }: UnitTask, error: UnitError | null): Promise<UnitResult> {
+/** The store says what is finished. */
+export async function endedAs({ id, name }: UnitTask, store: UnitStore, error: UnitError | null): Promise<UnitResult> {
   if (error) return { error };
-  const result = await resultOf(out, id);
+  const result = await store.resultOf(id);
   if (result) return result;
-  return { error: { code: "IO", message: `${name} was computed, but "${out}" does not hold it.` } };
+  return { error: { code: "IO", message: `${name} was computed, but "${store.address}" does not hold it.` } };
 }

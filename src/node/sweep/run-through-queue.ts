@@ -1,12 +1,10 @@
-// The units of a sweep through a queue, which workers serve: what is missing is in it until the files are there.
+// The units of a sweep through a queue, which workers serve: what is missing is in it until the store has it.
 import { FrostbitError } from "../../ir/errors.ts";
 import { endedAs } from "./run-in-turn.ts";
 import type { Execute, PlannedUnit } from "./run-sweep.ts";
-import { finishedUnits, recordFailure } from "./unit-folder.ts";
 import type { FailedUnit, UnitQueue } from "./unit-queue.ts";
+import type { UnitStore } from "./unit-store.ts";
 
-/** How often files are looked for. */
-const pollMs = 250;
 /** How often the queue is looked after: what failed in it, and what its server has lost. */
 const tendMs = 2000;
 /** A server that has lost all is filled from the front: workers take units in turn. */
@@ -15,35 +13,35 @@ const addedAtOnce = 256;
 export interface ThroughQueueOptions {
   readonly signal: AbortSignal;
   readonly note: (text: string) => void;
-  /** After each look at the files. */
+  /** After each look at the store. */
   readonly onLook: (left: number) => void;
 }
 
 export const throughQueue =
-  (queue: UnitQueue, out: string, { signal, note, onLook }: ThroughQueueOptions): Execute =>
+  (queue: UnitQueue, store: UnitStore, { signal, note, onLook }: ThroughQueueOptions): Execute =>
   async (units, ended) => {
     const left = new Map(units.map((unit) => [unit.id, unit]));
     const tend = tending(queue, left, note);
     while (left.size > 0) {
       if (signal.aborted) throw new FrostbitError("ABORTED", "Stopped.");
       onLook(left.size);
-      const finished = await finishedUnits(out);
+      const finished = await store.finishedUnits();
       for (const unit of [...left.values()].filter(({ id }) => finished.has(id))) {
         left.delete(unit.id);
-        await ended(unit, await endedAs(unit.task, null));
+        await ended(unit, await endedAs(unit.task, store, null));
       }
       for (const { id, error } of tend()) {
         const unit = left.get(id);
         if (!unit) continue;
         left.delete(id);
-        await recordFailure(out, id, error);
+        await store.recordFailure(id, error);
         await ended(unit, { error });
       }
-      await new Promise((done) => setTimeout(done, pollMs));
+      await new Promise((done) => setTimeout(done, store.pollMs));
     }
   };
 
-/** Looks after the queue beside the files, since a server that is away answers when it is back; gives what failed meanwhile. */
+/** Looks after the queue beside the store, since a server that is away answers when it is back; gives what failed meanwhile. */
 function tending(
   queue: UnitQueue,
   left: ReadonlyMap<string, PlannedUnit>,

@@ -5,7 +5,7 @@ import type { EngineName } from "../../engines/select.ts";
 import type { Fields } from "../../methods/method.ts";
 import type { RunFields } from "../claim-out.ts";
 import type { ComputeOptions } from "./compute-unit.ts";
-import type { UnitError } from "./unit-folder.ts";
+import type { UnitError } from "./unit-store.ts";
 
 /** Plain data: a queue carries it as JSON, and no tensors. */
 export interface UnitTask {
@@ -16,7 +16,7 @@ export interface UnitTask {
   readonly name: string;
   /** The folder that the paths start from. */
   readonly cwd: string;
-  /** The sweep's folder. */
+  /** The address of the sweep's store. */
   readonly out: string;
   readonly model: string;
   /** Data, preprocessing and metric, as the command's options are called. */

@@ -1,5 +1,5 @@
 // How often a unit is tried, and what trying again is of no use for.
-import type { UnitError } from "./unit-folder.ts";
+import type { UnitError } from "./unit-store.ts";
 
 export const maxTries = 3;
 

@@ -1,28 +1,42 @@
-// Where a sweep's units are: the files of finished ones are all that is known of them, whoever computed them.
+// Units in a folder, which all machines see.
 //
 //   units/ID/         a finished unit, as `quantize` writes it, moved there when it was whole
 //   failed/ID.json    why a unit failed
-//   work/ID/          one in hand, with its checkpoint; whoever computes it holds the folder
-import { readdir, readFile, rename, rm, rmdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { z } from "zod";
-import { type Report, reportSchema } from "../../report/report.ts";
+//   work/ID/          one in hand
+import { readFile, rename, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { reportSchema } from "../../report/report.ts";
 import { codeOf, ensureFolder, ioError, syncFolder, writeAtomic } from "../storage.ts";
+import { errorSchema, namesIn, type UnitResult, type UnitStore, unitFolder } from "./unit-store.ts";
 
-const errorSchema = z.object({ code: z.string(), message: z.string() });
-
-/** Why a unit failed. */
-export type UnitError = z.infer<typeof errorSchema>;
-
-/** What became of a unit. */
-export type UnitResult = { readonly report: Report } | { readonly error: UnitError };
-
-export const isFinished = (result: UnitResult | undefined): boolean => result !== undefined && "report" in result;
-
-/** From the sweep's folder. */
-export const unitFolder = (id: string): string => `units/${id}`;
-export const workFolder = (id: string): string => `work/${id}`;
-const failureFile = (id: string): string => `failed/${id}.json`;
+export function folderStore(out: string): UnitStore {
+  const failureFile = (id: string): string => join(out, "failed", `${id}.json`);
+  const clearFailure = (id: string): Promise<void> => rm(failureFile(id), { force: true });
+  return {
+    address: resolve(out),
+    local: out,
+    pollMs: 250,
+    pathOf: (name) => join(out, name),
+    resultOf: (id) => resultIn(out, id, failureFile(id)),
+    finishedUnits: async () => new Set(await namesIn(join(out, "units"))),
+    finishUnit: async (id, computed) => {
+      await moveWhole(computed, join(out, unitFolder(id)));
+      await clearFailure(id);
+      return unitFolder(id);
+    },
+    recordFailure: async (id, error) => {
+      const path = failureFile(id);
+      await ensureFolder(dirname(path));
+      await writeAtomic(path, `${JSON.stringify(error, null, 1)}\n`);
+    },
+    clearFailure,
+    remove: async (id) => {
+      await rm(join(out, unitFolder(id)), { recursive: true, force: true });
+      await clearFailure(id);
+    },
+    write: (name, text) => writeAtomic(join(out, name), text),
+  };
+}
 
 async function readText(path: string): Promise<string | undefined> {
   try {
@@ -33,60 +47,20 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-/** `undefined` where the unit is not finished and has not failed. */
-export async function resultOf(out: string, id: string): Promise<UnitResult | undefined> {
-  const report = await readText(join(out, unitFolder(id), "report.json"));
-  if (report !== undefined) return { report: reportSchema.parse(JSON.parse(report)) };
-  const failure = await readText(join(out, failureFile(id)));
+async function resultIn(out: string, id: string, failureFile: string): Promise<UnitResult | undefined> {
+  const folder = unitFolder(id);
+  const report = await readText(join(out, folder, "report.json"));
+  if (report !== undefined) return { report: reportSchema.parse(JSON.parse(report)), folder };
+  const failure = await readText(failureFile);
   return failure === undefined ? undefined : { error: errorSchema.parse(JSON.parse(failure)) };
 }
 
-async function namesIn(folder: string): Promise<readonly string[]> {
-  try {
-    return await readdir(folder);
-  } catch (cause) {
-    if (codeOf(cause) === "ENOENT") return [];
-    throw ioError("list", folder, cause);
-  }
-}
-
-/** Whether there is a checkpoint to go on from. */
-export const isStopped = async (out: string, id: string): Promise<boolean> =>
-  (await namesIn(join(out, workFolder(id), "run/checkpoint"))).length > 0;
-
-export const finishedUnits = async (out: string): Promise<ReadonlySet<string>> =>
-  new Set(await namesIn(join(out, "units")));
-
-/** Moves what was computed to its place, from where it is whole or not at all. */
-export async function finishUnit(out: string, id: string, computed: string): Promise<void> {
-  const place = join(out, unitFolder(id));
+async function moveWhole(from: string, place: string): Promise<void> {
   await ensureFolder(dirname(place));
   try {
-    await rename(computed, place);
+    await rename(from, place);
     await syncFolder(dirname(place));
   } catch (cause) {
     throw ioError("write", place, cause);
   }
-  await clearFailure(out, id);
-}
-
-export async function recordFailure(out: string, id: string, error: UnitError): Promise<void> {
-  const path = join(out, failureFile(id));
-  await ensureFolder(dirname(path));
-  await writeAtomic(path, `${JSON.stringify(error, null, 1)}\n`);
-}
-
-export const clearFailure = (out: string, id: string): Promise<void> => rm(join(out, failureFile(id)), { force: true });
-
-/** Removes what processes left that were killed after their unit was finished. */
-export async function clearWork(out: string, isDone: (id: string) => boolean): Promise<void> {
-  const ids = (await namesIn(join(out, "work"))).filter(isDone);
-  for (const id of ids) await rm(join(out, workFolder(id)), { recursive: true, force: true });
-  await rmdir(join(out, "work")).catch(() => undefined);
-}
-
-/** Removes what is there of a unit, so that it is computed again. */
-export async function removeUnit(out: string, id: string): Promise<void> {
-  for (const folder of [unitFolder(id), workFolder(id)]) await rm(join(out, folder), { recursive: true, force: true });
-  await clearFailure(out, id);
 }

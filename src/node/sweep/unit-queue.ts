@@ -6,7 +6,7 @@ import type { ComputeOptions } from "./compute-unit.ts";
 import { type LoadedQueue, loadQueue } from "./load-bullmq.ts";
 import type { ComputeTask, UnitTask } from "./task.ts";
 import { maxTries, mayPass } from "./tries.ts";
-import type { UnitError } from "./unit-folder.ts";
+import type { UnitError } from "./unit-store.ts";
 
 const queueName = "frostbit";
 /** All digits would be no name of a job. */
