@@ -17,14 +17,15 @@ import { type MakeName, uniqueNames } from "../ir/unique-names.ts";
 /** Deeper ones are refused as others are. */
 const mostRounds = 16;
 
-/** Loops that come to more nodes are refused as others are. */
+/** Loops that come to more nodes, all of the file together, are refused as others are. */
 const mostNodes = 20_000;
 
 /** The graph without such nodes, also where a branch or a body holds more of them. */
 export function inlineControlFlow(graph: GraphProto, opset: number): GraphProto {
   let result = graph;
+  const most = graph.node.length + mostNodes;
   for (let round = 0; round < mostRounds && result.node.some(isControlFlow); round++) {
-    const inlined = inlinedOnce(result, opset);
+    const inlined = inlinedOnce(result, opset, most);
     if (inlined === result) return result;
     result = inlined;
   }
@@ -48,20 +49,22 @@ interface Stated {
   readonly counts: ReadonlyMap<string, number>;
 }
 
-function inlinedOnce(graph: GraphProto, opset: number): GraphProto {
+function inlinedOnce(graph: GraphProto, opset: number, most: number): GraphProto {
   const stated = { conditions: conditionsOf(graph), counts: countsOf(graph) };
   const unique = uniqueNames(namesIn(graph));
   const initializers: TensorProto[] = [];
   let isChanged = false;
+  let room = most - graph.node.length;
   const nodes = graph.node.flatMap((node): readonly NodeProto[] => {
     const found = isIf(node)
       ? branchTaken(node, stated, unique)
       : isLoop(node)
-        ? unrolled(node, stated, { unique, opset })
+        ? unrolled(node, stated, { unique, opset, room })
         : undefined;
     if (!found) return [node];
     isChanged = true;
-    initializers.push(...found.initializers);
+    room -= found.nodes.length;
+    for (const tensor of found.initializers) initializers.push(tensor);
     return found.nodes;
   });
   return isChanged ? changed(graph, { node: nodes, initializer: [...graph.initializer, ...initializers] }) : graph;
@@ -71,7 +74,8 @@ function branchTaken(node: NodeProto, { conditions }: Stated, unique: MakeName):
   const condition = conditions.get(node.input[0]);
   const branch = graphOf(node, condition === true ? "then_branch" : "else_branch");
   if (condition === undefined || !branch || branch.output.length !== node.output.length) return undefined;
-  const { nodes, initializers, outputs } = bodyInPlace(branch, node.name, new Map(), unique);
+  const { names, initializers } = initializersOf(branch, unique);
+  const { nodes, outputs } = bodyInPlace(branch, node.name, names, unique);
   return { nodes: [...nodes, ...renamedTo(outputs, node.output, node.name, unique)], initializers };
 }
 
@@ -81,10 +85,12 @@ const graphOf = ({ attribute }: NodeProto, wanted: string): GraphProto | undefin
 interface Unrolling {
   readonly unique: MakeName;
   readonly opset: number;
+  /** How many nodes it may come to. */
+  readonly room: number;
 }
 
 /** `undefined` where the file does not state how often it runs, or that is too often. */
-function unrolled(node: NodeProto, stated: Stated, { unique, opset }: Unrolling): InPlace | undefined {
+function unrolled(node: NodeProto, stated: Stated, { unique, opset, room }: Unrolling): InPlace | undefined {
   const [count = "", condition = "", ...initial] = node.input;
   const body = graphOf(node, "body");
   const begins = condition === "" ? true : stated.conditions.get(condition);
@@ -95,9 +101,10 @@ function unrolled(node: NodeProto, stated: Stated, { unique, opset }: Unrolling)
   const most = stops ? Math.min(1, given ?? 1) : (given ?? 0);
   const trips = begins ? Math.max(0, most) : 0;
   const scans = body.output.length - 1 - initial.length;
-  if (trips * body.node.length > mostNodes || scans < 0 || (trips === 0 && scans > 0)) return undefined;
+  if (trips * Math.max(1, body.node.length + scans) > room || scans < 0 || (trips === 0 && scans > 0)) return undefined;
   const nodes: NodeProto[] = [];
-  const initializers: TensorProto[] = [];
+  const own = initializersOf(body, unique);
+  const initializers: TensorProto[] = [...own.initializers];
   const add = (hint: string, fields: MessageInitShape<typeof TensorProtoSchema>): string => {
     const name = unique(`${node.name}:${hint}`);
     initializers.push(create(TensorProtoSchema, { ...fields, name }));
@@ -109,10 +116,9 @@ function unrolled(node: NodeProto, stated: Stated, { unique, opset }: Unrolling)
   for (let trip = 0; trip < trips; trip++) {
     const index = add("trip", { dataType: TensorProto_DataType.INT64, int64Data: [BigInt(trip)] });
     const values = [index, isTrue, ...carried];
-    const bound = new Map(body.input.map(({ name }, i) => [name, values[i]]));
+    const bound = new Map([...body.input.map(({ name }, i) => [name, values[i]] as const), ...own.names]);
     const placed = bodyInPlace(body, node.name, bound, unique);
     nodes.push(...placed.nodes);
-    initializers.push(...placed.initializers);
     carried = placed.outputs.slice(1, 1 + initial.length);
     for (const [i, list] of scanned.entries()) list.push(placed.outputs[1 + initial.length + i]);
   }
@@ -125,8 +131,9 @@ function unrolled(node: NodeProto, stated: Stated, { unique, opset }: Unrolling)
 
 /** Whether a body that begins says that it does not go on; `undefined` where that is computed. */
 function stopsAfterFirst(body: GraphProto, outside: ReadonlyMap<string, boolean>): boolean | undefined {
-  const given = body.input[1]?.name;
-  const known = conditionsOf(body, new Map([...outside, ...(given === undefined ? [] : [[given, true] as const])]));
+  const own = new Set(body.input.map(({ name }) => name));
+  const seen = new Map([...outside].filter(([name]) => !own.has(name)));
+  const known = conditionsOf(body, seen.set(body.input[1]?.name ?? "", true));
   const goesOn = known.get(body.output[0]?.name ?? "");
   return goesOn === undefined ? undefined : !goesOn;
 }
@@ -196,7 +203,11 @@ function countsOf(graph: GraphProto): ReadonlyMap<string, number> {
   for (const tensor of graph.initializer) add(tensor.name, tensor);
   for (const { opType, domain, input, output, attribute } of graph.node) {
     if (!isOnnx(domain)) continue;
-    if (opType === "Constant") add(output[0], attribute.find(({ name }) => name === "value")?.t);
+    if (opType === "Constant") {
+      add(output[0], attribute.find(({ name }) => name === "value")?.t);
+      const number = attribute.find(({ name }) => name === "value_int");
+      if (number) known.set(output[0], Number(number.i));
+    }
     const given = known.get(input[0] ?? "");
     if (opType === "Identity" && given !== undefined) known.set(output[0], given);
   }
@@ -226,23 +237,29 @@ function* namesIn({ input, initializer, node, output }: GraphProto): Generator<s
   }
 }
 
-/** What a graph within has of its own gets new names; `bound`: what its inputs are. */
+/** The constants of a graph within under new names, which all runs of a body share. */
+function initializersOf(
+  { initializer }: GraphProto,
+  unique: MakeName,
+): Pick<InPlace, "initializers"> & { readonly names: ReadonlyMap<string, string> } {
+  const names = new Map(initializer.map(({ name }) => [name, unique(name)]));
+  return { names, initializers: initializer.map((tensor) => changed(tensor, { name: names.get(tensor.name) ?? "" })) };
+}
+
+/** What a graph within computes gets new names; `bound`: what its inputs and constants are. */
 function bodyInPlace(
   body: GraphProto,
   place: string,
   bound: ReadonlyMap<string, string>,
   unique: MakeName,
-): InPlace & { readonly outputs: readonly string[] } {
-  const own = [...body.initializer.map(({ name }) => name), ...body.node.flatMap(({ output }) => output)];
+): Pick<InPlace, "nodes"> & { readonly outputs: readonly string[] } {
+  const own = body.node.flatMap(({ output }) => output);
   const renamed = new Map([
     ...bound,
     ...own.filter((name) => name !== "").map((name) => [name, unique(name)] as const),
   ]);
   const nodes = body.node.map((node) => withNames(node, renamed, unique(node.name || place)));
-  const initializers = body.initializer.map((tensor) =>
-    changed(tensor, { name: renamed.get(tensor.name) ?? tensor.name }),
-  );
-  return { nodes, initializers, outputs: body.output.map(({ name }) => renamed.get(name) ?? name) };
+  return { nodes, outputs: body.output.map(({ name }) => renamed.get(name) ?? name) };
 }
 
 /** Values under the names that a node gives them. */

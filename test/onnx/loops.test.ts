@@ -9,6 +9,7 @@ import {
 } from "onnx-buf";
 import { describe, expect, test } from "vitest";
 import { createReferenceEngine } from "../../src/engines/reference/reference-engine.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import type { Tensor } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { expectClose } from "../support/close.ts";
@@ -67,7 +68,7 @@ async function check(
   nodes: readonly NodeProto[],
   initializers: ReturnType<typeof bool>[],
   { outputs = ["y"], opset = 17 } = {},
-): Promise<void> {
+): Promise<Graph> {
   const bytes = modelBytes({
     nodes,
     initializers,
@@ -80,6 +81,7 @@ async function check(
   const found = await runGraph(createReferenceEngine(), graph, inputs);
   const expected = await runModel(bytes, inputs);
   for (const name of outputs) expectClose(found.get(name) as Tensor, expected.get(name) as Tensor);
+  return graph;
 }
 
 describe("Loop of which the file states how often it runs", () => {
@@ -98,6 +100,27 @@ describe("Loop of which the file states how often it runs", () => {
       outputs: ["on", "next"],
     });
     await check([node("Loop", ["n", "", "x"], ["y"], { body: doubled })], [count("n", 4)]);
+  });
+
+  test("as a Constant's number, with one copy of the body's weights for all runs", async () => {
+    const times = node("Constant", [], ["n"], { value_int: int(3) });
+    const loop = node("Loop", ["n", "", "x"], ["y", "all"], { body: step(17) }, { name: "loop" });
+    const { constants } = await check([times, loop], [], { outputs: ["y", "all"] });
+    const copies = [...constants.values()].filter(({ data }) => data[0] === Math.fround(17 / 20));
+    expect(copies).toHaveLength(1);
+  });
+
+  test("without a node, or a few times within many", async () => {
+    const passing = body({ nodes: [], outputs: ["goes", "h"] });
+    await check([node("Loop", ["n", "", "x"], ["y"], { body: passing })], [count("n", 3)]);
+    const refused = (times: number, nodes: readonly NodeProto[]) =>
+      expect(() => readOnnx(modelBytes({ nodes, initializers: [count("n", times)] }), { name: "loops.onnx" })).toThrow(
+        "Loop (node",
+      );
+    refused(2 ** 53, [node("Loop", ["n", "", "x"], ["y"], { body: passing }, { name: "loop" })]);
+    const inner = node("Loop", ["n", "", "h"], ["next"], { body: step(17) }, { name: "inner" });
+    const outer = body({ nodes: [inner], outputs: ["goes", "next"] });
+    refused(200, [node("Loop", ["n", "", "x"], ["y"], { body: outer }, { name: "loop" })]);
   });
 
   test("once where the body says that it ends, and never where the file says so", async () => {
