@@ -6,6 +6,7 @@ import type { Graph } from "../ir/graph.ts";
 import { tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { foldQuantizers } from "./fold.ts";
+import { isQuantizer } from "./quantizer.ts";
 import { withShortNames } from "./short-names.ts";
 
 const float = tinyClassifier();
@@ -46,6 +47,29 @@ test("no new name is one that the model has", () => {
   expect(names.length).toBe(new Set([...result.inputs, ...result.constants.keys(), ...outputsOf(result)]).size);
   expect(outputsOf(result).length).toBe(new Set(outputsOf(result)).size);
   expect(outputsOf(result)).toContain("v3");
+});
+
+test("a quantizer's node may have the name of the model's value, or of what another quantizer is told", () => {
+  const build = buildOn();
+  const x = build.input("x", { dtype: "float32", shape: ["N", 2] });
+  const weight = (name: string) => build.constant(tensorOf("float32", [2, 2], [1, 2, 3, 4]), name);
+  const hidden = build.node("MatMul", [x, weight("w")], {}, "h");
+  const relu = build.node("Relu", [hidden], {}, "r");
+  const graph = quantizeTiny(build.graph([build.node("MatMul", [relu, weight("u")], {}, "y")]), {});
+  const quantizers = graph.nodes.filter(isQuantizer);
+  const renamed = new Map([
+    [quantizers[0], "r"],
+    [quantizers[1], quantizers[0].inputs[1]],
+  ]);
+  const relus = graph.nodes.filter(({ op }) => op === "Relu");
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    name: renamed.get(node) ?? (relus.includes(node) ? "relu" : node.name),
+  }));
+  const { graph: result } = withShortNames(foldQuantizers({ ...graph, nodes }, "float"), { ...graph, nodes });
+  expect(outputsOf(result)).toEqual([...new Set(outputsOf(result))]);
+  expect(outputsOf(result)).toContain("r");
+  expect(result.nodes.filter(({ name }) => result.constants.has(name))).toEqual([]);
 });
 
 const outputsOf = ({ nodes }: Graph): readonly string[] => nodes.flatMap(({ outputs }) => outputs);

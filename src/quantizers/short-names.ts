@@ -11,24 +11,26 @@ import { quantizersOf } from "./quantizer.ts";
 export function withShortNames(folded: Folded, trained: Graph): Folded {
   const { graph, layers } = folded;
   const own = ownNames(trained);
-  const names = namesIn(graph);
-  const unique = uniqueNames([...names].filter((name) => own.has(name)));
+  const names = [...graph.values.keys(), ...graph.nodes.map(({ name }) => name)];
+  const unique = uniqueNames(names.filter((name) => own.values.has(name) || own.nodes.has(name)));
   const renamed = new Map<string, string>();
   for (const { name, node, integers } of layers)
     if (name !== node && !renamed.has(integers)) renamed.set(integers, unique(`${name}.weight`));
   const next = counted(unique);
   const rename = (name: string): string => {
-    if (name === "" || own.has(name)) return name;
+    if (name === "" || own.values.has(name)) return name;
     const found = renamed.get(name) ?? next();
     renamed.set(name, found);
     return found;
   };
   const keyed = <T>(entries: ReadonlyMap<string, T>): Map<string, T> =>
     new Map([...entries].map(([name, value]) => [rename(name), value]));
+  /** A node and a value of one name are two things. */
+  const nodeNames = new Map<string, string>();
   const nodes = graph.nodes.map((node): Node => {
     const outputs = node.outputs.map(rename);
-    const name = own.has(node.name) || own.has(outputs[0]) ? rename(node.name) : outputs[0];
-    renamed.set(node.name, name);
+    const name = own.nodes.has(node.name) ? node.name : own.values.has(outputs[0]) ? next() : outputs[0];
+    nodeNames.set(node.name, name);
     return { ...node, name, inputs: node.inputs.map(rename), outputs };
   });
   return {
@@ -38,22 +40,27 @@ export function withShortNames(folded: Folded, trained: Graph): Folded {
       ...layer,
       integers: rename(layer.integers),
       zeroPoint: rename(layer.zeroPoint),
-      node: rename(layer.node),
+      node: nodeNames.get(layer.node) ?? layer.node,
       output: rename(layer.output),
     })),
   };
 }
 
-/** Of the model's values and nodes: all but those of quantizers, what they give and what they are told. */
-function ownNames(trained: Graph): ReadonlySet<string> {
-  const own = namesIn(trained);
-  for (const { node, value, output } of quantizersOf(trained))
-    for (const name of [node.name, output, ...node.inputs]) if (name !== value) own.delete(name);
-  return new Set([...own, ...trained.inputs, ...trained.outputs]);
+interface OwnNames {
+  readonly values: ReadonlySet<string>;
+  readonly nodes: ReadonlySet<string>;
 }
 
-function namesIn({ values, nodes }: Graph): Set<string> {
-  return new Set([...values.keys(), ...nodes.map(({ name }) => name)]);
+/** Of the model's values and nodes: all but those of quantizers, what they give and what they are told. */
+function ownNames(trained: Graph): OwnNames {
+  const values = new Set(trained.values.keys());
+  const nodes = new Set(trained.nodes.map(({ name }) => name));
+  for (const { node, value, output } of quantizersOf(trained)) {
+    nodes.delete(node.name);
+    for (const name of [output, ...node.inputs]) if (name !== value) values.delete(name);
+  }
+  for (const name of [...trained.inputs, ...trained.outputs]) values.add(name);
+  return { values, nodes };
 }
 
 function counted(unique: (hint: string) => string): () => string {
