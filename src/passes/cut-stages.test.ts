@@ -99,6 +99,19 @@ test("weights that nodes make of constants are made in the stage that reads them
   for (const output of graph.outputs) expect(toNumbers(staged.get(output)!)).toEqual(toNumbers(whole.get(output)!));
 });
 
+test("a first output that nobody reads is not what another node gives", async () => {
+  const build = buildOn();
+  const given = build.input("x", { dtype: "float32", shape: [rows, width] });
+  const row = build.constant(tensorOf("float32", [1, width], [4, 1, 3, 2]));
+  const top = (value: string): readonly string[] =>
+    build.nodes("TopK", [value, build.ints([2])], [false, true], { axis: 1 });
+  const places = [top(row)[1], top(given)[1]].map((value) => build.node("Cast", [value], { to: "float32" }));
+  const graph = build.graph([build.node("Add", places)]);
+  const staged = await runStages(cutIntoStages(graph, 1), inputs, graph.outputs, run);
+  const whole = await run(graph, inputs);
+  expect(toNumbers(staged.get(graph.outputs[0])!)).toEqual(toNumbers(whole.get(graph.outputs[0])!));
+});
+
 test("what follows a product of a matrix larger than a stage stays with it", () => {
   const build = buildOn();
   const x = build.input("x", { dtype: "float32", shape: [rows, width] });

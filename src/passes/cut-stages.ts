@@ -33,12 +33,13 @@ export function cutIntoStages(given: Graph, constantBytes: number): readonly Gra
 function besideReaders({ nodes, constants }: Graph): readonly Node[] {
   const waiting = new Map<string, Node>();
   const isKnown = (input: string): boolean => input === "" || constants.has(input) || waiting.has(input);
-  const due = new Set<Node>();
+  const ofConstants = new Set<Node>();
   for (const node of nodes)
     if (node.inputs.every(isKnown)) {
-      due.add(node);
-      for (const output of node.outputs) waiting.set(output, node);
+      ofConstants.add(node);
+      for (const output of node.outputs) if (output !== "") waiting.set(output, node);
     }
+  const due = new Set(ofConstants);
   const placed: Node[] = [];
   const place = (node: Node): void => {
     for (const input of node.inputs) {
@@ -47,8 +48,8 @@ function besideReaders({ nodes, constants }: Graph): readonly Node[] {
     }
     placed.push(node);
   };
-  for (const node of nodes) if (!waiting.has(node.outputs[0])) place(node);
-  for (const node of [...due]) if (due.delete(node)) place(node);
+  for (const node of nodes) if (!ofConstants.has(node)) place(node);
+  for (const node of ofConstants) if (due.delete(node)) place(node);
   return placed;
 }
 
