@@ -1,7 +1,7 @@
 // Scales of int32 biases, each the product of two that the file has: a node that multiplies them takes fewer bytes than another scale
 // for each channel. Runtimes compute it once, when they open the file.
 import { type Graph, type Node, producers } from "../ir/graph.ts";
-import { numbersOf, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { uniqueNamesIn } from "../ir/unique-names.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
@@ -35,8 +35,8 @@ function isProduct({ constants }: Graph, factor: string, scales: string, product
   const found = [factor, scales, product].map((name) => constants.get(name));
   if (!found.every((value): value is Tensor => value?.dtype === "float32")) return false;
   const [one, many, products] = found;
-  if (one.data.length !== 1 || many.data.length !== products.data.length || products.data.length < leastChannels)
-    return false;
+  const isOfChannels = String(many.shape) === String(products.shape) && sizeOf(products.shape) >= leastChannels;
+  if (sizeOf(one.shape) !== 1 || one.shape.length > 1 || !isOfChannels) return false;
   const [by, values] = [numbersOf(one)[0], numbersOf(many)];
   return Array.prototype.every.call(numbersOf(products), (value, i) => value === Math.fround(values[i] * by));
 }
