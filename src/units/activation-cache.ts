@@ -89,6 +89,7 @@ export async function openActivationCache(options: CacheOptions): Promise<Activa
       samples.dtype === column.given && String(shape) === String(column.shape),
       `samples of "${name}" are ${samples.dtype} [${shape}] after ${column.given} [${column.shape}]`,
     );
+    assert(channelsLastIn(samples) === column.channels, `samples of "${name}" lie in another order than those before`);
     return column;
   };
   const closeChunk = async (name: string, column: Column, data: TypedArray): Promise<void> => {
@@ -168,17 +169,31 @@ function samplesIn(samples: Tensor, size: number): (sample: number) => TypedArra
   return (sample) => data.subarray(sample * size, (sample + 1) * size);
 }
 
+/** How many channels lie last in each sample. */
+function channelsLastIn(samples: Tensor): number | undefined {
+  const pieces = piecesOf(samples);
+  return pieces?.size === sizeOf(samples.shape.slice(1)) ? pieces.channels : undefined;
+}
+
 function newColumn(id: number, samples: Tensor, floats: CacheOptions["floats"]): Column {
   const {
     dtype,
     shape: [, ...shape],
   } = samples;
-  const pieces = piecesOf(samples);
-  const channels = pieces?.size === sizeOf(shape) ? pieces.channels : undefined;
   const kept = dtype === "float32" ? floats : dtype;
   const sampleBytes = sizeOf(shape) * dtypes[kept].array.BYTES_PER_ELEMENT;
   const samplesPerChunk = Math.max(1, Math.floor(chunkBytes / Math.max(1, sampleBytes)));
-  return { id, given: dtype, kept, shape, channels, samplesPerChunk, chunks: [], filling: undefined, filled: 0 };
+  return {
+    id,
+    given: dtype,
+    kept,
+    shape,
+    channels: channelsLastIn(samples),
+    samplesPerChunk,
+    chunks: [],
+    filling: undefined,
+    filled: 0,
+  };
 }
 
 const [infiniteHalf, maxHalf] = [0x7c00, 65504];
