@@ -35,7 +35,7 @@ export const methodFlags = z.object({
     .array(z.enum(namesOf(preparing)))
     .default([])
     .describe(
-      "Methods before training, besides --method. Of --method ptq alone, with weights of fewer than 8 bits and no --observer: output-error-ranges, with observer mse.",
+      "Methods before training, besides --method. Of --method ptq alone, with weights of fewer than 8 bits and no --observer: output-error-ranges, with observer mse. Of --method gptq or adaround alone, with activations of fewer than 8 bits and no --observer: observer mse.",
     ),
 });
 
@@ -112,7 +112,7 @@ export function runFromFlags(flags: Values): Given {
   const partly = elsewhere.flatMap((names, i) =>
     names.map((name) => `${flagOf(name)} ${values[name]}: no effect in ${given[i].method}, which does not take it.`),
   );
-  return { run, unused: [...unusedFlags(run, values, method.join(",")), ...partly] };
+  return { run, unused: [...unusedFlags(run, flags, method.join(",")), ...partly] };
 }
 
 /** Where nothing trains activation ranges and no flag chooses them: those that keep accuracy at widths where the whole range loses it. */

@@ -91,8 +91,7 @@ export async function quantizeForTransformersJs(job: TransformersJsJob): Promise
       ...(onProgress && { onProgress }),
     };
     const found = text === undefined ? {} : await learnFromText({ model, text, folder, blockSize, seed, context });
-    const result = await writeFolder(job, { files, config, written: await measuredForms(choices, model, found) });
-    return result;
+    return writeFolder(job, { files, config, written: await measuredForms(choices, model, found) });
   });
 }
 
