@@ -83,8 +83,10 @@ async function logitsOf(
   { partBytes, spare }: { readonly partBytes: number; readonly spare: TypedArray | undefined },
 ): Promise<Tensor> {
   const [batch, length] = ids.shape;
-  const vocabulary = Number(session.outputs.get("logits")?.shape[2]);
-  const parts = Math.min(length, Math.ceil((4 * batch * length * vocabulary) / partBytes)) || 1;
+  const { dtype, shape = [] } = session.outputs.get("logits") ?? {};
+  const vocabulary = Number(shape[2]);
+  const most = dtype === "float32" ? Math.ceil((4 * batch * length * vocabulary) / partBytes) : 1;
+  const parts = Math.min(length, most) || 1;
   const size = Math.ceil(length / parts);
   let cache = emptyCache(session, batch);
   const count = batch * length * vocabulary;
