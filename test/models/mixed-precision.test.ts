@@ -165,7 +165,7 @@ describe("mixed precision", () => {
   test("a budget among the command's flags calls for it", () => {
     const methodsOf = (values: Readonly<Record<string, unknown>>) =>
       runFromFlags(values).run.methods.map(({ method }) => method);
-    expect(methodsOf({ method: "ptq", maxBits: "3.5" })).toEqual(["mixed-precision", "ptq"]);
+    expect(methodsOf({ method: "ptq", maxBits: "3.5" })).toEqual(["mixed-precision", "ptq", "output-error-ranges"]);
     expect(methodsOf({ method: "ptq", prepare: "mixed-precision", maxSize: "120kB" })).toEqual([
       "mixed-precision",
       "ptq",
