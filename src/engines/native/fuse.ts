@@ -215,33 +215,30 @@ function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean):
     for (const slot of resultsOf(maker)) {
       if (kept.has(slot)) continue;
       const others = (readers.get(slot) ?? []).filter((unit) => unit !== maker);
-      const groups = others.filter(isGroup);
-      const isNarrow =
+      if (others.length === 0) slot.location = unplaced;
+      else if (
         narrows &&
         slot.bytes >= minNarrowedBytes &&
         slot.bytes === 4 * maker.count &&
-        groups.every((unit) => readsByElement(unit, slot));
-      if (others.length === 0) slot.location = unplaced;
-      else if (isNarrow && groups.length === others.length) narrow(maker, slot, groups, unplaced);
-      // What steps of other kinds read before the gradients do is kept for those in 16 bits.
-      else if (isNarrow && !maker.isLate && groups.some(({ isLate }) => isLate))
-        narrow(maker, slot, groups, slot.location);
+        others.every((unit) => readsByElement(unit, slot))
+      )
+        narrow(maker, slot, others.filter(isGroup));
     }
 }
 
 /** A buffer whose index is not chosen yet. */
 const unplaced = { kind: "local", index: -1 } as const;
 
-const readsByElement = (unit: Group, slot: Slot): boolean =>
-  unit.operations.every(({ broadcast }) => !broadcast.includes(slot)) && is32Bit(unit, slot);
+const readsByElement = (unit: Unit, slot: Slot): boolean =>
+  isGroup(unit) && unit.operations.every(({ broadcast }) => !broadcast.includes(slot)) && is32Bit(unit, slot);
 
 /** Whether all that read a slot take it as float32. */
 const is32Bit = (unit: Group, slot: Slot): boolean =>
   slot.bytes === 4 * unit.count &&
   unit.operations.every(({ kernel, elementwise }) => kernel !== "rescale" || !elementwise.includes(slot));
 
-/** Forward values keep 11 bits of their fraction, gradients their range. `wide` is where those find it that read float32. */
-function narrow(maker: Group, slot: Slot, others: readonly Group[], wide: Slot["location"]): void {
+/** Forward values keep 11 bits of their fraction, gradients their range. */
+function narrow(maker: Group, slot: Slot, others: readonly Group[]): void {
   const type = maker.isLate ? "bfloat16" : "float16";
   const stored: Slot = { bytes: slot.bytes / 2, location: { kind: "arena" } };
   const empty = { broadcast: [], epilogue: [], ints: [], floats: [] };
@@ -252,7 +249,7 @@ function narrow(maker: Group, slot: Slot, others: readonly Group[], wide: Slot["
     elementwise: [slot],
     results: [stored, slot],
   });
-  slot.location = wide;
+  slot.location = unplaced;
   for (const reader of others) {
     const first = reader.operations.findIndex(({ elementwise }) => elementwise.includes(slot));
     const load: FusedOperation = { ...empty, kernel: `widen:${type}`, elementwise: [stored], results: [slot] };
