@@ -65,8 +65,8 @@ describe("frostbit/browser, bundled", () => {
     expect(packages.filter((name) => !name.startsWith("\0")).sort()).toEqual(["@bufbuild/protobuf", "onnx-buf", "zod"]);
   });
 
-  test("is below 820 kB, and below 270 kB compressed", () => {
-    expect(browser.code.length).toBeLessThan(820_000);
-    expect(gzipSync(browser.code).length).toBeLessThan(270_000);
+  test("is below 840 kB, and below 275 kB compressed", () => {
+    expect(browser.code.length).toBeLessThan(840_000);
+    expect(gzipSync(browser.code).length).toBeLessThan(275_000);
   });
 });
