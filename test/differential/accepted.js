@@ -17,6 +17,7 @@ const refusals = [
     reason: "ONNX Runtime resizes two axes at most",
   },
   { pattern: /GetRatioOrDefault|Ratio of Dropout/, reason: "a Dropout's ratio means nothing when nothing trains" },
+  { pattern: /GetAttr\("hidden_size"/, reason: "the size of a state follows from its weights" },
   { pattern: /LRN<T>::LRN/, reason: "ONNX does not limit LRN's parameters" },
   {
     pattern: /squeeze.h:78 /,
@@ -90,6 +91,15 @@ const results = [
       [...inputs.values()].some(({ dtype }) => /int/.test(dtype)),
   },
   { reason: squeezesBatch, holds: hasOpenSqueeze },
+  {
+    reason: "ONNX leaves open the last state of a sequence of length 0: ONNX Runtime gives 0, Frostbit the first state",
+    holds: ({ graph }, inputs) =>
+      graph.node.some(
+        ({ opType, input }) =>
+          /^(LSTM|GRU|RNN)$/.test(opType) &&
+          [...(inputs.get(input[4])?.data ?? [])].some((length) => Number(length) <= 0),
+      ),
+  },
   {
     reason: "ONNX leaves open whether a NaN is the largest, and ONNX Runtime's kernels do it either way",
     holds: ({ graph }) =>
