@@ -1,5 +1,6 @@
 // The page of an ablation.
 import type { Ablation, AblationCell, AblationSetting } from "./ablation.ts";
+import { type CellRow, cellColumns, figureTitle, howManyAreDone, shown } from "./cells-table.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
 import { formatDifference, formatMeasure, formatSpread, measureTitle } from "./format-spread.ts";
@@ -28,13 +29,9 @@ const print = (value: unknown): string =>
 const cellsOf = ({ settings }: Ablation): readonly AblationCell[] => settings.flatMap(({ cells }) => cells);
 
 function lead(ablation: Ablation): Html {
-  const cells = cellsOf(ablation);
-  const count = (status: AblationCell["status"]): number => cells.filter((cell) => cell.status === status).length;
-  const [done, failed] = [count("done"), count("failed")];
   const kind =
     ablation.design === "grid" ? "All values of the axes together" : "One option at a time changed from the recipe";
-  const open = cells.length - done - failed;
-  return html`<p class="lead">${kind}: ${done} of ${cells.length} runs are done${failed > 0 ? `, ${failed} failed` : ""}${open > 0 ? `, ${open} are not run yet` : ""}.</p>`;
+  return html`<p class="lead">${kind}: ${howManyAreDone(cellsOf(ablation), "runs")}</p>`;
 }
 
 const baseOf = ({ settings }: Ablation): AblationSetting | undefined => settings.find(({ isBase }) => isBase);
@@ -101,14 +98,12 @@ const mean = (values: readonly number[]): number | null =>
 const meanOf = (setting: AblationSetting, of: (cell: AblationCell) => number | null): number | null =>
   mean(setting.cells.flatMap((cell) => of(cell) ?? []));
 
-const shown = (value: number | null, show: (value: number) => string): string => (value === null ? "–" : show(value));
-
 const settingsTable = ({ measure, settings }: Ablation): Html =>
   table<AblationSetting>(
     [
       { title: "setting", kind: "text", of: ({ name }) => name },
       {
-        title: measure ? measureTitle(measure) : "figure",
+        title: figureTitle(measure),
         kind: "number",
         of: ({ result }) => formatSpread(result, measure?.unit ?? ""),
       },
@@ -148,27 +143,7 @@ const settingsTable = ({ measure, settings }: Ablation): Html =>
     settings,
   );
 
-interface CellRow extends AblationCell {
-  readonly setting: string;
-}
-
 function cellsTable({ settings, measure }: Ablation): Html {
   const rows = settings.flatMap(({ name, cells }) => cells.map((cell): CellRow => ({ ...cell, setting: name })));
-  const state = ({ status, error, usable }: CellRow): string =>
-    error ? `failed: ${error.message}` : usable === false ? "not usable: it lost too much" : status;
-  const nameOf = ({ status, folder, setting }: CellRow): Html =>
-    status === "done" ? html`<a href="${encodeURI(`${folder}/report.html`)}">${setting}</a>` : html`${setting}`;
-  return table<CellRow>(
-    [
-      { title: "setting", kind: "text", of: nameOf },
-      { title: "state", kind: "text", of: state },
-      { title: "seed", kind: "number", of: ({ seed }) => seed },
-      {
-        title: measure ? measureTitle(measure) : "figure",
-        kind: "number",
-        of: ({ value }) => shown(value, (figure) => formatMeasure(figure, measure?.unit ?? "")),
-      },
-    ],
-    rows,
-  );
+  return table<CellRow>(cellColumns(measure), rows);
 }

@@ -1,4 +1,5 @@
 // The page of a sweep.
+import { cellColumns, figureTitle, howManyAreDone, shown } from "./cells-table.ts";
 import { amountAxis, draw, frontLine, grid, legend, marks, seriesColors, valueAxis } from "./chart-parts.ts";
 import { formatBytes } from "./format-bytes.ts";
 import { formatDigits } from "./format-digits.ts";
@@ -24,12 +25,7 @@ ${pairs("Versions", Object.entries(sweep.versions))}`,
 
 const unitsOf = ({ settings }: Sweep): readonly SweepUnit[] => settings.flatMap(({ units }) => units);
 
-function lead(sweep: Sweep): Html {
-  const units = unitsOf(sweep);
-  const count = (status: SweepUnit["status"]): number => units.filter((unit) => unit.status === status).length;
-  const [failed, open] = [count("failed"), count("not run")];
-  return html`<p class="lead">${count("done")} of ${units.length} units are done${failed > 0 ? `, ${failed} failed` : ""}${open > 0 ? `, ${open} are not run yet` : ""}.</p>`;
-}
+const lead = (sweep: Sweep): Html => html`<p class="lead">${howManyAreDone(unitsOf(sweep), "units")}</p>`;
 
 interface Amount {
   readonly front: "size" | "latency";
@@ -89,8 +85,6 @@ function settingsLead({ measure, seeds, models }: Sweep): string {
   return `${measureTitle(measure)} of the written model in ONNX Runtime, on ${grouped(measure.samples)} test samples. ${of}.${floats.length > 0 ? ` Float: ${floats.join(", ")}.` : ""} Fronts: settings that none beats in the figure and the size, the figure and the latency, or all three.`;
 }
 
-const shown = (value: number | null, show: (value: number) => string): string => (value === null ? "–" : show(value));
-
 function settingsTable({ measure, settings, models }: Sweep): Html {
   const modelColumn: Column<SweepSetting> = { title: "model", kind: "text", of: ({ model }) => model };
   return table<SweepSetting>(
@@ -98,7 +92,7 @@ function settingsTable({ measure, settings, models }: Sweep): Html {
       ...(models.length > 1 ? [modelColumn] : []),
       { title: "setting", kind: "text", of: ({ name }) => name },
       {
-        title: measure ? measureTitle(measure) : "figure",
+        title: figureTitle(measure),
         kind: "number",
         of: ({ result }) => formatSpread(result, measure?.unit ?? ""),
       },
@@ -123,21 +117,10 @@ function unitsTable({ settings, measure, models }: Sweep): Html {
   const rows = settings.flatMap(({ model, name, units }) =>
     units.map((unit): UnitRow => ({ ...unit, setting: models.length > 1 ? `${model}, ${name}` : name })),
   );
-  const state = ({ status, error, usable }: UnitRow): string =>
-    error ? `failed: ${error.message}` : usable === false ? "not usable: it lost too much" : status;
-  const nameOf = ({ status, folder, setting }: UnitRow): Html =>
-    status === "done" ? html`<a href="${encodeURI(`${folder}/report.html`)}">${setting}</a>` : html`${setting}`;
   return table<UnitRow>(
     [
       { title: "", kind: "number", of: ({ index }) => index },
-      { title: "setting", kind: "text", of: nameOf },
-      { title: "state", kind: "text", of: state },
-      { title: "seed", kind: "number", of: ({ seed }) => seed },
-      {
-        title: measure ? measureTitle(measure) : "figure",
-        kind: "number",
-        of: ({ value }) => shown(value, (figure) => formatMeasure(figure, measure?.unit ?? "")),
-      },
+      ...cellColumns(measure),
       { title: "run", kind: "number", of: ({ seconds }) => shown(seconds, (s) => `${s.toFixed(0)} s`) },
     ],
     rows,
