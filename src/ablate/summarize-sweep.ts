@@ -2,7 +2,15 @@
 import type { Sweep, SweepSetting } from "../report/sweep.ts";
 import { paretoFront } from "./pareto.ts";
 import type { AblationPlan, Cell } from "./plan.ts";
-import { type CellResult, cellReport, type MeasuredBy, measureOf, measureReport, spreadOf } from "./summarize.ts";
+import {
+  type CellResult,
+  cellReport,
+  type MeasuredBy,
+  measureOf,
+  measureReport,
+  plannedOf,
+  spreadOf,
+} from "./summarize.ts";
 
 /** A unit of a plan, in the order of the plan. */
 export interface SweepCell {
@@ -55,10 +63,7 @@ export function summarizeSweep(
   return {
     format: "frostbit-sweep-1",
     ...facts,
-    design: plan.design,
-    axes: plan.axes.map(({ path, values }) => ({ path, values: [...values] })),
-    seeds: [...plan.seeds],
-    measure: first && measure ? measureReport(measure, first) : null,
+    ...plannedOf(plan, first && measure ? measureReport(measure, first) : null),
     models: models.map((path) => ({ path, float: measure ? floatOf(measure, path, cells, results) : null })),
     settings: withFronts(settings, measure?.better ?? "more"),
   };

@@ -63,6 +63,17 @@ export function spreadOf(values: readonly number[]): Spread | null {
   return { mean, deviation: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)), seeds: values.length };
 }
 
+/** What a plan says of itself, with what its runs are compared by. */
+export const plannedOf = (
+  { design, axes, seeds }: AblationPlan,
+  measure: Ablation["measure"],
+): Pick<Ablation, "design" | "axes" | "seeds" | "measure"> => ({
+  design,
+  axes: axes.map(({ path, values }) => ({ path, values: [...values] })),
+  seeds: [...seeds],
+  measure,
+});
+
 export function summarize(
   plan: AblationPlan,
   results: ReadonlyMap<Cell, CellResult>,
@@ -82,10 +93,7 @@ export function summarize(
   return {
     format: "frostbit-ablation-1",
     ...facts,
-    design: plan.design,
-    axes: plan.axes.map(({ path, values }) => ({ path, values: [...values] })),
-    seeds: [...plan.seeds],
-    measure: first && measure ? measureReport(measure, first) : null,
+    ...plannedOf(plan, first && measure ? measureReport(measure, first) : null),
     settings: settings.map((setting) => ({
       ...setting,
       difference: base && !setting.isBase ? differenceOf(base.cells, setting.cells) : null,
