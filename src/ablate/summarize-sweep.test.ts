@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { sampleReport } from "../../test/support/sample-report.ts";
+import { sampleClasses, sampleReport } from "../../test/support/sample-report.ts";
 import { sweepSchema } from "../report/sweep.ts";
 import { sweepFromRecipe } from "./plan.ts";
 import type { CellResult } from "./summarize.ts";
@@ -18,25 +18,13 @@ const cells = plan.models.flatMap((model) =>
 );
 const facts = { title: "t", createdAt: "now", data: "d", versions: {}, isText: false };
 
-const classes = {
-  labels: "classes" as const,
-  samples: 10,
-  classes: 10,
-  top1: 1,
-  loss: 1,
-  meanIou: null,
-  rmse: null,
-  mae: null,
-  differentLabels: 10,
-};
-
 function result(deployed: number, quantized: number, batch1: number): CellResult {
   const report = sampleReport();
   return {
     report: {
       ...report,
       top1: { ...report.top1, deployed },
-      metrics: { deployed: classes },
+      metrics: { deployed: sampleClasses },
       sizeBytes: { ...report.sizeBytes, quantized },
       latencyMs: { ...report.latencyMs, deployed: { ...report.latencyMs.deployed, batch1 } },
     },

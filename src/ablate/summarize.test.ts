@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { sampleReport } from "../../test/support/sample-report.ts";
+import { sampleClasses, sampleReport } from "../../test/support/sample-report.ts";
 import type { Report } from "../report/report.ts";
 import { ablationFromRecipe, type Cell } from "./plan.ts";
 import { type CellResult, spreadOf, summarize } from "./summarize.ts";
@@ -19,20 +19,8 @@ const of = (results: Readonly<Record<string, CellResult>>) => {
 };
 const withTop1 = (deployed: number): CellResult => {
   const report = sampleReport();
-  return { report: { ...report, top1: { ...report.top1, deployed }, metrics: { deployed: classes } } };
+  return { report: { ...report, top1: { ...report.top1, deployed }, metrics: { deployed: sampleClasses } } };
 };
-const classes: NonNullable<Report["metrics"][string]> = {
-  labels: "classes",
-  samples: 10,
-  classes: 10,
-  top1: 1,
-  loss: 1,
-  meanIou: null,
-  rmse: null,
-  mae: null,
-  differentLabels: 10,
-};
-
 test("mean and deviation are those of the sample", () => {
   expect(spreadOf([2, 4, 9])).toEqual({ mean: 5, deviation: Math.sqrt((9 + 1 + 16) / 2), seeds: 3 });
   expect(spreadOf([7])).toEqual({ mean: 7, deviation: null, seeds: 1 });
@@ -72,14 +60,19 @@ test("what labels do not measure is compared by errors, overlap or the worst out
     const { measure, settings } = of({ "base 1": { report: { ...report, ...change } } });
     return [measure?.name, measure?.better, measure?.float, settings[0].cells[0].value];
   };
-  const values = { ...classes, labels: "values" as const, top1: null };
+  const values = { ...sampleClasses, labels: "values" as const, top1: null };
   expect(measured({ metrics: { float: { ...values, rmse: 0.1 }, deployed: { ...values, rmse: 0.2 } } })).toEqual([
     "RMSE",
     "less",
     0.1,
     0.2,
   ]);
-  expect(measured({ metrics: { deployed: { ...classes, meanIou: 33 } } })).toEqual(["mean IoU", "more", null, 33]);
+  expect(measured({ metrics: { deployed: { ...sampleClasses, meanIou: 33 } } })).toEqual([
+    "mean IoU",
+    "more",
+    null,
+    33,
+  ]);
   const output = (sqnrDb: number | null) => ({ name: "y", sqnrDb, leastChannelDb: null, agreement: null });
   const fidelity = { deployed: [output(31), output(20), output(null)] };
   expect(measured({ metrics: {}, fidelity })).toEqual(["SQNR", "more", null, 20]);

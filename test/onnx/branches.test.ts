@@ -12,13 +12,10 @@ import { createReferenceEngine } from "../../src/engines/reference/reference-eng
 import type { Tensor } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { expectClose } from "../support/close.ts";
-import { DataType, int, modelBytes, node, shapeless, tensorProto, weights } from "../support/onnx-model.ts";
+import { bool, DataType, int, modelBytes, node, shapeless, weights } from "../support/onnx-model.ts";
 import { createRandom } from "../support/random.ts";
 import { runGraph } from "../support/run-graph.ts";
 import { runModel } from "../support/run-model.ts";
-
-const bool = (name: string, value: boolean) =>
-  tensorProto({ name, dims: [], dataType: DataType.BOOL, int32Data: [Number(value)] });
 
 const branch = (nodes: readonly NodeProto[], output: string, initializers = [weights("w", [1], [3])]): AttributeProto =>
   create(AttributeProtoSchema, {

@@ -13,13 +13,21 @@ import type { Graph } from "../../src/ir/graph.ts";
 import type { Tensor } from "../../src/ir/tensor.ts";
 import { readOnnx } from "../../src/onnx/read.ts";
 import { expectClose } from "../support/close.ts";
-import { DataType, int, modelBytes, node, shapeless, tensorProto, value, weights } from "../support/onnx-model.ts";
+import {
+  bool,
+  DataType,
+  int,
+  modelBytes,
+  node,
+  shapeless,
+  tensorProto,
+  value,
+  weights,
+} from "../support/onnx-model.ts";
 import { createRandom } from "../support/random.ts";
 import { runGraph } from "../support/run-graph.ts";
 import { runModel } from "../support/run-model.ts";
 
-const bool = (name: string, isTrue: boolean) =>
-  tensorProto({ name, dims: [], dataType: DataType.BOOL, int32Data: [Number(isTrue)] });
 const count = (name: string, times: number) =>
   tensorProto({ name, dims: [], dataType: DataType.INT64, int64Data: [BigInt(times)] });
 

@@ -55,6 +55,9 @@ export function weights(name: string, dims: readonly number[], values?: readonly
   return create(TensorProtoSchema, { name, dims: dims.map(BigInt), dataType: DataType.FLOAT, floatData });
 }
 
+/** A scalar initializer. */
+export const bool = (name: string, isTrue: boolean): TensorProto =>
+  tensorProto({ name, dims: [], dataType: DataType.BOOL, int32Data: [Number(isTrue)] });
 export const int64s = (name: string, values: readonly number[]): TensorProto =>
   create(TensorProtoSchema, {
     name,

@@ -10,6 +10,19 @@ const sampleHistogram = (min: number, max: number, widest: Bounds, narrowest: Bo
   range: { widest, narrowest, clipped: 0.0123 },
 });
 
+/** What labels that are classes measured, of ten samples. */
+export const sampleClasses: NonNullable<Report["metrics"][string]> = {
+  labels: "classes",
+  samples: 10,
+  classes: 10,
+  top1: 1,
+  loss: 1,
+  meanIou: null,
+  rmse: null,
+  mae: null,
+  differentLabels: 10,
+};
+
 const sampleLayer = (i: number): LayerReport => {
   const channels = 16 * 2 ** Math.floor(i / 7);
   const trained = i % 3;
