@@ -141,20 +141,21 @@ class MemoryObject : public Napi::ObjectWrap<MemoryObject> {
   std::shared_ptr<Memory> memory_;
 };
 
-std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array)
-    throw problem(env, "expected a Float64Array");
+/** Of a typed array of the type, which holds elements of T. */
+template <class T>
+std::vector<T> elements_of(Napi::Env env, const Napi::Value& value, napi_typedarray_type type, const char* otherwise) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw problem(env, otherwise);
   const Place place = bytes_of(env, value);
-  const double* data = reinterpret_cast<const double*>(place.data);
-  return std::vector<double>(data, data + place.bytes / sizeof(double));
+  const T* data = reinterpret_cast<const T*>(place.data);
+  return std::vector<T>(data, data + place.bytes / sizeof(T));
+}
+
+std::vector<double> numbers_of(Napi::Env env, const Napi::Value& value) {
+  return elements_of<double>(env, value, napi_float64_array, "expected a Float64Array");
 }
 
 std::vector<int32_t> integers_of(Napi::Env env, const Napi::Value& value) {
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_int32_array)
-    throw problem(env, "expected an Int32Array");
-  const Place place = bytes_of(env, value);
-  const auto* data = reinterpret_cast<const int32_t*>(place.data);
-  return std::vector<int32_t>(data, data + place.bytes / sizeof(int32_t));
+  return elements_of<int32_t>(env, value, napi_int32_array, "expected an Int32Array");
 }
 
 /** Bytes that go to a typed array when a run has ended, those of each turn after those of the turn before. */
@@ -392,10 +393,9 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
       Given given{MemoryObject::of(env, object), number_of(env, offset), {}, number_of(env, piece), {},
                   number_of(env, channels),      number_of(env, plane)};
       const size_t pieces = add_arrays(env, arrays.As<Napi::Array>(), given);
-      for (const int32_t place : integers_of(env, places)) {
+      given.places = integers_of(env, places);
+      for (const int32_t place : given.places)
         if (place < 0 || static_cast<size_t>(place) >= pieces) throw problem(env, "there is no such piece");
-        given.places.push_back(place);
-      }
       if (given.places.size() % turns != 0) throw problem(env, "expected as many pieces for each turn");
       const size_t space = given.offset > given.memory->bytes() ? 0 : given.memory->bytes() - given.offset;
       if (given.places.size() / turns > space / std::max<size_t>(given.piece_bytes, 1))
