@@ -189,8 +189,6 @@ std::vector<Descriptor> per_thread(const Convolution& convolution, int threads, 
   return all;
 }
 
-size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 /**
  * Weights from the plain layout into the one that a primitive asks for. Each thread packs small ones for itself, which is
  * sooner done than waiting for another; large ones are packed once, in a phase of their own.

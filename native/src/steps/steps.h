@@ -81,6 +81,9 @@ inline int64_t extent(const std::vector<int64_t>& sizes, const std::vector<int64
   return high + 1;
 }
 
+/** Bytes in whole cache lines. */
+inline size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 /** Whether a step's images are those of the windows that it is in. */
 inline void check_images(const Arguments& arguments, const CompileContext& context, int64_t batch) {
   if (context.images > 0 && batch != context.images)

@@ -53,7 +53,7 @@ class WeightGradientStep : public ImageStep {
     if (max_ > images_.shape.outputs) arguments.fail("has more rows than channels");
     dw_ = arguments.place<float>(max_, images_.row_elements());
     const int64_t max_images = images_at_once(context, images_.batch);
-    row_bytes_ = (max_ * sizeof(int64_t) + 63) / 64 * 64;
+    row_bytes_ = aligned(max_ * sizeof(int64_t));
     // With fewer rows, too, they may be other ones.
     for (const auto* kernels : {Kernels::of(0), Kernels::of(max_)}) {
       if (!kernels)

@@ -57,8 +57,6 @@ class WindowsStep : public Step {
     size_t scratch, shared;
   };
 
-  static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
   /** Its buffers hold a window, and whole vectors may be read past their end, which is scratch. */
   void check(const StepDescription& description, const Arguments& arguments) const {
     for (const Place& place : description.places) {
