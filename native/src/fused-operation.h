@@ -105,6 +105,10 @@ class ThreadRows {
       : rows_(rows), stride_((width + 63) / 64 * 64), data_(threads * rows * stride_ + kLine) {}
 
   T* row(int thread, int row) { return data_.data() + (thread * rows_ + row) * stride_; }
+  /** Each thread's own, for a loop; as long as this stays where it is. */
+  LoopMaker::OfThread<T*> row_of_thread(int row) {
+    return [this, row](int thread) { return this->row(thread, row); };
+  }
 
  private:
   static constexpr int64_t kLine = 64;

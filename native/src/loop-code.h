@@ -55,6 +55,7 @@ class LoopMaker {
   using Mask = int;
   template <class T>
   using OfThread = std::function<T(int thread)>;
+  static constexpr int kLanes = 16;
 
   /** One number for all elements. */
   Value number(OfThread<float> of);

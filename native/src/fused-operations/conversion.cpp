@@ -77,10 +77,16 @@ class RescaleOperation : public FusedOperation {
     if (factors_count_ != 1 && factors_count_ != channels_) arguments.fail("has factors that fit no channels");
   }
 
-  void prepare(const RunContext& run) override { fill(run.thread); }
+  void prepare(const RunContext& run) override {
+    float *factors = rows_.row(run.thread, 0), *bias = rows_.row(run.thread, 1);
+    for (int64_t i = 0; i < width_; i++) {
+      factors[i] = *scale_ * factors_[factors_count_ == 1 ? 0 : i % channels_];
+      bias[i] = bias_ ? bias_[i % channels_] : 0.0f;
+    }
+  }
 
   bool describe(LoopMaker& loop) override {
-    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto row = [&](int i) { return loop.column(rows_.row_of_thread(i)); };
     const auto factors = row(0), bias = row(1);
     loop.write(y_, loop.multiply_add(loop.read(x_, ElementType::Int32), factors, bias));
     return true;
@@ -94,14 +100,6 @@ class RescaleOperation : public FusedOperation {
   }
 
  private:
-  void fill(int thread) {
-    float *factors = rows_.row(thread, 0), *bias = rows_.row(thread, 1);
-    for (int64_t i = 0; i < width_; i++) {
-      factors[i] = *scale_ * factors_[factors_count_ == 1 ? 0 : i % channels_];
-      bias[i] = bias_ ? bias_[i % channels_] : 0.0f;
-    }
-  }
-
   const Kernels* kernels_;
   int64_t factors_count_, channels_;
   Elementwise<int32_t> x_;

@@ -26,12 +26,8 @@ class ChannelSums {
         totals_(context.threads, 3, channels_) {}
 
   float* pivot(int thread) { return rows_.row(thread, 0); }
-  LoopMaker::Value pivot_in(LoopMaker& loop) {
-    return loop.column([this](int thread) { return rows_.row(thread, 0); });
-  }
-  LoopMaker::Value sums_in(LoopMaker& loop, int which) {
-    return loop.column_sums([this, which](int thread) { return rows_.row(thread, 1 + which); });
-  }
+  LoopMaker::Value pivot_in(LoopMaker& loop) { return loop.column(rows_.row_of_thread(0)); }
+  LoopMaker::Value sums_in(LoopMaker& loop, int which) { return loop.column_sums(rows_.row_of_thread(1 + which)); }
   double total(int thread, int which, int64_t channel) { return totals_.row(thread, which)[channel]; }
   /** Rows that a thread has seen. */
   double seen(int thread) { return totals_.row(thread, 2)[0]; }
@@ -189,7 +185,7 @@ class NormalizationOperation : public FusedOperation {
   }
 
   bool describe(LoopMaker& loop) override {
-    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto row = [&](int i) { return loop.column(rows_.row_of_thread(i)); };
     const auto a = row(0), pivot = row(1), b = row(2);
     loop.write(y_, loop.multiply_add(a, loop.subtract(loop.read(x_), pivot), b));
     return true;
@@ -304,7 +300,7 @@ class NormalizationGradientOperation : public FusedOperation {
   }
 
   bool describe(LoopMaker& loop) override {
-    const auto row = [&](int i) { return loop.column([this, i](int thread) { return rows_.row(thread, i); }); };
+    const auto row = [&](int i) { return loop.column(rows_.row_of_thread(i)); };
     const auto of_dy = row(0), of_x = row(1), pivot = row(2), shift = row(3);
     const auto centred = loop.subtract(loop.read(x_), pivot);
     loop.write(dx_, loop.multiply_add(of_dy, loop.read(dy_), loop.multiply_add(of_x, centred, shift)));

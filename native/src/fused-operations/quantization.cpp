@@ -69,7 +69,7 @@ class QuantizeOperation : public FusedOperation {
         scale_(arguments.place<float>(1)),
         zero_(arguments.place<float>(1)),
         is_odd_(context.threads * kStride),
-        odd_(context.threads, 1, kLanes) {}
+        odd_(context.threads, 1, LoopMaker::kLanes) {}
 
   bool describe(LoopMaker& loop) override {
     const auto x = loop.read(x_);
@@ -78,15 +78,15 @@ class QuantizeOperation : public FusedOperation {
     const auto max = loop.number([this](int) { return qparams_.now().high - qparams_.now().low; });
     const auto one = loop.number([](int) { return 1.0f; });
     const auto code = loop.add(loop.rounded(loop.divide(x, scale)), shift);
-    loop.add_to(loop.lane_sums([this](int thread) { return odd_.row(thread, 0); }), one, loop.is_no_number(x));
+    loop.add_to(loop.lane_sums(odd_.row_of_thread(0)), one, loop.is_no_number(x));
     loop.write(y_, loop.less(max, loop.greater(code, loop.zero())), ElementType::Uint8);
     return true;
   }
 
   void account(const Chunk& chunk) override {
     float* odd = odd_.row(chunk.thread, 0);
-    if (std::all_of(odd, odd + kLanes, [](float count) { return count == 0; })) return;
-    std::fill(odd, odd + kLanes, 0.0f);
+    if (std::all_of(odd, odd + LoopMaker::kLanes, [](float count) { return count == 0; })) return;
+    std::fill(odd, odd + LoopMaker::kLanes, 0.0f);
     note_odd(chunk);
   }
 
@@ -108,7 +108,7 @@ class QuantizeOperation : public FusedOperation {
   }
 
  private:
-  static constexpr int kStride = 64, kLanes = 16;
+  static constexpr int kStride = 64;
 
   void note_odd(const Chunk& chunk) { is_odd_[chunk.thread * kStride] = *chunk.makes_odd_codes = true; }
 
@@ -169,7 +169,7 @@ class FakeQuantizeGradientOperation : public FusedOperation {
         dscale_(arguments.optional<float>(1)),
         dzero_point_(arguments.optional<float>(1)),
         sums_(context.threads, 1, 2),
-        lanes_(context.threads, 2, kLanes) {}
+        lanes_(context.threads, 2, LoopMaker::kLanes) {}
 
   void prepare(const RunContext& run) override {
     double* sums = sums_.row(run.thread, 0);
@@ -185,7 +185,7 @@ class FakeQuantizeGradientOperation : public FusedOperation {
     const auto [scale, zero_point, low, high] = qparams_.in(loop);
     const auto lowest = loop.number([this](int) { return qparams_.now().low - qparams_.now().zero_point; });
     const auto highest = loop.number([this](int) { return qparams_.now().high - qparams_.now().zero_point; });
-    const auto lanes = [&](int i) { return loop.lane_sums([this, i](int thread) { return lanes_.row(thread, i); }); };
+    const auto lanes = [&](int i) { return loop.lane_sums(lanes_.row_of_thread(i)); };
     const auto g = loop.read(dy_), quotient = loop.divide(loop.read(x_), scale);
     const auto code = loop.add(loop.rounded(quotient), zero_point);
     const auto is_low = loop.is_less(code, low), is_high = loop.is_greater(code, high);
@@ -202,8 +202,8 @@ class FakeQuantizeGradientOperation : public FusedOperation {
     double totals[2] = {};
     for (int i = 0; i < 2; i++) {
       float* lanes = lanes_.row(chunk.thread, i);
-      for (int lane = 0; lane < kLanes; lane++) totals[i] += lanes[lane];
-      std::fill(lanes, lanes + kLanes, 0.0f);
+      for (int lane = 0; lane < LoopMaker::kLanes; lane++) totals[i] += lanes[lane];
+      std::fill(lanes, lanes + LoopMaker::kLanes, 0.0f);
     }
     double* sums = sums_.row(chunk.thread, 0);
     sums[0] += totals[0], sums[1] -= totals[1] * qparams_.now().scale;
@@ -228,7 +228,6 @@ class FakeQuantizeGradientOperation : public FusedOperation {
   ThreadRows<double> sums_;
   /** What a loop added up in a chunk. */
   ThreadRows<float> lanes_;
-  static constexpr int kLanes = 16;
 };
 
 }  // namespace

@@ -99,7 +99,7 @@ class FusedStep : public ImageStep {
   }
 
  private:
-  static constexpr int64_t kLanes = 16, kLoopChunk = 2048, kLoopRows = 8;
+  static constexpr int64_t kLanes = LoopMaker::kLanes, kLoopChunk = 2048, kLoopRows = 8;
 
   /** What one thread calls the loop with. */
   struct CalledWith {
