@@ -61,11 +61,11 @@ class FusedStep : public ImageStep {
 
   void begin(const RunContext& run) override {
     for (const auto& operation : operations_) operation->prepare(run);
+    if (loop_) prepare_loop(run.thread);
   }
 
   void run_window(const RunContext& run, const Window& window) override {
     const int64_t first = window.begin * per_image_, end = window.end * per_image_;
-    if (loop_) prepare_loop(run.thread);
     Chunk chunk{first,
                 0,
                 run.thread,
@@ -87,8 +87,6 @@ class FusedStep : public ImageStep {
     }
   }
 
-  std::string describe() const override { return loop_ ? "one loop" : ""; }
-
   void end(const RunContext& run) override {
     for (const auto& operation : operations_) operation->complete(run);
   }
@@ -97,6 +95,8 @@ class FusedStep : public ImageStep {
     if (run.thread == 0)
       for (const auto& operation : operations_) operation->epilogue(run);
   }
+
+  std::string describe() const override { return loop_ ? "one loop" : ""; }
 
  private:
   static constexpr int64_t kLanes = LoopMaker::kLanes, kLoopChunk = 2048, kLoopRows = 8;
@@ -117,6 +117,7 @@ class FusedStep : public ImageStep {
     if (loop_row_ % kLanes != 0) return;
     loop_chunk_ = std::max(kLoopChunk / loop_row_, kLoopRows) * loop_row_;
     loop_ = described_.make();
+    if (!loop_) return;
     called_with_.resize(context.threads,
                         {std::vector<float>(described_.numbers().size()), std::vector<float*>(described_.rows().size()),
                          std::vector<char*>(described_.streams().size())});
