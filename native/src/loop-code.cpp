@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <new>
 
@@ -117,6 +118,19 @@ class LoopMaker::Registers {
   bool is_full() const { return is_full_; }
   int operator[](Value value) const { return of_value_[value]; }
   int mask(Mask mask) const { return of_mask_[mask]; }
+  /** Of what an instruction reads, in its order; 0 where it reads less. */
+  std::array<int, 3> of_values(const Instruction& each) const {
+    std::array<int, 3> all{};
+    const auto values = values_of(each);
+    std::transform(values.begin(), values.end(), all.begin(), [this](Value value) { return of_value_[value]; });
+    return all;
+  }
+  std::array<int, 2> of_masks(const Instruction& each) const {
+    std::array<int, 2> all{};
+    const auto masks = masks_of(each);
+    std::transform(masks.begin(), masks.end(), all.begin(), [this](Mask mask) { return of_mask_[mask]; });
+    return all;
+  }
   /** For what a single instruction needs on the way. */
   static constexpr int kSpare = 31;
 
@@ -265,17 +279,11 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
   constexpr int kSpare = Registers::kSpare;
   for (size_t at = 0; at < code_.size(); at++) {
     const auto& each = code_[at];
-    const auto in = [&](Value value) { return registers[value]; };
-    const bool reads = each.op != Op::Load && each.op != Op::Or;
-    const int a = reads ? in(each.a) : 0;
-    const bool has_b = reads && each.op != Op::Store && each.op != Op::Round && each.op != Op::RoundTo;
-    const int b = has_b ? in(each.b) : 0;
-    const int c = each.op == Op::MultiplyAdd || each.op == Op::AddProductTo ? in(each.c) : 0;
-    const int mask_a = each.op == Op::Or ? registers.mask(each.a) : 0, mask_b = each.op == Op::Or ? registers.mask(each.b) : 0;
-    const int mask = each.op == Op::Choose || each.op == Op::AddToWhere ? registers.mask(each.c) : 0;
+    const auto [a, b, c] = registers.of_values(each);
+    const auto [mask, other_mask] = registers.of_masks(each);
     registers.advance(static_cast<int>(at));
     if (registers.is_full()) return nullptr;
-    const int y = Registers::makes_value(each) ? in(each.to) : 0;
+    const int y = Registers::makes_value(each) ? registers[each.to] : 0;
     const int k = Registers::makes_mask(each) ? registers.mask(each.to) : 0;
     const auto type = static_cast<ElementType>(each.detail);
     switch (each.op) {
@@ -327,7 +335,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
         }
         break;
       case Op::Compare: to.vector(A::m0f, A::none, 0xc2, k, a, b), to.put({each.detail}); break;
-      case Op::Or: to.put({0xc5, 0x80 | (~mask_a & 15) << 3 | 4, 0x45, 0xc0 | k << 3 | mask_b}); break;
+      case Op::Or: to.put({0xc5, 0x80 | (~mask & 15) << 3 | 4, 0x45, 0xc0 | k << 3 | other_mask}); break;
       case Op::Choose: to.vector(A::m0f38, A::p66, 0x65, y, b, a, mask); break;
       case Op::AddTo: to.vector(A::m0f, A::none, 0x58, b, b, a); break;
       case Op::AddToWhere: to.vector(A::m0f, A::none, 0x58, b, b, a, mask); break;
