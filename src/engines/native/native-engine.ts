@@ -262,7 +262,7 @@ async function run(
     const tensor = inputs.get(name);
     if (!tensor || sizeOf(tensor.shape) === 0) return [];
     const { memory, offset } = placeOf(assembled, memories, value.slot);
-    const pieces = piecesOf(tensor) ?? (turns && slicesOf(tensor, turns));
+    const pieces = piecesOf(tensor) ?? (turns && inPieces(tensor.data, tensor.data.length / turns));
     if (pieces) {
       const { arrays, size, places } = pieces;
       return [memory, offset, ...turnOf(value, pieces), arrays, size * arrays[0].BYTES_PER_ELEMENT, places];
@@ -300,11 +300,11 @@ async function run(
   return results;
 }
 
-/** One for each run. */
-const slicesOf = ({ data }: Tensor, turns: number): Pieces => ({
+/** An array in pieces of a size, in its order. */
+const inPieces = (data: TypedArray, size: number): Pieces => ({
   arrays: [data],
-  size: data.length / turns,
-  places: Int32Array.from({ length: turns }, (_, i) => i),
+  size,
+  places: Int32Array.from({ length: data.length / size }, (_, i) => i),
 });
 
 /** What lies in another order than it is given in: channels, and pixels of each. */
@@ -323,9 +323,7 @@ function turnOf(value: Value, { channels, size }: Pieces): readonly [channels: n
 /** An output whose channels lie last. */
 function imagesIn(data: TypedArray, { dtype, shape: ofOne }: Value, shape: readonly number[]): Tensor {
   const [, channels, ...plane] = fixed(ofOne);
-  const size = channels * sizeOf(plane);
-  const places = Int32Array.from({ length: data.length / size }, (_, i) => i);
-  const pieces = { arrays: [data], size, places, channels };
+  const pieces = { ...inPieces(data, channels * sizeOf(plane)), channels };
   return joinedTensor(dtype, shape, { ...pieces, join: () => joinPieces(pieces, allocate(dtype, data.length)) });
 }
 
