@@ -22,6 +22,8 @@ interface Roles {
 /** Steps that become one. */
 interface Row {
   readonly steps: Step[];
+  /** Of each step. */
+  readonly roles: Roles[];
   readonly isLate: boolean;
   images: number | undefined;
   weightBytes: number;
@@ -100,6 +102,7 @@ function rolesOf(step: Step): Roles | undefined {
 
 const startRow = (isLate: boolean): Row => ({
   steps: [],
+  roles: [],
   isLate,
   images: undefined,
   weightBytes: 0,
@@ -112,6 +115,7 @@ const weightBytesOf = ({ images, whole, afterwards }: Roles): number =>
 
 function add(row: Row, step: Step, roles: Roles): void {
   row.steps.push(step);
+  row.roles.push(roles);
   row.images ??= roles.images;
   row.weightBytes += weightBytesOf(roles);
   for (const slot of roles.makes) row.makes.add(slot);
@@ -155,8 +159,7 @@ function fits(row: Row, roles: Roles): boolean {
   const images = row.images ?? roles.images;
   if (images === undefined || (roles.images !== undefined && roles.images !== images)) return false;
   if (row.weightBytes + weightBytesOf(roles) > maxWeightBytes) return false;
-  const all = [roles, ...row.steps.map(rolesOf)];
-  const isDivided = all.every((each) => each?.rows === undefined || each.rows % images === 0);
+  const isDivided = [roles, ...row.roles].every(({ rows }) => rows === undefined || rows % images === 0);
   const passing = roles.reads.filter((slot) => row.makes.has(slot));
   return isDivided && passing.every(({ bytes }) => bytes % images === 0 && bytes / images <= maxBufferBytes);
 }
