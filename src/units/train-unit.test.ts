@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
+import { inMemoryRanks } from "../../test/support/in-memory-ranks.ts";
 import { isNativeBuilt } from "../../test/support/native.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
+import { createCommunicator } from "../distributed/communicator.ts";
 import { createNativeEngine } from "../engines/native/native-engine.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -219,6 +221,20 @@ describe("a block that trains", () => {
       expect(bytesOf(resumed.quantized)).toEqual(bytesOf(one.quantized));
     },
   );
+
+  test.each([
+    { how: "one by one", create: createReferenceEngine, memoryBytes: 0 },
+    ...(isNativeBuilt ? [{ how: "in series", create: createNativeEngine, memoryBytes: 1e9 }] : []),
+  ])("is trained by each of two processes where batches have one part, $how", async ({ create, memoryBytes }) => {
+    const ownContext = { engine: create(), seed: 4, threads: 1 };
+    const one = await trainedBlock({ context: ownContext, memoryBytes });
+    const ranks = await Promise.all(
+      inMemoryRanks(2).map((transport) => createCommunicator(transport, { timeoutMs: 60_000, name: "here" })),
+    );
+    const second = await trainedBlock({ context: { ...ownContext, communicator: ranks[1] }, memoryBytes });
+    expect(second.losses).toEqual(one.losses);
+    expect(bytesOf(second.quantized)).toEqual(bytesOf(one.quantized));
+  });
 
   test.skipIf(!isNativeBuilt)("that diverges says at which step, in series or not", async () => {
     const native = { ...context, engine: createNativeEngine(), threads: 1 };

@@ -72,7 +72,8 @@ export const reconstructionError: UnitLoss = (build, _, targets) =>
     .reduce((sum, error) => build.node("Add", [sum, error]));
 
 /** Throws ABORTED, DIVERGED and, where there are fewer samples than a batch, BAD_OPTION. */
-export async function trainUnit(job: UnitTraining, context: Context): Promise<TrainedUnit> {
+export async function trainUnit(job: UnitTraining, given: Context): Promise<TrainedUnit> {
+  const context = job.accumulate === 1 ? alone(given) : given;
   const { data, steps, batch, accumulate, checkpointEvery, checkpoints } = job;
   const { unit, quantized, samples } = data;
   if (samples < batch)
@@ -113,6 +114,9 @@ export async function trainUnit(job: UnitTraining, context: Context): Promise<Tr
   const constants = new Map([...quantized.constants, ...ofModel]);
   return { quantized: { ...quantized, constants }, values, losses: result.losses };
 }
+
+/** Each of several processes computes batches of one part by itself. */
+const alone = ({ communicator: _, ...context }: Context): Context => context;
 
 const unitState = z.object({ unit: z.string() });
 type UnitState = z.infer<typeof unitState>;
