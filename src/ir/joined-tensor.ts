@@ -1,6 +1,6 @@
 // Tensors whose elements are pieces of several arrays, one after the other, joined only where somebody reads them as one array.
 import type { DType, TypedArray } from "./dtype.ts";
-import type { Tensor } from "./tensor.ts";
+import { allocate, sizeOf, type Tensor } from "./tensor.ts";
 
 /** Pieces of one size. */
 export interface Pieces {
@@ -15,16 +15,17 @@ export interface Pieces {
 }
 
 interface Parts extends Pieces {
-  readonly join: () => TypedArray;
+  /** Called at the first use of `data`; absent: gives a new array. */
+  readonly join?: () => TypedArray;
 }
 
 const joined = new WeakMap<Tensor, Parts>();
 
-/** Nobody changes the arrays while somebody has the tensor; `join` is called at the first use of `data`. */
+/** Nobody changes the arrays while somebody has the tensor. */
 export function joinedTensor(dtype: DType, shape: readonly number[], parts: Parts): Tensor {
   let data: TypedArray | undefined;
   const once = (): TypedArray => {
-    data ??= parts.join();
+    data ??= parts.join?.() ?? joinPieces(parts, allocate(dtype, sizeOf(shape)));
     return data;
   };
   const result: Tensor = {

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { createRandom } from "../../test/support/random.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
 import { narrowTensor, widenTensor } from "../ir/half.ts";
-import { joinedTensor, joinPieces, piecesOf } from "../ir/joined-tensor.ts";
+import { joinedTensor, piecesOf } from "../ir/joined-tensor.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { folderStorage } from "../node/storage.ts";
 import { type CacheOptions, openActivationCache, type SpareArrays } from "./activation-cache.ts";
@@ -68,11 +68,7 @@ describe("samples", () => {
       const arrays = [Float32Array.from([...images[0], ...images[1]]), images[2]];
       const given = (places: number[], from: readonly Float32Array[]): Tensor => {
         const pieces = { arrays: from, size: channels * plane, places: Int32Array.from(places), channels };
-        const shape = [places.length, 1, channels, 2, 2];
-        return joinedTensor("float32", shape, {
-          ...pieces,
-          join: () => joinPieces(pieces, new Float32Array(places.length * channels * plane)),
-        });
+        return joinedTensor("float32", [places.length, 1, channels, 2, 2], pieces);
       };
       const cache = await openActivationCache({ storage: memoryStorage(), memoryBytes: 1e9, floats });
       await cache.append("x", given([2, 0, 1], arrays));

@@ -272,14 +272,10 @@ async function gather(
   places.forEach((place, i) => {
     widenInto("float16", pieceOf(pieces, place) as Uint16Array, data, i * size);
   });
-  if (channels !== undefined) {
-    const given = { arrays: [data], size, places: places.map((_, i) => i), channels };
-    return joinedTensor(column.given, [indices.length, ...shape], {
-      ...given,
-      join: () => joinPieces(given, new Float32Array(data.length)),
-    });
-  }
-  return { dtype: column.given, shape: [indices.length, ...shape], data };
+  const whole = [indices.length, ...shape];
+  return channels === undefined
+    ? { dtype: column.given, shape: whole, data }
+    : joinedTensor(column.given, whole, { arrays: [data], size, places: places.map((_, i) => i), channels });
 }
 
 async function dataOf(

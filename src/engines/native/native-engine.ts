@@ -3,8 +3,8 @@ import { availableParallelism } from "node:os";
 import { type DType, dtypes, type TypedArray } from "../../ir/dtype.ts";
 import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
-import { joinedTensor, joinPieces, type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
-import { allocate, copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
+import { joinedTensor, type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
+import { copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type {
   CompileOptions,
@@ -323,8 +323,7 @@ function turnOf(value: Value, { channels, size }: Pieces): readonly [channels: n
 /** An output whose channels lie last. */
 function imagesIn(data: TypedArray, { dtype, shape: ofOne }: Value, shape: readonly number[]): Tensor {
   const [, channels, ...plane] = fixed(ofOne);
-  const pieces = { ...inPieces(data, channels * sizeOf(plane)), channels };
-  return joinedTensor(dtype, shape, { ...pieces, join: () => joinPieces(pieces, allocate(dtype, data.length)) });
+  return joinedTensor(dtype, shape, { ...inPieces(data, channels * sizeOf(plane)), channels });
 }
 
 function spareFor(
