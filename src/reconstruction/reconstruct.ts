@@ -5,7 +5,7 @@ import { readSafetensors, writeSafetensors } from "../data/safetensors.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { copyTensor, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { bytesSource } from "../ir/tensor-source.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
 import { withFloatActivations } from "../rounding/float-activations.ts";
@@ -243,5 +243,5 @@ async function readOutcome(storage: Storage, file: string): Promise<Outcome> {
     );
   const { tensors } = readSafetensors(bytesSource(bytes), file);
   // What is kept of them must not keep the whole file.
-  return outcomeOf(new Map([...tensors].map(([name, { data, ...type }]) => [name, { ...type, data: data.slice() }])));
+  return outcomeOf(new Map([...tensors].map(([name, value]) => [name, copyTensor(value)])));
 }
