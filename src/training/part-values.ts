@@ -3,7 +3,7 @@ import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { castTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { powerOf } from "./accumulation.ts";
-import type { Step } from "./step.ts";
+import { rowsSize, type Step } from "./step.ts";
 import type { Floats } from "./tree-sum.ts";
 
 /** Of a value in the array. */
@@ -33,7 +33,7 @@ export interface PartValues {
 /** Those of `free` that fit, or new ones. `inputs`: what the part is fed, which says how many rows train. */
 export function valuesFor(step: Step, inputs: ReadonlyMap<string, Tensor>, free: PartValues[]): PartValues {
   const counts = new Map(
-    [...step.rowInputs].map(([weight, input]) => [`rows:${weight}`, inputs.get(input)?.shape[0] ?? 0] as const),
+    [...step.rowInputs].map(([weight, input]) => [rowsSize(weight), inputs.get(input)?.shape[0] ?? 0] as const),
   );
   const key = [...counts.values()].join();
   const last = free.pop();
@@ -47,7 +47,11 @@ function layoutOf({ graph }: Step, key: string, counts: ReadonlyMap<string, numb
   for (const output of graph.outputs) {
     const type = graph.values.get(output);
     assert(type?.dtype === "float32" || type?.dtype === "float64", `"${output}" is ${type?.dtype}; sums are of floats`);
-    const shape = type.shape.map((size) => (typeof size === "number" ? size : (counts.get(size) ?? 0)));
+    const shape = type.shape.map((size) => {
+      const count = typeof size === "number" ? size : counts.get(size);
+      assert(count !== undefined, `"${output}" has ${size} elements along an axis; sums are of known sizes`);
+      return count;
+    });
     places.set(output, { start: length, type: { dtype: type.dtype, shape } });
     length += sizeOf(shape);
     if (type.dtype === "float64") dtype = "float64";
@@ -85,14 +89,21 @@ export function takeValues(
   for (const { output, keeps } of step.summed) {
     if (keeps === 1) continue;
     const factor = powerOf(keeps, later);
-    const view = views.get(output) ?? all.subarray(0, 0);
+    const view = viewOf(views, output);
     for (let i = 0; i < view.length; i++) view[i] *= factor;
   }
 }
 
+function viewOf(views: PartValues["views"], name: string): Floats {
+  const view = views.get(name);
+  assert(view, `the step gives no "${name}"`);
+  return view;
+}
+
 export function valueIn({ layout, views }: PartValues, name: string): Tensor {
-  const [place, data] = [layout.places.get(name), views.get(name)];
-  assert(place && data, `the step gives no "${name}"`);
+  const data = viewOf(views, name);
+  const place = layout.places.get(name);
+  assert(place, `the step gives no "${name}"`);
   const { dtype, shape } = place.type;
   return castTensor({ dtype: layout.dtype, shape, data }, dtype);
 }

@@ -100,6 +100,9 @@ type Gradients = ReadonlyMap<string, string>;
 /** The input that holds the indices of the rows that train of a weight. */
 export const rowsInput = (weight: string): string => `frostbit/rows:${weight}`;
 
+/** How many they are, as a size of that input and of the weight's gradient. */
+export const rowsSize = (weight: string): string => `rows:${weight}`;
+
 export function buildStep(options: StepOptions): Step {
   const { forward, parameters, microBatches } = options;
   const build = buildOn(forward);
@@ -148,7 +151,7 @@ function addRowInputs(build: Builder, parameters: readonly TrainedParameter[]): 
   const inputs = new Map<string, string>();
   for (const { trains } of parameters) {
     if (typeof trains === "string" || inputs.has(trains.weight)) continue;
-    const type = { dtype: "int64", shape: [`rows:${trains.weight}`] } as const;
+    const type = { dtype: "int64", shape: [rowsSize(trains.weight)] } as const;
     inputs.set(trains.weight, build.input(rowsInput(trains.weight), type));
   }
   return inputs;
