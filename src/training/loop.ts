@@ -200,8 +200,7 @@ function missingOf({ variables }: Run, { initial }: Step): ReadonlyMap<string, T
 
 async function runSteps(run: Run): Promise<void> {
   let compiled = await prepareStep(run);
-  if (run.loop.seriesOf && compiled.program.runSeries && compiled.step.microBatches === 1 && !compiled.apply)
-    return runStepsInSeries(run, compiled);
+  if (run.loop.seriesOf && compiled.program.runSeries && !compiled.apply) return runStepsInSeries(run, compiled);
   const iterator = run.loop.batches(run.step)[Symbol.asyncIterator]();
   try {
     let next: ReturnType<typeof iterator.next> | undefined = iterator.next();
@@ -321,15 +320,10 @@ function feedOf(run: Run, step: Step, batch: ReadonlyMap<string, Tensor>, index:
   return inputsOf(step.graph, new Map([...samples, ...scheduledFor(run, step.graph, index)]));
 }
 
-function scheduledFor(
-  { trainer, ...run }: Run,
-  graph: Graph,
-  microBatch: number,
-  step = run.step,
-): ReadonlyMap<string, Tensor> {
+function scheduledFor(run: Run, graph: Graph, microBatch: number, step = run.step): ReadonlyMap<string, Tensor> {
   const values = new Map<string, Tensor>();
   for (const input of graph.inputs) {
-    const value = trainer.scheduled.get(input)?.(step, microBatch);
+    const value = run.trainer.scheduled.get(input)?.(step, microBatch);
     if (value === undefined) continue;
     const dtype = graph.values.get(input)?.dtype ?? "float32";
     values.set(input, typeof value === "number" ? tensorOf(dtype, [], [value]) : value);
