@@ -2,7 +2,7 @@
 import { runAhead } from "../data/batches.ts";
 import type { Program } from "../engines/engine.ts";
 import type { TypedArray } from "../ir/dtype.ts";
-import { FrostbitError } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { cutIntoStages } from "../passes/cut-stages.ts";
@@ -93,27 +93,35 @@ export async function runEach<B extends Fed>(
       for await (const [batch, outputs] of runAhead(all, ({ inputs }) => run(inputs))) each.use(batch, outputs);
     });
   let stages: readonly Graph[] = [];
+  let ofBatch = 0;
   let group: B[] = [];
   for await (const batch of all) {
-    if (group.length > 0 && (!isAlike(group[0], batch) || (group.length + 1) * bytesBetween(stages) > heldBytes)) {
+    const isFull = (group.length + 1) * ofBatch > heldBytes;
+    if (group.length > 0 && (isFull || sizesOf(group[0].inputs) !== sizesOf(batch.inputs))) {
       await runGroup(stages, group, graph.outputs, each, context);
       group = [];
     }
-    if (group.length === 0) stages = stagesFor(graph, batch.inputs, stageBytes);
+    if (group.length === 0) {
+      stages = stagesFor(graph, batch.inputs, stageBytes);
+      ofBatch = bytesBetween(stages);
+    }
     group.push(batch);
   }
   if (group.length > 0) await runGroup(stages, group, graph.outputs, each, context);
 }
 
-const isAlike = (a: Fed, b: Fed): boolean =>
-  [...a.inputs].every(([name, { shape }]) => shape.join() === b.inputs.get(name)?.shape.join());
+const sizesOf = (inputs: Values): string => [...inputs.values()].map(({ shape }) => shape.join()).join(";");
 
 /** The most that one batch holds between two stages. */
 function bytesBetween(stages: readonly Graph[]): number {
   const made = new Map<string, number>();
   let most = 0;
   for (const [at, { outputs, values }] of stages.entries()) {
-    for (const name of outputs) made.set(name, bytesOf(values.get(name) ?? { dtype: "float32", shape: [] }));
+    for (const name of outputs) {
+      const type = values.get(name);
+      assert(type, `"${name}" has no type`);
+      made.set(name, bytesOf(type));
+    }
     const wanted = readAfter(stages, at, []);
     most = Math.max(
       most,
@@ -155,7 +163,7 @@ async function runGroup<B extends Fed>(
 function reusing(program: Program, reuses: boolean, context: Context): (inputs: Values) => Promise<Values> {
   let last: { readonly sizes: string; readonly spare: ReadonlyMap<string, TypedArray> } | undefined;
   return async (inputs) => {
-    const sizes = [...inputs.values()].map(({ shape }) => shape.join()).join(";");
+    const sizes = sizesOf(inputs);
     const spare = reuses && last?.sizes === sizes ? { spare: last.spare } : {};
     const outputs = await program.run(inputs, { ...signalOf(context), ...spare });
     last = { sizes, spare: arraysOf(outputs) };
