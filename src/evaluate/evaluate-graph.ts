@@ -14,7 +14,7 @@ import { runEach } from "../run/with-few-runs.ts";
 import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
 import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
-import { type OwnMetric, ownMeter } from "./own-metric.ts";
+import { type OwnMeter, type OwnMetric, ownMeter } from "./own-metric.ts";
 
 /**
  * What a graph's first output is worth on an engine, over the whole dataset: accuracy and cross-entropy against class indices, or
@@ -43,14 +43,7 @@ export async function measureGraphBy(
   const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
   const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
   const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-  let done = 0;
-  const use = (batch: Batch, found: ReadonlyMap<string, Tensor>): void => {
-    meter.add(found, batch);
-    done += batch.indices.length;
-    context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
-  };
-  await runEach(removeDeadNodes(graph), all, { use, reuses: false, phase }, context);
-  return { metrics: meter.metrics(), bySample: meter.bySample() };
+  return measure({ graph: removeDeadNodes(graph), meter, all, total: dataset.length, reuses: false, phase }, context);
 }
 
 /** The same as `evaluateGraph`, and one figure of each sample. */
@@ -64,16 +57,36 @@ export async function measureGraph(
   const use = usableLabels(labelUse(graph, dataset), dataset);
   const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
   const output = scores?.logits ?? graph.outputs[0];
-  const meter = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
-  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-  let done = 0;
-  const see = (batch: Batch, outputs: ReadonlyMap<string, Tensor>): void => {
+  const ofScores = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
+  const add: OwnMeter["add"] = (outputs, batch) => {
     const given = outputs.get(output);
     assert(given, "evaluation run without its output");
-    meter.add(given, batch);
-    done += batch.indices.length;
-    context.onProgress?.({ phase, done, total: dataset.length, note: meter.note() });
+    ofScores.add(given, batch);
   };
-  await runEach(onlyOutputs(graph, [output]), all, { use: see, reuses: true, phase }, context);
+  const meter = { ...ofScores, add };
+  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
+  const only = onlyOutputs(graph, [output]);
+  return measure({ graph: only, meter, all, total: dataset.length, reuses: true, phase }, context);
+}
+
+interface Measuring {
+  readonly graph: Graph;
+  readonly meter: OwnMeter;
+  readonly all: ReturnType<typeof batches>;
+  /** Samples of all batches. */
+  readonly total: number;
+  /** Whether the meter keeps nothing of the outputs that it has seen. */
+  readonly reuses: boolean;
+  readonly phase: string;
+}
+
+async function measure({ graph, meter, all, total, reuses, phase }: Measuring, context: Context): Promise<Measurement> {
+  let done = 0;
+  const use = (batch: Batch, outputs: ReadonlyMap<string, Tensor>): void => {
+    meter.add(outputs, batch);
+    done += batch.indices.length;
+    context.onProgress?.({ phase, done, total, note: meter.note() });
+  };
+  await runEach(graph, all, { use, reuses, phase }, context);
   return { metrics: meter.metrics(), bySample: meter.bySample() };
 }
