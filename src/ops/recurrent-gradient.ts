@@ -20,6 +20,7 @@ interface Maths {
   readonly stack: (values: readonly string[]) => string;
   readonly concat: (values: readonly string[], axis: number) => string;
   readonly transpose: (matrix: string) => string;
+  readonly withBias: (value: string, bias: string | undefined) => string;
   /** Sums; those that are not there are 0. */
   readonly sum: (...values: readonly (string | undefined)[]) => string | undefined;
 }
@@ -46,6 +47,7 @@ function mathsOn(build: Builder, like: string): Maths {
       ),
     concat: (values, axis) => (values.length === 1 ? values[0] : build.node("Concat", values, { axis })),
     transpose: (matrix) => build.node("Transpose", [matrix], { perm: [1, 0] }),
+    withBias: (value, bias) => (bias === undefined ? value : op("Add", value, bias)),
     sum: (...values) => {
       const given = values.filter((value) => value !== undefined);
       return given.length === 0 ? undefined : given.reduce((total, value) => op("Add", total, value));
@@ -60,14 +62,23 @@ interface Step {
   readonly inner: string;
   /** Before the step, [batch, hidden]. */
   readonly h: string;
-  readonly c: string | undefined;
 }
 
-/** Of one direction: weights [gates × hidden, …], a bias of the state's product, peepholes [3 × hidden]. */
+/** A gate of which the rows of R are not multiplied by the state. */
+interface LastGate {
+  readonly rows: string;
+  /** The same, transposed. */
+  readonly columns: string;
+  readonly bias: string | undefined;
+  /** The rows of the other gates. */
+  readonly others: string;
+}
+
+/** Of one direction. */
 interface Parameters {
-  readonly r: string;
-  readonly innerBias: string | undefined;
-  readonly peepholes: string | undefined;
+  /** Of the input, output and forget gates, [hidden] each. */
+  readonly peepholes: readonly string[] | undefined;
+  readonly last: LastGate | undefined;
 }
 
 /** Gradients of one step, from those of its state. */
@@ -85,15 +96,21 @@ interface StepGradients {
 
 interface Cell {
   readonly gates: number;
-  /** The cell after a step; absent where there is none. */
-  readonly next?: (maths: Maths, step: Step, parameters: Parameters) => string;
+  /** Whether the rows of its last gate are multiplied by something else than the state. */
+  readonly isLastApart?: (node: Node) => boolean;
+  /** The gates of a step, and the cell after it, from the cell before it; absent where there is none. */
+  readonly gatesOf?: (maths: Maths, step: Step, c: string, parameters: Parameters) => LstmGates;
   readonly back: (
     maths: Maths,
-    step: Step,
+    step: KnownStep,
     dh: string,
     dc: string | undefined,
-    given: { readonly parameters: Parameters; readonly node: Node },
+    parameters: Parameters,
   ) => StepGradients;
+}
+
+interface KnownStep extends Step {
+  readonly gates: LstmGates | undefined;
 }
 
 /** dσ = s (1 − s), dtanh = 1 − t² */
@@ -101,35 +118,38 @@ const slopeOfSigmoid = ({ op, one }: Maths, s: string): string => op("Mul", s, o
 const slopeOfTanh = ({ op, one }: Maths, t: string): string => op("Sub", one, op("Mul", t, t));
 
 interface LstmGates {
+  /** Before the step. */
+  readonly c: string;
   readonly i: string;
   readonly f: string;
   readonly g: string;
   readonly cell: string;
   /** Before its Sigmoid, and before it sees the new cell. */
   readonly output: string;
-  readonly weights: readonly (string | undefined)[];
 }
 
-function lstmGates(maths: Maths, { row, inner, c }: Step, { peepholes }: Parameters): LstmGates {
-  const { op, split } = maths;
-  assert(c !== undefined, "an LSTM has a cell");
+function lstmGates(
+  { op, split }: Maths,
+  { row, inner }: Step,
+  c: string,
+  { peepholes: [ofInput, , ofForget] = [] }: Parameters,
+): LstmGates {
   const [i, output, f, g] = split(op("Add", row, inner), 4);
-  const weights = peepholes === undefined ? [undefined, undefined, undefined] : split(peepholes, 3);
   const gate = (sum: string, weight: string | undefined): string =>
     op("Sigmoid", weight === undefined ? sum : op("Add", sum, op("Mul", weight, c)));
-  const [input, forget, candidate] = [gate(i, weights[0]), gate(f, weights[2]), op("Tanh", g)];
+  const [input, forget, candidate] = [gate(i, ofInput), gate(f, ofForget), op("Tanh", g)];
   const cell = op("Add", op("Mul", forget, c), op("Mul", input, candidate));
-  return { i: input, f: forget, g: candidate, cell, output, weights };
+  return { c, i: input, f: forget, g: candidate, cell, output };
 }
 
 const lstm: Cell = {
   gates: 4,
-  next: (maths, step, parameters) => lstmGates(maths, step, parameters).cell,
-  back: (maths, step, dh, dc, { parameters }) => {
+  gatesOf: lstmGates,
+  back: (maths, { gates }, dh, dc, { peepholes }) => {
     const { op, concat, sum, build } = maths;
-    const { i, f, g, cell, output, weights } = lstmGates(maths, step, parameters);
-    const c = step.c ?? "";
-    const [ofInput, ofOutput, ofForget] = weights;
+    assert(gates !== undefined, "an LSTM has gates");
+    const { c, i, f, g, cell, output } = gates;
+    const [ofInput, ofOutput, ofForget] = peepholes ?? [];
     const o = op("Sigmoid", ofOutput === undefined ? output : op("Add", output, op("Mul", ofOutput, cell)));
     const t = op("Tanh", cell);
     const dOutput = op("Mul", op("Mul", dh, t), slopeOfSigmoid(maths, o));
@@ -152,40 +172,37 @@ const lstm: Cell = {
       inner: sums,
       h: undefined,
       c: before,
-      peepholes: parameters.peepholes === undefined ? undefined : dPeepholes(),
+      peepholes: peepholes && dPeepholes(),
     };
   },
 };
 
 const gru: Cell = {
   gates: 3,
-  back: (maths, { row, inner, h }, dh, _, { parameters: { r, innerBias }, node }) => {
+  isLastApart: (node) => numberAttribute(node, "linear_before_reset", 0) === 0,
+  back: (maths, { row, inner, h }, dh, _, { last }) => {
     const { op, split, concat, one } = maths;
     const [rowZ, rowR, rowN] = split(row, 3);
     const [innerZ, innerR, innerN] = split(inner, 3);
     const [z, reset] = [op("Sigmoid", op("Add", rowZ, innerZ)), op("Sigmoid", op("Add", rowR, innerR))];
-    const isLinear = numberAttribute(node, "linear_before_reset", 0) !== 0;
-    const kept = op("Mul", reset, h);
-    const rows = split(maths.transpose(r), 3)[2];
-    const product = (): string => {
-      const plain = op("MatMul", kept, rows);
-      return innerBias === undefined ? plain : op("Add", plain, split(innerBias, 3)[2]);
-    };
-    const n = op("Tanh", op("Add", rowN, isLinear ? op("Mul", reset, innerN) : product()));
+    const kept = last && op("Mul", reset, h);
+    const product =
+      last && kept ? maths.withBias(op("MatMul", kept, last.columns), last.bias) : op("Mul", reset, innerN);
+    const n = op("Tanh", op("Add", rowN, product));
     const dSum = op("Mul", op("Mul", dh, op("Sub", one, z)), slopeOfTanh(maths, n));
     const dz = op("Mul", op("Mul", dh, op("Sub", h, n)), slopeOfSigmoid(maths, z));
-    const dKept = isLinear ? undefined : op("MatMul", dSum, maths.transpose(rows));
+    const dKept = last && op("MatMul", dSum, last.rows);
     const dReset = dKept === undefined ? op("Mul", dSum, innerN) : op("Mul", dKept, h);
     const dr = op("Mul", dReset, slopeOfSigmoid(maths, reset));
     const direct = op("Mul", dh, z);
-    const row3 = concat([dz, dr, dSum], 1);
+    const sums = concat([dz, dr, dSum], 1);
     return {
-      row: row3,
-      inner: isLinear ? concat([dz, dr, op("Mul", dSum, reset)], 1) : row3,
+      row: sums,
+      inner: last ? sums : concat([dz, dr, op("Mul", dSum, reset)], 1),
       h: dKept === undefined ? direct : op("Add", direct, op("Mul", dKept, reset)),
       c: undefined,
       peepholes: undefined,
-      ...(dKept === undefined ? {} : { lastInput: kept }),
+      ...(kept !== undefined && { lastInput: kept }),
     };
   },
 };
@@ -222,6 +239,23 @@ interface Sequence {
   readonly isWithin: readonly string[] | undefined;
 }
 
+/** `columns`: the transposed rows of all gates; `bias`: theirs. */
+function lastGateOf(
+  { split, transpose, concat }: Maths,
+  columns: string,
+  bias: string | undefined,
+  gates: number,
+): LastGate {
+  const ofGates = split(columns, gates);
+  const rows = ofGates.map(transpose);
+  return {
+    rows: rows[gates - 1],
+    columns: ofGates[gates - 1],
+    bias: bias && split(bias, gates)[gates - 1],
+    others: concat(rows.slice(0, -1), 0),
+  };
+}
+
 /** The rows of a GRU's last gate are multiplied by what the reset gate leaves of the state, those of the others by the state. */
 function gradientOfR(sequence: Sequence, inners: string, before: string, lastInputs: readonly string[]): string {
   const { maths, hidden, cell, steps, batch } = sequence;
@@ -241,19 +275,20 @@ function gradientOfR(sequence: Sequence, inners: string, before: string, lastInp
 function gradientsOfDirection(sequence: Sequence, direction: number, isReverse: boolean): DirectionGradients {
   const { context, cell, maths, y, steps, batch, hidden, isWithin } = sequence;
   const { node, dys, type } = context;
-  const { op, build, at, stack, split, transpose, sum, concat } = maths;
+  const { op, build, at, stack, split, transpose, sum, concat, withBias } = maths;
   const [x, w, r, b, , initialH, initialC, p] = node.inputs;
   const part = (value: string | undefined): string | undefined => (value ? at(value, direction) : undefined);
-  const ofDirection = (dy: string | undefined): string | undefined =>
-    dy === undefined
-      ? undefined
-      : build.node("Gather", [dy, build.constant(tensorOf("int64", [], [direction]))], { axis: 1 });
+  const ofDirection = (value: string): string =>
+    build.node("Gather", [value, build.constant(tensorOf("int64", [], [direction]))], { axis: 1 });
   const zero = build.node("Expand", [build.scalar(0, x), build.ints([batch, hidden])]);
   const [rowBias, innerBias] = b ? split(at(b, direction), 2) : [undefined, undefined];
   const weights = { w: at(w, direction), r: at(r, direction) };
-  const parameters: Parameters = { r: weights.r, innerBias, peepholes: part(p || undefined) };
+  const columns = transpose(weights.r);
+  const last = cell.isLastApart?.(node) ? lastGateOf(maths, columns, innerBias, cell.gates) : undefined;
+  const parameters: Parameters = { peepholes: p ? split(at(p, direction), 3) : undefined, last };
   const order = Array.from({ length: steps }, (_, i) => (isReverse ? steps - 1 - i : i));
-  const outputs = order.map((t) => at(ofDirection(y) ?? "", t));
+  const ofAll = ofDirection(y);
+  const outputs = order.map((t) => at(ofAll, t));
   const firstH = part(initialH || undefined) ?? zero;
   /** `value` where the sample is that long, else `other`. */
   const within = (t: number, value: string, other: string): string =>
@@ -262,38 +297,33 @@ function gradientsOfDirection(sequence: Sequence, direction: number, isReverse: 
   const states = order.map((_, i) =>
     i === 0 ? firstH : isReverse ? within(order[i - 1], outputs[i - 1], firstH) : outputs[i - 1],
   );
-  const withBias = (value: string, bias: string | undefined): string =>
-    bias === undefined ? value : op("Add", value, bias);
   const rows = withBias(op("MatMul", x, transpose(weights.w)), rowBias);
   const before = stack(states);
-  const inners = withBias(op("MatMul", before, transpose(weights.r)), innerBias);
-  const known: Step[] = [];
-  let c = cell.next ? (part(initialC || undefined) ?? zero) : undefined;
+  const inners = withBias(op("MatMul", before, columns), innerBias);
+  const known: KnownStep[] = [];
+  let c = part(initialC || undefined) ?? zero;
   for (const [i, t] of order.entries()) {
-    const step: Step = { row: at(rows, t), inner: at(inners, i), h: states[i], c };
-    known.push(step);
-    if (cell.next && c !== undefined) c = within(t, cell.next(maths, step, parameters), c);
+    const step: Step = { row: at(rows, t), inner: at(inners, i), h: states[i] };
+    const gates = cell.gatesOf?.(maths, step, c, parameters);
+    known.push({ ...step, gates });
+    if (gates && i < steps - 1) c = within(t, gates.cell, c);
   }
-  const last = (dy: string | undefined): string => part(dy) ?? zero;
-  let [dh, dc] = [last(dys[1]), cell.next ? last(dys[2]) : undefined];
+  const ofLast = (dy: string | undefined): string => part(dy) ?? zero;
+  let [dh, dc] = [ofLast(dys[1]), cell.gatesOf ? ofLast(dys[2]) : undefined];
   const [dRows, dInners]: [string[], string[]] = [new Array<string>(steps), new Array<string>(steps)];
   const lastInputs: string[] = [];
   let dPeepholes: string | undefined;
-  const ofSteps = ofDirection(dys[0]);
+  const ofSteps = dys[0] === undefined ? undefined : ofDirection(dys[0]);
   for (const [i, t] of [...order.entries()].reverse()) {
     const whole = ofSteps === undefined ? dh : op("Add", dh, at(ofSteps, t));
     const masked = (value: string): string => (isWithin ? op("Mul", value, isWithin[t]) : value);
-    const found = cell.back(maths, known[i], masked(whole), dc && masked(dc), { parameters, node });
+    const found = cell.back(maths, known[i], masked(whole), dc && masked(dc), parameters);
     dRows[t] = found.row;
     dInners[i] = found.inner;
     if (found.lastInput !== undefined) lastInputs.unshift(found.lastInput);
     dPeepholes = sum(dPeepholes, found.peepholes);
-    const gates = found.lastInput === undefined ? cell.gates : cell.gates - 1;
-    const through = op(
-      "MatMul",
-      concat(split(found.inner, cell.gates).slice(0, gates), 1),
-      concat(split(transpose(weights.r), cell.gates).slice(0, gates).map(transpose), 0),
-    );
+    const gates = last ? concat(split(found.inner, cell.gates).slice(0, -1), 1) : found.inner;
+    const through = op("MatMul", gates, last?.others ?? weights.r);
     const kept = (value: string): string | undefined =>
       isWithin ? op("Mul", value, op("Sub", maths.one, isWithin[t])) : undefined;
     const held = kept(dh);
