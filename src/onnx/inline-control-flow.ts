@@ -172,46 +172,40 @@ function stack(
 }
 
 /** Values that are one bool, by their names. */
-function conditionsOf(
+const conditionsOf = (graph: GraphProto, outside?: ReadonlyMap<string, boolean>): ReadonlyMap<string, boolean> =>
+  statedValues(graph, oneBool, { Identity: (value) => value, Not: (value) => !value }, outside);
+
+/** Values that are one whole number, by their names. */
+const countsOf = (graph: GraphProto): ReadonlyMap<string, number> =>
+  statedValues(graph, oneCount, { Identity: (value) => value });
+
+/** `through`: what operators make of such a value; `outside`: those that the graph sees. */
+function statedValues<T>(
   graph: GraphProto,
-  outside: ReadonlyMap<string, boolean> = new Map(),
-): ReadonlyMap<string, boolean> {
+  of: (tensor: TensorProto) => T | undefined,
+  through: Readonly<Record<string, (value: T) => T>>,
+  outside: ReadonlyMap<string, T> = new Map(),
+): ReadonlyMap<string, T> {
   const known = new Map(outside);
-  const add = (name: string, tensor: TensorProto | undefined): void => {
-    const value = tensor && oneBool(tensor);
+  const add = (name: string, value: T | undefined): void => {
     if (value !== undefined) known.set(name, value);
   };
-  for (const tensor of graph.initializer) add(tensor.name, tensor);
+  for (const tensor of graph.initializer) add(tensor.name, of(tensor));
   for (const { opType, domain, input, output, attribute } of graph.node) {
     if (!isOnnx(domain)) continue;
-    if (opType === "Constant") add(output[0], attribute.find(({ name }) => name === "value")?.t);
+    const constant = opType === "Constant" ? tensorIn(attribute) : undefined;
+    if (constant) add(output[0], of(constant));
     const given = known.get(input[0] ?? "");
-    if (given === undefined) continue;
-    if (opType === "Identity") known.set(output[0], given);
-    if (opType === "Not") known.set(output[0], !given);
+    if (given !== undefined && Object.hasOwn(through, opType)) known.set(output[0], through[opType](given));
   }
   return known;
 }
 
-/** Values that are one whole number, by their names. */
-function countsOf(graph: GraphProto): ReadonlyMap<string, number> {
-  const known = new Map<string, number>();
-  const add = (name: string, tensor: TensorProto | undefined): void => {
-    const value = tensor && oneCount(tensor);
-    if (value !== undefined) known.set(name, value);
-  };
-  for (const tensor of graph.initializer) add(tensor.name, tensor);
-  for (const { opType, domain, input, output, attribute } of graph.node) {
-    if (!isOnnx(domain)) continue;
-    if (opType === "Constant") {
-      add(output[0], attribute.find(({ name }) => name === "value")?.t);
-      const number = attribute.find(({ name }) => name === "value_int");
-      if (number) known.set(output[0], Number(number.i));
-    }
-    const given = known.get(input[0] ?? "");
-    if (opType === "Identity" && given !== undefined) known.set(output[0], given);
-  }
-  return known;
+/** What a Constant with these attributes is. */
+function tensorIn(attributes: readonly AttributeProto[]): TensorProto | undefined {
+  const number = attributes.find(({ name }) => name === "value_int");
+  if (number) return create(TensorProtoSchema, { dataType: TensorProto_DataType.INT64, int64Data: [number.i] });
+  return attributes.find(({ name }) => name === "value")?.t;
 }
 
 function oneCount({ dataType, dims, rawData, int64Data }: TensorProto): number | undefined {
