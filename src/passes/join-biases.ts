@@ -1,8 +1,8 @@
 // What an Add puts behind a layer without a bias, one number for each channel, becomes its bias: integer kernels add it, Add is none.
 import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
-import { sharedNames, uniqueNamesIn } from "../ir/unique-names.ts";
-import { channelAxisOf, takesBias, weightAxesOf } from "../ops/linear.ts";
+import { newNamesIn } from "../ir/unique-names.ts";
+import { channelAxisOf, isLinear, takesBias } from "../ops/linear.ts";
 import { inferTypes } from "./infer-types.ts";
 import { removeDeadNodes } from "./remove-dead-nodes.ts";
 
@@ -23,12 +23,11 @@ export function joinBiases(graph: Graph): Graph {
   if (joins.size === 0) return graph;
   const constants = new Map(graph.constants);
   const literals = new Set(graph.literals);
-  const nameOf = sharedNames(uniqueNamesIn(graph));
+  const { constant } = newNamesIn(graph, constants);
   const replaced = new Map<Node, Node | undefined>();
   for (const [node, { add, name, bias }] of joins) {
-    const vector =
-      String(graph.constants.get(name)?.shape) === String(bias.shape) ? name : nameOf(`${name}:${bias.shape}`);
-    constants.set(vector, bias);
+    const isVector = String(graph.constants.get(name)?.shape) === String(bias.shape);
+    const vector = isVector ? name : constant(`${name}:${bias.shape}`, bias);
     if (literals.has(name)) literals.add(vector);
     const { beta: _, ...attributes } = node.attributes;
     replaced.set(node, undefined);
@@ -42,7 +41,7 @@ function joinOf(graph: Graph, readers: ReadonlyMap<string, readonly Node[]>, nod
   const [, weight = "", own = ""] = node.inputs;
   const [output] = node.outputs;
   const [add, ...others] = readers.get(output) ?? [];
-  const isLayer = weightAxesOf(node, []) !== undefined && takesBias(node) && own === "" && graph.constants.has(weight);
+  const isLayer = isLinear(node) && takesBias(node) && own === "" && graph.constants.has(weight);
   if (!isLayer || add?.op !== "Add" || others.length > 0 || graph.outputs.includes(output)) return undefined;
   const name = add.inputs[add.inputs[0] === output ? 1 : 0];
   const [added, shape] = [graph.constants.get(name), graph.values.get(output)?.shape];
