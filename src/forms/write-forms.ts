@@ -7,6 +7,7 @@ import { FrostbitError } from "../ir/errors.ts";
 import type { Graph, OnnxModel } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { opsetFor, writeOnnx } from "../onnx/write.ts";
+import { givenSizes } from "../passes/with-sizes.ts";
 import type { Agreement } from "./agreement.ts";
 import { madeInputs, type Sizes, sequenceSizes, sizesOf } from "./made-inputs.ts";
 import { type FormName, forms } from "./table.ts";
@@ -124,7 +125,7 @@ async function runFloat(
     return { sizes, batches, expected };
   };
   try {
-    if (samples) return await runAt(sizesIn(graph, samples[0]));
+    if (samples) return await runAt(givenSizes(graph, samples[0]));
     return await firstOf(
       sequenceSizes.map((sequence) => sizesOf(graph, given, sequence)),
       runAt,
@@ -132,15 +133,6 @@ async function runFloat(
   } finally {
     await file.dispose();
   }
-}
-
-/** What symbolic sizes are in these inputs. */
-function sizesIn({ values }: Graph, inputs: Values): Sizes {
-  const sizes = new Map<string, number>();
-  for (const [name, { shape }] of inputs)
-    for (const [axis, size] of (values.get(name)?.shape ?? []).entries())
-      if (typeof size === "string") sizes.set(size, shape[axis]);
-  return sizes;
 }
 
 /** What the first of the sizes gives that the model runs with. Throws BAD_MODEL, with why the first fails, where it runs with none. */

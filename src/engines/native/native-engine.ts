@@ -5,6 +5,7 @@ import { assert, FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { joinedTensor, type Pieces, piecesOf } from "../../ir/joined-tensor.ts";
 import { copyTensor, sizeOf, type Tensor } from "../../ir/tensor.ts";
+import { givenSizes } from "../../passes/with-sizes.ts";
 import { checkInputs, checkVariable } from "../check-inputs.ts";
 import type {
   CompileOptions,
@@ -15,7 +16,7 @@ import type {
   ProgramRunOptions,
   Variables,
 } from "../engine.ts";
-import { fixSizes, givenSizes, sizesToFix } from "../planning/fix-sizes.ts";
+import { fixSizes, sizesToFix } from "../planning/fix-sizes.ts";
 import { createQueue, type Queue } from "../planning/queue.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
 import { assertSupported, lower, openRowCounts, supports } from "./lower.ts";

@@ -1,7 +1,6 @@
 // Fixes symbolic sizes, so that a graph can be planned; counts of rows stay open where every reader can live with that.
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Dim, Graph, Node } from "../../ir/graph.ts";
-import type { Tensor } from "../../ir/tensor.ts";
 import { opDefinition } from "../../ops/index.ts";
 import { resolveAxis } from "../../ops/operands.ts";
 import { foldConstants } from "../../passes/fold-constants.ts";
@@ -46,16 +45,6 @@ const reads = (graph: Graph, node: Node, size: string): boolean =>
 export function sizesToFix(graph: Graph, counts: ReadonlyMap<string, number>): readonly string[] {
   const sizes = graph.inputs.flatMap((name) => graph.values.get(name)?.shape ?? []);
   return [...new Set(sizes)].filter((size) => typeof size === "string" && !counts.has(size)) as string[];
-}
-
-/** What the inputs' symbolic sizes are in these tensors. */
-export function givenSizes(graph: Graph, inputs: ReadonlyMap<string, Tensor>): ReadonlyMap<string, number> {
-  const sizes = new Map<string, number>();
-  for (const [name, { shape }] of inputs)
-    graph.values.get(name)?.shape.forEach((size, axis) => {
-      if (typeof size === "string") sizes.set(size, shape[axis]);
-    });
-  return sizes;
 }
 
 /** How sizes are fixed. */
