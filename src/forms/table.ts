@@ -16,7 +16,7 @@ export interface Form {
   /** Whether the rest is float16. */
   readonly isHalf: boolean;
   readonly summary: string;
-  /** The same where it is found with data. */
+  /** The same where it is found with data; absent where data change nothing. */
   readonly learned?: string;
   /** Whether transformers.js has it as a dtype. */
   readonly isDtype: boolean;

@@ -64,13 +64,11 @@ function withHalfEnds({ inputs, outputs }: Graph, origin: Origin): Origin {
 /** Throws BAD_MODEL where the model has nothing that the form changes, VERIFICATION where what it computes is lost. */
 export async function writeForm(model: OnnxModel, form: Form, context: FormContext): Promise<WrittenForm> {
   const { weights } = form;
-  const { blockSize, learned } = context;
-  const isInt8 = weights.kind === "dynamic" && weights.matrices === "int8";
-  if (learned && isInt8) return agreeing(await learned.int8(), context);
-  const isFourBits = weights.kind === "packed" && weights.bits === 4;
+  const learned = form.learned === undefined ? undefined : context.learned;
+  if (learned && weights.kind === "dynamic") return agreeing(await learned.int8(), context);
   const quantized = withWeights(model, weights, {
-    blockSize,
-    learned: isFourBits ? await learned?.fourBits() : undefined,
+    blockSize: context.blockSize,
+    learned: await learned?.fourBits(),
   });
   if (form.isHalf) return writeHalf(quantized, context);
   return agreeing(writeOnnx(quantized.model, { opset: quantized.opset }), context);
