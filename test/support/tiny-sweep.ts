@@ -1,11 +1,12 @@
 // A sweep whose units take hundredths of a second: one matrix of 8 by 4, and two handfuls of samples.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { writeNpy } from "../../src/data/npy.ts";
 import { tensorOf } from "../../src/ir/tensor.ts";
 import { writeOnnx } from "../../src/onnx/write.ts";
 import { buildOn } from "../../src/ops/infer.ts";
+import { type Sweep, sweepSchema } from "../../src/report/sweep.ts";
 import { createRandom } from "./random.ts";
 import { tinyOrigin } from "./tiny-classifier.ts";
 
@@ -64,3 +65,7 @@ export const test = dataset("test");
 `;
   writeFileSync(join(folder, "data.mjs"), module);
 }
+
+/** What a sweep in this folder has written. */
+export const sweepIn = (where: string): Sweep =>
+  sweepSchema.parse(JSON.parse(readFileSync(join(where, "sweep/sweep.json"), "utf8")));

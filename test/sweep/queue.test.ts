@@ -7,11 +7,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { UnitTask } from "../../src/node/sweep/task.ts";
 import { openUnitQueue, serveUnits } from "../../src/node/sweep/unit-queue.ts";
-import { type Sweep, sweepSchema } from "../../src/report/sweep.ts";
 import { type CliProcess, childrenOf, killNow, startCli } from "../support/cli-process.ts";
 import { postgresServer, type QueueServer, redisServer, startPostgres, startRedis } from "../support/queue-servers.ts";
 import { runCli } from "../support/run-cli.ts";
-import { writePoisonedSweep, writeTinySweep } from "../support/tiny-sweep.ts";
+import { sweepIn, writePoisonedSweep, writeTinySweep } from "../support/tiny-sweep.ts";
 
 let folder = "";
 const started: CliProcess[] = [];
@@ -31,8 +30,6 @@ const start = (where: string, ...args: string[]): CliProcess => {
   return process;
 };
 
-const sweepIn = (where: string): Sweep =>
-  sweepSchema.parse(JSON.parse(readFileSync(join(where, "sweep/sweep.json"), "utf8")));
 const namesIn = (path: string): readonly string[] => (existsSync(path) ? readdirSync(path) : []);
 const finishedIn = (where: string): readonly string[] => namesIn(join(where, "sweep/units"));
 const digestOf = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");

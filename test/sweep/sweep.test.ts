@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { verifyRun } from "../../src/node/verify-run.ts";
-import { type Sweep, type SweepUnit, sweepSchema } from "../../src/report/sweep.ts";
+import type { SweepUnit } from "../../src/report/sweep.ts";
 import { childrenOf, killNow, startCli } from "../support/cli-process.ts";
 import { runCli } from "../support/run-cli.ts";
-import { writePoisonedSweep, writeTinySweep } from "../support/tiny-sweep.ts";
+import { sweepIn, writePoisonedSweep, writeTinySweep } from "../support/tiny-sweep.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -16,8 +16,6 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const sweepIn = (where: string): Sweep =>
-  sweepSchema.parse(JSON.parse(readFileSync(join(where, "sweep/sweep.json"), "utf8")));
 const unitsIn = (where: string): readonly SweepUnit[] => sweepIn(where).settings.flatMap(({ units }) => units);
 const sweep = ["sweep", "recipe.yaml", "--threads", "1"];
 
