@@ -3,7 +3,7 @@ import type { Ablation, AblationCell, AblationSetting } from "../../src/report/a
 
 const cell = (name: string, seed: number, value: number): AblationCell => ({
   seed,
-  folder: `cells/${name}-${seed}`,
+  folder: `units/${name}-${seed}`,
   status: "done",
   value,
   sizeBytes: 166_400,
