@@ -1,9 +1,9 @@
 // Steps of ResNet-20's blocks, as reconstruction runs them and in float, timed in turn in one process.
-import type { Engine, Variables } from "../../src/engines/engine.ts";
+import type { Engine } from "../../src/engines/engine.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { median } from "../../src/evaluate/latency.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { scalar, type Tensor } from "../../src/ir/tensor.ts";
+import { scalar } from "../../src/ir/tensor.ts";
 import { setBatchSize } from "../../src/passes/set-batch-size.ts";
 import { linearLayers } from "../../src/quantizers/linear-layers.ts";
 import { makeVariables } from "../../src/training/make-variables.ts";
@@ -13,8 +13,8 @@ import { cutUnit } from "../../src/units/cut-unit.ts";
 import { reconstructionError } from "../../src/units/train-unit.ts";
 import { cutIntoUnits } from "../../src/units/units.ts";
 import { uniform } from "../support/tensors.ts";
+import { type RecordedStep, recordSteps } from "./record-steps.ts";
 import { type MethodRequest, prepare } from "./resnet20.ts";
-import { watchSteps } from "./watch-steps.ts";
 
 /** Blocks of which the others of their stage have the structure. */
 export const timedBlocks = ["layer1.0", "layer2.1", "layer3.1"] as const;
@@ -23,40 +23,9 @@ type StepName = (typeof timedSteps)[number];
 
 const batch = 32;
 
-interface RecordedStep {
-  readonly graph: Graph;
-  readonly inputs: ReadonlyMap<string, Tensor>;
-  readonly initial: ReadonlyMap<string, Tensor>;
-}
-
-/** The first step of each unit that is compiled, by the unit's name. */
-async function recordSteps(request: MethodRequest, engine: Engine): Promise<ReadonlyMap<string, RecordedStep>> {
-  const steps = new Map<string, RecordedStep>();
+async function stepsOf(request: MethodRequest, engine: Engine): Promise<ReadonlyMap<string, RecordedStep>> {
   const { run } = await prepare(request, engine, () => undefined);
-  let unit = "";
-  const recording = watchSteps(engine, (graph) => {
-    const name = unit;
-    if (steps.has(name)) return undefined;
-    return async (runSteps, first, { variables, names }) => {
-      if (!steps.has(name))
-        steps.set(name, { graph, inputs: first(), initial: await valuesOf(graph, variables, names) });
-      return runSteps();
-    };
-  });
-  await run(recording, ({ phase }) => {
-    unit = / activations of (.*)$/.exec(phase)?.[1] ?? unit;
-  });
-  return steps;
-}
-
-async function valuesOf(
-  graph: Graph,
-  variables: Variables,
-  names: ReadonlyMap<string, string> = new Map(),
-): Promise<ReadonlyMap<string, Tensor>> {
-  const values = new Map<string, Tensor>();
-  for (const name of graph.variables) values.set(name, await variables.read(names.get(name) ?? name));
-  return values;
+  return recordSteps(engine, run);
 }
 
 /** Forward, squared error, and the gradients of the weights alone, with a plain step by them. */
@@ -99,8 +68,8 @@ export async function timeUnitSteps(threads: number, steps: number): Promise<Rea
   const options = { iterations: 1, roundingSamples: 2 * batch, ranges: "calibrated" };
   const { model } = await prepare({ ...request, method: "ptq", options: {} }, engine, () => undefined);
   const [weights, qdrop] = [
-    await recordSteps({ ...request, method: "adaround", options: { ...options, unit: "block" } }, engine),
-    await recordSteps({ ...request, method: "qdrop", options: { ...options, activationRanges: "calibrated" } }, engine),
+    await stepsOf({ ...request, method: "adaround", options: { ...options, unit: "block" } }, engine),
+    await stepsOf({ ...request, method: "qdrop", options: { ...options, activationRanges: "calibrated" } }, engine),
   ];
   const results: Record<string, UnitTimes> = {};
   for (const block of timedBlocks) {

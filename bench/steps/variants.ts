@@ -67,7 +67,7 @@ const attentionVariants: Readonly<Record<string, PeerVariant>> = {
   "compiled bfloat16, fused attention": { ...compiled, attention: "fused" },
 };
 
-const peerPrefix = "PyTorch ";
+export const peerPrefix = "PyTorch ";
 export const isPeer = (name: string): boolean => name.startsWith(peerPrefix);
 
 /** PyTorch's QAT step in each variant that the model has. */

@@ -42,13 +42,25 @@ function measure(command: string, args: readonly string[], env: NodeJS.ProcessEn
 }
 
 export const runOurs = (request: StepRequest): Measured | undefined =>
-  measure(process.execPath, [join(import.meta.dirname, "step-worker.js"), JSON.stringify(request)], process.env);
+  runWorker(join(import.meta.dirname, "step-worker.js"), request);
 
-export function runPeer({ allocator, ...request }: PeerRequest): Measured | undefined {
+/** `worker`: a compiled script that takes its request as JSON and prints a Measured. */
+export const runWorker = (worker: string, request: object): Measured | undefined =>
+  measure(process.execPath, [worker, JSON.stringify(request)], process.env);
+
+export const runPeer = ({ allocator, ...request }: PeerRequest): Measured | undefined =>
+  runPeerScript("torch-qat-step.py", allocator, request);
+
+/** `script`: of bench/peers. */
+export function runPeerScript(
+  name: string,
+  allocator: PeerVariant["allocator"],
+  request: object,
+): Measured | undefined {
   if (allocator === "tcmalloc" && !existsSync(tcmalloc))
     throw new Error(`${tcmalloc} is missing: install Debian's libtcmalloc-minimal4.`);
   const preload = allocator === "tcmalloc" ? { LD_PRELOAD: tcmalloc } : {};
-  const script = join(root, "bench", "peers", "torch-qat-step.py");
+  const script = join(root, "bench", "peers", name);
   const result = measure(peerPython(), [script, JSON.stringify(request)], { ...process.env, ...preload });
   if (result && result.allocator !== allocator)
     throw new Error(`The peer was to run with ${allocator}, and ran with ${result.allocator ?? "no known allocator"}.`);
