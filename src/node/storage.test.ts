@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { memoryStorage, type Storage } from "../data/storage.ts";
-import { folderStorage, readBytes, writeAtomic } from "./storage.ts";
+import { ensureWritable, folderStorage, readBytes, writeAtomic } from "./storage.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -28,6 +28,14 @@ describe.each([
     await storage.remove("a");
     expect(await storage.list()).toEqual(["b"]);
   });
+});
+
+test("an address is refused, and no folder of its name is made", async () => {
+  for (const address of ["s3://bucket/run", "gs://bucket", "https://host/run"])
+    await expect(ensureWritable(address)).rejects.toThrow(
+      `"${address}" is an address; expected a folder. The runs of a sweep alone can be kept in a bucket of S3: frostbit sweep RECIPE --out s3://BUCKET/PREFIX.`,
+    );
+  for (const scheme of ["s3:", "gs:", "https:"]) expect(await readdir(".")).not.toContain(scheme);
 });
 
 describe("writeAtomic", () => {

@@ -88,8 +88,21 @@ async function reasonAgainst(path: string, cause: unknown): Promise<unknown> {
   return codeOf(reason) === "ENOENT" ? reasonAgainst(dirname(path), cause) : reason;
 }
 
-/** The folder, made if it is not there; gives the topmost that was made. */
+/** Of more than one letter, which would be a drive. */
+const addressPattern = /^[a-z][a-z\d+.-]+:\/\//i;
+
+/** Throws BAD_OPTION for an address such as s3://…, of which a folder of that name would be made. */
+function checkNoAddress(path: string): void {
+  if (!addressPattern.test(path)) return;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `"${path}" is an address; expected a folder. The runs of a sweep alone can be kept in a bucket of S3: frostbit sweep RECIPE --out s3://BUCKET/PREFIX.`,
+  );
+}
+
+/** The folder, made if it is not there; gives the topmost that was made. Throws BAD_OPTION for an address, IO where it cannot be made. */
 export async function ensureFolder(path: string): Promise<string | undefined> {
+  checkNoAddress(path);
   try {
     return await mkdir(path, { recursive: true });
   } catch (cause) {
