@@ -147,6 +147,8 @@ export const quantizeFile = (job: QuantizeFileJob): Promise<QuantizeFileResult> 
 export interface SharedByRuns extends SharedMeasures {
   /** Of the data. */
   digest?: NonNullable<Report["data"]["digest"]>;
+  /** The model's file. */
+  input?: Report["input"];
 }
 
 /** As one of several processes that each call it: the first one gives what it left, and the others nothing. */
@@ -293,14 +295,15 @@ export type PlacelessJob = Omit<QuantizeFileJob, "out">;
 
 /** What tells a run from others: its model, its data, and everything that decides what comes out. */
 export async function identityOf(job: PlacelessJob, shared: SharedByRuns): Promise<Identity> {
-  const input = digestOfModel(job.modelPath);
+  shared.input ??= digestOfModel(job.modelPath);
+  const { input } = shared;
   const model = job.model ?? readModel(job.modelPath);
   const digest = await digestOfData(job, shared);
   return { input, model, digest, fields: runFields(job, input, digest) };
 }
 
-/** The file, and what is beside it. */
-function digestOfModel(modelPath: string): Report["input"] {
+/** The file, and what is beside it: all of it is read. */
+export function digestOfModel(modelPath: string): Report["input"] {
   const { file: path, beside } = modelFilesOf(modelPath);
   const externalData = beside.map((location) => ({
     path: location,

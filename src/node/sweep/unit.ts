@@ -8,7 +8,7 @@ import type { OnnxModel } from "../../ir/graph.ts";
 import type { RunOptions } from "../../options/run-options.ts";
 import type { RunFields } from "../claim-out.ts";
 import { digestOfSource, machineFields } from "../digest-data.ts";
-import { identityOf, type PlacelessJob, type SharedByRuns } from "../quantize-file.ts";
+import { digestOfModel, identityOf, type PlacelessJob, type SharedByRuns } from "../quantize-file.ts";
 
 /** What the units of one model are given beside their options. */
 export interface UnitSource {
@@ -44,6 +44,7 @@ const idLength = 16;
 export function unitsOf(given: UnitSource): (choice: UnitChoice) => Promise<Unit> {
   const sources = new Map<number, Source>();
   const sharing = new Map<string, SharedByRuns>();
+  const input = digestOfModel(given.modelPath);
   /** Data with a test split is the same for every seed. */
   const sourceFor = async (seed: number): Promise<Source> => {
     const [known] = sources.values();
@@ -55,7 +56,7 @@ export function unitsOf(given: UnitSource): (choice: UnitChoice) => Promise<Unit
     const { seed, limit, quantize } = options;
     const source = await sourceFor(seed);
     const key = JSON.stringify([source.heldOut ? seed : null, limit ?? null, quantize.outputs ?? null]);
-    const shared = sharing.get(key) ?? { digest: await digestOfSource(source, limit) };
+    const shared = sharing.get(key) ?? { input, digest: await digestOfSource(source, limit) };
     sharing.set(key, shared);
     const { modelPath, model, preprocess, threads, metric } = given;
     const job = {
