@@ -17,6 +17,7 @@ const ofMethods = [
   ...core,
   ...[
     "run",
+    "distributed",
     "units",
     "rounding",
     "reconstruction",
@@ -53,8 +54,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   run: [...core, "distributed", "engines", "data"],
   training: [...core, "distributed", "run", "autodiff", "quantizers", "engines", "data"],
   units: [...core, "quantizers", "run", "engines", "data", "training"],
-  calibration: [...core, "run", "quantizers", "engines", "data", "training", "evaluate"],
-  evaluate: [...core, "quantizers", "run", "engines", "data", "training"],
+  calibration: [...core, "distributed", "run", "quantizers", "engines", "data", "training", "evaluate"],
+  evaluate: [...core, "distributed", "quantizers", "run", "engines", "data", "training"],
   methods: [
     ...core,
     "run",

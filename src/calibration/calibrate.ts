@@ -1,4 +1,5 @@
 // Runs the float model over calibration data and sets the range of every quantizer.
+import { startCounting, type Tally } from "../distributed/tally.ts";
 import type { DType, TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -21,11 +22,9 @@ import { asymmetricQparams, isZeroRange, type Qparams, type Range, signedQparams
 import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { arraysOf, withProgram } from "../run/with-program.ts";
+import type { CalibrationBatches } from "./calibration-data.ts";
 import { noteDominatedRanges } from "./dominated-ranges.ts";
 import { byElement, channelsOf, observeInputChannels } from "./input-channels.ts";
-
-/** Named input tensors, a batch a time; each call starts over with the same batches. */
-export type CalibrationBatches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
 
 export interface CalibrationOptions {
   readonly observer: ObserverName;
@@ -152,56 +151,71 @@ async function observeRanges(seen: Seen, values: readonly string[]): Promise<Obs
     build.node("ReduceMin", [value], { keepdims: 0 }),
     build.node("ReduceMax", [value], { keepdims: 0 }),
   ]);
-  const ranges = new Map<string, Range>();
-  let isBlank = true;
-  await observe({ ...seen, graph: build.graph(names.flat()) }, "calibrate", (outputs, inputs) => {
-    isBlank &&= [...inputs.values()].every(({ data }) =>
+  const graph = build.graph(names.flat());
+  const { sums, lists } = await observe({ ...seen, graph }, "calibrate", (output, inputs) => {
+    const isBlank = [...inputs.values()].every(({ data }) =>
       data.every((element: number | bigint) => Number(element) === 0),
     );
-    values.forEach((value, i) => {
-      const [min, max] = names[i].map((name) => numbersOf(outputs(name))[0]);
-      const known = ranges.get(value) ?? { min, max };
-      const joined = { min: Math.min(known.min, min), max: Math.max(known.max, max) };
-      ranges.set(value, seen.options.observer === "moving-average" ? movingAverage(known, { min, max }) : joined);
-    });
+    return { sums: [[Number(!isBlank)]], lists: names.flat().map((name) => [numbersOf(output(name))[0]]) };
   });
-  return { ranges, isBlank };
+  const join = seen.options.observer === "moving-average" ? movingAverage : widened;
+  const ranges = values.map((value, i) => {
+    const [mins, maxs] = [lists[2 * i], lists[2 * i + 1]];
+    const ofBatches = Array.from(mins, (min, batch): Range => ({ min, max: maxs[batch] }));
+    return [value, ofBatches.reduce(join)] as const;
+  });
+  return { ranges: new Map(ranges), isBlank: sums[0][0] === 0 };
 }
+
+const widened = (range: Range, { min, max }: Range): Range => ({
+  min: Math.min(range.min, min),
+  max: Math.max(range.max, max),
+});
 
 async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>): Promise<Map<string, Histogram>> {
   const build = buildOn(seen.graph);
   const copies = new Map([...ranges.keys()].map((value) => [value, build.node("Identity", [value])]));
-  const histograms = new Map([...ranges].map(([value, range]) => [value, createHistogram(range)]));
+  const own = new Map([...ranges].map(([value, range]) => [value, createHistogram(range)]));
   const copied = { ...seen, graph: build.graph([...copies.values()]) };
-  await observe(copied, "calibrate: histograms", (outputs) => {
-    for (const [value, histogram] of histograms) addToHistogram(histogram, numbersOf(outputs(copies.get(value) ?? "")));
+  await observe(copied, "calibrate: histograms", (output) => {
+    for (const [value, histogram] of own) addToHistogram(histogram, numbersOf(output(copies.get(value) ?? "")));
+    return { sums: [], lists: [] };
   });
-  return histograms;
+  // Counts are whole numbers, whose sums have one value in every order.
+  const counting = startCounting(seen.context.communicator);
+  counting.add({ sums: [...own.values()].map(({ counts }) => counts), lists: [] });
+  const sums = (await counting.end())?.sums ?? [];
+  return new Map([...own].map(([value, { range }], i) => [value, { range, counts: Float64Array.from(sums[i]) }]));
 }
 
+/** Several processes share the batches: what `see` gives of each is joined in their order, everywhere. */
 async function observe(
   { graph, batches, options, context }: Seen,
   phase: string,
-  see: (output: (name: string) => Tensor, inputs: ReadonlyMap<string, Tensor>) => void,
-): Promise<void> {
-  const done = await withProgram(graph, context, async (program) => {
-    let count = 0;
+  see: (output: (name: string) => Tensor, inputs: ReadonlyMap<string, Tensor>) => Tally,
+): Promise<Tally> {
+  const { communicator } = context;
+  const total = options.calibrationSamples;
+  const counting = startCounting(communicator);
+  await withProgram(graph, context, async (program) => {
+    let done = 0;
     let last: { readonly samples: number; readonly arrays: ReadonlyMap<string, TypedArray> } | undefined;
-    for await (const inputs of batches()) {
+    for await (const inputs of batches(communicator)) {
       const samples = inputs.values().next().value?.shape[0] ?? 0;
       const spare = last?.samples === samples ? last.arrays : new Map();
       const outputs = await program.run(inputs, { ...signalOf(context), spare });
       last = { samples, arrays: arraysOf(outputs) };
-      see((name) => {
+      const output = (name: string): Tensor => {
         const tensor = outputs.get(name);
         assert(tensor, `calibration output "${name}" is missing`);
         return tensor;
-      }, inputs);
-      count += samples;
-      context.onProgress?.({ phase, done: count, total: options.calibrationSamples });
+      };
+      counting.add(see(output, inputs));
+      done = Math.min(total, done + samples * (communicator?.size ?? 1));
+      context.onProgress?.({ phase, done, total });
     }
-    return count;
   });
-  if (done === 0)
-    throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
+  const counted = await counting.end();
+  if (counted) return counted;
+  throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
 }

@@ -1,13 +1,16 @@
 // The seeded sample of the training data that ranges and corrections are taken from.
-import { batches } from "../data/batches.ts";
+import { batches, type Share } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
 import type { Graph } from "../ir/graph.ts";
+import type { Tensor } from "../ir/tensor.ts";
 import type { QuantizeOptions } from "../quantizers/quantize-options.ts";
 import type { Context } from "../run/context.ts";
-import type { CalibrationBatches } from "./calibrate.ts";
+
+/** Named input tensors, a batch a time; each call starts over with the same batches, or with those of a part of them. */
+export type CalibrationBatches = (part?: Share) => AsyncIterable<ReadonlyMap<string, Tensor>>;
 
 /** The epoch that the sample's order is drawn for: none that trains. */
 const calibrationEpoch = -1;
@@ -38,7 +41,7 @@ export function calibrationBatches(
   const { batchSize: most } = options;
   const batchSize = batchThatFits(graph, most);
   const dropLast = most !== undefined || fixedBatchOf(graph) !== undefined;
-  return async function* inputs() {
-    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast })) yield batch.inputs;
+  return async function* inputs(part) {
+    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast, part })) yield batch.inputs;
   };
 }

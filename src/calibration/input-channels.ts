@@ -1,4 +1,5 @@
 // What enters linear layers, channel by channel: its mean square and its largest magnitude.
+import { startCounting } from "../distributed/tally.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
@@ -8,6 +9,7 @@ import { isMatrixProduct } from "../ops/linear.ts";
 import type { LinearLayer } from "../quantizers/linear-layers.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withProgram } from "../run/with-program.ts";
+import type { CalibrationBatches } from "./calibration-data.ts";
 
 /** Of a value that enters a layer, by channel. */
 export interface InputChannels {
@@ -26,11 +28,11 @@ export function channelsOf(observed: Observed, layer: LinearLayer): InputChannel
   return found;
 }
 
-/** Of what enters these layers, over all samples. */
+/** Of what enters these layers, over all samples; several processes share the batches. */
 export async function observeInputChannels(
   graph: Graph,
   layers: readonly LinearLayer[],
-  batches: () => AsyncIterable<ReadonlyMap<string, Tensor>>,
+  batches: CalibrationBatches,
   context: Context,
 ): Promise<Observed> {
   const build = buildOn(graph);
@@ -46,29 +48,35 @@ export async function observeInputChannels(
       most: build.node("ReduceMax", [square, others], { keepdims: 0 }),
     };
   });
-  const sums = new Map<string, { meanSquare: Float64Array; largest: Float64Array }>();
-  let samples = 0;
+  const counting = startCounting(context.communicator);
   await withProgram(build.graph(reduced.flatMap(({ mean, most }) => [mean, most])), context, async (program) => {
-    for await (const batch of batches()) {
+    for await (const batch of batches(context.communicator)) {
       const found = await program.run(batch, signalOf(context));
       const count = batch.values().next().value?.shape[0] ?? 1;
-      samples += count;
-      for (const { key, mean, most } of reduced) {
-        const [means, mosts] = [mean, most].map((name) => numbersOf(resultOf(found, name)));
-        const known = sums.get(key) ?? {
-          meanSquare: new Float64Array(means.length),
-          largest: new Float64Array(means.length),
-        };
-        for (let i = 0; i < means.length; i++) {
-          known.meanSquare[i] += means[i] * count;
-          known.largest[i] = Math.max(known.largest[i], Math.sqrt(mosts[i]));
-        }
-        sums.set(key, known);
-      }
+      const of = (name: string): ArrayLike<number> => numbersOf(resultOf(found, name));
+      counting.add({
+        sums: [[count], ...reduced.map(({ mean }) => Array.from(of(mean), (value) => value * count))],
+        lists: reduced.map(({ most }) => Array.from(of(most))),
+      });
     }
   });
-  for (const { meanSquare } of sums.values()) for (let i = 0; i < meanSquare.length; i++) meanSquare[i] /= samples;
-  return sums;
+  const counted = await counting.end();
+  assert(counted, "there were no samples");
+  const [[samples], ...squares] = counted.sums.map((sum) => Array.from(sum));
+  return new Map(
+    reduced.map(({ key }, i) => {
+      const meanSquare = Float64Array.from(squares[i], (sum) => sum / samples);
+      return [key, { meanSquare, largest: largestOf(counted.lists[i], meanSquare.length) }] as const;
+    }),
+  );
+}
+
+/** Of squares of batch after batch, each of so many channels: the largest magnitude by channel. */
+function largestOf(squares: ArrayLike<number>, channels: number): Float64Array {
+  const largest = new Float64Array(channels);
+  for (let i = 0; i < squares.length; i++)
+    largest[i % channels] = Math.max(largest[i % channels], Math.sqrt(squares[i]));
+  return largest;
 }
 
 function resultOf(values: ReadonlyMap<string, Tensor>, name: string): Tensor {

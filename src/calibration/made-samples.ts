@@ -1,4 +1,5 @@
 // Samples to calibrate with that no data gave: noise, or noise moved until it has the statistics that normalizations remember.
+import { partOf } from "../data/batches.ts";
 import { normalAt, randomBits } from "../data/random.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import type { Builder } from "../ir/builder.ts";
@@ -14,7 +15,7 @@ import { withVariables } from "../run/with-program.ts";
 import { scheduleFactor } from "../training/schedule.ts";
 import { buildStep, type Step } from "../training/step.ts";
 import { optimizerRule } from "../training/update-rules.ts";
-import type { CalibrationBatches } from "./calibrate.ts";
+import type { CalibrationBatches } from "./calibration-data.ts";
 
 /** Where the samples come from that units train with. */
 export const sampleSources = ["data", "noise", "distilled"] as const;
@@ -47,12 +48,13 @@ export async function madeBatches(graph: Graph, made: MadeSamples, context: Cont
   const noise = (batch: number): ReadonlyMap<string, Tensor> =>
     new Map(sized.inputs.map((input, i) => [input, noiseOf(sized, input, [context.seed, batch, i])]));
   if (source === "noise")
-    return async function* drawn() {
-      for (let batch = 0; batch < batches; batch++) yield noise(batch);
+    return async function* drawn(part) {
+      const [first, end] = partOf(batches, part);
+      for (let batch = first; batch < end; batch++) yield noise(batch);
     };
   const distilled = await distill({ ...made, graph: sized, starts: batches, noise }, context);
-  return async function* held() {
-    yield* distilled;
+  return async function* held(part) {
+    yield* distilled.slice(...partOf(batches, part));
   };
 }
 

@@ -148,7 +148,10 @@ async function runAmong(
   if (rank > 0) session.silence();
   try {
     if (!needsData(values) || values["explain"] === true)
-      throw new FrostbitError("BAD_OPTION", `${size} processes train together, and nothing trains here. Start one.`);
+      throw new FrostbitError(
+        "BAD_OPTION",
+        `${size} processes share a run with data, and ${values["explain"] === true ? "--explain computes nothing" : "this one has none"}. Start one.`,
+      );
     const result = await quantizeFileAmong(await jobOf(modelPath, values, session), communicator);
     if (result) show(withNotes(result, session), values, session);
     await leave();

@@ -24,9 +24,11 @@ export interface BatchOptions {
   readonly start?: number;
   /** What of each batch is given, where several processes share it; all of it where absent. */
   readonly share?: Share | undefined;
+  /** Which of the batches are given, where several processes share those: a part that follows the one before it; all where absent. */
+  readonly part?: Share | undefined;
 }
 
-/** One of `size` equal shares of a full batch, from 0. */
+/** One of `size` equal shares, from 0. */
 export interface Share {
   readonly rank: number;
   readonly size: number;
@@ -148,6 +150,11 @@ function checkNumbers(dataset: Dataset, { inputs, target }: Samples, indices: In
   }
 }
 
+/** Of `count` things, the first of a part, and the one behind its last; the first part has one where there is one. */
+export function partOf(count: number, { rank, size }: Share = { rank: 0, size: 1 }): readonly [number, number] {
+  return [Math.ceil((rank * count) / size), Math.ceil(((rank + 1) * count) / size)];
+}
+
 /** How many batches there are. */
 export const batchCount = (length: number, batchSize: number, dropLast = false): number =>
   dropLast ? Math.floor(length / batchSize) : Math.ceil(length / batchSize);
@@ -196,18 +203,19 @@ function checkPictures(dataset: Dataset, { preprocess, augment }: BatchOptions):
 
 /** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
-  const { batchSize, order = naturalOrder(dataset.length), dropLast, start = 0 } = options;
+  const { batchSize, order = naturalOrder(dataset.length), dropLast, start = 0, part } = options;
   checkPictures(dataset, options);
   const prepare = new Map([...dataset.inputs.keys()].map((name) => [name, preparer(dataset, name, options)]));
-  const count = batchCount(order.length, batchSize, dropLast);
+  const [first, end] = partOf(batchCount(order.length, batchSize, dropLast), part);
+  const begin = Math.max(start, first);
   const indicesOf = (index: number): Int32Array =>
     shareOf(order.slice(index * batchSize, (index + 1) * batchSize), options.share);
-  let next = start < count ? readChecked(dataset, indicesOf(start)) : undefined;
-  for (let index = start; index < count; index++) {
+  let next = begin < end ? readChecked(dataset, indicesOf(begin)) : undefined;
+  for (let index = begin; index < end; index++) {
     const indices = indicesOf(index);
     const samples = await next;
     assert(samples, "a batch was not read ahead");
-    next = index + 1 < count ? readChecked(dataset, indicesOf(index + 1)) : undefined;
+    next = index + 1 < end ? readChecked(dataset, indicesOf(index + 1)) : undefined;
     next?.catch(() => undefined);
     const inputs = new Map(
       [...prepare].map(([name, prepareInput]) => [name, prepareInput(samples.inputs.get(name)!, indices)]),

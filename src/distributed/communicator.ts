@@ -27,6 +27,8 @@ export interface Communicator {
   readonly broadcast: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** What each process has, in their order, at process 0; nothing elsewhere. */
   readonly gather: (bytes: Uint8Array) => Promise<readonly Uint8Array[]>;
+  /** What all processes have, one after the other in their order, everywhere. */
+  readonly gatherEverywhere: (bytes: Uint8Array) => Promise<Uint8Array>;
   /** What this process has sent so far. */
   readonly traffic: () => Traffic;
   /** The last call: done everywhere once process 0 makes it, however long that takes. */
@@ -78,6 +80,7 @@ export async function createCommunicator(transport: Transport, options: Communic
     sum: (values) => sumOver(ranks, values),
     broadcast: (bytes) => broadcast(ranks, bytes),
     gather: (bytes) => gather(ranks, bytes),
+    gatherEverywhere: async (bytes) => broadcast(ranks, joinBytes(await gather(ranks, bytes))),
     traffic: () => ({ ...ranks.traffic }),
     leave: async () => {
       await broadcast({ ...ranks, timeoutMs: Number.POSITIVE_INFINITY }, empty);
@@ -178,6 +181,16 @@ async function gather(ranks: Ranks, bytes: Uint8Array): Promise<readonly Uint8Ar
   }
   const all = [bytes];
   for (const peer of others(ranks)) all.push(await receiveAny(ranks, peer));
+  return all;
+}
+
+function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((total, { byteLength }) => total + byteLength, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.byteLength;
+  }
   return all;
 }
 

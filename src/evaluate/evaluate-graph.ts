@@ -2,6 +2,7 @@
 import { type Batch, batches } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import { startCounting } from "../distributed/tally.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph, ValueType } from "../ir/graph.ts";
@@ -42,8 +43,9 @@ export async function measureGraphBy(
 ): Promise<Measurement> {
   const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
   const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
-  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
-  return measure({ graph: removeDeadNodes(graph), meter, all, total: dataset.length, reuses: false, phase }, context);
+  const run = removeDeadNodes(graph);
+  const measuring = { graph: run, batchSize: batchThatFits(graph), dataset, preprocess, phase };
+  return measure({ ...measuring, meter, reuses: false }, context);
 }
 
 /** The same as `evaluateGraph`, and one figure of each sample. */
@@ -58,35 +60,44 @@ export async function measureGraph(
   const scores = use.kind === "classes" ? scoresAt(graph, use.place) : undefined;
   const output = scores?.logits ?? graph.outputs[0];
   const ofScores = meterOf(use, dataset, scores?.givesProbabilities ? false : undefined);
-  const add: OwnMeter["add"] = (outputs, batch) => {
+  const count: OwnMeter["count"] = (outputs, batch) => {
     const given = outputs.get(output);
     assert(given, "evaluation run without its output");
-    ofScores.add(given, batch);
+    return ofScores.count(given, batch);
   };
-  const meter = { ...ofScores, add };
-  const all = batches(dataset, { batchSize: batchThatFits(graph), preprocess });
+  const meter = { ...ofScores, count, keeps: false };
   const only = onlyOutputs(graph, [output]);
-  return measure({ graph: only, meter, all, total: dataset.length, reuses: true, phase }, context);
+  const measuring = { graph: only, batchSize: batchThatFits(graph), dataset, preprocess, phase };
+  return measure({ ...measuring, meter, reuses: true }, context);
 }
 
 interface Measuring {
   readonly graph: Graph;
+  readonly batchSize: number;
   readonly meter: OwnMeter;
-  readonly all: ReturnType<typeof batches>;
-  /** Samples of all batches. */
-  readonly total: number;
-  /** Whether the meter keeps nothing of the outputs that it has seen. */
+  /** Whether nothing reads outputs that the meter has seen. */
   readonly reuses: boolean;
+  readonly dataset: Dataset;
+  readonly preprocess: Preprocess;
   readonly phase: string;
 }
 
-async function measure({ graph, meter, all, total, reuses, phase }: Measuring, context: Context): Promise<Measurement> {
+/** Several processes share the batches. */
+async function measure(
+  { graph, batchSize, meter, reuses, dataset, preprocess, phase }: Measuring,
+  context: Context,
+): Promise<Measurement> {
+  const part = meter.keeps ? undefined : context.communicator;
+  const counting = startCounting(part);
+  const total = dataset.length;
   let done = 0;
   const use = (batch: Batch, outputs: ReadonlyMap<string, Tensor>): void => {
-    meter.add(outputs, batch);
-    done += batch.indices.length;
-    context.onProgress?.({ phase, done, total, note: meter.note() });
+    const counted = counting.add(meter.count(outputs, batch));
+    done = Math.min(total, done + batch.indices.length * (part?.size ?? 1));
+    context.onProgress?.({ phase, done, total, note: meter.note(counted) });
   };
-  await runEach(graph, all, { use, reuses, phase }, context);
-  return { metrics: meter.metrics(), bySample: meter.bySample() };
+  await runEach(graph, batches(dataset, { batchSize, preprocess, part }), { use, reuses, phase }, context);
+  const counted = await counting.end();
+  assert(counted, "evaluation of no samples");
+  return meter.measurement(counted);
 }

@@ -3,6 +3,8 @@ import { changeSamples } from "../data/batch-axis.ts";
 import { type Batch, batches, runAhead } from "../data/batches.ts";
 import { type Dataset, noLabels } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import type { Communicator } from "../distributed/communicator.ts";
+import { startCounting, type Tally } from "../distributed/tally.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
 import { checkCounts, checkNames } from "../ir/check-options.ts";
 import type { TypedArray } from "../ir/dtype.ts";
@@ -58,11 +60,18 @@ const fields = Object.keys({
 export async function evaluateModel(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Metrics> {
   checkNames("evaluateModel", options, fields);
   checkCounts("evaluateModel", { batchSize: options.batchSize });
-  return (await measureFile(file, dataset, options)).metrics;
+  const measured = await measureFile(file, dataset, options);
+  assert(measured, "evaluation of no samples");
+  return measured.metrics;
 }
 
-/** The same, with the figures of each sample. */
-export async function measureFile(file: ModelFile, dataset: Dataset, options: EvaluateOptions): Promise<Measurement> {
+/** The same, with the figures of each sample. Of several processes that share the batches, those without a batch give nothing. */
+export async function measureFile(
+  file: ModelFile,
+  dataset: Dataset,
+  options: EvaluateOptions,
+  communicator?: Communicator,
+): Promise<Measurement | undefined> {
   const { preprocess, metric, batchSize = evaluationBatch, phase = "evaluate", signal, onProgress } = options;
   if (!metric && !dataset.hasLabels && !dataset.target && dataset.notClasses === undefined)
     throw noLabels(dataset, "there is nothing to measure against.");
@@ -70,7 +79,6 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
   const axes = batchAxes(file.inputs);
   const output = outputOf(file, options.output);
   const matched = datasetFor(file, dataset, preprocess);
-  const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess });
   let spare: ReadonlyMap<string, TypedArray> | undefined;
   const run = ({ inputs, indices }: Batch) =>
     file.run(
@@ -82,24 +90,28 @@ export async function measureFile(file: ModelFile, dataset: Dataset, options: Ev
   const types = new Map([...file.outputs].toSorted(([a], [b]) => Number(b === output) - Number(a === output)));
   const own = metric && (await ownMeter(metric, batchAxes(file.inputs, types)));
   let meter: Meter | undefined;
+  const count = (outputs: ReadonlyMap<string, Tensor>, batch: Batch): Tally => {
+    if (own) return own.count(outputs, batch);
+    const given = outputs.get(output);
+    assert(given, `no output "${output}"`);
+    const rows = samplesOf(given, output, batch.indices.length);
+    meter ??= meterFor(file, { ...rows, name: output }, dataset, options.areProbabilities);
+    spare = arraysOf(outputs);
+    return meter.count(rows, batch);
+  };
+  const part = own?.keeps ? undefined : communicator;
+  const counting = startCounting(part);
+  const total = dataset.length;
   let done = 0;
+  const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess, part });
   for await (const [batch, outputs] of runAhead(all, run)) {
-    if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${dataset.length} samples.`);
-    if (own) own.add(outputs, batch);
-    else {
-      const given = outputs.get(output);
-      assert(given, `no output "${output}"`);
-      const rows = samplesOf(given, output, batch.indices.length);
-      meter ??= meterFor(file, { ...rows, name: output }, dataset, options.areProbabilities);
-      meter.add(rows, batch);
-      spare = arraysOf(outputs);
-    }
-    done += batch.indices.length;
-    onProgress?.({ phase, done, total: dataset.length, note: (own ?? meter)?.note() ?? "" });
+    if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${total} samples.`);
+    const counted = counting.add(count(outputs, batch));
+    done = Math.min(total, done + batch.indices.length * (part?.size ?? 1));
+    onProgress?.({ phase, done, total, note: (own ?? meter)?.note(counted) ?? "" });
   }
-  const used = own ?? meter;
-  assert(used, "evaluation of no samples");
-  return { metrics: used.metrics(), bySample: used.bySample() };
+  const counted = await counting.end();
+  return counted && (own ?? meter)?.measurement(counted);
 }
 
 /** Where the labels do not fit the output, another may be meant. */

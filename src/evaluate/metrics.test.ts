@@ -18,8 +18,9 @@ async function measured(output: Tensor, labels: Tensor, areProbabilities?: boole
   const use = usableLabels(useOfLabels({ ...output, name: "y" }, dataset), dataset);
   const meter = meterOf(use, dataset, areProbabilities);
   const indices = naturalOrder(dataset.length);
-  meter.add(output, { ...(await dataset.read(indices)), index: 0, indices });
-  return { ...meter.metrics(), bySample: meter.bySample() };
+  const counted = meter.count(output, { ...(await dataset.read(indices)), index: 0, indices });
+  const { metrics, bySample } = meter.measurement(counted);
+  return { ...metrics, bySample };
 }
 
 const floats = (shape: readonly number[], values: readonly number[]): Tensor => tensorOf("float32", shape, values);

@@ -1,11 +1,22 @@
 // What a model's output is worth against labels, measured batch by batch.
 import type { Batch } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
+import type { Tally } from "../distributed/tally.ts";
 import { assert } from "../ir/errors.ts";
 import { castTensor, numbersOf, type Tensor } from "../ir/tensor.ts";
 import type { ClassPlace } from "../passes/class-scores.ts";
 import type { LabelUse } from "./label-use.ts";
-import { addScores, checkLabels, emptyScore, percentCorrect, type Score, scoreMetrics } from "./score.ts";
+import {
+  addScores,
+  checkLabels,
+  countsOf,
+  emptyScore,
+  percentCorrect,
+  type Score,
+  scoreMetrics,
+  scoreOf,
+  tallyOf,
+} from "./score.ts";
 
 /** What an output is worth against labels. Class indices have an accuracy, measured values an error; the others are null. */
 export interface Metrics {
@@ -48,11 +59,11 @@ export interface Measurement {
 }
 
 export interface Meter {
-  readonly add: (output: Tensor, batch: Batch) => void;
-  /** Of what was added so far, in few words. */
-  readonly note: () => string;
-  readonly metrics: () => Metrics;
-  readonly bySample: () => BySample;
+  /** What an output counts against a batch's labels. */
+  readonly count: (output: Tensor, batch: Batch) => Tally;
+  /** What was counted, in few words. */
+  readonly note: (counted: Tally) => string;
+  readonly measurement: (counted: Tally) => Measurement;
 }
 
 type Use = Exclude<LabelUse, { kind: "none" }>;
@@ -79,28 +90,36 @@ export const accuracyName = ({ labels, meanIou }: Pick<Metrics, "labels" | "mean
 
 function scoreMeter({ place }: Extract<Use, { kind: "classes" }>, dataset: Dataset, known?: boolean): Meter {
   const isOfPositions = hasPositions(dataset);
-  const readings = (known === undefined ? [true, false] : [known]).map((areProbabilities) => ({
-    areProbabilities,
-    score: emptyScore(place, isOfPositions),
-  }));
-  let seemProbable = true;
-  /** Probabilities first: what is none leaves the other reading. */
-  const current = (): Score => (seemProbable ? readings[0] : readings[1]).score;
+  const empty = (): Score => emptyScore(place, isOfPositions);
+  /** Probabilities first: what is none in any batch leaves the other reading. */
+  const readings = known === undefined ? [true, false] : [known];
+  const readingIn = ({ sums }: Tally): number => (sums[sums.length - 1][0] > 0 ? readings.length - 1 : 0);
   const labels = place.axis === "none" ? "binary" : "classes";
-  const metrics = (): Metrics => ({ ...nothing, ...scoreMetrics(current()), labels, samples: current().samples });
   return {
-    add: (output, batch) => {
-      assert(batch.labels, "batch without labels");
+    count: (output, batch) => {
+      const { labels: given } = batch;
+      assert(given, "batch without labels");
       checkLabels(batch, dataset, place.classes);
-      seemProbable &&= known !== undefined || looksProbable(output, place);
-      for (const { areProbabilities, score } of seemProbable ? readings : readings.slice(1))
-        addScores(score, output, batch.labels, areProbabilities);
+      const isOutside = known === undefined && !looksProbable(output, place);
+      const tallies = readings.map((areProbabilities) => {
+        const score = empty();
+        if (!(areProbabilities && isOutside)) addScores(score, output, given, areProbabilities);
+        return tallyOf(score);
+      });
+      return {
+        sums: [...tallies.flatMap(({ sums }) => sums), [Number(isOutside)]],
+        lists: tallies.flatMap(({ lists }) => lists),
+      };
     },
-    note: () => `${accuracyName(metrics())} ${percentCorrect(current()).toFixed(2)} %`,
-    metrics,
-    bySample: () => {
-      const { accuracy, loss, meanIou } = current().bySample;
-      return { accuracy, loss, ...(isOfPositions && { meanIou }) };
+    note: (counted) => {
+      const name = accuracyName({ labels, meanIou: isOfPositions ? 0 : null });
+      return `${name} ${percentCorrect(countsOf(counted, readingIn(counted))).toFixed(2)} %`;
+    },
+    measurement: (counted) => {
+      const score = scoreOf(empty(), counted, readingIn(counted));
+      const { accuracy, loss, meanIou } = score.bySample;
+      const metrics = { ...nothing, ...scoreMetrics(score), labels, samples: score.samples } as const;
+      return { metrics, bySample: { accuracy, loss, ...(isOfPositions && { meanIou }) } };
     },
   };
 }
@@ -121,15 +140,15 @@ function looksProbable(scores: Tensor, { axis, classes }: ClassPlace): boolean {
 }
 
 function errorMeter(): Meter {
-  const squaredError: number[] = [];
-  let [squares, sizes, count] = [0, 0, 0];
-  const rmse = (): number => Math.sqrt(squares / count);
+  const rmse = ([squares, , count]: readonly number[]): number => Math.sqrt(squares / count);
   return {
-    add: (output, { indices, labels, target }) => {
+    count: (output, { indices, labels, target }) => {
       const wanted = target ?? (labels && castTensor(labels, "float32"));
       assert(wanted && wanted.data.length === output.data.length, "measured values without labels of their size");
       const [actual, expected] = [numbersOf(output), numbersOf(wanted)];
       const size = actual.length / indices.length;
+      const squaredError: number[] = [];
+      let [squares, sizes] = [0, 0];
       for (let sample = 0; sample < indices.length; sample++) {
         let own = 0;
         for (let i = sample * size; i < (sample + 1) * size; i++) {
@@ -140,10 +159,20 @@ function errorMeter(): Meter {
         squares += own;
         squaredError.push(own / size);
       }
-      count += actual.length;
+      return { sums: [[squares, sizes, actual.length]], lists: [squaredError] };
     },
-    note: () => `RMSE ${rmse().toPrecision(3)}`,
-    metrics: () => ({ ...nothing, labels: "values", samples: squaredError.length, rmse: rmse(), mae: sizes / count }),
-    bySample: () => ({ squaredError }),
+    note: ({ sums: [sums] }) => `RMSE ${rmse(Array.from(sums)).toPrecision(3)}`,
+    measurement: ({ sums: [sums], lists: [squaredError] }) => {
+      const [, sizes, count] = Array.from(sums);
+      const samples = squaredError.length;
+      const metrics = {
+        ...nothing,
+        labels: "values" as const,
+        samples,
+        rmse: rmse(Array.from(sums)),
+        mae: sizes / count,
+      };
+      return { metrics, bySample: { squaredError: Array.from(squaredError) } };
+    },
   };
 }

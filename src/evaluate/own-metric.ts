@@ -1,6 +1,7 @@
 // A metric of the user's own: what the outputs are worth is computed by their code, sample by sample.
 import { moveSamplesFrom } from "../data/batch-axis.ts";
 import type { Batch } from "../data/batches.ts";
+import type { Tally } from "../distributed/tally.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { widenTensor } from "../ir/half.ts";
 import { type Tensor, tensor } from "../ir/tensor.ts";
@@ -37,15 +38,15 @@ export interface OwnMetric {
 /** Parts of the samples whose own values say how much chance is in the whole. */
 const parts = 10;
 
-export interface OwnMeter extends Omit<Meter, "add"> {
-  readonly add: (outputs: ReadonlyMap<string, Tensor>, batch: Batch) => void;
+export interface OwnMeter extends Omit<Meter, "count"> {
+  readonly count: (outputs: ReadonlyMap<string, Tensor>, batch: Batch) => Tally;
+  /** Whether it keeps to itself what it has seen, so that one process has to see all batches, in their order. */
+  readonly keeps: boolean;
 }
 
 /** `axes`: by output, along which it has its samples; outputs are in this order. */
 export async function ownMeter(metric: OwnMetric, axes: ReadonlyMap<string, number>): Promise<OwnMeter> {
-  const { name, higherIsBetter } = metric;
-  const counts = await countsOf(metric);
-  let samples = 0;
+  const { name, higherIsBetter, of } = metric;
   const checked = (value: unknown): number => {
     if (typeof value === "number") return value;
     throw new FrostbitError(
@@ -53,28 +54,34 @@ export async function ownMeter(metric: OwnMetric, axes: ReadonlyMap<string, numb
       `The metric "${name}" gave ${typeof value === "object" ? JSON.stringify(value) : String(value)}; expected a number.`,
     );
   };
-  const value = (): number => checked(counts.value());
+  const { see, value, values } = typeof of === "function" ? eachSample(of, checked) : await accumulated(of, checked);
   return {
-    add: (outputs, batch) => {
+    keeps: typeof of !== "function",
+    count: (outputs, batch) => {
       const [labels, count] = [batch.target ?? batch.labels, batch.indices.length];
       const ready = [...axes].map(([output, axis]) => {
         const given = outputs.get(output);
         assert(given, `no output "${output}"`);
         return [output, rowsOf(given, axis, count)] as const;
       });
-      for (let row = 0; row < count; row++) {
-        const own = Object.fromEntries(ready.map(([output, given]) => [output, rowOf(given, row, count)]));
-        counts.add(samples + row, own, labels && rowOf(labels, row, count), checked);
-      }
-      samples += count;
+      const seen = Array.from({ length: count }, (_, row) =>
+        see(
+          Object.fromEntries(ready.map(([output, given]) => [output, rowOf(given, row, count)])),
+          labels && rowOf(labels, row, count),
+        ),
+      ).flat();
+      return { sums: [[count, seen.reduce((sum, each) => sum + each, 0)]], lists: [seen] };
     },
     // Accumulators may take long to give a value, and are asked once.
-    note: () => (typeof metric.of === "function" ? `${name} ${value().toPrecision(4)}` : name),
-    metrics: () => ({
-      ...{ labels: "metric", samples, classes: null, top1: null, loss: null, meanIou: null, rmse: null, mae: null },
-      ...{ differentLabels: null, metric: { name, value: value(), higherIsBetter } },
+    note: (counted) => (typeof of === "function" ? `${name} ${value(counted).toPrecision(4)}` : name),
+    measurement: (counted) => ({
+      metrics: {
+        ...{ labels: "metric", samples: counted.sums[0][0] },
+        ...{ classes: null, top1: null, loss: null, meanIou: null, rmse: null, mae: null, differentLabels: null },
+        metric: { name, value: value(counted), higherIsBetter },
+      },
+      bySample: { metric: values(counted) },
     }),
-    bySample: () => ({ metric: counts.values().map(checked) }),
   };
 }
 
@@ -84,39 +91,36 @@ export function noNumberHint({ metric, samples }: Pick<Metrics, "metric" | "samp
   return `The metric "${metric.name}" of ${samples} samples is NaN. Check that there are samples of every class, that labels and outputs are numbers, and the metric itself.`;
 }
 
-interface Counts {
-  readonly add: (
-    index: number,
-    outputs: SampleOutputs,
-    labels: Tensor | undefined,
-    checked: (value: unknown) => number,
-  ) => void;
-  readonly value: () => unknown;
+type Checked = (value: unknown) => number;
+
+interface Seeing {
+  /** What a sample adds to the list of values. */
+  readonly see: (outputs: SampleOutputs, labels: Tensor | undefined) => readonly number[];
+  readonly value: (counted: Tally) => number;
   /** Of each sample, or of each part of them. */
-  readonly values: () => readonly unknown[];
+  readonly values: (counted: Tally) => readonly number[];
 }
 
-async function countsOf({ of }: OwnMetric): Promise<Counts> {
-  if (typeof of === "function") {
-    const values: number[] = [];
-    return {
-      add: (_, outputs, labels, checked) => void values.push(checked(of(outputs, labels))),
-      value: () => values.reduce((sum, each) => sum + each, 0) / Math.max(1, values.length),
-      values: () => values,
-    };
-  }
-  const whole = await of.start();
+const eachSample = (of: SampleMetric, checked: Checked): Seeing => ({
+  see: (outputs, labels) => [checked(of(outputs, labels))],
+  value: ({ sums: [whole] }) => whole[1] / Math.max(1, whole[0]),
+  values: ({ lists: [list] }) => Array.from(list),
+});
+
+async function accumulated({ start }: Exclude<OwnMetric["of"], SampleMetric>, checked: Checked): Promise<Seeing> {
+  const whole = await start();
   const each: MetricAccumulator[] = [];
-  for (let part = 0; part < parts; part++) each.push(await of.start());
-  const used = new Set<number>();
+  for (let part = 0; part < parts; part++) each.push(await start());
+  let samples = 0;
   return {
-    add: (index, outputs, labels) => {
+    see: (outputs, labels) => {
       whole.add(outputs, labels);
-      each[index % parts].add(outputs, labels);
-      used.add(index % parts);
+      each[samples % parts].add(outputs, labels);
+      samples++;
+      return [];
     },
-    value: whole.value,
-    values: () => each.filter((_, part) => used.has(part)).map((part) => part.value()),
+    value: () => checked(whole.value()),
+    values: () => each.slice(0, samples).map((part) => checked(part.value())),
   };
 }
 

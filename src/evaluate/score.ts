@@ -2,6 +2,7 @@
 import type { Batch } from "../data/batches.ts";
 import { type Dataset, sampleOf } from "../data/dataset.ts";
 import { isIgnored } from "../data/labels.ts";
+import type { Tally } from "../distributed/tally.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import type { ClassPlace } from "../passes/class-scores.ts";
@@ -171,8 +172,38 @@ function meanIouOf({ both, either }: Overlap): number {
   return sum / classes;
 }
 
+/** As what is joined to other batches'. */
+export const tallyOf = ({ samples, counted, correct, lossSum, labels, overlap, bySample }: Score): Tally => ({
+  sums: [[samples, counted, correct, lossSum], overlap.both, overlap.either],
+  lists: [[...labels], bySample.accuracy, bySample.loss, bySample.meanIou],
+});
+
+const [sumsOfScore, listsOfScore] = [3, 4];
+
+type Counts = Pick<Score, "samples" | "counted" | "correct" | "lossSum">;
+
+/** Of the tally after `index` others of scores. */
+export function countsOf({ sums }: Tally, index: number): Counts {
+  const [samples, counted, correct, lossSum] = Array.from(sums[sumsOfScore * index]);
+  return { samples, counted, correct, lossSum };
+}
+
+/** An empty score filled with the tally after `index` others of scores. */
+export function scoreOf(empty: Score, tally: Tally, index: number): Score {
+  const [, both, either] = tally.sums.slice(sumsOfScore * index);
+  const [labels, accuracy, loss, meanIou] = tally.lists.slice(listsOfScore * index).map((list) => Array.from(list));
+  return {
+    ...empty,
+    ...countsOf(tally, index),
+    labels: new Set(labels),
+    overlap: { both: Float64Array.from(both), either: Float64Array.from(either) },
+    bySample: { accuracy, loss, meanIou },
+  };
+}
+
 /** Of what was added so far; `undefined` where no label counted. */
-export const percentCorrect = ({ correct, counted }: Score): number => (100 * correct) / counted;
+export const percentCorrect = ({ correct, counted }: Pick<Score, "correct" | "counted">): number =>
+  (100 * correct) / counted;
 
 export const scoreMetrics = (score: Score) => ({
   classes: score.place.classes,

@@ -1,7 +1,6 @@
 // Methods that reconstruct a network unit by unit: they differ in what trains, from which inputs, in how many phases.
 import type { z } from "zod";
-import type { CalibrationBatches } from "../calibration/calibrate.ts";
-import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
+import { type CalibrationBatches, calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
 import { checkMadeSamples, type MadeSamples, madeBatches, madeBytes } from "../calibration/made-samples.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";

@@ -1,6 +1,5 @@
 // What methods have in common that move channels between normalizations and the weights that read them, before calibration.
-import type { CalibrationBatches } from "../calibration/calibrate.ts";
-import { calibrationBatches } from "../calibration/calibration-data.ts";
+import { type CalibrationBatches, calibrationBatches } from "../calibration/calibration-data.ts";
 import { type SmoothPlace, smoothLayers, smoothPlaces } from "../quantizers/smooth-layers.ts";
 import type { Context } from "../run/context.ts";
 import type { Method, MethodModel } from "./method.ts";

@@ -62,7 +62,12 @@ export async function trainModel(
   if (!heldOut) return kept;
   const batchSize = Math.min(options.batch, heldOut.length);
   const lossOn = (graph: Graph): Promise<number> => {
-    const all = batches(heldOut, { batchSize, preprocess: data.preprocess, dropLast: true });
+    const all = batches(heldOut, {
+      batchSize,
+      preprocess: data.preprocess,
+      dropLast: true,
+      part: context.communicator,
+    });
     const prepared = (async function* () {
       for await (const batch of all) yield prepare(batch);
     })();
@@ -123,8 +128,9 @@ async function withStatisticsAnew(
   const count = Math.min(Math.ceil(options.reestimateStatistics / options.batch), perEpoch);
   if (count === 0) return model;
   const order = shuffledOrder(dataset.length, seed, statisticsEpoch).slice(0, count * options.batch);
+  const sampled = { batchSize: options.batch, preprocess, order, part: context.communicator };
   async function* inputs(): AsyncGenerator<Batch["inputs"]> {
-    for await (const batch of batches(dataset, { batchSize: options.batch, preprocess, order })) yield batch.inputs;
+    for await (const batch of batches(dataset, sampled)) yield batch.inputs;
   }
   return reestimateStatistics(model, options.batch, inputs(), count * options.batch, context);
 }

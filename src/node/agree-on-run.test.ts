@@ -58,5 +58,6 @@ test("what processes cannot share is refused", () => {
     "qat.accumulate is 2; expected a multiple of the 4",
   );
   expect(() => checkShared(run("qat", { accumulate: 4, memoryLimit: 100 }), 4)).toThrow("qat.memoryLimit is 100");
-  expect(() => checkShared(run("gptq", {}), 2)).toThrow("gptq has none that are shared");
+  expect(() => checkShared(runOptions.parse({ goal: {} }), 2)).toThrow("2 processes share one run");
+  for (const method of ["ptq", "gptq"]) expect(() => checkShared(run(method, {}), 2)).not.toThrow();
 });

@@ -10,7 +10,7 @@ import { differencesBetween, type RunFields } from "./claim-out.ts";
 const textOf = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const bytesOf = (value: unknown): Uint8Array => new TextEncoder().encode(JSON.stringify(value));
 
-/** Throws BAD_OPTION where so many processes cannot share a run, or would have nothing to share. */
+/** Throws BAD_OPTION where so many processes cannot share a run. */
 export function checkShared({ goal, methods }: RunOptions, size: number): void {
   const refuse = (message: string): never => {
     throw new FrostbitError("BAD_OPTION", message);
@@ -19,13 +19,9 @@ export function checkShared({ goal, methods }: RunOptions, size: number): void {
     refuse(
       `A goal tries one run after the other, and ${size} processes share one run. Name the methods: --method efqat --accumulate ${size}.`,
     );
-  const sharing = methods.filter(({ options }) => options["accumulate"] !== undefined);
-  if (sharing.length === 0)
-    refuse(
-      `${size} processes share the steps of training, and ${methods.map(({ method }) => method).join(", ")} has none that are shared. Start one process.`,
-    );
-  for (const { method, options } of sharing) {
+  for (const { method, options } of methods) {
     const { accumulate, memoryLimit } = options;
+    if (accumulate === undefined) continue;
     if (Number(accumulate) % size !== 0)
       refuse(
         `${method}.accumulate is ${String(accumulate)}; expected a multiple of the ${size} processes, which compute so many parts of each batch: --accumulate ${size}. Its number decides the bytes, the number of processes does not.`,

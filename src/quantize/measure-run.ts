@@ -82,7 +82,7 @@ export async function takeBatches(
   return result;
 }
 
-/** What the exported file is worth in ONNX Runtime; `undefined` where there are no labels that fit. */
+/** What the exported file is worth in ONNX Runtime; `undefined` where there are no labels that fit, or no batch for this process. */
 export async function measureDeployed(
   { job, subject, context }: Measured,
   bytes: Uint8Array,
@@ -91,7 +91,7 @@ export async function measureDeployed(
   const { onProgress } = context;
   const deployed = await job.openDeployed(bytes, { spinning: false });
   try {
-    return await measureFile(deployed, subject.test, {
+    const options = {
       preprocess: job.preprocess,
       batchSize: batchThatFits(subject.float),
       phase: "evaluate deployed",
@@ -100,7 +100,8 @@ export async function measureDeployed(
       ...(onProgress ? { onProgress } : {}),
       ...(subject.scores?.givesProbabilities && { areProbabilities: true }),
       ...signalOf(context),
-    });
+    };
+    return await measureFile(deployed, subject.test, options, context.communicator);
   } finally {
     await deployed.dispose();
   }

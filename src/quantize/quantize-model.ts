@@ -12,6 +12,7 @@ import type { Findings, MethodModel, TrainingRecord } from "../methods/method.ts
 import { checkRun, unusedInRecipe } from "../options/recipe.ts";
 import { isQuantized, measuresAllStages, type RunOptions, stagesOf } from "../options/run-options.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
+import type { Folded } from "../quantizers/fold.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 import { countAway } from "../rounding/count-away.ts";
@@ -86,7 +87,18 @@ export async function quantizeSharing(
 export async function assist(job: FormattedJob, context: Context): Promise<void> {
   const run = await openRun(job, context);
   await measureFloat(run, {});
-  await makeModel(run);
+  const written = writeMade(run, await makeModel(run));
+  await measureWritten(run, written);
+}
+
+/** What was written for the test's inputs, as a graph: absent where nothing is quantized. */
+const foldedIn = (subject: Subject, { quantized }: Written): Folded | undefined =>
+  quantized && { ...quantized.folded, graph: forTest(subject, quantized.folded.graph) };
+
+/** Of what was written, as a graph and as a file; the latter's where there are labels that fit. */
+async function measureWritten(run: Run, written: Written): Promise<Measurement | undefined> {
+  await measureStage(run, "quantized", foldedIn(run.subject, written)?.graph);
+  return run.clock.time("evaluation", () => measureDeployed(run, written.files[0].bytes));
 }
 
 /** What can be known to be wrong before anything is computed is an error of this call. */
@@ -247,15 +259,11 @@ export async function finish(run: Run, made: Made, known: Known = {}): Promise<Q
   const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
   const trained = forTest(subject, model.graph);
   const written = known.written ?? writeMade(run, made);
-  const folded = written.quantized && {
-    ...written.quantized.folded,
-    graph: forTest(subject, written.quantized.folded.graph),
-  };
+  const folded = foldedIn(subject, written);
   const { bytes } = written.files[0];
   const samples = await takeBatches(run, verificationCount(run));
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
-  await measureStage(run, "quantized", folded?.graph);
-  const deployed = await evaluated(() => measureDeployed(run, bytes));
+  const deployed = await measureWritten(run, written);
   const latencyMs = known.latencyMs ?? (await evaluated(() => measureLatencies(run, bytes)));
   for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.

@@ -1,5 +1,6 @@
 // Ranges by the least mean |error|^2.4, of weights and of activations, before units are reconstructed.
-import { type CalibrationBatches, calibrate } from "../calibration/calibrate.ts";
+import { calibrate } from "../calibration/calibrate.ts";
+import type { CalibrationBatches } from "../calibration/calibration-data.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { weightQparams } from "../quantizers/observe-weights.ts";

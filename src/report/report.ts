@@ -233,7 +233,7 @@ const schema = z.object({
   machine: z.object({ platform: z.string(), processor: z.string(), threads: count }).describe("Where it ran."),
   distributed: z
     .object({
-      processes: count.describe("That computed training steps together."),
+      processes: count.describe("That computed the run together."),
       sums: count.describe("Steps in which they summed what their parts of the batch gave."),
       summedBytes: count.describe("Of those sums: gradients of what trained, statistics, and the loss."),
       sentBytes: count.describe("By the first process, for those sums."),

@@ -1,5 +1,6 @@
 // The loss that training lessens, of a model as it is.
 import type { Batch } from "../data/batches.ts";
+import { startCounting } from "../distributed/tally.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
@@ -11,7 +12,10 @@ import { withProgram } from "../run/with-program.ts";
 import { addLoss, type LossOptions } from "./loss.ts";
 import { inputsOfBatches } from "./train-by-plan.ts";
 
-/** The mean over batches, all of `batchSize`; normalizations use what they remember. `teacher`: as in training. */
+/**
+ * The mean over batches, all of `batchSize`, of which several processes each give a part; normalizations use what they remember.
+ * `teacher`: as in training.
+ */
 export async function meanLoss(
   model: Graph,
   { teacher, ...options }: LossOptions,
@@ -23,13 +27,15 @@ export async function meanLoss(
   const sizedTeacher = teacher && { teacher: setBatchSize(teacher, batchSize) };
   const loss = addLoss(build, sized, { ...options, ...sizedTeacher });
   return withProgram(removeDeadNodes(build.graph([loss])), context, async (program) => {
-    let [sum, count] = [0, 0];
+    const counting = startCounting(context.communicator);
     for await (const inputs of inputsOfBatches(batches)) {
       const found = (await program.run(inputs, signalOf(context))).get(loss);
       assert(found, "the loss is missing");
-      sum += numbersOf(found)[0];
-      count++;
+      counting.add({ sums: [[numbersOf(found)[0], 1]], lists: [] });
     }
+    const counted = await counting.end();
+    assert(counted, "the mean loss of no batches");
+    const [sum, count] = Array.from(counted.sums[0]);
     return sum / count;
   });
 }

@@ -1,6 +1,8 @@
 // Computes the statistics of batch normalization again, from the trained model.
+import { startCounting } from "../distributed/tally.ts";
+import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm } from "../passes/train-batch-norm.ts";
@@ -9,7 +11,8 @@ import { withProgram } from "../run/with-program.ts";
 
 /**
  * Running means and variances become the means of those of the batches, as PyTorch's update_bn does; those that no output
- * depends on stay. Batches are of `batchSize`; without batches or normalizations the graph comes back as it is.
+ * depends on stay. Batches are of `batchSize`, of which several processes each give a part; without batches or normalizations the graph
+ * comes back as it is.
  */
 export async function reestimateStatistics(
   graph: Graph,
@@ -21,39 +24,33 @@ export async function reestimateStatistics(
   const sized = setBatchSize(graph, batchSize);
   const names = [...new Set(runningStatistics(sized))];
   if (names.length === 0) return graph;
-  const sums = new Map(names.map((name) => [name, new Float64Array(sizeOf(graph.constants.get(name)?.shape ?? [0]))]));
   const { statistics, outputs } = statisticsGraph(sized, names);
-  let count = 0;
+  const counting = startCounting(context.communicator);
+  const sharing = context.communicator?.size ?? 1;
+  let done = 0;
   await withProgram(statistics, context, async (program) => {
     for await (const inputs of batches) {
       const statistics = await program.run(inputs, signalOf(context));
-      for (const [name, output] of outputs) addTo(sums.get(name), statistics.get(output));
-      count++;
-      context.onProgress?.({ phase: "re-estimate statistics", done: count * batchSize, total });
+      const sums = [...outputs.values()].map((output) => {
+        const found = statistics.get(output);
+        assert(found, "a statistic is missing");
+        return numbersOf(found);
+      });
+      counting.add({ sums: [[1], ...sums], lists: [] });
+      done = Math.min(total, done + batchSize * sharing);
+      context.onProgress?.({ phase: "re-estimate statistics", done, total });
     }
   });
-  if (count === 0) return graph;
+  const counted = await counting.end();
+  if (!counted) return graph;
   const constants = new Map(graph.constants);
-  for (const [name, sum] of sums) {
+  const [[count], ...sums] = counted.sums.map((sum) => Array.from(sum));
+  for (const [i, name] of [...outputs.keys()].entries()) {
     const old = graph.constants.get(name);
-    if (old)
-      constants.set(
-        name,
-        tensorOf(
-          old.dtype,
-          old.shape,
-          Array.from(sum, (value) => value / count),
-        ),
-      );
+    const means = sums[i].map((value) => value / count);
+    if (old) constants.set(name, tensorOf(old.dtype, old.shape, means));
   }
   return { ...graph, constants };
-}
-
-function addTo(sum: Float64Array | undefined, found: Tensor | undefined): void {
-  if (!sum || !found) throw new Error("internal: a statistic is missing");
-  numbersOf(found).forEach((value, i) => {
-    sum[i] += value;
-  });
 }
 
 /** A graph without variables that gives, for each running statistic, the batch's own: what it would become at momentum 0. */

@@ -1,4 +1,5 @@
 // The processes of a run, all in this one: what a launcher and MPI give, without either.
+import { type Communicator, createCommunicator } from "../../src/distributed/communicator.ts";
 import type { Transport } from "../../src/distributed/transport.ts";
 
 interface Sent {
@@ -6,6 +7,13 @@ interface Sent {
   readonly channel: number;
   readonly bytes: Uint8Array;
 }
+
+export const inMemoryCommunicators = (size: number): Promise<Communicator[]> =>
+  Promise.all(
+    inMemoryRanks(size).map((transport, rank) =>
+      createCommunicator(transport, { timeoutMs: 10_000, name: `machine-${rank}` }),
+    ),
+  );
 
 /** Transports of `size` processes. `isSilent`: of a process that neither takes nor gives any more. */
 export function inMemoryRanks(size: number, isSilent: (rank: number) => boolean = () => false): readonly Transport[] {

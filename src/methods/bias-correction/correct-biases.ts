@@ -1,4 +1,6 @@
 // Empirical bias correction (Data-Free Quantization, arXiv:1906.04721, §4.2 and appendix D): each layer's mean output again.
+import type { CalibrationBatches } from "../../calibration/calibration-data.ts";
+import { startCounting } from "../../distributed/tally.ts";
 import type { Program } from "../../engines/engine.ts";
 import { assert } from "../../ir/errors.ts";
 import { consumers, type Graph, type Node } from "../../ir/graph.ts";
@@ -9,8 +11,6 @@ import { channelAxisOf } from "../../ops/linear.ts";
 import { type LinearLayer, linearLayers, onlyReader } from "../../quantizers/linear-layers.ts";
 import { type Context, signalOf } from "../../run/context.ts";
 import { compileOptions, withProgram } from "../../run/with-program.ts";
-
-type Batches = () => AsyncIterable<ReadonlyMap<string, Tensor>>;
 
 /** Where a layer's correction is kept. */
 interface Place {
@@ -29,7 +29,7 @@ interface Place {
 export async function correctBiases(
   quantized: Graph,
   float: Graph,
-  batches: Batches,
+  batches: CalibrationBatches,
   context: Context,
 ): Promise<Graph> {
   const graph = withBiases(quantized);
@@ -63,25 +63,28 @@ function meansGraph(graph: Graph, layers: readonly string[]): { graph: Graph; ou
   return { graph: build.graph(outputs), outputs };
 }
 
-/** The means of the outputs over all samples, by channel. */
+/** The means of the outputs over all samples, by channel; several processes share the batches. */
 async function meansOver(
   program: Program,
   outputs: readonly string[],
-  batches: Batches,
+  batches: CalibrationBatches,
   context: Context,
 ): Promise<readonly Float64Array[]> {
-  const sums: (Float64Array | undefined)[] = outputs.map(() => undefined);
-  let samples = 0;
-  for await (const inputs of batches()) {
+  const counting = startCounting(context.communicator);
+  for await (const inputs of batches(context.communicator)) {
     const found = await program.run(inputs, { fetch: outputs, ...signalOf(context) });
     const count = inputs.values().next().value?.shape[0] ?? 1;
-    outputs.forEach((output, i) => {
-      const means = numbersOf(found.get(output) ?? zeros("float32", [0]));
-      sums[i] = Float64Array.from(means, (mean, channel) => (sums[i]?.[channel] ?? 0) + mean * count);
+    const sums = outputs.map((output) => {
+      const means = found.get(output);
+      assert(means, `output "${output}" is missing`);
+      return Array.from(numbersOf(means), (mean) => mean * count);
     });
-    samples += count;
+    counting.add({ sums: [[count], ...sums], lists: [] });
   }
-  return sums.map((sum) => (sum ?? new Float64Array()).map((value) => value / samples));
+  const counted = await counting.end();
+  assert(counted, "there were no samples");
+  const [[samples], ...sums] = counted.sums.map((sum) => Array.from(sum));
+  return sums.map((sum) => Float64Array.from(sum, (value) => value / samples));
 }
 
 type Add = (place: Place, by: (channel: number) => number) => Promise<void>;
