@@ -11,6 +11,13 @@ import { unitChild } from "./unit-child.ts";
 export const workerCommandOptions = z.object({
   ...queueOption.shape,
   ...threadsOption.shape,
+  lockTimeout: z
+    .number()
+    .min(1)
+    .default(10)
+    .describe(
+      "Seconds without a renewed lock after which this worker is taken for dead, and another one computes its unit.",
+    ),
 });
 
 export function workerCommand(): Command {
@@ -24,7 +31,7 @@ export function workerCommand(): Command {
 }
 
 async function run(_: readonly string[], typed: Values, session: Session): Promise<void> {
-  const { queue: url, threads } = parseSchemaOptions(workerCommandOptions, typed);
+  const { queue: url, threads, lockTimeout } = parseSchemaOptions(workerCommandOptions, typed);
   const { note, progress, interrupt } = session;
   const child = unitChild(threads);
   let done = 0;
@@ -33,6 +40,7 @@ async function run(_: readonly string[], typed: Values, session: Session): Promi
   try {
     await serveUnits({
       url,
+      lockMs: lockTimeout * 1000,
       signal: interrupt.signal,
       note,
       compute: child.compute,

@@ -45,7 +45,7 @@ export function writeTinySweep(folder: string, seeds: number, sweep: object = {}
 export function writePoisonedSweep(folder: string, isPoison = "indices.some((index) => index >= 8)"): void {
   writeTinySweep(folder, 1, { data: "module:./data.mjs", testData: undefined, axes: { limit: [8, 16, 4] } });
   const module = `
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 const values = (count) => Float32Array.from({ length: count * 8 }, (_, i) => Math.sin(i * i));
 const dataset = (name) => ({
   name,

@@ -33,6 +33,15 @@ const start = (where: string, ...args: string[]): CliProcess => {
 const namesIn = (path: string): readonly string[] => (existsSync(path) ? readdirSync(path) : []);
 const finishedIn = (where: string): readonly string[] => namesIn(join(where, "sweep/units"));
 const digestOf = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
+const workerAt = (url: string): readonly string[] => [
+  "worker",
+  "--queue",
+  url,
+  "--threads",
+  "1",
+  "--lock-timeout",
+  "2",
+];
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
 
 const targets = ["worker", "its process", "server", "worker", "its process", "coordinator"] as const;
@@ -49,7 +58,7 @@ async function sweepUnderFire(
   server: QueueServer,
   { units, workers, kills }: Chaos,
 ): Promise<CliProcess> {
-  const startWorker = (): CliProcess => start(where, "worker", "--queue", server.url, "--threads", "1");
+  const startWorker = (): CliProcess => start(where, ...workerAt(server.url));
   const startCoordinator = (): CliProcess => start(where, "sweep", "recipe.yaml", "--queue", server.url);
   const crew = Array.from({ length: workers }, startWorker);
   let coordinator = startCoordinator();
@@ -136,7 +145,7 @@ describe.each(servers)("a queue in $name", ({ name, isThere, start: startServer,
       server.empty();
       await server.kill();
       await server.start();
-      const worker = start(where, "worker", "--queue", server.url, "--threads", "1");
+      const worker = start(where, ...workerAt(server.url));
       expect(await coordinator.ended, coordinator.output()).toBe(1);
       const units = sweepIn(where).settings.flatMap((setting) => setting.units);
       expect(units.map(({ status }) => status)).toEqual(["done", "failed", "done"]);
@@ -144,6 +153,25 @@ describe.each(servers)("a queue in $name", ({ name, isThere, start: startServer,
       expect(readFileSync(join(where, "tries.txt"), "utf8")).toBe("xxx");
       worker.child.kill("SIGINT");
       expect(await worker.ended, worker.output()).toBe(130);
+    },
+    120_000,
+  );
+
+  test.skipIf(!isThere)(
+    "the unit of a worker that died is computed by another one",
+    async () => {
+      const where = join(folder, `dead-${name}`);
+      // The first to read these samples ends its worker and itself.
+      const isFirst = 'indices.some((index) => index >= 8) && !existsSync("tries.txt")';
+      writePoisonedSweep(where, `${isFirst} && process.kill(process.ppid, "SIGKILL")`);
+      const crew = [0, 1].map(() => start(where, ...workerAt(server.url)));
+      const coordinator = start(where, "sweep", "recipe.yaml", "--queue", server.url);
+      expect(await coordinator.ended, coordinator.output()).toBe(0);
+      expect(readFileSync(join(where, "tries.txt"), "utf8")).toBe("x");
+      expect(finishedIn(where)).toHaveLength(3);
+      for (const { child } of crew) child.kill("SIGINT");
+      const codes = await Promise.all(crew.map(({ ended }) => ended));
+      expect(codes.filter((code) => code === 130)).toHaveLength(1);
     },
     120_000,
   );
@@ -160,6 +188,7 @@ describe.each(servers)("a queue in $name", ({ name, isThere, start: startServer,
         url: server.url,
         signal,
         note,
+        lockMs: 10_000,
         compute: async () => null,
         optionsFor: () => ({}),
         onUnit: () => {

@@ -12,10 +12,6 @@ const queueName = "frostbit";
 /** All digits would be no name of a job. */
 const jobIdOf = (id: string): string => `unit-${id}`;
 
-/** A worker that has not renewed its job's lock for so long is dead: noticed within the sum of both. */
-const lockMs = 10_000;
-const stalledMs = 5_000;
-
 const closeMs = 400;
 
 export interface FailedUnit {
@@ -125,6 +121,8 @@ function makeQueue({ bullmq, connection, factory }: LoadedQueue): Queue {
 }
 
 export interface ServeOptions extends QueueOptions {
+  /** A worker that has not renewed its unit's lock for so long is dead: others notice within half as long again. */
+  readonly lockMs: number;
   /** Computes in another process, so that this one renews the lock of the unit it has in hand. */
   readonly compute: ComputeTask;
   readonly optionsFor: (task: UnitTask) => ComputeOptions;
@@ -144,7 +142,7 @@ export async function serveUnits(options: ServeOptions): Promise<void> {
     return done;
   };
   const worker = await opened(() => {
-    const made = makeWorker(loaded, serve);
+    const made = makeWorker(loaded, serve, options.lockMs);
     made.on("error", trouble);
     return made;
   }, options);
@@ -183,7 +181,7 @@ const processorOf =
     }
   };
 
-const makeWorker = ({ bullmq, connection, factory }: LoadedQueue, process: Processor): Worker =>
+const makeWorker = ({ bullmq, connection, factory }: LoadedQueue, process: Processor, lockMs: number): Worker =>
   new bullmq.Worker(
     queueName,
     process,
@@ -191,7 +189,7 @@ const makeWorker = ({ bullmq, connection, factory }: LoadedQueue, process: Proce
       connection,
       autorun: false,
       lockDuration: lockMs,
-      stalledInterval: stalledMs,
+      stalledInterval: lockMs / 2,
       maxStalledCount: maxTries,
       runRetryDelay: 1000,
     },
