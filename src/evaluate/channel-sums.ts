@@ -38,6 +38,39 @@ export function addChannels(sums: ChannelSums, { shape }: Tensor, a: ArrayLike<n
   }
 }
 
+/** As numbers: by axis, its number, how many channels it has, and their sums. */
+export const numbersOfChannels = (sums: ChannelSums): readonly number[] =>
+  [...sums].flatMap(([axis, channels]) => [
+    axis,
+    channels.length,
+    ...channels.flatMap(({ count, a, aa, b, bb, noise }) => [count, a, aa, b, bb, noise]),
+  ]);
+
+const sumsOfChannel = Object.keys(noSums()).length;
+
+/** From the numbers of one batch after the other. */
+export function channelsFrom(numbers: ArrayLike<number>): ChannelSums {
+  const sums: ChannelSums = new Map();
+  for (let at = 0; at < numbers.length; ) {
+    const [axis, count] = [numbers[at], numbers[at + 1]];
+    const known = sums.get(axis);
+    const all = known?.length === count ? known : Array.from({ length: count }, noSums);
+    sums.set(axis, all);
+    for (const [channel, own] of all.entries()) {
+      const start = at + 2 + sumsOfChannel * channel;
+      const [n, a, aa, b, bb, noise] = Array.from({ length: sumsOfChannel }, (_, i) => numbers[start + i]);
+      own.count += n;
+      own.a += a;
+      own.aa += aa;
+      own.b += b;
+      own.bb += bb;
+      own.noise += noise;
+    }
+    at += 2 + sumsOfChannel * count;
+  }
+  return sums;
+}
+
 function addRun(sums: Sums, a: ArrayLike<number>, b: ArrayLike<number>, start: number, end: number): void {
   for (let i = start; i < end; i++) {
     sums.a += a[i];

@@ -1,9 +1,17 @@
 // How far a model's output is from another model's, over many samples.
 
+import type { Tally } from "../distributed/tally.ts";
 import { isFloat } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { numbersOf, type Tensor, toNumbers } from "../ir/tensor.ts";
-import { addChannels, type ChannelDistance, type ChannelSums, channelDistance } from "./channel-sums.ts";
+import {
+  addChannels,
+  type ChannelDistance,
+  type ChannelSums,
+  channelDistance,
+  channelsFrom,
+  numbersOfChannels,
+} from "./channel-sums.ts";
 import { type Difference, difference, joinDifferences, noDifference, sqnrDb } from "./difference.ts";
 import { argmax } from "./score.ts";
 
@@ -92,16 +100,53 @@ function addEqual(total: Distance, a: readonly number[], b: readonly number[]): 
   total.compared += a.length;
 }
 
+/** Of a batch, as what is joined to those of others. */
+export const tallyOfDistance = (distance: Distance): Tally => ({
+  sums: [
+    [
+      ...[distance.difference, distance.wholes].flatMap(({ signal, noise }) => [signal, noise]),
+      ...[distance.agreeing, distance.compared, Number(!distance.isShare)],
+    ],
+  ],
+  lists: [
+    [distance.difference.largest],
+    [distance.wholes.largest],
+    [...distance.classes].flat(),
+    numbersOfChannels(distance.channels),
+  ],
+});
+
+/** How many sums and lists `tallyOfDistance` has. */
+export const distanceTally = { sums: 1, lists: 4 } as const;
+
+export function distanceFrom({ sums: [sums], lists }: Tally): Distance {
+  const [signal, noise, wholesSignal, wholesNoise, agreeing, compared, outside] = Array.from(sums);
+  const [largest, wholesLargest, counts, channels] = lists.map((list) => Array.from(list));
+  const classes = new Map<number, number>();
+  for (let i = 0; i < counts.length; i += 2)
+    if (classes.size <= mostNumbers) classes.set(counts[i], (classes.get(counts[i]) ?? 0) + counts[i + 1]);
+  return {
+    difference: { signal, noise, largest: most(largest) },
+    wholes: { signal: wholesSignal, noise: wholesNoise, largest: most(wholesLargest) },
+    channels: channelsFrom(channels),
+    isShare: outside === 0,
+    agreeing,
+    compared,
+    classes,
+  };
+}
+
+const most = (values: readonly number[]): number => values.reduce((high, value) => Math.max(high, value), 0);
+
 export function distanceOf(name: string, total: Distance): OutputDistance {
   const { difference: sum, wholes, channels, isShare, agreeing, compared, classes } = total;
   const isFloats = channels.size > 0;
   const isList = !isFloats && classes.size > mostNumbers;
-  const most = [...classes.values()].reduce((high, count) => Math.max(high, count), 0);
   return {
     name,
     sqnrDb: sqnrDb(sum),
     ...(compared > 0 && { agreement: agreeing / compared }),
-    ...(classes.size > 0 && !isList && { constantAgreement: most / compared }),
+    ...(classes.size > 0 && !isList && { constantAgreement: most([...classes.values()]) / compared }),
     ...(classes.size > 0 && !isList && !isFloats && { wholeDb: sqnrDb(wholes) }),
     ...(isFloats && { channels: channelDistance(channels, isShare) }),
   };

@@ -87,18 +87,30 @@ export async function quantizeSharing(
 export async function assist(job: FormattedJob, context: Context): Promise<void> {
   const run = await openRun(job, context);
   await measureFloat(run, {});
-  const written = writeMade(run, await makeModel(run));
-  await measureWritten(run, written);
+  const made = await makeModel(run);
+  await measureWritten(run, made, writeMade(run, made));
 }
 
 /** What was written for the test's inputs, as a graph: absent where nothing is quantized. */
 const foldedIn = (subject: Subject, { quantized }: Written): Folded | undefined =>
   quantized && { ...quantized.folded, graph: forTest(subject, quantized.folded.graph) };
 
-/** Of what was written, as a graph and as a file; the latter's where there are labels that fit. */
-async function measureWritten(run: Run, written: Written): Promise<Measurement | undefined> {
-  await measureStage(run, "quantized", foldedIn(run.subject, written)?.graph);
-  return run.clock.time("evaluation", () => measureDeployed(run, written.files[0].bytes));
+/** What the file is worth against labels, where some fit, and against the float model. */
+interface WrittenWorth {
+  readonly deployed: Measurement | undefined;
+  readonly fidelity: Fidelity | undefined;
+}
+
+/** As a graph and as a file; together with all other processes. */
+async function measureWritten(run: Run, { start, model }: Made, written: Written): Promise<WrittenWorth> {
+  const { subject, clock } = run;
+  const { bytes } = written.files[0];
+  const quantized = foldedIn(subject, written)?.graph;
+  await measureStage(run, "quantized", quantized);
+  const deployed = await clock.time("evaluation", () => measureDeployed(run, bytes));
+  const stages = { ptq: forTest(subject, start), trained: forTest(subject, model.graph), quantized };
+  const fidelity = await clock.time("evaluation", () => measureFidelity(run, stages, bytes));
+  return { deployed, fidelity };
 }
 
 /** What can be known to be wrong before anything is computed is an error of this call. */
@@ -252,7 +264,7 @@ interface Known {
 
 /** Exports, verifies and measures what was made. */
 export async function finish(run: Run, made: Made, known: Known = {}): Promise<QuantizeOutcome> {
-  const { start, model, training, findings, awayFromNearest } = made;
+  const { model, training, findings, awayFromNearest } = made;
   const { job, subject, context, clock, measured } = run;
   const { train, test } = subject;
   const scores = subject.scores?.output;
@@ -263,14 +275,12 @@ export async function finish(run: Run, made: Made, known: Known = {}): Promise<Q
   const { bytes } = written.files[0];
   const samples = await takeBatches(run, verificationCount(run));
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
-  const deployed = await measureWritten(run, written);
+  const { deployed, fidelity } = await measureWritten(run, made, written);
   const latencyMs = known.latencyMs ?? (await evaluated(() => measureLatencies(run, bytes)));
   for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);
   const layers = await evaluated(() => measureEachLayer(run, { float, trained, folded }, samples[0]));
-  const stages = { ptq: forTest(subject, start), trained, quantized: folded?.graph };
-  const fidelity = await evaluated(() => measureFidelity(run, stages, bytes));
   const outputs = fidelity?.get("deployed") ?? (await evaluated(() => outputsAgainstFloat(run, bytes, samples)));
   const metrics = new Map([...measured].map(([stage, of]) => [stage, of.metrics] as const));
   if (deployed) metrics.set("deployed", deployed.metrics);

@@ -39,7 +39,7 @@ function network(): Subject {
 }
 
 /** Three inputs, a layer with a normalization before it, and so many outputs; `labelsOf`: what they should be of so many samples. */
-function layers(outputs: number, labelsOf: (count: number, random: Random) => Tensor): Subject {
+function layers(outputs: number, labelsOf: (count: number, random: Random) => Tensor | undefined): Subject {
   const random = createRandom(5);
   const build = buildOn();
   const x = build.input("x", { dtype: "float32", shape: ["N", 3] });
@@ -100,9 +100,10 @@ async function ranAmong(size: number, { graph, train, test: all, recipe, metric 
   return { outcome: outcome as QuantizeOutcome, read };
 }
 
-const figures = ({ bytes, metrics, training, losses, outputs }: QuantizeOutcome) => ({
+const figures = ({ bytes, metrics, fidelity, training, losses, outputs }: QuantizeOutcome) => ({
   bytes,
   metrics,
+  fidelity,
   losses: [training?.losses, losses],
   outputs,
 });
@@ -124,6 +125,7 @@ const runs: Readonly<Record<string, () => Run>> = {
     recipe: { methods: [{ qat: training }] },
   }),
   "measured values": () => ({ ...regression(), recipe: ptq({}) }),
+  "no labels, distances alone": () => ({ ...layers(6, () => undefined), recipe: ptq({}) }),
   "a metric of each sample": () => ({
     ...classifier(),
     metric: topK(2),
@@ -135,14 +137,15 @@ describe.each(Object.entries(runs))("%s", (_, runOf) => {
   test("has the bytes and figures of one process with 2, 4 and 8", async () => {
     const run = runOf();
     const one = await ranAmong(1, run);
-    expect(one.outcome.metrics.size).toBeGreaterThan(1);
+    const stages = Math.max(one.outcome.metrics.size, one.outcome.fidelity?.size ?? 0);
+    expect(stages).toBeGreaterThan(1);
     for (const size of [2, 4, 8]) {
       const { outcome, read } = await ranAmong(size, run);
       expect(figures(outcome)).toEqual(figures(one.outcome));
       // Of each stage, those that process 0 evaluates are read by no other.
       const others = read.slice(1).reduce((sum, count) => sum + count, 0);
       expect(others).toBeGreaterThan(0);
-      expect(others).toBeLessThan(outcome.metrics.size * testSamples);
+      expect(others).toBeLessThan((stages + 1) * testSamples);
     }
   });
 });
