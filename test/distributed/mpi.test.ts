@@ -77,8 +77,8 @@ function run(args: readonly string[], { mpi, processes = 1, env = {}, watch }: S
   });
 }
 
-/** The process of this rank that works for `out`. */
-function processOf(rank: number, out: string): number | undefined {
+/** The process of this rank, or of any, that works for `out`. */
+function processOf(rank: number | "any", out: string): number | undefined {
   const text = (pid: string, file: string): string => {
     try {
       return readFileSync(join("/proc", pid, file), "latin1");
@@ -91,7 +91,7 @@ function processOf(rank: number, out: string): number | undefined {
       /^\d+$/.test(pid) &&
       text(pid, "cmdline").startsWith(process.execPath) &&
       text(pid, "cmdline").includes(`\0${out}\0`) &&
-      new RegExp(`\\0(OMPI_COMM_WORLD_RANK|PMI_RANK)=${rank}\\0`).test(text(pid, "environ")),
+      new RegExp(`\\0(OMPI_COMM_WORLD_RANK|PMI_RANK)=${rank === "any" ? "\\d+" : rank}\\0`).test(text(pid, "environ")),
   );
   return found === undefined ? undefined : Number(found);
 }
@@ -170,6 +170,24 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
     }
   }, 300_000);
 
+  test("calibration and evaluation alone are shared too, every process a part of the batches", async () => {
+    const shared = [...images, ..."--method ptq --observer percentile --calibration-samples 256".split(" ")];
+    await runWhole([...shared, "--out", "ptq-one"]);
+    for (const mpi of usable) {
+      await runWhole([...shared, "--out", `ptq-${mpi}`], { mpi, processes: 4 });
+      expectSame(`ptq-${mpi}`, "ptq-one");
+    }
+  }, 120_000);
+
+  test("eight processes leave the bytes and figures of one", async () => {
+    const step = [...images, ..."--method qat --steps 2 --batch 16 --accumulate 8 --calibration-samples 64".split(" ")];
+    await runWhole([...step, "--out", "eight-one"]);
+    for (const mpi of usable) {
+      await runWhole([...step, "--out", `eight-${mpi}`], { mpi, processes: 8 });
+      expectSame(`eight-${mpi}`, "eight-one");
+    }
+  }, 120_000);
+
   test("Block-AP and E2E-QP leave the bytes and figures of one process", async () => {
     await runWhole([...decoder, "--out", "decoder-one"]);
     for (const mpi of usable) {
@@ -192,6 +210,7 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
       expect(code).not.toBe(0);
       expect(seconds).toBeLessThan(5);
       expect(existsSync(join(folder, out, "model.onnx"))).toBe(false);
+      expect(processOf("any", out)).toBeUndefined();
       await runWhole([...long, "--out", out, "--resume"], { mpi, processes: 4 });
       expectSame(out, whole);
       expect(readdirSync(join(folder, out)).filter((name) => /tmp|lock/.test(name))).toEqual([]);
@@ -211,6 +230,7 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
     expect(seconds).toBeLessThan(15);
     expect(stderr).toMatch(/error: process 1 \(\S+, \d+\) did not answer within 2 s, while the others waited/);
     expect(existsSync(join(folder, "hanging/model.onnx"))).toBe(false);
+    expect(processOf("any", "hanging")).toBeUndefined();
   }, 120_000);
 
   test("processes that were not told the same are refused by name, before anything is computed", async () => {
