@@ -108,6 +108,9 @@ test("cells of other data are other cells: neither takes the place of the other"
   expect((await ablated({ seed: [7] }, { out })).ran).toEqual([]);
   expect((await ablated({ seed: [7] }, { ...again, overwrite: true })).ran).toEqual(["base 7"]);
   await expect(ablated({ seed: [7] }, { ...again, overwrite: true, resume: true })).rejects.toThrow("Give only one");
+  await expect(ablated({ seed: [7] }, { out: "s3://bucket/ablation" })).rejects.toThrow(
+    "is an address; expected a folder",
+  );
 }, 60_000);
 
 const yaml = `
