@@ -4,6 +4,7 @@ import { quantizeBytes } from "../../test/support/quantize-bytes.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { tinyConvNet } from "../../test/support/tiny-models.ts";
+import type { Share } from "../data/batches.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor, tensorOf } from "../ir/tensor.ts";
@@ -66,13 +67,17 @@ async function lossOf(inputs: ReadonlyMap<string, Tensor>): Promise<number> {
 async function made(change: Partial<MadeSamples>, seed = 0): Promise<readonly ReadonlyMap<string, Tensor>[]> {
   const settings = { source: "distilled", count: 17, batchSize: 8, iterations: 60, ...change } as const;
   const batches = await madeBatches(graph, settings, { engine, seed });
-  const collected = async (): Promise<readonly ReadonlyMap<string, Tensor>[]> => {
+  const collected = async (part?: Share): Promise<readonly ReadonlyMap<string, Tensor>[]> => {
     const found: ReadonlyMap<string, Tensor>[] = [];
-    for await (const batch of batches()) found.push(batch);
+    for await (const batch of batches(part)) found.push(batch);
     return found;
   };
   const found = await collected();
   expect(await collected()).toEqual(found);
+  // Of two processes, each gives its part of them.
+  const parts = [await collected({ rank: 0, size: 2 }), await collected({ rank: 1, size: 2 })];
+  expect(parts.map(({ length }) => length)).toEqual([1, 1]);
+  expect(parts.flat()).toEqual(found);
   return found;
 }
 

@@ -159,8 +159,8 @@ export async function quantizeFileAmong(
   checkJob(job);
   checkShared(job.options, communicator.size);
   if (communicator.rank === 0) return quantizeFileAlone(job, communicator);
-  const { model, fields } = await identityOf(job, {});
-  await agreeOn(fields, communicator);
+  const { model, digest, fields } = await identityOf(job, {});
+  await agreeOn(await fieldsOfAll(job, fields, digest), communicator);
   const own = { storage: memoryStorage(), fingerprint: fingerprintOf(fields), resume: false };
   const checkpoints = await sharedCheckpoints(own, communicator);
   await assist(formattedJob(job, model, checkpoints), contextOf(job, communicator));
@@ -226,7 +226,7 @@ async function quantizeInto(
   const started = performance.now();
   const { input, model, digest, fields } = await identityOf(job, shared);
   const { out, resume = false, overwrite = false } = job;
-  if (communicator) await agreeOn(fields, communicator);
+  if (communicator) await agreeOn(await fieldsOfAll(job, fields, digest), communicator);
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, fields, resume, overwrite });
   const checkpoints = { storage, fingerprint: fingerprintOf(fields), resume };
@@ -300,6 +300,16 @@ export async function identityOf(job: PlacelessJob, shared: SharedByRuns): Promi
   const model = job.model ?? readModel(job.modelPath);
   const digest = await digestOfData(job, shared);
   return { input, model, digest, fields: runFields(job, input, digest) };
+}
+
+/** What processes compare: samples too where no checkpoint needs their digest, since each process calibrates and evaluates some. */
+async function fieldsOfAll(
+  { source, options }: PlacelessJob,
+  fields: RunFields,
+  digest: Report["data"]["digest"],
+): Promise<RunFields> {
+  if (digest) return fields;
+  return { ...fields, samples: JSON.stringify(await digestOfSource(source, options.limit)) };
 }
 
 /** The file, and what is beside it: all of it is read. */

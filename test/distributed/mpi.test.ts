@@ -1,6 +1,6 @@
 // The command under mpiexec: the bytes of one process, mismatches that are refused, processes that are killed or hang.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -10,6 +10,7 @@ import { writeInputs } from "../cli/durability.ts";
 import { writeDrawnModel } from "../support/drawn-language-model.ts";
 import { isNativeBuilt } from "../support/native.ts";
 import { cliPath } from "../support/run-cli.ts";
+import { tinyCifar10 } from "../support/tiny-models.ts";
 
 const hasLauncher = (mpi: Mpi): boolean => spawnSync(`mpiexec.${mpi}`, ["--version"]).status === 0;
 const usable = mpis.filter((mpi) => isBuilt(mpi) && hasLauncher(mpi));
@@ -233,23 +234,33 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
     expect(processOf("any", "hanging")).toBeUndefined();
   }, 120_000);
 
-  test("processes that were not told the same are refused by name, before anything is computed", async () => {
+  /** Two processes that run `first`, in which `rank` is theirs, before the command; what they say. */
+  function refusal(first: string, args: readonly string[]): string {
     const [mpi] = usable;
-    // Each process takes its seed from its own recipe.
-    const script = `const rank = process.env.OMPI_COMM_WORLD_RANK ?? process.env.PMI_RANK; process.argv.push("--seed", rank); await import(${JSON.stringify(cliPath)});`;
-    writeFileSync(join(folder, "other-seed.mjs"), script);
-    const child = spawnSync(
-      `mpiexec.${mpi}`,
-      [
-        ...["-n", "2", ...launches[mpi].flags, process.execPath, "other-seed.mjs", "quantize", ...long],
-        ...["--out", "refused"],
-      ],
-      { cwd: folder, env: { ...process.env, ...launches[mpi].env }, encoding: "utf8" },
-    );
+    const script = `const rank = process.env.OMPI_COMM_WORLD_RANK ?? process.env.PMI_RANK; ${first}; await import(${JSON.stringify(cliPath)});`;
+    writeFileSync(join(folder, "first.mjs"), script);
+    const command = [process.execPath, "first.mjs", "quantize", ...args, "--out", "refused"];
+    const child = spawnSync(`mpiexec.${mpi}`, ["-n", "2", ...launches[mpi].flags, ...command], {
+      cwd: folder,
+      env: { ...process.env, ...launches[mpi].env },
+      encoding: "utf8",
+    });
     expect(child.status).not.toBe(0);
-    expect(child.stderr).toMatch(/process 1 \(\S+, \d+\): seed is 0 in process 0 and 1 here/);
     expect(child.stderr).not.toContain("calibrate");
     expect(existsSync(join(folder, "refused"))).toBe(false);
+    return child.stderr;
+  }
+
+  test("processes that were not told the same, or have other samples, are refused by name, before anything is computed", () => {
+    expect(refusal('process.argv.push("--seed", rank)', long)).toMatch(
+      /process 1 \(\S+, \d+\): seed is 0 in process 0 and 1 here/,
+    );
+    mkdirSync(join(folder, "elsewhere"));
+    writeInputs(join(folder, "elsewhere"));
+    writeFileSync(join(folder, "elsewhere/cifar/test_batch.bin"), tinyCifar10(200, 3));
+    expect(refusal('if (rank === "1") process.chdir("elsewhere")', [...images, "--method", "ptq"])).toMatch(
+      /process 1 \(\S+, \d+\): samples differs/,
+    );
   }, 60_000);
 
   test("parts that the processes cannot share, and runs without data, are refused", async () => {
