@@ -181,11 +181,10 @@ async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>)
     for (const [value, histogram] of own) addToHistogram(histogram, numbersOf(output(copies.get(value) ?? "")));
     return { sums: [], lists: [] };
   });
-  // Counts are whole numbers, whose sums have one value in every order.
   const counting = startCounting(seen.context.communicator);
-  counting.add({ sums: [...own.values()].map(({ counts }) => counts), lists: [] });
-  const sums = (await counting.end())?.sums ?? [];
-  return new Map([...own].map(([value, { range }], i) => [value, { range, counts: Float64Array.from(sums[i]) }]));
+  counting.add({ sums: [], counts: [...own.values()].map(({ counts }) => counts), lists: [] });
+  const { counts = [] } = (await counting.end()) ?? {};
+  return new Map([...own].map(([value, { range }], i) => [value, { range, counts: Float64Array.from(counts[i]) }]));
 }
 
 /** Several processes share the batches: what `see` gives of each is joined in their order, everywhere. */

@@ -21,6 +21,7 @@ const tallies = fc.tuple(fc.nat(3), fc.nat(3)).chain(([width, lists]) =>
   fc.array(
     fc.record({
       sums: fc.array(fc.array(fc.double(), { minLength: width, maxLength: width }), { minLength: 2, maxLength: 2 }),
+      counts: fc.array(fc.array(fc.nat(), { minLength: width, maxLength: width }), { minLength: 1, maxLength: 1 }),
       lists: fc.array(numbers, { minLength: lists, maxLength: lists }),
     }),
     { maxLength: 9 },
@@ -42,10 +43,11 @@ describe("counts of batches", () => {
   );
 
   test("sums are added in the batches' order, lists follow each other", async () => {
-    const batches = [2 ** 53, 1, 1].map((value, i) => ({ sums: [[value]], lists: [[i]] }));
+    const batches = [2 ** 53, 1, 1].map((value, i) => ({ sums: [[value]], counts: [[i]], lists: [[i]] }));
     // In another order the ones would count.
     for (const all of await counted(batches, 2)) {
       expect(all?.sums).toEqual([Float64Array.of(2 ** 53)]);
+      expect(all?.counts).toEqual([Float64Array.of(3)]);
       expect(all?.lists).toEqual([[0, 1, 2]]);
     }
     expect(await counted([], 2)).toEqual([undefined, undefined]);

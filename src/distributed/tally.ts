@@ -5,6 +5,8 @@ import type { Communicator } from "./communicator.ts";
 export interface Tally {
   /** Added to those of other batches, element by element. */
   readonly sums: readonly ArrayLike<number>[];
+  /** Added up too: whole numbers, which have one sum in every order. */
+  readonly counts?: readonly ArrayLike<number>[];
   /** Followed by those of the next batch. */
   readonly lists: readonly ArrayLike<number>[];
 }
@@ -18,45 +20,61 @@ export interface Counting {
 }
 
 /**
- * Sums are those of one process to the last bit, whoever counted which batch: counts of several processes, which follow each other in
- * the order of these, are sent batch by batch.
+ * Sums are those of one process to the last bit, whoever counted which batch: those of several processes, whose batches follow each other
+ * in the order of these, are sent batch by batch. Whole numbers are sent once for all batches of a process.
  */
 export function startCounting(communicator: Communicator | undefined): Counting {
-  const own: Tally[] = [];
+  const own: Required<Tally>[] = [];
   let soFar: JoinedTally | undefined;
   return {
     add: (ofBatch) => {
-      if (communicator) own.push(ofBatch);
+      if (communicator) own.push({ ...ofBatch, counts: [] });
       soFar = joined(soFar, ofBatch);
       return soFar;
     },
     end: async () => {
       if (!communicator) return soFar;
+      const sent = soFar ? [{ sums: [], counts: soFar.counts, lists: [] }, ...own] : [];
       let all: JoinedTally | undefined;
-      for (const ofBatch of unpack(await communicator.gatherEverywhere(pack(own)))) all = joined(all, ofBatch);
+      for (const part of unpack(await communicator.gatherEverywhere(pack(sent)))) all = joined(all, part);
       return all;
     },
   };
 }
 
-interface JoinedTally extends Tally {
-  readonly sums: readonly Float64Array[];
-  readonly lists: readonly number[][];
+interface JoinedTally extends Required<Tally> {
+  readonly sums: Float64Array[];
+  readonly counts: Float64Array[];
+  readonly lists: number[][];
 }
 
 /** Written into the first, where there is one. */
-function joined(all: JoinedTally | undefined, { sums, lists }: Tally): JoinedTally {
-  if (!all) return { sums: sums.map((each) => Float64Array.from(each)), lists: lists.map((each) => Array.from(each)) };
-  for (const [i, sum] of all.sums.entries()) for (let at = 0; at < sum.length; at++) sum[at] += sums[i][at];
-  for (const [i, list] of all.lists.entries()) for (let at = 0; at < lists[i].length; at++) list.push(lists[i][at]);
-  return all;
+function joined(all: JoinedTally | undefined, { sums, counts = [], lists }: Tally): JoinedTally {
+  const result = all ?? { sums: [], counts: [], lists: [] };
+  addTo(result.sums, sums);
+  addTo(result.counts, counts);
+  for (const [i, list] of lists.entries()) {
+    result.lists[i] ??= [];
+    const known = result.lists[i];
+    for (let at = 0; at < list.length; at++) known.push(list[at]);
+  }
+  return result;
 }
 
-/** Each as how many sums and lists it has, their lengths, and their numbers. */
-function pack(tallies: readonly Tally[]): Uint8Array {
-  const parts = tallies.flatMap(({ sums, lists }): ArrayLike<number>[] => {
-    const all = [...sums, ...lists];
-    return [[sums.length, lists.length], all.map(({ length }) => length), ...all];
+/** What is not known yet begins with the others. */
+function addTo(sums: Float64Array[], others: readonly ArrayLike<number>[]): void {
+  for (const [i, other] of others.entries()) {
+    const sum = sums[i];
+    if (sum) for (let at = 0; at < sum.length; at++) sum[at] += other[at];
+    else sums.push(Float64Array.from(other));
+  }
+}
+
+/** Each as how many sums, counts and lists it has, their lengths, and their numbers. */
+function pack(tallies: readonly Required<Tally>[]): Uint8Array {
+  const parts = tallies.flatMap(({ sums, counts, lists }): ArrayLike<number>[] => {
+    const all = [...sums, ...counts, ...lists];
+    return [[sums.length, counts.length, lists.length], all.map(({ length }) => length), ...all];
   });
   const numbers = new Float64Array(parts.reduce((total, { length }) => total + length, 0));
   let at = 0;
@@ -76,9 +94,10 @@ function unpack(bytes: Uint8Array): readonly Tally[] {
   };
   const tallies: Tally[] = [];
   while (at < numbers.length) {
-    const [sums, lists] = take(2);
-    const all = Array.from(take(sums + lists)).map(take);
-    tallies.push({ sums: all.slice(0, sums), lists: all.slice(sums) });
+    const [sums, counts, lists] = take(3);
+    const all = Array.from(take(sums + counts + lists)).map(take);
+    const end = sums + counts;
+    tallies.push({ sums: all.slice(0, sums), counts: all.slice(sums, end), lists: all.slice(end) });
   }
   return tallies;
 }

@@ -93,7 +93,7 @@ function scoreMeter({ place }: Extract<Use, { kind: "classes" }>, dataset: Datas
   const empty = (): Score => emptyScore(place, isOfPositions);
   /** Probabilities first: what is none in any batch leaves the other reading. */
   const readings = known === undefined ? [true, false] : [known];
-  const readingIn = ({ sums }: Tally): number => (sums[sums.length - 1][0] > 0 ? readings.length - 1 : 0);
+  const readingIn = ({ counts = [] }: Tally): number => (counts[counts.length - 1][0] > 0 ? readings.length - 1 : 0);
   const labels = place.axis === "none" ? "binary" : "classes";
   return {
     count: (output, batch) => {
@@ -107,7 +107,8 @@ function scoreMeter({ place }: Extract<Use, { kind: "classes" }>, dataset: Datas
         return tallyOf(score);
       });
       return {
-        sums: [...tallies.flatMap(({ sums }) => sums), [Number(isOutside)]],
+        sums: tallies.flatMap(({ sums }) => sums),
+        counts: [...tallies.flatMap(({ counts = [] }) => counts), [Number(isOutside)]],
         lists: tallies.flatMap(({ lists }) => lists),
       };
     },

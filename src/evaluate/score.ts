@@ -174,27 +174,27 @@ function meanIouOf({ both, either }: Overlap): number {
 
 /** As what is joined to other batches'. */
 export const tallyOf = ({ samples, counted, correct, lossSum, labels, overlap, bySample }: Score): Tally => ({
-  sums: [[samples, counted, correct, lossSum], overlap.both, overlap.either],
+  sums: [[lossSum]],
+  counts: [[samples, counted, correct], overlap.both, overlap.either],
   lists: [[...labels], bySample.accuracy, bySample.loss, bySample.meanIou],
 });
 
-const [sumsOfScore, listsOfScore] = [3, 4];
-
-type Counts = Pick<Score, "samples" | "counted" | "correct" | "lossSum">;
+const [countsOfScore, listsOfScore] = [3, 4];
 
 /** Of the tally after `index` others of scores. */
-export function countsOf({ sums }: Tally, index: number): Counts {
-  const [samples, counted, correct, lossSum] = Array.from(sums[sumsOfScore * index]);
-  return { samples, counted, correct, lossSum };
+export function countsOf({ counts = [] }: Tally, index: number): Pick<Score, "samples" | "counted" | "correct"> {
+  const [samples, counted, correct] = Array.from(counts[countsOfScore * index]);
+  return { samples, counted, correct };
 }
 
 /** An empty score filled with the tally after `index` others of scores. */
 export function scoreOf(empty: Score, tally: Tally, index: number): Score {
-  const [, both, either] = tally.sums.slice(sumsOfScore * index);
+  const [, both, either] = (tally.counts ?? []).slice(countsOfScore * index);
   const [labels, accuracy, loss, meanIou] = tally.lists.slice(listsOfScore * index).map((list) => Array.from(list));
   return {
     ...empty,
     ...countsOf(tally, index),
+    lossSum: tally.sums[index][0],
     labels: new Set(labels),
     overlap: { both: Float64Array.from(both), either: Float64Array.from(either) },
     bySample: { accuracy, loss, meanIou },
