@@ -68,6 +68,19 @@ const classesOf =
 const classifier = (): Subject => layers(4, classesOf(4));
 const regression = (): Subject => layers(2, (count, random) => random.uniformTensor("float32", [count, 2], -1, 1));
 
+/** A class of four for each of three positions. */
+function positions(): Subject {
+  const labelled = layers(12, (count) =>
+    tensorOf(
+      "int64",
+      [count, 3],
+      Array.from({ length: 3 * count }, (_, i) => (i * i) % 4),
+    ),
+  );
+  const build = buildOn(labelled.graph);
+  return { ...labelled, graph: build.graph([build.node("Reshape", ["y", build.ints([-1, 4, 3])], {}, "classes")]) };
+}
+
 interface Run extends Subject {
   readonly recipe: Readonly<Record<string, unknown>>;
   readonly metric?: OwnMetric;
@@ -124,6 +137,7 @@ const runs: Readonly<Record<string, () => Run>> = {
     ...network(),
     recipe: { methods: [{ qat: training }] },
   }),
+  "a label for each position": () => ({ ...positions(), recipe: ptq({}) }),
   "measured values": () => ({ ...regression(), recipe: ptq({}) }),
   "no labels, distances alone": () => ({ ...layers(6, () => undefined), recipe: ptq({}) }),
   "a metric of each sample": () => ({
