@@ -178,7 +178,7 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
       await runWhole([...shared, "--out", `ptq-${mpi}`], { mpi, processes: 4 });
       expectSame(`ptq-${mpi}`, "ptq-one");
     }
-  }, 120_000);
+  }, 300_000);
 
   test("eight processes leave the bytes and figures of one", async () => {
     const step = [...images, ..."--method qat --steps 2 --batch 16 --accumulate 8 --calibration-samples 64".split(" ")];
@@ -187,7 +187,7 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
       await runWhole([...step, "--out", `eight-${mpi}`], { mpi, processes: 8 });
       expectSame(`eight-${mpi}`, "eight-one");
     }
-  }, 120_000);
+  }, 300_000);
 
   test("Block-AP and E2E-QP leave the bytes and figures of one process", async () => {
     await runWhole([...decoder, "--out", "decoder-one"]);
