@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 import { plainReporter } from "./test/support/plain-reporter.ts";
 
@@ -9,5 +10,7 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
+    // What tests measure is not the user's.
+    env: { XDG_CACHE_HOME: join(import.meta.dirname, "build", "test-cache") },
   },
 });

@@ -123,9 +123,11 @@ export type {
   CompileOptions,
   Engine,
   Executable,
+  KernelChoices,
   Precision,
   Program,
   ProgramRunOptions,
+  Tuning,
   Variables,
 } from "./engines/engine.ts";
 export { type EngineName, selectEngine } from "./engines/select.ts";

@@ -60,7 +60,7 @@ export function ablateCommand(): Command {
 async function run([recipe]: readonly string[], values: Values, session: Session): Promise<void> {
   checkDataOrText(values, ofData, ofText);
   const options = parseSchemaOptions(ablateCommandOptions, values);
-  const { model: modelPath, out, engine, precision, threads, resume, overwrite, metric } = options;
+  const { model: modelPath, out, engine, precision, threads, tune, resume, overwrite, metric } = options;
   const plan = await readAblation(recipe);
   for (const note of plan.notes) session.note(`${recipe}: ${note}`);
   const model = readModel(modelPath);
@@ -75,6 +75,7 @@ async function run([recipe]: readonly string[], values: Values, session: Session
     ...(metric === undefined ? {} : { metric: await openMetric(metric) }),
     engineFor: (run) => chooseEngine(engine, model.graph, run),
     out,
+    tune,
     resume,
     overwrite,
     signal: session.interrupt.signal,

@@ -21,6 +21,7 @@ function describe({
   instructionSets,
   versions,
   engines,
+  kernels,
   problems,
 }: Machine): readonly string[] {
   const line = (label: string, text: string): string => `${label.padEnd(18)}  ${text}`;
@@ -33,10 +34,17 @@ function describe({
     ),
     ...Object.entries(versions).map(([name, version]) => line(name, version)),
     ...engines.map(({ name, available, detail }) => line(`engine ${name}`, `${available ? "yes" : "no"}, ${detail}`)),
+    ...(kernels ? [line("measured kernels", describeMeasured(kernels))] : []),
     ...(problems.length === 0
       ? [withoutProblems(engines)]
       : ["", "Missing:", ...problems.map((problem) => `  ${problem}`)]),
   ];
+}
+
+function describeMeasured({ path, here, elsewhere, problem }: NonNullable<Machine["kernels"]>): string {
+  if (problem !== null) return `none: "${path}" is not used, ${problem}`;
+  const others = elsewhere === 0 ? "" : `, ${elsewhere} of other processors or versions`;
+  return `${here} of this processor${others}, in "${path}"`;
 }
 
 function withoutProblems(engines: Machine["engines"]): string {

@@ -13,7 +13,7 @@ import { trainingOptions } from "../training/options.ts";
 import type { Values } from "./command.ts";
 import { runFromFlags, stepFlags } from "./method-flags.ts";
 import { parseSchemaOptions } from "./options-from-schema.ts";
-import { threadsOption } from "./shared-options.ts";
+import { threadsOption, tuneOption } from "./shared-options.ts";
 import { formatCount, formatTable } from "./table.ts";
 
 /** Options of training that decide what a step consists of. */
@@ -43,6 +43,9 @@ export const planOptions = z.object({
     .optional()
     .describe("With --plan: by default mixed where the processor has it, of a forward pass float32."),
   ...threadsOption.shape,
+  tune: tuneOption.shape.tune.describe(
+    "With --plan: how kernels are chosen, as `quantize`; what is measured is remembered.",
+  ),
   method: z.enum(methodNames).default("qat").describe("With --plan: whose step, as `quantize`."),
   ...stepOptions.shape,
 });
@@ -58,17 +61,18 @@ export interface PlanResult extends PlanDescription {
   };
 }
 
-export function planOf(model: Graph, values: Values): PlanResult {
-  const { forward, method, precision, threads } = parseSchemaOptions(planOptions, values);
+export async function planOf(model: Graph, values: Values, onNote: (note: string) => void): Promise<PlanResult> {
+  const { forward, method, precision, threads, tune } = parseSchemaOptions(planOptions, values);
   const { run } = runFromFlags({ ...values, method });
   const step = forward ? undefined : plannedStep(model, run);
   const part = step ? "step" : "forward";
   const fastest = createNativeEngine().precisions.at(-1);
   const { batch } = parseSchemaOptions(trainingOptions.pick({ batch: true }), values);
-  const description = describePlan(step ?? plannedForward(model, run, batch), {
+  const description = await describePlan(step ?? plannedForward(model, run, batch), {
     // What is measured is float32, whatever trains it.
     precision: precision ?? (part === "step" ? fastest : undefined) ?? "float32",
     ...(threads === undefined ? {} : { threads }),
+    kernels: { tuning: tune, chosen: new Map(), onNote },
     // Behind the loss: what a micro-batch gives to be added up.
     gradients: step?.outputs.slice(1) ?? [],
   });
@@ -103,12 +107,16 @@ export function formatPlan(path: string, plan: PlanResult): readonly string[] {
 }
 
 function stepRows(step: PlannedStep, i: number): readonly (readonly string[])[] {
-  const { kernel, node = "", parts, implementation, isSlow, bytesRead, bytesWritten, operations } = step;
+  const { kernel, node = "", parts, candidates, implementation, isSlow, bytesRead, bytesWritten, operations } = step;
   const first = [
     ...[String(i), kernel, isSlow ? `${implementation} (slow)` : implementation, node],
     ...[formatBytes(bytesRead), formatBytes(bytesWritten), formatCount(operations)],
   ];
-  return [first, ...parts.map((part) => ["", `  ${part.kernel}`, "", part.node ?? "", "", "", ""])];
+  return [
+    first,
+    ...parts.map((part) => ["", `  ${part.kernel}`, "", part.node ?? "", "", "", ""]),
+    ...candidates.map((each) => ["", `  measured: ${each.kernel}`, `${each.ms.toFixed(3)} ms`, "", "", "", ""]),
+  ];
 }
 
 /** What was typed of the options that only --plan has. */

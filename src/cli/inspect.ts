@@ -64,13 +64,13 @@ export function inspectCommand(): Command {
   return addSchemaOptions(addSchemaOptions(command, pageOptions), planOptions);
 }
 
-async function run([path]: readonly string[], values: Values, { print }: Session): Promise<void> {
+async function run([path]: readonly string[], values: Values, { print, note }: Session): Promise<void> {
   if (values["plan"] === true) {
     assertNoPageFlags(values);
     const { sizes = {} } = parseSchemaOptions(pageOptions, values);
     const { graph } = readModel(path);
     checkSizes(graph, sizes);
-    const plan = planOf(withSizes(graph, new Map(Object.entries(sizes))), values);
+    const plan = await planOf(withSizes(graph, new Map(Object.entries(sizes))), values, note);
     return print({ model: path, ...plan }, formatPlan(path, plan));
   }
   assertPlanFlagsApply(values);

@@ -187,7 +187,7 @@ async function jobOf(modelPath: string, values: Values, session: Session): Promi
   checkDataOrText(values, ofData, ofText);
   const options = await runOf(withTextDefaults(values), session);
   const isNoted = new Set(unusedInRecipe(options));
-  const { out, engine, precision, threads, maxMemory, resume, overwrite } = parseSchemaOptions(
+  const { out, engine, precision, threads, tune, maxMemory, resume, overwrite } = parseSchemaOptions(
     quantizeCommandOptions,
     values,
   );
@@ -203,6 +203,7 @@ async function jobOf(modelPath: string, values: Values, session: Session): Promi
     options,
     out,
     engine: chooseEngine(engine, model.graph, options),
+    tune,
     resume,
     overwrite,
     signal: session.interrupt.signal,

@@ -1,6 +1,6 @@
 // Options that several commands have.
 import { z } from "zod";
-import { precisions } from "../engines/engine.ts";
+import { precisions, tunings } from "../engines/engine.ts";
 import { engineNames } from "../engines/select.ts";
 
 export const threadsOption = z.object({
@@ -15,6 +15,15 @@ export const memoryOption = z.object({
     .describe("MB of memory that the process may take: more is refused before the work, by an estimate, and ends it."),
 });
 
+export const tuneOption = z.object({
+  tune: z
+    .enum(tunings)
+    .default("fast")
+    .describe(
+      "How the native engine chooses kernels. fast: those that are the fastest on this machine, measured once for milliseconds each and remembered; thorough: measured for longer; off: by fixed rules, the same on all machines with the same instructions.",
+    ),
+});
+
 /** How a run is computed. */
 export const computeOptions = z.object({
   engine: z.enum(engineNames).default("auto").describe("What computes calibration and training."),
@@ -23,6 +32,7 @@ export const computeOptions = z.object({
     .default("auto")
     .describe("How training steps are computed. mixed: integers and bfloat16, where engine and processor have it."),
   threads: z.int().positive().optional().describe("CPU threads; by default as many as there are cores."),
+  ...tuneOption.shape,
 });
 
 export const engineOption = z.object({

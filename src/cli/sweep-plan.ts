@@ -15,7 +15,7 @@ import { chooseEngine } from "../quantize/choose-engine.ts";
 import type { Values } from "./command.ts";
 import { parseSchemaOptions } from "./options-from-schema.ts";
 import { ofData, ofText } from "./quantize.ts";
-import { computeOptions } from "./shared-options.ts";
+import { computeOptions, tuneOption } from "./shared-options.ts";
 import { checkDataOrText } from "./text-options.ts";
 import { unitDataOptions, unitSource } from "./unit-source.ts";
 
@@ -30,6 +30,7 @@ export const sweepSourceOptions = z.object({
     .describe("Folder, or s3://BUCKET/PREFIX, for sweep.json, sweep.html and the files of each unit."),
   engine,
   precision,
+  ...tuneOption.shape,
 });
 
 export const sweepModelOption = z.object({

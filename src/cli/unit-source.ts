@@ -12,6 +12,7 @@ import type { Values } from "./command.ts";
 import { imageOptions, metricOption, preprocessFrom, preprocessOptions } from "./data-options.ts";
 import { parseSchemaOptions } from "./options-from-schema.ts";
 import { dataOrTextOptions, sourceOf } from "./quantize.ts";
+import { tuneOption } from "./shared-options.ts";
 
 /** What units read besides their model. */
 export const unitDataOptions = z.object({
@@ -37,6 +38,7 @@ export async function unitSource(
     preprocess: preprocessFrom(parseSchemaOptions(preprocessOptions, values)),
     ...(metric === undefined ? {} : { metric: await openMetric(metric) }),
     ...(threads === undefined ? {} : { threads }),
+    ...parseSchemaOptions(tuneOption, values),
   };
 }
 

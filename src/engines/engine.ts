@@ -12,12 +12,31 @@ export const precisions = ["float32", "mixed"] as const;
  */
 export type Precision = (typeof precisions)[number];
 
+export const tunings = ["off", "fast", "thorough"] as const;
+/**
+ * How an engine chooses among kernels that compute the same. "off": by fixed rules. "fast": those that were measured to be the
+ * fastest on this machine, for milliseconds each, and are remembered. "thorough": measured for longer, once.
+ * @useDeclaredType
+ */
+export type Tuning = (typeof tunings)[number];
+
+/** The kernels that a run computes with. */
+export interface KernelChoices {
+  readonly tuning: Tuning;
+  /** By question, such as the shape of a convolution: what is there is taken, and engines add what they choose. */
+  readonly chosen: Map<string, string>;
+  /** Called with what the user should know of what is remembered. */
+  readonly onNote?: (note: string) => void;
+}
+
 /** How an engine compiles. */
 export interface CompileOptions {
   /** One of the engine's `precisions`; "float32" where absent. */
   readonly precision?: Precision;
   /** CPU threads; the engine's own choice where absent. */
   readonly threads?: number;
+  /** What the kernels of other graphs of the same run are; by fixed rules, and not told, where absent. */
+  readonly kernels?: KernelChoices;
   /** Whether images among the outputs may be given as the engine holds them: in pieces whose channels lie last (`piecesOf`). */
   readonly keepsChannelsLast?: boolean;
   /** Outputs that are gradients: they are computed as what updates variables is. */

@@ -4,7 +4,7 @@ import type { AblationPlan, Cell } from "../ablate/plan.ts";
 import { summarize } from "../ablate/summarize.ts";
 import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
-import type { Engine, Precision } from "../engines/engine.ts";
+import type { Engine, Precision, Tuning } from "../engines/engine.ts";
 import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
@@ -43,6 +43,8 @@ export interface AblateFileJob {
   readonly out: string;
   readonly threads?: number;
   readonly precision?: Precision;
+  /** As `quantizeFile` takes it. */
+  readonly tune?: Tuning;
   /** Whether cells that were stopped go on from their checkpoints. */
   readonly resume: boolean;
   /** Whether cells that are there are run again. */

@@ -3,7 +3,7 @@ import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { availableParallelism } from "node:os";
 import { type Dataset, limit, type Samples, type Source } from "../data/dataset.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, Tuning } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import { instructionSets } from "./examine-machine.ts";
@@ -60,8 +60,15 @@ export async function digestOfFiles(
   return hash.digest("hex");
 }
 
+/** How a machine computes a run. */
+interface Computing {
+  readonly engine: Engine;
+  readonly threads: number | undefined;
+  readonly tune: Tuning;
+}
+
 /** What differs on another machine, with another build or another limit, and changes the numbers computed. */
-export function machineFields(engine: Engine, threads: number | undefined): Readonly<Record<string, string>> {
+export function machineFields({ engine, threads, tune }: Computing): Readonly<Record<string, string>> {
   const fields = { threads: String(threads ?? availableParallelism()) };
   if (engine.name !== "native") return { ...fields, "instruction sets": (instructionSets() ?? ["unknown"]).join(" ") };
   const { oneDnn, oneDnnKernels, kernels } = describeAddon();
@@ -71,6 +78,7 @@ export function machineFields(engine: Engine, threads: number | undefined): Read
   });
   return {
     ...fields,
+    tune,
     oneDNN: oneDnn,
     "instruction sets": `${kernels}, oneDNN's ${oneDnnKernels}; ${(instructionSets() ?? ["unknown"]).join(" ")}`,
     ...Object.fromEntries(limits),

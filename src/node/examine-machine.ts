@@ -1,6 +1,8 @@
 // What of this machine and installation matters: processor, instruction sets, versions, engines.
 import { readFileSync } from "node:fs";
 import { arch, availableParallelism, cpus, platform, release, totalmem } from "node:os";
+import { isNativeBuilt } from "../engines/native/addon.ts";
+import { describeKernels, type KernelState } from "../engines/native/choose-kernels.ts";
 import { type EngineEntry, engineEntries } from "../engines/table.ts";
 import { versions } from "./versions.ts";
 
@@ -20,6 +22,8 @@ export interface Machine {
   readonly instructionSets: readonly string[] | null;
   readonly versions: Readonly<Record<string, string>>;
   readonly engines: readonly EngineState[];
+  /** Where the native engine remembers which kernels were measured to be the fastest; `null` where it is not there. */
+  readonly kernels: KernelState | null;
   /** What is missing or too old, with the remedy. */
   readonly problems: readonly string[];
 }
@@ -66,6 +70,7 @@ export async function examineMachine(): Promise<Machine> {
     instructionSets: instructionSets(),
     versions: versions(),
     engines: examined,
+    kernels: isNativeBuilt() ? await describeKernels() : null,
     problems,
   };
 }

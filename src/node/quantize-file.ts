@@ -5,13 +5,13 @@ import type { Dataset, Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
 import type { Communicator } from "../distributed/communicator.ts";
-import type { Engine, Precision } from "../engines/engine.ts";
+import { type Engine, type KernelChoices, type Precision, type Tuning, tunings } from "../engines/engine.ts";
 import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { decoderFormat } from "../export/decoder-format.ts";
 import type { ExportedFile } from "../export/format.ts";
-import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import { checkChoice, checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import { ladderReport } from "../ladder/ladder-report.ts";
@@ -43,6 +43,7 @@ import { checkEstimates, withinMemory } from "./memory-budget.ts";
 import { openSequences } from "./open-decoder.ts";
 import { modelFileOf, modelFilesOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
+import { agreeOnKernels, savedKernels, withKernels } from "./run-kernels.ts";
 import { ensureFolder, ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
 import { versions } from "./versions.ts";
 
@@ -68,6 +69,8 @@ export interface QuantizeFileJob {
   readonly threads?: number;
   /** How training steps are computed: one of the engine's precisions; the last of them where absent. */
   readonly precision?: Precision;
+  /** How the native engine chooses kernels that compute the same; "fast" where absent. */
+  readonly tune?: Tuning;
   /** Whether to go on from the checkpoint in `out`, if there is one of the same run. */
   readonly resume?: boolean;
   /** Replaces what another run trained in `out`, which is else refused. */
@@ -104,6 +107,7 @@ const fields = Object.keys({
   engine: true,
   threads: true,
   precision: true,
+  tune: true,
   resume: true,
   overwrite: true,
   maxMemory: true,
@@ -118,6 +122,7 @@ function checkJob(job: QuantizeFileJob): void {
   checkNames("quantizeFile", job, fields);
   checkGiven("quantizeFile", { modelPath, source, preprocess, options, out, engine });
   checkCounts("quantizeFile", { threads, maxMemory: job.maxMemory });
+  checkChoice("tune", tuneOf(job), tunings);
   checkRun(options);
 }
 
@@ -162,8 +167,9 @@ export async function quantizeFileAmong(
   const { model, digest, fields } = await identityOf(job, {});
   await agreeOn(await fieldsOfAll(job, fields, digest), communicator);
   const own = { storage: memoryStorage(), fingerprint: fingerprintOf(fields), resume: false };
-  const checkpoints = await sharedCheckpoints(own, communicator);
-  await assist(formattedJob(job, model, checkpoints), contextOf(job, communicator));
+  const saved = await sharedCheckpoints(own, communicator);
+  const { checkpoints, kernels } = await kernelsOf(job, saved, communicator);
+  await assist(formattedJob(job, model, checkpoints), contextOf(job, kernels, communicator));
   return undefined;
 }
 
@@ -229,16 +235,34 @@ async function quantizeInto(
   if (communicator) await agreeOn(await fieldsOfAll(job, fields, digest), communicator);
   const storage = heldStorage(folderStorage(join(out, "checkpoint")), lock);
   await claimOut({ out, storage, fields, resume, overwrite });
-  const checkpoints = { storage, fingerprint: fingerprintOf(fields), resume };
-  if (communicator) await sharedCheckpoints(checkpoints, communicator);
+  const saved = { storage, fingerprint: fingerprintOf(fields), resume };
+  if (communicator) await sharedCheckpoints(saved, communicator);
+  const { checkpoints, kernels } = await kernelsOf(job, saved, communicator);
   const formatted = formattedJob(job, model, checkpoints);
-  const { options, ...made } = await outcomeOf(formatted, contextOf(job, communicator), shared);
+  const { options, ...made } = await outcomeOf(formatted, contextOf(job, kernels, communicator), shared);
   await lock.check();
   const traffic = communicator && { processes: communicator.size, ...communicator.traffic() };
   return writeResults({ ...job, options }, { input, digest, started, finalOut, traffic, asked: job.options, ...made });
 }
 
-const contextOf = (job: QuantizeFileJob, communicator: Communicator | undefined): Context => ({
+/** The kernels of a run, those of the checkpoint that it goes on from among them; and checkpoints that keep them. */
+async function kernelsOf(job: QuantizeFileJob, saved: CheckpointOptions, communicator: Communicator | undefined) {
+  const own: KernelChoices = {
+    tuning: tuneOf(job),
+    chosen: saved.resume ? await savedKernels(saved.storage) : new Map(),
+    ...(job.onNote ? { onNote: job.onNote } : {}),
+  };
+  const kernels =
+    communicator && job.engine.name === "native"
+      ? await agreeOnKernels(own, job.threads ?? availableParallelism(), communicator)
+      : own;
+  return { kernels, checkpoints: { ...saved, storage: withKernels(saved.storage, kernels.chosen) } };
+}
+
+const tuneOf = ({ tune = "fast" }: Pick<QuantizeFileJob, "tune">): Tuning => tune;
+
+const contextOf = (job: QuantizeFileJob, kernels: KernelChoices, communicator: Communicator | undefined): Context => ({
+  kernels,
   engine: job.engine,
   seed: job.options.seed,
   precision: precisionOf(job),
@@ -405,7 +429,7 @@ function runFields(
     ...(metric && { metric: metric.name }),
     engine: engine.name,
     precision: precisionOf(job),
-    ...machineFields(engine, threads),
+    ...machineFields({ engine, threads, tune: tuneOf(job) }),
   };
   const printed = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, printed(value)]));

@@ -1,6 +1,6 @@
 // What every long call is given besides its model, data and options.
 import type { Communicator } from "../distributed/communicator.ts";
-import type { Engine, Precision } from "../engines/engine.ts";
+import type { Engine, KernelChoices, Precision } from "../engines/engine.ts";
 
 /** How far a long call has come. */
 export interface Progress {
@@ -25,6 +25,8 @@ export interface Context {
   readonly threads?: number;
   /** How training steps are computed; "float32" where absent. What is measured of the model is computed in float32. */
   readonly precision?: Precision;
+  /** What chooses among kernels that compute the same, and what it chose; by fixed rules where absent. */
+  readonly kernels?: KernelChoices;
   /** The processes that compute a training step together, each called with the same; this one alone where absent. */
   readonly communicator?: Communicator;
   /** Stops the call after the step in hand: it then throws ABORTED. */

@@ -6,7 +6,10 @@ import { piecesOf } from "../ir/joined-tensor.ts";
 import type { Tensor } from "../ir/tensor.ts";
 import type { Context } from "./context.ts";
 
-export const compileOptions = ({ threads }: Context): CompileOptions => (threads === undefined ? {} : { threads });
+export const compileOptions = ({ threads, kernels }: Context): CompileOptions => ({
+  ...(threads === undefined ? {} : { threads }),
+  ...(kernels === undefined ? {} : { kernels }),
+});
 
 /** What is trained may be computed in another precision than what is measured. */
 export const trainingOptions = (context: Context): CompileOptions => ({

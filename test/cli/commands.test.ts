@@ -210,6 +210,24 @@ describe("inspect", () => {
     expect(forward.stdout).toMatch(/ variables 0 B\n/);
   });
 
+  test.skipIf(!isNativeBuilt)("--plan shows the times of kernels that were measured", async () => {
+    const planned = async (tune: string) => {
+      const args = ["inspect", "residual.onnx", "--plan", "--batch", "4", "--tune", tune];
+      const { stdout } = await run(...args);
+      const { steps } = (await run(...args, "--json")).json() as {
+        steps: { candidates: { kernel: string; ms: number }[] }[];
+      };
+      return { stdout, candidates: steps.flatMap(({ candidates }) => candidates) };
+    };
+    expect((await planned("off")).candidates).toEqual([]);
+    const { stdout, candidates } = await planned("fast");
+    for (const { kernel, ms } of candidates) {
+      expect(ms).toBeGreaterThan(0);
+      expect(stdout).toMatch(new RegExp(`measured: ${kernel} +${ms.toFixed(3)} ms`));
+    }
+    expect((await run("inspect", "residual.onnx", "--tune", "fast")).stderr).toContain("--tune belongs to --plan");
+  });
+
   test.skipIf(!isNativeBuilt)("--plan of a model whose inputs leave sizes open takes them by their names", async () => {
     const decoder = join(import.meta.dirname, "../oracles/decoders/llama");
     const float = ["--method", "float", "--forward", "--batch", "2"];
@@ -375,6 +393,7 @@ describe("doctor", () => {
     expect(machine).toMatchObject({
       versions: { node: process.versions.node },
       engines: [{ name: "onnxruntime", available: true }, { name: "native" }, { name: "reference", available: true }],
+      kernels: isNativeBuilt ? { path: expect.stringMatching(/kernels\.json$/), problem: null } : null,
       problems: [],
     });
     expect((await run("doctor")).stdout).toMatch(

@@ -59,6 +59,7 @@ const evaluate = (change: object) =>
 test.each([
   [{ recsume: true }, "quantizeFile: recsume: no such option; did you mean resume?"],
   [{ colour: 1 }, "quantizeFile: colour: no such option; expected modelPath, model, source,"],
+  [{ tune: "slow" }, 'tune is "slow"'],
   [{ threads: 0 }, "quantizeFile: threads is 0; expected a whole number of at least 1."],
   [{ out: undefined }, "quantizeFile: out is missing."],
   [{ options: { quantize: { weights: 4 } } }, "options: expected what runOptions.parse gives"],

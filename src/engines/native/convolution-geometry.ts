@@ -8,10 +8,13 @@ import { list } from "./plan.ts";
 
 export interface Geometry {
   readonly ints: readonly number[];
-  /** Whether it and its gradients can be computed by Winograd's algorithm, and have enough tiles to be worth transforming the weights. */
-  readonly suitsWinograd: boolean;
-  /** Whether it has channels enough for Winograd's algorithm in bfloat16 too: multiplications cost half there, the transforms what they do in float32. */
-  readonly paysWinograd: boolean;
+  /** Tiles of 2 × 2 outputs of all images that Winograd's algorithm divides it and its gradients into, the fewest of these; 0 where it does not serve. */
+  readonly tiles: number;
+  /** Per value that Winograd's algorithm transforms. */
+  readonly multiplications: number;
+  readonly multiplyAdds: number;
+  /** Along the last axis. */
+  readonly isWiderThanStride: boolean;
   /** Elements of x, w and y, gradients in their places. */
   readonly elements: { readonly x: number; readonly w: number; readonly y: number };
 }
@@ -20,28 +23,22 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   const { kernel, strides, dilations, pads } = window;
   const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
   const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];
-  const w = (y[1] * x[1] * sizeOf(kernel)) / groupOf(node);
-  const suits = groupOf(node) === 1 && suitsWinograd(window, x, y);
+  const weightsPerOutput = (x[1] * sizeOf(kernel)) / groupOf(node);
   return {
     ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
-    suitsWinograd: suits,
-    paysWinograd: suits && (x[1] * y[1]) / (x[1] + y[1]) >= minMultiplications,
-    elements: { x: sizeOf(x), w, y: sizeOf(y) },
+    tiles: groupOf(node) === 1 ? tilesOf(window, x, y) : 0,
+    multiplications: (x[1] * y[1]) / (x[1] + y[1]),
+    multiplyAdds: sizeOf(y) * weightsPerOutput,
+    isWiderThanStride: (strides.at(-1) ?? 1) <= (x.at(-1) ?? 0),
+    elements: { x: sizeOf(x), w: y[1] * weightsPerOutput, y: sizeOf(y) },
   };
 }
 
-/** Transforming a weight takes about as long as multiplying it with 30 tiles. */
-const minTiles = 128;
-
-/** Per transformed value, of input gradients: less than that and oneDNN's direct ones are faster (AMD Zen 4). */
-const minMultiplications = 8;
-
-/** 3 × 3 windows side by side, and whole vectors of channels. */
-function suitsWinograd({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {
+/** Of 3 × 3 windows side by side, and whole vectors of channels. */
+function tilesOf({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): number {
   const isPlain = [...strides, ...dilations].every((each) => each === 1);
-  if (kernel.join() !== "3,3" || !isPlain || x[1] % 16 !== 0 || y[1] % 16 !== 0) return false;
-  const tiles = [x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2));
-  return Math.min(...tiles) >= minTiles;
+  if (kernel.join() !== "3,3" || !isPlain || x[1] % 16 !== 0 || y[1] % 16 !== 0) return 0;
+  return Math.min(...[x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2)));
 }
 
 /** What would implement a kernel of oneDNN's, as it names it. */

@@ -3,10 +3,11 @@ import { availableParallelism } from "node:os";
 import type { Dim, Graph, Node } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
 import { opDefinition } from "../../ops/index.ts";
-import type { Precision } from "../engine.ts";
+import type { KernelChoices, Precision } from "../engine.ts";
 import { fixSizes } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { loadAddon, type NativeMemory } from "./addon.ts";
+import { createKernelChooser, type KernelChooser, lowerSettled } from "./choose-kernels.ts";
 import { isReference } from "./convolution-geometry.ts";
 import { whyNotIntegers } from "./integers.ts";
 import { assertSupported, lower, openRowCounts } from "./lower.ts";
@@ -14,6 +15,12 @@ import { usesOf } from "./lowering.ts";
 import { assemble, bindProgram, release } from "./memory.ts";
 import { createNumerics } from "./numerics.ts";
 import { bytesOf, type FusedOperation, type Slot, type Step } from "./plan.ts";
+
+/** A kernel that was measured for a step. */
+interface MeasuredKernel {
+  readonly kernel: string;
+  readonly ms: number;
+}
 
 interface PlannedOperation {
   readonly kernel: string;
@@ -35,6 +42,8 @@ export interface PlannedStep {
   readonly bytesWritten: number;
   /** Multiply-adds of products; elements, once per fused operation, of all else. Rows that are chosen at the run count as all. */
   readonly operations: number;
+  /** What was measured for it on this machine, conversions included, of a part of the batch where that is large; empty where nothing was. */
+  readonly candidates: readonly MeasuredKernel[];
 }
 
 /** A convolution or matrix product of the forward pass that a plan computes in floats. */
@@ -61,6 +70,8 @@ export interface DescribeOptions {
   /** By default as many as there are cores. */
   readonly threads?: number;
   readonly precision?: Precision;
+  /** What chooses kernels; by rule where absent. */
+  readonly kernels?: KernelChoices;
   /** Outputs that are gradients. */
   readonly gradients?: readonly string[];
 }
@@ -70,15 +81,16 @@ export interface DescribeOptions {
  * Throws ENGINE where the engine is not built, UNSUPPORTED_OP where it does not run the graph, BAD_OPTION where the
  * processor does not have the precision.
  */
-export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanDescription {
-  const { threads = availableParallelism(), precision = "float32", gradients = [] } = options;
+export async function describePlan(graph: Graph, options: DescribeOptions = {}): Promise<PlanDescription> {
+  const { threads = availableParallelism(), precision = "float32", gradients = [], kernels } = options;
   const addon = loadAddon();
-  const numerics = createNumerics(addon, precision, threads);
+  const chooser = createKernelChooser(threads, kernels);
+  const numerics = createNumerics(addon, precision, threads, chooser);
   assertSupported(graph);
   const counts = openRowCounts(graph);
   const fixed = fixSizes(graph, { sizes: new Map(), counts, engine: "native" });
   assertSupported(fixed);
-  const plan = lower(fixed, counts, numerics, { gradients });
+  const plan = await lowerSettled(chooser, () => lower(fixed, counts, numerics, { gradients }));
   const assembled = assemble(addon, plan);
   const variables = new Map<string, NativeMemory>();
   let variableBytes = 0;
@@ -96,13 +108,17 @@ export function describePlan(graph: Graph, options: DescribeOptions = {}): PlanD
   const products = fixed.nodes
     .filter((node) => productOps.has(node.op) && !late.has(node))
     .map((node) => ({ node: node.name, op: node.op, reason: whyNotIntegers(node, fixed, uses, numerics) }));
+  const describe = (step: Step, implementation: string): PlannedStep => ({
+    ...describeStep(step, implementation, fixed, counts),
+    candidates: candidatesFor(step, chooser),
+  });
   return {
     precision,
     threads,
     steps: plan.steps.flatMap((step, i) =>
       step.parts
-        ? step.parts.map((part, j) => describeStep(part, implementations[i].split("\n")[j], fixed, counts))
-        : [describeStep(step, implementations[i], fixed, counts)],
+        ? step.parts.map((part, j) => describe(part, implementations[i].split("\n")[j]))
+        : [describe(step, implementations[i])],
     ),
     integerProducts: products.flatMap(({ node, reason }) => (reason === undefined ? [node] : [])),
     floatProducts: products.flatMap(({ node, op, reason }) => (reason === undefined ? [] : [{ node, op, reason }])),
@@ -125,7 +141,7 @@ function describeStep(
   implementation: string,
   graph: Graph,
   counts: ReadonlyMap<string, number>,
-): PlannedStep {
+): Omit<PlannedStep, "candidates"> {
   const { kernel, node, fused, inputs, outputs } = step;
   const isConvolution = kernel.startsWith("convolution");
   return {
@@ -138,6 +154,12 @@ function describeStep(
     bytesWritten: bytesIn(outputs),
     operations: node && productKernel.test(kernel) ? multiplyAdds(node, graph, counts) : elementsOf(step),
   };
+}
+
+/** Of a node's other steps, such as copies, none. */
+function candidatesFor({ kernel, node }: Step, chooser: KernelChooser): readonly MeasuredKernel[] {
+  const times = Object.entries((node && chooser.timesOf(node)) ?? {}).map(([name, ms]) => ({ kernel: name, ms }));
+  return times.some((time) => time.kernel === kernel.replace("WeightRows", "Weight")) ? times : [];
 }
 
 const describeOperation = ({ kernel, node }: FusedOperation): PlannedOperation => ({

@@ -88,7 +88,7 @@ describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" 
     ["int8, a zero point of 0", { dtype: "int8", scale: scales, zero: 0 }, perChannel],
   ])("are multiplied as they are: %s", async (_, weights, scaleOf) => {
     const graph = convolutionOf(weights);
-    expect(describePlan(graph).integerProducts).toHaveLength(1);
+    expect((await describePlan(graph)).integerProducts).toHaveLength(1);
     for (const threads of [1, 3]) expect(await run(graph, threads)).toEqual(expected(scaleOf));
   });
 
@@ -97,12 +97,12 @@ describe.skipIf(!isNativeBuilt)(`weights stored as integers${isNativeBuilt ? "" 
     ["is stored as uint8", { dtype: "uint8", scale: scales, zero: 9 }, perChannel],
   ])("are multiplied as floats where %s", async (reason, weights, scaleOf) => {
     const graph = convolutionOf(weights);
-    expect(describePlan(graph).floatProducts[0].reason).toContain(reason.replace("it has", "has"));
+    expect((await describePlan(graph)).floatProducts[0].reason).toContain(reason.replace("it has", "has"));
     expect(await run(graph, 2)).toEqual(expected(scaleOf));
   });
 });
 
-test.skipIf(!isNativeBuilt)("weights in groups are multiplied as floats", () => {
+test.skipIf(!isNativeBuilt)("weights in groups are multiplied as floats", async () => {
   const build = buildOn();
   const bounds = (low: number, high: number): string[] => [build.scalar(low), build.scalar(high)];
   const x = build.input("x", { dtype: "float32", shape: [4, 64] });
@@ -112,7 +112,9 @@ test.skipIf(!isNativeBuilt)("weights in groups are multiplied as floats", () => 
   const grouped = { axis: 0, block_size: 32 };
   const weight = build.node("FakeQuantize", [ones(64, 8), ones(2, 8), "", ...bounds(-7, 7)], grouped);
   const graph = build.graph([build.node("MatMul", [codes, weight])]);
-  expect(describePlan(graph).floatProducts.map(({ reason }) => reason)).toEqual(["its weight has a scale per group"]);
+  expect((await describePlan(graph)).floatProducts.map(({ reason }) => reason)).toEqual([
+    "its weight has a scale per group",
+  ]);
 });
 
 /** Alike in all places but the last: every sum of pairs is as large as it can be. */
@@ -149,7 +151,7 @@ test.skipIf(!isNativeBuilt).each([
   for (const each of graph.outputs) expect(actual.get(each)?.data).toEqual(expected.get(each)?.data);
 });
 
-test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in convolutions as in products", () => {
+test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in convolutions as in products", async () => {
   const build = buildOn();
   const codes = (value: string, low: number, high: number, zero = ""): string =>
     build.node("FakeQuantize", [value, ...[build.scalar(1), zero, build.scalar(low), build.scalar(high)]]);
@@ -157,6 +159,6 @@ test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in con
   const x = build.input("x", { dtype: "float32", shape: [1, channels, 2, 2] });
   const w = build.input("w", { dtype: "float32", shape: [1, channels, 2, 2] });
   const y = build.node("Conv", [codes(x, 0, 255), codes(w, -8, 7)], { kernel_shape: [2, 2] });
-  const { floatProducts } = describePlan(build.graph([y]));
+  const { floatProducts } = await describePlan(build.graph([y]));
   expect(floatProducts.map(({ reason }) => reason)).toEqual(["sums of 65540 products of codes do not fit 32 bits"]);
 });

@@ -1,5 +1,5 @@
 // What an operator's lowering works with: values in the layout it wants, new slots, steps.
-import type { DType } from "../../ir/dtype.ts";
+import type { DType, TypedArray } from "../../ir/dtype.ts";
 import { assert } from "../../ir/errors.ts";
 import type { Dim, Graph, Node } from "../../ir/graph.ts";
 import { scalar, sizeOf, type Tensor } from "../../ir/tensor.ts";
@@ -52,6 +52,49 @@ export interface Numerics {
   readonly bfloat16: boolean;
   /** What would implement a step whose operands have these sizes in bytes. */
   readonly implementation: (kernel: string, bytes: readonly number[], ints: readonly number[]) => string;
+  /** One of a question's candidates for the node; the same for the same question as long as a program is planned. */
+  readonly choose: (question: KernelQuestion, node: Node) => string;
+}
+
+/** Which of several kernels computes something. */
+export interface KernelQuestion {
+  /** Direction, type and shape: what an answer is remembered by. */
+  readonly key: string;
+  /** What is taken where nothing was measured. */
+  readonly preferred: string;
+  /** At least two. */
+  readonly candidates: readonly Candidate[];
+  /** Of the batch, which a measurement may have fewer of. */
+  readonly images: number;
+  /** Of all images. */
+  readonly multiplyAdds: number;
+  /** Numbers of rows to measure with, where a run chooses them. */
+  readonly counts: readonly number[];
+}
+
+export interface Candidate {
+  readonly kernel: string;
+  /** What takes its time for so many images: itself, and conversions that it alone needs. */
+  readonly steps: (images: number) => readonly TrialStep[];
+}
+
+/** Memory of a measurement; the same object is the same memory. */
+export interface Operand {
+  readonly bytes: number;
+  /** What it holds; absent: any numbers. */
+  readonly data?: TypedArray;
+  /** Where in the buffers of a step of windows it lies; absent: in memory. */
+  readonly buffer?: number;
+}
+
+/** A step as it is measured; its only count of rows is −1. */
+export interface TrialStep {
+  readonly kernel: string;
+  /** "passing" is the buffer between operations of a fused step. */
+  readonly operands: readonly (Operand | "passing" | undefined)[];
+  readonly ints: readonly number[];
+  /** Of a fused step, or one of windows. */
+  readonly operations?: readonly TrialStep[];
 }
 
 export interface LoweringContext {

@@ -19,6 +19,7 @@ import type {
 import { fixSizes, sizesToFix } from "../planning/fix-sizes.ts";
 import { createQueue, type Queue } from "../planning/queue.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
+import { createKernelChooser, type KernelChooser, lowerSettled } from "./choose-kernels.ts";
 import { assertSupported, lower, openRowCounts, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
 import { type Assembled, assemble, type Bound, bindProgram, placeOf, release } from "./memory.ts";
@@ -46,6 +47,7 @@ interface Compiled {
   readonly graph: Graph;
   readonly threads: number;
   readonly numerics: Numerics;
+  readonly chooser: KernelChooser;
   readonly keepsChannelsLast: boolean;
   readonly gradients: readonly string[];
   readonly counts: ReadonlyMap<string, number>;
@@ -56,7 +58,7 @@ interface Compiled {
   isDisposed: boolean;
 }
 
-function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Executable {
+async function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {}): Promise<Executable> {
   const {
     threads = availableParallelism(),
     precision = "float32",
@@ -68,6 +70,7 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   assertSupported(graph);
   const counts = openRowCounts(graph);
   const open = sizesToFix(graph, counts);
+  const chooser = createKernelChooser(threads, options.kernels);
   const compiled: Compiled = {
     addon,
     graph,
@@ -76,12 +79,13 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
     gradients,
     counts,
     open,
-    numerics: createNumerics(addon, precision, threads),
+    numerics: createNumerics(addon, precision, threads, chooser),
+    chooser,
     plans: new Map(),
     queue: createQueue(),
     isDisposed: false,
   };
-  if (open.length === 0) planFor(compiled, new Map());
+  if (open.length === 0) await makePlan(compiled, new Map());
   return {
     get memoryBytes(): number {
       const planned = [...compiled.plans.values()].map(({ arena, constantBytes }) => arena.bytes + constantBytes);
@@ -99,21 +103,24 @@ function compile(addon: NativeAddon, graph: Graph, options: CompileOptions = {})
   };
 }
 
-/** The plan for these sizes, made where there is none yet. */
-function planFor(compiled: Compiled, sizes: ReadonlyMap<string, number>): Assembled {
-  const { addon, graph, counts, open, plans } = compiled;
-  const key = open.map((size) => sizes.get(size)).join();
-  const known = plans.get(key);
-  if (known) return known;
+/** The plan for these sizes, where there is one already. */
+const knownPlan = ({ open, plans }: Compiled, sizes: ReadonlyMap<string, number>): Assembled | undefined =>
+  plans.get(keyOf(open, sizes));
+
+const keyOf = (open: readonly string[], sizes: ReadonlyMap<string, number>): string =>
+  open.map((size) => sizes.get(size)).join();
+
+async function makePlan(compiled: Compiled, sizes: ReadonlyMap<string, number>): Promise<Assembled> {
+  const { addon, graph, counts, open, plans, numerics, chooser } = compiled;
   const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
   assertSupported(fixed);
-  const plan = assemble(addon, lower(fixed, counts, compiled.numerics, compiled));
+  const plan = assemble(addon, await lowerSettled(chooser, () => lower(fixed, counts, numerics, compiled)));
   if (plans.size >= maxPlans)
     for (const [oldest, old] of [...plans].slice(0, 1)) {
       release(old);
       plans.delete(oldest);
     }
-  plans.set(key, plan);
+  plans.set(keyOf(open, sizes), plan);
   return plan;
 }
 
@@ -130,14 +137,14 @@ function bind(compiled: Compiled, variables: Variables, names: ReadonlyMap<strin
     options: ProgramRunOptions,
     turns?: number,
   ): Promise<ReadonlyMap<string, Tensor>> => {
-    const isBusy = compiled.queue.isBusy() || variables.queue.isBusy();
-    const given = isBusy ? copies(inputs) : inputs;
+    const sizes = givenSizes(graph, turns === undefined ? inputs : ofOneRun(inputs));
+    const waits = compiled.queue.isBusy() || variables.queue.isBusy() || !knownPlan(compiled, sizes);
+    const given = waits ? copies(inputs) : inputs;
     return compiled.queue.run(() =>
       variables.queue.run(async () => {
         if (compiled.isDisposed) throw disposed(graph);
         throwIfAborted(graph, options.signal);
-        const sizes = givenSizes(graph, turns === undefined ? given : ofOneRun(given));
-        const plan = planFor(compiled, sizes);
+        const plan = knownPlan(compiled, sizes) ?? (await makePlan(compiled, sizes));
         return run(compiled, plan, programFor(compiled, plan, tie), { inputs: given, sizes, turns }, options);
       }),
     );

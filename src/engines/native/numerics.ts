@@ -2,13 +2,19 @@
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Precision } from "../engine.ts";
 import type { NativeAddon } from "./addon.ts";
+import { createKernelChooser } from "./choose-kernels.ts";
 import type { Numerics } from "./lowering.ts";
 
 /**
  * Without VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. AVX2's VNNI does not count:
  * oneDNN's matrix products of codes for AVX2 do without it.
  */
-export function createNumerics(addon: NativeAddon, precision: Precision, threads: number): Numerics {
+export function createNumerics(
+  addon: NativeAddon,
+  precision: Precision,
+  threads: number,
+  { choose }: Pick<Numerics, "choose"> = createKernelChooser(threads),
+): Numerics {
   const { vnni, bfloat16, hasBfloat16, hasWinograd } = addon.information();
   if (precision === "mixed" && !bfloat16)
     throw new FrostbitError(
@@ -21,6 +27,7 @@ export function createNumerics(addon: NativeAddon, precision: Precision, threads
     ownBfloat16: hasBfloat16,
     winograd: hasWinograd,
     implementation: createProbe(addon, threads),
+    choose,
   };
 }
 

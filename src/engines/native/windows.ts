@@ -37,7 +37,7 @@ const isRow = (unit: Unit): unit is Row => "weightBytes" in unit;
 const present = (slots: readonly (Slot | undefined)[]): readonly Slot[] => slots.filter((slot) => slot !== undefined);
 
 /** Half of the second-level cache of the processors that have bfloat16: the rest is for what passes through. */
-const maxBufferBytes = 512 * 1024;
+export const maxBufferBytes = 512 * 1024;
 /** Weights are read again for each window. */
 const maxWeightBytes = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { Source } from "../../data/dataset.ts";
 import type { Preprocess } from "../../data/preprocess.ts";
-import type { Engine, Precision } from "../../engines/engine.ts";
+import type { Engine, Precision, Tuning } from "../../engines/engine.ts";
 import type { OwnMetric } from "../../evaluate/own-metric.ts";
 import type { OnnxModel } from "../../ir/graph.ts";
 import type { RunOptions } from "../../options/run-options.ts";
@@ -18,6 +18,7 @@ export interface UnitSource {
   readonly openSource: (seed: number) => Promise<Source>;
   readonly preprocess: Preprocess;
   readonly threads?: number;
+  readonly tune?: Tuning;
   readonly metric?: OwnMetric;
 }
 
@@ -58,7 +59,7 @@ export function unitsOf(given: UnitSource): (choice: UnitChoice) => Promise<Unit
     const key = JSON.stringify([source.heldOut ? seed : null, limit ?? null, quantize.outputs ?? null]);
     const shared = sharing.get(key) ?? { input, digest: await digestOfSource(source, limit) };
     sharing.set(key, shared);
-    const { modelPath, model, preprocess, threads, metric } = given;
+    const { modelPath, model, preprocess, threads, tune, metric } = given;
     const job = {
       modelPath,
       model,
@@ -68,6 +69,7 @@ export function unitsOf(given: UnitSource): (choice: UnitChoice) => Promise<Unit
       engine,
       ...(precision === undefined ? {} : { precision }),
       ...(threads === undefined ? {} : { threads }),
+      ...(tune === undefined ? {} : { tune }),
       ...(metric && { metric }),
     };
     const fields = await fieldsOf(job, shared);
@@ -78,7 +80,7 @@ export function unitsOf(given: UnitSource): (choice: UnitChoice) => Promise<Unit
 /** The machine is left out: a unit that another one computes is the same unit. */
 async function fieldsOf(job: PlacelessJob, shared: SharedByRuns): Promise<RunFields> {
   const { fields } = await identityOf(job, shared);
-  const ofMachine = new Set(Object.keys(machineFields(job.engine, job.threads)));
+  const ofMachine = new Set(Object.keys(machineFields({ engine: job.engine, threads: job.threads, tune: "off" })));
   const entries = Object.entries({
     ...fields,
     samples: JSON.stringify(shared.digest),

@@ -2,11 +2,12 @@
 import type { Node } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numbersAttribute } from "../../../ops/attributes.ts";
-import { convolutionWindow, groupOf } from "../../../ops/convolution-shape.ts";
+import { convolutionWindow } from "../../../ops/convolution-shape.ts";
 import { givenWindow } from "../../../ops/window.ts";
-import { type Geometry, geometryOf, implementationOf, isFast } from "../convolution-geometry.ts";
+import { type Geometry, geometryOf } from "../convolution-geometry.ts";
+import { convolutionKernel } from "../convolution-kernels.ts";
 import { multipliesIntegers } from "../integers.ts";
-import { isSettled, type LoweringContext, type NativeOp, type Numerics } from "../lowering.ts";
+import { isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
 
@@ -20,24 +21,14 @@ const Conv: NativeOp = {
     if (!y) return;
     const window = convolutionWindow(node, x.shape, fixed(w.shape));
     const geometry = geometryOf(node, window, fixed(x.shape), fixed(y.shape));
-    const isNarrow = numerics.bfloat16 && isImage(x) && isFast(numerics, "convolution:bfloat16", geometry);
-    const kernel = isNarrow ? "convolution:bfloat16" : floatKernel("convolution", numerics, geometry);
-    emit(kernel, { inputs: [isNarrow ? narrowed(x) : x, w, optional(2)], outputs: [y], ints: geometry.ints });
+    const mayNarrow = numerics.bfloat16 && isImage(x);
+    const kernel = convolutionKernel(numerics, node, { direction: "forward", geometry, mayNarrow });
+    emit(kernel, { inputs: [isNarrow(kernel) ? narrowed(x) : x, w, optional(2)], outputs: [y], ints: geometry.ints });
   },
 };
 
-/** Where none is fast, undefined. Without AMX, dividing the products pays as soon as there are channels enough for the transforms. */
-function narrowInputGradient(numerics: Numerics, geometry: Geometry): string | undefined {
-  const kernel = "convolutionInputGradient:bfloat16";
-  if (!isFast(numerics, kernel, geometry)) return undefined;
-  const isBetter = numerics.ownBfloat16 && geometry.paysWinograd;
-  return isBetter && !implementationOf(numerics, kernel, geometry).includes("amx")
-    ? "convolutionInputGradientWinograd:bfloat16"
-    : kernel;
-}
-
-const floatKernel = (kernel: string, { winograd }: Numerics, { suitsWinograd }: Geometry): string =>
-  winograd && suitsWinograd ? `${kernel}Winograd` : kernel;
+/** Whether a kernel multiplies bfloat16. */
+const isNarrow = (kernel: string): boolean => kernel.endsWith(":bfloat16");
 
 /** Sums of products of codes, and then their scale: exact until then. */
 function lowerIntegers(lowering: LoweringContext): void {
@@ -63,14 +54,12 @@ const ConvGradientInput: NativeOp = {
     const dy = as(stored(0), "channelsLast");
     const window = convolutionWindow(node, dx.shape, fixed(w.shape));
     const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
+    const mayNarrow = numerics.bfloat16 && isImage(dy);
+    const kernel = convolutionKernel(numerics, node, { direction: "inputGradient", geometry, mayNarrow });
     const { ints } = geometry;
-    const narrowKernel = numerics.bfloat16 && isImage(dy) && narrowInputGradient(numerics, geometry);
-    if (!narrowKernel) {
-      const kernel = floatKernel("convolutionInputGradient", numerics, geometry);
-      return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
-    }
+    if (!isNarrow(kernel)) return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");
-    emit(narrowKernel, { inputs: [narrowed(dy), w], outputs: [narrow], ints });
+    emit(kernel, { inputs: [narrowed(dy), w], outputs: [narrow], ints });
     define(0, narrow);
   },
 };
@@ -82,28 +71,23 @@ const ConvGradientWeight: NativeOp = {
   lower: (lowering) => {
     const { node, numerics, input, stored, narrowed, widened, optional, output, emit, size, maxSize } = lowering;
     if ([0, 1].some((i) => sizeOf(fixed(stored(i).shape)) === 0)) return lowerZeros(lowering);
-    const mayNarrow = numerics.bfloat16 && isImage(stored(0));
-    const geometry = weightGradientGeometry(node, stored(1), stored(0));
-    if (mayNarrow && numerics.ownBfloat16 && groupOf(node) === 1)
-      return lowerOwnWeightGradient(
-        lowering,
-        `weightGradient${geometry.suitsWinograd ? "Winograd" : ""}:bfloat16`,
-        narrowed,
-      );
-    const isNarrow =
-      mayNarrow &&
-      isWiderThanStride(node, stored(1)) &&
-      isFast(numerics, "convolutionWeightGradient:bfloat16", geometry);
-    if (!isNarrow && numerics.winograd && geometry.suitsWinograd)
-      return lowerOwnWeightGradient(lowering, "weightGradientWinograd", widened);
-    const [dy, x] = [0, 1].map((i) => (isNarrow ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
     const rows = optional(2);
+    const geometry = weightGradientGeometry(node, stored(1), stored(0));
+    const kernel = convolutionKernel(numerics, node, {
+      direction: "weightGradient",
+      geometry,
+      mayNarrow: numerics.bfloat16 && isImage(stored(0)),
+      hasCodes: stored(1).codes !== undefined,
+      ...(rows ? { maxRows: maxSize(rows.shape[0]) } : {}),
+    });
+    if (kernel.startsWith("weightGradient"))
+      return lowerOwnWeightGradient(lowering, kernel, isNarrow(kernel) ? narrowed : widened);
+    const [dy, x] = [0, 1].map((i) => (isNarrow(kernel) ? narrowed(imagesOf(lowering, i)) : input(i, "channelsLast")));
     const { ints } = geometry;
-    const type = isNarrow ? ":bfloat16" : "";
     const dw = output(0);
-    if (!rows) return emit(`convolutionWeightGradient${type}`, { inputs: [dy, x], outputs: [dw], ints });
+    if (!rows) return emit(kernel, { inputs: [dy, x], outputs: [dw], ints });
     const [count] = rows.shape;
-    emit(`convolutionWeightRowsGradient${type}`, {
+    emit(kernel.replace("Weight", "WeightRows"), {
       inputs: [dy, x, rows],
       outputs: [dw],
       ints: [...ints, size(count), maxSize(count)],
@@ -129,10 +113,6 @@ function lowerOwnWeightGradient(lowering: LoweringContext, kernel: string, load:
   const inputs = [dy, x, x.codes?.zero, x.codes?.scale, rows];
   emit(kernel, { inputs, outputs: [output(0)], ints });
 }
-
-/** In narrower images oneDNN's bfloat16 weight gradient (2.6) counts numbers that lie beside them. */
-const isWiderThanStride = (node: Node, { shape }: Value): boolean =>
-  (numbersAttribute(node, "strides", []).at(-1) ?? 1) <= (fixed(shape).at(-1) ?? 0);
 
 const weightGradientGeometry = (node: Node, x: Value, dy: Value): Geometry =>
   geometryOf(node, givenWindow(node, numbersAttribute(node, "kernel_shape", [])), fixed(x.shape), fixed(dy.shape));
