@@ -35,6 +35,7 @@ function describe({
     ...Object.entries(versions).map(([name, version]) => line(name, version)),
     ...engines.map(({ name, available, detail }) => line(`engine ${name}`, `${available ? "yes" : "no"}, ${detail}`)),
     ...(kernels ? [line("measured kernels", describeMeasured(kernels))] : []),
+    ...(kernels?.faulty ?? []).map((kernel) => line("faulty kernel", `${kernel} differs from plain loops; not used`)),
     ...(problems.length === 0
       ? [withoutProblems(engines)]
       : ["", "Missing:", ...problems.map((problem) => `  ${problem}`)]),

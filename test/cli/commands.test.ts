@@ -393,7 +393,7 @@ describe("doctor", () => {
     expect(machine).toMatchObject({
       versions: { node: process.versions.node },
       engines: [{ name: "onnxruntime", available: true }, { name: "native" }, { name: "reference", available: true }],
-      kernels: isNativeBuilt ? { path: expect.stringMatching(/kernels\.json$/), problem: null } : null,
+      kernels: isNativeBuilt ? { path: expect.stringMatching(/kernels\.json$/), faulty: [], problem: null } : null,
       problems: [],
     });
     expect((await run("doctor")).stdout).toMatch(

@@ -129,6 +129,7 @@ describe.skipIf(!isNativeBuilt)(`kernels that compute the same${isNativeBuilt ? 
       path: kernelCachePath(),
       here: first.chosen.size,
       elsewhere: 0,
+      faulty: [],
       problem: null,
     });
     const second = choices("fast");

@@ -6,6 +6,7 @@ import type { Node } from "../../ir/graph.ts";
 import type { KernelChoices } from "../engine.ts";
 import { createQueue } from "../planning/queue.ts";
 import { describeAddon, loadAddon } from "./addon.ts";
+import { faultyKernels } from "./check-kernels.ts";
 import {
   canRemember,
   isWritable,
@@ -113,6 +114,8 @@ export interface KernelState {
   readonly here: number;
   /** Of other processors, other versions and other instruction sets. */
   readonly elsewhere: number;
+  /** Our own kernels that this processor computes wrongly, and that are not used. */
+  readonly faulty: readonly string[];
   /** Why the file is not used; `null` where it is, or is not there yet. */
   readonly problem: string | null;
 }
@@ -129,6 +132,7 @@ export async function describeKernels(): Promise<KernelState> {
     path,
     here: count(true),
     elsewhere: count(false),
+    faulty: [...(await faultyKernels())],
     problem: problem ?? ((await isWritable(path)) ? null : "its folder cannot be written, so that fixed rules choose"),
   };
 }

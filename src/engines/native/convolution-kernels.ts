@@ -128,7 +128,8 @@ const groupsOf = ({ ints }: Geometry): number => ints[1];
 /** The kernel for a node: the one that was measured to be the fastest, or that of the table. */
 export function convolutionKernel(numerics: Numerics, node: Node, call: ConvolutionCall): string {
   const asked: Asked = { ...call, numerics };
-  const serving = (list: readonly Kernel[]): readonly Kernel[] => list.filter(({ serves }) => serves?.(asked) ?? true);
+  const serving = (list: readonly Kernel[]): readonly Kernel[] =>
+    list.filter(({ name, serves }) => !numerics.faulty.has(name) && (serves?.(asked) ?? true));
   const { bfloat16, float32 } = kernels[call.direction];
   const narrow = call.mayNarrow ? serving(bfloat16) : [];
   const type = narrow.length > 0 ? "bfloat16" : "float32";

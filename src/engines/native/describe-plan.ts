@@ -7,6 +7,7 @@ import type { KernelChoices, Precision } from "../engine.ts";
 import { fixSizes } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { loadAddon, type NativeMemory } from "./addon.ts";
+import { faultyKernelsFor } from "./check-kernels.ts";
 import { createKernelChooser, type KernelChooser, lowerSettled } from "./choose-kernels.ts";
 import { isReference } from "./convolution-geometry.ts";
 import { whyNotIntegers } from "./integers.ts";
@@ -85,7 +86,7 @@ export async function describePlan(graph: Graph, options: DescribeOptions = {}):
   const { threads = availableParallelism(), precision = "float32", gradients = [], kernels } = options;
   const addon = loadAddon();
   const chooser = createKernelChooser(threads, kernels);
-  const numerics = createNumerics(addon, precision, threads, chooser);
+  const numerics = createNumerics(addon, precision, threads, { ...chooser, faulty: await faultyKernelsFor(graph) });
   assertSupported(graph);
   const counts = openRowCounts(graph);
   const fixed = fixSizes(graph, { sizes: new Map(), counts, engine: "native" });

@@ -54,6 +54,8 @@ export interface Numerics {
   readonly implementation: (kernel: string, bytes: readonly number[], ints: readonly number[]) => string;
   /** One of a question's candidates for the node; the same for the same question as long as a program is planned. */
   readonly choose: (question: KernelQuestion, node: Node) => string;
+  /** Kernels of our own that this processor computes wrongly. */
+  readonly faulty: ReadonlySet<string>;
 }
 
 /** Which of several kernels computes something. */

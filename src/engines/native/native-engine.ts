@@ -19,6 +19,7 @@ import type {
 import { fixSizes, sizesToFix } from "../planning/fix-sizes.ts";
 import { createQueue, type Queue } from "../planning/queue.ts";
 import { loadAddon, type NativeAddon, type NativeMemory } from "./addon.ts";
+import { faultyKernelsFor } from "./check-kernels.ts";
 import { createKernelChooser, type KernelChooser, lowerSettled } from "./choose-kernels.ts";
 import { assertSupported, lower, openRowCounts, supports } from "./lower.ts";
 import type { Numerics } from "./lowering.ts";
@@ -79,7 +80,7 @@ async function compile(addon: NativeAddon, graph: Graph, options: CompileOptions
     gradients,
     counts,
     open,
-    numerics: createNumerics(addon, precision, threads, chooser),
+    numerics: createNumerics(addon, precision, threads, { ...chooser, faulty: await faultyKernelsFor(graph) }),
     chooser,
     plans: new Map(),
     queue: createQueue(),

@@ -5,6 +5,11 @@ import type { NativeAddon } from "./addon.ts";
 import { createKernelChooser } from "./choose-kernels.ts";
 import type { Numerics } from "./lowering.ts";
 
+interface KernelsAtHand extends Pick<Numerics, "choose"> {
+  /** Our own that this processor computes wrongly; none where absent. */
+  readonly faulty?: ReadonlySet<string>;
+}
+
 /**
  * Without VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. AVX2's VNNI does not count:
  * oneDNN's matrix products of codes for AVX2 do without it.
@@ -13,7 +18,7 @@ export function createNumerics(
   addon: NativeAddon,
   precision: Precision,
   threads: number,
-  { choose }: Pick<Numerics, "choose"> = createKernelChooser(threads),
+  { choose, faulty = new Set() }: KernelsAtHand = createKernelChooser(threads),
 ): Numerics {
   const { vnni, bfloat16, hasBfloat16, hasWinograd } = addon.information();
   if (precision === "mixed" && !bfloat16)
@@ -28,6 +33,7 @@ export function createNumerics(
     winograd: hasWinograd,
     implementation: createProbe(addon, threads),
     choose,
+    faulty,
   };
 }
 
