@@ -59,16 +59,15 @@ export function toNumbers(t: Tensor): number[] {
 
 /** The array of a tensor whose elements are plain numbers. */
 export function numbersOf(t: Tensor): NumberArray {
-  assert(!(t.data instanceof BigInt64Array || t.data instanceof BigUint64Array), `numbersOf a tensor of ${t.dtype}`);
-  return t.data;
+  const { data } = t;
+  assert(!(data instanceof BigInt64Array || data instanceof BigUint64Array), `numbersOf a tensor of ${t.dtype}`);
+  return data;
 }
 
 /** The same elements converted to another element type; not for float16 and bfloat16 (see half.ts). */
 export function castTensor(t: Tensor, dtype: DType): Tensor {
   if (t.dtype === dtype) return t;
-  return tensorOf(
-    dtype,
-    t.shape,
-    t.data instanceof BigInt64Array || t.data instanceof BigUint64Array ? toNumbers(t) : t.data,
-  );
+  const { data } = t;
+  const isBig = data instanceof BigInt64Array || data instanceof BigUint64Array;
+  return tensorOf(dtype, t.shape, isBig ? Array.from(data, Number) : data);
 }
