@@ -34,6 +34,15 @@ struct RowKernels {
   /** dx may be null; adds to dscale and dzero. */
   void (*fake_quantize_gradient_each)(const float* dy, const float* x, float* dx, int64_t count,
                                       const EachQuantizer& quantizers, float* dscale, float* dzero);
+  /** Codes of 2, 4 or 8 bits as bytes, from the `begin`-th on: the first of a byte in its lowest bits. Bits of `flip` are
+   * inverted. */
+  void (*unpack)(const uint8_t* x, int64_t begin, int64_t count, int64_t bits, uint8_t flip, uint8_t* y);
+  /** y = (x − zero) · scale, each with its own. */
+  void (*dequantize_each)(const uint8_t* x, float* y, int64_t count, const float* zero, const float* scale);
+  /** sums += dy · (x − zero) */
+  void (*add_dequantize_gradient_each)(const float* dy, const uint8_t* x, int64_t count, const float* zero, float* sums);
+  /** total + Σ dy · (x − zero) */
+  double (*dequantize_gradient)(const float* dy, const uint8_t* x, int64_t count, float zero, double total);
 };
 
 constexpr int64_t kColumns = 64;

@@ -189,8 +189,64 @@ void fake_quantize_gradient_each(const float* dy, const float* x, float* dx, int
   for (int64_t i = 0; i < count; i++) term(i, dscale[i], dzero[i]);
 }
 
-const RowKernels row_kernels = {softmax_row,    standardize,        scale_row,     reduce_row,
-                                reduce_columns, fake_quantize_each, quantize_each, fake_quantize_gradient_each};
+template <int bits>
+void unpack_bytes(const uint8_t* x, int64_t bytes, uint8_t flip, uint8_t* y) {
+  constexpr int places = 8 / bits;
+  constexpr uint8_t mask = (1 << bits) - 1;
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < bytes; i++)
+    for (int j = 0; j < places; j++) y[places * i + j] = ((x[i] >> (bits * j)) & mask) ^ flip;
+}
+
+void unpack(const uint8_t* x, int64_t begin, int64_t count, int64_t bits, uint8_t flip, uint8_t* y) {
+  const int64_t places = 8 / bits, end = begin + count, mask = (1 << bits) - 1;
+  const auto one = [&](int64_t i) {
+    y[i - begin] = static_cast<uint8_t>(((x[i / places] >> (bits * (i % places))) & mask) ^ flip);
+  };
+  int64_t at = begin;
+  while (at < end && at % places != 0) one(at++);
+  const int64_t bytes = (end - at) / places;
+  const uint8_t* from = x + at / places;
+  uint8_t* to = y + (at - begin);
+  if (bits == 2) unpack_bytes<2>(from, bytes, flip, to);
+  if (bits == 4) unpack_bytes<4>(from, bytes, flip, to);
+  if (bits == 8) unpack_bytes<8>(from, bytes, flip, to);
+  for (at += bytes * places; at < end; at++) one(at);
+}
+
+void dequantize_each(const uint8_t* x, float* y, int64_t count, const float* zero, const float* scale) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = (static_cast<float>(x[i]) - zero[i]) * scale[i];
+}
+
+void add_dequantize_gradient_each(const float* dy, const uint8_t* x, int64_t count, const float* zero, float* __restrict sums) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) sums[i] += dy[i] * (static_cast<float>(x[i]) - zero[i]);
+}
+
+double dequantize_gradient(const float* dy, const uint8_t* x, int64_t count, float zero, double total) {
+  const int64_t whole = count / kRowLanes * kRowLanes;
+  float lanes[kRowLanes] = {};
+  for (int64_t i = 0; i < whole; i += kRowLanes) FROSTBIT_LOOP
+  for (int64_t j = 0; j < kRowLanes; j++) lanes[j] += dy[i + j] * (static_cast<float>(x[i + j]) - zero);
+  for (int64_t i = whole; i < count; i++) lanes[i - whole] += dy[i] * (static_cast<float>(x[i]) - zero);
+  return join_lanes(lanes, total, Plus());
+}
+
+const RowKernels row_kernels = {
+    softmax_row,
+    standardize,
+    scale_row,
+    reduce_row,
+    reduce_columns,
+    fake_quantize_each,
+    quantize_each,
+    fake_quantize_gradient_each,
+    unpack,
+    dequantize_each,
+    add_dequantize_gradient_each,
+    dequantize_gradient,
+};
 
 }  // namespace
 }  // namespace frostbit

@@ -134,9 +134,20 @@ const DequantizeLinear: Kernel = ([x, scale, zeroPoint], node) => {
   return [fromFloat64(dtype, x.shape, y, node)];
 };
 
+const DequantizeLinearGradient: Kernel = ([dy, x, scale, zeroPoint], node) => {
+  assert(dy && x && scale, "DequantizeLinearGradient lacks inputs");
+  const zeroPoints = zeroPoint && float64Of(zeroPoint, node);
+  const [g, codes] = [dy, x].map((input) => float64Of(input, node));
+  const indices = scaleIndices(x.shape, scale.shape, node);
+  const dscale = new Float64Array(sizeOf(scale.shape));
+  for (let i = 0; i < g.length; i++) dscale[indices[i]] += g[i] * (codes[i] - (zeroPoints?.[indices[i]] ?? 0));
+  return [fromFloat64(scale.dtype, scale.shape, dscale, node)];
+};
+
 export const quantizationKernels = {
   FakeQuantize,
   FakeQuantizeGradient,
   QuantizeLinear,
   DequantizeLinear,
+  DequantizeLinearGradient,
 } satisfies Record<string, Kernel>;

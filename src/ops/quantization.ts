@@ -1,8 +1,6 @@
 // Fake quantization with its straight-through gradient, and ONNX's integer quantization.
-import type { Builder } from "../ir/builder.ts";
 import { type DType, dtypes } from "../ir/dtype.ts";
 import type { Dim, Node, ValueType } from "../ir/graph.ts";
-import { sizeOf, tensorOf } from "../ir/tensor.ts";
 import { mismatch, numberAttribute, printShape, stringAttribute } from "./attributes.ts";
 import type {
   GradientRule,
@@ -128,15 +126,15 @@ function dtypeAttribute(node: Node): DType | undefined {
 
 const isOne = (shape: readonly Dim[]): boolean => shape.length === 0 || (shape.length === 1 && shape[0] === 1);
 
-/** Throws unless scale and zero point are one for all, 1-D along the axis, or one for each block along it. */
-function checkScales(context: InferContext, x: readonly Dim[]): void {
+/** Throws unless scale, input `at`, and the zero point behind it are one for all, 1-D along the axis, or one for each block along it. */
+function checkScales(context: InferContext, x: readonly Dim[], at = 1): void {
   const { node, inputs } = context;
-  const scale = operand(context, 1).shape;
-  const zeroPoint = inputs[2]?.shape;
+  const scale = operand(context, at).shape;
+  const zeroPoint = inputs[at + 1]?.shape;
   if (!isOne(scale) && !fitsOnnxScale(node, x, scale))
     throw mismatch(
       node,
-      `its scale "${node.inputs[1]}" is ${printShape(scale)}; expected one number, or one for each of its axis (or block along it) of x ${printShape(x)}.`,
+      `its scale "${node.inputs[at]}" is ${printShape(scale)}; expected one number, or one for each of its axis (or block along it) of x ${printShape(x)}.`,
     );
   const block = numberAttribute(node, "block_size", 0);
   if (isOne(scale) && block !== 0)
@@ -180,37 +178,11 @@ export const QuantizeLinear: OpDefinition = {
   cost: costPerElement,
 };
 
-/** dscale = Σ dy · (x − zeroPoint) over the elements that share a scale; integers have no gradient. */
+/** Integers have no gradient. */
 const dequantizeGradient: GradientRule = ({ node, build, dys: [dy], wants }) => {
   if (dy === undefined || wants(1) === "none") return [];
-  const [x, scale, zeroPoint] = node.inputs;
-  const { dtype, shape } = build.type(scale);
-  const ones = tensorOf(dtype, shape.map(Number), new Float64Array(sizeOf(shape.map(Number))).fill(1));
-  const integers = build.node("DequantizeLinear", [x, build.constant(ones), zeroPoint], node.attributes);
-  const product = build.node("Mul", [dy, integers]);
-  return [undefined, sumToScales(build, node, product, shape)];
+  return [undefined, build.node("DequantizeLinearGradient", [dy, ...node.inputs], node.attributes)];
 };
-
-function sumToScales(build: Builder, node: Node, product: string, scale: readonly Dim[]): string {
-  const shape = build.type(product).shape.map(Number);
-  const sum = (value: string, axes: readonly number[]): string =>
-    build.node("ReduceSum", [value, build.ints(axes)], { keepdims: 0 });
-  const axes = shape.map((_, i) => i);
-  if (isOne(scale)) return build.node("Reshape", [sum(product, axes), build.ints(scale.map(Number))]);
-  const axis = resolveAxis(node, numberAttribute(node, "axis", 1), shape.length);
-  const block = numberAttribute(node, "block_size", 0);
-  if (block === 0)
-    return sum(
-      product,
-      axes.filter((each) => each !== axis),
-    );
-  const groups = Math.ceil(shape[axis] / block);
-  const missing = groups * block - shape[axis];
-  const pads = [...axes.map(() => 0), ...axes.map((each) => (each === axis ? missing : 0))];
-  const whole = missing === 0 ? product : build.node("Pad", [product, build.ints(pads)]);
-  const split = [...shape.slice(0, axis), groups, block, ...shape.slice(axis + 1)];
-  return sum(build.node("Reshape", [whole, build.ints(split)]), [axis + 1]);
-}
 
 /** y = (x − zeroPoint) · scale */
 export const DequantizeLinear: OpDefinition = {
@@ -226,4 +198,20 @@ export const DequantizeLinear: OpDefinition = {
   },
   gradient: dequantizeGradient,
   cost: costPerElement,
+};
+
+/** dscale = Σ dy · (x − zeroPoint) over the elements that share a scale, of DequantizeLinear. */
+export const DequantizeLinearGradient: OwnOpDefinition = {
+  introduced: "own",
+  inputs: [floats, tied(numbers), floats, optional(tied(numbers))],
+  outputs: 1,
+  sampleAxis: "coupled",
+  movesValues: false,
+  infer: (context) => {
+    const { dtype, shape } = operand(context, 2);
+    checkScales(context, operand(context, 1).shape, 2);
+    return [{ dtype, shape }];
+  },
+  gradient: "none",
+  cost: ([dy = []]) => ({ multiplyAdds: dy.reduce((a, b) => a * b, 1) }),
 };

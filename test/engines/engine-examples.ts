@@ -377,5 +377,15 @@ export const engineExamples: readonly Example[] = [
   ...pools,
   ...slices,
   { op: "ReluGradient", inputs: [normal(4, 16, 3, 3), normal(4, 16, 3, 3)] },
+  ...(["uint2", "int2", "uint4", "int4"] as const).map((dtype) => ({
+    op: "DequantizeLinear",
+    name: dtype,
+    inputs: [
+      random.integerTensor(dtype, [10, 7], 0, 2),
+      positive(3, 7),
+      random.integerTensor(dtype, [3, 7], dtype.startsWith("u") ? 0 : -2, 2),
+    ],
+    attributes: { axis: 0, block_size: 4 },
+  })),
   ...operatorExamples,
 ];

@@ -21,6 +21,7 @@ const float32Only: ReadonlySet<OpType> = new Set([
   ...(["Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Gelu"] as const),
   ...(["LSTM", "GRU", "RNN"] as const),
   ...(["PRelu", "Mean", "OneHot", "NonZero", "QuantizeLinear", "DequantizeLinear"] as const),
+  "DequantizeLinearGradient",
 ]);
 /** Their outputs beside the first are float32 whatever they read. */
 const float32Statistics: ReadonlySet<OpType> = new Set<OpType>(["LayerNormalization"]);

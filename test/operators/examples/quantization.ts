@@ -56,4 +56,37 @@ export const quantizationExamples = {
       wanted: [1],
     },
   ],
+  DequantizeLinearGradient: [
+    { inputs: [normal(2, 3, 4), random.integerTensor("int8", [2, 3, 4], -100, 100), scales(1), scalar("int8", 3)] },
+    {
+      name: "a scale for each channel",
+      inputs: [
+        normal(2, 3, 4),
+        random.integerTensor("uint8", [2, 3, 4], 0, 256),
+        scales(3),
+        tensorOf("uint8", [3], [3, 0, 50]),
+      ],
+      attributes: { axis: 1 },
+    },
+    {
+      name: "a scale for each of the last axis",
+      inputs: [normal(2, 3, 4), random.integerTensor("int8", [2, 3, 4], -100, 100), scales(4)],
+      attributes: { axis: -1 },
+    },
+    {
+      name: "2 bits in blocks, the last of them short",
+      inputs: [
+        normal(2, 10, 3),
+        random.integerTensor("uint2", [2, 10, 3], 0, 4),
+        scales(2, 3, 3),
+        random.integerTensor("uint2", [2, 3, 3], 0, 4),
+      ],
+      attributes: { axis: 1, block_size: 4 },
+    },
+    {
+      name: "blocks along the last axis",
+      inputs: [normal(3, 10), random.integerTensor("int8", [3, 10], -100, 100), scales(3, 3)],
+      attributes: { axis: 1, block_size: 4 },
+    },
+  ],
 } satisfies Record<string, Forms>;

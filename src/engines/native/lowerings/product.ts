@@ -39,7 +39,7 @@ interface Product {
 }
 
 /** What is multiplied sooner than rounded. */
-const minBfloat16Bytes = 1 << 16;
+export const minBfloat16Bytes = 1 << 16;
 
 /** Operands as they are stored are rounded to bfloat16 or widened to float32. */
 export function emitProduct(lowering: LoweringContext, product: Product): void {

@@ -2,7 +2,7 @@
 
 import type { DType } from "../../../ir/dtype.ts";
 import type { Dim } from "../../../ir/graph.ts";
-import { toNumbers } from "../../../ir/tensor.ts";
+import { sizeOf, tensorOf, toNumbers } from "../../../ir/tensor.ts";
 import { isStatic } from "../../../ops/dims.ts";
 import {
   type Granularity,
@@ -280,7 +280,7 @@ function channelGradient(quantizer: Quantizer): void {
 }
 
 /** Sums over what shares a scale, in the scale's shape. */
-function sumPerScale({ context, granularity }: Quantizer, value: string): string {
+function sumPerScale({ context, granularity }: Pick<Quantizer, "context" | "granularity">, value: string): string {
   const { emit, type } = context;
   if (granularity === "tensor") return sumOf(emit, value);
   if (isGrouped(granularity)) return sumPerGroup(context, granularity, value);
@@ -315,4 +315,22 @@ function chosenRows(quantizer: Quantizer, parameters: Parameters): Parameters {
   return { x: choose(x), scale: choose(scale), low: has(3) ? choose(low) : low, high: has(3) ? choose(high) : high };
 }
 
-export const quantizationLowerings = { FakeQuantize, FakeQuantizeGradient } satisfies Record<string, LoweringRule>;
+/** Integers are read with scales of 1. */
+const DequantizeLinearGradient: LoweringRule = (context) => {
+  const { node, emit, input, has, type, set } = context;
+  const { dtype, shape } = type(2);
+  const sizes = shape.map(Number);
+  const ones = emit.constant(tensorOf(dtype, sizes, new Float64Array(sizeOf(sizes)).fill(1)));
+  const integers = emit.node("DequantizeLinear", [input(1), ones, has(3) ? input(3) : undefined], node.attributes);
+  const product = emit.node("Mul", [input(0), integers]);
+  const isOne = sizeOf(sizes) === 1 && sizes.length < 2;
+  const attributes = { axis: 1, ...node.attributes };
+  const granularity = isOne ? "tensor" : granularityOf({ ...node, attributes }, type(1).shape.length);
+  const sum = sumPerScale({ context, granularity }, product);
+  set(0, isOne ? emit.reshape(sum, sizes) : sum);
+};
+
+export const quantizationLowerings = { DequantizeLinearGradient, FakeQuantize, FakeQuantizeGradient } satisfies Record<
+  string,
+  LoweringRule
+>;
