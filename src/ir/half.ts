@@ -87,10 +87,10 @@ export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
   assert(t.dtype === "float32" || t.dtype === "float64", `narrowTensor of ${t.dtype}`);
   return converted(t, dtype, () => {
     const { data } = t;
-    if (!(data instanceof Float32Array && dtype === "float16"))
-      return Uint16Array.from(numbersOf({ ...t, data }), narrow[dtype]);
+    if (!(data instanceof Float32Array)) return Uint16Array.from(numbersOf({ ...t, data }), narrow[dtype]);
     const bits = new Uint16Array(data.length);
-    toFloat16(data, bits, 0);
+    if (dtype === "float16") toFloat16(data, bits, 0);
+    else toBfloat16(data, bits);
     return bits;
   });
 }
@@ -110,6 +110,24 @@ export function toFloat16(numbers: Float32Array, bits: Uint16Array, at: number):
       : numberToFloat16(numbers[i]);
   }
 }
+
+/** The nearest bfloat16 of each number: the upper half of float32's bits. */
+function toBfloat16(numbers: Float32Array, bits: Uint16Array): void {
+  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i];
+    const isNumber = (word & 0x7fffffff) <= 0x7f800000;
+    bits[i] = isNumber ? (word + 0x7fff + ((word >>> 16) & 1)) >>> 16 : 0x7fc0;
+  }
+}
+
+const halves = new WeakMap<Tensor, Tensor>();
+
+/** The float32 tensor `wide` holds the numbers of `half`, which `halfOf` then gives. */
+export const rememberHalf = (wide: Tensor, half: Tensor): void => void halves.set(wide, half);
+
+/** The tensor of a half type that a tensor's numbers were read from, where they were. */
+export const halfOf = (wide: Tensor): Tensor | undefined => halves.get(wide);
 
 /** What stays in its file is converted whenever it is read. */
 const converted = (from: Tensor, dtype: DType, convert: () => TypedArray): Tensor =>

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { readSafetensors } from "../data/safetensors.ts";
 import { type DType, isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
-import { isHalf, widenTensor } from "../ir/half.ts";
+import { isHalf, rememberHalf, widenTensor } from "../ir/half.ts";
 import { castTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { type ByteSource, isStored, loaded, minStoredBytes, storedTensor } from "../ir/tensor-source.ts";
 import { transposedMatrix } from "../ir/transposed-matrix.ts";
@@ -102,7 +102,9 @@ export function readJson(folder: Pick<ModelFolder, "open">, file: string): unkno
 function floatTensor(name: string, found: Tensor, dtype: DType): Tensor {
   if (!isFloat(found.dtype) && !isHalf(found.dtype))
     throw bad(`tensor "${name}" is ${found.dtype}; expected floats. Give the model in float, not quantized.`);
-  return derived(found, dtype, found.shape, (value) => castTensor(widenTensor(value), dtype));
+  const wide = derived(found, dtype, found.shape, (value) => castTensor(widenTensor(value), dtype));
+  if (isHalf(found.dtype)) rememberHalf(wide, found);
+  return wide;
 }
 
 /** A tensor made of another: now where it is small or in memory, else whenever it is used. */

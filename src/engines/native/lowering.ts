@@ -2,7 +2,9 @@
 import type { DType, TypedArray } from "../../ir/dtype.ts";
 import { assert } from "../../ir/errors.ts";
 import type { Dim, Graph, Node } from "../../ir/graph.ts";
+import { halfOf, narrowTensor } from "../../ir/half.ts";
 import { scalar, sizeOf, type Tensor } from "../../ir/tensor.ts";
+import { loaded, storedTensor } from "../../ir/tensor-source.ts";
 import {
   bytesOf,
   collapsed,
@@ -282,8 +284,9 @@ export function createLoweringContext(draft: Draft, graph: Graph, node: Node): L
     if (value.dtype === "bfloat16") return value;
     const known = draft.narrowed.get(value.slot);
     if (known) return { ...known, shape: value.shape, layout: value.layout };
-    const narrow = scratch("bfloat16", value.shape, value.layout);
-    emitFused("narrow:bfloat16", { elementwise: [widened(value)], results: [narrow, undefined], isOpen: true });
+    const narrow = narrowedNow(value) ?? scratch("bfloat16", value.shape, value.layout);
+    if (narrow.slot.location.kind === "arena")
+      emitFused("narrow:bfloat16", { elementwise: [widened(value)], results: [narrow, undefined], isOpen: true });
     draft.narrowed.set(value.slot, narrow);
     return narrow;
   };
@@ -359,6 +362,27 @@ export function createLoweringContext(draft: Draft, graph: Graph, node: Node): L
       return value?.slot.location.kind === "constant" ? Array.from(value.slot.location.value.data, Number) : undefined;
     },
   };
+}
+
+/** A constant in bfloat16 as a constant: it is rounded when its memory is filled. */
+function narrowedNow(value: Value): Value | undefined {
+  const { location } = value.slot;
+  if (location.kind !== "constant" || value.dtype !== "float32") return undefined;
+  return { ...constantValue(narrowTensorOf(location.value)), shape: value.shape, layout: value.layout };
+}
+
+const narrowTensors = new WeakMap<Tensor, Tensor>();
+
+/** One for each tensor, so that all plans share its memory. */
+function narrowTensorOf(wide: Tensor): Tensor {
+  const half = halfOf(wide);
+  if (half?.dtype === "bfloat16") return half;
+  const known = narrowTensors.get(wide);
+  if (known) return known;
+  const bits = (): TypedArray => narrowTensor(loaded(wide), "bfloat16").data;
+  const made = storedTensor("bfloat16", wide.shape, bits);
+  narrowTensors.set(wide, made);
+  return made;
 }
 
 function unknown(dim: string): never {

@@ -1,10 +1,12 @@
 // Gathers and one-hot rows.
+import { halfOf } from "../../../ir/half.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
 import { isStatic } from "../../../ops/dims.ts";
 import { resolveAxis } from "../../../ops/operands.ts";
-import { isKnown, isSettled, type NativeOp } from "../lowering.ts";
-import { bytesOf, fixed } from "../plan.ts";
+import { constantValue, isKnown, isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
+import { bytesOf, fixed, type Value } from "../plan.ts";
+import { isShared } from "../shared-constants.ts";
 import { indicesOf } from "./cast.ts";
 import { around } from "./quantization.ts";
 
@@ -21,17 +23,29 @@ const Gather: NativeOp = {
     );
   },
   lower: (lowering) => {
-    const { node, input, output, emit, size, maxSize } = lowering;
-    const [x, indices] = [input(0, "plain"), indicesOf(lowering, 1)];
+    const { node, output, scratch, emit, emitFused, size, maxSize } = lowering;
+    const [x, indices] = [tableOf(lowering), indicesOf(lowering, 1)];
     const axis = resolveAxis(node, numberAttribute(node, "axis", 0), x.shape.length);
     const count = isStatic(indices.shape) ? sizeOf(indices.shape) : indices.shape[0];
+    const y = output(0);
+    const isHalf = y !== undefined && y.dtype !== x.dtype;
+    const found = isHalf ? scratch(x.dtype, y.shape) : y;
     emit(`gather${bytesOf(x.dtype)}`, {
       inputs: [x, indices],
-      outputs: [output(0)],
+      outputs: [found],
       ints: [...around(fixed(x.shape), axis, "plain"), size(count), maxSize(count)],
     });
+    if (isHalf) emitFused(`widen:${x.dtype}`, { elementwise: [found], results: [y], isOpen: true });
   },
 };
+
+/** Where products are of bfloat16, a large table whose numbers were read from 16 bits is held in these. */
+function tableOf({ numerics, input }: LoweringContext): Value {
+  const x = input(0, "plain");
+  const { location, bytes } = x.slot;
+  const half = location.kind === "constant" && isShared(bytes) ? halfOf(location.value) : undefined;
+  return numerics.bfloat16 && half ? constantValue(half) : x;
+}
 
 const OneHot: NativeOp = {
   anyType: true,
