@@ -1,8 +1,22 @@
 // Whole numbers of a byte each, held in fewer bits where all of them fit in fewer.
 import { type DType, dtypes } from "./dtype.ts";
-import { pack, unpack } from "./packing.ts";
+import { assert } from "./errors.ts";
+import { isPacked, pack, unpack } from "./packing.ts";
 
 const narrow = ["uint2", "int2", "uint4", "int4"] as const satisfies readonly DType[];
+const bytes = ["uint8", "int8"] as const satisfies readonly DType[];
+
+/** The narrowest type of at most 8 bits that holds all whole numbers from `low`, 0 or less, to `high`; where none is negative, one without a sign. */
+export function narrowestType(low: number, high: number): DType {
+  const found = [...narrow, ...bytes].find((dtype) => {
+    const { bits, array } = dtypes[dtype];
+    const isSigned = array === Int8Array;
+    const least = isSigned ? -(2 ** (bits - 1)) : 0;
+    return isSigned === low < 0 && low >= least && high < least + 2 ** bits;
+  });
+  assert(found, `no type of 8 bits holds ${low} to ${high}`);
+  return found;
+}
 
 /** What gives the numbers whenever it is called: in an array of its own where they are held in fewer bits. */
 export function heldNarrow(codes: Int8Array | Uint8Array): () => Int8Array | Uint8Array {
@@ -11,12 +25,8 @@ export function heldNarrow(codes: Int8Array | Uint8Array): () => Int8Array | Uin
     low = Math.min(low, code);
     high = Math.max(high, code);
   }
-  const type = narrow.find((dtype) => {
-    const { bits, array } = dtypes[dtype];
-    const least = array === Int8Array ? -(2 ** (bits - 1)) : 0;
-    return array === codes.constructor && low >= least && high < least + 2 ** bits;
-  });
-  return type === undefined ? () => codes : unpacking(type, pack(type, codes), codes.length);
+  const type = narrowestType(codes instanceof Int8Array ? Math.min(low, -1) : low, high);
+  return isPacked(type) ? unpacking(type, pack(type, codes), codes.length) : () => codes;
 }
 
 /** A function of its own: what two closures of one function read, either keeps. */

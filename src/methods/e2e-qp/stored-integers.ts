@@ -1,6 +1,7 @@
 // The model whose weights are stored integers, with scales that may train, and back.
 import { assert } from "../../ir/errors.ts";
 import type { Graph, Node } from "../../ir/graph.ts";
+import { narrowestType } from "../../ir/held-narrow.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import { isStored, loaded, storedTensor } from "../../ir/tensor-source.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
@@ -48,8 +49,22 @@ export function storeIntegers(graph: Graph, float: Graph): StoredIntegers {
     });
     weights.set(output, { codes, scale });
   }
-  const nodes = graph.nodes.map((node) => replaced.get(node.name) ?? node);
-  return { graph: { ...graph, nodes, constants, values }, weights };
+  return { graph: { ...graph, nodes: besideReaders(graph.nodes, replaced), constants, values }, weights };
+}
+
+/**
+ * The nodes with others in the place of those of these names, each right before what first reads it: gradients come in the reverse order,
+ * so that a matrix's is summed to its scales' before that of the next matrix is made.
+ */
+function besideReaders(nodes: readonly Node[], replaced: ReadonlyMap<string, Node>): readonly Node[] {
+  const waiting = new Map([...replaced.values()].map((node) => [node.outputs[0], node]));
+  const take = (output: string): readonly Node[] => {
+    const node = waiting.get(output);
+    waiting.delete(output);
+    return node ? [node] : [];
+  };
+  const placed = nodes.flatMap((node) => (replaced.has(node.name) ? [] : [...node.inputs.flatMap(take), node]));
+  return [...placed, ...waiting.values()];
 }
 
 interface Codes {
@@ -60,7 +75,7 @@ interface Codes {
 function codesOf(graph: Graph, quantizer: Quantizer): Codes {
   const weight = constantOf(graph, quantizer.value);
   const { low, high } = gridOf(graph, quantizer);
-  const dtype = low < 0 ? "int8" : "uint8";
+  const dtype = narrowestType(low, high);
   const made = (): Tensor => {
     const grid = gridOf(graph, quantizer);
     return tensorOf(dtype, weight.shape, nearestIntegers(quotientsOf(loaded(weight), grid), grid));
