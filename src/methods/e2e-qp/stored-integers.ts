@@ -2,20 +2,13 @@
 import { assert } from "../../ir/errors.ts";
 import type { Graph, Node } from "../../ir/graph.ts";
 import { narrowestType } from "../../ir/held-narrow.ts";
-import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { isStored, loaded, storedTensor } from "../../ir/tensor-source.ts";
+import { roundHalfToEven } from "../../ir/round.ts";
+import { numbersOf, sizeOf, type Tensor, tensor, tensorOf } from "../../ir/tensor.ts";
+import { isStored, storedTensor } from "../../ir/tensor-source.ts";
 import { uniqueNamesIn } from "../../ir/unique-names.ts";
-import { granularityAttributes } from "../../ops/granularity.ts";
-import { type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
-import {
-  constantOf,
-  gridOf,
-  nearestIntegers,
-  placeIntegers,
-  placeScales,
-  quotientsOf,
-  roundedLayers,
-} from "../../rounding/grid.ts";
+import { forEachRun, granularityAttributes, scaleLayout } from "../../ops/granularity.ts";
+import { boundsIn, type Quantizer, quantizersOf } from "../../quantizers/quantizer.ts";
+import { clampTo, constantOf, placeIntegers, placeScales, quotientOf, roundedLayers } from "../../rounding/grid.ts";
 
 export interface StoredIntegers {
   readonly graph: Graph;
@@ -74,22 +67,41 @@ interface Codes {
 
 function codesOf(graph: Graph, quantizer: Quantizer): Codes {
   const weight = constantOf(graph, quantizer.value);
-  const { low, high } = gridOf(graph, quantizer);
+  const zeroPoints = zeroPointsOf(graph, quantizer);
+  const { low, high } = boundsIn(graph, quantizer);
   const dtype = narrowestType(low, high);
-  const made = (): Tensor => {
-    const grid = gridOf(graph, quantizer);
-    return tensorOf(dtype, weight.shape, nearestIntegers(quotientsOf(loaded(weight), grid), grid));
-  };
+  const make = (): Tensor => tensor(dtype, weight.shape, integersOf(graph, quantizer, zeroPoints));
   // Of a large model, what holds the weight holds its integers too: they are made whenever they are read.
-  const integers = isStored(weight) ? storedTensor(dtype, weight.shape, () => made().data) : made();
-  if (quantizer.zeroPoint === "") return { integers, zeroPoints: undefined };
-  const points = constantOf(graph, quantizer.zeroPoint);
+  const integers = isStored(weight) ? storedTensor(dtype, weight.shape, () => make().data) : make();
+  return { integers, zeroPoints };
+}
+
+/** One for each scale; `undefined` where the quantizer has none. */
+function zeroPointsOf(graph: Graph, quantizer: Quantizer): Tensor | undefined {
+  if (quantizer.zeroPoint === "") return undefined;
+  const all = numbersOf(constantOf(graph, quantizer.zeroPoint));
   const { shape } = constantOf(graph, quantizer.scale);
-  const all = numbersOf(points);
-  const clamped = Array.from({ length: numbersOf(constantOf(graph, quantizer.scale)).length }, (_, i) =>
-    Math.min(high, Math.max(low, Math.round(all[all.length === 1 ? 0 : i]))),
+  const bounds = boundsIn(graph, quantizer);
+  const points = Array.from({ length: sizeOf(shape) }, (_, i) =>
+    clampTo(bounds, roundHalfToEven(all[all.length === 1 ? 0 : i])),
   );
-  return { integers, zeroPoints: tensorOf(dtype, shape, clamped) };
+  return tensorOf(narrowestType(bounds.low, bounds.high), shape, points);
+}
+
+/** The integers that the quantizer gives, with these zero points. */
+function integersOf(graph: Graph, quantizer: Quantizer, zeroPoints: Tensor | undefined): Int8Array | Uint8Array {
+  const [weight, scale] = [quantizer.value, quantizer.scale].map((name) => constantOf(graph, name));
+  const [values, steps] = [weight, scale].map(numbersOf);
+  const zeros = zeroPoints && numbersOf(zeroPoints);
+  const bounds = boundsIn(graph, quantizer);
+  const codes = bounds.low < 0 ? new Int8Array(values.length) : new Uint8Array(values.length);
+  forEachRun(scaleLayout(weight.shape, quantizer.granularity, scale.shape), (start, end, at) => {
+    for (let i = start; i < end; i++) {
+      const quotient = quotientOf(weight.dtype, values[i], steps[at]);
+      codes[i] = clampTo(bounds, roundHalfToEven(quotient) + (zeros?.[at] ?? 0));
+    }
+  });
+  return codes;
 }
 
 /** The quantized graph with these scales, by the constants that hold them, and the integers that were stored. */
