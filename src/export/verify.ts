@@ -7,6 +7,7 @@ import { addDistance, type Distance, distanceOf, noDistance, type OutputDistance
 import { countSamples, firstSamples, typedForOne } from "../evaluate/first-samples.ts";
 import { lossOf } from "../evaluate/losses.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
+import type { TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import { consumers, type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -16,7 +17,8 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withFewRuns } from "../run/with-few-runs.ts";
+import { sizesOf, withFewRuns } from "../run/with-few-runs.ts";
+import { arraysOf } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { Exported } from "./qdq.ts";
 
@@ -72,13 +74,16 @@ export interface ExportedGraph {
 
 type Values = ReadonlyMap<string, Tensor>;
 
+/** By output, an array of its size. */
+type Spare = ReadonlyMap<string, TypedArray>;
+
 /** What an export is verified with. */
 export interface VerificationRun {
   readonly batches: readonly Values[];
   readonly open: OpenDeployed;
   readonly context: Context;
-  /** Sees each batch, and what the folded graph gives for it. */
-  readonly see?: (inputs: Values, folded: Values) => Promise<void>;
+  /** Sees each batch, and what the folded graph gives for it. May write into arrays of `spare`, and gives those that it needs no more. */
+  readonly see?: (inputs: Values, folded: Values, spare: Spare) => Promise<Spare>;
 }
 
 export async function verifyExport(exported: ExportedGraph, run: VerificationRun): Promise<Verification> {
@@ -95,13 +100,19 @@ async function verifyOutputs(
   const computed = graph.outputs.filter((output) => !graph.inputs.includes(output));
   let samples = 0;
   let deployed: ModelFile | undefined;
+  let [own, others, sizes]: [Spare, Spare, string] = [new Map(), new Map(), ""];
   try {
     await withFewRuns(removeDeadNodes({ ...graph, outputs: computed }), context, async (program) => {
       for (const [index, inputs] of batches.entries()) {
-        const expected = new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
-        await see?.(inputs, expected);
+        if (sizes !== sizesOf(inputs)) [own, others, sizes] = [new Map(), new Map(), sizesOf(inputs)];
+        const folded = await program.run(inputs, { ...signalOf(context), spare: own });
+        own = arraysOf(folded);
+        const expected = new Map([...inputs, ...folded]);
+        if (see) others = await see(inputs, expected, others);
         deployed ??= await open(bytes, { spinning: false });
-        samples += compareOutputs(outputs, expected, await deployed.run(inputs));
+        const actual = await deployed.run(inputs, undefined, others);
+        others = arraysOf(actual);
+        samples += compareOutputs(outputs, expected, actual);
         context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
       }
     });

@@ -19,6 +19,7 @@ import { placementOf } from "../quantizers/quantize-options.ts";
 import { withShortNames } from "../quantizers/short-names.ts";
 import { type Context, signalOf } from "../run/context.ts";
 import { withFewRuns } from "../run/with-few-runs.ts";
+import { arraysOf } from "../run/with-program.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
 
 export interface Written {
@@ -121,10 +122,11 @@ export async function verifyModel(
     outputs.length === 0
       ? await verify()
       : await withFewRuns(compared, context, (program) =>
-          verify(async (inputs, folded) => {
-            const expected = await program.run(inputs, signalOf(context));
+          verify(async (inputs, folded, spare) => {
+            const expected = await program.run(inputs, { ...signalOf(context), spare });
             for (const { name, distance } of totals)
               addDistance(distance, outputOf(expected, name), outputOf(folded, name));
+            return arraysOf(expected);
           }),
         );
   const folding = totals.map(({ name, distance }) => distanceOf(name, distance));

@@ -59,10 +59,12 @@ function tensorNamed(values: Values, name: string): Tensor {
 
 function stagedProgram(graph: Graph, context: Context): Program {
   return {
-    run: (inputs, { fetch = graph.outputs, signal } = {}) =>
-      runStages(stagesFor({ ...graph, outputs: fetch }, inputs), inputs, fetch, (stage, given) =>
-        withProgram(stage, context, (program) => program.run(given, signal ? { signal } : {}), compileOptions(context)),
-      ),
+    run: (inputs, { fetch = graph.outputs, signal, spare } = {}) => {
+      const options = { ...(signal && { signal }), ...(spare && { spare }) };
+      return runStages(stagesFor({ ...graph, outputs: fetch }, inputs), inputs, fetch, (stage, given) =>
+        withProgram(stage, context, (program) => program.run(given, options), compileOptions(context)),
+      );
+    },
   };
 }
 
@@ -110,7 +112,8 @@ export async function runEach<B extends Fed>(
   if (group.length > 0) await runGroup(stages, group, graph.outputs, each, context);
 }
 
-const sizesOf = (inputs: Values): string => [...inputs.values()].map(({ shape }) => shape.join()).join(";");
+/** What tells inputs of other sizes: what they give does not fit where theirs was. */
+export const sizesOf = (inputs: Values): string => [...inputs.values()].map(({ shape }) => shape.join()).join(";");
 
 /** The most that one batch holds between two stages. */
 function bytesBetween(stages: readonly Graph[]): number {
