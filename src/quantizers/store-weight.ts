@@ -69,7 +69,7 @@ function levelIndices({ graph, quantizer, weight, scale, factors }: GivenWeight)
   const levels = graph.constants.get(quantizer.levels);
   assert(levels, `levels "${quantizer.levels}" are not a constant`);
   const [all, scales, divide] = [numbersOf(levels), numbersOf(scale), divided(weight)];
-  const values = new Uint8Array(weight.data.length);
+  const values = new Uint8Array(sizeOf(weight.shape));
   forEachScaled(weight, quantizer.granularity, scale.shape, (i, w, at) => {
     values[at] = nearestLevel(all, divide(w, scales[i]));
   });
@@ -96,7 +96,7 @@ function uniformIntegers({ graph, quantizer, weight, scale, factors }: GivenWeig
       ? undefined
       : numbersOfConstant(graph, quantizer.zeroPoint).map((zeroPoint) => clamp(roundHalfToEven(zeroPoint)));
   const divide = divided(weight);
-  const values = allocate(zeroPoints ? "uint8" : "int8", weight.data.length) as Int8Array | Uint8Array;
+  const values = allocate(zeroPoints ? "uint8" : "int8", sizeOf(weight.shape)) as Int8Array | Uint8Array;
   const turned = (q: number, sign: number, zeroPoint: number): number => {
     if (!zeroPoints) return Math.min(high, q * sign);
     return sign === 0 ? zeroPoint : sign < 0 ? low + high - q : q;
