@@ -39,12 +39,20 @@ export function addSlicedCrossEntropy(
   const own = [...head.constants.keys()].map((name) => [name, name] as const);
   const { add, mul, div, sub, of, cast } = arithmetic(build, logits);
   const { dtype } = build.type(logits);
-  const parts = Array.from({ length: Math.ceil(length / size) }, (_, index) => {
+  const sizes = Array.from({ length: Math.ceil(length / size) }, (_, index) => Math.min(size, length - index * size));
+  // The gradient of Split joins those of the slices; those of Slices would be filled up to all positions each.
+  const split = (value: string): readonly string[] =>
+    build.nodes(
+      "Split",
+      [value, build.ints(sizes)],
+      sizes.map(() => true),
+      { axis: 1 },
+    );
+  const [hiddens, targets] = [split(hidden), split(labels)];
+  const parts = sizes.map((_, index) => {
     const before = namesIn(build);
-    const slice = (value: string): string =>
-      build.node("Slice", [value, build.ints([index * size]), build.ints([(index + 1) * size]), build.ints([1])]);
-    const scores = inlineGraph(build, head, `slice${index}/`, new Map([[hidden, slice(hidden)], ...own])).get(logits);
-    const wanted = slice(labels);
+    const scores = inlineGraph(build, head, `slice${index}/`, new Map([[hidden, hiddens[index]], ...own])).get(logits);
+    const wanted = targets[index];
     const mean = meanCrossEntropy(build, { logits: scores ?? "", axis: 2, classes: count }, wanted);
     const isIgnored = build.node("Equal", [wanted, build.ints([ignored])]);
     const counts = build.node("ReduceSum", [sub(of(1), cast(isIgnored, dtype))], { keepdims: 0 });
