@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import type { DType } from "../../ir/dtype.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
 import { describePlan } from "./describe-plan.ts";
 import { createNativeEngine } from "./native-engine.ts";
