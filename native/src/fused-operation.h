@@ -69,6 +69,8 @@ class FusedOperation {
   virtual bool describe(LoopMaker&) { return false; }
   /** Whether the loop may take the chunk. */
   virtual bool is_ready(const Chunk&) { return true; }
+  /** Before the loop does a chunk. */
+  virtual void enter(const Chunk&) {}
   /** After the loop has done a chunk. */
   virtual void account(const Chunk&) {}
   /** Each thread, after its last chunk. */

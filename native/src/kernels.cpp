@@ -244,13 +244,11 @@ void turn_tile(const uint32_t* x, int64_t x_step, uint32_t* y, int64_t y_step, i
   for (int64_t j = 0; j < columns; j++) __builtin_memcpy(y + j * y_step, tile[j], rows * sizeof(uint32_t));
 }
 
-constexpr uint32_t kElementStep = 0x9e3779b1u;
-
-/** Of numbers or of wide ones: Murmur3's last mixing. */
+/** Of numbers or of wide ones. */
 template <class Bits>
 Bits mixed(Bits bits) {
-  bits = (bits ^ (bits >> 16)) * 0x85ebca6bu;
-  bits = (bits ^ (bits >> 13)) * 0xc2b2ae35u;
+  bits = (bits ^ (bits >> 16)) * kMixing[0];
+  bits = (bits ^ (bits >> 13)) * kMixing[1];
   return bits ^ (bits >> 16);
 }
 

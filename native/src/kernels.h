@@ -66,6 +66,11 @@ inline float rounded_zero_point(float zero_point, float low, float high) {
   return rounded < low ? low : rounded > high ? high : rounded;
 }
 
+/** From the seed of an element to that of the next one. */
+constexpr uint32_t kElementStep = 0x9e3779b1u;
+/** Murmur3's last mixing of a seed: b ^= b >> 16, b *= the first, b ^= b >> 13, b *= the second, b ^= b >> 16. */
+constexpr uint32_t kMixing[] = {0x85ebca6bu, 0xc2b2ae35u};
+
 /**
  * Which elements of y are a's: those whose bits are below the limit. The first is the one at `begin` of images of `channels`
  * planes, channels last; bits go by where an element lies row-major.

@@ -34,14 +34,28 @@ LoopMaker::Mask LoopMaker::mask(Instruction instruction) {
   return instruction.to;
 }
 
-LoopMaker::Value LoopMaker::resident(Resident::Kind kind, int index) {
-  residents_.push_back({kind, values_, index});
+LoopMaker::Value LoopMaker::resident(Resident::Kind kind, int index, Value step) {
+  residents_.push_back({kind, values_, index, step});
   return values_++;
 }
 
 LoopMaker::Value LoopMaker::number(OfThread<float> of) {
   numbers_.push_back(std::move(of));
   return resident(Resident::Kind::Number, static_cast<int>(numbers_.size()) - 1);
+}
+
+LoopMaker::Value LoopMaker::word(OfThread<uint32_t> of) {
+  return number([of = std::move(of)](int thread) {
+    const uint32_t bits = of(thread);
+    float number;
+    std::memcpy(&number, &bits, sizeof number);
+    return number;
+  });
+}
+
+LoopMaker::Value LoopMaker::word(uint32_t constant) {
+  const auto found = words_.find(constant);
+  return found != words_.end() ? found->second : words_[constant] = word([constant](int) { return constant; });
 }
 
 LoopMaker::Value LoopMaker::zero() {
@@ -62,6 +76,16 @@ LoopMaker::Value LoopMaker::column(OfThread<float*> of) {
 LoopMaker::Value LoopMaker::column_sums(OfThread<float*> of) {
   has_columns_ = true;
   return resident(Resident::Kind::ColumnSums, row_of(std::move(of)));
+}
+
+LoopMaker::Value LoopMaker::counted(OfThread<uint32_t*> of, Value step) {
+  const auto row = [of = std::move(of)](int thread) { return reinterpret_cast<float*>(of(thread)); };
+  return resident(Resident::Kind::Counted, row_of(row), step);
+}
+
+void LoopMaker::end_every(int64_t elements) {
+  is_broken_ = is_broken_ || (span_ > 0 && span_ != elements);
+  span_ = elements;
 }
 
 LoopMaker::Value LoopMaker::lane_sums(OfThread<float*> of) { return resident(Resident::Kind::LaneSums, row_of(std::move(of))); }
@@ -153,7 +177,9 @@ class LoopMaker::Registers {
     }
   }
 
-  static bool makes_mask(const Instruction& each) { return each.op == Op::Compare || each.op == Op::Or; }
+  static bool makes_mask(const Instruction& each) {
+    return each.op == Op::Compare || each.op == Op::CompareWords || each.op == Op::Or;
+  }
   static bool makes_value(const Instruction& each) {
     return !makes_mask(each) && each.op != Op::Store && each.op != Op::AddTo && each.op != Op::AddToWhere &&
            each.op != Op::AddProductTo;
@@ -166,7 +192,8 @@ class LoopMaker::Registers {
       case Op::Or: return {};
       case Op::Store:
       case Op::Round:
-      case Op::RoundTo: return {each.a};
+      case Op::RoundTo:
+      case Op::ShiftWords: return {each.a};
       case Op::MultiplyAdd:
       case Op::AddProductTo: return {each.a, each.b, each.c};
       default: return {each.a, each.b};
@@ -334,6 +361,10 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
           to.vector(A::m0f, A::p66, 0x72, 6, y, y), to.put({16});
         }
         break;
+      case Op::XorWords: to.vector(A::m0f, A::p66, 0xef, y, a, b); break;
+      case Op::MultiplyWords: to.vector(A::m0f38, A::p66, 0x40, y, a, b); break;
+      case Op::ShiftWords: to.vector(A::m0f, A::p66, 0x72, 2, y, a), to.put({each.detail}); break;
+      case Op::CompareWords: to.vector(A::m0f3a, A::p66, 0x1e, k, a, b), to.put({1}); break;
       case Op::Compare: to.vector(A::m0f, A::none, 0xc2, k, a, b), to.put({each.detail}); break;
       case Op::Or: to.put({0xc5, 0x80 | (~mask & 15) << 3 | 4, 0x45, 0xc0 | k << 3 | other_mask}); break;
       case Op::Choose: to.vector(A::m0f38, A::p66, 0x65, y, b, a, mask); break;
@@ -341,6 +372,10 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
       case Op::AddToWhere: to.vector(A::m0f, A::none, 0x58, b, b, a, mask); break;
       case Op::AddProductTo: to.vector(A::m0f38, A::p66, 0xb8, c, a, b); break;
     }
+  }
+  for (const auto& each : residents_) {
+    const int reg = registers[each.value];
+    if (each.kind == Resident::Kind::Counted) to.vector(A::m0f, A::p66, 0xfe, reg, reg, registers[each.step]);
   }
   to.put({0x48, 0x01, 0xce, 0x48, 0x39, 0xd6, 0x0f, 0x8c});  // add rsi, rcx; cmp rsi, rdx; jl loop
   to.put32(static_cast<int32_t>(loop) - static_cast<int32_t>(to.here()) - 4);

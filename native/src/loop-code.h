@@ -59,12 +59,21 @@ class LoopMaker {
 
   /** One number for all elements. */
   Value number(OfThread<float> of);
+  /** The same of 32 bits, which may stand for anything. */
+  Value word(OfThread<uint32_t> of);
+  Value word(uint32_t constant);
   Value zero();
   /** One number for each column: rows of as many as there are columns. */
   Value column(OfThread<float*> of);
   /** Sums for each column, or for each of sixteen lanes, that the loop adds to. */
   Value column_sums(OfThread<float*> of);
   Value lane_sums(OfThread<float*> of);
+  /** Words for each column, or for each lane where the loop has no columns, that grow by `step` from row to row. */
+  Value counted(OfThread<uint32_t*> of, Value step);
+  /** It goes by rows whatever else it reads. */
+  void have_columns() { has_columns_ = true; }
+  /** Chunks end with every so many elements: what is counted does not go on there as before. */
+  void end_every(int64_t elements);
 
   Value read(const Elementwise<float>& x) { return read(x, ElementType::Float32); }
   template <class T>
@@ -91,11 +100,24 @@ class LoopMaker {
   /** As it is after it was stored as a type of 16 bits. */
   Value rounded_to(Value a, ElementType type) { return emit({Op::RoundTo, 0, a, 0, 0, static_cast<int>(type)}); }
 
+  Value exclusive_or(Value a, Value b) { return binary(Op::XorWords, a, b); }
+  Value multiply_words(Value a, Value b) { return binary(Op::MultiplyWords, a, b); }
+  Value shifted_right(Value a, int bits) { return emit({Op::ShiftWords, 0, a, 0, 0, bits}); }
+
   Mask is_less(Value a, Value b) { return compare(a, b, 17); }
   Mask is_greater(Value a, Value b) { return compare(a, b, 30); }
   Mask is_no_number(Value a) { return compare(a, a, 3); }
+  Mask is_word_less(Value a, Value b) { return mask({Op::CompareWords, 0, a, b}); }
   Mask either(Mask a, Mask b) { return mask({Op::Or, 0, a, b}); }
   Value choose(Mask mask, Value a, Value b) { return emit({Op::Choose, 0, a, b, mask}); }
+
+  /** What several operations ask for by the same key is made once. */
+  using Key = std::tuple<const void*, int64_t, int64_t, int64_t>;
+  template <class Make>
+  Mask shared(const Key& key, Make make) {
+    const auto found = shared_.find(key);
+    return found != shared_.end() ? found->second : shared_[key] = make();
+  }
 
   void add_to(Value sums, Value a) { code_.push_back({Op::AddTo, 0, a, sums}); }
   /** Where the mask says so. */
@@ -109,6 +131,8 @@ class LoopMaker {
   const std::vector<OfThread<float>>& numbers() const { return numbers_; }
   const std::vector<OfThread<float*>>& rows() const { return rows_; }
   bool has_columns() const { return has_columns_; }
+  /** Elements of which no chunk holds some of two; 0 where it may. */
+  int64_t span() const { return span_; }
 
  private:
   enum class Op {
@@ -123,7 +147,11 @@ class LoopMaker {
     MultiplyAdd,
     Round,
     RoundTo,
+    XorWords,
+    MultiplyWords,
+    ShiftWords,
     Compare,
+    CompareWords,
     Or,
     Choose,
     AddTo,
@@ -136,9 +164,11 @@ class LoopMaker {
   };
   /** A value that keeps its register for the whole loop. */
   struct Resident {
-    enum class Kind { Zero, Number, Column, ColumnSums, LaneSums } kind;
+    enum class Kind { Zero, Number, Column, Counted, ColumnSums, LaneSums } kind;
     Value value;
     int index;
+    /** What is added to it from row to row. */
+    Value step = -1;
   };
   struct Operand {
     int local;
@@ -163,15 +193,18 @@ class LoopMaker {
   Mask compare(Value a, Value b, int predicate) { return mask({Op::Compare, 0, a, b, 0, predicate}); }
   Value emit(Instruction instruction);
   Mask mask(Instruction instruction);
-  Value resident(Resident::Kind kind, int index);
+  Value resident(Resident::Kind kind, int index, Value step = -1);
   int stream_of(const Operand& x);
   int row_of(OfThread<float*> of);
 
   int values_ = 0, masks_ = 0;
+  int64_t span_ = 0;
   bool is_broken_ = false, has_columns_ = false;
   std::vector<Instruction> code_;
   std::vector<Resident> residents_;
   std::map<std::tuple<int, char*, int64_t>, Value> known_;
+  std::map<Key, Mask> shared_;
+  std::map<uint32_t, Value> words_;
   std::vector<LoopStream> streams_;
   std::vector<OfThread<float>> numbers_;
   std::vector<OfThread<float*>> rows_;

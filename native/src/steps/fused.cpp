@@ -77,7 +77,7 @@ class FusedStep : public ImageStep {
                 window.has_odd_codes};
     for (; chunk.begin < end; chunk.begin += chunk.count) {
       const int64_t rest = end - chunk.begin;
-      chunk.count = std::min(loop_chunk_, rest / loop_row_ * loop_row_);
+      chunk.count = std::min({loop_chunk_, rest / loop_row_ * loop_row_, rest_of_span(chunk.begin)});
       if (loop_ && chunk.count > 0 && is_ready(chunk)) {
         run_loop(chunk);
         continue;
@@ -134,10 +134,16 @@ class FusedStep : public ImageStep {
                        [&](const auto& operation) { return operation->is_ready(chunk); });
   }
 
+  int64_t rest_of_span(int64_t begin) const {
+    const int64_t span = described_.span();
+    return span > 0 ? span - begin % span : count_;
+  }
+
   void run_loop(const Chunk& chunk) {
     auto& [numbers, rows, streams] = called_with_[chunk.thread];
     for (size_t i = 0; i < streams.size(); i++)
       streams[i] = described_.streams()[i].at(chunk.begin, chunk.buffers, chunk.first);
+    for (const auto& operation : operations_) operation->enter(chunk);
     for (int64_t column = 0; column < loop_row_; column += kLanes)
       loop_->run(streams.data(), column, chunk.count, loop_row_, numbers.data(), rows.data());
     for (const auto& operation : operations_) operation->account(chunk);

@@ -41,6 +41,19 @@ const chains: Readonly<Record<string, (build: Build, x: string, z: string) => re
     const [dx, dscale, dzero] = build.nodes("FakeQuantizeGradient", [z, x, ...numbers], [true, true, true]);
     return [build.node("Neg", [dx]), build.node("Add", [dx, x]), dscale, dzero];
   },
+  choices: (build, x, z) => {
+    const [one, other] = [0xdeadbeef, 7].map((counter) => build.constant(tensorOf("int64", [], [counter])));
+    const chosen = (a: string | undefined, b: string | undefined, counter: string, probability: number): string =>
+      build.node("RandomChoice", [a, b, counter], { probability });
+    const mixed = chosen(
+      x,
+      build.node("FakeQuantize", [x, ...[0.5, 3, 0, 15].map((each) => number(build, each))]),
+      one,
+      0.5,
+    );
+    const parts = [chosen(z, undefined, one, 0.5), chosen(undefined, z, one, 0.5)];
+    return [build.node("Relu", [mixed]), build.node("Sub", parts), chosen(mixed, z, other, 0.2)];
+  },
 };
 
 const odd = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0, 0, 0.25, -0.25];

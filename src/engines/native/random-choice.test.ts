@@ -16,6 +16,8 @@ test.skipIf(!isNativeBuilt())("lie where they lie on the reference engine, for e
     [16, 8],
     [5, 3],
     [40, 7],
+    [32, 5],
+    [48, 33],
   ]) {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: [3, channels, size, size] });

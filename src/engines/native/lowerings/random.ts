@@ -15,11 +15,13 @@ const RandomChoice: NativeOp = {
       const value = optional(i);
       return value && as(value, layout);
     });
+    const [channels, plane] = channelsOf(fixed(like.shape), layout);
     emitFused("randomChoice", {
       elementwise: operands,
       broadcast: [named(node.inputs[2])],
       results: [output(0, layout)],
-      ints: [Math.ceil(numberAttribute(node, "probability", 0.5) * 2 ** 32), ...channelsOf(fixed(like.shape), layout)],
+      ints: [Math.ceil(numberAttribute(node, "probability", 0.5) * 2 ** 32), channels, plane],
+      width: channels === 1 ? 0 : channels,
     });
   },
 };
