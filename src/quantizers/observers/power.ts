@@ -14,6 +14,8 @@ export function powerOfMagnitude(power: number): (x: number) => number {
   const middles = Float64Array.from({ length: parts }, (_, i) => 1 + (i + 0.5) / parts);
   const inverses = middles.map((middle) => 1 / middle);
   const ofMiddles = middles.map((middle) => middle ** power);
+  // Exact, but for subnormal numbers.
+  const toOne = Float64Array.from({ length: exponents }, (_, i) => 2 ** (bias - i));
   const ofExponents = Float64Array.from({ length: exponents }, (_, i) => 2 ** (power * (i - bias)));
   const first = power;
   const second = (first * (power - 1)) / 2;
@@ -22,9 +24,9 @@ export function powerOfMagnitude(power: number): (x: number) => number {
     value[0] = x;
     const bits = halves[high];
     const part = (bits >>> 10) & (parts - 1);
-    halves[high] = (bits & 0xfffff) | (bias << 20);
-    const rest = value[0] * inverses[part] - 1;
+    const exponent = (bits >>> 20) & (exponents - 1);
+    const rest = Math.abs(x) * toOne[exponent] * inverses[part] - 1;
     const series = 1 + rest * (first + rest * (second + rest * third));
-    return ofExponents[(bits >>> 20) & (exponents - 1)] * ofMiddles[part] * series;
+    return ofExponents[exponent] * ofMiddles[part] * series;
   };
 }
