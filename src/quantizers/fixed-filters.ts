@@ -19,8 +19,9 @@ export function fixedFilter(
   producerOf: ReadonlyMap<string, Node>,
 ): string | undefined {
   if (!weight || weight.shape.length < 2 || sizeOf(weight.shape) > maxElements) return undefined;
-  const rows = rowsOf(node, weight);
-  if (!rows || rows.length === 0 || rows[0].length === 0) return undefined;
+  const filters = filtersOf(node, weight);
+  if (!filters || filters.count === 0 || filters.row(0).length === 0 || areLearned(filters)) return undefined;
+  const rows = Array.from({ length: filters.count }, (_, i) => filters.row(i));
   const isAlike = rows.every((row) => isSame(row, rows[0]) && !isZero(row));
   const isExpectation = readsSoftmax(node, producerOf) ? isRamp(rows[0]) : areBins(rows[0]);
   if (isAlike && isRowOfInputs(weight) && isExpectation) return "the numbers of a ramp, which give an expected value";
@@ -30,17 +31,31 @@ export function fixedFilter(
   return undefined;
 }
 
-/** The weight's numbers by output channel; `undefined` where its axes are others. */
-function rowsOf(node: Node, weight: Tensor): readonly (readonly number[])[] | undefined {
+/** A weight's numbers by output channel. */
+interface Filters {
+  readonly count: number;
+  readonly row: (channel: number) => readonly number[];
+}
+
+/** `undefined` where the weight's axes are others. */
+function filtersOf(node: Node, weight: Tensor): Filters | undefined {
   const axis = weightAxesOf(node, weight.shape)?.rows;
   if (axis !== 0 && axis !== 1) return undefined;
   const data = numbersOf(weight);
   const inner = sizeOf(weight.shape.slice(axis + 1));
-  const rows: number[][] = Array.from({ length: weight.shape[axis] }, () => []);
-  for (let i = 0; i < data.length; )
-    for (const row of rows) for (const end = i + inner; i < end; i++) row.push(data[i]);
-  return rows;
+  const count = weight.shape[axis];
+  const row = (channel: number): readonly number[] => {
+    const numbers: number[] = [];
+    for (let start = channel * inner; start < data.length; start += count * inner)
+      for (let i = start; i < start + inner; i++) numbers.push(data[i]);
+    return numbers;
+  };
+  return { count, row };
 }
+
+/** What nearly all weights show at once: the first two rows differ, and one has several numbers. */
+const areLearned = ({ count, row }: Filters): boolean =>
+  count > 1 && !isSame(row(0), row(1)) && row(0).filter((value) => value !== 0).length > 1;
 
 const isRowOfInputs = ({ shape }: Tensor): boolean => shape.slice(2).every((size) => size === 1);
 

@@ -35,11 +35,12 @@ export function softWeightOf(weights: RoundedWeights): SoftWeight {
 export function softIntegers({ quotients, grid }: RoundedWeights): SoftWeight {
   const base = new Float64Array(quotients.length);
   const gain = new Float64Array(quotients.length);
-  quotients.forEach((quotient, i) => {
-    const [down, up] = [0, 1].map((offset) => clampTo(grid, Math.floor(quotient) + offset + grid.zeroPoint[i]));
+  for (let i = 0; i < quotients.length; i++) {
+    const below = Math.floor(quotients[i]) + grid.zeroPoint[i];
+    const down = clampTo(grid, below);
     base[i] = down - grid.zeroPoint[i];
-    gain[i] = up - down;
-  });
+    gain[i] = clampTo(grid, below + 1) - down;
+  }
   return { base, gain };
 }
 
@@ -47,10 +48,14 @@ export function softIntegers({ quotients, grid }: RoundedWeights): SoftWeight {
 const leastOffset = 1e-6;
 
 /** The variable at the start, where the soft weight is the weight itself. */
-export const startOf = ({ quotients }: Pick<RoundedWeights, "quotients">): Float64Array =>
-  quotients.map((quotient) =>
-    variableOf(Math.min(1 - leastOffset, Math.max(leastOffset, quotient - Math.floor(quotient)))),
-  );
+export function startOf({ quotients }: Pick<RoundedWeights, "quotients">): Float64Array {
+  const start = new Float64Array(quotients.length);
+  for (let i = 0; i < start.length; i++) {
+    const share = quotients[i] - Math.floor(quotients[i]);
+    start[i] = variableOf(Math.min(1 - leastOffset, Math.max(leastOffset, share)));
+  }
+  return start;
+}
 
 /** ⌊w / s⌋ + [V ≥ 0] */
 export const hardIntegers = ({ quotients, grid }: RoundedWeights, variable: ArrayLike<number>): Float64Array =>
