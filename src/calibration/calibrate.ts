@@ -1,8 +1,10 @@
 // Runs the float model over calibration data and sets the range of every quantizer.
 import { startCounting, type Tally } from "../distributed/tally.ts";
+import type { Program } from "../engines/engine.ts";
 import type { DType, TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { piecesOf } from "../ir/joined-tensor.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
@@ -21,7 +23,7 @@ import {
 import { asymmetricQparams, isZeroRange, type Qparams, type Range, signedQparams } from "../quantizers/qparams.ts";
 import type { Site, Sites } from "../quantizers/sites.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { arraysOf, withProgram } from "../run/with-program.ts";
+import { arraysOf, compileOptions, withProgram } from "../run/with-program.ts";
 import type { CalibrationBatches } from "./calibration-data.ts";
 import { noteDominatedRanges } from "./dominated-ranges.ts";
 import { byElement, channelsOf, observeInputChannels } from "./input-channels.ts";
@@ -174,11 +176,13 @@ const widened = (range: Range, { min, max }: Range): Range => ({
 
 async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>): Promise<Map<string, Histogram>> {
   const build = buildOn(seen.graph);
-  const copies = new Map([...ranges.keys()].map((value) => [value, build.node("Identity", [value])]));
+  // A graph gives no input of its own.
+  const outputOf = (value: string): string =>
+    seen.graph.inputs.includes(value) ? build.node("Identity", [value]) : value;
+  const outputs = new Map([...ranges.keys()].map((value) => [value, outputOf(value)]));
   const own = new Map([...ranges].map(([value, range]) => [value, createHistogram(range)]));
-  const copied = { ...seen, graph: build.graph([...copies.values()]) };
-  await observe(copied, "calibrate: histograms", (output) => {
-    for (const [value, histogram] of own) addToHistogram(histogram, numbersOf(output(copies.get(value) ?? "")));
+  await observe({ ...seen, graph: build.graph([...outputs.values()]) }, "calibrate: histograms", (output) => {
+    for (const [value, histogram] of own) addToHistogram(histogram, inAnyOrder(output(outputs.get(value) ?? "")));
     return { sums: [], lists: [] };
   });
   const counting = startCounting(seen.context.communicator);
@@ -187,16 +191,20 @@ async function observeHistograms(seen: Seen, ranges: ReadonlyMap<string, Range>)
   return new Map([...own].map(([value, { range }], i) => [value, { range, counts: Float64Array.from(counts[i]) }]));
 }
 
-/** Several processes share the batches: what `see` gives of each is joined in their order, everywhere. */
+/** The numbers of an output as they lie. */
+const inAnyOrder = (output: Tensor): ArrayLike<number> =>
+  (piecesOf(output)?.arrays[0] as Float32Array | undefined) ?? numbersOf(output);
+
+/** Several processes share the batches: what `seeOne` gives of each is joined in their order, everywhere. */
 async function observe(
   { graph, batches, options, context }: Seen,
   phase: string,
-  see: (output: (name: string) => Tensor, inputs: ReadonlyMap<string, Tensor>) => Tally,
+  seeOne: (output: (name: string) => Tensor, inputs: ReadonlyMap<string, Tensor>) => Tally,
 ): Promise<Tally> {
   const { communicator } = context;
   const total = options.calibrationSamples;
   const counting = startCounting(communicator);
-  await withProgram(graph, context, async (program) => {
+  const see = async (program: Program): Promise<void> => {
     let done = 0;
     let last: { readonly samples: number; readonly arrays: ReadonlyMap<string, TypedArray> } | undefined;
     for await (const inputs of batches(communicator)) {
@@ -209,11 +217,12 @@ async function observe(
         assert(tensor, `calibration output "${name}" is missing`);
         return tensor;
       };
-      counting.add(see(output, inputs));
+      counting.add(seeOne(output, inputs));
       done = Math.min(total, done + samples * (communicator?.size ?? 1));
       context.onProgress?.({ phase, done, total });
     }
-  });
+  };
+  await withProgram(graph, context, see, { ...compileOptions(context), keepsChannelsLast: true });
   const counted = await counting.end();
   if (counted) return counted;
   throw new FrostbitError("BAD_DATA", "Calibration got no samples. Check the data set and calibrationSamples.");
