@@ -9,6 +9,8 @@ export interface MethodTimes {
   readonly processorSeconds: number;
   /** In runs of graphs that train. */
   readonly stepSeconds: number;
+  /** Until the first unit begins: ranges are chosen; 0 where nothing trains unit by unit. */
+  readonly rangeSeconds: number;
   readonly peakMemoryMb: number;
   /** With the data open, before the model is read. */
   readonly memoryBeforeModelMb: number;
@@ -20,7 +22,7 @@ let memoryBeforeModelMb = 0;
 const { run } = await prepare(request, engine, () => {
   memoryBeforeModelMb = process.memoryUsage.rss() / 2 ** 20;
 });
-let stepSeconds = 0;
+let [stepSeconds, rangeSeconds] = [0, 0];
 const [start, before] = [performance.now(), process.cpuUsage()];
 await run(
   watchSteps(engine, () => async (runSteps) => {
@@ -29,12 +31,16 @@ await run(
     stepSeconds += (performance.now() - began) / 1000;
     return outputs;
   }),
+  ({ phase }) => {
+    if (rangeSeconds === 0 && phase.includes(" activations of ")) rangeSeconds = (performance.now() - start) / 1000;
+  },
 );
 const { user, system } = process.cpuUsage(before);
 const times: MethodTimes = {
   seconds: (performance.now() - start) / 1000,
   processorSeconds: (user + system) / 1e6,
   stepSeconds,
+  rangeSeconds,
   peakMemoryMb: process.resourceUsage().maxRSS / 1024,
   memoryBeforeModelMb,
 };
