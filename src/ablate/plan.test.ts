@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { MethodStep } from "../methods/method.ts";
 import { runOptions } from "../options/recipe.ts";
 import { type AblationPlan, ablationFromRecipe } from "./plan.ts";
 
@@ -24,6 +25,12 @@ describe("an ablation", () => {
     expect(plan.cells[2].options).toEqual(parsed({ seed: 1, methods: [{ qdrop: { batch: 16, drop: 0 } }] }));
     expect(plan.cells[5].options).toEqual(parsed({ seed: 2, quantize: { weights: 3 } }));
     expect(plan.cells[6].options).toEqual(parsed({ seed: 1, accuracies: "deployed" }));
+  });
+
+  test("has lists as values of options that are lists", () => {
+    const plan = planOf({ axes: { "qdrop.augment": [["flip"], ["crop", "flip"]] } });
+    const augmentOf = ({ methods }: { readonly methods: readonly MethodStep[] }) => methods[1].options["augment"];
+    expect(plan.cells.map(({ options }) => augmentOf(options))).toEqual([[], ["flip"], ["crop", "flip"]]);
   });
 
   test("is a grid where that is wanted, and the recipe itself is always in it", () => {

@@ -1,5 +1,6 @@
 // The seeded sample of the training data that ranges and corrections are taken from.
-import { batches, type Share } from "../data/batches.ts";
+import { type Augmentation, augmentations } from "../data/augment.ts";
+import { type BatchOptions, batchCount, batches, partOf, type Share } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { shuffledOrder } from "../data/sampler.ts";
@@ -23,6 +24,17 @@ interface Data {
 interface Options extends Pick<QuantizeOptions, "calibrationSamples"> {
   /** At most; what the graph runs at once where absent. Given, batches are all of one size, and what does not fill one is left out. */
   readonly batchSize?: number;
+  /** Absent: all images are as they are. Takes a batch size. */
+  readonly changed?: ChangedImages;
+}
+
+/** Images that are changed at random, as if there were more of them. */
+export interface ChangedImages {
+  readonly operations: readonly Augmentation[];
+  /** How many times each is there, each time changed otherwise: all of them once, then all of them again. */
+  readonly copies: number;
+  /** How many at the end are there once, as they are; whole batches of them. */
+  readonly unchanged: number;
 }
 
 /** How many samples there are to calibrate with. */
@@ -38,10 +50,38 @@ export function calibrationBatches(
 ): CalibrationBatches {
   const { train, preprocess } = data;
   const order = shuffledOrder(train.length, seed, calibrationEpoch).slice(0, calibrationCount(data, options));
-  const { batchSize: most } = options;
+  const { batchSize: most, changed } = options;
   const batchSize = batchThatFits(graph, most);
   const dropLast = most !== undefined || fixedBatchOf(graph) !== undefined;
+  const lists = changed ? changedParts(order, batchSize, changed, seed) : [{ order }];
+  const counts = lists.map((list) => batchCount(list.order.length, batchSize, dropLast));
   return async function* inputs(part) {
-    for await (const batch of batches(train, { batchSize, preprocess, order, dropLast, part })) yield batch.inputs;
+    const [first, end] = partOf(
+      counts.reduce((sum, count) => sum + count, 0),
+      part,
+    );
+    let before = 0;
+    for (const [i, list] of lists.entries()) {
+      const [from, to] = [first, end].map((batch) => batchSize * Math.max(0, batch - before));
+      const own = { ...list, order: list.order.slice(from, to) };
+      for await (const batch of batches(train, { batchSize, preprocess, dropLast, ...own })) yield batch.inputs;
+      before += counts[i];
+    }
   };
+}
+
+/** What happens to a sample in a copy follows from the seed, the copy and the sample. */
+function changedParts(
+  order: Int32Array,
+  batchSize: number,
+  { operations, copies, unchanged }: ChangedImages,
+  seed: number,
+): readonly (Pick<BatchOptions, "augment"> & { readonly order: Int32Array })[] {
+  const end = Math.floor(order.length / batchSize) * batchSize;
+  const [first, last] = [order.slice(0, end - unchanged), order.slice(end - unchanged, end)];
+  const changes = augmentations.filter((name) => operations.includes(name));
+  return [
+    ...Array.from({ length: copies }, (_, epoch) => ({ order: first, augment: { operations: changes, seed, epoch } })),
+    { order: last },
+  ];
 }

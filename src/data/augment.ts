@@ -2,7 +2,7 @@
 import { randomBelow, randomBits } from "./random.ts";
 
 export const augmentations = ["crop", "flip"] as const;
-type Augmentation = (typeof augmentations)[number];
+export type Augmentation = (typeof augmentations)[number];
 
 export interface Augment {
   readonly operations: readonly Augmentation[];

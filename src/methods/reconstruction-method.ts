@@ -1,7 +1,14 @@
 // Methods that reconstruct a network unit by unit: they differ in what trains, from which inputs, in how many phases.
 import type { z } from "zod";
-import { type CalibrationBatches, calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
+import {
+  type CalibrationBatches,
+  type ChangedImages,
+  calibrationBatches,
+  calibrationCount,
+} from "../calibration/calibration-data.ts";
 import { checkMadeSamples, type MadeSamples, madeBatches, madeBytes } from "../calibration/made-samples.ts";
+import type { Augmentation } from "../data/augment.ts";
+import type { Dataset } from "../data/dataset.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
@@ -19,7 +26,7 @@ import {
 } from "../reconstruction/options.ts";
 import type { Phase, RoundingTraining } from "../reconstruction/phase.ts";
 import { rangeActivations, rangeWeights, rangeWeightsByOutput } from "../reconstruction/ranges.ts";
-import { reconstruct } from "../reconstruction/reconstruct.ts";
+import { heldOutOf, reconstruct } from "../reconstruction/reconstruct.ts";
 import { roundedLayers } from "../rounding/grid.ts";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { anyScale, powersOfTwo } from "../rounding/search-ranges.ts";
@@ -61,8 +68,9 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
       ...unused,
     ],
     conflicts: learningConflicts,
-    check: ({ float, quantize: { weightGrid } }, { train }, { variable, scaleLr, calibration }) => {
+    check: ({ float, quantize: { weightGrid } }, { train }, { variable, scaleLr, calibration, augment }) => {
       if (calibration !== "data") checkMadeSamples(float, calibration);
+      else if (augment.length > 0) checkImages(train, augment);
       if (weightGrid !== "uniform" && variable !== "direct")
         throw new FrostbitError(
           "BAD_OPTION",
@@ -77,17 +85,33 @@ export function reconstructionMethod<Options extends ReconstructionOptions>(
         );
     },
     heldBytes: ({ float }, given, samples) => {
-      const made = madeOf(given);
-      return bytesOfWalk(float, given, samples) + (made ? madeBytes(float, made) : 0);
+      const [made, { copies = 1 } = {}] = [madeOf(given), changedOf(given)];
+      const walked = { ...given, roundingSamples: copies * given.roundingSamples };
+      return bytesOfWalk(float, walked, copies * samples) + (made ? madeBytes(float, made) : 0);
     },
     run: async (job, context) => {
       const { options: given } = job;
       const ranges = { calibrated: [], lp: ["lp"], "output-error": ["lp", "output-error"] } as const;
       const phases = what.phases(given, job.model.quantize);
-      const walk = { ...given, name, phases, ranges: ranges[given.ranges], made: madeOf(given) };
+      const walk = {
+        ...given,
+        name,
+        phases,
+        ranges: ranges[given.ranges],
+        made: madeOf(given),
+        changed: changedOf(given),
+      };
       return walkUnits(walk, job, context);
     },
   };
+}
+
+function checkImages({ name, inputs }: Dataset, augment: readonly Augmentation[]): void {
+  if ([...inputs.values()].some(({ layout }) => layout !== undefined)) return;
+  throw new FrostbitError(
+    "BAD_OPTION",
+    `augment is ${augment.join(",")}, and no input of "${name}" is known to hold images. Name those that do with --preprocess-inputs, or leave augment out.`,
+  );
 }
 
 /** Samples that are not the data's. */
@@ -105,6 +129,10 @@ const madeOf = ({
         batchSize: Math.min(batch, Math.floor(roundingSamples / 2)),
         iterations: distillIterations,
       };
+
+/** How the data's images are changed. */
+const changedOf = ({ calibration, augment, augmentedCopies }: ReconstructionOptions): UnitWalk["changed"] =>
+  calibration === "data" && augment.length > 0 ? { operations: augment, copies: augmentedCopies } : undefined;
 
 /** What a walk keeps in memory of so many samples. */
 export function bytesOfWalk(
@@ -128,6 +156,8 @@ export interface UnitWalk extends WalkOptions {
   readonly activationRanges: "calibrated" | "lp";
   /** Samples in place of the data's. */
   readonly made?: MadeSamples | undefined;
+  /** How images that units train with are changed; absent: not at all. */
+  readonly changed?: Omit<ChangedImages, "unchanged"> | undefined;
 }
 
 type Job = Pick<MethodJob<unknown>, "model" | "data" | "scales" | "checkpoints">;
@@ -138,18 +168,21 @@ export async function walkUnits(walk: UnitWalk, job: Job, context: Context): Pro
     context.onNote?.(`${walk.name} changed nothing: all weights are quantized already, and keep their integers.`);
     return { model };
   }
-  const { made } = walk;
+  const { made, changed } = walk;
   const samples = made?.count ?? calibrationCount(data, { calibrationSamples: walk.roundingSamples });
   const batch = made?.batchSize ?? Math.max(1, Math.min(walk.batch, Math.floor(samples / 2)));
+  const heldOut = heldOutOf(Math.floor(samples / batch) * batch, batch);
   const counted = { calibrationSamples: walk.roundingSamples, batchSize: batch };
   const batches = made
     ? await madeBatches(model.float, made, context)
     : calibrationBatches(model.float, data, counted, context);
+  const images = changed && { ...counted, changed: { ...changed, unchanged: heldOut } };
   const { graph, units } = await reconstruct(
     {
       quantized: await withRanges(walk, job, batches, context),
       float: model.float,
-      batches,
+      batches: images ? calibrationBatches(model.float, data, images, context) : batches,
+      heldOut,
       phases: scales === "any" ? walk.phases : walk.phases.flatMap(withFixedSteps),
       unit: walk.unit,
       batch,
@@ -239,6 +272,12 @@ const unusedByLearning: readonly UnusedRule<ReconstructionOptions>[] = [
     by: "reconstructionLoss",
     isUnused: ({ reconstructionLoss }) => !isFisher(reconstructionLoss),
   },
+  {
+    options: ["augment", "augmentedCopies"],
+    by: "calibration",
+    isUnused: ({ calibration }) => calibration !== "data",
+  },
+  { options: ["augmentedCopies"], by: "augment", isUnused: ({ augment }) => augment.length === 0 },
   { options: ["distillIterations"], by: "calibration", isUnused: ({ calibration }) => calibration !== "distilled" },
   { options: ["subset"], by: "subsetShare", isUnused: ({ subsetShare }) => subsetShare === 1 },
 ];

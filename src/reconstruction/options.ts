@@ -1,6 +1,7 @@
 // What methods that reconstruct units can be told.
 import { z } from "zod";
 import { sampleSources } from "../calibration/made-samples.ts";
+import { augmentations } from "../data/augment.ts";
 import { softRoundingOptions } from "../rounding/options.ts";
 import { learningRateOf } from "../rounding/rounding-schedule.ts";
 import { unitKinds } from "../units/units.ts";
@@ -143,6 +144,17 @@ export const reconstructionOptionsWith = (defaults: LearningDefaults) =>
       .positive()
       .default(200)
       .describe("Of calibration distilled: Adam steps of each batch, at a learning rate from 0.1 to 0."),
+    augment: z
+      .array(z.enum(augmentations))
+      .default([])
+      .describe(
+        "Random changes of the images that units train with: crop, flip. They are drawn once, by the seed; ranges, and samples held out, are of the images as they are.",
+      ),
+    augmentedCopies: z
+      .int()
+      .positive()
+      .default(1)
+      .describe("How many times units train with each sample, each time changed otherwise by augment."),
     ...learningOptions(defaults).shape,
     ...softRoundingOptions.shape,
     roundingLr: z

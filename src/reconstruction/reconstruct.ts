@@ -36,7 +36,7 @@ export interface ReconstructionJob {
   readonly batch: number;
   /** Micro-batches that a step is computed in; 1 where absent. */
   readonly accumulate?: number;
-  /** Samples at the end that nothing is fitted to, whole batches of them; one in sixteen where absent. */
+  /** Samples at the end that nothing is fitted to, whole batches of them; `heldOutOf` all where absent. */
   readonly heldOut?: number;
   /** What activations may take in memory before they go to the checkpoints' storage. */
   readonly cacheBytes: number;
@@ -52,8 +52,9 @@ export interface Reconstructed {
   readonly units: readonly UnitRecord[];
 }
 
-/** Of so many samples, one is held out, in whole batches. */
-const heldOutEvery = 16;
+/** One in sixteen samples, in whole batches. */
+export const heldOutOf = (samples: number, batch: number): number =>
+  Math.max(1, Math.floor(samples / 16 / batch)) * batch;
 
 export async function reconstruct(job: ReconstructionJob, context: Context): Promise<Reconstructed> {
   return withSharedPlans(context, (sharing) => reconstructUnits(job, sharing));
@@ -127,7 +128,7 @@ async function reconstructAndSave(
   { done }: RunProgress,
   context: Context,
 ): Promise<ReconstructedUnit> {
-  const heldOut = given ?? Math.max(1, Math.floor(data.samples / heldOutEvery / batch)) * batch;
+  const heldOut = given ?? heldOutOf(data.samples, batch);
   const rates = ratesOf(done.slice(done.length - data.index));
   const job = { data, float, phase, predictions, batch, accumulate, heldOut, isAsTrained };
   const unit = await withRates(job, rates, context).catch((error: unknown) => {

@@ -131,6 +131,26 @@ accuracies: deployed
     expect(again.stderr).toMatch(/Resumed after \d+ units\./);
     expect(modelOf("units")).toEqual(bytes);
   }, 300_000);
+
+  test("with images that are changed: another file, the same one again", async () => {
+    const flags = [
+      "--method",
+      "qdrop",
+      "--augment",
+      "crop,flip",
+      "--augmented-copies",
+      "2",
+      "--rounding-samples",
+      "32",
+    ];
+    const bytes: Buffer[] = [];
+    for (const more of [[], ["--resume"], ["--augment", "flip", "--overwrite"]]) {
+      await verified("changed", ...flags, ...more);
+      bytes.push(modelOf("changed"));
+    }
+    expect(bytes[1]).toEqual(bytes[0]);
+    expect(bytes[2]).not.toEqual(bytes[0]);
+  }, 300_000);
 });
 
 describe("is refused", () => {
