@@ -16,7 +16,8 @@ const trainingNames = Object.keys(trainingOptions.shape);
 
 /** Of the method alone, of training where it trains, and of quantization where it has to do with that. */
 function optionsOf({ name, options, phase, training }: Method): Page["options"] {
-  const own = Object.entries(options.shape).filter(([option]) => !trainingNames.includes(option));
+  const isOfTraining = (option: string): boolean => training !== "none" && trainingNames.includes(option);
+  const own = Object.entries(options.shape).filter(([option]) => !isOfTraining(option));
   return {
     ...(own.length === 0 ? {} : { [`Options of ${name}`]: z.object(Object.fromEntries(own)) }),
     ...(training === "none" ? {} : { "Options of training": trainingOptions }),
