@@ -1,5 +1,6 @@
 // What a walk over the units trains, and by what.
 import type { UnitInputs } from "../units/train-unit.ts";
+import type { Correction } from "./correct-inputs.ts";
 import type { UnitLossSettings } from "./loss.ts";
 import type { WeightLearning } from "./soft-unit.ts";
 import type { WeightTraining } from "./update-rules.ts";
@@ -53,6 +54,8 @@ export interface Phase {
   readonly activations: "quantized" | "float";
   /** The probability with which an element passes its quantizer by. */
   readonly drop: number;
+  /** How float inputs are moved before a unit trains; absent: they stay. */
+  readonly correction?: Correction | undefined;
   /** Of a unit's output against the float unit's. */
   readonly loss: UnitLossSettings;
   readonly iterations: number;

@@ -12,6 +12,7 @@ import type { TrainedParameter } from "../training/step.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { UnitData } from "../units/optimize-units.ts";
 import { trainUnit } from "../units/train-unit.ts";
+import { correctInputs } from "./correct-inputs.ts";
 import { fisherWeights } from "./fisher.ts";
 import { channelLoss, fisherInput, scoresInput } from "./loss.ts";
 import { applyOutcome, nothingChanged, type Outcome } from "./outcome.ts";
@@ -136,9 +137,12 @@ async function trainSoftUnit(job: UnitJob, context: Context): Promise<readonly T
   };
   const keep = rounding?.keep === "best" ? "best" : "last";
   const seen: Values[] = [];
+  const samples = data.samples - heldOut;
+  const { correction } = phase;
+  const shown = correction ? await correctInputs({ data, float, samples, batch, correction }, context) : data;
   const { values } = await trainUnit(
     {
-      data: { ...data, samples: data.samples - heldOut },
+      data: { ...shown, samples },
       inputs: phase.inputs,
       loss: channelLoss(cut, phase.loss, predictions?.rest),
       ...(await scoreInputs(job, context)),

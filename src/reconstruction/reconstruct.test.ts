@@ -174,6 +174,16 @@ describe("reconstruction", () => {
     expect(bytesOf(again.graph)).toEqual(bytesOf(whole.graph));
   });
 
+  test("with inputs that are corrected, in memory or not, stopped or not, other bytes than without", async () => {
+    const phases = [{ ...qdrop, correction: { iterations: 10, rate: 1e-2, freedom: 1 } }];
+    const whole = await reconstructed({ phases });
+    const storage = memoryStorage();
+    await expect(reconstructed({ storage, phases }, stopping(1))).rejects.toMatchObject({ code: "ABORTED" });
+    for (const same of [{ storage, resume: true }, { cacheBytes: 1e9 }])
+      expect(bytesOf((await reconstructed({ ...same, phases })).graph)).toEqual(bytesOf(whole.graph));
+    expect(bytesOf((await reconstructed({})).graph)).not.toEqual(bytesOf(whole.graph));
+  });
+
   test("a unit that training makes worse stays as it was, and says so", async () => {
     const notes: string[] = [];
     const wild: Phase = { ...qdrop, rounding: { ...rounding, learningRate: 50 }, stepRate: 0, iterations: 3 };

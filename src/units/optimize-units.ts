@@ -16,6 +16,12 @@ import type { Unit } from "./units.ts";
 /** What the units before one compute: "float": in the float model; "quantized": as they are quantized by then. */
 type StreamName = "float" | "quantized";
 
+/** The batch of each of a unit's inputs, of which the first `count` samples are meant. */
+export interface SomeSamples {
+  readonly values: ReadonlyMap<string, Tensor>;
+  readonly count: number;
+}
+
 export interface UnitsJob {
   readonly units: readonly Unit[];
   readonly float: Graph;
@@ -41,6 +47,8 @@ export interface UnitData {
   /** Constants that no unit before reads: those that this unit may change. */
   readonly own: ReadonlySet<string>;
   readonly samples: number;
+  /** Its inputs that are the same in both streams: those of the graph. */
+  readonly same: readonly string[];
   /** Whether batches of any size of the unit's inputs and outputs take no memory: their samples are read where they lie. */
   readonly isInPlace: boolean;
   /** Of samples, in any order, the batch of each of the unit's inputs. */
@@ -53,6 +61,11 @@ export interface UnitData {
     names: readonly string[],
     samples: ArrayLike<number>,
   ): Promise<ReadonlyMap<string, Tensor>>;
+  /**
+   * The same with these inputs in place of the float stream's, as many samples from the first on as are given, and with what the float
+   * unit gives for them as its outputs.
+   */
+  withFloatInputs(batches: AsyncIterable<SomeSamples>, context: Context): Promise<UnitData>;
 }
 
 /**
@@ -74,11 +87,15 @@ export async function optimizeUnits(
     await runUnit(streams, float, unit, "float", context);
     quantized = await optimize(dataOf(streams, quantized, index, own[index]));
     if (index < units.length - 1) await runUnit(streams, quantized, unit, "quantized", context);
+    for (const value of [...unit.inputs, ...unit.outputs]) await cache.drop(keyOf(job, "moved", value));
     for (const value of lastReadBy(units, index))
       for (const stream of ["float", "quantized"] as const) await cache.drop(keyOf(job, stream, value));
   }
   return quantized;
 }
+
+/** moved: what takes the place of the float stream for one unit. */
+type CachedStream = StreamName | "moved";
 
 interface Streams {
   readonly job: UnitsJob;
@@ -87,8 +104,8 @@ interface Streams {
 }
 
 /** Inputs of the graph are the same in both streams. */
-const keyOf = ({ float }: UnitsJob, stream: StreamName, value: string): string =>
-  float.inputs.includes(value) ? `input ${value}` : `${stream} ${value}`;
+const keyOf = ({ float }: UnitsJob, stream: CachedStream, value: string): string =>
+  stream !== "moved" && float.inputs.includes(value) ? `input ${value}` : `${stream} ${value}`;
 
 const layoutOf = ({ layouts }: Streams, value: string): SampleLayout => {
   const layout = layouts.get(value);
@@ -111,7 +128,7 @@ async function fillInputs(streams: Streams): Promise<void> {
 
 async function readValue(
   streams: Streams,
-  stream: StreamName,
+  stream: CachedStream,
   value: string,
   samples: ArrayLike<number>,
   spare?: SpareArrays,
@@ -122,7 +139,7 @@ async function readValue(
 
 async function readValues(
   streams: Streams,
-  stream: StreamName,
+  stream: CachedStream,
   values: readonly string[],
   samples: ArrayLike<number>,
   spare?: SpareArrays,
@@ -137,7 +154,7 @@ async function runUnit(
   streams: Streams,
   graph: Graph,
   unit: Unit,
-  stream: StreamName,
+  stream: CachedStream,
   context: Context,
 ): Promise<void> {
   const { job, samples } = streams;
@@ -173,28 +190,53 @@ function ownConstants({ units, quantized, batchSize }: UnitsJob): readonly Reado
   });
 }
 
-function dataOf(streams: Streams, quantized: Graph, index: number, own: ReadonlySet<string>): UnitData {
-  const unit = streams.job.units[index];
+function dataOf(
+  streams: Streams,
+  quantized: Graph,
+  index: number,
+  own: ReadonlySet<string>,
+  float: "float" | "moved" = "float",
+): UnitData {
+  const { job } = streams;
+  const unit = job.units[index];
   return {
     unit,
     index,
     quantized,
     own,
     samples: streams.samples,
+    same: float === "moved" ? [] : unit.inputs.filter((input) => job.float.inputs.includes(input)),
     get isInPlace() {
-      const inputs = (["quantized", "float"] as const).map((stream) => [stream, unit.inputs] as const);
-      return [...inputs, ["float", unit.outputs] as const].every(([stream, values]) =>
+      const inputs = (["quantized", float] as const).map((stream) => [stream, unit.inputs] as const);
+      return [...inputs, [float, unit.outputs] as const].every(([stream, values]) =>
         values.every(
-          (value) =>
-            samplesComeFirst(layoutOf(streams, value)) &&
-            streams.job.cache.isInPlace(keyOf(streams.job, stream, value)),
+          (value) => samplesComeFirst(layoutOf(streams, value)) && job.cache.isInPlace(keyOf(job, stream, value)),
         ),
       );
     },
-    inputs: (stream, samples, spare) => readValues(streams, stream, unit.inputs, samples, spare),
-    outputs: (samples, spare) => readValues(streams, "float", unit.outputs, samples, spare),
+    inputs: (stream, samples, spare) =>
+      readValues(streams, stream === "float" ? float : stream, unit.inputs, samples, spare),
+    outputs: (samples, spare) => readValues(streams, float, unit.outputs, samples, spare),
     values: (stream, names, samples) => readValues(streams, stream, names, samples),
+    withFloatInputs: async (batches, context) => {
+      const moved = { ...streams, samples: await fillMoved(streams, batches) };
+      await runUnit(moved, job.float, unit, "moved", context);
+      return dataOf(moved, quantized, index, own, "moved");
+    },
   };
+}
+
+/** Gives how many samples there are. */
+async function fillMoved(streams: Streams, batches: AsyncIterable<SomeSamples>): Promise<number> {
+  let samples = 0;
+  for await (const { values, count } of batches) {
+    for (const [input, value] of values) {
+      const key = keyOf(streams.job, "moved", input);
+      await streams.job.cache.append(key, toSamples(value, layoutOf(streams, input)), count);
+    }
+    samples += count;
+  }
+  return samples;
 }
 
 /** Values that no unit after it reads. */

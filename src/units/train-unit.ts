@@ -247,11 +247,9 @@ async function inputsOf(
 
 const floatInput = (input: string): string => `frostbit/float:${input}`;
 
-/** Those that differ between the streams: floats that are no inputs of the whole graph. */
-const mixedInputs = ({ data: { unit, quantized } }: UnitTraining): readonly string[] =>
-  unit.inputs.filter(
-    (input) => !quantized.inputs.includes(input) && /^float/.test(quantized.values.get(input)?.dtype ?? ""),
-  );
+/** Floats that differ between the streams. */
+const mixedInputs = ({ data: { unit, quantized, same } }: UnitTraining): readonly string[] =>
+  unit.inputs.filter((input) => !same.includes(input) && /^float/.test(quantized.values.get(input)?.dtype ?? ""));
 
 /** Each element of these inputs, which are of the quantized stream, with this probability, else of the float one. */
 function mixInputs(unit: Graph, inputs: readonly string[], probability: number): Graph {
