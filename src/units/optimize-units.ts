@@ -77,16 +77,18 @@ export async function optimizeUnits(
   optimize: (data: UnitData) => Promise<Graph>,
   context: Context,
 ): Promise<Graph> {
-  const { units, float, cache } = job;
+  const { units, float, cache, batchSize } = job;
   const values = new Set(units.flatMap(({ inputs, outputs }) => [...inputs, ...outputs]));
   const streams: Streams = { job, layouts: sampleLayouts(float, values), samples: 0 };
   await fillInputs(streams);
   const own = ownConstants(job);
   let { quantized } = job;
+  const sized = setBatchSize(float, batchSize);
   for (const [index, unit] of units.entries()) {
-    await runUnit(streams, float, unit, "float", context);
+    await runUnit(streams, sized, unit, "float", context);
     quantized = await optimize(dataOf(streams, quantized, index, own[index]));
-    if (index < units.length - 1) await runUnit(streams, quantized, unit, "quantized", context);
+    if (index < units.length - 1)
+      await runUnit(streams, setBatchSize(quantized, batchSize), unit, "quantized", context);
     for (const value of [...unit.inputs, ...unit.outputs]) await cache.drop(keyOf(job, "moved", value));
     for (const value of lastReadBy(units, index))
       for (const stream of ["float", "quantized"] as const) await cache.drop(keyOf(job, stream, value));
@@ -149,7 +151,7 @@ async function readValues(
   return result;
 }
 
-/** Runs a unit of `graph` on what is in its stream, and adds what it gives. A last batch that is not full is filled up. */
+/** Runs a unit of `graph`, which has the walk's batch size, on what is in its stream, and adds what it gives. A last batch is filled. */
 async function runUnit(
   streams: Streams,
   graph: Graph,
@@ -158,7 +160,6 @@ async function runUnit(
   context: Context,
 ): Promise<void> {
   const { job, samples } = streams;
-  const sized = setBatchSize(graph, job.batchSize);
   const options = job.isAsTrained ? trainingOptions(context) : compileOptions(context);
   const run = async (program: Program): Promise<void> => {
     let spare: ReadonlyMap<string, TypedArray> = new Map();
@@ -176,7 +177,7 @@ async function runUnit(
       context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
     }
   };
-  await withProgram(cutUnit(sized, unit.inputs, unit.outputs), context, run, { ...options, keepsChannelsLast: true });
+  await withProgram(cutUnit(graph, unit.inputs, unit.outputs), context, run, { ...options, keepsChannelsLast: true });
 }
 
 /** By unit, the constants that it is the first to read: two units may share a weight or a quantizer. */
@@ -220,7 +221,7 @@ function dataOf(
     values: (stream, names, samples) => readValues(streams, stream, names, samples),
     withFloatInputs: async (batches, context) => {
       const moved = { ...streams, samples: await fillMoved(streams, batches) };
-      await runUnit(moved, job.float, unit, "moved", context);
+      await runUnit(moved, setBatchSize(job.float, job.batchSize), unit, "moved", context);
       return dataOf(moved, quantized, index, own, "moved");
     },
   };
