@@ -53,7 +53,8 @@ async function lossOf(unit: Graph, x: Tensor, start: Tensor, free = freedom): Pr
 async function stepped(unit: Graph, x: Tensor, start: Tensor, rate: number) {
   const { graph, initial, loss } = correctionStep(unit, freedom);
   const [input] = unit.inputs;
-  const values = new Map([...initial, [input, x], [`frostbit/start:${input}`, start]] as const);
+  const values = new Map(initial);
+  values.set(input, x).set(`frostbit/start:${input}`, start);
   const executable = await engine.compile(graph);
   const variables = await engine.variables(values);
   const fed = graph.inputs.map((name) => [name, scalar("float64", rate)] as const);
@@ -61,12 +62,8 @@ async function stepped(unit: Graph, x: Tensor, start: Tensor, rate: number) {
   return { loss: toNumbers(outputs.get(loss) as Tensor)[0], variables };
 }
 
-const like = ({ dtype, shape, data }: Tensor, change: (value: number, i: number) => number): Tensor =>
-  tensorOf(
-    dtype,
-    shape,
-    Array.from(data, (value, i) => change(Number(value), i)),
-  );
+const like = (given: Tensor, change: (value: number, i: number) => number): Tensor =>
+  tensorOf(given.dtype, given.shape, Array.from(numbersOf(given), change));
 
 describe("the loss of a correction", () => {
   test.each([0, 1])("and its gradient are those of plain loops and finite differences, unit %i", async (index) => {
@@ -77,7 +74,8 @@ describe("the loss of a correction", () => {
     const { loss, variables } = await stepped(unit, x, start, 0);
     expect(Math.abs(loss / (await lossOf(unit, x, start)) - 1)).toBeLessThan(1e-12);
     // Adam's first moment is a tenth of the gradient.
-    const gradient = numbersOf(await variables.read(`${unit.inputs[0]}/first_moment`)).map((value) => 10 * value);
+    const moment = numbersOf(await variables.read(`${unit.inputs[0]}/first_moment`));
+    const gradient = Array.from(moment, (value) => 10 * value);
     const direction = Array.from(gradient, () => random.normal());
     const along = gradient.reduce((sum, value, i) => sum + value * direction[i], 0);
     const at = (h: number): Promise<number> =>
