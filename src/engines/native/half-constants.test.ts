@@ -43,8 +43,8 @@ describe.skipIf(!isReady)(`constants in 16 bits${why}`, () => {
   ] as const)("a table of %s that products read too takes %i bytes a number", async (type, each) => {
     const table = readFrom(type);
     const { graph, found, scores } = tied(table);
-    expect(describePlan(graph, { precision: "mixed" }).constantBytes).toBe(each * bytes);
-    expect(describePlan(graph, { precision: "float32" }).constantBytes).toBe(4 * bytes);
+    expect((await describePlan(graph, { precision: "mixed" })).constantBytes).toBe(each * bytes);
+    expect((await describePlan(graph, { precision: "float32" })).constantBytes).toBe(4 * bytes);
     const ids = Array.from({ length: batch }, (_, i) => (37 * i) % rows);
     // Powers of two: products and their sums of two terms are exact in float32.
     const x = tensorOf(
@@ -72,7 +72,7 @@ describe.skipIf(!isReady)(`constants in 16 bits${why}`, () => {
       }
   });
 
-  test("a table of float32 stays so", () => {
-    expect(describePlan(tied(drawn).graph, { precision: "mixed" }).constantBytes).toBe(6 * bytes);
+  test("a table of float32 stays so", async () => {
+    expect((await describePlan(tied(drawn).graph, { precision: "mixed" })).constantBytes).toBe(6 * bytes);
   });
 });

@@ -123,14 +123,14 @@ describe.skipIf(!isNativeBuilt)(`stored integers${isNativeBuilt ? "" : ` (${notB
     expect(worst).toBeLessThan(64 * 2 ** -24);
   });
 
-  test.each(types)("constants of %s take no more memory than their bits", (type) => {
+  test.each(types)("constants of %s take no more memory than their bits", async (type) => {
     const [rows, columns] = [256, 1024];
     const [from, to] = ranges[type];
     const build = buildOn();
     const codes = build.constant(random.integerTensor(type, [rows, columns], from, to));
     const scale = build.input("scale", { dtype: "float32", shape: [] });
     const graph = build.graph([build.node("DequantizeLinear", [codes, scale])]);
-    const { constantBytes } = describePlan(graph, { precision: "float32" });
+    const { constantBytes } = await describePlan(graph, { precision: "float32" });
     expect(constantBytes).toBe((rows * columns * Number(type.replace(/\D+/, ""))) / 8);
   });
 });
@@ -152,7 +152,8 @@ describe.skipIf(!isReady)("in mixed precision", () => {
     const y = build.node("MatMul", [x, weight]);
     const dx = build.node("MatMul", [dy, build.node("Transpose", [weight], { perm: [1, 0] })]);
     const graph = build.graph([y, dx]);
-    const kernels = describePlan(graph, { precision: "mixed" }).steps.map(({ kernel }) => kernel);
+    const { steps } = await describePlan(graph, { precision: "mixed" });
+    const kernels = steps.map(({ kernel }) => kernel);
     expect(kernels.filter((kernel) => kernel !== "fused")).toEqual([
       "dequantize:bfloat16",
       "product:bfloat16",
