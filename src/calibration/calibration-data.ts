@@ -2,6 +2,7 @@
 import { type Augmentation, augmentations } from "../data/augment.ts";
 import { type BatchOptions, batchCount, batches, partOf, type Share } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { lengthsToCut, longFirst } from "../data/lengths.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { batchThatFits, fixedBatchOf } from "../evaluate/batch-that-fits.ts";
@@ -22,6 +23,8 @@ interface Data {
 }
 
 interface Options extends Pick<QuantizeOptions, "calibrationSamples"> {
+  /** Whether batches are of samples of similar length, and no longer than these, for a graph that leaves their length open. */
+  readonly byLength?: boolean;
   /** At most; what the graph runs at once where absent. Given, batches are all of one size, and what does not fill one is left out. */
   readonly batchSize?: number;
   /** Absent: all images are as they are. Takes a batch size. */
@@ -50,10 +53,12 @@ export function calibrationBatches(
 ): CalibrationBatches {
   const { train, preprocess } = data;
   const order = shuffledOrder(train.length, seed, calibrationEpoch).slice(0, calibrationCount(data, options));
-  const { batchSize: most, changed } = options;
+  const { batchSize: most, changed, byLength = false } = options;
   const batchSize = batchThatFits(graph, most);
   const dropLast = most !== undefined || fixedBatchOf(graph) !== undefined;
-  const lists = changed ? changedParts(order, batchSize, changed, seed) : [{ order }];
+  const lengths = byLength ? lengthsToCut(train) : undefined;
+  const sorted = lengths ? longFirst(order, lengths) : order;
+  const lists = changed ? changedParts(order, batchSize, changed, seed) : [{ order: sorted }];
   const counts = lists.map((list) => batchCount(list.order.length, batchSize, dropLast));
   return async function* inputs(part) {
     const [first, end] = partOf(
@@ -64,7 +69,8 @@ export function calibrationBatches(
     for (const [i, list] of lists.entries()) {
       const [from, to] = [first, end].map((batch) => batchSize * Math.max(0, batch - before));
       const own = { ...list, order: list.order.slice(from, to) };
-      for await (const batch of batches(train, { batchSize, preprocess, dropLast, ...own })) yield batch.inputs;
+      for await (const batch of batches(train, { batchSize, preprocess, byLength, dropLast, ...own }))
+        yield batch.inputs;
       before += counts[i];
     }
   };

@@ -369,6 +369,83 @@ function findShift(original: readonly number[], changed: readonly number[]): str
   throw new Error("no crop and flip gives this image");
 }
 
+describe("samples of several lengths", () => {
+  const lengths = Int32Array.of(3, 20, 1, 9, 8, 17);
+  const tokens = tensorOf(
+    "int64",
+    [6, 20],
+    Array.from({ length: 120 }, (_, i) => (i % 20 < lengths[Math.floor(i / 20)] ? i : 0)),
+  );
+  const sentences: Dataset = {
+    ...memoryDataset("sentences", new Map([["ids", tokens]]), tensorOf("int64", [6], [0, 1, 2, 3, 4, 5])),
+    lengths,
+  };
+  const options = { batchSize: 2, preprocess: preprocessPresets.none };
+  const ofEach = (list: readonly Batch[]): ReadonlyMap<number, readonly number[]> =>
+    new Map(
+      list.flatMap(({ indices, inputs }) => {
+        const { shape, data } = inputs.get("ids")!;
+        return Array.from(indices, (index, row) => {
+          const places = Array.from(data.slice(row * shape[1], (row + 1) * shape[1]), Number);
+          return [index, places.slice(0, lengths[index])] as const;
+        });
+      }),
+    );
+
+  test("come long ones first, each batch cut to its longest in steps of 8, and lose nothing", async () => {
+    const list = await collect(batches(sentences, { ...options, byLength: true }));
+    expect(list.map(({ indices, inputs }) => [...indices, inputs.get("ids")!.shape[1]])).toEqual([
+      [1, 5, 20],
+      [3, 4, 16],
+      [0, 2, 8],
+    ]);
+    expect(labels(list)).toEqual([1, 5, 3, 4, 0, 2]);
+    const whole = await collect(batches(sentences, options));
+    expect(whole.every(({ inputs }) => inputs.get("ids")!.shape[1] === 20)).toBe(true);
+    expect(new Map([...ofEach(list)].sort(([a], [b]) => a - b))).toEqual(ofEach(whole));
+  });
+
+  test("are known by a mask of ones and zeros behind them, and by no other", () => {
+    const of = (mask: readonly number[], shape = [2, 4]) =>
+      memoryDataset(
+        "masked",
+        new Map([
+          ["ids", tensorOf("int64", shape, new Array(8).fill(1))],
+          ["attention_mask", tensorOf("int64", [2, 4], mask)],
+        ]),
+      ).lengths;
+    expect(of([1, 1, 0, 0, 1, 1, 1, 1])).toEqual(Int32Array.of(2, 4));
+    expect(of([1, 1, 1, 1, 1, 1, 1, 1])).toBeUndefined();
+    expect(of([0, 1, 1, 1, 1, 1, 1, 1])).toBeUndefined();
+    expect(of([1, 1, 0, 0, 0, 0, 0, 0])).toBeUndefined();
+    expect(of([1, 2, 0, 0, 1, 1, 1, 1])).toBeUndefined();
+    expect(of([1, 1, 0, 0, 1, 1, 1, 1], [2, 2, 2])).toBeUndefined();
+  });
+
+  test("keep them where data are split, limited and renamed; labels of positions keep samples whole", async () => {
+    const { train, test: held } = holdOut(sentences, 0, 0.34);
+    for (const part of [train, held, limit(sentences, 3), matchInputs(sentences, { inputs: ["x"] })]) {
+      const { lengths: own = [] } = part;
+      const [{ inputs }] = await collect(batches(part, { ...options, batchSize: part.length }));
+      const [{ shape, data }] = [...inputs.values()];
+      const filled = Array.from({ length: shape[0] }, (_, row) =>
+        Array.from(data.slice(row * 20, (row + 1) * 20), Number).reduce((most, id, i) => (id === 0 ? most : i + 1), 0),
+      );
+      expect([...own].map((length, i) => Math.max(length, filled[i]))).toEqual([...own]);
+    }
+    const positions: Dataset = {
+      ...sentences,
+      labelShape: [20],
+      read: async (indices) => ({
+        ...(await sentences.read(indices)),
+        labels: tensorOf("int64", [indices.length, 20], new Array(indices.length * 20).fill(0)),
+      }),
+    };
+    const [first] = await collect(batches(positions, { ...options, byLength: true }));
+    expect([...first.indices, first.inputs.get("ids")!.shape[1]]).toEqual([0, 1, 20]);
+  });
+});
+
 describe("orders and splits", () => {
   test("a shuffled order is a permutation, the same for the same seed and epoch, another for the next", () => {
     const order = shuffledOrder(1000, 5, 0);

@@ -8,6 +8,7 @@ import { type Augment, shiftOf } from "./augment.ts";
 import { moveSamplesTo } from "./batch-axis.ts";
 import { type Dataset, type InputType, type Samples, sampleOf } from "./dataset.ts";
 import { imagePreparer, preparedShape, unshifted } from "./images.ts";
+import { cutPlaces, lengthOfBatch, lengthsToCut, longFirst } from "./lengths.ts";
 import { mayBePicture } from "./pictures.ts";
 import { isNeutral, type Preprocess } from "./preprocess.ts";
 import { naturalOrder } from "./sampler.ts";
@@ -17,6 +18,8 @@ export interface BatchOptions {
   readonly preprocess: Preprocess;
   /** Indices in the order in which they are visited; by default the dataset's own order. */
   readonly order?: Int32Array;
+  /** Where samples are of several lengths: visits long ones before short ones, and cuts each batch to its longest. */
+  readonly byLength?: boolean;
   readonly augment?: Augment;
   /** Leaves out a last batch that is not full. */
   readonly dropLast?: boolean;
@@ -203,7 +206,9 @@ function checkPictures(dataset: Dataset, { preprocess, augment }: BatchOptions):
 
 /** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
-  const { batchSize, order = naturalOrder(dataset.length), dropLast, start = 0, part } = options;
+  const { batchSize, order: given = naturalOrder(dataset.length), dropLast, start = 0, part } = options;
+  const lengths = options.byLength ? lengthsToCut(dataset) : undefined;
+  const order = lengths ? longFirst(given, lengths) : given;
   checkPictures(dataset, options);
   const prepare = new Map([...dataset.inputs.keys()].map((name) => [name, preparer(dataset, name, options)]));
   const [first, end] = partOf(batchCount(order.length, batchSize, dropLast), part);
@@ -217,8 +222,9 @@ export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGe
     assert(samples, "a batch was not read ahead");
     next = index + 1 < end ? readChecked(dataset, indicesOf(index + 1)) : undefined;
     next?.catch(() => undefined);
+    const cut = (value: Tensor): Tensor => (lengths ? cutPlaces(value, lengthOfBatch(indices, lengths)) : value);
     const inputs = new Map(
-      [...prepare].map(([name, prepareInput]) => [name, prepareInput(samples.inputs.get(name)!, indices)]),
+      [...prepare].map(([name, prepareInput]) => [name, prepareInput(cut(samples.inputs.get(name)!), indices)]),
     );
     yield { ...samples, index, indices, inputs };
   }

@@ -59,6 +59,11 @@ export interface Dataset {
   readonly target?: { readonly dtype: DType; readonly shape: readonly number[] };
   /** Names of the classes, in the order of their indices. */
   readonly classes?: readonly string[];
+  /**
+   * Present where samples are filled up to one length: how many places along the first axis of every input each of them has. What lies
+   * behind changes nothing of what a model gives for the sample, as where a mask leaves it out, so that a batch may be cut to its longest.
+   */
+  readonly lengths?: Int32Array;
   /** What changes with any of the samples, where that takes less than reading them all, which is done otherwise: resuming asks for it. */
   readonly digest?: () => Promise<string>;
   /** Where this is a part of other data: which sample there one of these is, for messages. */
@@ -91,7 +96,8 @@ export const sampleOf = (dataset: Dataset, index: number): number => dataset.ori
 
 /** By name, because a spread would leave out what an instance of a class inherits. */
 function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
-  const { name, length, inputs, hasLabels, labelShape, labelValues, classAxis, notClasses, target, classes } = dataset;
+  const { name, length, inputs, hasLabels, labelShape, labelValues, classAxis, notClasses, target, classes, lengths } =
+    dataset;
   return {
     name,
     length,
@@ -103,6 +109,7 @@ function fieldsOf(dataset: Dataset): Omit<Dataset, "read" | "originOf"> {
     ...(notClasses !== undefined && { notClasses }),
     ...(target && { target }),
     ...(classes && { classes }),
+    ...(lengths && { lengths }),
     ...(dataset.digest && { digest: () => dataset.digest!() }),
   };
 }
@@ -115,12 +122,25 @@ export const withInputs = (dataset: Dataset, inputs: Dataset["inputs"]): Dataset
   read: (indices) => dataset.read(indices),
 });
 
+/** The same samples, each as long as the others. */
+export function withoutLengths(dataset: Dataset): Dataset {
+  if (!dataset.lengths) return dataset;
+  const { lengths: _, ...fields } = fieldsOf(dataset);
+  return {
+    ...fields,
+    originOf: (index) => sampleOf(dataset, index),
+    read: (indices) => dataset.read(indices),
+  };
+}
+
 /** The samples of `dataset` at `indices`, renumbered from 0. */
 export function subset(dataset: Dataset, indices: Int32Array, name = dataset.name): Dataset {
+  const { lengths } = dataset;
   return {
     ...fieldsOf(dataset),
     name,
     length: indices.length,
+    ...(lengths && { lengths: indices.map((index) => lengths[index]) }),
     originOf: (index) => sampleOf(dataset, indices[index]),
     read: (wanted) => dataset.read(wanted.map((index) => indices[index])),
   };

@@ -6,6 +6,7 @@ import { allocate, castTensor, copyTensor, sizeOf, tensor } from "../ir/tensor.t
 import { moveSamplesFrom } from "./batch-axis.ts";
 import type { Dataset, InputType } from "./dataset.ts";
 import { describeLabels } from "./labels.ts";
+import { lengthsByMask } from "./lengths.ts";
 import { guessPictures, withPictures } from "./pictures.ts";
 
 /** The rows of a tensor at these indices along axis 0. */
@@ -41,7 +42,8 @@ function samplesAxis(shape: readonly number[], count: number): number | undefine
  * A dataset of tensors whose first axis counts the samples; where another axis alone has as many, as in recurrent states, that one
  * does. A scalar belongs to every sample. Labels of whole numbers are class indices, one a sample or one a position; floats are
  * what the model's output should be; where both are possible, the output decides. Samples of three axes in bytes are taken as
- * images, and in floats where there is only one such input. Throws BAD_DATA where numbers of samples differ or are 0. Half
+ * images, and in floats where there is only one such input. An input "attention_mask" of ones, and zeros behind them, says how long
+ * samples are. Throws BAD_DATA where numbers of samples differ or are 0. Half
  * precision becomes float32.
  *
  * @example
@@ -55,6 +57,7 @@ export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>,
   const facts = given && describeLabels(given);
   const areClasses = facts !== undefined && facts.notClasses === undefined;
   const types = new Map([...values].map(([input, value]) => [input, inputType(value)]));
+  const lengths = lengthsByMask(values);
   return {
     name,
     length,
@@ -64,6 +67,7 @@ export function memoryDataset(name: string, inputs: ReadonlyMap<string, Tensor>,
     ...(facts?.values && { labelValues: facts.values }),
     ...(facts?.notClasses !== undefined && { notClasses: facts.notClasses }),
     ...(given && facts?.isTarget && { target: { dtype: "float32", shape: given.shape.slice(1) } }),
+    ...(lengths && { lengths }),
     read: (indices) => ({
       inputs: new Map([...values].map(([input, value]) => [input, takeSamples(value, indices)])),
       ...(given && areClasses && { labels: classIndices(takeRows(given, indices), facts.shape) }),

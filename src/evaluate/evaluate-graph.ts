@@ -16,6 +16,7 @@ import { batchThatFits } from "./batch-that-fits.ts";
 import { labelUse, usableLabels } from "./label-use.ts";
 import { type Measurement, type Metrics, meterOf } from "./metrics.ts";
 import { type OwnMeter, type OwnMetric, ownMeter } from "./own-metric.ts";
+import { withOpenLength } from "./sizes-of-data.ts";
 
 /**
  * What a graph's first output is worth on an engine, over the whole dataset: accuracy and cross-entropy against class indices, or
@@ -43,8 +44,8 @@ export async function measureGraphBy(
 ): Promise<Measurement> {
   const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
   const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
-  const run = removeDeadNodes(graph);
-  const measuring = { graph: run, batchSize: batchThatFits(graph), dataset, preprocess, phase };
+  const open = withOpenLength(removeDeadNodes(graph), dataset);
+  const measuring = { graph: open, batchSize: batchThatFits(graph), dataset, preprocess, phase };
   return measure({ ...measuring, meter, reuses: false }, context);
 }
 
@@ -66,7 +67,7 @@ export async function measureGraph(
     return ofScores.count(given, batch);
   };
   const meter = { ...ofScores, count, keeps: false };
-  const only = onlyOutputs(graph, [output]);
+  const only = withOpenLength(onlyOutputs(graph, [output]), dataset);
   const measuring = { graph: only, batchSize: batchThatFits(graph), dataset, preprocess, phase };
   return measure({ ...measuring, meter, reuses: true }, context);
 }
@@ -96,7 +97,12 @@ async function measure(
     done = Math.min(total, done + batch.indices.length * (part?.size ?? 1));
     context.onProgress?.({ phase, done, total, note: meter.note(counted) });
   };
-  await runEach(graph, batches(dataset, { batchSize, preprocess, part }), { use, reuses, phase }, context);
+  await runEach(
+    graph,
+    batches(dataset, { batchSize, preprocess, byLength: true, part }),
+    { use, reuses, phase },
+    context,
+  );
   const counted = await counting.end();
   assert(counted, "evaluation of no samples");
   return meter.measurement(counted);

@@ -1,7 +1,7 @@
 // A model file opened in the runtime that will run it, and batches in the form that it declares.
 import { placeSamples } from "../data/batch-axis.ts";
 import { preparedDtype, preparedInputs } from "../data/batches.ts";
-import { type Dataset, type InputType, matchInputs, withInputs } from "../data/dataset.ts";
+import { type Dataset, type InputType, matchInputs, withInputs, withoutLengths } from "../data/dataset.ts";
 import { isNeutral, type Preprocess } from "../data/preprocess.ts";
 import { batchAxes } from "../ir/batch-axes.ts";
 import type { DType, TypedArray } from "../ir/dtype.ts";
@@ -52,7 +52,8 @@ const agrees = (shape: readonly number[], declared: readonly Dim[], batchAxis = 
 
 /** The dataset with the file's input names. Throws BAD_DATA where types or shapes differ. */
 export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, preprocess: Preprocess): Dataset {
-  const named = matchInputs(dataset, { inputs: [...file.inputs.keys()] });
+  const matching = matchInputs(dataset, { inputs: [...file.inputs.keys()] });
+  const named = leavesLengthOpen(file) ? matching : withoutLengths(matching);
   const matched = preparedFor(placeSamples(named, file.inputs), file.inputs, preprocess);
   const axes = batchAxes(file.inputs);
   const prepared = preparedInputs(matched, preprocess);
@@ -65,6 +66,15 @@ export function datasetFor(file: Pick<ModelFile, "inputs">, dataset: Dataset, pr
     );
   }
   return matched;
+}
+
+/** Whether every input takes samples of any length. */
+function leavesLengthOpen({ inputs }: Pick<ModelFile, "inputs">): boolean {
+  const axes = batchAxes(inputs);
+  return [...inputs].every(([name, { shape }]) => {
+    const size = shape[axes.get(name) === 0 ? 1 : 0];
+    return typeof size === "string" || size < 0;
+  });
 }
 
 /** The dataset with its samples prepared as the model's types, where these hold all that the samples do. */

@@ -1,6 +1,7 @@
 // Sizes that a model leaves open and its data decides, such as a sequence's length.
 import { preparedInputs } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
+import { lengthsToCut } from "../data/lengths.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
@@ -15,6 +16,21 @@ export function withSizesOf(graph: Graph, dataset: Dataset, preprocess: Preproce
       [name, { ...type, shape: type.shape.map((size) => sizes.get(String(size))?.size ?? size) }] as const,
   );
   return sizes.size === 0 ? graph : withInputTypes(graph, new Map(given));
+}
+
+/** What the size along which batches are cut is called: no model's own size has this name. */
+const openLength = "frostbit/length";
+
+/** The graph's types with that size open again, for batches by length of samples that have several. */
+export function withOpenLength(graph: Graph, dataset: Dataset): Graph {
+  if (!lengthsToCut(dataset)) return graph;
+  const types = inputTypes(graph);
+  const axes = batchAxes(types);
+  const open = [...types].map(([name, type]) => {
+    const shape = type.shape.with(axes.get(name) === 0 ? 1 : 0, openLength);
+    return [name, { ...type, shape }] as const;
+  });
+  return withInputTypes(graph, new Map(open));
 }
 
 interface Known {

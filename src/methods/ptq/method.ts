@@ -3,6 +3,7 @@ import { z } from "zod";
 import { calibrate } from "../../calibration/calibrate.ts";
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
 import { findLostParts, type LostPart } from "../../calibration/lost-parts.ts";
+import { withOpenLength } from "../../evaluate/sizes-of-data.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import { consumers, describeNode, type Graph } from "../../ir/graph.ts";
 import { sizeOf } from "../../ir/tensor.ts";
@@ -73,12 +74,13 @@ async function quantizeFloat({ model, data, scales }: Job, context: Context): Pr
   noteDepthwise(graph, planned, context);
   noteFloatReaders(graph, planned, context);
   if (planned.weights.length + planned.activations.length === 0) return { ...model, float: graph };
-  const batches = calibrationBatches(graph, data, quantize, context);
-  const lost = await findLostParts({ graph, sites: planned.activations }, batches, context);
+  const batches = calibrationBatches(graph, data, { ...quantize, byLength: true }, context);
+  const open = withOpenLength(graph, data.train);
+  const lost = await findLostParts({ graph: open, sites: planned.activations }, batches, context);
   const sites = sitesOf(graph, quantize, new Set(lost.map(({ join }) => join.name)));
   noteLostParts(graph, sites, lost, context);
   const observed = { observer: quantize.observer, calibrationSamples: calibrationCount(data, quantize) };
-  const qparams = await calibrate(graph, sites, batches, observed, context);
+  const qparams = await calibrate(open, sites, batches, observed, context);
   const chosen =
     scales === "powers-of-two"
       ? new Map([...qparams].map(([name, value]) => [name, powerOfTwoQparams(value)]))

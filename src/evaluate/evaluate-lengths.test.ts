@@ -1,0 +1,138 @@
+import { expect, test } from "vitest";
+import { createRandom } from "../../test/support/random.ts";
+import { tinyOrigin } from "../../test/support/tiny-classifier.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { memoryDataset } from "../data/memory-dataset.ts";
+import { preprocessPresets } from "../data/preprocess.ts";
+import type { Engine } from "../engines/engine.ts";
+import { openDeployed } from "../engines/onnxruntime/deployed.ts";
+import { engines } from "../engines/table.ts";
+import { inputTypes } from "../ir/batch-axes.ts";
+import type { Graph } from "../ir/graph.ts";
+import { tensorOf } from "../ir/tensor.ts";
+import { writeOnnx } from "../onnx/write.ts";
+import { buildOn } from "../ops/infer.ts";
+import { measureGraph } from "./evaluate-graph.ts";
+import { measureFile } from "./evaluate-model.ts";
+import { datasetFor } from "./model-file.ts";
+import { withSizesOf } from "./sizes-of-data.ts";
+
+const [count, places, tokens] = [200, 30, 11];
+
+/** Classes by the mean of what the tokens that the mask names stand for. */
+function sentenceClassifier(size: string | number = "length"): Graph {
+  const random = createRandom(3);
+  const build = buildOn();
+  const type = { dtype: "int64", shape: ["N", size] } as const;
+  const [ids, mask] = [build.input("input_ids", type), build.input("attention_mask", type)];
+  const table = build.constant(random.tensor("float32", [tokens, 6]), "table");
+  const weight = build.constant(random.tensor("float32", [6, 3]), "head.weight");
+  const kept = build.node("Unsqueeze", [build.node("Cast", [mask], { to: "float32" }), build.ints([2])]);
+  const embedded = build.node("Mul", [build.node("Gather", [table, ids], { axis: 0 }), kept]);
+  const sum = build.node("ReduceSum", [embedded, build.ints([1])], { keepdims: 0 });
+  const total = build.node("ReduceSum", [kept, build.ints([1])], { keepdims: 0 });
+  return build.graph([build.node("MatMul", [build.node("Div", [sum, total]), weight], {}, "head")], "sentences");
+}
+
+const random = createRandom(5);
+const lengths = Int32Array.from({ length: count }, () => 1 + Math.floor(random.uniform() * (places - 1)));
+
+/** What fills sentences up stands for something too. */
+const filled = (value: (row: number, place: number) => number) =>
+  tensorOf(
+    "int64",
+    [count, places],
+    Array.from({ length: count * places }, (_, i) => value(Math.floor(i / places), i % places)),
+  );
+
+const sentences = memoryDataset(
+  "sentences",
+  new Map([
+    ["input_ids", filled(() => Math.floor(random.uniform() * tokens))],
+    ["attention_mask", filled((row, place) => (place < lengths[row] ? 1 : 0))],
+  ]),
+  tensorOf(
+    "int64",
+    [count],
+    Array.from({ length: count }, (_, i) => i % 3),
+  ),
+);
+
+const { lengths: _, ...whole } = sentences;
+const padded: Dataset = whole;
+const preprocess = preprocessPresets.none;
+
+/** Notes how long what it runs is. */
+function watching(engine: Engine): Engine & { readonly seen: Set<number> } {
+  const seen = new Set<number>();
+  return {
+    ...engine,
+    seen,
+    precisions: engine.precisions,
+    compile: async (graph, options) => {
+      const executable = await engine.compile(graph, options);
+      return {
+        ...executable,
+        bind: (variables, names) => {
+          const program = executable.bind(variables, names);
+          return {
+            ...program,
+            run: (inputs, settings) => {
+              for (const { shape } of inputs.values()) seen.add(shape[1]);
+              return program.run(inputs, settings);
+            },
+          };
+        },
+      };
+    },
+  };
+}
+
+const sorted = (values: readonly number[] = []): readonly number[] => [...values].sort((a, b) => a - b);
+
+const names = (["reference", "onnxruntime", "native"] as const).filter((name) => engines[name].isAvailable());
+
+test.each(names)("engine %s: batches of similar length measure what padded ones do, sample by sample", async (name) => {
+  const engine = watching(engines[name].create());
+  const graph = withSizesOf(sentenceClassifier(), padded, preprocess);
+  const context = { engine, seed: 0 };
+  const atOnce = await measureGraph(graph, padded, preprocess, context, "evaluate");
+  expect([...engine.seen]).toEqual([places]);
+  engine.seen.clear();
+  const parts = await measureGraph(graph, sentences, preprocess, context, "evaluate");
+  expect(sorted([...engine.seen])).toEqual([8, 16, 24, places]);
+  expect(parts.metrics.top1).toBe(atOnce.metrics.top1);
+  expect(parts.metrics.loss).toBeCloseTo(atOnce.metrics.loss ?? Number.NaN, 5);
+  const [own, expected] = [sorted(parts.bySample.loss), sorted(atOnce.bySample.loss)];
+  expect(own).toHaveLength(count);
+  for (const [i, value] of own.entries()) expect(value).toBeCloseTo(expected[i], 5);
+});
+
+test("a file is run on as many places as the longest of a batch has; one that fixes them, on all", async () => {
+  for (const [size, all] of [
+    ["length", [8, 16, 24, 30]],
+    [places, [places]],
+  ] as const) {
+    const file = await openDeployed(writeOnnx({ graph: sentenceClassifier(size), origin: tinyOrigin }, { opset: 17 }));
+    const seen = new Set<number>();
+    const watched: typeof file = {
+      ...file,
+      run: (inputs, fetch) => {
+        for (const { shape } of inputs.values()) seen.add(shape[1]);
+        return file.run(inputs, fetch);
+      },
+    };
+    const measured = await measureFile(watched, sentences, { preprocess, batchSize: 6 });
+    const whole = await measureFile(file, padded, { preprocess, batchSize: 6 });
+    expect(sorted([...seen])).toEqual(all);
+    expect(measured.metrics.top1).toBe(whole.metrics.top1);
+    expect(measured.metrics.loss).toBeCloseTo(whole.metrics.loss ?? Number.NaN, 5);
+    await file.dispose();
+  }
+});
+
+test("lengths are of no use to a model that fixes them", () => {
+  const types = (size: string | number) => ({ inputs: inputTypes(sentenceClassifier(size)) });
+  expect(datasetFor(types("length"), sentences, preprocess).lengths).toEqual(lengths);
+  expect(datasetFor(types(places), sentences, preprocess).lengths).toBeUndefined();
+});
