@@ -6,7 +6,7 @@ import { setBatchSize } from "../../passes/set-batch-size.ts";
 import { insertQuantizers } from "../../quantizers/insert.ts";
 import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { weightQparams } from "../../quantizers/observe-weights.ts";
-import { asymmetricQparams, signedQparams } from "../../quantizers/qparams.ts";
+import { asymmetricQparams, type Range, signedQparams } from "../../quantizers/qparams.ts";
 import { bitsOfLayer, type QuantizeOptions } from "../../quantizers/quantize-options.ts";
 import { findSites, withFirstLast, withoutQuantized } from "../../quantizers/sites.ts";
 import { constantOf } from "../../rounding/grid.ts";
@@ -93,22 +93,32 @@ export function sizeBudget({ free }: Choices, widths: Widths, bytes: number, fil
   };
 }
 
-/** The file of a model whose weights have these bits: ranges of activations change no size. */
+/** The file of a model whose weights have these bits; what calibration finds makes none larger. */
 export const fileBytesOf =
   (graph: Graph, quantize: QuantizeOptions, { free }: Choices, write: (graph: Graph) => number): FileBytes =>
   (widths) =>
-    write(quantizedAt(graph, withWidths(quantize, free, widths)));
+    write(quantizedAt(graph, withWidths(quantize, free, widths), differentRange));
+
+/** Zero points of their own, of three digits in names: files hold equal ones once, and which calibration will find is not known. */
+const differentRange: RangeOf = (site) => {
+  const zeroPoint = 100 + (site % 150);
+  return { min: -zeroPoint / (255 - zeroPoint), max: 1 };
+};
+
+/** Behind a Relu, kernels of integers want it so. */
+const positiveRange: RangeOf = () => ({ min: 0, max: 1 });
+
+type RangeOf = (site: number) => Range;
 
 /** With ranges of activations that say nothing. */
-export function quantizedAt(graph: Graph, options: QuantizeOptions): Graph {
+export function quantizedAt(graph: Graph, options: QuantizeOptions, rangeOf = positiveRange): Graph {
   const sites = withoutQuantized(graph, findSites(graph, options));
-  const range = { min: 0, max: 1 };
   const qparams = new Map([
     ...sites.weights.map((site) => [site.name, weightQparams(constantOf(graph, site.value), site, "min-max")] as const),
-    ...sites.activations.map((site) => {
+    ...sites.activations.map((site, i) => {
       const make = site.symmetric ? signedQparams : asymmetricQparams;
       const dtype = graph.values.get(site.value)?.dtype ?? "float32";
-      return [site.name, make(range, site.bits, dtype, site.value)] as const;
+      return [site.name, make(rangeOf(i), site.bits, dtype, site.value)] as const;
     }),
   ]);
   return insertQuantizers(graph, sites, qparams);
