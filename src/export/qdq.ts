@@ -1,6 +1,6 @@
 // ONNX QDQ: activations through QuantizeLinear and DequantizeLinear, weights as integers behind DequantizeLinear, or as indices of tables.
 import { assert } from "../ir/errors.ts";
-import type { Graph, Node, OnnxModel, Origin } from "../ir/graph.ts";
+import { consumers, type Graph, type Node, type OnnxModel, type Origin } from "../ir/graph.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { withFileBits } from "../ir/tensor-source.ts";
@@ -12,6 +12,7 @@ import { dropDefaults } from "../passes/drop-defaults.ts";
 import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
+import { computesWithIntegers } from "../quantizers/integer-kernels.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { withProductsAsScales } from "./bias-scales.ts";
 import { keepLevels } from "./keep-levels.ts";
@@ -48,7 +49,7 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
   const source =
     storage === "int4"
       ? stored
-      : withCenteredIntegers(withFloatWeights(stored, integers, quantizedIn(stored)), integers);
+      : withCenteredIntegers(withFloatWeights(stored, integers, integerLayers(stored, folded.biases)), integers);
   const written = new Map(source.constants);
   const names = newNamesIn(source, written);
   const ofGemms = folded.biases === "int32" ? bytesOfGemms(source, folded.layers) : new Set<string>();
@@ -66,9 +67,12 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
   };
 }
 
-function quantizedIn({ nodes }: Graph): (value: string) => boolean {
-  const quantized = new Set(nodes.filter(isQuantizer).flatMap(({ outputs }) => outputs));
-  return (value) => quantized.has(value);
+/** Beside biases as floats, other runtimes than ONNX Runtime decide what computes with integers: everything that reads them. */
+function integerLayers(graph: Graph, biases: Folded["biases"]): (layer: Node) => boolean {
+  const quantized = new Set(graph.nodes.filter(isQuantizer).flatMap(({ outputs }) => outputs));
+  const readers = consumers(graph);
+  return (layer) =>
+    quantized.has(layer.inputs[0]) && (biases === "float" || computesWithIntegers(graph, readers, layer));
 }
 
 /** What DequantizeLinear gives layers that are Gemms, from int8 with a scale per row. */

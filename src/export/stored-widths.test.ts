@@ -163,6 +163,44 @@ test.each([8, 5, 4, 2])(
   },
 );
 
+test.each([
+  ["conv1", 8],
+  ["conv2", 8],
+  ["conv2", 3],
+] as const)(
+  "%s of %d bits computes with floats between layers of integers, as the option says",
+  async (layer, bits) => {
+    const { graph, input } = cases["convolutions"];
+    const options = { placement: "runtime", weights: bits, layers: { [layer]: { activations: "float" } } } as const;
+    // ONNX Runtime leaves a Relu out whose quantizer cuts at 0, as calibration's do.
+    const cutting = quantizeTiny(graph, options, (qparams, { value }) => {
+      const { dtype, shape } = qparams.zeroPoint;
+      return value.startsWith("relu") ? { ...qparams, zeroPoint: tensorOf(dtype, shape, [0]) } : qparams;
+    });
+    const folded = foldQuantizers(cutting, "int32");
+    const source = { folded, origin: tinyOrigin, storage: "packed" } as const;
+    const files = writeFormat("qdq", exportFormats.qdq, source);
+    const run = {
+      batches: [new Map([["input", input]])],
+      open: openDeployed,
+      context: { engine: createReferenceEngine(), seed: 0 },
+    };
+    checkVerification(await exportFormats.qdq.verify(source, files, run), undefined);
+    const { nodes, constants } = await optimizedGraph(files[0].bytes);
+    const kernels = nodes.map(({ opType }) => opType);
+    expect(kernels.filter((kernel) => kernel === "QLinearConv")).toHaveLength(1);
+    expect(kernels.filter((kernel) => /^(Fused)?Conv$/.test(kernel))).toHaveLength(1);
+    const ofConstants = nodes.filter(
+      ({ opType, input: [first] }) => opType === "DequantizeLinear" && constants.has(first),
+    );
+    expect(ofConstants).toEqual([]);
+    const read = readOnnx(files[0].bytes, { name: "written" }).graph;
+    for (const { name, node, bits: width } of folded.layers)
+      expect(Math.max(...Array.from(integersOf(read, node).data, Number)), name).toBeLessThan(2 ** width);
+    expect(inspectModel(read).alreadyQuantized).toHaveLength(3);
+  },
+);
+
 test("a small file whose nodes double what they compute a thousand times is read at once", () => {
   const build = buildOn();
   const bytes = build.constant(tensorOf("uint8", [4, 1], [1, 2, 3, 255]), "bytes");

@@ -10,6 +10,7 @@ function climberOf(
   lossOf: (rung: Rung) => number | "failed",
   depthwise: readonly string[] = [],
   timeOf: (rung: Rung) => number = () => 0.5,
+  slow: readonly string[] = [],
 ): Climber<Trial> & { tried: string[] } {
   const tried: string[] = [];
   return {
@@ -27,6 +28,7 @@ function climberOf(
     depthwise,
     sensitiveLayers: async () => ["a", "b", "c", "d"],
     timeOf: async ({ rung }) => timeOf(rung),
+    slowLayers: async () => slow,
   };
 }
 
@@ -173,6 +175,40 @@ describe("a file slower than the float model", () => {
       (rung) => (inFloat(rung) ? 1 : 1.4),
     );
     expect(inFloat((await climb(goal(), lossy)).chosen?.rung as Rung)).toBe(false);
+  });
+
+  test("has its slow layers computed in float, also where weights become narrower", async () => {
+    const partly = (rung: Rung): boolean => JSON.stringify(rung.quantize["layers"] ?? {}).includes("float");
+    const climber = climberOf(
+      () => 0.1,
+      ["b"],
+      (rung) => (partly(rung) ? 0.7 : inFloat(rung) ? 1 : 0.9),
+      ["a", "b"],
+    );
+    const { chosen, records } = await climb(goal({ maxDrop: 1 }), climber);
+    expect(climber.tried.slice(0, 2)).toEqual([
+      "weights of 8 bits, min-max ranges",
+      "weights of 8 bits, min-max ranges, 2 layers computed in float",
+    ]);
+    expect(climber.tried.filter((name) => name.endsWith("ranges, computed in float"))).toEqual([]);
+    expect(records.slice(0, 2)).toMatchObject([{ latency: 0.9 }, { latency: 0.7 }]);
+    expect(chosen?.rung.quantize).toEqual({
+      weights: 2,
+      firstLast: 8,
+      layers: { a: { activations: "float" }, b: { weights: 8, activations: "float" } },
+    });
+  });
+
+  test("computes all layers in float where those that are slow do not suffice", async () => {
+    const climber = climberOf(
+      () => 0.1,
+      [],
+      (rung) => (inFloat(rung) ? 1 : rung.quantize["layers"] ? 1.2 : 1.4),
+      ["a"],
+    );
+    const { chosen, records } = await climb(goal(), climber);
+    expect(records.map((record) => record.outcome === "tried" && record.latency)).toEqual([1.4, 1.2, 1]);
+    expect(chosen?.rung.quantize["activations"]).toBe("float");
   });
 
   test("stays where the user said how activations are computed", async () => {

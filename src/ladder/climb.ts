@@ -1,7 +1,7 @@
 // The walk up the ladder: which rung is tried next, and which one is kept.
 import { budgetsOf, type Goal, secondsOf } from "../options/goal.ts";
 import { type Drop, isBetter, isBeyond, isWithin } from "./drop.ts";
-import { besideFloats, inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
+import { besideFloatLayers, besideFloats, inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
 
 /** What became of a rung. */
 export type RungRecord = {
@@ -41,6 +41,8 @@ export interface Climber<T extends Trial> {
   readonly sensitiveLayers: (trial: T) => Promise<readonly string[]>;
   /** What its file takes of the float model's time, in one sample or in many, whichever is more. */
   readonly timeOf: (trial: T) => Promise<number>;
+  /** Its layers that the runtime computes faster with floats; none where that would hardly be told from chance. */
+  readonly slowLayers: (trial: T) => Promise<readonly string[]>;
 }
 
 export interface Climbed<T> {
@@ -83,9 +85,10 @@ export async function climb<T extends Trial>(goal: Goal, climber: Climber<T>): P
   let best = await tryEach(firstRungs(goal), climbing);
   if (best && !isEnough(best) && budgetsOf(goal).length === 0) best = await withFloatLayers(best, climbing);
   const isFree = budgetsOf(goal).length === 0 && !goal.fixed.some((name) => activationOptions.includes(name));
-  if (best && isFree) best = await asFastAsFloat(best, climbing);
+  let kernels: Kernels = asIs;
+  if (best && isFree) [best, kernels] = await withFastKernels(best, climbing);
   const isReached = best !== undefined && isEnough(best);
-  if (best && isReached && narrows(goal)) best = await narrow(best, climbing);
+  if (best && isReached && narrows(goal)) best = await narrow(best, kernels, climbing);
   return { chosen: best, isReached, records };
 }
 
@@ -151,8 +154,19 @@ async function withFloatLayers<T extends Trial>(start: T, climbing: Climbing<T>)
   return found && (climbing.isEnough(found) || isBetter(found.drop, start.drop)) ? found : start;
 }
 
-/** A file that is slower than the float model gives way to one that computes with floats, where that is faster and good enough. */
-async function asFastAsFloat<T extends Trial>(start: T, climbing: Climbing<T>): Promise<T> {
+/** Which layers of a rung compute with floats. */
+type Kernels = (rung: Rung) => Rung;
+
+const asIs: Kernels = (rung) => rung;
+
+/** A file that takes less of the float model's time has integer kernels for what takes time. */
+const coveredTime = 2 / 3;
+
+/**
+ * Layers that are slower with integers than with floats compute with floats, and all of them where the file is slower than the float
+ * model still: where that makes it faster, and it is good enough.
+ */
+async function withFastKernels<T extends Trial>(start: T, climbing: Climbing<T>): Promise<readonly [T, Kernels]> {
   const { climber, records, isEnough } = climbing;
   const timed = async (trial: T): Promise<number> => {
     const latency = await climber.timeOf(trial);
@@ -160,23 +174,29 @@ async function asFastAsFloat<T extends Trial>(start: T, climbing: Climbing<T>): 
     records[index] = { ...records[index], latency } as RungRecord;
     return latency;
   };
-  const latency = await timed(start);
-  if (latency <= 1) return start;
-  const found = await tryEach([besideFloats(start.rung)], climbing);
-  const isGood = found !== undefined && (isEnough(found) || !isEnough(start));
-  return isGood && (await timed(found)) < latency ? found : start;
+  let [best, kernels, least]: [T, Kernels, number] = [start, asIs, await timed(start)];
+  const tryKernels = async (tried: Kernels): Promise<void> => {
+    const found = await tryEach([tried(start.rung)], climbing);
+    if (!found || (isEnough(start) && !isEnough(found))) return;
+    const latency = await timed(found);
+    if (latency < least) [best, kernels, least] = [found, tried, latency];
+  };
+  if (least <= coveredTime) return [best, kernels];
+  const slow = await climber.slowLayers(start);
+  if (slow.length > 0) await tryKernels((rung) => besideFloatLayers(rung, slow));
+  if (least > 1) await tryKernels(besideFloats);
+  return [best, kernels];
 }
 
 /** Narrower weights are worth it where they surely keep the goal: until then, what costs more is tried at each width. */
-async function narrow<T extends Trial>(start: T, climbing: Climbing<T>): Promise<T> {
+async function narrow<T extends Trial>(start: T, kernels: Kernels, climbing: Climbing<T>): Promise<T> {
   const { depthwise, defaultDrop } = climbing.climber;
   const isEnough = ({ drop }: Trial): boolean => isWithin(drop, climbing.goal.maxDrop ?? defaultDrop);
-  const computesInFloat = start.rung.quantize["activations"] === "float";
   let [best, enough, tooNarrow] = [start, 8, 1];
   for (let width = nextWidth(enough, tooNarrow); width !== undefined; width = nextWidth(enough, tooNarrow)) {
     const rungs = rungsAt(width, depthwise);
     const isSmaller = ({ bytes }: Trial): boolean => bytes < best.bytes;
-    const trial = await tryEach(computesInFloat ? rungs.map(besideFloats) : rungs, {
+    const trial = await tryEach(rungs.map(kernels), {
       ...climbing,
       // What else is tried at this width is as large.
       isEnough: (tried) => isEnough(tried) || !isSmaller(tried),

@@ -36,9 +36,11 @@ import { matchesPattern } from "../quantizers/quantize-options.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { printDrop } from "../report/print-drop.ts";
 import type { Context } from "../run/context.ts";
+import { isLarge } from "../run/with-few-runs.ts";
 import { type Climbed, climb, type Trial } from "./climb.ts";
 import { dropOf, noiseOf } from "./drop.ts";
 import { besideFixed, type Rung } from "./rungs.ts";
+import { slowLayers } from "./slow-layers.ts";
 
 /** What a goal's run gives: the outcome of the rung that was chosen, and how it was found. */
 export interface GoalOutcome {
@@ -153,6 +155,7 @@ export async function quantizeToGoal(
       const { float: before, deployed } = latencies;
       return Math.max(deployed.batch1 / before.batch1, deployed.batch256 / before.batch256);
     },
+    slowLayers: async ({ run }) => (isLarge(run.subject.float) ? [] : slowLayers(run)),
   });
   if (!chosen) throw noFile(climbed);
   const options = optionsOf(job.options, chosen.rung);

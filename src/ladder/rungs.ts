@@ -105,6 +105,28 @@ export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
   quantize: { ...rung.quantize, layers: Object.fromEntries(layers.map((name) => [name, "float"])) },
 });
 
+/** Exceptions by layer, of which these compute with floats; their weights are the integers that they were. */
+export function withFloatKernels<Choice>(
+  layers: Readonly<Record<string, Choice>>,
+  names: readonly string[],
+): Readonly<Record<string, Choice | { readonly weights?: number; readonly activations: "float" }>> {
+  const chosen = names.map((name) => {
+    const weights = layers[name];
+    return [name, { ...(typeof weights === "number" && { weights }), activations: "float" as const }] as const;
+  });
+  return { ...layers, ...Object.fromEntries(chosen) };
+}
+
+/** The rung with these layers computed with floats. */
+export const besideFloatLayers = (rung: Rung, names: readonly string[]): Rung => ({
+  ...rung,
+  name: `${rung.name}, ${names.length} layer${names.length === 1 ? "" : "s"} computed in float`,
+  quantize: {
+    ...rung.quantize,
+    layers: withFloatKernels((rung.quantize["layers"] ?? {}) as Readonly<Record<string, unknown>>, names),
+  },
+});
+
 /** The rung whose activations stay floats: small, and computed as the float model is. Zero points of weights gain nothing at 8 bits, and take bytes. */
 export const besideFloats = (rung: Rung): Rung => ({
   ...rung,

@@ -11,11 +11,11 @@ import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 
 const isByte = ({ dtype }: Tensor): boolean => dtype === "int8" || dtype === "uint8";
 
-/** The graph in which floats are made of these constants by name, where nothing but layers with inputs in float reads them. */
+/** The graph in which floats are made of these constants by name, where nothing but layers that compute with floats reads them. */
 export function withFloatWeights(
   graph: Graph,
   integers: ReadonlySet<string>,
-  isQuantized: (value: string) => boolean,
+  computesWithIntegers: (layer: Node) => boolean,
 ): Graph {
   const constants = new Map(graph.constants);
   const readers = consumers(graph);
@@ -27,7 +27,7 @@ export function withFloatWeights(
       node.op === "DequantizeLinear" && integers.has(name) && numberAttribute(node, "block_size", 0) === 0;
     if (!isWeight || !weight || !scale || !isByte(weight)) return [node];
     const reading = readers.get(node.outputs[0]) ?? [];
-    if (!reading.every((reader) => isLayer(graph, reader, node.outputs[0]) && !isQuantized(reader.inputs[0])))
+    if (!reading.every((reader) => isLayer(graph, reader, node.outputs[0]) && !computesWithIntegers(reader)))
       return [node];
     const { dtype } = scale;
     const added: Node[] = [];

@@ -110,11 +110,21 @@ export async function measureDeployed(
 /** Latencies of the float model and of the exported file in ONNX Runtime: in turn, or of a large model one after the other. */
 export async function measureLatencies(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
   if (isLarge(run.subject.float)) return latenciesOfLarge(run, bytes);
+  const [float, deployed] = await latenciesInTurn(run, [run.subject.file(), bytes]);
+  return { float, deployed };
+}
+
+/** Of files that are open at once, in turn: of many, in smaller batches and for longer than of two. */
+export async function latenciesInTurn(run: Measured, files: readonly Uint8Array[]): Promise<readonly Latency[]> {
   const opened: ModelFile[] = [];
+  const pairs = files.length / 2;
   try {
-    for (const file of [run.subject.file(), bytes]) opened.push(await run.job.openDeployed(file));
-    const [float, deployed] = await latenciesOf(run, (parts, options) => measureLatency(opened, parts, options));
-    return { float, deployed };
+    for (const file of files) opened.push(await run.job.openDeployed(file));
+    return await latenciesOf(
+      run,
+      (parts, options) => measureLatency(opened, parts, { ...options, budgetMs: 500 * pairs }),
+      timedOperations / pairs,
+    );
   } finally {
     await Promise.all(opened.map((model) => model.dispose()));
   }
@@ -161,8 +171,9 @@ const timedOperations = 1.2e10;
 async function latenciesOf(
   { job, subject }: Measured,
   timesOf: (parts: readonly Inputs[], options: { readonly most?: number }) => Promise<readonly number[]>,
+  operations = timedOperations,
 ): Promise<readonly Latency[]> {
-  const affordable = affordableSamples(oneSample(subject.float), 256, timedOperations);
+  const affordable = affordableSamples(oneSample(subject.float), 256, operations);
   const part = Math.min(batchThatFits(subject.float, 256), affordable);
   const fixed = fixedBatchOf(subject.float);
   const measure = async (batchSize: number): Promise<readonly number[]> => {

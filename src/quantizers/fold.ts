@@ -10,6 +10,7 @@ import { inferTypes } from "../passes/infer-types.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import { dropRepeatedClips } from "./drop-clips.ts";
 import { floatBias, integerBias, rescaleForBias } from "./fold-bias.ts";
+import { computesWithIntegers } from "./integer-kernels.ts";
 import { foldedNormalization, type LinearLayer, linearLayers } from "./linear-layers.ts";
 import { lookupNodes } from "./lookups.ts";
 import { type Quantizer, quantizersOf } from "./quantizer.ts";
@@ -64,8 +65,9 @@ export function foldQuantizers(graph: Graph, biases: BiasForm): Folded {
   for (const layer of linearLayers(graph)) {
     const quantizer = weightQuantizers.get(layer.node.inputs[1]);
     if (!quantizer) continue;
-    const input = weightQuantizers.get(layer.node.inputs[0]);
     const affine = affineOf(graph, readers, layer);
+    const isInteger = biases === "float" || computesWithIntegers(graph, readers, layer.node, affine.output);
+    const input = isInteger ? weightQuantizers.get(layer.node.inputs[0]) : undefined;
     const inputScale = scaleForBias(graph, biases, layer, quantizer, input);
     const { nodes, stored } = foldLayer(
       graph,
@@ -136,7 +138,7 @@ interface QuantizedLayer {
   readonly affine: Affine;
   /** At which an int32 bias is, times the weight's scale; absent: biases stay floats. */
   readonly inputScale: number | undefined;
-  /** Whether its input has no quantizer. */
+  /** Whether its input has no quantizer, or its kernel computes with floats all the same. */
   readonly isBesideFloats: boolean;
 }
 

@@ -2,7 +2,8 @@
 import type { Graph, Node } from "../ir/graph.ts";
 import { numbersOf } from "../ir/tensor.ts";
 import { stringAttribute } from "../ops/attributes.ts";
-import type { LinearLayer } from "./linear-layers.ts";
+import { type LinearLayer, onlyReader } from "./linear-layers.ts";
+import { isQuantizer } from "./quantizer.ts";
 
 /** They compute: what they write has a range of its own. Products are no part of it. */
 const computingOps: ReadonlySet<string> = new Set([
@@ -59,3 +60,20 @@ export const canWriteIntegers = ({ node }: LinearLayer): boolean => node.op !== 
 
 /** Computed in the kernel of the operator before them: no quantizer between. */
 export const isFusedActivation = ({ op }: Node): boolean => op === "Relu" || op === "Clip";
+
+/**
+ * Whether a layer that reads integers computes with them. Convolutions do where all that reads what they write, `output`, behind the
+ * activation that their kernel computes too, is one quantizer.
+ */
+export function computesWithIntegers(
+  graph: Graph,
+  readers: ReadonlyMap<string, readonly Node[]>,
+  node: Node,
+  output = node.outputs[0],
+): boolean {
+  if (!node.op.startsWith("Conv")) return true;
+  const next = onlyReader(graph, readers, output);
+  if (next && isFusedActivation(next) && next.inputs[0] === output)
+    return computesWithIntegers(graph, readers, node, next.outputs[0]);
+  return node.op === "Conv" && isQuantizer(next);
+}

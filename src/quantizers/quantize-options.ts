@@ -66,10 +66,16 @@ export const quantizeOptions = z.object({
   layers: z
     .record(
       z.string(),
-      z.union([bits, z.literal("float"), z.object({ weights: bits.optional(), activations: bits.optional() })]),
+      z.union([
+        bits,
+        z.literal("float"),
+        z.object({ weights: bits.optional(), activations: z.union([bits, z.literal("float")]).optional() }),
+      ]),
     )
     .default({})
-    .describe('Exceptions by layer name (`*` matches any characters): bits of its weights and its input, or "float".'),
+    .describe(
+      'Exceptions by layer name (`*` matches any characters): bits of its weights and its input, or "float". With activations: "float" the file has integers of the weights, and the layer computes with floats.',
+    ),
 });
 
 export type QuantizeOptions = z.infer<typeof quantizeOptions>;
@@ -80,7 +86,7 @@ export interface LayerBits {
   readonly activations: number | "float";
 }
 
-/** The bits of one layer; undefined: the layer stays in float. The last pattern that matches wins. */
+/** The bits of one layer; undefined: the layer stays in float. Of patterns that match, what later ones say wins. */
 export function bitsOfLayer(options: QuantizeOptions, layer: string): LayerBits | undefined {
   const { weights, activations } = options;
   let result: LayerBits | undefined = { weights, activations };
@@ -89,7 +95,11 @@ export function bitsOfLayer(options: QuantizeOptions, layer: string): LayerBits 
     if (choice === "float") result = undefined;
     else if (typeof choice === "number")
       result = { weights: choice, activations: activations === "float" ? "float" : choice };
-    else result = { weights: choice.weights ?? weights, activations: choice.activations ?? activations };
+    else
+      result = {
+        weights: choice.weights ?? result?.weights ?? weights,
+        activations: choice.activations ?? result?.activations ?? activations,
+      };
   }
   return result;
 }

@@ -38,6 +38,19 @@ describe("placement runtime", () => {
     ]);
   });
 
+  test("a layer that computes with floats has its weight quantized, and its input for others alone", () => {
+    const graph = twoLayers((_, x) => x);
+    const layers = { last: { activations: "float" } } as const;
+    expect(activations(graph, { layers })).toEqual([["x", 8, undefined]]);
+    const options = quantizeOptions.parse({ placement: "runtime", firstLast: 8, weights: 4, layers });
+    expect(findSites(graph, options).weights.map(({ value, bits }) => [value, bits])).toEqual([
+      ["first.weight", 8],
+      ["last.weight", 8],
+    ]);
+    const inputs = { placement: "inputs", layers } as const;
+    expect(activations(graph, inputs)).toEqual([["x", 8, undefined]]);
+  });
+
   test("what a matrix product gives to a Pad stays float, since no integer kernel pads", () => {
     for (const value of [0, 30])
       expect(activations(twoLayers(pad(value)))).toEqual([

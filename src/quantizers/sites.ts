@@ -82,8 +82,12 @@ function rowLookups(
 export function withFirstLast(graph: Graph, layers: readonly LinearLayer[], options: QuantizeOptions): QuantizeOptions {
   const { firstLast } = options;
   if (firstLast === undefined) return options;
-  const ends = endLayers(graph, layers).map((layer) => [layer.name, firstLast] as const);
-  return { ...options, layers: { ...Object.fromEntries(ends), ...options.layers } };
+  const ends = endLayers(graph, layers).map(({ name }) => {
+    const given = options.layers[name];
+    const isPart = typeof given === "object";
+    return [name, isPart ? { weights: firstLast, activations: firstLast, ...given } : (given ?? firstLast)] as const;
+  });
+  return { ...options, layers: { ...Object.fromEntries(ends), ...options.layers, ...Object.fromEntries(ends) } };
 }
 
 /** Those of the layers that depend on none of the others, or that none of the others depends on. */
@@ -172,21 +176,27 @@ const inputSites = (layers: readonly LinearLayer[], options: QuantizeOptions): S
     return [{ name, value: layer.input, readers: [layer.node.name], bits, symmetric, granularity: "tensor" }];
   });
 
-/** Placement `runtime`: one quantizer per value that an integer kernel of ONNX Runtime reads or writes. */
+/** Placement `runtime`: one quantizer per value that an integer kernel of ONNX Runtime reads or writes; layers may compute with floats between them. */
 const runtimeSites = (
   graph: Graph,
   layers: readonly LinearLayer[],
   options: QuantizeOptions,
   apart: ReadonlySet<string>,
-): Site[] =>
-  runtimeValues(graph, layers, (layer) => integerBits(layer ? bitsOf(layer, options) : options), apart).map(
-    (value) => ({
-      ...value,
-      name: value.value,
-      symmetric: options.symmetricActivations,
-      granularity: "tensor",
-    }),
+): Site[] => {
+  const computed = layers.filter((layer) => bitsOf(layer, options).activations !== "float");
+  const values = runtimeValues(
+    graph,
+    computed,
+    (layer) => integerBits(layer ? bitsOf(layer, options) : options),
+    apart,
   );
+  return values.map((value) => ({
+    ...value,
+    name: value.value,
+    symmetric: options.symmetricActivations,
+    granularity: "tensor",
+  }));
+};
 
 /** Options are refused that have this placement and activations in float. */
 function integerBits({ activations }: Pick<LayerBits, "activations">): number {
