@@ -20,6 +20,9 @@ interface Way {
 
 const calibrating = 2_000;
 
+/** Of each of five learning rates, before the one that is best trains. */
+const trialSteps = 24;
+
 /** Each layer's mean output is measured behind those that are corrected before it. */
 const correcting = (layers: number): number => 512 * layers;
 
@@ -39,7 +42,11 @@ const ways = {
   },
   adaround: { name: "adaround", methods: ["ptq", "adaround"], passes: (samples) => 15 * Math.min(samples, 1024) },
   qdrop: { name: "qdrop", methods: ["ptq", "qdrop"], passes: (samples) => 400 * Math.min(samples, 1024) },
-  efqat: { name: "efqat", methods: ["ptq", "efqat"], passes: (samples) => 3 * samples },
+  efqat: {
+    name: "efqat",
+    methods: ["ptq", { efqat: { trialSteps } }],
+    passes: (samples) => 3 * samples + 6 * trialSteps * 5 * 128,
+  },
 } satisfies Record<string, Way>;
 
 /** First and last layers at 8 bits, as papers do, where the others have fewer than 6. */

@@ -97,6 +97,8 @@ export interface TrainingRecord extends Omit<TrainingResult, "model"> {
   readonly samples: readonly number[];
   /** Where the model before training was kept: a sentence that says so. */
   readonly undone?: string;
+  /** Learning rates that were tried first, with the loss of each on samples held out; infinite where it diverged. */
+  readonly trial?: readonly { readonly learningRate: number; readonly loss: number }[];
 }
 
 /** A plan of bits for every layer: what it takes of the budget, and what it was found to lose. */

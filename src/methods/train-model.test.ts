@@ -71,3 +71,19 @@ test("by itself a run does so where a method rounded weights, and there are samp
   expect(undone((await run(12_700, [gptq, wild])).notes)).toEqual([]);
   expect(undone((await run(12_800, [wild])).notes)).toEqual([]);
 });
+
+test("a trial finds the learning rate that a run starts with, by samples held out", async () => {
+  const settings = { steps: 40, batch: 16, validationShare: 0.25 };
+  const wild = { ...settings, lr: 0.5 };
+  const tried = await run(256, [{ qat: { ...wild, trialSteps: 12 } }]);
+  const { trial = [], learningRates = [] } = tried.training ?? {};
+  expect(trial.map(({ learningRate }) => learningRate)).toEqual([0.05, 0.15, 0.5, 1.5, 5]);
+  const best = trial.reduce((least, each) => (each.loss < least.loss ? each : least));
+  expect(learningRates[0]).toBe(best.learningRate);
+  expect(tried.notes).toContainEqual(
+    expect.stringMatching(new RegExp(`^Learning rate ${best.learningRate}, by the loss`)),
+  );
+  const alone = await run(256, [{ qat: { ...settings, lr: best.learningRate } }]);
+  expect(tried.bytes).toEqual(alone.bytes);
+  expect((await run(256, [{ qat: { ...wild, trialSteps: 12 } }])).bytes).toEqual(tried.bytes);
+});

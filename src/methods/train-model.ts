@@ -6,7 +6,7 @@ import { ignoredLabel, isIgnored } from "../data/labels.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { holdOut } from "../data/split.ts";
 import { checkLabels } from "../evaluate/score.ts";
-import { assert } from "../ir/errors.ts";
+import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { castTensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { type ClassPlace, floatOutputs } from "../passes/class-scores.ts";
@@ -16,53 +16,43 @@ import { meanLoss } from "../training/mean-loss.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import { reestimateStatistics } from "../training/reestimate-statistics.ts";
 import { scheduleFactor } from "../training/schedule.ts";
-import { type PlanSource, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
+import { type PlanSource, type TrainingJob, type TrainingResult, trainByPlan } from "../training/train-by-plan.ts";
 import { classesThatTrain, isTargetFor, stepsOf, stepsPerEpoch } from "./check-training.ts";
 import type { MethodData, MethodJob, MethodResult, TrainingRecord } from "./method.ts";
 
 type Job = Omit<MethodJob<TrainingOptions>, "scales">;
 
 export async function trainModel(
-  { model, data, options, checkpoints, isRounded }: Job,
+  { model, data, options: given, checkpoints, isRounded }: Job,
   plan: PlanSource,
   context: Context,
 ): Promise<MethodResult> {
-  const { train, heldOut } = validationSplit(data.train, shareOf(options, data.train, isRounded), context.seed);
+  const { train, heldOut } = validationSplit(data.train, shareOf(given, data.train, isRounded), context.seed);
   const stream = {
     data: { ...data, train },
-    options,
+    options: given,
     seed: context.seed,
-    perEpoch: stepsPerEpoch(options, train),
+    perEpoch: stepsPerEpoch(given, train),
     share: context.communicator,
   };
   const start = selectOutputs(model.graph, model.outputs);
-  const { loss } = options;
+  const { loss } = given;
   const hasTarget = loss === "mse" && isTargetFor(start, data.train);
   const classes = loss === "mse" ? undefined : classesThatTrain(start, data.train, loss);
   const prepare =
     loss === "cross-entropy" ? labelsFor(data.train, classes) : hasTarget ? targetFor(start) : withoutLabels;
   const teacher =
     loss === "cross-entropy" || hasTarget ? {} : { teacher: selectOutputs(model.original, model.outputs) };
-  const result = await trainByPlan(
-    {
-      model: start,
-      ...teacher,
-      options,
-      classes,
-      plan,
-      steps: stepsOf(options, train),
-      batches: (from) => trainingBatches(stream, prepare, from),
-      ...(checkpoints ? { checkpoints } : {}),
-    },
-    context,
-  );
-  const trained = await withStatisticsAnew(stream, options, result.model, context);
-  const training = recordOf(result, options);
-  const kept = { model: { ...model, graph: { ...trained, outputs: model.graph.outputs } }, training };
-  if (!heldOut) return kept;
-  const batchSize = Math.min(options.batch, heldOut.length);
-  const lossOn = (graph: Graph): Promise<number> => {
-    const all = batches(heldOut, {
+  const job = {
+    model: start,
+    ...teacher,
+    classes,
+    plan,
+    batches: (from: number) => trainingBatches(stream, prepare, from),
+  };
+  const lossOn = async (graph: Graph, samples: Dataset): Promise<number> => {
+    const batchSize = Math.min(given.batch, samples.length);
+    const all = batches(samples, {
       batchSize,
       preprocess: data.preprocess,
       dropLast: true,
@@ -73,17 +63,65 @@ export async function trainModel(
     })();
     return meanLoss(graph, { loss, classes, ...teacher }, { batches: prepared, batchSize }, context);
   };
-  const [before, after] = [await lossOn(start), await lossOn(trained)];
+  const trial =
+    heldOut && given.trialSteps > 0
+      ? await tryRates(job, given, (graph) => lossOn(graph, heldOut), context)
+      : undefined;
+  const options = { ...given, lr: trial ? bestOf(trial, context) : given.lr };
+  const steps = stepsOf(options, train);
+  const result = await trainByPlan({ ...job, options, steps, ...(checkpoints ? { checkpoints } : {}) }, context);
+  const trained = await withStatisticsAnew(stream, options, result.model, context);
+  const training = { ...recordOf(result, options), ...(trial && { trial }) };
+  const kept = { model: { ...model, graph: { ...trained, outputs: model.graph.outputs } }, training };
+  if (!heldOut) return kept;
+  const [before, after] = [await lossOn(start, heldOut), await lossOn(trained, heldOut)];
   if (after < before) return kept;
   const undone = `Training is undone: on ${heldOut.length} training samples held out, the loss was ${before.toPrecision(4)} before it and ${after.toPrecision(4)} after. Try a smaller --lr, --freeze-statistics 0 or --schedule cosine; --validation-share 0 keeps what was trained.`;
   context.onNote?.(undone);
   return { model, training: { ...training, undone } };
 }
 
+type Trial = NonNullable<TrainingRecord["trial"]>;
+
+/** Of the learning rate that is given. */
+const triedFactors = [0.1, 0.3, 1, 3, 10];
+
+/** What each learning rate comes to in a few steps, from the same start with the same batches. */
+async function tryRates(
+  job: Omit<TrainingJob, "options" | "steps">,
+  options: TrainingOptions,
+  lossOf: (graph: Graph) => Promise<number>,
+  { onNote: _, onProgress, ...context }: Context,
+): Promise<Trial> {
+  const trial: Trial[number][] = [];
+  for (const factor of triedFactors) {
+    const learningRate = Number((factor * options.lr).toPrecision(6));
+    const tried = { ...job, options: { ...options, lr: learningRate }, steps: options.trialSteps };
+    try {
+      const { model } = await trainByPlan(tried, context);
+      trial.push({ learningRate, loss: await lossOf(model) });
+    } catch (error) {
+      if (!(error instanceof FrostbitError) || error.code !== "DIVERGED") throw error;
+      trial.push({ learningRate, loss: Number.POSITIVE_INFINITY });
+    }
+    onProgress?.({ phase: "try learning rates", done: trial.length, total: triedFactors.length });
+  }
+  return trial;
+}
+
+/** The learning rate of least loss; of several, the smallest. */
+function bestOf(trial: Trial, { onNote }: Context): number {
+  const best = trial.reduce((least, each) => (each.loss < least.loss ? each : least));
+  const losses = trial.map(({ learningRate, loss }) => `${learningRate}: ${loss.toPrecision(4)}`);
+  onNote?.(`Learning rate ${best.learningRate}, by the loss on samples held out after a trial (${losses.join(", ")}).`);
+  return best.learningRate;
+}
+
 const automatic = { share: 0.02, least: 256 };
 
-function shareOf({ validationShare }: TrainingOptions, train: Dataset, isRounded: boolean): number {
+function shareOf({ validationShare, trialSteps }: TrainingOptions, train: Dataset, isRounded: boolean): number {
   if (validationShare !== "auto") return validationShare;
+  if (trialSteps > 0) return Math.min(0.1, Math.max(automatic.share, automatic.least / train.length));
   return isRounded && train.length * automatic.share >= automatic.least ? automatic.share : 0;
 }
 

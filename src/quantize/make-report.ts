@@ -63,7 +63,7 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
     trained: sum(part, "trained"),
     all: sum(part, "all"),
   });
-  const { losses = [], learningRates = [], samples = [] } = outcome.training ?? {};
+  const { losses = [], learningRates = [], samples = [], trial = [] } = outcome.training ?? {};
   return {
     format: "frostbit-report-2",
     ...rest,
@@ -89,6 +89,7 @@ export function makeReport(outcome: QuantizeOutcome, run: RunOptions, facts: Rep
         loss,
         learningRate: learningRates[step],
       })),
+      trial: trial.map(({ learningRate, loss }) => ({ learningRate, loss: finite(loss) })),
       blocks: shareOf("blocks"),
       weights: shareOf("weights"),
     },

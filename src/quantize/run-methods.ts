@@ -121,8 +121,10 @@ function joined(first: TrainingRecord | undefined, second: TrainingRecord | unde
     );
   const seen = first.samples.at(-1) ?? 0;
   const undone = [first, second].flatMap((training) => training.undone ?? []).join(" ");
+  const trial = [first, second].flatMap((training) => training.trial ?? []);
   return {
     ...(undone === "" ? {} : { undone }),
+    ...(trial.length === 0 ? {} : { trial }),
     losses: [...first.losses, ...second.losses],
     trainedSteps: steps,
     stepSeconds: [...first.stepSeconds, ...second.stepSeconds],

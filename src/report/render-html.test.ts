@@ -192,7 +192,7 @@ describe("the report page", () => {
       ...report,
       top1: { float: null, ptq: null, trained: null, quantized: null, deployed: null },
       layers: [],
-      training: { steps: 0, samples: 0, lossCurve: [], blocks: nothing, weights: nothing },
+      training: { steps: 0, samples: 0, lossCurve: [], trial: [], blocks: nothing, weights: nothing },
     });
     expect(page).not.toContain("Training loss");
     expect(page).toContain("File size");

@@ -283,6 +283,10 @@ const schema = z.object({
     steps: count.describe("Of all methods together."),
     samples: count.describe("Seen in all steps, each as often as it was seen."),
     lossCurve: z.array(lossPoint).describe("Every step."),
+    trial: z
+      .array(z.object({ learningRate: z.number(), loss: z.number().nullable() }))
+      .default([])
+      .describe("Learning rates that were tried first, with their losses on samples held out; null: it diverged."),
     blocks: share.describe("Over all layers."),
     weights: share.describe("Over all layers."),
   }),

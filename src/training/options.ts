@@ -75,6 +75,13 @@ export const trainingOptions = z.object({
     .describe(
       "Share of the training samples, drawn by the seed, that do not train: where the trained model's loss on them is not below that of the model before training, that one is kept, with a note. auto: 0.02 behind a method that chooses the integers of weights, such as gptq or qdrop, where that is 256 samples or more; else 0.",
     ),
+  trialSteps: z
+    .int()
+    .min(0)
+    .default(0)
+    .describe(
+      "Steps of a trial before training, of each of several learning rates from lr / 10 to 10 · lr: the one trains whose loss on the training samples held out (validationShare, of which auto then is 256 samples or more) is least. 0: no trial.",
+    ),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z
     .enum(lossNames)

@@ -140,6 +140,7 @@ export const sampleReport = (): Report => ({
       loss: 0.3 + 0.5 * Math.exp(-i / 80) + 0.05 * Math.sin(i * 1.7),
       learningRate: 1e-3,
     })),
+    trial: [],
     blocks: { trained: 34, all: 688 },
     weights: { trained: 2_600, all: 268_336 },
   },
