@@ -7,7 +7,7 @@ const multiple = 8;
 
 /** Of each sample, where what lies behind it may be cut off; `undefined` where labels or targets lie there too. */
 export const lengthsToCut = ({ lengths, labelShape = [], target }: Dataset): Int32Array | undefined =>
-  labelShape.length === 0 && !target ? lengths : undefined;
+  [...labelShape, ...(target?.shape ?? [])].every((size) => size === 1) ? lengths : undefined;
 
 /** The samples of `order`, long ones first; of one length in their order. */
 export const longFirst = (order: Int32Array, lengths: Int32Array): Int32Array =>

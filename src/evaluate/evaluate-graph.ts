@@ -44,9 +44,10 @@ export async function measureGraphBy(
 ): Promise<Measurement> {
   const outputs = new Map(graph.outputs.map((name) => [name, graph.values.get(name) as ValueType]));
   const meter = await ownMeter(metric, batchAxes(inputTypes(graph), outputs));
-  const open = withOpenLength(removeDeadNodes(graph), dataset);
-  const measuring = { graph: open, batchSize: batchThatFits(graph), dataset, preprocess, phase };
-  return measure({ ...measuring, meter, reuses: false }, context);
+  const run = removeDeadNodes(graph);
+  const measuring = { graph: run, batchSize: batchThatFits(graph), dataset, preprocess, phase };
+  // It may count on the order of the samples, and on the sizes of the outputs.
+  return measure({ ...measuring, meter, reuses: false, byLength: false }, context);
 }
 
 /** The same as `evaluateGraph`, and one figure of each sample. */
@@ -69,12 +70,14 @@ export async function measureGraph(
   const meter = { ...ofScores, count, keeps: false };
   const only = withOpenLength(onlyOutputs(graph, [output]), dataset);
   const measuring = { graph: only, batchSize: batchThatFits(graph), dataset, preprocess, phase };
-  return measure({ ...measuring, meter, reuses: true }, context);
+  return measure({ ...measuring, meter, reuses: true, byLength: true }, context);
 }
 
 interface Measuring {
   readonly graph: Graph;
   readonly batchSize: number;
+  /** Whether batches are of samples of similar length. */
+  readonly byLength: boolean;
   readonly meter: OwnMeter;
   /** Whether nothing reads outputs that the meter has seen. */
   readonly reuses: boolean;
@@ -85,7 +88,7 @@ interface Measuring {
 
 /** Several processes share the batches. */
 async function measure(
-  { graph, batchSize, meter, reuses, dataset, preprocess, phase }: Measuring,
+  { graph, batchSize, byLength, meter, reuses, dataset, preprocess, phase }: Measuring,
   context: Context,
 ): Promise<Measurement> {
   const part = meter.keeps ? undefined : context.communicator;
@@ -97,12 +100,7 @@ async function measure(
     done = Math.min(total, done + batch.indices.length * (part?.size ?? 1));
     context.onProgress?.({ phase, done, total, note: meter.note(counted) });
   };
-  await runEach(
-    graph,
-    batches(dataset, { batchSize, preprocess, byLength: true, part }),
-    { use, reuses, phase },
-    context,
-  );
+  await runEach(graph, batches(dataset, { batchSize, preprocess, byLength, part }), { use, reuses, phase }, context);
   const counted = await counting.end();
   assert(counted, "evaluation of no samples");
   return meter.measurement(counted);

@@ -15,6 +15,7 @@ import { buildOn } from "../ops/infer.ts";
 import { measureGraph } from "./evaluate-graph.ts";
 import { measureFile } from "./evaluate-model.ts";
 import { datasetFor } from "./model-file.ts";
+import type { OwnMetric } from "./own-metric.ts";
 import { withSizesOf } from "./sizes-of-data.ts";
 
 const [count, places, tokens] = [200, 30, 11];
@@ -135,4 +136,29 @@ test("lengths are of no use to a model that fixes them", () => {
   const types = (size: string | number) => ({ inputs: inputTypes(sentenceClassifier(size)) });
   expect(datasetFor(types("length"), sentences, preprocess).lengths).toEqual(lengths);
   expect(datasetFor(types(places), sentences, preprocess).lengths).toBeUndefined();
+});
+
+test("a metric of one's own sees samples in their order, as long as they are given", async () => {
+  const file = await openDeployed(writeOnnx({ graph: sentenceClassifier(), origin: tinyOrigin }, { opset: 17 }));
+  const seen: number[] = [];
+  const watched: typeof file = {
+    ...file,
+    run: (inputs, fetch) => {
+      seen.push(inputs.get("input_ids")?.shape[1] ?? 0);
+      return file.run(inputs, fetch);
+    },
+  };
+  const given: number[] = [];
+  const metric: OwnMetric = {
+    name: "share of class 0",
+    higherIsBetter: true,
+    of: (_, labels) => {
+      given.push(Number(labels?.data[0]));
+      return Number(given.at(-1) === 0);
+    },
+  };
+  await measureFile(watched, sentences, { preprocess, batchSize: 50, metric });
+  expect(seen).toEqual([places, places, places, places]);
+  expect(given.slice(0, 6)).toEqual([0, 1, 2, 0, 1, 2]);
+  await file.dispose();
 });

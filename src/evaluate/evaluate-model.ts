@@ -103,7 +103,7 @@ export async function measureFile(
   const counting = startCounting(part);
   const total = dataset.length;
   let done = 0;
-  const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess, byLength: true, part });
+  const all = batches(matched, { batchSize: fixed ?? batchSize, preprocess, byLength: !metric, part });
   for await (const [batch, outputs] of runAhead(all, run)) {
     if (signal?.aborted) throw new FrostbitError("ABORTED", `Stopped after ${done} of ${total} samples.`);
     const counted = counting.add(count(outputs, batch));
