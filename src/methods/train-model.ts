@@ -117,11 +117,11 @@ function bestOf(trial: Trial, { onNote }: Context): number {
   return best.learningRate;
 }
 
-const automatic = { share: 0.02, least: 256 };
+const automatic = { share: 0.02, least: 256, most: 0.1, leastOfTrial: 1024 };
 
 function shareOf({ validationShare, trialSteps }: TrainingOptions, train: Dataset, isRounded: boolean): number {
   if (validationShare !== "auto") return validationShare;
-  if (trialSteps > 0) return Math.min(0.1, Math.max(automatic.share, automatic.least / train.length));
+  if (trialSteps > 0) return Math.min(automatic.most, Math.max(automatic.share, automatic.leastOfTrial / train.length));
   return isRounded && train.length * automatic.share >= automatic.least ? automatic.share : 0;
 }
 

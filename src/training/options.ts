@@ -80,7 +80,7 @@ export const trainingOptions = z.object({
     .min(0)
     .default(0)
     .describe(
-      "Steps of a trial before training, of each of several learning rates from lr / 10 to 10 · lr: the one trains whose loss on the training samples held out (validationShare, of which auto then is 256 samples or more) is least. 0: no trial.",
+      "Steps of a trial before training, of each of several learning rates from lr / 10 to 10 · lr: the one trains whose loss on the training samples held out (validationShare, of which auto then is 0.02, or 1,024 samples where that is more, and a tenth at most) is least. 0: no trial.",
     ),
   augment: z.array(z.enum(augmentations)).default([]).describe("Random changes of training images: crop, flip."),
   loss: z
