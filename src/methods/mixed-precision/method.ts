@@ -1,6 +1,6 @@
 // Mixed precision as a step of a run: each layer's weight gets the bits that it needs, within a budget.
 import { calibrationBatches, calibrationCount } from "../../calibration/calibration-data.ts";
-import { evaluationBatch } from "../../evaluate/batch-that-fits.ts";
+import { evaluationBatch, oneSample } from "../../evaluate/batch-that-fits.ts";
 import { FrostbitError } from "../../ir/errors.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { floatOutputs } from "../../passes/class-scores.ts";
@@ -145,17 +145,18 @@ const budgetsOf = (
   ...(maxBops === undefined ? [] : [operationBudget(graph, quantize, choices, operationsOf(maxBops))]),
 ];
 
-/** Multiply-adds that are spent on measuring every layer at every width: half a minute or so. */
-const affordable = 3e12;
+/** Multiply-adds that are spent on measuring every layer at every width: a minute or two. */
+const affordable = 6e12;
 
 /** Gradients where all is quantized see what single layers do not, which counts at few bits. */
-function measuresFor(
+export function measuresFor(
   graph: Graph,
-  { free }: Choices,
+  { free }: Pick<Choices, "free">,
   { sensitivity, sensitivitySamples, maxBits, widths }: MixedPrecisionOptions,
 ): readonly SensitivityName[] {
   if (sensitivity !== "auto") return [sensitivity];
-  const work = free.length * widths.length * sensitivitySamples * totalMultiplyAdds(graph);
+  // What is before a layer is computed once.
+  const work = (free.length * widths.length * sensitivitySamples * totalMultiplyAdds(oneSample(graph))) / 2;
   const first: SensitivityName = work <= affordable ? "divergence" : "fisher";
   return maxBits !== undefined && maxBits < 3 ? [first, "taylor"] : [first];
 }

@@ -143,6 +143,28 @@ const powerOf = (error: WeightError): Power => (error === "mse" ? 2 : lpPower);
 export const weightErrorPower = (observer: ObserverName): number | undefined =>
   observer === "mse" || observer === "lp" ? powerOf(observer) : undefined;
 
+/** What of scaled values is kept. */
+interface Levels {
+  readonly scale: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** 1.5 · 2^52: added and taken off again, it rounds what is below 2^51 to the nearest integer, ties to even. */
+const roundingOffset = 6755399441055744;
+
+/** Σ |x − level · scale|^power of the nearest levels, which may end where it is no less than `enough`. */
+function errorOfLevels(values: Float64Array, { scale, least, most }: Levels, power: Power, enough: number): number {
+  let error = 0;
+  for (let i = 0; i < values.length && !(error >= enough); i++) {
+    const scaled = values[i] / scale;
+    const level = scaled > most ? most : scaled < least ? least : scaled + roundingOffset - roundingOffset;
+    const distance = values[i] - level * scale;
+    error += power === 2 ? distance * distance : toLpPower(distance);
+  }
+  return error;
+}
+
 /** Of 80 ranges shrunk towards 0, the one with the least error of an asymmetric quantizer over `values`. */
 export function leastErrorRange(values: readonly number[], bits: number, by: WeightError): Range {
   const whole = {
@@ -151,12 +173,10 @@ export function leastErrorRange(values: readonly number[], bits: number, by: Wei
   };
   const power = powerOf(by);
   if (gridOf(whole, bits, false).scale === 0) return whole;
+  const given = Float64Array.from(values);
   return bestRange(shrunkRanges(whole).slice(0, 80), (candidate, enough) => {
-    const grid = gridOf(candidate, bits, false);
-    let error = 0;
-    for (let i = 0; i < values.length && !(error >= enough); i++)
-      error += raised(values[i] - (integerAt(grid, values[i]) - grid.zeroPoint) * grid.scale, power);
-    return error;
+    const { scale, zeroPoint, low, high } = gridOf(candidate, bits, false);
+    return errorOfLevels(given, { scale, least: low - zeroPoint, most: high - zeroPoint }, power, enough);
   });
 }
 
@@ -165,14 +185,12 @@ export function leastErrorLargest(values: readonly number[], bits: number, by: W
   const { high } = boundsOf(bits, true);
   const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const power = powerOf(by);
+  const given = Float64Array.from(values);
   let best = largest;
   let smallest = Number.POSITIVE_INFINITY;
   for (let step = 0; step < 80 && largest > 0; step++) {
     const candidate = largest * (1 - 0.01 * step);
-    const scale = candidate / high;
-    let error = 0;
-    for (let i = 0; i < values.length && !(error >= smallest); i++)
-      error += raised(values[i] - scale * Math.min(high, Math.max(-high, roundHalfToEven(values[i] / scale))), power);
+    const error = errorOfLevels(given, { scale: candidate / high, least: -high, most: high }, power, smallest);
     if (error < smallest) [smallest, best] = [error, candidate];
   }
   return best;
