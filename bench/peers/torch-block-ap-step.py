@@ -11,7 +11,6 @@
 #   compile    "none", or a mode of torch.compile: "default", "max-autotune"
 import contextlib
 import json
-import resource
 import sys
 import time
 
@@ -19,28 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from process import allocator, forget_peak, peak_mb, resident_mb
+
 options = json.loads(sys.argv[1])
 torch.set_num_threads(options["threads"])
 torch.manual_seed(0)
 is_autocast = options["precision"] == "bfloat16"
 computed = torch.bfloat16 if is_autocast else torch.float32
 high = 2 ** options["weights"] - 1
-
-
-def allocator():
-    """The allocator that this process has preloaded."""
-    with open("/proc/self/maps") as maps:
-        return "tcmalloc" if "tcmalloc" in maps.read() else "glibc"
-
-
-def resident_mb():
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * resource.getpagesize() / 2**20
-
-
-def peak_mb():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 class FakeQuantize(torch.autograd.Function):
@@ -146,8 +131,7 @@ times = {"stepMs": [], "forwardMs": [], "backwardMs": []}
 warm_up = 3
 for step in range(options["steps"] + warm_up):
     if step == warm_up:  # What the compiler took is not the step's: its memory is forgotten.
-        with open("/proc/self/clear_refs", "w") as marks:
-            marks.write("5")
+        forget_peak()
     start = time.perf_counter()
     loss = loss_of(x, target)
     forward = time.perf_counter()
