@@ -1,10 +1,7 @@
 // Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, or of 8-bit codes.
-#include <oneapi/dnnl/dnnl.h>
-
-#include <algorithm>
 #include <type_traits>
 
-#include "../dnnl-compat.h"
+#include "../matrix-product.h"
 #include "steps.h"
 
 namespace frostbit {
@@ -12,97 +9,6 @@ namespace {
 
 /** Rows or columns of y that one thread takes at a time. */
 constexpr int64_t kUnit = 16;
-
-/** A row-major matrix, or the transpose of one: elements of the memory's rows lie side by side, the rows `step` apart. */
-template <class T>
-struct Matrix {
-  T* data;
-  bool is_transposed;
-  int64_t step;
-
-  Matrix from_row(int64_t row) const { return {data + row * (is_transposed ? 1 : step), is_transposed, step}; }
-  Matrix from_column(int64_t column) const { return {data + column * (is_transposed ? step : 1), is_transposed, step}; }
-  char mark() const { return is_transposed ? 'T' : 'N'; }
-};
-
-struct Sizes {
-  int64_t m, n, k;
-};
-
-void check(dnnl_status_t status) {
-  if (status != dnnl_success) throw PlanError("oneDNN refused a matrix product: " + std::to_string(status));
-}
-
-/** What a product is besides its sizes. */
-struct Manner {
-  float alpha;
-  /** It is added to what y holds. */
-  bool adds;
-  uint8_t zero;
-};
-
-/** y = alpha · a · b */
-void multiply(const Sizes& sizes, const Manner& manner, const Matrix<float>& a, const Matrix<float>& b,
-              const Matrix<float>& y) {
-  const auto& [m, n, k] = sizes;
-  check(dnnl_sgemm(a.mark(), b.mark(), m, n, k, manner.alpha, a.data, a.step, b.data, b.step, manner.adds ? 1.0f : 0.0f, y.data,
-                   y.step));
-}
-
-/** y = a · b of bfloat16; all sizes are known only at the run, so that eight primitives serve every product. */
-void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
-              const Matrix<float>& y) {
-  using dnnl::memory;
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  thread_local dnnl::stream stream(engine);
-  const auto desc = [](int64_t rows, int64_t columns, bool is_transposed, int64_t step, memory::data_type type) {
-    return memory::desc({rows, columns}, type, is_transposed ? memory::dims{1, step} : memory::dims{step, 1});
-  };
-  struct Product {
-    dnnl::matmul primitive;
-    memory::desc scratchpad;
-  };
-  const auto make = [&](bool adds, bool is_a_transposed, bool is_b_transposed) {
-    const int64_t open = DNNL_RUNTIME_DIM_VAL;
-    dnnl::post_ops onto;
-    if (adds) onto.append_sum(1.0f);
-    dnnl::primitive_attr attributes;
-    attributes.set_post_ops(onto);
-    // Threads run the same primitives at once: what those work in is each thread's own.
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    return matmul_of(engine, attributes, desc(open, open, is_a_transposed, open, memory::data_type::bf16),
-                     desc(open, open, is_b_transposed, open, memory::data_type::bf16),
-                     desc(open, open, false, open, memory::data_type::f32));
-  };
-  static const auto primitives = [&] {
-    std::vector<Product> all;
-    for (const int i : {0, 1, 2, 3, 4, 5, 6, 7}) {
-      const auto descriptor = make(i & 4, i & 2, i & 1);
-      all.push_back({dnnl::matmul(descriptor), descriptor.scratchpad_desc()});
-    }
-    return all;
-  }();
-  const auto& [m, n, k] = sizes;
-  const auto view = [&](const auto& matrix, int64_t rows, int64_t columns, memory::data_type type) {
-    return memory(desc(rows, columns, matrix.is_transposed, matrix.step, type), engine, matrix.data);
-  };
-  const Product& product = primitives[4 * manner.adds + 2 * a.is_transposed + b.is_transposed];
-  thread_local std::vector<char> scratch;
-  if (scratch.size() < product.scratchpad.get_size()) scratch.resize(product.scratchpad.get_size());
-  product.primitive.execute(stream, {{DNNL_ARG_SCRATCHPAD, memory(product.scratchpad, engine, scratch.data())},
-                                     {DNNL_ARG_SRC, view(a, m, k, memory::data_type::bf16)},
-                                     {DNNL_ARG_WEIGHTS, view(b, k, n, memory::data_type::bf16)},
-                                     {DNNL_ARG_DST, view(y, m, n, memory::data_type::f32)}});
-}
-
-/** y = (a − zero) · b, exact. */
-void multiply(const Sizes& sizes, const Manner& manner, const Matrix<uint8_t>& a, const Matrix<int8_t>& b,
-              const Matrix<int32_t>& y) {
-  const auto& [m, n, k] = sizes;
-  const int32_t offset = 0;
-  check(dnnl_gemm_u8s8s32(a.mark(), b.mark(), 'F', m, n, k, 1.0f, a.data, a.step, manner.zero, b.data, b.step, 0, 0.0f, y.data,
-                          y.step, &offset));
-}
 
 template <class A, class B, class Y>
 class ProductStep : public Step {
@@ -139,7 +45,7 @@ class ProductStep : public Step {
   }
 
   void run(int, const RunContext& run) override {
-    const Sizes sizes{run.size(m_), run.size(n_), run.size(k_)};
+    const ProductSizes sizes{run.size(m_), run.size(n_), run.size(k_)};
     const auto& [m, n, k] = sizes;
     if (m > max_[0] || n > max_[1] || k > max_[2]) throw PlanError("more rows than there are");
     if (m == 0 || n == 0) return;
@@ -168,7 +74,8 @@ class ProductStep : public Step {
     return checked_product(sizes, 2) + columns;
   }
 
-  void work(const Sizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, int64_t row, int64_t column) const {
+  void work(const ProductSizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, int64_t row,
+            int64_t column) const {
     const bool adds = c_ && beta_ != 0;
     if (adds || sizes.k == 0)
       for (int64_t i = 0; i < sizes.m; i++)
