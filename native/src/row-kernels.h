@@ -43,6 +43,17 @@ struct RowKernels {
   void (*add_dequantize_gradient_each)(const float* dy, const uint8_t* x, int64_t count, const float* zero, float* sums);
   /** total + Σ dy · (x − zero) */
   double (*dequantize_gradient)(const float* dy, const uint8_t* x, int64_t count, float zero, double total);
+  /**
+   * A query's scores of some keys become exp(scale · x + mask − largest); mask may be null. `largest` becomes the largest of it
+   * and these; where that is −infinity nothing is subtracted. Returns the sum.
+   */
+  double (*attend)(float* x, const float* mask, int64_t count, float scale, float* largest);
+  /**
+   * x: scores, then p = exp(scale · x + mask − largest) · factor; dp: gradients of p, then those of x, p · (dp − mean) · scale.
+   * None of the scores may be larger than the largest.
+   */
+  void (*attend_gradient)(float* x, float* dp, const float* mask, int64_t count, float scale, float largest, float factor,
+                          float mean);
 };
 
 constexpr int64_t kColumns = 64;

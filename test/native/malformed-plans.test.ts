@@ -5,9 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serialize } from "node:v8";
 import { describe, expect, test, vi } from "vitest";
+import { gradient } from "../../src/autodiff/gradient.ts";
 import type { Precision } from "../../src/engines/engine.ts";
 import type { NativeAddon } from "../../src/engines/native/addon.ts";
 import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+import { tensorOf, zeros } from "../../src/ir/tensor.ts";
+import { buildOn } from "../../src/ops/infer.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
 import { rowStep } from "../engines/row-step.ts";
@@ -35,9 +38,43 @@ async function recordTraining(precision: Precision): Promise<void> {
   for (let i = 0; last && i < 20; i++) plans.push({ ...last, title: `a training step in ${precision}` });
 }
 
+/** Attention, one sample's scores masked by an input, and its gradient. */
+async function recordAttention(precision: Precision): Promise<void> {
+  const build = buildOn();
+  const input = (name: string, ...shape: number[]): string => build.input(name, { dtype: "float32", shape });
+  const [q, k, v, mask] = [
+    input("q", 2, 3, 300, 8),
+    input("k", 2, 3, 8, 300),
+    input("v", 2, 3, 300, 5),
+    input("mask", 2, 1, 300, 300),
+  ];
+  const masks = [mask, build.constant(tensorOf("float32", [300, 300], triangle(300)))];
+  for (const each of masks) {
+    const p = build.node("Softmax", [build.node("Add", [build.node("MatMul", [q, k]), each])], { axis: -1 });
+    const loss = build.node("ReduceSum", [build.node("MatMul", [p, v])], { keepdims: 0 });
+    const { graph, gradients } = gradient(build.graph([loss]), loss, new Map([q, k, v].map((name) => [name, "all"])));
+    const engine = createNativeEngine();
+    const outputs = [loss, ...gradients.values()];
+    const executable = await engine.compile({ ...graph, outputs }, { threads: 2, precision });
+    const inputs = new Map(
+      graph.inputs.map((name) => [name, zeros("float32", graph.values.get(name)?.shape.map(Number) ?? [])]),
+    );
+    await executable.bind(await engine.variables(new Map())).run(inputs);
+    const last = plans.at(-1);
+    expect(last?.steps.map(({ kernel }) => kernel.split(":")[0])).toEqual(
+      expect.arrayContaining(["attention", "attentionGradient"]),
+    );
+    for (let i = 0; last && i < 20; i++) plans.push({ ...last, title: `attention in ${precision}` });
+  }
+}
+
+const triangle = (size: number): readonly number[] =>
+  Array.from({ length: size * size }, (_, i) => (i % size <= Math.floor(i / size) ? 0 : -1e38));
+
 async function recordPlans(): Promise<void> {
   const engine = createNativeEngine();
   for (const precision of engine.precisions ?? []) await recordTraining(precision);
+  for (const precision of engine.precisions ?? []) await recordAttention(precision);
   for (const example of [...examples, ...engineExamples]) {
     const { graph, inputs } = caseOf(example, "float32");
     if (graph.nodes.some((node) => !engine.supports(node, graph))) continue;

@@ -30,6 +30,7 @@ StepMakers row_steps();
 StepMakers einsum_steps();
 StepMakers stored_steps();
 StepMakers window_steps();
+StepMakers attention_steps();
 
 template <class T>
 std::unique_ptr<Step> make_step(Arguments& arguments, CompileContext& context) {

@@ -7,6 +7,7 @@ import type { KernelChoices, Precision } from "../engine.ts";
 import { fixSizes } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
 import { loadAddon, type NativeMemory } from "./addon.ts";
+import { attentionMultiplyAdds } from "./attention/join-attention.ts";
 import { faultyKernelsFor } from "./check-kernels.ts";
 import { createKernelChooser, type KernelChooser, lowerSettled } from "./choose-kernels.ts";
 import { isReference } from "./convolution-geometry.ts";
@@ -132,7 +133,7 @@ export async function describePlan(graph: Graph, options: DescribeOptions = {}):
 const productOps: ReadonlySet<string> = new Set(["Conv", "Gemm", "MatMul"]);
 
 /** Steps that do all of their node's multiply-adds. */
-const productKernel = /^(convolution|weightGradient|product|matrix)/;
+const productKernel = /^(convolution|weightGradient|product|matrix|attention)/;
 
 const numbersIn = (shape: readonly Dim[], counts: ReadonlyMap<string, number>): readonly number[] =>
   shape.map((size) => (typeof size === "number" ? size : (counts.get(size) ?? 1)));
@@ -177,12 +178,15 @@ function elementsOf({ fused, inputs, outputs }: Step): number {
   return Math.max(0, ...[...inputs, ...outputs].map((slot) => (slot?.bytes ?? 0) / 4));
 }
 
+/** What is masked counts too. */
 function multiplyAdds(node: Node, graph: Graph, counts: ReadonlyMap<string, number>): number {
   const shapesOf = (names: readonly string[]): (readonly number[] | undefined)[] =>
     names.map((name) => {
       const type = graph.values.get(name);
       return type && numbersIn(type.shape, counts);
     });
+  const attention = attentionMultiplyAdds(node, shapesOf(node.inputs));
+  if (attention !== undefined) return attention;
   const outputs = shapesOf(node.outputs).map((shape) => shape ?? []);
   return opDefinition(node.op)?.cost(shapesOf(node.inputs), outputs, node).multiplyAdds ?? 0;
 }

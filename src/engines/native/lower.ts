@@ -8,6 +8,7 @@ import { knownResults } from "../../passes/known-results.ts";
 import type { CompileOptions } from "../engine.ts";
 import { openCounts } from "../planning/fix-sizes.ts";
 import { updateNodes } from "../planning/update-nodes.ts";
+import { joinAttention } from "./attention/join-attention.ts";
 import { fuse } from "./fuse.ts";
 import { imageInputs, isImage } from "./image-inputs.ts";
 import {
@@ -70,11 +71,12 @@ export function assertSupported(graph: Graph): void {
 
 /** `keepsChannelsLast`: outputs stay in the layout that they are computed in. `gradients`: outputs that are gradients. */
 export function lower(
-  graph: Graph,
+  given: Graph,
   counts: ReadonlyMap<string, number>,
   numerics: Numerics,
   { keepsChannelsLast = false, gradients = [] }: Partial<Pick<CompileOptions, "keepsChannelsLast" | "gradients">> = {},
 ): Plan {
+  const graph = joinAttention(given);
   const late = updateNodes(graph, gradients);
   const draft: Draft = {
     values: new Map(),

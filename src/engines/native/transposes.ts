@@ -3,6 +3,7 @@ import type { Graph, Node } from "../../ir/graph.ts";
 import { numbersAttribute } from "../../ops/attributes.ts";
 import { isStatic } from "../../ops/dims.ts";
 import { isMatrixProduct } from "../../ops/linear.ts";
+import { attentionGradientOp, attentionOp } from "./attention/join-attention.ts";
 import type { Uses } from "./lowering.ts";
 import { fixed, stridesOf } from "./plan.ts";
 
@@ -45,11 +46,14 @@ export function matrixView(operand: string, graph: Graph, uses: Uses): MatrixVie
   return (rows === 1 || down === 1) && step >= rows ? { ...view, isTransposed: true, step } : undefined;
 }
 
-/** Whether a product reads an operand as `matrixView` has it. */
+/** How many of its first inputs a node reads as `matrixView` has them. */
+const viewsOf = (node: Node): number =>
+  isMatrixProduct(node) ? 2 : node.op === attentionOp || node.op === attentionGradientOp ? 3 : 0;
+
+/** Whether a node reads an operand as `matrixView` has it. */
 const readsView = (node: Node, operand: string, graph: Graph, uses: Uses): boolean =>
-  isMatrixProduct(node) &&
-  node.inputs.slice(0, 2).includes(operand) &&
-  node.inputs[2] !== operand &&
+  node.inputs.slice(0, viewsOf(node)).includes(operand) &&
+  !node.inputs.slice(viewsOf(node)).includes(operand) &&
   graph.values.get(operand)?.dtype === "float32" &&
   matrixView(operand, graph, uses) !== undefined;
 

@@ -1,5 +1,6 @@
 // Every operator that the native engine runs.
 import type { NativeOp } from "../lowering.ts";
+import { attentionOps } from "./attention.ts";
 import { castOps } from "./cast.ts";
 import { convolutionOps } from "./convolution.ts";
 import { einsumOps } from "./einsum.ts";
@@ -24,6 +25,7 @@ import { updateOps } from "./update.ts";
 
 export const nativeOps: ReadonlyMap<string, NativeOp> = new Map(
   [
+    attentionOps,
     convolutionOps,
     elementwiseOps,
     indexingOps,

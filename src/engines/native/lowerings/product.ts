@@ -11,7 +11,7 @@ import { matrixView } from "../transposes.ts";
 import { weightCodes } from "./quantization.ts";
 
 /** A batch of matrices in memory. */
-interface Operand {
+export interface Operand {
   readonly value: Value;
   /** As the product sees it, two axes or more. */
   readonly shape: readonly Dim[];
@@ -94,7 +94,7 @@ function lowerIntegers(lowering: LoweringContext): void {
 }
 
 /** An input as it is stored, before its Transposes where products can read it so. */
-function operandOf({ graph, uses, node, stored, storedAs, as }: LoweringContext, i: number): Operand {
+export function operandOf({ graph, uses, node, stored, storedAs, as }: LoweringContext, i: number): Operand {
   const view = matrixView(node.inputs[i], graph, uses);
   const shape = graph.values.get(node.inputs[i])?.shape ?? [];
   if (view) return { ...view, value: as(storedAs(view.name), "plain"), shape };

@@ -1,0 +1,464 @@
+// Attention by blocks of queries and keys: y = softmax(scale · q k + mask) v and its gradient, without all scores in memory
+// (FlashAttention, arXiv:2205.14135 and arXiv:2307.08691).
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "../matrix-product.h"
+#include "steps.h"
+
+namespace frostbit {
+namespace {
+
+/** Queries and keys of a block at most: more are slower where a block is partly masked, fewer where oneDNN packs the same
+ * again. */
+constexpr int64_t kQueries = 384, kKeys = 384;
+
+/** How many of `count` queries or keys are a block's, so that all blocks have about as many. */
+int64_t evenly(int64_t count, int64_t most) {
+  constexpr int64_t unit = 16;
+  const int64_t blocks = (count + most - 1) / most;
+  return (count + unit * blocks - 1) / (unit * blocks) * unit;
+}
+
+/** Matrices in memory, one for each element of the batch. */
+template <class T>
+struct Matrices {
+  Matrix<T> first{};
+  std::vector<int64_t> strides{};
+
+  Matrix<T> at(const std::vector<int64_t>& batch, int64_t element) const {
+    Matrix<T> matrix = first;
+    for (size_t axis = batch.size(); axis-- > 0; element /= batch[axis]) matrix.data += element % batch[axis] * strides[axis];
+    return matrix;
+  }
+};
+
+/** A thread's memory, piece by piece. */
+struct Scratch {
+  char* at;
+
+  template <class T>
+  T* take(int64_t count) {
+    T* const taken = reinterpret_cast<T*>(at);
+    at += aligned(count * sizeof(T));
+    return taken;
+  }
+};
+
+/** The largest of a row's scores, and what makes its exponentials probabilities: as their sum's logarithm a masked score would
+ * hide it. */
+struct RowStatistics {
+  float largest, factor;
+};
+
+/** Queries of one head that see no keys but these. */
+struct Block {
+  /** Of the batch. */
+  int64_t element;
+  /** Of the element's matrix. */
+  int64_t row, rows;
+  int64_t first_key, last_key;
+
+  int64_t cost() const { return rows * (last_key - first_key); }
+};
+
+/**
+ * What forward and backward have in common. Integers: queries of a head; rows of q in an element of the batch, one head's after
+ * the other's; keys; columns of q; columns of v; the batch; of q, k, v and in the gradient dy each whether it lies transposed,
+ * elements between its memory's rows, strides along the batch; sizes of the heads' batch and the mask's strides along it, its
+ * stride from query to query; how many queries say which keys they see, and of each the first and the one behind the last.
+ * Numbers: the scale. Places: q, k, v and in the gradient dy; the mask, if any; y [batch, rows, columns of v].
+ */
+template <class T>
+class Attention {
+ public:
+  Attention(Arguments& arguments, CompileContext& context, bool has_gradient) : kernels_(*context.kernels) {
+    queries_ = arguments.size(), rows_ = arguments.size(), keys_ = arguments.size();
+    size_ = arguments.size(), width_ = arguments.size();
+    batch_ = arguments.list();
+    elements_ = product(batch_);
+    for (const int64_t size : {queries_, rows_, keys_, size_, width_, elements_})
+      if (size == 0) arguments.fail("has nothing to do");
+    if (rows_ % queries_ != 0) arguments.fail("has a part of a head");
+    const int64_t counts[] = {elements_, rows_};
+    const int64_t all_rows = checked_product(counts, 2);
+    q_ = matrices(arguments, rows_, size_), k_ = matrices(arguments, size_, keys_), v_ = matrices(arguments, keys_, width_);
+    if (has_gradient) dy_ = matrices(arguments, rows_, width_);
+    if (dy_.first.is_transposed) arguments.fail("has rows of dy that do not lie side by side");
+    const auto heads = arguments.list(), mask_strides = arguments.list();
+    if (heads.size() != mask_strides.size()) arguments.fail("has uneven lists");
+    mask_row_ = arguments.integer();
+    if (product(heads) != all_rows / queries_) arguments.fail("has a mask of other heads");
+    read_spans(arguments);
+    scale_ = arguments.number();
+    q_.first.data = place(arguments, q_, rows_, size_);
+    k_.first.data = place(arguments, k_, size_, keys_);
+    v_.first.data = place(arguments, v_, keys_, width_);
+    if (has_gradient) dy_.first.data = place(arguments, dy_, rows_, width_);
+    mask_ = {{nullptr, false, mask_row_}, mask_strides};
+    mask_batch_ = heads;
+    auto sizes = heads, strides = mask_strides;
+    sizes.push_back(queries_), strides.push_back(mask_row_);
+    mask_.first.data = arguments.optional<float>(extent(sizes, strides, keys_ - 1, arguments));
+    y_ = arguments.place<float>(elements_, rows_, width_);
+    divide(context.threads);
+  }
+
+ protected:
+  const float* mask_of(const Block& block) const {
+    if (!mask_.first.data) return nullptr;
+    const int64_t row = block.element * rows_ + block.row;
+    return mask_.at(mask_batch_, row / queries_).data + row % queries_ * mask_row_;
+  }
+
+  /** The keys from `key` on, `count` of them, that a block's i-th query sees, counted from `key`. */
+  Range seen(const Block& block, int64_t i, int64_t key, int64_t count) const {
+    if (spans_.empty()) return {0, count};
+    const Range& span = spans_[(block.row + i) % queries_];
+    const int64_t begin = std::clamp(span.begin - key, int64_t{0}, count);
+    return {begin, std::clamp(span.end - key, begin, count)};
+  }
+
+  /** This thread's blocks. */
+  Range blocks_of(const RunContext& run) const { return {cuts_[run.thread], cuts_[run.thread + 1]}; }
+
+  /** A row of scores that is done with, as products read it: rounded, where it lies. */
+  void round(float* x, T* row, int64_t count) const {
+    if constexpr (!std::is_same_v<T, float>) {
+      kernels_.narrow_bfloat16(x, row, count);
+      std::memcpy(x, row, count * sizeof(T));
+    }
+  }
+
+  /** Rows of so many scores, all rounded. */
+  static Matrix<T> rounded(float* x, int64_t count) {
+    return {reinterpret_cast<T*>(x), false, count * static_cast<int64_t>(sizeof(float) / sizeof(T))};
+  }
+
+  /** Of a block's queries, from the first to the last, those that see any of `count` keys from `key` on. */
+  Range rows_seeing(const Block& block, int64_t key, int64_t count) const {
+    const auto sees = [&](int64_t i) {
+      const auto [begin, end] = seen(block, i, key, count);
+      return begin < end;
+    };
+    Range rows{0, block.rows};
+    while (rows.begin < rows.end && !sees(rows.begin)) rows.begin++;
+    while (rows.begin < rows.end && !sees(rows.end - 1)) rows.end--;
+    return rows;
+  }
+
+  static constexpr int64_t kScores = kQueries * kKeys;
+
+  const Kernels& kernels_;
+  int64_t queries_, rows_, keys_, size_, width_, elements_;
+  std::vector<int64_t> batch_;
+  Matrices<T> q_, k_, v_, dy_;
+  int64_t mask_row_;
+  float scale_;
+  float* y_;
+  std::vector<Block> blocks_;
+  /** Where each thread's blocks begin, and the end. */
+  std::vector<int64_t> cuts_;
+
+ private:
+  Matrices<T> matrices(Arguments& arguments, int64_t rows, int64_t columns) {
+    const bool is_transposed = arguments.integer() != 0;
+    const int64_t step = arguments.size();
+    if (step < (is_transposed ? rows : columns)) arguments.fail("has rows that overlap");
+    auto strides = arguments.list();
+    if (strides.size() != batch_.size()) arguments.fail("has uneven lists");
+    return {{nullptr, is_transposed, step}, std::move(strides)};
+  }
+
+  T* place(Arguments& arguments, const Matrices<T>& matrices, int64_t rows, int64_t columns) const {
+    const auto& [data, is_transposed, step] = matrices.first;
+    const int64_t lines = is_transposed ? columns : rows, length = is_transposed ? rows : columns;
+    const int64_t apart[] = {lines - 1, step};
+    return arguments.place<T>(extent(batch_, matrices.strides, checked_product(apart, 2) + length - 1, arguments));
+  }
+
+  void read_spans(Arguments& arguments) {
+    const int64_t count = arguments.integer();
+    if (count != 0 && count != queries_) arguments.fail("says of other queries what they see");
+    for (int64_t i = 0; i < count; i++) {
+      const int64_t begin = arguments.size(), end = arguments.size();
+      if (begin >= end || end > keys_) arguments.fail("has a query that sees no key");
+      spans_.push_back({begin, end});
+    }
+  }
+
+  /** Blocks of about the same work for each thread. */
+  void divide(int threads) {
+    const int64_t queries_at_once = evenly(queries_, kQueries);
+    int64_t total = 0;
+    for (int64_t element = 0; element < elements_; element++)
+      for (int64_t head = 0; head < rows_; head += queries_)
+        for (int64_t query = 0; query < queries_; query += queries_at_once) {
+          const int64_t rows = std::min(queries_at_once, queries_ - query);
+          Block block{element, head + query, rows, 0, keys_};
+          if (!spans_.empty()) {
+            block.first_key = keys_, block.last_key = 0;
+            for (int64_t i = query; i < query + rows; i++) {
+              block.first_key = std::min(block.first_key, spans_[i].begin);
+              block.last_key = std::max(block.last_key, spans_[i].end);
+            }
+          }
+          blocks_.push_back(block);
+          total += block.cost();
+        }
+    int64_t before = 0;
+    for (size_t i = 0; i < blocks_.size(); before += blocks_[i++].cost())
+      while (static_cast<double>(before) * threads >= static_cast<double>(total) * static_cast<double>(cuts_.size()))
+        cuts_.push_back(static_cast<int64_t>(i));
+    cuts_.resize(threads + 1, static_cast<int64_t>(blocks_.size()));
+  }
+
+  std::vector<int64_t> mask_batch_;
+  Matrices<float> mask_;
+  std::vector<Range> spans_;
+};
+
+/** Places behind the mask: y [batch, rows, columns of v], and of each row the logarithm of the sum of its exponentials, if
+ * wanted. */
+template <class T>
+class AttentionStep : public Step, Attention<T> {
+ public:
+  AttentionStep(Arguments& arguments, CompileContext& context) : Attention<T>(arguments, context, false) {
+    statistics_ = arguments.optional<RowStatistics>(this->elements_, this->rows_);
+    Scratch scratch{nullptr};
+    take(scratch);
+    context.want_scratch(reinterpret_cast<size_t>(scratch.at));
+  }
+
+  void run(int, const RunContext& run) override {
+    Scratch scratch{run.scratch};
+    const Work work = take(scratch);
+    const auto [first, last] = this->blocks_of(run);
+    for (int64_t i = first; i < last; i++) attend(this->blocks_[i], work);
+  }
+
+ private:
+  struct Work {
+    float* scores;
+    T* row;
+    float* largest;
+    double* sums;
+  };
+
+  static Work take(Scratch& scratch) {
+    return {scratch.take<float>(Attention<T>::kScores), scratch.take<T>(kKeys), scratch.take<float>(kQueries),
+            scratch.take<double>(kQueries)};
+  }
+
+  void attend(const Block& block, const Work& work) const {
+    const Matrix<T> q = this->q_.at(this->batch_, block.element).from_row(block.row);
+    const Matrix<T> k = this->k_.at(this->batch_, block.element), v = this->v_.at(this->batch_, block.element);
+    const int64_t row = block.element * this->rows_ + block.row;
+    float* const y = this->y_ + row * this->width_;
+    std::fill_n(y, block.rows * this->width_, 0.0f);
+    std::fill_n(work.largest, block.rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(work.sums, block.rows, 0.0);
+    const int64_t keys_at_once = evenly(block.last_key - block.first_key, kKeys);
+    for (int64_t key = block.first_key; key < block.last_key; key += keys_at_once) {
+      const int64_t count = std::min(keys_at_once, block.last_key - key);
+      const auto [first, last] = this->rows_seeing(block, key, count);
+      if (first == last) continue;
+      multiply({last - first, count, this->size_}, {}, q.from_row(first), k.from_column(key), {work.scores, false, count});
+      for (int64_t i = first; i < last; i++)
+        add_keys(block, i, key, count, work, work.scores + (i - first) * count, y + i * this->width_);
+      multiply({last - first, this->width_, count}, {1, true}, this->rounded(work.scores, count), v.from_row(key),
+               {y + first * this->width_, false, this->width_});
+    }
+    for (int64_t i = 0; i < block.rows; i++) {
+      const float factor = static_cast<float>(1 / work.sums[i]);
+      scale_row(y + i * this->width_, factor);
+      if (statistics_) statistics_[row + i] = {work.largest[i], factor};
+    }
+  }
+
+  /** The i-th query's scores become exponentials; what was summed up before is scaled to the largest score so far. */
+  void add_keys(const Block& block, int64_t i, int64_t key, int64_t count, const Work& work, float* scores, float* y) const {
+    const auto [begin, end] = this->seen(block, i, key, count);
+    const float* const mask = this->mask_of(block);
+    const float before = work.largest[i];
+    std::fill(scores, scores + begin, 0.0f);
+    std::fill(scores + end, scores + count, 0.0f);
+    const double sum = this->kernels_.rows->attend(scores + begin, mask ? mask + i * this->mask_row_ + key + begin : nullptr,
+                                                   end - begin, this->scale_, &work.largest[i]);
+    this->round(scores, work.row, count);
+    if (work.largest[i] != before && work.sums[i] != 0) {
+      const float factor = std::exp(before - work.largest[i]);
+      work.sums[i] *= factor;
+      scale_row(y, factor);
+    }
+    work.sums[i] += sum;
+  }
+
+  void scale_row(float* y, float factor) const {
+    this->kernels_.binary(Binary::Mul, Repeat::Right, y, &factor, y, this->width_);
+  }
+
+  RowStatistics* statistics_;
+};
+
+/**
+ * Places: dy behind v; behind the mask y, the logarithms, and dq [batch, rows, columns of q], dk [batch, keys, columns of q]
+ * and dv [batch, keys, columns of v], each if wanted. An element's dk and dv are added up where they lie by the thread that
+ * begins it; threads that go on with it have partial sums, which are added in their order.
+ */
+template <class T>
+class AttentionGradientStep : public Step, Attention<T> {
+ public:
+  AttentionGradientStep(Arguments& arguments, CompileContext& context) : Attention<T>(arguments, context, true) {
+    statistics_ = arguments.place<RowStatistics>(this->elements_, this->rows_);
+    dq_ = arguments.optional<float>(this->elements_, this->rows_, this->size_);
+    dk_ = arguments.optional<float>(this->elements_, this->keys_, this->size_);
+    dv_ = arguments.optional<float>(this->elements_, this->keys_, this->width_);
+    Scratch scratch{nullptr};
+    take(scratch);
+    context.want_scratch(reinterpret_cast<size_t>(scratch.at));
+    for (int thread = 0; thread < context.threads; thread++) has_partials_ = has_partials_ || goes_on(thread);
+    if (has_partials_) context.want_shared(context.threads * partial_bytes());
+  }
+
+  int phases() const override { return has_partials_ ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (phase == 1) return add_partials(run);
+    Scratch scratch{run.scratch};
+    const Work work = take(scratch);
+    const auto [first, last] = this->blocks_of(run);
+    Sums sums{};
+    for (int64_t i = first; i < last; i++) {
+      const Block& block = this->blocks_[i];
+      if (i == first || block.element != this->blocks_[i - 1].element) {
+        sums = i == first && goes_on(run.thread) ? partial(run, run.thread) : whole(block.element);
+        if (sums.dk) std::fill_n(sums.dk, this->keys_ * this->size_, 0.0f);
+        if (sums.dv) std::fill_n(sums.dv, this->keys_ * this->width_, 0.0f);
+      }
+      add_block(block, work, sums);
+    }
+  }
+
+ private:
+  /** An element's dk and dv, or parts of them. */
+  struct Sums {
+    float *dk, *dv;
+  };
+
+  struct Work {
+    float *p, *dp, *means, *product;
+    T* row;
+  };
+
+  Work take(Scratch& scratch) const {
+    const int64_t scores = Attention<T>::kScores;
+    return {scratch.take<float>(scores), scratch.take<float>(scores), scratch.take<float>(kQueries),
+            scratch.take<float>(this->width_), scratch.take<T>(kKeys)};
+  }
+
+  /** Whether a thread's first block is of an element that another thread has begun. */
+  bool goes_on(int thread) const {
+    const int64_t first = this->cuts_[thread];
+    return first > 0 && first < this->cuts_[thread + 1] && this->blocks_[first].element == this->blocks_[first - 1].element;
+  }
+
+  size_t partial_bytes() const { return aligned(this->keys_ * (this->size_ + this->width_) * sizeof(float)); }
+
+  Sums partial(const RunContext& run, int thread) const {
+    float* const dk = reinterpret_cast<float*>(run.shared + thread * partial_bytes());
+    return {dk_ ? dk : nullptr, dv_ ? dk + this->keys_ * this->size_ : nullptr};
+  }
+
+  Sums whole(int64_t element) const {
+    return {dk_ ? dk_ + element * this->keys_ * this->size_ : nullptr,
+            dv_ ? dv_ + element * this->keys_ * this->width_ : nullptr};
+  }
+
+  void add_partials(const RunContext& run) const {
+    for (int thread = 1; thread < run.threads; thread++) {
+      if (!goes_on(thread)) continue;
+      const Sums to = whole(this->blocks_[this->cuts_[thread]].element), from = partial(run, thread);
+      if (dk_) add(to.dk, from.dk, share(run, this->keys_ * this->size_));
+      if (dv_) add(to.dv, from.dv, share(run, this->keys_ * this->width_));
+    }
+  }
+
+  void add(float* to, const float* from, Range range) const {
+    this->kernels_.binary(Binary::Add, Repeat::None, to + range.begin, from + range.begin, to + range.begin,
+                          range.end - range.begin);
+  }
+
+  void add_block(const Block& block, const Work& work, const Sums& sums) const {
+    const Matrix<T> q = this->q_.at(this->batch_, block.element).from_row(block.row);
+    const Matrix<T> k = this->k_.at(this->batch_, block.element), v = this->v_.at(this->batch_, block.element);
+    const Matrix<T> dy = this->dy_.at(this->batch_, block.element).from_row(block.row);
+    const int64_t row = block.element * this->rows_ + block.row;
+    const float* const y = this->y_ + row * this->width_;
+    for (int64_t i = 0; i < block.rows; i++)
+      work.means[i] = inner_product(dy.from_row(i).data, y + i * this->width_, work.product);
+    if (dq_) std::fill_n(dq_ + row * this->size_, block.rows * this->size_, 0.0f);
+    const int64_t keys_at_once = evenly(block.last_key - block.first_key, kKeys);
+    for (int64_t key = block.first_key; key < block.last_key; key += keys_at_once) {
+      const int64_t count = std::min(keys_at_once, block.last_key - key);
+      const auto [first, last] = this->rows_seeing(block, key, count);
+      const int64_t rows = last - first;
+      if (rows == 0) continue;
+      const Matrix<T> own_q = q.from_row(first), own_dy = dy.from_row(first);
+      multiply({rows, count, this->size_}, {}, own_q, k.from_column(key), {work.p, false, count});
+      multiply({rows, count, this->width_}, {}, own_dy, v.from_row(key).transposed(), {work.dp, false, count});
+      for (int64_t i = first; i < last; i++)
+        take_gradient(block, i, key, count, work, work.p + (i - first) * count, work.dp + (i - first) * count);
+      const auto p = this->rounded(work.p, count), ds = this->rounded(work.dp, count);
+      const auto add = [&](const ProductSizes& sizes, const Matrix<T>& a, const Matrix<T>& b, float* sums) {
+        multiply(sizes, {1, true}, a, b, {sums, false, sizes.n});
+      };
+      if (sums.dv) add({count, this->width_, rows}, p.transposed(), own_dy, sums.dv + key * this->width_);
+      if (sums.dk) add({count, this->size_, rows}, ds.transposed(), own_q, sums.dk + key * this->size_);
+      if (dq_) add({rows, this->size_, count}, ds, k.from_column(key).transposed(), dq_ + (row + first) * this->size_);
+    }
+  }
+
+  /** The i-th query's scores become probabilities, and the gradients of these the scores' gradients. */
+  void take_gradient(const Block& block, int64_t i, int64_t key, int64_t count, const Work& work, float* p, float* dp) const {
+    const auto [begin, end] = this->seen(block, i, key, count);
+    const float* const mask = this->mask_of(block);
+    const auto [largest, factor] = statistics_[block.element * this->rows_ + block.row + i];
+    this->kernels_.rows->attend_gradient(p + begin, dp + begin, mask ? mask + i * this->mask_row_ + key + begin : nullptr,
+                                         end - begin, this->scale_, largest, factor, work.means[i]);
+    for (float* const x : {p, dp}) {
+      std::fill(x, x + begin, 0.0f);
+      std::fill(x + end, x + count, 0.0f);
+      this->round(x, work.row, count);
+    }
+  }
+
+  /** Of a row of dy and one of y. */
+  float inner_product(const T* dy, const float* y, float* product) const {
+    const float* wide = product;
+    if constexpr (std::is_same_v<T, float>)
+      wide = dy;
+    else
+      this->kernels_.widen_bfloat16(dy, product, this->width_);
+    this->kernels_.binary(Binary::Mul, Repeat::None, wide, y, product, this->width_);
+    return static_cast<float>(this->kernels_.rows->reduce_row(Reduction::Sum, product, this->width_, 0.0));
+  }
+
+  RowStatistics* statistics_;
+  float *dq_, *dk_, *dv_;
+  bool has_partials_ = false;
+};
+
+}  // namespace
+
+StepMakers attention_steps() {
+  return {
+      {"attention", make_step<AttentionStep<float>>},
+      {"attention:bfloat16", make_step<AttentionStep<uint16_t>>},
+      {"attentionGradient", make_step<AttentionGradientStep<float>>},
+      {"attentionGradient:bfloat16", make_step<AttentionGradientStep<uint16_t>>},
+  };
+}
+
+}  // namespace frostbit

@@ -1,0 +1,114 @@
+// Attention and its gradient by blocks of queries and keys.
+import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
+import { attentionGradientOp, attentionOp } from "../attention/join-attention.ts";
+import { type Span, spansOf } from "../attention/spans.ts";
+import type { LoweringContext, NativeOp } from "../lowering.ts";
+import { fixed, list, stridesOf, type Value } from "../plan.ts";
+import { type Operand, operandOf } from "./product.ts";
+
+/** Which input the mask is, behind q, k and v. */
+const maskInput = 3;
+
+/** Matrices with strides along a batch that they may be broadcast to; rows `step` apart. */
+interface Matrices extends Operand {
+  readonly batchStrides: readonly number[];
+}
+
+function matricesOf(lowering: LoweringContext, i: number, batch: readonly number[]): Matrices {
+  const operand = operandOf(lowering, i);
+  const shape = fixed(operand.shape);
+  const lead = batch.length + 2 - shape.length;
+  const batchStrides = batch.map((_, axis) =>
+    axis < lead || shape[axis - lead] === 1 ? 0 : operand.strides[axis - lead],
+  );
+  const step = operand.step || shape[shape.length - 1];
+  const { numerics, narrowed, widened } = lowering;
+  return { ...operand, value: (numerics.bfloat16 ? narrowed : widened)(operand.value), step, batchStrides };
+}
+
+/** dy as its rows lie side by side. */
+function rowsOf(lowering: LoweringContext, i: number): Value {
+  const { numerics, narrowed, input } = lowering;
+  const value = input(i, "plain");
+  return numerics.bfloat16 ? narrowed(value) : value;
+}
+
+interface Masking {
+  readonly value: Value | undefined;
+  readonly strides: readonly number[];
+  readonly row: number;
+  readonly spans: readonly Span[];
+}
+
+/** A mask that only says which keys a query sees is none in memory. */
+function maskingOf({ graph, node, input }: LoweringContext, heads: readonly number[], queries: number): Masking {
+  const name = node.inputs[maskInput];
+  const none = { value: undefined, strides: heads.map(() => 0), row: 0 };
+  if (name === "") return { ...none, spans: [] };
+  const constant = graph.constants.get(name);
+  const spans = constant && spansOf(constant, queries);
+  if (spans) return { ...none, spans };
+  const value = input(maskInput, "plain");
+  const shape = fixed(value.shape);
+  const padded = [...Array.from({ length: heads.length + 2 - shape.length }, () => 1), ...shape];
+  const all = stridesOf(padded, "plain").map((stride, axis) => (padded[axis] === 1 ? 0 : stride));
+  return { value, strides: all.slice(0, -2), row: all[all.length - 2], spans: [] };
+}
+
+/** What both steps take: q, k, v, and the mask, with the integers before and behind those of dy. */
+function attentionOf(lowering: LoweringContext) {
+  const { graph, node, numerics } = lowering;
+  const y = node.op === attentionOp ? node.outputs[0] : node.inputs[4];
+  const shape = fixed(graph.values.get(y)?.shape ?? []);
+  const batch = shape.slice(0, -2);
+  const [q, k, v] = [0, 1, 2].map((i) => matricesOf(lowering, i, batch));
+  const [size, keys] = fixed(k.shape).slice(-2);
+  const [rows, width] = shape.slice(-2);
+  const given = numbersAttribute(node, "heads", []);
+  const [heads, queries] = [given.slice(0, -1), given[given.length - 1]];
+  const masking = maskingOf(lowering, heads, queries);
+  const operands = [q, k, v].flatMap(({ isTransposed, step, batchStrides }) => [
+    Number(isTransposed),
+    step,
+    ...list(batchStrides),
+  ]);
+  return {
+    suffix: numerics.bfloat16 ? ":bfloat16" : "",
+    values: [q.value, k.value, v.value],
+    mask: masking.value,
+    before: [queries, rows, keys, size, width, ...list(batch), ...operands],
+    ofDy: [0, width, ...list(stridesOf(shape, "plain").slice(0, -2))],
+    behind: [...list(heads), ...list(masking.strides), masking.row, masking.spans.length, ...masking.spans.flat()],
+    floats: [numberAttribute(node, "scale", 1)],
+  };
+}
+
+const attention: NativeOp = {
+  lower: (lowering) => {
+    const { suffix, values, mask, before, behind, floats } = attentionOf(lowering);
+    lowering.emit(`attention${suffix}`, {
+      inputs: [...values, mask],
+      outputs: [lowering.output(0), lowering.output(1)],
+      ints: [...before, ...behind],
+      floats,
+    });
+  },
+};
+
+const attentionGradient: NativeOp = {
+  lower: (lowering) => {
+    const { suffix, values, mask, before, ofDy, behind, floats } = attentionOf(lowering);
+    const { input, output } = lowering;
+    lowering.emit(`attentionGradient${suffix}`, {
+      inputs: [...values, rowsOf(lowering, 6), mask, input(4, "plain"), input(5, "plain")],
+      outputs: [output(0), output(1), output(2)],
+      ints: [...before, ...ofDy, ...behind],
+      floats,
+    });
+  },
+};
+
+export const attentionOps: Readonly<Record<string, NativeOp>> = {
+  [attentionOp]: attention,
+  [attentionGradientOp]: attentionGradient,
+};
