@@ -46,16 +46,21 @@ export function matrixView(operand: string, graph: Graph, uses: Uses): MatrixVie
   return (rows === 1 || down === 1) && step >= rows ? { ...view, isTransposed: true, step } : undefined;
 }
 
-/** How many of its first inputs a node reads as `matrixView` has them. */
-const viewsOf = (node: Node): number =>
-  isMatrixProduct(node) ? 2 : node.op === attentionOp || node.op === attentionGradientOp ? 3 : 0;
+/** Which inputs a node reads as `matrixView` has them, and of which of these rows must lie side by side. */
+function viewsOf(node: Node): { readonly all: readonly number[]; readonly rows: readonly number[] } {
+  if (isMatrixProduct(node)) return { all: [0, 1], rows: [] };
+  if (node.op === attentionOp) return { all: [0, 1, 2], rows: [] };
+  return node.op === attentionGradientOp ? { all: [0, 1, 2, 6], rows: [6] } : { all: [], rows: [] };
+}
 
 /** Whether a node reads an operand as `matrixView` has it. */
-const readsView = (node: Node, operand: string, graph: Graph, uses: Uses): boolean =>
-  node.inputs.slice(0, viewsOf(node)).includes(operand) &&
-  !node.inputs.slice(viewsOf(node)).includes(operand) &&
-  graph.values.get(operand)?.dtype === "float32" &&
-  matrixView(operand, graph, uses) !== undefined;
+function readsView(node: Node, operand: string, graph: Graph, uses: Uses): boolean {
+  const { all, rows } = viewsOf(node);
+  const places = node.inputs.flatMap((input, i) => (input === operand ? [i] : []));
+  if (!places.every((i) => all.includes(i)) || graph.values.get(operand)?.dtype !== "float32") return false;
+  const view = matrixView(operand, graph, uses);
+  return view !== undefined && !(view.isTransposed && places.some((i) => rows.includes(i)));
+}
 
 /** Whether every reader of a Transpose's output is a product that reads the Transpose's input in place. */
 export function isReadInPlace(node: Node, graph: Graph, uses: Uses): boolean {

@@ -31,6 +31,8 @@ interface Case {
   /** The mask is an input, one for each sample. */
   readonly isMaskGiven?: boolean;
   readonly wanted?: readonly ("q" | "k" | "v")[];
+  /** Heads lie beside each other: [batch, queries, heads, size] instead of [batch, heads, queries, size]. */
+  readonly isBeside?: boolean;
 }
 
 const widen = { factor: 4, because: "scores of float32 are the exponents of what is summed" };
@@ -58,15 +60,18 @@ function graphOf(of: Case, dtype: DType): { graph: Graph; gradients: readonly st
   const { batch, heads, keyValueHeads, queries, keys, size, width, mask, isMaskGiven, wanted = ["q", "k", "v"] } = of;
   const build = buildOn();
   const rows = (heads / keyValueHeads) * queries;
+  const turn = (x: string, ...perm: number[]): string => build.node("Transpose", [x], { perm });
   const input = (name: string, count: number, columns: number): string =>
-    build.input(name, { dtype, shape: [batch, keyValueHeads, count, columns] });
+    of.isBeside
+      ? turn(build.input(name, { dtype, shape: [batch, count, keyValueHeads, columns] }), 0, 2, 1, 3)
+      : build.input(name, { dtype, shape: [batch, keyValueHeads, count, columns] });
   const [q, k, v, w] = [
     input("q", rows, size),
     input("k", keys, size),
     input("v", keys, width),
     input("w", rows, width),
   ];
-  const turned = build.node("Transpose", [k], { perm: [0, 1, 3, 2] });
+  const turned = turn(k, 0, 1, 3, 2);
   const scores = build.node("Mul", [build.node("MatMul", [q, turned]), build.scalar(size ** -0.5, q)]);
   const apart = build.node("Reshape", [scores, build.ints([batch, heads, queries, keys])]);
   const added = isMaskGiven
@@ -75,7 +80,8 @@ function graphOf(of: Case, dtype: DType): { graph: Graph; gradients: readonly st
   const p = build.node("Softmax", [mask ? build.node("Add", [apart, added]) : apart], { axis: -1 });
   const together = build.node("Reshape", [p, build.ints([batch, keyValueHeads, rows, keys])]);
   const y = build.node("MatMul", [together, v], {}, "mixed");
-  const sum = build.node("ReduceSum", [build.node("Mul", [y, w])], { keepdims: 0 });
+  const factors = of.isBeside ? [turn(y, 0, 2, 1, 3), turn(w, 0, 2, 1, 3)] : [y, w];
+  const sum = build.node("ReduceSum", [build.node("Mul", factors)], { keepdims: 0 });
   const result = gradient(build.graph([y, sum]), sum, new Map(wanted.map((name) => [name, "all"])));
   const gradients = [...result.gradients.values()];
   return { graph: { ...result.graph, outputs: [y, ...gradients] }, gradients };
@@ -118,6 +124,7 @@ const cases: readonly (readonly [string, Case])[] = [
     "a mask for each sample",
     { ...base, batch: 3, heads: 4, mask: (_, key) => (key < 200 ? 0 : hidden), isMaskGiven: true },
   ],
+  ["heads beside each other", { ...base, batch: 2, heads: 3, keyValueHeads: 3, isBeside: true, mask: causal }],
   ["gradients of queries alone", { ...base, mask: causal, wanted: ["q"] }],
   ["gradients of keys and values", { ...base, mask: causal, wanted: ["k", "v"] }],
 ];

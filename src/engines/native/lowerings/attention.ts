@@ -4,6 +4,7 @@ import { attentionGradientOp, attentionOp } from "../attention/join-attention.ts
 import { type Span, spansOf } from "../attention/spans.ts";
 import type { LoweringContext, NativeOp } from "../lowering.ts";
 import { fixed, list, stridesOf, type Value } from "../plan.ts";
+import { matrixView } from "../transposes.ts";
 import { type Operand, operandOf } from "./product.ts";
 
 /** Which input the mask is, behind q, k and v. */
@@ -26,12 +27,24 @@ function matricesOf(lowering: LoweringContext, i: number, batch: readonly number
   return { ...operand, value: (numerics.bfloat16 ? narrowed : widened)(operand.value), step, batchStrides };
 }
 
-/** dy as its rows lie side by side. */
-function rowsOf(lowering: LoweringContext, i: number): Value {
-  const { numerics, narrowed, input } = lowering;
-  const value = input(i, "plain");
-  return numerics.bfloat16 ? narrowed(value) : value;
+/** Which input of the gradient dy is; its rows lie side by side. */
+const dyInput = 6;
+
+function dyOf(lowering: LoweringContext, shape: readonly number[]): Matrices {
+  const { graph, node, uses, numerics, narrowed, input } = lowering;
+  const view = matrixView(node.inputs[dyInput], graph, uses);
+  if (view && !view.isTransposed) return matricesOf(lowering, dyInput, shape.slice(0, -2));
+  const plain = input(dyInput, "plain");
+  const value = numerics.bfloat16 ? narrowed(plain) : plain;
+  const strides = stridesOf(shape, "plain").slice(0, -2);
+  return { value, shape, isTransposed: false, step: shape[shape.length - 1], strides, batchStrides: strides };
 }
+
+const intsOf = ({ isTransposed, step, batchStrides }: Matrices): readonly number[] => [
+  Number(isTransposed),
+  step,
+  ...list(batchStrides),
+];
 
 interface Masking {
   readonly value: Value | undefined;
@@ -67,17 +80,12 @@ function attentionOf(lowering: LoweringContext) {
   const given = numbersAttribute(node, "heads", []);
   const [heads, queries] = [given.slice(0, -1), given[given.length - 1]];
   const masking = maskingOf(lowering, heads, queries);
-  const operands = [q, k, v].flatMap(({ isTransposed, step, batchStrides }) => [
-    Number(isTransposed),
-    step,
-    ...list(batchStrides),
-  ]);
   return {
     suffix: numerics.bfloat16 ? ":bfloat16" : "",
     values: [q.value, k.value, v.value],
     mask: masking.value,
-    before: [queries, rows, keys, size, width, ...list(batch), ...operands],
-    ofDy: [0, width, ...list(stridesOf(shape, "plain").slice(0, -2))],
+    before: [queries, rows, keys, size, width, ...list(batch), ...[q, k, v].flatMap(intsOf)],
+    shape,
     behind: [...list(heads), ...list(masking.strides), masking.row, masking.spans.length, ...masking.spans.flat()],
     floats: [numberAttribute(node, "scale", 1)],
   };
@@ -97,12 +105,13 @@ const attention: NativeOp = {
 
 const attentionGradient: NativeOp = {
   lower: (lowering) => {
-    const { suffix, values, mask, before, ofDy, behind, floats } = attentionOf(lowering);
+    const { suffix, values, mask, before, shape, behind, floats } = attentionOf(lowering);
     const { input, output } = lowering;
+    const dy = dyOf(lowering, shape);
     lowering.emit(`attentionGradient${suffix}`, {
-      inputs: [...values, rowsOf(lowering, 6), mask, input(4, "plain"), input(5, "plain")],
+      inputs: [...values, dy.value, mask, input(4, "plain"), input(5, "plain")],
       outputs: [output(0), output(1), output(2)],
-      ints: [...before, ...ofDy, ...behind],
+      ints: [...before, ...intsOf(dy), ...behind],
       floats,
     });
   },
