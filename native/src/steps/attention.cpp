@@ -67,7 +67,7 @@ struct Block {
  * What forward and backward have in common. Integers: queries of a head; rows of q in an element of the batch, one head's after
  * the other's; keys; columns of q; columns of v; the batch; of q, k, v and in the gradient dy each whether it lies transposed,
  * elements between its memory's rows, strides along the batch; sizes of the heads' batch and the mask's strides along it, its
- * stride from query to query; how many queries say which keys they see, and of each the first and the one behind the last.
+ * stride from query to query.
  * Numbers: the scale. Places: q, k, v and in the gradient dy; the mask, if any; y [batch, rows, columns of v].
  */
 template <class T>
@@ -90,7 +90,6 @@ class Attention {
     if (heads.size() != mask_strides.size()) arguments.fail("has uneven lists");
     mask_row_ = arguments.integer();
     if (product(heads) != all_rows / queries_) arguments.fail("has a mask of other heads");
-    read_spans(arguments);
     scale_ = arguments.number();
     q_.first.data = place(arguments, q_, rows_, size_);
     k_.first.data = place(arguments, k_, size_, keys_);
@@ -98,30 +97,78 @@ class Attention {
     if (has_gradient) dy_.first.data = place(arguments, dy_, rows_, width_);
     mask_ = {{nullptr, false, mask_row_}, mask_strides};
     mask_batch_ = heads;
+    is_same_for_all_ = std::all_of(mask_strides.begin(), mask_strides.end(), [](int64_t stride) { return stride == 0; });
     auto sizes = heads, strides = mask_strides;
     sizes.push_back(queries_), strides.push_back(mask_row_);
     mask_.first.data = arguments.optional<float>(extent(sizes, strides, keys_ - 1, arguments));
     y_ = arguments.place<float>(elements_, rows_, width_);
-    divide(context.threads);
+    list_blocks(context);
   }
 
  protected:
-  const float* mask_of(const Block& block) const {
-    if (!mask_.first.data) return nullptr;
+  /** What is added to a block's first query's scores; null where spans say all of it. */
+  const float* mask_of(const Range* spans, const Block& block) const {
+    if (!mask_.first.data || spans) return nullptr;
     const int64_t row = block.element * rows_ + block.row;
     return mask_.at(mask_batch_, row / queries_).data + row % queries_ * mask_row_;
   }
 
+  /** A thread's own note of what is masked, and of who does what; all threads have the same. */
+  struct Division {
+    std::vector<Block> blocks;
+    /** Where each thread's blocks begin, and the end. */
+    std::vector<int64_t> cuts;
+    /** Of each query, the keys that it sees; null where the mask says more than that. */
+    const Range* spans;
+
+    /** Whether a thread's first block is of an element that another thread has begun. */
+    bool goes_on(int thread) const {
+      const int64_t first = cuts[thread];
+      return first > 0 && first < cuts[thread + 1] && blocks[first].element == blocks[first - 1].element;
+    }
+  };
+
+  const Division& division_of(const RunContext& run) const { return divisions_[run.thread]; }
+
+  bool has_one_mask() const { return mask_.first.data && is_same_for_all_; }
+
+  /** Of a mask that is the same for all heads: which keys this thread's share of the queries see. */
+  void find_spans(const RunContext& run) const {
+    Range* const spans = reinterpret_cast<Range*>(run.shared);
+    const auto [first, last] = share(run, queries_);
+    for (int64_t i = first; i < last; i++) spans[i] = span_of(mask_.first.data + i * mask_row_);
+  }
+
+  /** Blocks of about the same work for each thread; with `find_spans` done, without what is masked. */
+  const Division& divide(const RunContext& run) {
+    Division& division = divisions_[run.thread];
+    division.blocks.assign(blocks_.begin(), blocks_.end());
+    const Range* const spans = reinterpret_cast<const Range*>(run.shared);
+    const bool has_spans =
+        has_one_mask() && std::all_of(spans, spans + queries_, [](const Range& span) { return span.begin < span.end; });
+    division.spans = has_spans ? spans : nullptr;
+    int64_t total = 0;
+    for (Block& block : division.blocks) {
+      if (has_spans) limit(block, spans);
+      total += block.cost();
+    }
+    division.cuts.clear();
+    int64_t before = 0;
+    for (size_t i = 0; i < blocks_.size(); before += division.blocks[i++].cost())
+      while (static_cast<double>(before) * run.threads >=
+             static_cast<double>(total) * static_cast<double>(division.cuts.size()))
+        division.cuts.push_back(static_cast<int64_t>(i));
+    division.cuts.resize(run.threads + 1, static_cast<int64_t>(blocks_.size()));
+    return division;
+  }
+
   /** The keys from `key` on, `count` of them, that a block's i-th query sees, counted from `key`. */
-  Range seen(const Block& block, int64_t i, int64_t key, int64_t count) const {
-    if (spans_.empty()) return {0, count};
-    const Range& span = spans_[(block.row + i) % queries_];
+  Range seen(const Range* spans, const Block& block, int64_t i, int64_t key, int64_t count) const {
+    if (!spans) return {0, count};
+    const Range& span = spans[(block.row + i) % queries_];
     const int64_t begin = std::clamp(span.begin - key, int64_t{0}, count);
     return {begin, std::clamp(span.end - key, begin, count)};
   }
-
-  /** This thread's blocks. */
-  Range blocks_of(const RunContext& run) const { return {cuts_[run.thread], cuts_[run.thread + 1]}; }
 
   /** A row of scores that is done with, as products read it: rounded, where it lies. */
   void round(float* x, T* row, int64_t count) const {
@@ -137,9 +184,9 @@ class Attention {
   }
 
   /** Of a block's queries, from the first to the last, those that see any of `count` keys from `key` on. */
-  Range rows_seeing(const Block& block, int64_t key, int64_t count) const {
+  Range rows_seeing(const Range* spans, const Block& block, int64_t key, int64_t count) const {
     const auto sees = [&](int64_t i) {
-      const auto [begin, end] = seen(block, i, key, count);
+      const auto [begin, end] = seen(spans, block, i, key, count);
       return begin < end;
     };
     Range rows{0, block.rows};
@@ -147,6 +194,8 @@ class Attention {
     while (rows.begin < rows.end && !sees(rows.end - 1)) rows.end--;
     return rows;
   }
+
+  size_t span_bytes() const { return aligned(queries_ * sizeof(Range)); }
 
   static constexpr int64_t kScores = kQueries * kKeys;
 
@@ -157,9 +206,6 @@ class Attention {
   int64_t mask_row_;
   float scale_;
   float* y_;
-  std::vector<Block> blocks_;
-  /** Where each thread's blocks begin, and the end. */
-  std::vector<int64_t> cuts_;
 
  private:
   Matrices<T> matrices(Arguments& arguments, int64_t rows, int64_t columns) {
@@ -178,45 +224,44 @@ class Attention {
     return arguments.place<T>(extent(batch_, matrices.strides, checked_product(apart, 2) + length - 1, arguments));
   }
 
-  void read_spans(Arguments& arguments) {
-    const int64_t count = arguments.integer();
-    if (count != 0 && count != queries_) arguments.fail("says of other queries what they see");
-    for (int64_t i = 0; i < count; i++) {
-      const int64_t begin = arguments.size(), end = arguments.size();
-      if (begin >= end || end > keys_) arguments.fail("has a query that sees no key");
-      spans_.push_back({begin, end});
+  void list_blocks(CompileContext& context) {
+    const int64_t queries_at_once = evenly(queries_, kQueries);
+    for (int64_t element = 0; element < elements_; element++)
+      for (int64_t head = 0; head < rows_; head += queries_)
+        for (int64_t query = 0; query < queries_; query += queries_at_once)
+          blocks_.push_back({element, head + query, std::min(queries_at_once, queries_ - query), 0, keys_});
+    divisions_.resize(context.threads);
+    for (Division& division : divisions_) division.blocks.reserve(blocks_.size()), division.cuts.reserve(context.threads + 1);
+    context.want_shared(span_bytes());
+  }
+
+  /** The keys side by side to which a row adds 0, where it hides all others; none where it says more. */
+  Range span_of(const float* row) const {
+    int64_t begin = 0;
+    while (begin < keys_ && row[begin] <= kHidden) begin++;
+    int64_t end = begin;
+    while (end < keys_ && row[end] == 0) end++;
+    const bool hides_rest = std::all_of(row + end, row + keys_, [](float value) { return value <= kHidden; });
+    return hides_rest ? Range{begin, end} : Range{0, 0};
+  }
+
+  void limit(Block& block, const Range* spans) const {
+    block.first_key = keys_, block.last_key = 0;
+    for (int64_t i = block.row; i < block.row + block.rows; i++) {
+      block.first_key = std::min(block.first_key, spans[i % queries_].begin);
+      block.last_key = std::max(block.last_key, spans[i % queries_].end);
     }
   }
 
-  /** Blocks of about the same work for each thread. */
-  void divide(int threads) {
-    const int64_t queries_at_once = evenly(queries_, kQueries);
-    int64_t total = 0;
-    for (int64_t element = 0; element < elements_; element++)
-      for (int64_t head = 0; head < rows_; head += queries_)
-        for (int64_t query = 0; query < queries_; query += queries_at_once) {
-          const int64_t rows = std::min(queries_at_once, queries_ - query);
-          Block block{element, head + query, rows, 0, keys_};
-          if (!spans_.empty()) {
-            block.first_key = keys_, block.last_key = 0;
-            for (int64_t i = query; i < query + rows; i++) {
-              block.first_key = std::min(block.first_key, spans_[i].begin);
-              block.last_key = std::max(block.last_key, spans_[i].end);
-            }
-          }
-          blocks_.push_back(block);
-          total += block.cost();
-        }
-    int64_t before = 0;
-    for (size_t i = 0; i < blocks_.size(); before += blocks_[i++].cost())
-      while (static_cast<double>(before) * threads >= static_cast<double>(total) * static_cast<double>(cuts_.size()))
-        cuts_.push_back(static_cast<int64_t>(i));
-    cuts_.resize(threads + 1, static_cast<int64_t>(blocks_.size()));
-  }
+  /** No score is below this: beside another key a hidden one counts for nothing. */
+  static constexpr float kHidden = -1e30f;
 
   std::vector<int64_t> mask_batch_;
   Matrices<float> mask_;
-  std::vector<Range> spans_;
+  bool is_same_for_all_;
+  std::vector<Block> blocks_;
+  /** Each thread's. */
+  std::vector<Division> divisions_;
 };
 
 /** Places behind the mask: y [batch, rows, columns of v], and of each row the logarithm of the sum of its exponentials, if
@@ -231,11 +276,14 @@ class AttentionStep : public Step, Attention<T> {
     context.want_scratch(reinterpret_cast<size_t>(scratch.at));
   }
 
-  void run(int, const RunContext& run) override {
+  int phases() const override { return this->has_one_mask() ? 2 : 1; }
+
+  void run(int phase, const RunContext& run) override {
+    if (phase + 1 < phases()) return this->find_spans(run);
     Scratch scratch{run.scratch};
     const Work work = take(scratch);
-    const auto [first, last] = this->blocks_of(run);
-    for (int64_t i = first; i < last; i++) attend(this->blocks_[i], work);
+    const auto& [blocks, cuts, spans] = this->divide(run);
+    for (int64_t i = cuts[run.thread]; i < cuts[run.thread + 1]; i++) attend(blocks[i], spans, work);
   }
 
  private:
@@ -251,7 +299,7 @@ class AttentionStep : public Step, Attention<T> {
             scratch.take<double>(kQueries)};
   }
 
-  void attend(const Block& block, const Work& work) const {
+  void attend(const Block& block, const Range* spans, const Work& work) const {
     const Matrix<T> q = this->q_.at(this->batch_, block.element).from_row(block.row);
     const Matrix<T> k = this->k_.at(this->batch_, block.element), v = this->v_.at(this->batch_, block.element);
     const int64_t row = block.element * this->rows_ + block.row;
@@ -262,11 +310,11 @@ class AttentionStep : public Step, Attention<T> {
     const int64_t keys_at_once = evenly(block.last_key - block.first_key, kKeys);
     for (int64_t key = block.first_key; key < block.last_key; key += keys_at_once) {
       const int64_t count = std::min(keys_at_once, block.last_key - key);
-      const auto [first, last] = this->rows_seeing(block, key, count);
+      const auto [first, last] = this->rows_seeing(spans, block, key, count);
       if (first == last) continue;
       multiply({last - first, count, this->size_}, {}, q.from_row(first), k.from_column(key), {work.scores, false, count});
       for (int64_t i = first; i < last; i++)
-        add_keys(block, i, key, count, work, work.scores + (i - first) * count, y + i * this->width_);
+        add_keys(block, spans, i, key, count, work, work.scores + (i - first) * count, y + i * this->width_);
       multiply({last - first, this->width_, count}, {1, true}, this->rounded(work.scores, count), v.from_row(key),
                {y + first * this->width_, false, this->width_});
     }
@@ -278,9 +326,10 @@ class AttentionStep : public Step, Attention<T> {
   }
 
   /** The i-th query's scores become exponentials; what was summed up before is scaled to the largest score so far. */
-  void add_keys(const Block& block, int64_t i, int64_t key, int64_t count, const Work& work, float* scores, float* y) const {
-    const auto [begin, end] = this->seen(block, i, key, count);
-    const float* const mask = this->mask_of(block);
+  void add_keys(const Block& block, const Range* spans, int64_t i, int64_t key, int64_t count, const Work& work, float* scores,
+                float* y) const {
+    const auto [begin, end] = this->seen(spans, block, i, key, count);
+    const float* const mask = this->mask_of(spans, block);
     const float before = work.largest[i];
     std::fill(scores, scores + begin, 0.0f);
     std::fill(scores + end, scores + count, 0.0f);
@@ -318,27 +367,15 @@ class AttentionGradientStep : public Step, Attention<T> {
     Scratch scratch{nullptr};
     take(scratch);
     context.want_scratch(reinterpret_cast<size_t>(scratch.at));
-    for (int thread = 0; thread < context.threads; thread++) has_partials_ = has_partials_ || goes_on(thread);
-    if (has_partials_) context.want_shared(context.threads * partial_bytes());
+    context.want_shared(this->span_bytes() + (context.threads > 1 ? context.threads * partial_bytes() : 0));
   }
 
-  int phases() const override { return has_partials_ ? 2 : 1; }
+  int phases() const override { return 2 + this->has_one_mask(); }
 
   void run(int phase, const RunContext& run) override {
-    if (phase == 1) return add_partials(run);
-    Scratch scratch{run.scratch};
-    const Work work = take(scratch);
-    const auto [first, last] = this->blocks_of(run);
-    Sums sums{};
-    for (int64_t i = first; i < last; i++) {
-      const Block& block = this->blocks_[i];
-      if (i == first || block.element != this->blocks_[i - 1].element) {
-        sums = i == first && goes_on(run.thread) ? partial(run, run.thread) : whole(block.element);
-        if (sums.dk) std::fill_n(sums.dk, this->keys_ * this->size_, 0.0f);
-        if (sums.dv) std::fill_n(sums.dv, this->keys_ * this->width_, 0.0f);
-      }
-      add_block(block, work, sums);
-    }
+    if (phase + 2 < phases()) return this->find_spans(run);
+    if (phase + 1 < phases()) return add_blocks(run);
+    add_partials(run);
   }
 
  private:
@@ -358,16 +395,28 @@ class AttentionGradientStep : public Step, Attention<T> {
             scratch.take<float>(this->width_), scratch.take<T>(kKeys)};
   }
 
-  /** Whether a thread's first block is of an element that another thread has begun. */
-  bool goes_on(int thread) const {
-    const int64_t first = this->cuts_[thread];
-    return first > 0 && first < this->cuts_[thread + 1] && this->blocks_[first].element == this->blocks_[first - 1].element;
+  void add_blocks(const RunContext& run) {
+    Scratch scratch{run.scratch};
+    const Work work = take(scratch);
+    const auto& division = this->divide(run);
+    const auto& [blocks, cuts, spans] = division;
+    const int64_t first = cuts[run.thread], last = cuts[run.thread + 1];
+    Sums sums{};
+    for (int64_t i = first; i < last; i++) {
+      const Block& block = blocks[i];
+      if (i == first || block.element != blocks[i - 1].element) {
+        sums = i == first && division.goes_on(run.thread) ? partial(run, run.thread) : whole(block.element);
+        if (sums.dk) std::fill_n(sums.dk, this->keys_ * this->size_, 0.0f);
+        if (sums.dv) std::fill_n(sums.dv, this->keys_ * this->width_, 0.0f);
+      }
+      add_block(block, spans, work, sums);
+    }
   }
 
   size_t partial_bytes() const { return aligned(this->keys_ * (this->size_ + this->width_) * sizeof(float)); }
 
   Sums partial(const RunContext& run, int thread) const {
-    float* const dk = reinterpret_cast<float*>(run.shared + thread * partial_bytes());
+    float* const dk = reinterpret_cast<float*>(run.shared + this->span_bytes() + thread * partial_bytes());
     return {dk_ ? dk : nullptr, dv_ ? dk + this->keys_ * this->size_ : nullptr};
   }
 
@@ -377,9 +426,10 @@ class AttentionGradientStep : public Step, Attention<T> {
   }
 
   void add_partials(const RunContext& run) const {
+    const auto& division = this->division_of(run);
     for (int thread = 1; thread < run.threads; thread++) {
-      if (!goes_on(thread)) continue;
-      const Sums to = whole(this->blocks_[this->cuts_[thread]].element), from = partial(run, thread);
+      if (!division.goes_on(thread)) continue;
+      const Sums to = whole(division.blocks[division.cuts[thread]].element), from = partial(run, thread);
       if (dk_) add(to.dk, from.dk, share(run, this->keys_ * this->size_));
       if (dv_) add(to.dv, from.dv, share(run, this->keys_ * this->width_));
     }
@@ -390,7 +440,7 @@ class AttentionGradientStep : public Step, Attention<T> {
                           range.end - range.begin);
   }
 
-  void add_block(const Block& block, const Work& work, const Sums& sums) const {
+  void add_block(const Block& block, const Range* spans, const Work& work, const Sums& sums) const {
     const Matrix<T> q = this->q_.at(this->batch_, block.element).from_row(block.row);
     const Matrix<T> k = this->k_.at(this->batch_, block.element), v = this->v_.at(this->batch_, block.element);
     const Matrix<T> dy = this->dy_.at(this->batch_, block.element).from_row(block.row);
@@ -402,14 +452,14 @@ class AttentionGradientStep : public Step, Attention<T> {
     const int64_t keys_at_once = evenly(block.last_key - block.first_key, kKeys);
     for (int64_t key = block.first_key; key < block.last_key; key += keys_at_once) {
       const int64_t count = std::min(keys_at_once, block.last_key - key);
-      const auto [first, last] = this->rows_seeing(block, key, count);
+      const auto [first, last] = this->rows_seeing(spans, block, key, count);
       const int64_t rows = last - first;
       if (rows == 0) continue;
       const Matrix<T> own_q = q.from_row(first), own_dy = dy.from_row(first);
       multiply({rows, count, this->size_}, {}, own_q, k.from_column(key), {work.p, false, count});
       multiply({rows, count, this->width_}, {}, own_dy, v.from_row(key).transposed(), {work.dp, false, count});
       for (int64_t i = first; i < last; i++)
-        take_gradient(block, i, key, count, work, work.p + (i - first) * count, work.dp + (i - first) * count);
+        take_gradient(block, spans, i, key, count, work, work.p + (i - first) * count, work.dp + (i - first) * count);
       const auto p = this->rounded(work.p, count), ds = this->rounded(work.dp, count);
       const auto add = [&](const ProductSizes& sizes, const Matrix<T>& a, const Matrix<T>& b, float* sums) {
         multiply(sizes, {1, true}, a, b, {sums, false, sizes.n});
@@ -421,9 +471,10 @@ class AttentionGradientStep : public Step, Attention<T> {
   }
 
   /** The i-th query's scores become probabilities, and the gradients of these the scores' gradients. */
-  void take_gradient(const Block& block, int64_t i, int64_t key, int64_t count, const Work& work, float* p, float* dp) const {
-    const auto [begin, end] = this->seen(block, i, key, count);
-    const float* const mask = this->mask_of(block);
+  void take_gradient(const Block& block, const Range* spans, int64_t i, int64_t key, int64_t count, const Work& work, float* p,
+                     float* dp) const {
+    const auto [begin, end] = this->seen(spans, block, i, key, count);
+    const float* const mask = this->mask_of(spans, block);
     const auto [largest, factor] = statistics_[block.element * this->rows_ + block.row + i];
     this->kernels_.rows->attend_gradient(p + begin, dp + begin, mask ? mask + i * this->mask_row_ + key + begin : nullptr,
                                          end - begin, this->scale_, largest, factor, work.means[i]);
@@ -447,7 +498,6 @@ class AttentionGradientStep : public Step, Attention<T> {
 
   RowStatistics* statistics_;
   float *dq_, *dk_, *dv_;
-  bool has_partials_ = false;
 };
 
 }  // namespace

@@ -1,9 +1,8 @@
 // Attention and its gradient by blocks of queries and keys.
 import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { attentionGradientOp, attentionOp } from "../attention/join-attention.ts";
-import { type Span, spansOf } from "../attention/spans.ts";
 import type { LoweringContext, NativeOp } from "../lowering.ts";
-import { fixed, list, stridesOf, type Value } from "../plan.ts";
+import { fixed, list, stridesOf } from "../plan.ts";
 import { matrixView } from "../transposes.ts";
 import { type Operand, operandOf } from "./product.ts";
 
@@ -46,26 +45,14 @@ const intsOf = ({ isTransposed, step, batchStrides }: Matrices): readonly number
   ...list(batchStrides),
 ];
 
-interface Masking {
-  readonly value: Value | undefined;
-  readonly strides: readonly number[];
-  readonly row: number;
-  readonly spans: readonly Span[];
-}
-
-/** A mask that only says which keys a query sees is none in memory. */
-function maskingOf({ graph, node, input }: LoweringContext, heads: readonly number[], queries: number): Masking {
-  const name = node.inputs[maskInput];
-  const none = { value: undefined, strides: heads.map(() => 0), row: 0 };
-  if (name === "") return { ...none, spans: [] };
-  const constant = graph.constants.get(name);
-  const spans = constant && spansOf(constant, queries);
-  if (spans) return { ...none, spans };
+/** A mask with its strides along the heads' batch, and from query to query. */
+function maskOf({ node, input }: LoweringContext, heads: readonly number[]) {
+  if (node.inputs[maskInput] === "") return { value: undefined, strides: heads.map(() => 0), row: 0 };
   const value = input(maskInput, "plain");
   const shape = fixed(value.shape);
   const padded = [...Array.from({ length: heads.length + 2 - shape.length }, () => 1), ...shape];
   const all = stridesOf(padded, "plain").map((stride, axis) => (padded[axis] === 1 ? 0 : stride));
-  return { value, strides: all.slice(0, -2), row: all[all.length - 2], spans: [] };
+  return { value, strides: all.slice(0, -2), row: all[all.length - 2] };
 }
 
 /** What both steps take: q, k, v, and the mask, with the integers before and behind those of dy. */
@@ -79,14 +66,14 @@ function attentionOf(lowering: LoweringContext) {
   const [rows, width] = shape.slice(-2);
   const given = numbersAttribute(node, "heads", []);
   const [heads, queries] = [given.slice(0, -1), given[given.length - 1]];
-  const masking = maskingOf(lowering, heads, queries);
+  const mask = maskOf(lowering, heads);
   return {
     suffix: numerics.bfloat16 ? ":bfloat16" : "",
     values: [q.value, k.value, v.value],
-    mask: masking.value,
+    mask: mask.value,
     before: [queries, rows, keys, size, width, ...list(batch), ...[q, k, v].flatMap(intsOf)],
     shape,
-    behind: [...list(heads), ...list(masking.strides), masking.row, masking.spans.length, ...masking.spans.flat()],
+    behind: [...list(heads), ...list(mask.strides), mask.row],
     floats: [numberAttribute(node, "scale", 1)],
   };
 }
