@@ -201,9 +201,9 @@ describe.skipIf(!isNativeBuilt)(`attention by blocks${isNativeBuilt ? "" : ` (${
     expect(isJoined(kernelsOf({ ...base, keys: 255 }))).toBe(false);
   });
 
-  test("a plan's description names the steps", () => {
+  test("a plan's description names the steps", async () => {
     const { graph, gradients } = graphOf({ ...base, mask: causal }, "float32");
-    const { steps } = describePlan(graph, { gradients, threads: 2 });
+    const { steps } = await describePlan(graph, { gradients, threads: 2 });
     expect(steps.find(({ kernel }) => kernel === "attention")?.node).toBe("mixed");
     expect(steps.some(({ kernel }) => kernel === "attentionGradient")).toBe(true);
   });
