@@ -86,9 +86,8 @@ class Attention {
     q_ = matrices(arguments, rows_, size_), k_ = matrices(arguments, size_, keys_), v_ = matrices(arguments, keys_, width_);
     if (has_gradient) dy_ = matrices(arguments, rows_, width_);
     if (dy_.first.is_transposed) arguments.fail("has rows of dy that do not lie side by side");
-    const auto heads = arguments.list(), mask_strides = arguments.list();
-    if (heads.size() != mask_strides.size()) arguments.fail("has uneven lists");
-    mask_row_ = arguments.integer();
+    const auto heads = arguments.list(), mask_strides = strides_of(heads, arguments);
+    mask_row_ = arguments.size();
     if (product(heads) != all_rows / queries_) arguments.fail("has a mask of other heads");
     scale_ = arguments.number();
     q_.first.data = place(arguments, q_, rows_, size_);
@@ -212,9 +211,16 @@ class Attention {
     const bool is_transposed = arguments.integer() != 0;
     const int64_t step = arguments.size();
     if (step < (is_transposed ? rows : columns)) arguments.fail("has rows that overlap");
+    return {{nullptr, is_transposed, step}, strides_of(batch_, arguments)};
+  }
+
+  /** Along axes of these sizes, none of them backwards. */
+  static std::vector<int64_t> strides_of(const std::vector<int64_t>& sizes, Arguments& arguments) {
     auto strides = arguments.list();
-    if (strides.size() != batch_.size()) arguments.fail("has uneven lists");
-    return {{nullptr, is_transposed, step}, std::move(strides)};
+    if (strides.size() != sizes.size()) arguments.fail("has uneven lists");
+    for (const int64_t stride : strides)
+      if (stride < 0) arguments.fail("has a stride of " + std::to_string(stride));
+    return strides;
   }
 
   T* place(Arguments& arguments, const Matrices<T>& matrices, int64_t rows, int64_t columns) const {
