@@ -86,14 +86,21 @@ const { scripts } = JSON.parse(textOf("package.json")) as { scripts: Readonly<Re
 /** The source of a file that a build makes. */
 const sourceOf = (file: string): string => file.replace(/^build\/(.*)\.js$/, "$1.ts");
 
+/** The command of a clone, which launchers start without npx. */
+const ofClone = "$frostbit";
+
 /** What a launcher starts. */
 const withoutLauncher = (words: readonly string[]): readonly string[] =>
-  words[0] === "mpirun" || words[0] === "srun" ? words.slice(words.indexOf("npx")) : words;
+  words[0] === "mpirun" || words[0] === "srun"
+    ? words.slice(words.findIndex((word) => word === "npx" || word === ofClone))
+    : words;
 
 async function checkCommand(command: string, file: string): Promise<void> {
   if (notRun.includes(command)) return;
   const [first, second, third, ...rest] = withoutLauncher(wordsOf(command));
   if (first === "npx" && second === "frostbit") return checkFrostbit([third, ...rest]);
+  if (first === ofClone) return checkFrostbit([second, third, ...rest]);
+  if (first === "frostbit=$PWD/dist/cli/main.js") return;
   if (first === "npm" && second === "run") return void expect(Object.keys(scripts)).toContain(third);
   if (first === "node" && second.startsWith("--")) return;
   const named = first === "node" ? second : command.startsWith("npx tsc -p ") ? rest[0] : undefined;
