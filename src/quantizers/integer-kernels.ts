@@ -61,9 +61,13 @@ export const canWriteIntegers = ({ node }: LinearLayer): boolean => node.op !== 
 /** Computed in the kernel of the operator before them: no quantizer between. */
 export const isFusedActivation = ({ op }: Node): boolean => op === "Relu" || op === "Clip";
 
+const isFused = ({ constants }: Graph, node: Node): boolean =>
+  isFusedActivation(node) || (node.op === "Add" && constants.has(node.inputs[1]));
+
 /**
- * Whether a layer that reads integers computes with them. Convolutions do where all that reads what they write, `output`, behind the
- * activation that their kernel computes too, is one quantizer.
+ * Whether a layer that reads integers computes with them, or would: ONNX Runtime makes integers of its own of float weights there.
+ * Convolutions do where all that reads what they write, `output`, behind the bias and the activation that their kernel computes too,
+ * is one quantizer.
  */
 export function computesWithIntegers(
   graph: Graph,
@@ -73,7 +77,7 @@ export function computesWithIntegers(
 ): boolean {
   if (!node.op.startsWith("Conv")) return true;
   const next = onlyReader(graph, readers, output);
-  if (next && isFusedActivation(next) && next.inputs[0] === output)
+  if (next && isFused(graph, next) && next.inputs[0] === output)
     return computesWithIntegers(graph, readers, node, next.outputs[0]);
   return node.op === "Conv" && isQuantizer(next);
 }
