@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { serialize } from "node:v8";
 import type { EngineName } from "../../src/engines/select.ts";
 import type { Graph } from "../../src/ir/graph.ts";
-import { writeOnnx } from "../../src/onnx/write.ts";
+import { opsetFor, writeOnnx } from "../../src/onnx/write.ts";
 import { isOwn } from "../../src/ops/index.ts";
 import { engineExamples } from "../engines/engine-examples.ts";
 import { caseOf } from "../engines/example-case.ts";
@@ -40,7 +40,7 @@ function operatorModels(): readonly Base[] {
     if (seen.has(name)) return [];
     seen.add(name);
     const { graph } = caseOf(example, "float32");
-    return [{ name, bytes: writeOnnx({ graph: named(graph), origin: tinyOrigin }, { opset: 24 }) }];
+    return [{ name, bytes: writeOnnx({ graph: named(graph), origin: tinyOrigin }, { opset: opsetFor(graph, 24) }) }];
   });
 }
 

@@ -188,6 +188,18 @@ describe.skipIf(!isNativeBuilt)(`the native engine${isNativeBuilt ? "" : ` (${no
     await expect(run(0, 1, 2, 0)).rejects.toThrow('4 indices for "rows"; expected at most 3');
   });
 
+  test("a model's own indices may be more than what they index", async () => {
+    const build = buildOn();
+    const index = build.input("index", { dtype: "int64", shape: ["N"] });
+    const table = build.constant(floats(1, 2, 3), "table");
+    const graph = build.graph([build.node("Gather", [table, index], { axis: 0 })]);
+    const program = (await engine.compile(graph)).bind(await engine.variables(new Map()));
+    for (const chosen of [[2], [0, 1, 2, 2, 0], [1, 1], [2, 2, 2, 1]]) {
+      const results = await program.run(new Map([["index", tensorOf("int64", [chosen.length], chosen)]]));
+      expect(toNumbers(results.get(graph.outputs[0]) as Tensor)).toEqual(chosen.map((i) => i + 1));
+    }
+  });
+
   test("a run that waits for another is stopped by an abort meanwhile", async () => {
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: [2] });

@@ -105,14 +105,22 @@ async function compile(addon: NativeAddon, graph: Graph, options: CompileOptions
 }
 
 /** The plan for these sizes, where there is one already. */
-const knownPlan = ({ open, plans }: Compiled, sizes: ReadonlyMap<string, number>): Assembled | undefined =>
-  plans.get(keyOf(open, sizes));
+const knownPlan = (compiled: Compiled, sizes: Sizes): Assembled | undefined =>
+  compiled.plans.get(keyOf(compiled, sizes));
 
-const keyOf = (open: readonly string[], sizes: ReadonlyMap<string, number>): string =>
-  open.map((size) => sizes.get(size)).join();
+const keyOf = ({ counts, open }: Compiled, sizes: Sizes): string =>
+  [...open, ...aboveMost(counts, sizes)].map((size) => `${size}=${sizes.get(size)}`).join();
 
-async function makePlan(compiled: Compiled, sizes: ReadonlyMap<string, number>): Promise<Assembled> {
-  const { addon, graph, counts, open, plans, numerics, chooser } = compiled;
+/** Counts of a model's own indices, which may be more than what they index; of rows that are selected there are never more. */
+const aboveMost = (counts: Sizes, sizes: Sizes): readonly string[] =>
+  [...counts].flatMap(([size, most]) => ((sizes.get(size) ?? 0) > most ? [size] : []));
+
+type Sizes = ReadonlyMap<string, number>;
+
+async function makePlan(compiled: Compiled, sizes: Sizes): Promise<Assembled> {
+  const { addon, graph, plans, numerics, chooser } = compiled;
+  const above = aboveMost(compiled.counts, sizes);
+  const counts = new Map([...compiled.counts].filter(([size]) => !above.includes(size)));
   const fixed = fixSizes(graph, { sizes, counts, engine: "native" });
   assertSupported(fixed);
   const plan = assemble(addon, await lowerSettled(chooser, () => lower(fixed, counts, numerics, compiled)));
@@ -121,7 +129,7 @@ async function makePlan(compiled: Compiled, sizes: ReadonlyMap<string, number>):
       release(old);
       plans.delete(oldest);
     }
-  plans.set(keyOf(open, sizes), plan);
+  plans.set(keyOf(compiled, sizes), plan);
   return plan;
 }
 
@@ -145,6 +153,7 @@ function bind(compiled: Compiled, variables: Variables, names: ReadonlyMap<strin
       variables.queue.run(async () => {
         if (compiled.isDisposed) throw disposed(graph);
         throwIfAborted(graph, options.signal);
+        if (graph.updates.size > 0) checkCounts(graph, compiled.counts, sizes);
         const plan = knownPlan(compiled, sizes) ?? (await makePlan(compiled, sizes));
         return run(compiled, plan, programFor(compiled, plan, tie), { inputs: given, sizes, turns }, options);
       }),
@@ -266,7 +275,6 @@ async function run(
   { fetch = graph.outputs, spare, signal }: ProgramRunOptions,
 ): Promise<ReadonlyMap<string, Tensor>> {
   const { plan } = assembled;
-  checkCounts(graph, plan.counts, sizes);
   const given = [...plan.inputs].flatMap(([name, value]) => {
     const tensor = inputs.get(name);
     if (!tensor || sizeOf(tensor.shape) === 0) return [];
