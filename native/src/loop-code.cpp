@@ -108,7 +108,7 @@ LoopMaker::Value LoopMaker::read_from(const Operand& x, ElementType type) {
 }
 
 void LoopMaker::write_to(const Operand& y, Value value, ElementType type) {
-  // What was narrowed is read again as it was before by nobody: that is `rounded_to`.
+  // What was narrowed is read again as it was before by nobody: `widened` is what it is then.
   if (type == ElementType::Float32)
     known_[y.key()] = value;
   else
@@ -192,7 +192,8 @@ class LoopMaker::Registers {
       case Op::Or: return {};
       case Op::Store:
       case Op::Round:
-      case Op::RoundTo:
+      case Op::Narrow:
+      case Op::Widen:
       case Op::ShiftWords: return {each.a};
       case Op::MultiplyAdd:
       case Op::AddProductTo: return {each.a, each.b, each.c};
@@ -329,11 +330,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
         break;
       case Op::Store:
         if (type == ElementType::Float32) to.vector(A::m0f, A::none, 0x11, a, place(each));
-        if (type == ElementType::Float16) to.vector(A::m0f3a, A::p66, 0x1d, a, place(each)), to.put({8});
-        if (type == ElementType::Bfloat16) {
-          to.vector(A::m0f38, A::pf3, 0x72, kSpare, 0, a);
-          to.vector(A::m0f, A::none, 0x11, kSpare, place(each), 1);
-        }
+        if (type == ElementType::Float16 || type == ElementType::Bfloat16) to.vector(A::m0f, A::none, 0x11, a, place(each), 1);
         if (type == ElementType::Uint8) {
           to.vector(A::m0f, A::pf3, 0x5b, kSpare, 0, a);
           to.vector(A::m0f38, A::pf3, 0x31, kSpare, place(each));
@@ -346,18 +343,22 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
       case Op::Max: to.vector(A::m0f, A::none, 0x5f, y, a, b); break;
       case Op::Min: to.vector(A::m0f, A::none, 0x5d, y, a, b); break;
       case Op::MultiplyAdd:
-        to.vector(A::m0f, A::none, 0x28, kSpare, 0, c);
-        to.vector(A::m0f38, A::p66, 0xb8, kSpare, a, b);
-        to.vector(A::m0f, A::none, 0x28, y, 0, kSpare);
+        if (y == a || y == b) {
+          to.vector(A::m0f38, A::p66, 0xa8, y, y == a ? b : a, c);
+        } else {
+          if (y != c) to.vector(A::m0f, A::none, 0x28, y, 0, c);
+          to.vector(A::m0f38, A::p66, 0xb8, y, a, b);
+        }
         break;
       case Op::Round: to.vector(A::m0f3a, A::p66, 0x08, y, 0, a), to.put({8}); break;
-      case Op::RoundTo:
-        if (type == ElementType::Float16) {
-          to.vector(A::m0f3a, A::p66, 0x1d, a, 0, kSpare), to.put({8});
-          to.vector(A::m0f38, A::p66, 0x13, y, 0, kSpare);
-        } else {
-          to.vector(A::m0f38, A::pf3, 0x72, kSpare, 0, a);
-          to.vector(A::m0f38, A::p66, 0x33, y, 0, kSpare);
+      case Op::Narrow:
+        if (type == ElementType::Float16) to.vector(A::m0f3a, A::p66, 0x1d, a, 0, y), to.put({8});
+        if (type == ElementType::Bfloat16) to.vector(A::m0f38, A::pf3, 0x72, y, 0, a);
+        break;
+      case Op::Widen:
+        if (type == ElementType::Float16) to.vector(A::m0f38, A::p66, 0x13, y, 0, a);
+        if (type == ElementType::Bfloat16) {
+          to.vector(A::m0f38, A::p66, 0x33, y, 0, a);
           to.vector(A::m0f, A::p66, 0x72, 6, y, y), to.put({16});
         }
         break;

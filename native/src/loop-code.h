@@ -97,8 +97,9 @@ class LoopMaker {
   Value multiply_add(Value a, Value b, Value c) { return emit({Op::MultiplyAdd, 0, a, b, c}); }
   /** To the nearest whole number, ties to even. */
   Value rounded(Value a) { return emit({Op::Round, 0, a}); }
-  /** As it is after it was stored as a type of 16 bits. */
-  Value rounded_to(Value a, ElementType type) { return emit({Op::RoundTo, 0, a, 0, 0, static_cast<int>(type)}); }
+  /** Of a type of 16 bits, and back. */
+  Value narrowed(Value a, ElementType type) { return emit({Op::Narrow, 0, a, 0, 0, static_cast<int>(type)}); }
+  Value widened(Value a, ElementType type) { return emit({Op::Widen, 0, a, 0, 0, static_cast<int>(type)}); }
 
   Value exclusive_or(Value a, Value b) { return binary(Op::XorWords, a, b); }
   Value multiply_words(Value a, Value b) { return binary(Op::MultiplyWords, a, b); }
@@ -106,6 +107,7 @@ class LoopMaker {
 
   Mask is_less(Value a, Value b) { return compare(a, b, 17); }
   Mask is_greater(Value a, Value b) { return compare(a, b, 30); }
+  Mask is_another(Value a, Value b) { return compare(a, b, 12); }
   Mask is_no_number(Value a) { return compare(a, a, 3); }
   Mask is_word_less(Value a, Value b) { return mask({Op::CompareWords, 0, a, b}); }
   Mask either(Mask a, Mask b) { return mask({Op::Or, 0, a, b}); }
@@ -146,7 +148,8 @@ class LoopMaker {
     Min,
     MultiplyAdd,
     Round,
-    RoundTo,
+    Narrow,
+    Widen,
     XorWords,
     MultiplyWords,
     ShiftWords,

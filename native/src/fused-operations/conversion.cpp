@@ -46,9 +46,9 @@ class NarrowOperation : public FusedOperation {
   }
 
   bool describe(LoopMaker& loop) override {
-    const auto x = loop.read(x_);
-    loop.write(y_, x, type);
-    if (rounded_) loop.write(rounded_, loop.rounded_to(x, type));
+    const auto narrowed = loop.narrowed(loop.read(x_), type);
+    loop.write(y_, narrowed, type);
+    if (rounded_) loop.write(rounded_, loop.widened(narrowed, type));
     return true;
   }
 

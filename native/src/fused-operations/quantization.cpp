@@ -183,15 +183,14 @@ class FakeQuantizeGradientOperation : public FusedOperation {
 
   bool describe(LoopMaker& loop) override {
     const auto [scale, zero_point, low, high] = qparams_.in(loop);
-    const auto lowest = loop.number([this](int) { return qparams_.now().low - qparams_.now().zero_point; });
-    const auto highest = loop.number([this](int) { return qparams_.now().high - qparams_.now().zero_point; });
     const auto lanes = [&](int i) { return loop.lane_sums(lanes_.row_of_thread(i)); };
     const auto g = loop.read(dy_), quotient = loop.divide(loop.read(x_), scale);
     const auto code = loop.add(loop.rounded(quotient), zero_point);
-    const auto is_low = loop.is_less(code, low), is_high = loop.is_greater(code, high);
-    const auto inside = loop.subtract(loop.subtract(code, zero_point), quotient);
-    const auto factor = loop.choose(is_low, lowest, loop.choose(is_high, highest, inside));
-    const auto is_outside = loop.either(is_low, is_high);
+    // What is no number stays none, and counts as inside.
+    const auto held = loop.less(high, loop.greater(low, code));
+    const auto is_outside = loop.is_another(held, code);
+    const auto level = loop.subtract(held, zero_point);
+    const auto factor = loop.choose(is_outside, level, loop.subtract(level, quotient));
     loop.add_product_to(lanes(0), g, factor);
     loop.add_to(lanes(1), g, is_outside);
     if (dx_) loop.write(dx_, loop.choose(is_outside, loop.zero(), g));
