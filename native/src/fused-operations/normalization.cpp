@@ -1,4 +1,5 @@
 // Batch normalization over rows of channels.
+#include <algorithm>
 #include <cmath>
 
 #include "../fused-operation.h"
@@ -59,33 +60,35 @@ class ChannelSums {
   /** `add(sums, products)` adds a chunk of so many elements. */
   template <class Add>
   void add(const Chunk& chunk, Add add) {
-    float *sums = rows_.row(chunk.thread, 1), *products = rows_.row(chunk.thread, 2);
-    add(sums, products);
-    const double before = seen(chunk.thread);
-    see(chunk);
-    const double lane_rows = static_cast<double>(width_ / channels_) * kMaxTerms;
-    if (std::floor(before / lane_rows) != std::floor(seen(chunk.thread) / lane_rows)) flush(chunk.thread);
+    add(rows_.row(chunk.thread, 1), rows_.row(chunk.thread, 2));
+    see(chunk, width_);
   }
 
-  /** What a loop added to the sums, of about as many terms. */
-  void account(const Chunk& chunk) {
-    see(chunk);
-    flush(chunk.thread);
-  }
+  /** What a loop added to the sums: the first repeat's. */
+  void account(const Chunk& chunk) { see(chunk, channels_); }
 
-  void flush(int thread) {
-    for (int which = 0; which < 2; which++) {
-      float* sums = rows_.row(thread, 1 + which);
-      for (int64_t c = 0; c < channels_; c++) totals_.row(thread, which)[c] += folded(sums, c, channels_, width_);
-      for (int64_t i = 0; i < width_; i++) sums[i] = 0;
-    }
-  }
+  void flush(int thread) { flush(thread, width_); }
 
  private:
   /** What a float32 adds up before it is added to a double. */
   static constexpr double kMaxTerms = 128;
 
-  void see(const Chunk& chunk) { totals_.row(chunk.thread, 2)[0] += static_cast<double>(chunk.count / channels_); }
+  /** Rows that were added to so many sums. */
+  void see(const Chunk& chunk, int64_t width) {
+    const double lane_rows = static_cast<double>(width / channels_) * kMaxTerms, before = seen(chunk.thread);
+    const double after = totals_.row(chunk.thread, 2)[0] = before + static_cast<double>(chunk.count / channels_);
+    if (std::floor(before / lane_rows) != std::floor(after / lane_rows)) flush(chunk.thread, width);
+  }
+
+  void flush(int thread, int64_t width) {
+    for (int which = 0; which < 2; which++) {
+      float* sums = rows_.row(thread, 1 + which);
+      double* totals = totals_.row(thread, which);
+      for (int64_t i = 0; i < width; i += channels_)
+        for (int64_t c = 0; c < channels_; c++) totals[c] += sums[i + c];
+      std::fill_n(sums, width, 0.0f);
+    }
+  }
 
   int64_t channels_, width_;
   ThreadRows<float> rows_;

@@ -168,12 +168,12 @@ class FakeQuantizeGradientOperation : public FusedOperation {
         dx_(arguments.optional_elementwise<float>(context.count)),
         dscale_(arguments.optional<float>(1)),
         dzero_point_(arguments.optional<float>(1)),
-        sums_(context.threads, 1, 2),
+        sums_(context.threads, 1, 3),
         lanes_(context.threads, 2, LoopMaker::kLanes) {}
 
   void prepare(const RunContext& run) override {
-    double* sums = sums_.row(run.thread, 0);
-    sums[0] = sums[1] = 0;
+    std::fill_n(sums_.row(run.thread, 0), 3, 0.0);
+    for (int i = 0; i < 2; i++) std::fill_n(lanes_.row(run.thread, i), LoopMaker::kLanes, 0.0f);
   }
 
   void run(const Chunk& chunk) override {
@@ -198,16 +198,11 @@ class FakeQuantizeGradientOperation : public FusedOperation {
   }
 
   void account(const Chunk& chunk) override {
-    double totals[2] = {};
-    for (int i = 0; i < 2; i++) {
-      float* lanes = lanes_.row(chunk.thread, i);
-      for (int lane = 0; lane < LoopMaker::kLanes; lane++) totals[i] += lanes[lane];
-      std::fill(lanes, lanes + LoopMaker::kLanes, 0.0f);
-    }
-    double* sums = sums_.row(chunk.thread, 0);
-    sums[0] += totals[0], sums[1] -= totals[1] * qparams_.now().scale;
+    double& seen = sums_.row(chunk.thread, 0)[2];
+    if ((seen += static_cast<double>(chunk.count)) >= kMaxTerms * LoopMaker::kLanes) flush(chunk.thread);
   }
 
+  void complete(const RunContext& run) override { flush(run.thread); }
   bool has_epilogue() const override { return dscale_ || dzero_point_; }
 
   void epilogue(const RunContext& run) override {
@@ -219,13 +214,28 @@ class FakeQuantizeGradientOperation : public FusedOperation {
   }
 
  private:
+  /** What a float32 of a loop adds up before it is added to a double. */
+  static constexpr double kMaxTerms = 128;
+
+  void flush(int thread) {
+    double totals[2] = {};
+    for (int i = 0; i < 2; i++) {
+      float* lanes = lanes_.row(thread, i);
+      for (int lane = 0; lane < LoopMaker::kLanes; lane++) totals[i] += lanes[lane];
+      std::fill_n(lanes, LoopMaker::kLanes, 0.0f);
+    }
+    double* sums = sums_.row(thread, 0);
+    sums[0] += totals[0], sums[1] -= totals[1] * qparams_.now().scale, sums[2] = 0;
+  }
+
   const Kernels* kernels_;
   Elementwise<float> dy_, x_;
   OneQuantizer qparams_;
   Elementwise<float> dx_;
   float *dscale_, *dzero_point_;
+  /** dscale, dzero point, and how many elements a loop has seen that are not in them. */
   ThreadRows<double> sums_;
-  /** What a loop added up in a chunk. */
+  /** What a loop has added up of these. */
   ThreadRows<float> lanes_;
 };
 

@@ -99,7 +99,9 @@ class FusedStep : public ImageStep {
   std::string describe() const override { return loop_ ? "one loop" : ""; }
 
  private:
-  static constexpr int64_t kLanes = LoopMaker::kLanes, kLoopChunk = 2048, kLoopRows = 8;
+  static constexpr int64_t kLanes = LoopMaker::kLanes;
+  /** Elements that a loop goes over at a time: of rows of more columns fewer, since they are read again for every sixteen. */
+  static constexpr int64_t kLoopChunk = 2048, kLoopChunkOfRows = 512, kLoopRows = 8;
 
   /** What one thread calls the loop with. */
   struct CalledWith {
@@ -115,7 +117,7 @@ class FusedStep : public ImageStep {
       if (!operation->describe(described_)) return;
     loop_row_ = described_.has_columns() ? width_ : kLanes;
     if (loop_row_ % kLanes != 0) return;
-    loop_chunk_ = std::max(kLoopChunk / loop_row_, kLoopRows) * loop_row_;
+    loop_chunk_ = std::max((loop_row_ > kLanes ? kLoopChunkOfRows : kLoopChunk) / loop_row_, kLoopRows) * loop_row_;
     loop_ = described_.make();
     if (!loop_) return;
     called_with_.resize(context.threads,
