@@ -5,9 +5,11 @@ import { allocate, type Tensor, tensor, tensorOf, toNumbers } from "../ir/tensor
 import { placeSamples } from "./batch-axis.ts";
 import { type Batch, batchCount, batches, runAhead } from "./batches.ts";
 import { type Dataset, limit, matchInputs } from "./dataset.ts";
+import { bucketsOf, orderInBuckets } from "./lengths.ts";
 import { memoryDataset } from "./memory-dataset.ts";
 import { choosePictures } from "./pictures.ts";
 import { preprocessPresets, resolvePreprocess } from "./preprocess.ts";
+import { randomBelow } from "./random.ts";
 import { naturalOrder, shuffledOrder } from "./sampler.ts";
 import { holdOut } from "./split.ts";
 
@@ -443,6 +445,110 @@ describe("samples of several lengths", () => {
     };
     const [first] = await collect(batches(positions, { ...options, byLength: true }));
     expect([...first.indices, first.inputs.get("ids")!.shape[1]]).toEqual([0, 1, 20]);
+  });
+});
+
+describe("buckets of similar length", () => {
+  const sentences = (lengths: readonly number[], places = 64): Dataset => ({
+    ...memoryDataset(
+      "sentences",
+      new Map([["ids", tensorOf("int64", [lengths.length, places], new Array(lengths.length * places).fill(1))]]),
+    ),
+    lengths: Int32Array.from(lengths),
+  });
+  const drawn = (count: number, most: number): readonly number[] =>
+    Array.from({ length: count }, (_, i) => 1 + Math.floor(most * (randomBelow(1000, i, most) / 1000) ** 2));
+
+  test("have at most four lengths, with which the fewest places are filled, as found by trying all", () => {
+    const placesOf = (lengths: readonly number[], sizes: readonly number[]): number =>
+      lengths.reduce((sum, length) => sum + (sizes.find((size) => size >= length) ?? Number.NaN), 0);
+    for (const [count, most] of [
+      [50, 64],
+      [300, 56],
+      [7, 40],
+    ] as const) {
+      const lengths = drawn(count, most);
+      const { sizes = [] } = bucketsOf(sentences(lengths)) ?? {};
+      const multiples = Array.from({ length: 8 }, (_, i) => 8 * (i + 1));
+      const choices = Array.from({ length: 256 }, (_, bits) => multiples.filter((_, i) => (bits >> i) & 1));
+      const fitting = choices.filter(
+        (each) => each.length <= sizes.length && Math.max(...each) >= Math.max(...lengths),
+      );
+      const least = Math.min(...fitting.map((each) => placesOf(lengths, each)));
+      expect([2, 3, 4]).toContain(sizes.length);
+      expect(placesOf(lengths, sizes)).toBe(least);
+    }
+  });
+
+  test("have fewer lengths where four would take more than twice the places of the longest", () => {
+    const { sizes = [] } = bucketsOf(sentences(Array.from({ length: 400 }, (_, i) => 33 + (i % 32)))) ?? {};
+    expect(sizes).toEqual([48, 64]);
+  });
+
+  test("are no longer than the samples, and none where labels are of positions", () => {
+    expect(bucketsOf(sentences([3, 30], 30))?.sizes).toEqual([8, 30]);
+    expect(bucketsOf({ ...sentences([3, 30], 30), labelShape: [30] })).toBeUndefined();
+    expect(bucketsOf(bytes(4))).toBeUndefined();
+  });
+
+  const [count, batch] = [1003, 8];
+  const lengths = Int32Array.from(drawn(count, 64));
+  const orderAt = (epoch: number): Int32Array =>
+    orderInBuckets(shuffledOrder(count, 1, epoch), lengths, { batch, seed: 1, epoch });
+
+  test("hold each sample once, in an order that follows from seed and epoch, and what fills no batch last", () => {
+    const order = orderAt(3);
+    expect(order.toSorted()).toEqual(naturalOrder(count));
+    expect(orderAt(3)).toEqual(order);
+    expect(orderAt(4)).not.toEqual(order);
+    expect(order.slice(1000)).toEqual(shuffledOrder(count, 1, 3).slice(1000));
+  });
+
+  test("have batches of nearly one length, and short ones before long ones as often as behind", () => {
+    const order = orderAt(0);
+    const longest: number[] = [];
+    let spread = 0;
+    for (let first = 0; first + batch <= count; first += batch) {
+      const own = Array.from(order.subarray(first, first + batch), (index) => lengths[index]);
+      longest.push(Math.max(...own));
+      spread += Math.max(...own) - Math.min(...own);
+    }
+    expect(spread / longest.length).toBeLessThan(4);
+    const rises = longest.filter((length, i) => i > 0 && length > longest[i - 1]).length;
+    expect(rises).toBeGreaterThan(40);
+    expect(rises).toBeLessThan(85);
+  });
+
+  test("meet in other batches in each epoch, anywhere among them", () => {
+    const placesOfFirst = Array.from({ length: 400 }, (_, epoch) => Math.floor(orderAt(epoch).indexOf(0) / batch));
+    const thirds = [0, 1, 2].map((third) => placesOfFirst.filter((at) => Math.floor((3 * at) / 125) === third).length);
+    for (const times of thirds) expect(Math.abs(times - 133)).toBeLessThan(30);
+    const companions = new Set(
+      Array.from({ length: 40 }, (_, epoch) => {
+        const order = orderAt(epoch);
+        const first = batch * Math.floor(order.indexOf(0) / batch);
+        return [...order.subarray(first, first + batch)].toSorted((a, b) => a - b).join();
+      }),
+    );
+    expect(companions.size).toBeGreaterThan(36);
+  });
+
+  test("are cut for all shares of a batch alike", async () => {
+    const ids = tensorOf("int64", [4, 20], new Array(80).fill(1));
+    const dataset = { ...memoryDataset("ids", new Map([["ids", ids]])), lengths: Int32Array.of(3, 20, 2, 9) };
+    for (const rank of [0, 1]) {
+      const share = { rank, size: 2 };
+      const options = { batchSize: 4, preprocess: preprocessPresets.none, cutTo: [8, 16, 20], share };
+      const [whole] = await collect(batches(dataset, options));
+      expect(whole.inputs.get("ids")?.shape).toEqual([2, 20]);
+      const [first, second] = await collect(
+        batches(dataset, { ...options, batchSize: 2, order: Int32Array.of(0, 2, 3, 2) }),
+      );
+      expect([first, second].map(({ inputs }) => inputs.get("ids")?.shape)).toEqual([
+        [1, 8],
+        [1, 16],
+      ]);
+    }
   });
 });
 

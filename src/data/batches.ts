@@ -20,6 +20,8 @@ export interface BatchOptions {
   readonly order?: Int32Array;
   /** Where samples are of several lengths: visits long ones before short ones, and cuts each batch to its longest. */
   readonly byLength?: boolean;
+  /** Where samples are of several lengths: cuts each batch, all shares of it alike, to the least of these that holds its longest. */
+  readonly cutTo?: readonly number[];
   readonly augment?: Augment;
   /** Leaves out a last batch that is not full. */
   readonly dropLast?: boolean;
@@ -207,14 +209,15 @@ function checkPictures(dataset: Dataset, { preprocess, augment }: BatchOptions):
 /** Reads a batch ahead, while whoever asked for the last one works on it. */
 export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGenerator<Batch, void, undefined> {
   const { batchSize, order: given = naturalOrder(dataset.length), dropLast, start = 0, part } = options;
-  const lengths = options.byLength ? lengthsToCut(dataset) : undefined;
-  const order = lengths ? longFirst(given, lengths) : given;
+  const { byLength, cutTo, share } = options;
+  const lengths = byLength || cutTo ? lengthsToCut(dataset) : undefined;
+  const order = lengths && byLength ? longFirst(given, lengths) : given;
   checkPictures(dataset, options);
   const prepare = new Map([...dataset.inputs.keys()].map((name) => [name, preparer(dataset, name, options)]));
   const [first, end] = partOf(batchCount(order.length, batchSize, dropLast), part);
   const begin = Math.max(start, first);
-  const indicesOf = (index: number): Int32Array =>
-    shareOf(order.slice(index * batchSize, (index + 1) * batchSize), options.share);
+  const wholeOf = (index: number): Int32Array => order.slice(index * batchSize, (index + 1) * batchSize);
+  const indicesOf = (index: number): Int32Array => shareOf(wholeOf(index), share);
   let next = begin < end ? readChecked(dataset, indicesOf(begin)) : undefined;
   for (let index = begin; index < end; index++) {
     const indices = indicesOf(index);
@@ -222,7 +225,8 @@ export async function* batches(dataset: Dataset, options: BatchOptions): AsyncGe
     assert(samples, "a batch was not read ahead");
     next = index + 1 < end ? readChecked(dataset, indicesOf(index + 1)) : undefined;
     next?.catch(() => undefined);
-    const cut = (value: Tensor): Tensor => (lengths ? cutPlaces(value, lengthOfBatch(indices, lengths)) : value);
+    const length = lengths && lengthOfBatch(wholeOf(index), lengths, cutTo);
+    const cut = (value: Tensor): Tensor => (length === undefined ? value : cutPlaces(value, length));
     const inputs = new Map(
       [...prepare].map(([name, prepareInput]) => [name, prepareInput(cut(samples.inputs.get(name)!), indices)]),
     );

@@ -1,65 +1,22 @@
 import { expect, test } from "vitest";
-import { createRandom } from "../../test/support/random.ts";
+import { drawSentences, places, sentenceClassifier } from "../../test/support/sentences.ts";
 import { tinyOrigin } from "../../test/support/tiny-classifier.ts";
 import type { Dataset } from "../data/dataset.ts";
-import { memoryDataset } from "../data/memory-dataset.ts";
 import { preprocessPresets } from "../data/preprocess.ts";
 import type { Engine } from "../engines/engine.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { engines } from "../engines/table.ts";
 import { inputTypes } from "../ir/batch-axes.ts";
-import type { Graph } from "../ir/graph.ts";
-import { tensorOf } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
-import { buildOn } from "../ops/infer.ts";
 import { measureGraph } from "./evaluate-graph.ts";
 import { measureFile } from "./evaluate-model.ts";
 import { datasetFor } from "./model-file.ts";
 import type { OwnMetric } from "./own-metric.ts";
 import { withSizesOf } from "./sizes-of-data.ts";
 
-const [count, places, tokens] = [200, 30, 11];
-
-/** Classes by the mean of what the tokens that the mask names stand for. */
-function sentenceClassifier(size: string | number = "length"): Graph {
-  const random = createRandom(3);
-  const build = buildOn();
-  const type = { dtype: "int64", shape: ["N", size] } as const;
-  const [ids, mask] = [build.input("input_ids", type), build.input("attention_mask", type)];
-  const table = build.constant(random.tensor("float32", [tokens, 6]), "table");
-  const weight = build.constant(random.tensor("float32", [6, 3]), "head.weight");
-  const kept = build.node("Unsqueeze", [build.node("Cast", [mask], { to: "float32" }), build.ints([2])]);
-  const embedded = build.node("Mul", [build.node("Gather", [table, ids], { axis: 0 }), kept]);
-  const sum = build.node("ReduceSum", [embedded, build.ints([1])], { keepdims: 0 });
-  const total = build.node("ReduceSum", [kept, build.ints([1])], { keepdims: 0 });
-  return build.graph([build.node("MatMul", [build.node("Div", [sum, total]), weight], {}, "head")], "sentences");
-}
-
-const random = createRandom(5);
-const lengths = Int32Array.from({ length: count }, () => 1 + Math.floor(random.uniform() * (places - 1)));
-
-/** What fills sentences up stands for something too. */
-const filled = (value: (row: number, place: number) => number) =>
-  tensorOf(
-    "int64",
-    [count, places],
-    Array.from({ length: count * places }, (_, i) => value(Math.floor(i / places), i % places)),
-  );
-
-const sentences = memoryDataset(
-  "sentences",
-  new Map([
-    ["input_ids", filled(() => Math.floor(random.uniform() * tokens))],
-    ["attention_mask", filled((row, place) => (place < lengths[row] ? 1 : 0))],
-  ]),
-  tensorOf(
-    "int64",
-    [count],
-    Array.from({ length: count }, (_, i) => i % 3),
-  ),
-);
-
-const { lengths: _, ...whole } = sentences;
+const count = 200;
+const sentences = drawSentences(count);
+const { lengths, ...whole } = sentences;
 const padded: Dataset = whole;
 const preprocess = preprocessPresets.none;
 

@@ -7,6 +7,7 @@ import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
+import { withLength } from "../passes/with-length.ts";
 
 /** The graph's types with the sizes that all samples of its data have; the batch stays free. The nodes stay as they are. */
 export function withSizesOf(graph: Graph, dataset: Dataset, preprocess: Preprocess): Graph {
@@ -22,16 +23,8 @@ export function withSizesOf(graph: Graph, dataset: Dataset, preprocess: Preproce
 const openLength = "frostbit/length";
 
 /** The graph's types with that size open again, for batches by length of samples that have several. */
-export function withOpenLength(graph: Graph, dataset: Dataset): Graph {
-  if (!lengthsToCut(dataset)) return graph;
-  const types = inputTypes(graph);
-  const axes = batchAxes(types);
-  const open = [...types].map(([name, type]) => {
-    const shape = type.shape.with(axes.get(name) === 0 ? 1 : 0, openLength);
-    return [name, { ...type, shape }] as const;
-  });
-  return withInputTypes(graph, new Map(open));
-}
+export const withOpenLength = (graph: Graph, dataset: Dataset): Graph =>
+  lengthsToCut(dataset) ? withLength(graph, openLength) : graph;
 
 interface Known {
   readonly size: number;

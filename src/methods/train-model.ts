@@ -3,6 +3,7 @@ import { augmentations } from "../data/augment.ts";
 import { type Batch, batches, type Share } from "../data/batches.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { ignoredLabel, isIgnored } from "../data/labels.ts";
+import { type Buckets, bucketsOf, lengthOfBatch, orderInBuckets } from "../data/lengths.ts";
 import { shuffledOrder } from "../data/sampler.ts";
 import { holdOut } from "../data/split.ts";
 import { checkLabels } from "../evaluate/score.ts";
@@ -34,8 +35,10 @@ export async function trainModel(
     seed: context.seed,
     perEpoch: stepsPerEpoch(given, train),
     share: context.communicator,
+    buckets: given.memoryLimit === undefined ? bucketsOf(train) : undefined,
   };
   const start = selectOutputs(model.graph, model.outputs);
+  noteBuckets(stream, context);
   const { loss } = given;
   const hasTarget = loss === "mse" && isTargetFor(start, data.train);
   const classes = loss === "mse" ? undefined : classesThatTrain(start, data.train, loss);
@@ -49,6 +52,7 @@ export async function trainModel(
     classes,
     plan,
     batches: (from: number) => trainingBatches(stream, prepare, from),
+    lengthAt: lengthsOf(stream),
   };
   const lossOn = async (graph: Graph, samples: Dataset): Promise<number> => {
     const batchSize = Math.min(given.batch, samples.length);
@@ -150,6 +154,33 @@ interface Stream {
   readonly perEpoch: number;
   /** What of each batch this process trains with. */
   readonly share: Share | undefined;
+  /** Absent: all samples as long as they are given. */
+  readonly buckets?: Buckets | undefined;
+}
+
+/** Of an epoch. */
+function orderOf({ data, options: { batch }, seed, buckets }: Stream, epoch: number): Int32Array {
+  const order = shuffledOrder(data.train.length, seed, epoch);
+  return buckets ? orderInBuckets(order, buckets.lengths, { batch, seed, epoch }) : order;
+}
+
+function noteBuckets({ buckets }: Stream, { onNote }: Context): void {
+  if (!buckets) return;
+  const sizes = new Intl.ListFormat("en", { type: "disjunction" }).format(buckets.sizes.map(String));
+  onNote?.(`Batches of training are of samples of similar length, cut to ${sizes} places.`);
+}
+
+/** How long the samples of each step are, where they are cut. */
+function lengthsOf(stream: Stream): TrainingJob["lengthAt"] {
+  const { buckets, perEpoch, options } = stream;
+  if (!buckets) return undefined;
+  let known: { readonly epoch: number; readonly order: Int32Array } | undefined;
+  return (step) => {
+    const epoch = Math.floor(step / perEpoch);
+    if (known?.epoch !== epoch) known = { epoch, order: orderOf(stream, epoch) };
+    const first = (step % perEpoch) * options.batch;
+    return lengthOfBatch(known.order.subarray(first, first + options.batch), buckets.lengths, buckets.sizes);
+  };
 }
 
 /** The epoch that the order of re-estimation is drawn for: none that trains, nor calibration's. */
@@ -205,14 +236,15 @@ function targetFor(graph: Graph): Prepare {
 
 /** Full batches from step `from` on, epoch after epoch, each in its own order. */
 export async function* trainingBatches(stream: Stream, prepare: Prepare, from: number): AsyncGenerator<Batch> {
-  const { data, options, seed, perEpoch, share } = stream;
+  const { data, options, seed, perEpoch, share, buckets } = stream;
   const operations = augmentations.filter((name) => options.augment.includes(name));
   const first = Math.floor(from / perEpoch);
   for (let epoch = first; ; epoch++) {
     const epochBatches = batches(data.train, {
       batchSize: options.batch,
       preprocess: data.preprocess,
-      order: shuffledOrder(data.train.length, seed, epoch),
+      order: orderOf(stream, epoch),
+      ...(buckets && { cutTo: buckets.sizes }),
       augment: { operations, seed, epoch },
       dropLast: true,
       start: epoch === first ? from % perEpoch : 0,

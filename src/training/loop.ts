@@ -27,9 +27,11 @@ export type ScheduledInputs = ReadonlyMap<string, Scheduled>;
 
 /** The step graph that is to run. */
 export interface StepRequest {
-  /** While it stays the same, nothing is compiled. */
+  /** While it stays the same, what is compiled is kept. */
   readonly key: string;
-  /** Called when nothing is compiled any more for another key. */
+  /** Which of the steps of the key, as that of another length; absent: the only one. */
+  readonly variant?: string | undefined;
+  /** Called when nothing is compiled any more for another key, and not yet for this variant. */
   readonly build: () => Step | Promise<Step>;
   /** How many steps it holds for before the trainer wants to be asked again; one where absent. */
   readonly steps?: number;
@@ -112,7 +114,8 @@ async function startRun<Own extends OwnState>(
     stepSeconds: [],
     step: saved?.state.step ?? 0,
     saved: saved?.state.step,
-    compiled: undefined,
+    key: undefined,
+    compiled: new Map(),
     again: async (from) => {
       const kept =
         from !== undefined && checkpoints
@@ -140,7 +143,6 @@ async function savedRun<Own extends OwnState>(
 }
 
 interface Compiled {
-  readonly key: string;
   readonly step: Step;
   readonly executables: readonly Executable[];
   readonly program: Program;
@@ -162,34 +164,39 @@ interface Run {
   step: number;
   /** The step of the newest checkpoint. */
   saved: number | undefined;
-  compiled: Compiled | undefined;
+  /** Of what is compiled. */
+  key: string | undefined;
+  /** By variant. */
+  readonly compiled: Map<string, Compiled>;
   /** The same run once more, from its newest checkpoint, `from`, or from the start. */
   readonly again: (from: number | undefined) => Promise<Run>;
 }
 
 async function release(run: Run): Promise<void> {
-  for (const executable of run.compiled?.executables ?? []) await executable.dispose();
-  run.compiled = undefined;
+  for (const { executables } of run.compiled.values()) for (const executable of executables) await executable.dispose();
+  run.compiled.clear();
 }
 
-/** The program of the step to come, compiled after the one before it is gone. */
+/** The program of the step to come, compiled after those of another key are gone. */
 async function prepareStep(run: Run): Promise<Compiled> {
-  const { trainer, variables, context } = run;
-  const request = await trainer.beforeStep(run.step, variables);
-  const { steps = 1 } = request;
-  if (run.compiled?.key === request.key) {
-    run.compiled = { ...run.compiled, steps };
-    return run.compiled;
-  }
-  await release(run);
-  const step = await request.build();
+  const request = await run.trainer.beforeStep(run.step, run.variables);
+  const { key, variant = "", steps = 1 } = request;
+  if (run.key !== key) await release(run);
+  run.key = key;
+  const compiled = { ...(run.compiled.get(variant) ?? (await compileStep(run, request))), steps };
+  run.compiled.set(variant, compiled);
+  return compiled;
+}
+
+async function compileStep(run: Run, { build }: StepRequest): Promise<Omit<Compiled, "steps">> {
+  const { variables, context } = run;
+  const step = await build();
   await variables.add(missingOf(run, step));
   const executables: Executable[] = [];
   for (const graph of step.apply ? [step.graph, step.apply] : [step.graph])
     executables.push(await context.engine.compile(graph, stepOptions(step, context)));
   const [program, apply] = executables.map((executable) => executable.bind(variables));
-  run.compiled = { key: request.key, step, steps, executables, program, apply, free: [] };
-  return run.compiled;
+  return { step, executables, program, apply, free: [] };
 }
 
 /** All that a run does not go on with. */

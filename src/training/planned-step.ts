@@ -5,6 +5,7 @@ import type { Tensor } from "../ir/tensor.ts";
 import type { ClassPlace } from "../passes/class-scores.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { runningStatistics, trainBatchNorm, trainBatchNormOfPart } from "../passes/train-batch-norm.ts";
+import { withLength } from "../passes/with-length.ts";
 import { clipActivations, levelRule } from "./clipping-levels.ts";
 import { addLoss, type LossName } from "./loss.ts";
 import { makeVariables } from "./make-variables.ts";
@@ -20,6 +21,8 @@ export type PlanShape = ReadonlyMap<string, "all" | "none" | "rows">;
 export interface PlannedStepOptions {
   /** Samples of a run: the batch, or a micro-batch. */
   readonly batchSize: number;
+  /** Of all samples, along their first axis; absent: that of the model's inputs. */
+  readonly length?: number | undefined;
   readonly loss: LossName;
   /** Where the class scores lie; absent: where they are likely to. */
   readonly classes?: ClassPlace | undefined;
@@ -45,13 +48,13 @@ export function buildPlannedStep(model: Graph, options: PlannedStepOptions): Ste
   const { qparams = directQparams, microBatches = 1 } = options;
   const parameters = parametersOf(model);
   const start = makeVariables(model, [...parameters.map(({ name }) => name), ...runningStatistics(model)]);
-  const sized = setBatchSize(start.graph, options.batchSize);
+  const sized = sizedFor(start.graph, options);
   const normalized = normalizedBy(sized, options);
   const { graph, levels } =
     qparams.training === "pact"
       ? clipActivations(normalized.graph, start.initial)
       : { graph: normalized.graph, levels: [] };
-  const teacher = options.teacher && setBatchSize(options.teacher, options.batchSize);
+  const teacher = options.teacher && sizedFor(options.teacher, options);
   const ofModel = parameters
     .filter((parameter) => !isQparam(parameter) || trainsQparam(qparams.training, parameter))
     .map((parameter) => plannedParameter(parameter, start.initial, qparams, options));
@@ -75,6 +78,9 @@ export function buildPlannedStep(model: Graph, options: PlannedStepOptions): Ste
     statistics: normalized.statistics,
   });
 }
+
+const sizedFor = (graph: Graph, { batchSize, length }: PlannedStepOptions): Graph =>
+  setBatchSize(length === undefined ? graph : withLength(graph, length), batchSize);
 
 function normalizedBy(
   graph: Graph,

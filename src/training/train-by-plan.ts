@@ -42,6 +42,8 @@ export interface TrainingJob {
   readonly steps: number;
   /** Full batches from step `start` on. */
   readonly batches: (start: number) => AsyncIterable<Batch>;
+  /** Of a step's samples, along their first axis; absent: that of the model's inputs. */
+  readonly lengthAt?: ((step: number) => number) | undefined;
   readonly checkpoints?: CheckpointOptions;
 }
 
@@ -147,12 +149,13 @@ async function nextStep(run: Run, step: number, variables: Variables): Promise<S
   return requestOf(run, step, shapeOfPlan(run.plan), freezesStatistics);
 }
 
-/** Another choice of rows is the same step graph; another choice of layers, or statistics that freeze, is another. */
+/** Another choice of rows is the same step graph; another choice of layers, statistics that freeze, or another length is another. */
 function requestOf(run: Run, step: number, shape: PlanShape, freezesStatistics: boolean): StepRequest {
   const { job, context, fitting } = run;
   const key = JSON.stringify([[...shape], freezesStatistics]);
+  const length = job.lengthAt?.(step);
   const stepOf = (microBatches: number) =>
-    buildPlannedStep(job.model, stepOptionsOf(job, microBatches, shape, freezesStatistics));
+    buildPlannedStep(job.model, { ...stepOptionsOf(job, microBatches, shape, freezesStatistics), length });
   const build: StepRequest["build"] = async () => {
     // By the plan alone, so that a resumed run has the micro-batches of the run that it goes on with.
     const microBatches = fitting.get(key) ?? (await microBatchesThatFit(job.options, stepOf, context));
@@ -161,7 +164,7 @@ function requestOf(run: Run, step: number, shape: PlanShape, freezesStatistics: 
     run.microBatches = microBatches;
     return stepOf(microBatches);
   };
-  return { key, build };
+  return { key, variant: length?.toString(), build };
 }
 
 const noteOfMicroBatches = (options: TrainingOptions, step: number, count: number): string =>

@@ -17,6 +17,7 @@ import type { QuantizeOutcome } from "../../src/quantize/outcome.ts";
 import { assist, quantizeSharing } from "../../src/quantize/quantize-model.ts";
 import { inMemoryCommunicators } from "../support/in-memory-ranks.ts";
 import { createRandom, type Random } from "../support/random.ts";
+import { drawSentences, sentenceClassifier } from "../support/sentences.ts";
 import { tinyBatch, tinyClassifier, tinyOrigin } from "../support/tiny-classifier.ts";
 
 const preprocess = resolvePreprocess("none");
@@ -136,6 +137,12 @@ const runs: Readonly<Record<string, () => Run>> = {
   "training, statistics estimated again, samples held out": () => ({
     ...network(),
     recipe: { methods: [{ qat: training }] },
+  }),
+  "training on sentences of similar length": () => ({
+    graph: sentenceClassifier(),
+    train: drawSentences(200),
+    test: drawSentences(testSamples, 6),
+    recipe: { methods: [{ qat: { steps: 8, batch: 32, accumulate: 8 } }] },
   }),
   "a label for each position": () => ({ ...positions(), recipe: ptq({}) }),
   "measured values": () => ({ ...regression(), recipe: ptq({}) }),
