@@ -25,6 +25,7 @@ function climberOf(
     defaultDrop: 0.5,
     predict: () => 10,
     elapsed: () => tried.length,
+    loss: "cross-entropy",
     depthwise,
     sensitiveLayers: async () => ["a", "b", "c", "d"],
     timeOf: async ({ rung }) => timeOf(rung),
@@ -143,6 +144,14 @@ describe("the ladder", () => {
   });
 });
 
+test("methods train by the loss that the labels want, and records say so", async () => {
+  const { records } = await climb(goal(), { ...climberOf(() => 2), loss: "mse" });
+  expect(records.map(({ rung }) => rung.methods).slice(2, 4)).toEqual([
+    ["cross-layer-equalization", "ptq", "bias-correction"],
+    ["ptq", { efqat: { trialSteps: 24, loss: "mse" } }],
+  ]);
+});
+
 describe("a file slower than the float model", () => {
   const inFloat = ({ quantize }: Rung): boolean => quantize["activations"] === "float";
 
@@ -175,6 +184,21 @@ describe("a file slower than the float model", () => {
       (rung) => (inFloat(rung) ? 1 : 1.4),
     );
     expect(inFloat((await climb(goal(), lossy)).chosen?.rung as Rung)).toBe(false);
+  });
+
+  test("stays where a file that computes in float is larger, as of recurrent layers", async () => {
+    const climber = climberOf(
+      () => 0.1,
+      [],
+      (rung) => (inFloat(rung) ? 1.01 : 1.4),
+    );
+    const tryRung = async (rung: Rung): Promise<Trial | { readonly failed: string }> => {
+      const trial = await climber.tryRung(rung);
+      return "failed" in trial ? trial : { ...trial, bytes: inFloat(rung) ? 3 * trial.bytes : trial.bytes };
+    };
+    const { chosen, records } = await climb(goal(), { ...climber, tryRung });
+    expect(inFloat(chosen?.rung as Rung)).toBe(false);
+    expect(records).toHaveLength(2);
   });
 
   test("has its slow layers computed in float, also where weights become narrower", async () => {

@@ -1,7 +1,17 @@
 // The walk up the ladder: which rung is tried next, and which one is kept.
 import { budgetsOf, type Goal, secondsOf } from "../options/goal.ts";
 import { type Drop, isBetter, isBeyond, isWithin } from "./drop.ts";
-import { besideFloatLayers, besideFloats, inFloat, type Rung, rungsAsGiven, rungsAt, rungsWithin } from "./rungs.ts";
+import {
+  besideFloatLayers,
+  besideFloats,
+  inFloat,
+  type Rung,
+  rungsAsGiven,
+  rungsAt,
+  rungsWithin,
+  type TrainedLoss,
+  trainedBy,
+} from "./rungs.ts";
 
 /** What became of a rung. */
 export type RungRecord = {
@@ -35,6 +45,8 @@ export interface Climber<T extends Trial> {
   readonly elapsed: () => number;
   /** What may be lost where the goal says nothing of it. */
   readonly defaultDrop: number;
+  /** That methods train by, as the labels want it. */
+  readonly loss: TrainedLoss;
   /** Layers that keep 8 bits where the others have few. */
   readonly depthwise: readonly string[];
   /** Its layers, the one first whose quantization costs most. */
@@ -116,7 +128,7 @@ async function tryEach<T extends Trial>(
 ): Promise<T | undefined> {
   const limit = goal.budget === undefined ? Number.POSITIVE_INFINITY : secondsOf(goal.budget);
   let best: T | undefined;
-  for (const rung of rungs) {
+  for (const rung of rungs.map((each) => trainedBy(each, climber.loss))) {
     const [predicted, before] = [timeTaken(records, rung) ?? climber.predict(rung), climber.elapsed()];
     const isFirst = !records.some(({ outcome }) => outcome === "tried");
     if (!isFirst && before + predicted > limit) {
@@ -162,9 +174,12 @@ const asIs: Kernels = (rung) => rung;
 /** A file that takes less of the float model's time has integer kernels for what takes time. */
 const coveredTime = 2 / 3;
 
+/** Of the size of a file, what another one may have that is as small. */
+const sameSize = 1.1;
+
 /**
  * Layers that are slower with integers than with floats compute with floats, and all of them where the file is slower than the float
- * model still: where that makes it faster, and it is good enough.
+ * model still: where that makes it faster, and it is good enough and as small.
  */
 async function withFastKernels<T extends Trial>(start: T, climbing: Climbing<T>): Promise<readonly [T, Kernels]> {
   const { climber, records, isEnough } = climbing;
@@ -177,7 +192,7 @@ async function withFastKernels<T extends Trial>(start: T, climbing: Climbing<T>)
   let [best, kernels, least]: [T, Kernels, number] = [start, asIs, await timed(start)];
   const tryKernels = async (tried: Kernels): Promise<void> => {
     const found = await tryEach([tried(start.rung)], climbing);
-    if (!found || (isEnough(start) && !isEnough(found))) return;
+    if (!found || (isEnough(start) && !isEnough(found)) || found.bytes > sameSize * start.bytes) return;
     const latency = await timed(found);
     if (latency < least) [best, kernels, least] = [found, tried, latency];
   };

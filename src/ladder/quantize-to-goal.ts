@@ -30,7 +30,7 @@ import {
   writeMade,
 } from "../quantize/quantize-model.ts";
 import type { KnownResults } from "../quantize/run-methods.ts";
-import { forTest } from "../quantize/subject.ts";
+import { forTest, type Subject } from "../quantize/subject.ts";
 import { isDepthwise, linearLayers } from "../quantizers/linear-layers.ts";
 import { matchesPattern } from "../quantizers/quantize-options.ts";
 import { formatBytes } from "../report/format-bytes.ts";
@@ -39,7 +39,7 @@ import type { Context } from "../run/context.ts";
 import { isLarge } from "../run/with-few-runs.ts";
 import { type Climbed, climb, type Trial } from "./climb.ts";
 import { dropOf, noiseOf } from "./drop.ts";
-import { besideFixed, type Rung } from "./rungs.ts";
+import { besideFixed, type Rung, type TrainedLoss } from "./rungs.ts";
 import { slowLayers } from "./slow-layers.ts";
 
 /** What a goal's run gives: the outcome of the rung that was chosen, and how it was found. */
@@ -136,6 +136,7 @@ export async function quantizeToGoal(
       return { ...tried, ...measured };
     } catch (error) {
       if (number === 1 || !(error instanceof FrostbitError) || !endsRung.has(error.code)) throw error;
+      context.onNote?.(`   not possible: ${error.message}`);
       return { failed: error.message };
     }
   };
@@ -147,6 +148,7 @@ export async function quantizeToGoal(
     predict: (rung) => perSample * rung.passes(source.train.length, layers.length),
     elapsed,
     defaultDrop: defaultDropOf(float),
+    loss: lossFor(first.subject),
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: (trial) => layersBySensitivity(trial, Object.keys(job.options.quantize.layers)),
     timeOf: async (trial) => {
@@ -169,6 +171,12 @@ export async function quantizeToGoal(
     climbed: { ...climbed, chosen: chosen.rung },
     validation: { name: source.test.name, samples: source.test.length },
   };
+}
+
+/** Class indices are what EfQAT trains by; without labels it follows the float model. */
+function lossFor({ labels, scores }: Subject): TrainedLoss {
+  if (labels.kind === "classes") return "cross-entropy";
+  return labels.kind === "none" && scores ? "distill" : "mse";
 }
 
 /** Half a point or per cent; a hundredth of a metric of one's own. */

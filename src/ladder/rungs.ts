@@ -105,6 +105,22 @@ export function besideFixed({ quantize }: Rung, fixed: Rung["quantize"]): Rung["
   return { ...quantize, ...fixed, ...(Object.keys(layers).length > 0 && { layers }) };
 }
 
+export type TrainedLoss = "cross-entropy" | "distill" | "mse";
+
+/** The rung whose methods train by this loss; the first is theirs already. */
+export const trainedBy = (rung: Rung, loss: TrainedLoss): Rung =>
+  loss === "cross-entropy" || !rung.methods.some(trains)
+    ? rung
+    : { ...rung, methods: rung.methods.map(withLoss(loss)) };
+
+const trains = (entry: unknown): entry is { readonly efqat: object } =>
+  typeof entry === "object" && entry !== null && "efqat" in entry;
+
+const withLoss =
+  (loss: TrainedLoss) =>
+  (entry: unknown): unknown =>
+    trains(entry) ? { efqat: { ...entry.efqat, loss } } : entry;
+
 /** The rung with these layers in float. */
 export const inFloat = (rung: Rung, layers: readonly string[]): Rung => ({
   ...rung,
