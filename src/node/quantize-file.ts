@@ -526,15 +526,17 @@ function speedNote(
   inputBytes: number,
 ): string | undefined {
   const { float, deployed } = latencyMs;
-  if (!isQuantized(options) || deployed.batch256 < slower * float.batch256) return undefined;
+  const [one, many] = [deployed.batch1 / float.batch1, deployed.batch256 / float.batch256];
+  if (!isQuantized(options) || Math.max(one, many) < slower) return undefined;
   const advice: string[] = [];
   if (options.quantize.activations !== "float" && placementOf(options.quantize) === "runtime")
     advice.push("--activations float");
   if (placementOf(options.quantize) === "inputs") advice.push("--placement runtime");
   if (options.quantize.storage === "int4" && options.quantize.weights <= 4) advice.push("--storage packed");
-  const times = (deployed.batch256 / float.batch256).toFixed(1);
+  const times = Math.max(one, many).toFixed(1);
+  const of = one < slower ? "batches" : many < slower ? "one sample" : "one sample and batches";
   const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";
-  return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
+  return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine, for ${of}.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
 }
 
 function notesOf(job: QuantizeFileJob, outcome: QuantizeOutcome, inputBytes: number): string[] {
