@@ -23,6 +23,7 @@ import { flagOf } from "../options/flag-of.ts";
 import { unusedInRecipe } from "../options/recipe.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
+import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
@@ -360,7 +361,7 @@ const unusable = ({ losses }: Report): readonly string[] =>
 
 function tableOf({ modelPath, reportPath, report }: QuantizeFileResult, isText: boolean): readonly string[] {
   const { stages, metrics, fidelity, sizeBytes, bitsPerWeight, latencyMs, verification, seconds } = report;
-  const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(0)} kB`;
+  const kilobytes = (bytes: number): string => (bytes < 1e4 ? formatBytes(bytes) : `${(bytes / 1000).toFixed(0)} kB`);
   const milliseconds = (value: number): string => `${formatDigits(value)} ms`;
   const { float, deployed } = latencyMs;
   const ends = (title: string, before: string, after: string): readonly string[] => [

@@ -140,6 +140,7 @@ describe("quantize", () => {
     expect(result.code, result.stderr).toBe(0);
     expect(result.stdout).toMatch(/^ +float +ptq +quantized +deployed\n/);
     expect(result.stdout).toMatch(/top-1 +\d+\.\d+ % +– +– +\d+\.\d+ %/);
+    expect(result.stdout).toMatch(/size +\d+(\.\d kB| B) +\d+(\.\d kB| B)\n/);
     const { top1 } = reportSchema.parse(JSON.parse(await readFile(join(folder, "ends/report.json"), "utf8")));
     const number = expect.any(Number);
     expect(top1).toEqual({ float: number, ptq: null, trained: null, quantized: null, deployed: number });
