@@ -3,7 +3,7 @@
 import { type DType, dtypes } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
-import { type ByteSource, elementsOf, storedTensor } from "../ir/tensor-source.ts";
+import { type ByteSource, elementsOf, storedInParts } from "../ir/tensor-source.ts";
 
 export interface SafetensorsFile {
   readonly tensors: ReadonlyMap<string, Tensor>;
@@ -120,8 +120,12 @@ function checkCoverage(file: string, entries: readonly Entry[], available: numbe
   if (end !== available) throw bad(file, `bytes ${end}-${available} of the data belong to no tensor.`);
 }
 
-const tensorAt = (source: ByteSource, dataStart: number, { dtype, shape, start, end }: Entry): Tensor =>
-  storedTensor(dtype, shape, () => elementsOf(source.read(dataStart + start, end - start), dtype, sizeOf(shape)));
+function tensorAt(source: ByteSource, dataStart: number, { dtype, shape, start }: Entry): Tensor {
+  const bytes = dtypes[dtype].array.BYTES_PER_ELEMENT;
+  return storedInParts(dtype, shape, (from, to) =>
+    elementsOf(source.read(dataStart + start + from * bytes, (to - from) * bytes), dtype, to - from),
+  );
+}
 
 function readMetadata(file: string, value: unknown): ReadonlyMap<string, string> {
   if (value === undefined) return new Map();

@@ -1,6 +1,6 @@
 // Tensors whose elements stay where they are stored until they are used.
 import { type DType, dtypes, type TypedArray } from "./dtype.ts";
-import type { Tensor } from "./tensor.ts";
+import { sizeOf, type Tensor } from "./tensor.ts";
 
 /** Bytes that are read in parts, so that they may be more than memory holds: a file, or an array. */
 export interface ByteSource {
@@ -36,6 +36,31 @@ export function storedTensor(
   };
   stored.add(result);
   return result;
+}
+
+/** Elements of a tensor from `start` on, up to `end`. */
+type ReadPart = (start: number, end: number) => TypedArray;
+
+const partReaders = new WeakMap<Tensor, ReadPart>();
+
+/** A stored tensor of which some elements can be read without the others. */
+export function storedInParts(dtype: DType, shape: readonly number[], read: ReadPart): Tensor {
+  const result = storedTensor(dtype, shape, () => read(0, sizeOf(shape)));
+  partReaders.set(result, read);
+  return result;
+}
+
+export const partReader = (t: Tensor): ReadPart | undefined => partReaders.get(t);
+
+/** What is read of a tensor at once. */
+const partBytes = 2 ** 22;
+
+/** A tensor's elements in order: as one array, or of one that can be read so in parts that are made one after the other. */
+export function* elementsInParts(t: Tensor): Generator<TypedArray, void, undefined> {
+  const read = partReader(t);
+  if (!read) return yield t.data;
+  const [count, most] = [sizeOf(t.shape), partBytes / dtypes[t.dtype].array.BYTES_PER_ELEMENT];
+  for (let start = 0; start < count; start += most) yield read(start, Math.min(count, start + most));
 }
 
 /** The tensor whose elements take so many bits in the file. */

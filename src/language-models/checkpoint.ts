@@ -5,7 +5,15 @@ import { type DType, isFloat } from "../ir/dtype.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { isHalf, rememberHalf, widenTensor } from "../ir/half.ts";
 import { castTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
-import { type ByteSource, isStored, loaded, minStoredBytes, storedTensor } from "../ir/tensor-source.ts";
+import {
+  type ByteSource,
+  isStored,
+  loaded,
+  minStoredBytes,
+  partReader,
+  storedInParts,
+  storedTensor,
+} from "../ir/tensor-source.ts";
 import { transposedMatrix } from "../ir/transposed-matrix.ts";
 
 /** The files of a model's folder. */
@@ -102,15 +110,29 @@ export function readJson(folder: Pick<ModelFolder, "open">, file: string): unkno
 function floatTensor(name: string, found: Tensor, dtype: DType): Tensor {
   if (!isFloat(found.dtype) && !isHalf(found.dtype))
     throw bad(`tensor "${name}" is ${found.dtype}; expected floats. Give the model in float, not quantized.`);
-  const wide = derived(found, dtype, found.shape, (value) => castTensor(widenTensor(value), dtype));
+  const wide = widened(found, dtype);
   if (isHalf(found.dtype)) rememberHalf(wide, found);
   return wide;
 }
 
+function widened(found: Tensor, dtype: DType): Tensor {
+  const widen = (value: Tensor): Tensor => castTensor(widenTensor(value), dtype);
+  const read = partReader(found);
+  if (!read || !staysStored(found, found.shape)) return derived(found, dtype, found.shape, widen);
+  return storedInParts(dtype, found.shape, (start, end) => {
+    const part = { dtype: found.dtype, shape: [end - start], data: read(start, end) };
+    return widen(part).data;
+  });
+}
+
+const staysStored = (from: Tensor, shape: readonly number[]): boolean =>
+  isStored(from) && sizeOf(shape) * 4 >= minStoredBytes;
+
 /** A tensor made of another: now where it is small or in memory, else whenever it is used. */
 export function derived(from: Tensor, dtype: DType, shape: readonly number[], make: (value: Tensor) => Tensor): Tensor {
-  const isLarge = isStored(from) && sizeOf(shape) * 4 >= minStoredBytes;
-  return isLarge ? storedTensor(dtype, shape, () => make(loaded(from)).data) : { ...make(loaded(from)), shape };
+  return staysStored(from, shape)
+    ? storedTensor(dtype, shape, () => make(loaded(from)).data)
+    : { ...make(loaded(from)), shape };
 }
 
 /** A matrix [rows, columns] as [columns, rows]. */

@@ -1,9 +1,10 @@
 // Tensor → TensorProto, its bytes in the proto or in a file beside the model.
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StringStringEntryProtoSchema, type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from "onnx-buf";
-import { packedBytes } from "../ir/dtype.ts";
+import { packedBytes, type TypedArray } from "../ir/dtype.ts";
 import { isPacked, pack } from "../ir/packing.ts";
 import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { elementsInParts } from "../ir/tensor-source.ts";
 import { dtypeCode } from "./data-types.ts";
 import { fieldNumbers, fieldOf, type Piece, pieceOf } from "./pieces.ts";
 
@@ -29,9 +30,14 @@ export type EncodeTensor = (name: string, value: Tensor) => readonly Piece[];
 export const tensorPieces: EncodeTensor = (name, value) => [
   pieceOf(toBinary(TensorProtoSchema, create(TensorProtoSchema, head(name, value)))),
   ...fieldOf(fieldNumbers.tensorRawData, [
-    { sizeBytes: packedBytes(value.dtype, sizeOf(value.shape)), bytes: () => rawBytes(value) },
+    { sizeBytes: packedBytes(value.dtype, sizeOf(value.shape)), parts: () => rawParts(value) },
   ]),
 ];
+
+function* rawParts(value: Tensor): Generator<Uint8Array, void, undefined> {
+  if (isPacked(value.dtype)) return yield rawBytes(value);
+  for (const data of elementsInParts(value)) yield bytesOf(data);
+}
 
 /** An encoder that moves large tensors to `target`, one after the other. */
 export function externalEncoder(target: ExternalTarget): EncodeTensor {
@@ -61,5 +67,8 @@ const head = (name: string, value: Tensor) => ({
 /** The elements as files hold them: little-endian, narrow types packed. */
 function rawBytes({ dtype, data }: Tensor): Uint8Array<ArrayBuffer> {
   if (isPacked(dtype)) return pack(dtype, data as Int8Array | Uint8Array);
-  return new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+  return bytesOf(data);
 }
+
+const bytesOf = (data: TypedArray): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);

@@ -3,10 +3,11 @@
 /** Some of a message's bytes, known by their number before they are made. */
 export interface Piece {
   readonly sizeBytes: number;
-  readonly bytes: () => Uint8Array;
+  /** One behind the other; made one after the other. */
+  readonly parts: () => Iterable<Uint8Array>;
 }
 
-export const pieceOf = (bytes: Uint8Array): Piece => ({ sizeBytes: bytes.length, bytes: () => bytes });
+export const pieceOf = (bytes: Uint8Array): Piece => ({ sizeBytes: bytes.length, parts: () => [bytes] });
 
 /** Protobuf's numbers of the fields that lead to raw data. */
 export const fieldNumbers = { modelGraph: 7, graphInitializer: 5, tensorRawData: 9 } as const;
@@ -24,10 +25,11 @@ const sizeOfPieces = (pieces: readonly Piece[]): number => pieces.reduce((sum, {
 export function joinPieces(pieces: readonly Piece[]): Uint8Array<ArrayBuffer> {
   const result = new Uint8Array(sizeOfPieces(pieces));
   let end = 0;
-  for (const { bytes, sizeBytes } of pieces) {
-    result.set(bytes(), end);
-    end += sizeBytes;
-  }
+  for (const { parts } of pieces)
+    for (const bytes of parts()) {
+      result.set(bytes, end);
+      end += bytes.length;
+    }
   return result;
 }
 

@@ -1,5 +1,7 @@
 // Large constants in native memory: one copy for all plans that read them, kept for a while for plans to come.
-import type { Tensor } from "../../ir/tensor.ts";
+import { dtypes } from "../../ir/dtype.ts";
+import { sizeOf, type Tensor } from "../../ir/tensor.ts";
+import { elementsInParts } from "../../ir/tensor-source.ts";
 import type { NativeAddon, NativeMemory } from "./addon.ts";
 
 /** Smaller ones lie together in each plan's own memory. */
@@ -29,10 +31,14 @@ export function shareConstant(addon: NativeAddon, value: Tensor): NativeMemory {
 }
 
 function copied(addon: NativeAddon, value: Tensor): Shared {
-  const { data } = value;
-  const memory = new addon.Memory(data.byteLength);
-  memory.write(0, data);
-  const shared: Shared = { value, memory, bytes: data.byteLength, plans: 0 };
+  const bytes = sizeOf(value.shape) * dtypes[value.dtype].array.BYTES_PER_ELEMENT;
+  const memory = new addon.Memory(bytes);
+  let end = 0;
+  for (const part of elementsInParts(value)) {
+    memory.write(end, part);
+    end += part.byteLength;
+  }
+  const shared: Shared = { value, memory, bytes, plans: 0 };
   known.set(value, shared);
   return shared;
 }
