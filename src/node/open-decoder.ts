@@ -60,7 +60,7 @@ export const cacheAfter = (outputs: ReadonlyMap<string, Tensor>): Cache =>
 export async function openSequences(
   model: Uint8Array | string,
   options: DeployedOptions = {},
-  partBytes = 2 ** 26,
+  partBytes = 2 ** 25,
 ): Promise<Session> {
   const session = await openDeployed(model, options);
   if (!hasCache(session)) return session;

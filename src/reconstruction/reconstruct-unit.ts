@@ -208,8 +208,12 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
     Float64Array.from(numbersOf(values.get(keep === "best" ? bestOf(name) : name) ?? missing(name)));
   const constants = new Map([...values].filter(([name]) => !learned.has(name)));
   if (!soft) return { outcome: { ...nothingChanged, constants }, undecided: 0 };
-  const hard = soft.weights.map((weight) => ({ weight, ...variableOf(soft.variable, weight).harden(weight, trained) }));
-  const integers = hard.map(({ weight, integers: chosen }) => [weight.quantizer.output, codes(chosen)] as const);
+  // One weight's floats at a time.
+  const hard = soft.weights.map((weight) => {
+    const found = variableOf(soft.variable, weight).harden(weight, trained);
+    return { ...found, weight, integers: codes(found.integers) };
+  });
+  const integers = hard.map(({ weight, integers: chosen }) => [weight.quantizer.output, chosen] as const);
   const numbers = (part: "scales" | "zeroPoints" | "levels") =>
     hard.flatMap(({ weight, [part]: found }) =>
       found ? [[weight.quantizer.output, tensorOf(weight.dtype, [found.length], found)] as const] : [],

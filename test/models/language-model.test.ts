@@ -67,6 +67,11 @@ test.each([
   // Parts of five positions, and a shorter last one.
   const inParts = await openSequences(modelPath, {}, 2 * 5 * 4 * vocabulary);
   expectClose(await logits(inParts), await logits(file), { as: "float32" });
+  const row = tensor("int64", [1, rows[0].length], BigInt64Array.from(rows[0], BigInt));
+  const spare = new Float32Array(rows[0].length * vocabulary);
+  const reused = await inParts.run(new Map([["input_ids", row]]), undefined, new Map([["logits", spare]]));
+  expect(reused.get("logits")!.data).toBe(spare);
+  expectClose(Array.from(spare), (await logits(file)).slice(0, spare.length), { as: "float32" });
   await inParts.dispose();
   await file.dispose();
 });
