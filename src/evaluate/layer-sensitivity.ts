@@ -13,11 +13,11 @@ import { type Histogram, histogramOf, rangesOf } from "../quantizers/histogram.t
 import { type LinearLayer, linearLayers } from "../quantizers/linear-layers.ts";
 import { isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { withFewRuns } from "../run/with-few-runs.ts";
 import { withProgram, withVariables } from "../run/with-program.ts";
 import { makeVariables } from "../training/make-variables.ts";
 import { affordableSamples, planFetches } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
+import { fetchEach } from "./fetch-each.ts";
 import { countSamples, firstSamples, typedForOne } from "./first-samples.ts";
 
 type Inputs = ReadonlyMap<string, Tensor>;
@@ -50,32 +50,21 @@ export async function measureLayers(graph: Graph, batch: Inputs, context: Contex
   const isTooMuch = runs * totalMultiplyAdds(typed) > mostOperations;
   const { samples, groups } = planFetches(typed, layers, ({ input }) => [input], most);
   const inputs = firstSamples(graph, batch, samples);
-  const histograms: (readonly [string, Histogram])[] = [];
-  for (const group of groups) histograms.push(...(await inputHistograms(graph, group, inputs, context)));
-  return {
-    samples: countSamples(graph, inputs),
-    inputs: new Map(histograms),
-    sensitivityDb: isTooMuch ? new Map() : await layerSensitivity(graph, inputs, context),
-  };
-}
-
-async function inputHistograms(
-  graph: Graph,
-  layers: readonly LinearLayer[],
-  inputs: Inputs,
-  context: Context,
-): Promise<readonly (readonly [string, Histogram])[]> {
-  const outputs = [...new Set(layers.map(({ input }) => input))].filter((value) => !inputs.has(value));
-  const run = outputs.length === 0 ? undefined : removeDeadNodes({ ...graph, outputs });
-  const computed = run ? await withFewRuns(run, context, (program) => program.run(inputs, signalOf(context))) : inputs;
+  const histograms = new Map<string, Histogram>();
   const producerOf = producers(graph);
-  return layers.map(({ name, node, input }) => {
-    const value = inputs.get(input) ?? computed.get(input);
+  const fetched = { groups, inputs, valuesOf: ({ input }: LinearLayer) => [input] };
+  for await (const [{ name, node, input }, values] of fetchEach(graph, fetched, context)) {
+    const value = values.get(input);
     assert(value, `layer input "${input}" is missing`);
     const quantize = producerOf.get(node.inputs[0]);
     const ranges = isQuantizer(quantize) ? rangesOf(graph, quantizerOf(quantize)) : undefined;
-    return [name, histogramOf(value, ranges)];
-  });
+    histograms.set(name, histogramOf(value, ranges));
+  }
+  return {
+    samples: countSamples(graph, inputs),
+    inputs: new Map(layers.map(({ name }) => [name, histograms.get(name) as Histogram])),
+    sensitivityDb: isTooMuch ? new Map() : await layerSensitivity(graph, inputs, context),
+  };
 }
 
 /**

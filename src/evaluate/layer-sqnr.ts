@@ -2,11 +2,10 @@
 import { assert } from "../ir/errors.ts";
 import { type Graph, producers } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
-import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
-import { type Context, signalOf } from "../run/context.ts";
-import { withFewRuns } from "../run/with-few-runs.ts";
+import type { Context } from "../run/context.ts";
 import { affordableSamples, planFetches } from "./batch-that-fits.ts";
 import { difference, sqnrDb } from "./difference.ts";
+import { fetchEach } from "./fetch-each.ts";
 import { countSamples, firstSamples, typedForOne } from "./first-samples.ts";
 
 type Values = ReadonlyMap<string, Tensor>;
@@ -31,19 +30,25 @@ export async function layerSqnr(
   const { samples, groups } = planFetches(typed, values, (value) => [value, value], most);
   const inputs = firstSamples(quantized, batch, samples);
   const found = new Map<string, number>();
-  for (const group of groups) {
-    const [reference, actual] = [
-      await fetch(float, group, inputs, context),
-      await fetch(quantized, group, inputs, context),
-    ];
-    for (const value of group) {
-      const [a, b] = [reference.get(value), actual.get(value)];
-      assert(a && b, `layer output "${value}" is missing`);
-      found.set(value, sqnrDb(difference(numbersOf(a), numbersOf(b))));
+  const fetched = { groups, inputs, valuesOf: (value: string) => [value] };
+  const references = fetchEach(float, fetched, context);
+  const waiting = new Map<string, Tensor>();
+  for await (const [value, actual] of fetchEach(quantized, fetched, context)) {
+    while (!waiting.has(value)) {
+      const next = await references.next();
+      assert(!next.done, `layer output "${value}" is missing`);
+      const [name, reference] = next.value;
+      waiting.set(name, tensorNamed(reference, name));
     }
+    const [a, b] = [tensorNamed(waiting, value), tensorNamed(actual, value)];
+    found.set(value, sqnrDb(difference(numbersOf(a), numbersOf(b))));
+    waiting.delete(value);
   }
   return new Map(common.map(([layer, value]) => [layer, found.get(value) as number]));
 }
 
-const fetch = (graph: Graph, outputs: readonly string[], inputs: Values, context: Context): Promise<Values> =>
-  withFewRuns(removeDeadNodes({ ...graph, outputs }), context, (program) => program.run(inputs, signalOf(context)));
+function tensorNamed(values: Values, name: string): Tensor {
+  const found = values.get(name);
+  assert(found, `layer output "${name}" is missing`);
+  return found;
+}

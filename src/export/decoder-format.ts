@@ -10,7 +10,7 @@ import { cachedDecoder } from "./cached-decoder.ts";
 import { type DecoderModel, decoderWeights, projectionNames } from "./checkpoints/decoder-weights.ts";
 import { jsonFile } from "./checkpoints/safetensors-checkpoint.ts";
 import { checkCheckpoint, writeCheckpoint } from "./checkpoints/table.ts";
-import type { ExportedFile, ExportFormat, ExportSource } from "./format.ts";
+import { type ExportedFile, type ExportFormat, type ExportSource, modelIn } from "./format.ts";
 import { bitsPerWeight, exportMatMulNBits, matMulNBits } from "./matmul-nbits.ts";
 import type { Exported } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
@@ -37,8 +37,8 @@ export const decoderFormat = (decoder: DecoderModel, others: readonly Checkpoint
     return others.flatMap((name) => writeCheckpoint(name, weights));
   },
   // Layers are the same in the graph of whole sequences, whose values have the folded graph's names.
-  verify: ({ folded, origin, storage }, [{ bytes }], run) =>
-    verifyExport({ folded, exported: exportMatMulNBits(folded, origin, storage), bytes }, run),
+  verify: ({ folded, origin, storage }, [file], run) =>
+    verifyExport({ folded, exported: exportMatMulNBits(folded, origin, storage), model: modelIn(file) }, run),
 });
 
 /** Scales in float16: the folded ones are of its numbers already. */

@@ -3,13 +3,19 @@ import type { Origin } from "../ir/graph.ts";
 import type { Folded } from "../quantizers/fold.ts";
 import type { LayerForm } from "./checkpoints/decoder-weights.ts";
 import type { Storage } from "./qdq.ts";
-import type { Verification, VerificationRun } from "./verify.ts";
+import type { OpenedModel, Verification, VerificationRun } from "./verify.ts";
 
 /** One file of an exported model, named as it is in its folder: `onnx/model.onnx` lies in a folder of its own. */
 export interface ExportedFile {
   readonly name: string;
+  /** Of a file that is on disk already, read whenever they are used. */
   readonly bytes: Uint8Array;
+  readonly onDisk?: { readonly path: string; readonly sizeBytes: number };
 }
+
+export const modelIn = (file: ExportedFile): OpenedModel => file.onDisk?.path ?? file.bytes;
+
+export const sizeOfFile = (file: ExportedFile): number => file.onDisk?.sizeBytes ?? file.bytes.length;
 
 /** What is exported. */
 export interface ExportSource {

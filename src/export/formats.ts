@@ -4,7 +4,7 @@ import type { Graph } from "../ir/graph.ts";
 import { sizeOf } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
-import type { ExportedFile, ExportFormat, ExportSource, ScaleSharing } from "./format.ts";
+import { type ExportedFile, type ExportFormat, type ExportSource, modelIn, type ScaleSharing } from "./format.ts";
 import { bitsPerWeight, exportMatMulNBits } from "./matmul-nbits.ts";
 import { type Exported, exportQdq } from "./qdq.ts";
 import { verifyExport } from "./verify.ts";
@@ -16,7 +16,8 @@ const onnxFormat = (exported: (source: ExportSource) => Exported): ExportFormat 
     const { model, opset } = exported(source);
     return [{ name: "model.onnx", bytes: writeOnnx(model, { opset }) }];
   },
-  verify: (source, [{ bytes }], run) => verifyExport({ folded: source.folded, exported: exported(source), bytes }, run),
+  verify: (source, [file], run) =>
+    verifyExport({ folded: source.folded, exported: exported(source), model: modelIn(file) }, run),
 });
 
 export const exportFormats = {

@@ -37,7 +37,7 @@ async function verify(
   };
   const batches = [new Map([["input", tinyBatch("float32", 2).images]])];
   const whole: Context = { engine: createReferenceEngine(), seed: 0, ...context };
-  const failure = await verifyExport({ folded, exported, bytes }, { batches, open, context: whole }).catch(
+  const failure = await verifyExport({ folded, exported, model: bytes }, { batches, open, context: whole }).catch(
     (error: unknown) => error,
   );
   return { failure, open: state.open, most: state.most };
@@ -65,7 +65,7 @@ test("every output is compared, not the first alone", async () => {
       return { ...file, run: async (inputs) => withNoise(await file.run(inputs), "probabilities") };
     };
   };
-  const verify = (open: OpenDeployed) => verifyExport({ folded, exported, bytes }, { batches, open, context });
+  const verify = (open: OpenDeployed) => verifyExport({ folded, exported, model: bytes }, { batches, open, context });
   const good = await verify(openDeployed);
   expect(good.outputs.map(({ name, agreement }) => [name, agreement])).toEqual([
     ["mask", undefined],

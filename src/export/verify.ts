@@ -4,6 +4,7 @@
 import { affordableSamples, planFetches } from "../evaluate/batch-that-fits.ts";
 import { difference } from "../evaluate/difference.ts";
 import { addDistance, type Distance, distanceOf, noDistance, type OutputDistance } from "../evaluate/distance.ts";
+import { fetchEach } from "../evaluate/fetch-each.ts";
 import { countSamples, firstSamples, typedForOne } from "../evaluate/first-samples.ts";
 import { lossOf } from "../evaluate/losses.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
@@ -17,14 +18,17 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { onlyReader } from "../quantizers/linear-layers.ts";
 import { boundsOf, isQuantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { type Context, signalOf } from "../run/context.ts";
-import { sizesOf, withFewRuns } from "../run/with-few-runs.ts";
+import { isLarge, sizesOf, withFewRuns } from "../run/with-few-runs.ts";
 import { arraysOf } from "../run/with-program.ts";
 import { cutUnit } from "../units/cut-unit.ts";
 import type { Exported } from "./qdq.ts";
 
+/** What a runtime opens: the bytes of a model's file, or where it is. */
+export type OpenedModel = Uint8Array | string;
+
 /** Opens a file in the runtime as a user would open it: default optimizations. What is not timed needs no `spinning` threads. */
 export type OpenDeployed = (
-  bytes: Uint8Array,
+  model: OpenedModel,
   options?: { readonly threads?: number; readonly spinning?: boolean },
 ) => Promise<ModelFile>;
 
@@ -65,11 +69,11 @@ interface LayerSpan {
   readonly step: number | undefined;
 }
 
-/** A graph, what it was exported to, and the file's bytes. */
+/** A graph, what it was exported to, and the file. */
 export interface ExportedGraph {
   readonly folded: Folded;
   readonly exported: Exported;
-  readonly bytes: Uint8Array;
+  readonly model: OpenedModel;
 }
 
 type Values = ReadonlyMap<string, Tensor>;
@@ -93,7 +97,7 @@ export async function verifyExport(exported: ExportedGraph, run: VerificationRun
 type OutputVerification = Pick<Verification, "samples" | "outputs">;
 
 async function verifyOutputs(
-  { folded: { graph }, bytes }: ExportedGraph,
+  { folded: { graph }, model }: ExportedGraph,
   { batches, open, context, see }: VerificationRun,
 ): Promise<OutputVerification> {
   const outputs = graph.outputs.map((name) => ({ name, distance: noDistance() }));
@@ -109,9 +113,13 @@ async function verifyOutputs(
         own = arraysOf(folded);
         const expected = new Map([...inputs, ...folded]);
         if (see) others = await see(inputs, expected, others);
-        deployed ??= await open(bytes, { spinning: false });
+        deployed ??= await open(model, { spinning: false });
         const actual = await deployed.run(inputs, undefined, others);
         others = arraysOf(actual);
+        if (isLarge(graph)) {
+          await deployed.dispose();
+          deployed = undefined;
+        }
         samples += compareOutputs(outputs, expected, actual);
         context.onProgress?.({ phase: "verify", done: index + 1, total: batches.length });
       }
@@ -131,32 +139,17 @@ async function verifyLayers(
   const spans = folded.layers.map((layer) => spanOf(graph, layer));
   const typed = typedForOne(graph, first);
   const most = affordableSamples(typed, countSamples(graph, first));
-  const { samples, groups } = planFetches(typed, spans, ({ input, output }) => [input, output], most);
+  const valuesOf = ({ input, output }: LayerSpan): readonly string[] => [input, output];
+  const { samples, groups } = planFetches(typed, spans, valuesOf, most);
   const inputs = firstSamples(graph, first, samples);
-  const layers: LayerVerification[] = [];
-  for (const group of groups) {
-    const values = await valuesOf(graph, inputs, group, context);
-    for (const span of group) {
-      if (context.signal?.aborted) throw new FrostbitError("ABORTED", "Verification was stopped.");
-      layers.push({ name: span.layer.name, maxSteps: await verifyLayer(exported, span, values, open) });
-      context.onProgress?.({ phase: "verify layers", done: layers.length, total: spans.length });
-    }
+  const maxSteps = new Map<LayerSpan, number>();
+  for await (const [span, values] of fetchEach(graph, { groups, inputs, valuesOf }, context)) {
+    if (context.signal?.aborted) throw new FrostbitError("ABORTED", "Verification was stopped.");
+    maxSteps.set(span, await verifyLayer(exported, span, values, open));
+    context.onProgress?.({ phase: "verify layers", done: maxSteps.size, total: spans.length });
   }
+  const layers = spans.map((span) => ({ name: span.layer.name, maxSteps: maxSteps.get(span) ?? Number.NaN }));
   return { layers, layerSamples: countSamples(graph, inputs) };
-}
-
-/** What enters and leaves these layers, inputs of the model among it. */
-async function valuesOf(
-  graph: Graph,
-  inputs: ReadonlyMap<string, Tensor>,
-  spans: readonly LayerSpan[],
-  context: Context,
-): Promise<ReadonlyMap<string, Tensor>> {
-  const watched = new Set(spans.flatMap(({ input, output }) => [input, output]));
-  const outputs = [...watched].filter((value) => !inputs.has(value));
-  return withFewRuns(removeDeadNodes({ ...graph, outputs }), context, async (program) => {
-    return new Map([...inputs, ...(await program.run(inputs, signalOf(context)))]);
-  });
 }
 
 async function verifyLayer(

@@ -5,6 +5,7 @@ import { prefixedStorage } from "../data/storage.ts";
 import { affordableSamples, oneSample } from "../evaluate/batch-that-fits.ts";
 import type { Measurement } from "../evaluate/metrics.ts";
 import { noNumberHint } from "../evaluate/own-metric.ts";
+import { modelIn } from "../export/format.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Goal } from "../options/goal.ts";
 import { recipeOf, runFromRecipe } from "../options/recipe.ts";
@@ -117,7 +118,7 @@ export async function quantizeToGoal(
   /** What a method promised of the time is asked for before anything else is tried. */
   const checkTime = async ({ rung, run, made, written }: Omit<Tried, "drop" | "bytes">): Promise<void> => {
     if (made.latencyChecks.length === 0) return;
-    const latencies = await measureLatencies(run, written.files[0].bytes);
+    const latencies = await measureLatencies(run, modelIn(written.files[0]));
     timed.set(rung, latencies);
     for (const check of made.latencyChecks)
       check({ float: latencies.float.batch1, deployed: latencies.deployed.batch1 });
@@ -152,7 +153,7 @@ export async function quantizeToGoal(
     depthwise: layers.filter((layer) => isDepthwise(graph, layer)).map(({ name }) => name),
     sensitiveLayers: (trial) => layersBySensitivity(trial, Object.keys(job.options.quantize.layers)),
     timeOf: async (trial) => {
-      const latencies = await measureLatencies(trial.run, trial.written.files[0].bytes);
+      const latencies = await measureLatencies(trial.run, modelIn(trial.written.files[0]));
       timed.set(trial.rung, latencies);
       const { float: before, deployed } = latencies;
       return Math.max(deployed.batch1 / before.batch1, deployed.batch256 / before.batch256);
@@ -206,11 +207,11 @@ async function measureTrial(
   written: Written,
   float: Measurement | undefined,
 ): Promise<Pick<Trial, "drop" | "bytes">> {
-  const [{ bytes }] = written.files;
+  const file = modelIn(written.files[0]);
   const size = sizeOfFiles(written);
-  const deployed = await measureDeployed(run, bytes);
+  const deployed = await measureDeployed(run, file);
   if (float && deployed) return { drop: dropOf(float, deployed), bytes: size };
-  const fidelity = await fidelityOf(run, new Map(), bytes);
+  const fidelity = await fidelityOf(run, new Map(), file);
   return { drop: noiseOf(fidelity.get("deployed") ?? []), bytes: size };
 }
 

@@ -10,7 +10,7 @@ import { describeAddon } from "../engines/native/addon.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import type { OwnMetric } from "../evaluate/own-metric.ts";
 import { decoderFormat } from "../export/decoder-format.ts";
-import type { ExportedFile } from "../export/format.ts";
+import { type ExportedFile, sizeOfFile } from "../export/format.ts";
 import { checkChoice, checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { OnnxModel } from "../ir/graph.ts";
@@ -44,7 +44,16 @@ import { openSequences } from "./open-decoder.ts";
 import { modelFileOf, modelFilesOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { agreeOnKernels, savedKernels, withKernels } from "./run-kernels.ts";
-import { ensureFolder, ensureWritable, folderStorage, removeEmptyFolders, writeAtomic } from "./storage.ts";
+import {
+  ensureFolder,
+  ensureWritable,
+  folderStorage,
+  moveFile,
+  removeEmptyFolders,
+  removeUnnamed,
+  writeAtomic,
+  writeUnnamed,
+} from "./storage.ts";
 import { versions } from "./versions.ts";
 
 /** What `quantizeFile` is given. */
@@ -205,6 +214,7 @@ async function inFolder(job: QuantizeFileJob, run: () => Promise<QuantizeFileRes
   try {
     return await run();
   } catch (error) {
+    await removeUnnamed(job.out).catch(() => undefined);
     if (firstCreated !== undefined) await removeEmptyFolders(job.out, firstCreated);
     throw error;
   }
@@ -292,8 +302,27 @@ function formattedJob(job: QuantizeFileJob, model: OnnxModel, checkpoints: Check
     }),
     loadSolver: loadHighs,
     checkpoints,
+    keepFile: (file) => keptFile(job.out, file),
   };
 }
+
+/** A larger model's file is not in memory while it is verified. */
+const mostFileBytes = 2 ** 25;
+
+async function keptFile(out: string, { name, bytes }: ExportedFile): Promise<ExportedFile> {
+  if (bytes.length <= mostFileBytes) return { name, bytes };
+  const path = await writeUnnamed(out, basename(name), bytes);
+  return onDisk(name, path, bytes.length);
+}
+
+/** In a function of its own, which holds no bytes. */
+const onDisk = (name: string, path: string, sizeBytes: number): ExportedFile => ({
+  name,
+  onDisk: { path, sizeBytes },
+  get bytes() {
+    return fileSource(path).read(0, sizeBytes);
+  },
+});
 
 /** Of the methods named, or of those that the goal's ladder chose. */
 async function outcomeOf(
@@ -468,7 +497,7 @@ async function digestOfResults(out: string, written: readonly ExportedFile[]): P
   const checkpoint = folderStorage(join(out, "checkpoint"));
   const names = (await checkpoint.list()).map((name) => `checkpoint/${name}`).toSorted();
   return [
-    ...written.map(({ name, bytes }) => ({ name, ...digestOfBytes(bytes) })),
+    ...written.map(({ name }) => ({ name, ...digestOfFile(fileSource(join(out, name))) })),
     ...names.map((name) => ({ name, ...digestOfFile(fileSource(join(out, name))) })),
   ];
 }
@@ -480,10 +509,12 @@ async function writeResults(
   const modelPath = join(finalOut, outcome.files[0].name);
   const { options } = job;
   const recipe = { name: "recipe.yaml", bytes: new TextEncoder().encode(recipeText(options)) };
-  const written = [...outcome.files, recipe, ...companionsOf(job.modelPath, outcome.files)];
-  for (const { name, bytes } of written) {
-    await ensureFolder(dirname(join(job.out, name)));
-    await writeAtomic(join(job.out, name), bytes);
+  const written: readonly ExportedFile[] = [...outcome.files, recipe, ...companionsOf(job.modelPath, outcome.files)];
+  for (const file of written) {
+    const path = join(job.out, file.name);
+    await ensureFolder(dirname(path));
+    if (file.onDisk) await moveFile(file.onDisk.path, path);
+    else await writeAtomic(path, file.bytes);
   }
   const files = await digestOfResults(job.out, written);
   const [{ sha256, sizeBytes }] = files;
@@ -522,7 +553,7 @@ const slower = 1.1;
 /** Integer kernels need placement `runtime`, and weights that are 8 bits once the file is open. */
 function speedNote(
   { options }: QuantizeFileJob,
-  { latencyMs, bytes }: QuantizeOutcome,
+  { latencyMs, files: [file] }: QuantizeOutcome,
   inputBytes: number,
 ): string | undefined {
   const { float, deployed } = latencyMs;
@@ -535,7 +566,7 @@ function speedNote(
   if (options.quantize.storage === "int4" && options.quantize.weights <= 4) advice.push("--storage packed");
   const times = Math.max(one, many).toFixed(1);
   const of = one < slower ? "batches" : many < slower ? "one sample" : "one sample and batches";
-  const size = bytes.length < inputBytes ? "is smaller, but takes" : "takes";
+  const size = sizeOfFile(file) < inputBytes ? "is smaller, but takes" : "takes";
   return `The exported file ${size} ${times} times the float model's time in ONNX Runtime on this machine, for ${of}.${advice.length > 0 ? ` For speed: ${advice.join(" ")}.` : ""}`;
 }
 

@@ -65,6 +65,35 @@ export async function syncFolder(folder: string): Promise<void> {
   }
 }
 
+/** A file of the folder that has no name yet, flushed to disk: `moveFile` gives it one. */
+export async function writeUnnamed(folder: string, name: string, bytes: Uint8Array): Promise<string> {
+  const path = temporaryName(join(folder, name));
+  await removeLeftovers(folder);
+  try {
+    await writeThrough(path, bytes);
+    return path;
+  } catch (cause) {
+    await rm(path, { force: true }).catch(() => undefined);
+    throw ioError("write", path, cause);
+  }
+}
+
+/** Removes those of this process. */
+export async function removeUnnamed(folder: string): Promise<void> {
+  const own = (name: string): boolean => temporaryPattern.exec(name)?.[1] === String(process.pid);
+  for (const name of await readdir(folder)) if (own(name)) await rm(join(folder, name), { force: true });
+}
+
+/** Within a file system. */
+export async function moveFile(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+    await syncFolder(dirname(to));
+  } catch (cause) {
+    throw ioError("write", to, cause);
+  }
+}
+
 /** Writes a file whole or not at all: a temporary file in the same folder, flushed to disk, then renamed. */
 export async function writeAtomic(path: string, bytes: Uint8Array | string): Promise<void> {
   const temporary = temporaryName(path);

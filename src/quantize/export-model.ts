@@ -1,7 +1,7 @@
 // From the trained graph to a verified file.
 
 import { addDistance, distanceOf, noDistance } from "../evaluate/distance.ts";
-import type { ExportedFile, ExportFormat, ExportSource } from "../export/format.ts";
+import { type ExportedFile, type ExportFormat, type ExportSource, sizeOfFile } from "../export/format.ts";
 import { exportFormats, type FormatName, writeFormat } from "../export/formats.ts";
 import { checkVerification, type Verification, type VerificationRun } from "../export/verify.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
@@ -65,7 +65,7 @@ export function writeModel(
 export const othersOf = ({ quantized }: Written): readonly ExportedFile[] =>
   quantized?.format.others?.(quantized) ?? [];
 
-export const sizeOfFiles = ({ files }: Written): number => files.reduce((sum, { bytes }) => sum + bytes.length, 0);
+export const sizeOfFiles = ({ files }: Written): number => files.reduce((sum, file) => sum + sizeOfFile(file), 0);
 
 /** Bits are those that the integers in the file need. */
 export function whatWasWritten(written: Written): WrittenFile {

@@ -3,7 +3,7 @@ import type { Source } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import type { OwnMetric } from "../evaluate/own-metric.ts";
-import type { ExportFormat } from "../export/format.ts";
+import type { ExportedFile, ExportFormat } from "../export/format.ts";
 import type { OpenDeployed } from "../export/verify.ts";
 import type { OnnxModel } from "../ir/graph.ts";
 import type { IntegerSolver } from "../methods/method.ts";
@@ -42,4 +42,6 @@ export interface QuantizeJob {
 export interface FormattedJob extends QuantizeJob {
   /** Where activations stay in float; as the options say where absent. */
   readonly format?: ExportFormat;
+  /** Takes the model's file out of memory where it is large, until it is verified. */
+  readonly keepFile?: (file: ExportedFile) => Promise<ExportedFile>;
 }

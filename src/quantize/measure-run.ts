@@ -15,6 +15,7 @@ import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { noNumberHint } from "../evaluate/own-metric.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import type { Stage } from "../evaluate/stages.ts";
+import type { OpenedModel } from "../export/verify.ts";
 import { assert } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Tensor } from "../ir/tensor.ts";
@@ -85,11 +86,11 @@ export async function takeBatches(
 /** What the exported file is worth in ONNX Runtime; `undefined` where there are no labels that fit, or no batch for this process. */
 export async function measureDeployed(
   { job, subject, context }: Measured,
-  bytes: Uint8Array,
+  model: OpenedModel,
 ): Promise<Measurement | undefined> {
   if (subject.labels.kind === "none" && !job.metric) return undefined;
   const { onProgress } = context;
-  const deployed = await job.openDeployed(bytes, { spinning: false });
+  const deployed = await job.openDeployed(model, { spinning: false });
   try {
     const options = {
       preprocess: job.preprocess,
@@ -108,14 +109,14 @@ export async function measureDeployed(
 }
 
 /** Latencies of the float model and of the exported file in ONNX Runtime: in turn, or of a large model one after the other. */
-export async function measureLatencies(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
-  if (isLarge(run.subject.float)) return latenciesOfLarge(run, bytes);
-  const [float, deployed] = await latenciesInTurn(run, [run.subject.file(), bytes]);
+export async function measureLatencies(run: Measured, model: OpenedModel): Promise<QuantizeOutcome["latencyMs"]> {
+  if (isLarge(run.subject.float)) return latenciesOfLarge(run, model);
+  const [float, deployed] = await latenciesInTurn(run, [run.subject.file(), model]);
   return { float, deployed };
 }
 
 /** Of files that are open at once, in turn: of many, in smaller batches and for longer than of two. */
-export async function latenciesInTurn(run: Measured, files: readonly Uint8Array[]): Promise<readonly Latency[]> {
+export async function latenciesInTurn(run: Measured, files: readonly OpenedModel[]): Promise<readonly Latency[]> {
   const opened: ModelFile[] = [];
   const pairs = files.length / 2;
   try {
@@ -131,8 +132,8 @@ export async function latenciesInTurn(run: Measured, files: readonly Uint8Array[
 }
 
 /** The float model's is the sum of its stages', of which one is open at a time. */
-async function latenciesOfLarge(run: Measured, bytes: Uint8Array): Promise<QuantizeOutcome["latencyMs"]> {
-  const deployed = await run.job.openDeployed(bytes);
+async function latenciesOfLarge(run: Measured, model: OpenedModel): Promise<QuantizeOutcome["latencyMs"]> {
+  const deployed = await run.job.openDeployed(model);
   const [own] = await latenciesOf(run, (parts, options) => measureLatency([deployed], parts, options)).finally(() =>
     deployed.dispose(),
   );
@@ -199,11 +200,11 @@ const isNoSoftmax =
 export async function fidelityOf(
   { job, subject, context }: Measured,
   stages: ReadonlyMap<Stage, Graph>,
-  bytes: Uint8Array,
+  model: OpenedModel,
 ): Promise<Fidelity> {
   const { options, preprocess, openDeployed } = job;
   const { attended, test, labels } = subject;
-  const file = await openDeployed(bytes, { spinning: false });
+  const file = await openDeployed(model, { spinning: false });
   const graphs = [attended, ...[...stages.values()].map((graph) => selectOutputs(graph, options.quantize.outputs))];
   const measured = {
     outputs: attended.outputs,
@@ -231,7 +232,7 @@ export async function fidelityOf(
 /** The exported file's outputs against the float model's, but class scores that labels judge. */
 export async function outputsAgainstFloat(
   { job, subject, context }: Measured,
-  bytes: Uint8Array,
+  model: OpenedModel,
   samples: readonly ReadonlyMap<string, Tensor>[],
 ): Promise<readonly OutputDistance[]> {
   const outputs = subject.attended.outputs.filter(
@@ -239,7 +240,7 @@ export async function outputsAgainstFloat(
   );
   if (outputs.length === 0) return [];
   const totals = outputs.map((name) => ({ name, distance: noDistance() }));
-  const file = await job.openDeployed(bytes, { spinning: false });
+  const file = await job.openDeployed(model, { spinning: false });
   try {
     await withFewRuns(removeDeadNodes({ ...subject.attended, outputs }), context, async (program) => {
       for (const inputs of samples) {

@@ -3,6 +3,8 @@ import type { Fidelity } from "../evaluate/fidelity.ts";
 import { lossAgainstLabels, lossOf } from "../evaluate/losses.ts";
 import type { Measurement } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
+import { modelIn } from "../export/format.ts";
+import type { OpenedModel } from "../export/verify.ts";
 import { checkNames } from "../ir/check-options.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
@@ -57,6 +59,7 @@ const fields = Object.keys({
   loadSolver: true,
   checkMemory: true,
   format: true,
+  keepFile: true,
 } satisfies Record<keyof FormattedJob, true>);
 
 /**
@@ -104,12 +107,12 @@ interface WrittenWorth {
 /** As a graph and as a file; together with all other processes. */
 async function measureWritten(run: Run, { start, model }: Made, written: Written): Promise<WrittenWorth> {
   const { subject, clock } = run;
-  const { bytes } = written.files[0];
+  const file = modelIn(written.files[0]);
   const quantized = foldedIn(subject, written)?.graph;
   await measureStage(run, "quantized", quantized);
-  const deployed = await clock.time("evaluation", () => measureDeployed(run, bytes));
+  const deployed = await clock.time("evaluation", () => measureDeployed(run, file));
   const stages = { ptq: forTest(subject, start), trained: forTest(subject, model.graph), quantized };
-  const fidelity = await clock.time("evaluation", () => measureFidelity(run, stages, bytes));
+  const fidelity = await clock.time("evaluation", () => measureFidelity(run, stages, file));
   return { deployed, fidelity };
 }
 
@@ -262,6 +265,14 @@ interface Known {
   readonly latencyMs?: QuantizeOutcome["latencyMs"] | undefined;
 }
 
+/** In a function of its own, whose end lets go of what is in memory of the file. */
+async function keptFiles(run: Run, made: Made, known: Known): Promise<Written> {
+  const written = known.written ?? writeMade(run, made);
+  const [first, ...rest] = written.files;
+  const { keepFile } = run.job;
+  return keepFile ? { ...written, files: [await keepFile(first), ...rest] } : written;
+}
+
 /** Exports, verifies and measures what was made. */
 export async function finish(run: Run, made: Made, known: Known = {}): Promise<QuantizeOutcome> {
   const { model, training, findings, awayFromNearest } = made;
@@ -270,22 +281,25 @@ export async function finish(run: Run, made: Made, known: Known = {}): Promise<Q
   const scores = subject.scores?.output;
   const evaluated = <T>(work: () => Promise<T>): Promise<T> => clock.time("evaluation", work);
   const trained = forTest(subject, model.graph);
-  const written = known.written ?? writeMade(run, made);
+  const written = await keptFiles(run, made, known);
   const folded = foldedIn(subject, written);
-  const { bytes } = written.files[0];
+  const [first] = written.files;
+  const file = modelIn(first);
   const samples = await takeBatches(run, verificationCount(run));
   const verification = await evaluated(() => verifyModel(written, job, { trained, scores, samples }, context));
   const { deployed, fidelity } = await measureWritten(run, made, written);
-  const latencyMs = known.latencyMs ?? (await evaluated(() => measureLatencies(run, bytes)));
+  const latencyMs = known.latencyMs ?? (await evaluated(() => measureLatencies(run, file)));
   for (const check of made.latencyChecks) check({ float: latencyMs.float.batch1, deployed: latencyMs.deployed.batch1 });
   // Quantizers that came with the file are not part of the float model.
   const float = model.float === subject.start.graph ? subject.float : forTest(subject, model.float);
   const layers = await evaluated(() => measureEachLayer(run, { float, trained, folded }, samples[0]));
-  const outputs = fidelity?.get("deployed") ?? (await evaluated(() => outputsAgainstFloat(run, bytes, samples)));
+  const outputs = fidelity?.get("deployed") ?? (await evaluated(() => outputsAgainstFloat(run, file, samples)));
   const metrics = new Map([...measured].map(([stage, of]) => [stage, of.metrics] as const));
   if (deployed) metrics.set("deployed", deployed.metrics);
   return {
-    bytes,
+    get bytes() {
+      return first.bytes;
+    },
     files: [...written.files, ...othersOf(written)],
     trained,
     top1: topOf(metrics),
@@ -334,7 +348,7 @@ function lossesOf(
 async function measureFidelity(
   run: Run,
   graphs: Readonly<Partial<Record<Stage, Graph | undefined>>>,
-  bytes: Uint8Array,
+  file: OpenedModel,
 ): Promise<Fidelity | undefined> {
   if (run.subject.labels.kind === "classes") return undefined;
   const { options } = run.job;
@@ -344,7 +358,7 @@ async function measureFidelity(
       const graph = graphs[stage];
       if (graph) measured.set(stage, graph);
     }
-  return fidelityOf(run, measured, bytes);
+  return fidelityOf(run, measured, file);
 }
 
 const topOf = (metrics: QuantizeOutcome["metrics"]): QuantizeOutcome["top1"] => ({

@@ -13,7 +13,10 @@ import { type Context, signalOf } from "./context.ts";
 import { arraysOf, compileOptions, withProgram } from "./with-program.ts";
 
 /** What is in memory at most: constants of a graph, and of a stage of one that has more; what passes between the stages of many batches. */
-const limits = { wholeBytes: 2 ** 28, stageBytes: 2 ** 26, heldBytes: 2 ** 27 };
+const limits = { wholeBytes: 2 ** 27, stageBytes: 2 ** 26, heldBytes: 2 ** 26 };
+
+/** The same of graphs whose values are looked at: those of fewer layers are then in memory. */
+const watched = { ...limits, stageBytes: 2 ** 25 };
 
 type Values = ReadonlyMap<string, Tensor>;
 
@@ -22,7 +25,7 @@ export const withFewRuns = <T>(graph: Graph, context: Context, use: (program: Pr
   isLarge(graph) ? use(stagedProgram(graph, context)) : withProgram(graph, context, use);
 
 /** Whether a graph's constants are more than should be in memory at once. */
-export const isLarge = (graph: Graph): boolean => bytesOfWeights(graph) > limits.wholeBytes;
+export const isLarge = (graph: Graph, wholeBytes = limits.wholeBytes): boolean => bytesOfWeights(graph) > wholeBytes;
 
 /** The stages of a graph for inputs of these types. */
 export function stagesFor(graph: Graph, inputs: Values, stageBytes = limits.stageBytes): readonly Graph[] {
@@ -35,16 +38,50 @@ export async function runStages(
   stages: readonly Graph[],
   inputs: Values,
   outputs: readonly string[],
-  run: (stage: Graph, given: Values) => Promise<Values>,
+  run: RunStage,
 ): Promise<Values> {
-  let values = new Map(inputs);
-  for (const [index, stage] of stages.entries()) {
-    const given = new Map(stage.inputs.map((name) => [name, tensorNamed(values, name)]));
-    const made = await run(stage, given);
-    const wanted = readAfter(stages, index, outputs);
-    values = new Map([...values, ...made].filter(([name]) => wanted.has(name)));
-  }
+  const values = new Map(inputs);
+  const wanted = new Set(outputs);
+  for await (const made of stageByStage(stages, inputs, run))
+    for (const [name, value] of made) if (wanted.has(name)) values.set(name, value);
   return new Map(outputs.map((name) => [name, tensorNamed(values, name)]));
+}
+
+type RunStage = (stage: Graph, given: Values) => Promise<Values>;
+
+/** What each stage gives. */
+async function* stageByStage(
+  stages: readonly Graph[],
+  inputs: Values,
+  run: RunStage,
+): AsyncGenerator<Values, void, undefined> {
+  let values = inputs;
+  for (const [index, stage] of stages.entries()) {
+    const made = await run(stage, new Map(stage.inputs.map((name) => [name, tensorNamed(values, name)])));
+    const read = readAfter(stages, index, []);
+    values = new Map([...values, ...made].filter(([name]) => read.has(name)));
+    yield made;
+  }
+}
+
+/**
+ * What a graph computes of some values for one batch: all of it at once, or of a large graph stage by stage. Each value is let go of
+ * where the caller does not keep it.
+ */
+export async function* valuesByStage(
+  graph: Graph,
+  names: readonly string[],
+  inputs: Values,
+  context: Context,
+  { wholeBytes, stageBytes } = watched,
+): AsyncGenerator<Values, void, undefined> {
+  const giving = removeDeadNodes({ ...graph, outputs: names });
+  const run: RunStage = (stage, given) =>
+    withProgram(stage, context, (program) => program.run(given, signalOf(context)));
+  if (!isLarge(giving, wholeBytes)) return yield run(giving, inputs);
+  const wanted = new Set(names);
+  for await (const made of stageByStage(stagesFor(giving, inputs, stageBytes), inputs, run))
+    yield new Map([...made].filter(([name]) => wanted.has(name)));
 }
 
 /** Of what there is after a stage, what is wanted later. */

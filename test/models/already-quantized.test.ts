@@ -38,7 +38,7 @@ const forms = (["inputs", "runtime"] as const).flatMap((placement) =>
 );
 type Form = (typeof forms)[number];
 
-const open = (bytes: Uint8Array) => openDeployed(bytes, { threads: 1 });
+const open = (model: Uint8Array | string) => openDeployed(model, { threads: 1 });
 
 function write(model: TinyModel, graph: Graph, { placement }: Form) {
   const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
@@ -79,7 +79,7 @@ describe.each(tinyModels)("an exported $name, read back,", (model) => {
     const { folded, exported, bytes } = write(model, withTrained(graph, run), form);
     const samples = [new Map([["input", batchFor(model, "float32", 16).images]])];
     checkVerification(
-      await verifyExport({ folded, exported, bytes }, { batches: samples, open, context: { engine, seed: 0 } }),
+      await verifyExport({ folded, exported, model: bytes }, { batches: samples, open, context: { engine, seed: 0 } }),
       graph.outputs[0],
     );
   });

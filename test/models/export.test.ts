@@ -18,7 +18,7 @@ import { train, withTrained } from "./train.ts";
 
 const context = { engine: createReferenceEngine(), seed: 0 };
 const batch = 32;
-const open = (bytes: Uint8Array) => openDeployed(bytes, { threads: 1 });
+const open = (model: Uint8Array | string) => openDeployed(model, { threads: 1 });
 
 const combinations = (["inputs", "runtime"] as const).flatMap((placement) =>
   [8, 4].flatMap((bits) => (["packed", "int8"] as const).map((storage) => ({ placement, bits, storage }))),
@@ -54,7 +54,7 @@ describe.each(tinyModels)("$name", (model) => {
     expect(folded.layers.map(({ name }) => name)).toEqual(linearLayers(graph).map(({ name }) => name));
 
     checkVerification(
-      await verifyExport({ folded, exported: result, bytes }, { batches: [inputsOf(model)], open, context }),
+      await verifyExport({ folded, exported: result, model: bytes }, { batches: [inputsOf(model)], open, context }),
       graph.outputs[0],
     );
   });
@@ -74,7 +74,7 @@ describe.each(tinyModels)("$name", (model) => {
       const [expected, actual] = [before, after].map((outputs) => outputs.get(trained.outputs[0]) as Tensor);
       expect(sqnr(numbersOf(actual), numbersOf(expected)), "SQNR of folding, biases left in float").toBeGreaterThan(25);
       checkVerification(
-        await verifyExport({ folded, exported: result, bytes }, { batches: [inputsOf(model)], open, context }),
+        await verifyExport({ folded, exported: result, model: bytes }, { batches: [inputsOf(model)], open, context }),
         trained.outputs[0],
       );
     },
@@ -94,7 +94,10 @@ test.each(["inputs", "runtime"] as const)(
       const taken = withNames(graph, names);
       const again = exported(model, taken, combination);
       checkVerification(
-        await verifyExport({ ...again, exported: again.result }, { batches: [inputsOf(model)], open, context }),
+        await verifyExport(
+          { ...again, exported: again.result, model: again.bytes },
+          { batches: [inputsOf(model)], open, context },
+        ),
         taken.outputs[0],
       );
       const [expected, actual] = await Promise.all(

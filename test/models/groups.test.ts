@@ -26,7 +26,7 @@ import { quantizeTiny, tinyBatch, tinyClassifier, tinyOrigin, tinySize } from ".
 import { trainOn } from "./train.ts";
 
 const engine = createReferenceEngine();
-const open = (bytes: Uint8Array) => openDeployed(bytes, { threads: 1 });
+const open = (model: Uint8Array | string) => openDeployed(model, { threads: 1 });
 const inputs = new Map([["input", tinyBatch("float32", 16).images]]);
 
 /** 40 channels, in groups of 16 and 32 with a smaller last one; the classifier's convolutions have a window, its head has none. */
@@ -113,7 +113,7 @@ describe.each(models)("$name", ({ build }) => {
       });
       checkVerification(
         await verifyExport(
-          { folded, exported: result, bytes },
+          { folded, exported: result, model: bytes },
           { batches: [inputs], open, context: { engine, seed: 0 } },
         ),
         undefined,
@@ -150,7 +150,7 @@ describe.each(models)("$name", ({ build }) => {
       for (const { inputs: read } of layers) expect(read).toHaveLength(2);
       checkVerification(
         await verifyExport(
-          { folded, exported: result, bytes },
+          { folded, exported: result, model: bytes },
           { batches: [inputs], open, context: { engine, seed: 0 } },
         ),
         undefined,

@@ -201,9 +201,9 @@ describe.each(models)("$name", ({ name, fixture: fixtureName, layers, parameters
     expect(folded.layers.length).toBe(layers);
     const exported = exportQdq(folded, model.origin, "packed");
     const bytes = writeOnnx(exported.model, { opset: exported.opset });
-    const open = (file: Uint8Array) => openDeployed(file, { threads: 1 });
+    const open = (model: Uint8Array | string) => openDeployed(model, { threads: 1 });
     checkVerification(
-      await verifyExport({ folded, exported, bytes }, { batches: samples, open, context }),
+      await verifyExport({ folded, exported, model: bytes }, { batches: samples, open, context }),
       trained.outputs[0],
     );
   });

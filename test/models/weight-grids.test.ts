@@ -90,7 +90,7 @@ describe.each([
       const { folded, result, bytes } = exported(graph, storage);
       expectClose(await outputOf(folded.graph), await outputOf(graph), widened);
       const run = { batches: [inputs], open: openDeployed, context: { engine, seed: 0 } };
-      checkVerification(await verifyExport({ folded, exported: result, bytes }, run), undefined);
+      checkVerification(await verifyExport({ folded, exported: result, model: bytes }, run), undefined);
       const kept = (await optimizedNodes(bytes)).map(({ opType }) => opType);
       expect(kept.filter((op) => /^(Gather|Mul|Cast|BitShift|QGemm)$|QLinear(Conv|MatMul)|Integer/.test(op))).toEqual(
         [],
@@ -129,7 +129,7 @@ describe.each([
 test.each([2, 4])("a weight of %d bits with zero points that two layers share is stored unsigned", async (weights) => {
   const { folded, result, bytes } = exported(quantizeTiny(others(), { weights, asymmetricWeights: true }), "packed");
   const run = { batches: [inputs], open: openDeployed, context: { engine, seed: 0 } };
-  checkVerification(await verifyExport({ folded, exported: result, bytes }, run), undefined);
+  checkVerification(await verifyExport({ folded, exported: result, model: bytes }, run), undefined);
 });
 
 const engines = [

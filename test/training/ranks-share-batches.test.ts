@@ -104,7 +104,7 @@ async function ranAmong(size: number, { graph, train, test: all, recipe, metric 
       source: { train, test: counted, heldOut: false },
       preprocess,
       options: runOptions.parse(recipe),
-      openDeployed: (bytes: Uint8Array) => openDeployed(bytes, { threads: 1, spinning: false }),
+      openDeployed: (model: Uint8Array | string) => openDeployed(model, { threads: 1, spinning: false }),
       ...(metric && { metric }),
     };
     const context = { engine: createReferenceEngine(), seed: 0, ...(communicator && { communicator }) };
