@@ -57,11 +57,12 @@ async function round<Options extends MomentsOptions>(
     return model;
   }
   const search = scales === "powers-of-two" ? powersOfTwo : anyScale;
+  const samples = calibrationCount(data, { calibrationSamples: options.roundingSamples });
   const job = {
     quantized: graph,
     float,
     batches: batchesOf(model, data, options, context),
-    options,
+    options: { ...options, roundingSamples: samples },
     search: ranges(options) === "calibrated" ? undefined : search,
     solve: solver(options),
   };
