@@ -1,19 +1,29 @@
 // Builds native/build/frostbit.node with one compiler call per file: no node-gyp, no download.
-// --if-possible: where something is missing, say so and succeed. FROSTBIT_SANITIZE=address|thread: into native/build/address or
-// thread instead. FROSTBIT_ONEDNN=FOLDER: oneDNN from FOLDER/include and FOLDER/lib or lib64, not from the system.
+// --arch arm64|x64: for another processor, into native/build/arm64 or x64. --if-possible: where something is missing, say so and
+// succeed. FROSTBIT_SANITIZE=address|thread: into native/build/address or thread instead. FROSTBIT_ONEDNN=FOLDER: oneDNN from
+// FOLDER/include and FOLDER/lib or lib64, not from the system.
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, relative, resolve } from "node:path";
-import { promisify } from "node:util";
+import { parseArgs, promisify } from "node:util";
+import { architectures } from "./architectures.js";
 
+const { values: options } = parseArgs({
+  options: { arch: { type: "string", default: process.arch }, "if-possible": { type: "boolean" } },
+});
+const { arch } = options;
+const isForeign = arch !== process.arch;
+const { tuple, debian } = architectures[arch] ?? {};
 const root = join(import.meta.dirname, "..");
 const source = join(root, "native", "src");
 const sanitizer = process.env["FROSTBIT_SANITIZE"];
-const build = join(root, "native", "build", sanitizer ?? "");
+const build = join(root, "native", "build", isForeign ? arch : "", sanitizer ?? "");
 const require = createRequire(import.meta.url);
-const compiler = process.env["CXX"] ?? "g++";
-const installLine = "apt-get install -y g++ libdnnl-dev";
+const compiler = process.env["CXX"] ?? (isForeign ? `${tuple}-g++` : "g++");
+const installLine = isForeign
+  ? `dpkg --add-architecture ${debian} && apt-get update && apt-get install -y g++-${tuple} libdnnl-dev libdnnl2:${debian}`
+  : "apt-get install -y g++ libdnnl-dev";
 const onednn = process.env["FROSTBIT_ONEDNN"] && resolve(process.env["FROSTBIT_ONEDNN"]);
 
 const avx512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"];
@@ -28,6 +38,7 @@ const instructionSets = {
 
 function missing() {
   if (process.platform !== "linux") return `the native engine is built on Linux only, not on ${process.platform}`;
+  if (tuple === undefined) return `there is none for ${arch}, only for ${Object.keys(architectures).join(" and ")}`;
   const version = spawnSync(compiler, ["--version"]);
   if (version.status !== 0) return `there is no C++ compiler (${compiler}); install it: ${installLine}`;
   if (onednn) {
@@ -38,12 +49,20 @@ function missing() {
   }
   const probe = spawnSync(compiler, ["-x", "c++", "-M", "-"], { input: "#include <oneapi/dnnl/dnnl.hpp>\n" });
   if (probe.status !== 0) return `there is no oneDNN (oneapi/dnnl/dnnl.hpp); install it: ${installLine}`;
+  if (isForeign && foreignLibrary() === undefined) return `there is no oneDNN for ${arch}; install it: ${installLine}`;
   return undefined;
+}
+
+/** Debian's headers are of one architecture alone, and so is the name without a version; the library's own name is not. */
+function foreignLibrary() {
+  const folder = join("/usr/lib", tuple);
+  const name = existsSync(folder) && readdirSync(folder).find((file) => /^libdnnl\.so\.\d+$/.test(file));
+  return name ? join(folder, name) : undefined;
 }
 
 /** Where distributions put it, relative to the folder. */
 const libraryIn = (folder) =>
-  ["lib", "lib64", `lib/${process.arch === "x64" ? "x86_64" : "aarch64"}-linux-gnu`]
+  ["lib", "lib64", `lib/${tuple}`]
     .map((each) => join(each, "libdnnl.so"))
     .find((file) => existsSync(join(folder, file)));
 
@@ -83,7 +102,7 @@ function removeOthers() {
 /** Object files with what makes them. */
 function objects() {
   const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".cpp"));
-  const isX64 = process.arch === "x64";
+  const isX64 = arch === "x64";
   return files.flatMap((file) => {
     const name = file.replaceAll("/", "-").slice(0, -".cpp".length);
     const object = (suffix, flags) => ({ file: join(source, file), object: join(build, `${name}${suffix}.o`), flags });
@@ -138,7 +157,7 @@ async function link(target, all) {
   const folders = onednn ? [dirname(join(onednn, libraryIn(onednn)))] : [];
   const search = folders.map((folder) => `-L${folder}`);
   const options = ["-shared", ...(sanitizer ? [`-fsanitize=${sanitizer}`] : []), runPath(folders), ...search];
-  const libraries = ["-ldnnl", "-fopenmp", "-lpthread"];
+  const libraries = [isForeign && !onednn ? foreignLibrary() : "-ldnnl", "-fopenmp", "-lpthread"];
   // Under another name first: a process may have the old one loaded.
   await run(compiler, [...options, "-o", `${target}.new`, ...all.map(({ object }) => object), ...libraries]);
   renameSync(`${target}.new`, target);
@@ -148,7 +167,7 @@ async function main() {
   const problem = missing();
   if (problem) {
     console.log(`The native engine was not built: ${problem}`);
-    process.exitCode = process.argv.includes("--if-possible") ? 0 : 1;
+    process.exitCode = options["if-possible"] ? 0 : 1;
     return;
   }
   mkdirSync(build, { recursive: true });

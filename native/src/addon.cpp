@@ -444,6 +444,17 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
 
 /** The instruction set that oneDNN chooses from: the processor's, or what ONEDNN_MAX_CPU_ISA leaves. */
 const char* name_of(dnnl_cpu_isa_t set) {
+#if defined(__aarch64__)
+  // oneDNN's headers name x64's sets alone.
+  switch (static_cast<int>(set)) {
+    case 0x1: return "asimd";
+    case 0x3: return "sve_128";
+    case 0x7: return "sve_256";
+    case 0x1f:  // oneDNN 2
+    case 0x27: return "sve_512";
+    default: return "other";
+  }
+#else
   switch (set) {
     case dnnl_cpu_isa_sse41: return "sse41";
     case dnnl_cpu_isa_avx: return "avx";
@@ -460,6 +471,7 @@ const char* name_of(dnnl_cpu_isa_t set) {
 #endif
     default: return "other";
   }
+#endif
 }
 
 /** Versions and instruction sets. */
@@ -472,12 +484,18 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("hasBfloat16", direct_weight_gradient() != nullptr);
   result.Set("hasWinograd", winograd_kernels<float>() != nullptr);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
+#if defined(__x86_64__)
   const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {
     return (isa & static_cast<int>(wanted)) == static_cast<int>(wanted);
   };
   // AVX2's VNNI does not count: oneDNN's matrix products of codes for AVX2 do without it.
-  result.Set("vnni", has(dnnl::cpu_isa::avx512_core_vnni));
+  result.Set("exactIntegers", has(dnnl::cpu_isa::avx512_core_vnni));
   result.Set("bfloat16", has(dnnl::cpu_isa::avx512_core_bf16));
+#else
+  // Sums of 8-bit products saturate in 16 bits on x64 alone.
+  result.Set("exactIntegers", true);
+  result.Set("bfloat16", false);
+#endif
   return result;
 }
 

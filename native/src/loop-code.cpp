@@ -1,6 +1,8 @@
 #include "loop-code.h"
 
+#if defined(__x86_64__)
 #include <sys/mman.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -9,6 +11,7 @@
 
 namespace frostbit {
 
+#if defined(__x86_64__)
 std::unique_ptr<LoopCode> LoopCode::of(const std::vector<uint8_t>& bytes) {
   void* const data = mmap(nullptr, bytes.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) throw std::bad_alloc();
@@ -19,6 +22,9 @@ std::unique_ptr<LoopCode> LoopCode::of(const std::vector<uint8_t>& bytes) {
 }
 
 LoopCode::~LoopCode() { munmap(data_, bytes_); }
+#else
+LoopCode::~LoopCode() = default;
+#endif
 
 // -------------------------------------------------------------------------------------------------------- collecting
 
@@ -121,6 +127,8 @@ void LoopMaker::write_to(const Operand& y, Value value, ElementType type) {
 }
 
 // --------------------------------------------------------------------------------------------------------- registers
+
+#if defined(__x86_64__)
 
 /** Which registers values have: residents keep theirs, the others have one until they are read for the last time. */
 class LoopMaker::Registers {
@@ -387,5 +395,11 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
   to.put({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper; ret
   return LoopCode::of(to.bytes());
 }
+
+#else
+
+std::unique_ptr<LoopCode> LoopMaker::make() const { return nullptr; }
+
+#endif
 
 }  // namespace frostbit

@@ -51,5 +51,5 @@ function describeMeasured({ path, here, elsewhere, problem }: NonNullable<Machin
 function withoutProblems(engines: Machine["engines"]): string {
   const absent = engines.filter(({ available }) => !available).map(({ name }) => name);
   if (absent.length === 0) return "Nothing is missing.";
-  return `Nothing that is needed is missing. The ${absent.join(", ")} engine is optional: with it, training is faster.`;
+  return `Nothing that is needed is missing. The ${absent.join(", ")} engine is optional.`;
 }

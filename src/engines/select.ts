@@ -6,7 +6,7 @@ import type { Engine } from "./engine.ts";
 import { type EngineEntry, type EngineKey, engineEntries, engines } from "./table.ts";
 
 /**
- * "onnxruntime": ONNX Runtime, everywhere. "native": C++ over oneDNN, Linux x64. "reference": plain loops, slow. "auto": see
+ * "onnxruntime": ONNX Runtime, everywhere. "native": C++ over oneDNN, Linux on x64 and arm64. "reference": plain loops, slow. "auto": see
  * `selectEngine`.
  * @useDeclaredType
  */
@@ -28,7 +28,7 @@ function automatic(graphs: readonly Graph[]): Engine {
 }
 
 /**
- * An engine by its name. "auto" is the native engine where it is built and runs all that is asked of it, else onnxruntime (docs/decisions/0013).
+ * An engine by its name. "auto" is the native engine where it is built for x64 and runs all that is asked of it, else onnxruntime (docs/decisions/0013).
  * Throws BAD_OPTION for another name, ENGINE for "native" where it is not built.
  *
  * @param graphs - what it is to run; with none, "auto" is onnxruntime

@@ -1,4 +1,5 @@
 // Every engine that this installation may run, by its name. A browser brings its own (browser/runtime.ts): native code is imported here.
+import { arch } from "node:os";
 import type { Engine } from "./engine.ts";
 import { describeAddon, isNativeBuilt } from "./native/addon.ts";
 import { createNativeEngine } from "./native/native-engine.ts";
@@ -37,10 +38,12 @@ export const engines = {
   native: {
     create: createNativeEngine,
     isAvailable: isNativeBuilt,
-    auto: "preferred",
+    // Elsewhere nobody has measured which of both is faster (docs/decisions/0039).
+    auto: arch() === "x64" ? "preferred" : "never",
     describe: async () => {
       const { oneDnn, oneDnnKernels, kernels, path, origin } = describeAddon();
-      return `oneDNN ${oneDnn} with ${oneDnnKernels}, own kernels with ${kernels}; ${origin}: ${path}`;
+      const precisions = createNativeEngine().precisions.join(" or ");
+      return `computes in ${precisions}; oneDNN ${oneDnn} with ${oneDnnKernels}, own kernels with ${kernels}; ${origin}: ${path}`;
     },
     // What it runs, the others run too.
     isRequired: false,

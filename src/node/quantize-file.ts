@@ -421,7 +421,7 @@ export function precisionOf({ engine, precision }: Pick<QuantizeFileJob, "engine
   if (precisions.includes(precision)) return precision;
   throw new FrostbitError(
     "BAD_OPTION",
-    `precision is ${precision}, but the ${engine.name} engine computes in ${precisions.join(", ")} on this machine. Mixed precision needs the native engine and a processor with bfloat16 instructions; "frostbit doctor" shows both.`,
+    `precision is ${precision}, but the ${engine.name} engine computes in ${precisions.join(", ")} on this machine. Mixed precision needs the native engine and an x64 processor with bfloat16 instructions; "frostbit doctor" shows both.`,
   );
 }
 

@@ -6,7 +6,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { RunOptions } from "../options/run-options.ts";
 import { stepGraphs } from "./step-graphs.ts";
 
-/** For "auto": the native engine where it is built and runs the model and a training step of it, else onnxruntime. */
+/** For "auto": the native engine where it is built for x64 and runs the model and a training step of it, else onnxruntime. */
 export const chooseEngine = (name: EngineName, graph: Graph, options: RunOptions): Engine =>
   name === "auto" ? selectEngine("auto", [graph, ...trainingGraphs(graph, options)]) : selectEngine(name);
 

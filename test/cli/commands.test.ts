@@ -399,7 +399,7 @@ describe("doctor", () => {
     expect((await run("doctor")).stdout).toMatch(
       isNativeBuilt
         ? /\nNothing is missing\.\n$/
-        : /\nNothing that is needed is missing\. The native engine is optional: with it, training is faster\.\n$/,
+        : /\nNothing that is needed is missing\. The native engine is optional\.\n$/,
     );
   });
 });

@@ -300,14 +300,14 @@ describe.skipIf(!isNativeBuilt)(`what runs in integers${label}`, () => {
     (await describePlan(build(each, "float32").graph)).integerProducts.length === 1;
 
   test("convolutions of all shapes, and no others", async () => {
-    const { vnni, oneDnn } = loadAddon().information();
+    const { exactIntegers, oneDnn } = loadAddon().information();
     // oneDNN 3 has only plain loops for depthwise convolutions of codes whose zero point is known at the run.
     const others = oneDnn.startsWith("2.") ? [] : ["depthwise"];
     const inFloats: string[] = [];
     for (const name of Object.keys(cases).filter((each) => !["8-bit weights", "groups"].includes(each)))
       if (!(await inIntegers(cases[name]))) inFloats.push(name);
     expect(inFloats).toEqual(others);
-    expect(await inIntegers(cases["8-bit weights"])).toBe(vnni);
+    expect(await inIntegers(cases["8-bit weights"])).toBe(exactIntegers);
     const wide = await describePlan(build({ ...large, activations: [0, 1023, 3] }, "float32").graph);
     expect(wide.floatProducts.map(({ reason }) => reason)).toEqual(["its input has 1024 codes, more than 8 bits hold"]);
   });
@@ -321,7 +321,9 @@ describe.skipIf(!isNativeBuilt)(`what runs in integers${label}`, () => {
   });
 });
 
-describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)(`with AVX2 alone${label}`, () => {
+const mayLimit = isNativeBuilt && process.arch === "x64" && process.env["DNNL_MAX_CPU_ISA"] === undefined;
+
+describe.skipIf(!mayLimit)(`with AVX2 alone${label}`, () => {
   test("mixed precision is refused", () => {
     const script = `
       const { createNativeEngine } = await import("./dist/engines/native/native-engine.js");
@@ -332,7 +334,7 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
       console.log(JSON.stringify({ precisions: createNativeEngine().precisions, refusal }));`;
     const { precisions, refusal } = JSON.parse(withAvx2(script)) as { precisions: string[]; refusal: string };
     expect(precisions).toEqual(["float32"]);
-    expect(refusal).toMatch(/mixed needs a processor with bfloat16 instructions .* Use float32\.$/);
+    expect(refusal).toMatch(/mixed needs an x64 processor with bfloat16 instructions .* Use float32\.$/);
   });
 
   test("weights of 8 bits are multiplied in floats, those of up to 64 either way in integers", () => {
@@ -354,8 +356,8 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
         return { most, kernels: kernels.filter((kernel) => /^(convolution|product)/.test(kernel)), integerProducts,
           reasons: floatProducts.map(({ reason }) => reason) };
       }));
-      const { kernels, vnni } = loadAddon().information();
-      console.log(JSON.stringify({ kernels, vnni, planned }));`;
+      const { kernels, exactIntegers } = loadAddon().information();
+      console.log(JSON.stringify({ kernels, exactIntegers, planned }));`;
     const why = (most: number): string =>
       `its weight's codes go to ${most}; without AVX-512's VNNI instructions only those up to 64 are multiplied exactly`;
     const inFloats = (most: number): object => ({
@@ -372,7 +374,7 @@ describe.skipIf(!isNativeBuilt || process.env["DNNL_MAX_CPU_ISA"] !== undefined)
     });
     expect(JSON.parse(withAvx2(script))).toEqual({
       kernels: "avx2",
-      vnni: false,
+      exactIntegers: false,
       planned: [inFloats(127), inFloats(65), inIntegers(64), inIntegers(7)],
     });
   });

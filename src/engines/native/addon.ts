@@ -51,9 +51,9 @@ interface NativeInformation {
   readonly oneDnn: string;
   /** The instruction set of our own kernels. */
   readonly kernels: string;
-  /** Whether products of 8-bit integers are exact for all weights: AVX-512's VNNI. */
-  readonly vnni: boolean;
-  /** Whether oneDNN has bfloat16 products. */
+  /** Whether products of 8-bit integers are exact for all weights: on x64 with AVX-512's VNNI. */
+  readonly exactIntegers: boolean;
+  /** Whether oneDNN has bfloat16 products; on x64 alone. */
   readonly bfloat16: boolean;
   /** Whether there are gradients of our own in bfloat16. */
   readonly hasBfloat16: boolean;

@@ -61,6 +61,11 @@ export const isReference = (implementation: string): boolean => implementation.s
 
 /** Whether there is more than oneDNN's plain loops for it. */
 export function isFast(numerics: Numerics, kernel: keyof typeof operands, geometry: Geometry): boolean {
-  const isEmpty = Object.values(geometry.elements).includes(0);
-  return isEmpty || !isReference(implementationOf(numerics, kernel, geometry));
+  return isEmpty(geometry) || !isReference(implementationOf(numerics, kernel, geometry));
 }
+
+/** Whether oneDNN multiplies codes as matrices and takes zero points off in float32; it does on arm64. */
+export const roundsSums = (numerics: Numerics, geometry: Geometry): boolean =>
+  !isEmpty(geometry) && implementationOf(numerics, "convolution:integer", geometry).startsWith("gemm");
+
+const isEmpty = ({ elements }: Geometry): boolean => Object.values(elements).includes(0);

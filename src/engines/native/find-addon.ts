@@ -15,7 +15,7 @@ const built = join("native", "build", "frostbit.node");
 /** The package with the addon for this platform; made by `npm run prebuild`. */
 const addonPackage = `frostbit-native-${platform()}-${arch()}`;
 
-const packagedFor: ReadonlySet<string> = new Set(["frostbit-native-linux-x64"]);
+const packagedFor: ReadonlySet<string> = new Set(["frostbit-native-linux-x64", "frostbit-native-linux-arm64"]);
 
 /** The folder of the package or clone that this file belongs to, compiled or not. */
 export function ownFolder(): string {
@@ -31,9 +31,13 @@ const versionIn = (manifest: string): string =>
 function howToInstall(): string {
   const own = ownFolder();
   if (existsSync(join(own, "native", "src"))) return "apt-get install -y g++ libdnnl-dev && npm run build:native";
-  if (packagedFor.has(addonPackage)) return `npm install ${addonPackage}@${versionIn(join(own, "package.json"))}`;
-  return `build it in a clone of the project; there is no package for ${platform()} ${arch()}`;
+  return `npm install ${addonPackage}@${versionIn(join(own, "package.json"))}`;
 }
+
+const whyMissing = (): string =>
+  packagedFor.has(addonPackage)
+    ? `The native engine is not installed: there is neither ${built} nor the package ${addonPackage}. Install it: ${howToInstall()}`
+    : `The native engine is for Linux on x64 and arm64, not for ${platform()} ${arch()}. Use onnxruntime, which runs what it runs.`;
 
 /** Plans are an agreement between equal versions. */
 function checkVersion(manifest: string): void {
@@ -61,11 +65,7 @@ function findAddon(): FoundAddon | undefined {
 
 export function requireAddon(): { readonly addon: Readonly<Record<string, unknown>>; readonly found: FoundAddon } {
   const found = findAddon();
-  if (found === undefined)
-    throw new FrostbitError(
-      "ENGINE",
-      `The native engine is not installed: there is neither ${built} nor the package ${addonPackage}. Install it: ${howToInstall()}`,
-    );
+  if (found === undefined) throw new FrostbitError("ENGINE", whyMissing());
   try {
     return { addon: createRequire(import.meta.url)(found.path), found };
   } catch (cause) {

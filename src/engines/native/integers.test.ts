@@ -7,6 +7,8 @@ import { numbersOf, scalar, sizeOf, type Tensor, tensorOf } from "../../ir/tenso
 import { buildOn } from "../../ops/infer.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { describePlan } from "./describe-plan.ts";
+import { whyNotIntegers } from "./integers.ts";
+import { usesOf } from "./lowering.ts";
 import { createNativeEngine } from "./native-engine.ts";
 
 interface Weights {
@@ -161,4 +163,24 @@ test.skipIf(!isNativeBuilt)("sums that may not fit 32 bits are of floats, in con
   const y = build.node("Conv", [codes(x, 0, 255), codes(w, -8, 7)], { kernel_shape: [2, 2] });
   const { floatProducts } = await describePlan(build.graph([y]));
   expect(floatProducts.map(({ reason }) => reason)).toEqual(["sums of 65540 products of codes do not fit 32 bits"]);
+});
+
+/** Of as many channels, with weights from −most to most. */
+function whyNot(channels: number, most: number, implementation: string): string | undefined {
+  const build = buildOn();
+  const codes = (value: string, low: number, high: number): string =>
+    build.node("FakeQuantize", [value, ...[build.scalar(1), "", build.scalar(low), build.scalar(high)]]);
+  const x = build.input("x", { dtype: "float32", shape: [1, channels, 8, 8] });
+  const w = build.input("w", { dtype: "float32", shape: [16, channels, 3, 3] });
+  const y = build.node("Conv", [codes(x, 0, 255), codes(w, -most, most)], { kernel_shape: [3, 3] });
+  const graph = build.graph([y]);
+  const numerics = { integers: 128, implementation: () => implementation };
+  return whyNotIntegers(graph.nodes[graph.nodes.length - 1], graph, usesOf(graph), numerics as never);
+}
+
+test("where oneDNN rounds sums of convolutions to float32, those that it holds are in integers", () => {
+  const asMatrices = "gemm_s8u8s32:ref";
+  expect(whyNot(64, 7, asMatrices)).toBeUndefined();
+  expect(whyNot(64, 127, asMatrices)).toBe("oneDNN rounds sums of up to 18653760 to float32 on this processor");
+  expect(whyNot(64, 127, "jit_int8:sve_512")).toBeUndefined();
 });

@@ -8,7 +8,7 @@ import { granularityOf, isGrouped } from "../../ops/granularity.ts";
 import { isMatrixProduct, takesBias, weightAxesOf } from "../../ops/linear.ts";
 import { isTransposed } from "../../ops/matrix-shape.ts";
 import { resolveAxis } from "../../ops/operands.ts";
-import { geometryOf, isFast } from "./convolution-geometry.ts";
+import { geometryOf, isFast, roundsSums } from "./convolution-geometry.ts";
 import type { Numerics, Uses } from "./lowering.ts";
 import { fixed } from "./plan.ts";
 
@@ -113,15 +113,33 @@ function whyNoProduct(node: Node, graph: Graph): string | undefined {
   return whyTooMany(sizeOf(fixed(graph.values.get(node.inputs[1])?.shape ?? []).slice(1)));
 }
 
+/** float32 holds whole numbers up to this. */
+const maxInFloat32 = 2 ** 24;
+
+/** The largest magnitude of a weight's codes. */
+const largestWeight = (w: Node, graph: Graph, { integers }: Numerics): number =>
+  w.op === "FakeQuantize"
+    ? Math.max(...(boundsOf(w, graph) ?? [128]).map(Math.abs))
+    : largestOf(w.inputs[0], graph, integers);
+
 /** oneDNN has all matrix products, and most shapes of convolutions. */
-function whyNoImplementation(node: Node, graph: Graph, numerics: Numerics): string | undefined {
-  if (node.op !== "Conv") return undefined;
+function whyNoImplementation(
+  node: Node,
+  graph: Graph,
+  weight: Node | undefined,
+  numerics: Numerics,
+): string | undefined {
+  if (node.op !== "Conv" || !weight) return undefined;
   const [x, w, y] = [node.inputs[0], node.inputs[1], node.outputs[0]].map((name) =>
     fixed(graph.values.get(name)?.shape ?? []),
   );
-  return isFast(numerics, "convolution:integer", geometryOf(node, convolutionWindow(node, x, w), x, y))
-    ? undefined
-    : "oneDNN has only plain loops for its shape in integers on this processor";
+  const geometry = geometryOf(node, convolutionWindow(node, x, w), x, y);
+  if (!isFast(numerics, "convolution:integer", geometry))
+    return "oneDNN has only plain loops for its shape in integers on this processor";
+  const largestSum = 255 * largestWeight(weight, graph, numerics) * sizeOf(w.slice(1));
+  return largestSum > maxInFloat32 && roundsSums(numerics, geometry)
+    ? `oneDNN rounds sums of up to ${largestSum} to float32 on this processor`
+    : undefined;
 }
 
 /** Why a node does not multiply the codes of its first two inputs; `undefined` where it does. */
@@ -132,7 +150,7 @@ export function whyNotIntegers(node: Node, graph: Graph, { producers }: Uses, nu
     whyNoProduct(node, graph) ??
     whyNoCodes(x, graph) ??
     whyNoWeightCodes(w, outputs, graph, numerics) ??
-    whyNoImplementation(node, graph, numerics)
+    whyNoImplementation(node, graph, w, numerics)
   );
 }
 

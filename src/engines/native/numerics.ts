@@ -11,7 +11,7 @@ interface KernelsAtHand extends Pick<Numerics, "choose"> {
 }
 
 /**
- * Without VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. AVX2's VNNI does not count:
+ * On x64 without VNNI pairs of products saturate at 16 bits: weights up to 64 are exact with every activation. AVX2's VNNI does not count:
  * oneDNN's matrix products of codes for AVX2 do without it.
  */
 export function createNumerics(
@@ -20,14 +20,14 @@ export function createNumerics(
   threads: number,
   { choose, faulty = new Set() }: KernelsAtHand = createKernelChooser(threads),
 ): Numerics {
-  const { vnni, bfloat16, hasBfloat16, hasWinograd } = addon.information();
+  const { exactIntegers, bfloat16, hasBfloat16, hasWinograd } = addon.information();
   if (precision === "mixed" && !bfloat16)
     throw new FrostbitError(
       "BAD_OPTION",
-      "precision mixed needs a processor with bfloat16 instructions (AVX-512 BF16 or AMX); this one has none, or ONEDNN_MAX_CPU_ISA (oneDNN 2: DNNL_MAX_CPU_ISA) forbids them. Use float32.",
+      "precision mixed needs an x64 processor with bfloat16 instructions (AVX-512 BF16 or AMX); this is none, or ONEDNN_MAX_CPU_ISA (oneDNN 2: DNNL_MAX_CPU_ISA) forbids them. Use float32.",
     );
   return {
-    integers: vnni ? 128 : 64,
+    integers: exactIntegers ? 128 : 64,
     bfloat16: precision === "mixed",
     ownBfloat16: hasBfloat16,
     winograd: hasWinograd,
