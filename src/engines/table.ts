@@ -1,7 +1,7 @@
 // Every engine that this installation may run, by its name. A browser brings its own (browser/runtime.ts): native code is imported here.
-import { arch } from "node:os";
 import type { Engine } from "./engine.ts";
 import { describeAddon, isNativeBuilt } from "./native/addon.ts";
+import { isMeasuredHere } from "./native/find-addon.ts";
 import { createNativeEngine } from "./native/native-engine.ts";
 import { createOnnxRuntimeEngine } from "./onnxruntime/onnxruntime-engine.ts";
 import { loadOrt } from "./onnxruntime/ort-module.ts";
@@ -38,8 +38,7 @@ export const engines = {
   native: {
     create: createNativeEngine,
     isAvailable: isNativeBuilt,
-    // Elsewhere nobody has measured which of both is faster (docs/decisions/0039).
-    auto: arch() === "x64" ? "preferred" : "never",
+    auto: isMeasuredHere ? "preferred" : "never",
     describe: async () => {
       const { oneDnn, oneDnnKernels, kernels, path, origin } = describeAddon();
       const precisions = createNativeEngine().precisions.join(" or ");

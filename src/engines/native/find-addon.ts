@@ -17,6 +17,9 @@ const addonPackage = `frostbit-native-${platform()}-${arch()}`;
 
 const packagedFor: ReadonlySet<string> = new Set(["frostbit-native-linux-x64", "frostbit-native-linux-arm64"]);
 
+/** Whether it was measured to be faster than ONNX Runtime on processors like this (docs/decisions/0039). */
+export const isMeasuredHere = arch() === "x64";
+
 /** The folder of the package or clone that this file belongs to, compiled or not. */
 export function ownFolder(): string {
   let folder = import.meta.dirname;
