@@ -47,4 +47,4 @@ cp native/build/arm64/frostbit.node "$tree/native/build"
 ln -s "$root/node_modules" "$tree/node_modules"
 cd "$tree"
 NODE_OPTIONS="--import=data:text/javascript,process.execPath=process.env.FROSTBIT_EXEC_PATH" \
-  node node_modules/vitest/vitest.mjs run "$@"
+  node node_modules/vitest/vitest.mjs run --testTimeout 1200000 "$@"
