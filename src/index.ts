@@ -52,7 +52,7 @@ export { openTextSource, type TextOptions, type TextSourceOptions } from "./node
 export type { Storage } from "./data/storage.ts";
 export type { LayerMeasures } from "./evaluate/layer-sensitivity.ts";
 export type { ExportedFile } from "./export/format.ts";
-export type { LayerVerification, OpenDeployed, Verification } from "./export/verify.ts";
+export type { LayerVerification, OpenDeployed, OpenedModel, Verification } from "./export/verify.ts";
 export type { Agreement } from "./forms/agreement.ts";
 export type { FormName } from "./forms/table.ts";
 export type { RefusedForm } from "./forms/write-forms.ts";
