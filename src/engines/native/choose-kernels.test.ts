@@ -3,12 +3,11 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { buildGiven } from "../../../test/support/given-inputs.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
-import { createRandom } from "../../../test/support/random.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { buildOn } from "../../ops/infer.ts";
 import type { KernelChoices, Precision, Tuning } from "../engine.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { describeKernels, machineOf } from "./choose-kernels.ts";
@@ -37,15 +36,7 @@ interface Built {
 
 /** A convolution and its gradients, of whole numbers so small that every order and precision of sums gives them exactly. */
 function built(isQuantized: boolean): Built {
-  const build = buildOn();
-  const random = createRandom(3);
-  const given = new Map<string, Tensor>();
-  const feed = (name: string, value: Tensor, shape: readonly (number | string)[] = value.shape): string => {
-    given.set(name, value);
-    return build.input(name, { dtype: value.dtype, shape });
-  };
-  const integers = (name: string, shape: readonly number[], low: number, high: number): string =>
-    feed(name, random.integerTensor("float32", shape, low, high));
+  const { build, given, feed, integers } = buildGiven(3);
   const codes = (value: string, zero: number, low: number, high: number): string => {
     const [one, zeroPoint, ...bounds] = [1, zero, low, high].map((each) => build.constant(scalar("float32", each)));
     return build.node("FakeQuantize", [value, one, zero === 0 ? "" : zeroPoint, ...bounds]);

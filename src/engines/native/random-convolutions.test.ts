@@ -1,14 +1,13 @@
 // Convolutions of random shapes and their gradients over small whole numbers, which every kernel gives exactly.
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { buildGiven } from "../../../test/support/given-inputs.ts";
 import { bfloat16ToNumber, numberToBfloat16 } from "../../../test/support/half-bits.ts";
 import { isNativeBuilt, notBuilt } from "../../../test/support/native.ts";
-import { createRandom } from "../../../test/support/random.ts";
 import { plainNumbers, randomRuns } from "../../../test/support/random-runs.ts";
 import { runGraph } from "../../../test/support/run-graph.ts";
 import type { Graph } from "../../ir/graph.ts";
 import { scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
-import { buildOn } from "../../ops/infer.ts";
 import type { Precision } from "../engine.ts";
 import { createReferenceEngine } from "../reference/reference-engine.ts";
 import { createNativeEngine } from "./native-engine.ts";
@@ -101,15 +100,7 @@ interface Built {
 }
 
 function built({ batch, group, inputs, outputs, axes, isQuantized, zero, rows }: Shape): Built {
-  const build = buildOn();
-  const random = createRandom(batch + inputs);
-  const given = new Map<string, Tensor>();
-  const feed = (name: string, value: Tensor, shape: readonly (number | string)[] = value.shape): string => {
-    given.set(name, value);
-    return build.input(name, { dtype: value.dtype, shape });
-  };
-  const integers = (name: string, shape: readonly number[], low: number, high: number): string =>
-    feed(name, random.integerTensor("float32", shape, low, high));
+  const { build, given, feed, integers } = buildGiven(batch + inputs);
   const codes = (value: string, zeroPoint: string, low: number, high: number): string => {
     const [one, lowest, highest] = [1, low, high].map((each) => build.constant(scalar("float32", each)));
     return isQuantized ? build.node("FakeQuantize", [value, one, zeroPoint, lowest, highest]) : value;
