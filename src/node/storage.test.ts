@@ -69,6 +69,15 @@ describe("writeAtomic", () => {
     expect(await readdir(place)).toEqual(["state"]);
   });
 
+  test("what a killed writer left in an output folder is removed before the next run, what others write is not", async () => {
+    const place = join(folder, "output");
+    await mkdir(place);
+    const others = `.report.json.${process.ppid}.tmp`;
+    for (const name of [".report.json.999999999.tmp", others, "model.onnx"]) await writeFile(join(place, name), "half");
+    await ensureWritable(place);
+    expect((await readdir(place)).toSorted()).toEqual([others, "model.onnx"].toSorted());
+  });
+
   test("names that leave the folder are refused", async () => {
     const storage = folderStorage(folder);
     for (const name of ["", "..", "a/b", "../x", ".hidden"]) {

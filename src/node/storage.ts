@@ -68,7 +68,6 @@ export async function syncFolder(folder: string): Promise<void> {
 /** A file of the folder that has no name yet, flushed to disk: `moveFile` gives it one. */
 export async function writeUnnamed(folder: string, name: string, bytes: Uint8Array): Promise<string> {
   const path = temporaryName(join(folder, name));
-  await removeLeftovers(folder);
   try {
     await writeThrough(path, bytes);
     return path;
@@ -141,12 +140,13 @@ export async function ensureFolder(path: string): Promise<string | undefined> {
   }
 }
 
-/** As `ensureFolder`; throws IO where nothing can be written to it. */
+/** As `ensureFolder`, without what writers left there that were killed; throws IO where nothing can be written to it. */
 export async function ensureWritable(path: string): Promise<string | undefined> {
   const firstCreated = await ensureFolder(path);
   const probe = temporaryName(join(path, "probe"));
   try {
     await writeInMadeFolder(path, () => writeThrough(probe, new Uint8Array()));
+    await removeLeftovers(path);
     await rm(probe, { force: true });
   } catch (cause) {
     throw ioError("write", path, cause);
