@@ -60,8 +60,13 @@ export function startMpi(mpi: Mpi): MpiTransport {
   };
 }
 
-/** Open MPI's components look for its names among those of the whole process. */
+/**
+ * Open MPI's components look for its names among those of the whole process. UCX, which carries MPICH's messages, would take over
+ * how the process asks for memory and gives it back, so that V8 now and then finds its own gone; without, it registers memory
+ * for each message.
+ */
 function loadMpi(mpi: Mpi): MpiAddon {
+  process.env.UCX_MEM_EVENTS ??= "n";
   const loaded = { exports: {} as MpiAddon };
   try {
     process.dlopen(loaded, fileOf(mpi), constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL);
