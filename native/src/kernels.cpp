@@ -637,6 +637,38 @@ void adam(const float* w, const float* g, const float* m, const float* v, float*
   }
 }
 
+#if defined(__AVX512F__)
+constexpr int kDoubles = 8;
+#else
+constexpr int kDoubles = 4;
+#endif
+using WideDouble = double __attribute__((vector_size(kDoubles * sizeof(double))));
+
+/** Two registers a row: with a row of b and an element of a, all that AVX2 has. */
+constexpr int64_t kTileColumns = 2 * kDoubles;
+static_assert(kTileColumns <= kMaxTileColumns);
+
+WideDouble load(const double* x) {
+  WideDouble wide;
+  __builtin_memcpy(&wide, x, sizeof wide);
+  return wide;
+}
+
+void multiply_tile(const double* a, const double* b, int64_t count, double* tile) {
+  WideDouble left[kTileRows] = {}, right[kTileRows] = {};
+  for (int64_t p = 0; p < count; p++, a += kTileRows, b += kTileColumns) {
+    const WideDouble first = load(b), second = load(b + kDoubles);
+    for (int i = 0; i < kTileRows; i++) {
+      left[i] += a[i] * first;
+      right[i] += a[i] * second;
+    }
+  }
+  for (int i = 0; i < kTileRows; i++, tile += kTileColumns) {
+    __builtin_memcpy(tile, &left[i], sizeof left[i]);
+    __builtin_memcpy(tile + kDoubles, &right[i], sizeof right[i]);
+  }
+}
+
 }  // namespace
 
 const Kernels FROSTBIT_KERNELS = {
@@ -666,6 +698,8 @@ const Kernels FROSTBIT_KERNELS = {
     combine_columns,
     sgd,
     adam,
+    kTileColumns,
+    multiply_tile,
     &row_kernels,
 };
 

@@ -132,8 +132,16 @@ struct Kernels {
   };
   void (*adam)(const float* w, const float* g, const float* m, const float* v, float* new_w, float* new_m, float* new_v,
                int64_t count, Adam settings);
+  /** Columns of what `multiply_tile` makes, of kTileRows rows. */
+  int64_t tile_columns;
+  /** tile[i, j] = Σ a[p, i] · b[p, j] over `count` of p, each row of a and b as wide as the tile is high and wide. */
+  void (*multiply_tile)(const double* a, const double* b, int64_t count, double* tile);
   const RowKernels* rows;
 };
+
+constexpr int64_t kTileRows = 6;
+/** No kernels' tile_columns are more. */
+constexpr int64_t kMaxTileColumns = 16;
 
 /** For the best instruction set that the processor has and FROSTBIT_MAX_CPU_ISA (generic, avx2, avx512) allows. */
 const Kernels& best_kernels();

@@ -1,4 +1,4 @@
-// Products of two matrices by oneDNN, whose sizes are known only when they are multiplied.
+// Products of two matrices whose sizes are known only when they are multiplied: by oneDNN, of float64 by loops of our own.
 #pragma once
 #include <cstdint>
 
@@ -39,5 +39,9 @@ void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matr
 /** y = (a − zero) · b, exact. */
 void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matrix<uint8_t>& a, const Matrix<int8_t>& b,
               const Matrix<int32_t>& y);
+
+/** y = a · b of float64, for which oneDNN has nothing. */
+void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matrix<double>& a, const Matrix<double>& b,
+              const Matrix<double>& y);
 
 }  // namespace frostbit

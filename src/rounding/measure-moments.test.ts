@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
 import { passOf } from "../../test/support/layer-pass.ts";
+import { multiply } from "../../test/support/moments.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { runGraph } from "../../test/support/run-graph.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
@@ -109,7 +110,7 @@ describe("second moments", () => {
       tensorOf("float64", layerCase.weight, new Float64Array(matrixSize(form))),
     );
     const expected = await errorsOf(layerGraph(layerCase, tensor), xs, ts, form.groups * form.rows);
-    expectClose(errorOfRows(found.fitted, Float64Array.from(numbersOf(weight))), expected, {
+    expectClose(await errorOfRows(found.fitted, Float64Array.from(numbersOf(weight)), multiply), expected, {
       widen: { factor: 100, because: "the error is what is left of three sums" },
     });
   });
@@ -123,7 +124,7 @@ describe("second moments", () => {
       expect(found.fitted.count).toBe(2 * 16 * 53);
       const zero = new Float64Array(matrixSize(form));
       const all = await errorsOf(layerGraph(layerCase, tensorOf("float64", layerCase.weight, zero)), xs, ts, form.rows);
-      errorOfRows(found.fitted, zero).forEach((error, row) => {
+      (await errorOfRows(found.fitted, zero, multiply)).forEach((error, row) => {
         expect(error / all[row]).toBeGreaterThan(0.85);
         expect(error / all[row]).toBeLessThan(1.15);
       });

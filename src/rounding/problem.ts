@@ -4,6 +4,7 @@ import type { Context } from "../run/context.ts";
 import type { Grid } from "./grid.ts";
 import type { MatrixForm } from "./matrix-form.ts";
 import type { SecondMoments } from "./moments.ts";
+import type { Multiply } from "./products.ts";
 
 /** How one layer's weight is to be rounded; all arrays in the order [groups, rows, columns]. */
 export interface RoundingProblem {
@@ -19,4 +20,4 @@ export interface RoundingProblem {
 }
 
 /** Gives the integers. The context's engine compiles steps of one structure once. */
-export type RoundingSolver = (problem: RoundingProblem, context: Context) => Promise<Float64Array>;
+export type RoundingSolver = (problem: RoundingProblem, context: Context, multiply: Multiply) => Promise<Float64Array>;

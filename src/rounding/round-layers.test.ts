@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
 import { runGraph } from "../../test/support/gradient-check.ts";
+import { errorsByRow, multiply } from "../../test/support/moments.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
@@ -13,7 +14,6 @@ import { foldQuantizers } from "../quantizers/fold.ts";
 import { quantizersOf } from "../quantizers/quantizer.ts";
 import type { Progress } from "../run/context.ts";
 import { constantOf, dequantize, nearestIntegers } from "./grid.ts";
-import { errorOfRows } from "./moments.ts";
 import { type MomentsOptions, momentsOptions } from "./options.ts";
 import type { RoundingProblem, RoundingSolver } from "./problem.ts";
 import { type Rounded, roundLayers } from "./round-layers.ts";
@@ -88,6 +88,8 @@ const layers = [
   ["logits", "linear.weight", 4],
 ] as const;
 
+const byActivations = { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" } as const;
+
 describe("rounding layer after layer", () => {
   test.each(["quantized", "weights", "float"] as const)(
     "each layer sees those before it, stream %s",
@@ -95,10 +97,10 @@ describe("rounding layer after layer", () => {
       const found: Float64Array[] = [];
       const { graph, layers: results } = await round(
         quantized,
-        (problem) => {
-          const integers = gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" });
-          found.push(errorOfRows(problem.moments, dequantize(problem.grid, integers)));
-          return Promise.resolve(integers);
+        async (problem) => {
+          const integers = await gptq(problem, byActivations, multiply);
+          found.push(errorsByRow(problem.moments, dequantize(problem.grid, integers)));
+          return integers;
         },
         { stream },
       );
@@ -114,10 +116,10 @@ describe("rounding layer after layer", () => {
 
   test("what is folded for export are the integers chosen, with the normalization's sign", async () => {
     const chosen: Float64Array[] = [];
-    const { graph } = await round(quantized, (problem) => {
-      const integers = gptq(problem, { roundingOrder: "natural", damping: 0.01, reconstruct: "weights" });
+    const { graph } = await round(quantized, async (problem) => {
+      const integers = await gptq(problem, { ...byActivations, roundingOrder: "natural" }, multiply);
       chosen.push(integers.map((q, i) => q * Math.sign(problem.factors[Math.floor(i / problem.form.columns)])));
-      return Promise.resolve(integers);
+      return integers;
     });
     const folded = foldQuantizers(graph, "float");
     const written = folded.layers.map(({ integers }) => Array.from(numbersOf(constantOf(folded.graph, integers))));
@@ -202,8 +204,7 @@ describe("rounding layer after layer", () => {
     const build = buildOn(quantized);
     const sum = build.node("ReduceSum", ["linear.weight"], { keepdims: 0 });
     const shared = build.graph([...quantized.outputs, sum]);
-    const solve = (problem: RoundingProblem): Promise<Float64Array> =>
-      Promise.resolve(gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" }));
+    const solve = (problem: RoundingProblem): Promise<Float64Array> => gptq(problem, byActivations, multiply);
     const { graph } = await round(shared, solve);
     const alone = await round(quantized, solve);
     const given = new Map([["input", inputs[0]]]);

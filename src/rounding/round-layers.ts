@@ -26,6 +26,7 @@ import { measureMoments, type SplitMoments } from "./measure-moments.ts";
 import { errorOfRows, type SecondMoments } from "./moments.ts";
 import type { MomentsOptions, StreamName } from "./options.ts";
 import type { RoundingProblem, RoundingSolver } from "./problem.ts";
+import { type Multiply, withProducts } from "./products.ts";
 import { type RangeProblem, type RangeSearch, searchRanges } from "./search-ranges.ts";
 
 /** What became of a layer. */
@@ -101,7 +102,10 @@ async function roundAll(job: RoundingJob, context: Context, sharing: Context): P
     const { positions } = options;
     const moments = await measureMoments({ node: layer.node, form, dtype, positions, pass }, context);
     streams = pass.end();
-    const { graph: rounded, ...result } = await roundLayer(job, graph, { layer, quantizer, form, moments }, sharing);
+    const place = { layer, quantizer, form, moments };
+    const { graph: rounded, ...result } = await withProducts(context, (multiply) =>
+      roundLayer(job, graph, place, { sharing, multiply }),
+    );
     graph = rounded;
     if (result.kept === "nearest") context.onNote?.(noteOfNearest(result));
     layers.push(result);
@@ -131,18 +135,25 @@ interface Place {
   readonly moments: SplitMoments;
 }
 
+interface Means {
+  readonly sharing: Context;
+  readonly multiply: Multiply;
+}
+
 async function roundLayer(
   { search, solve }: RoundingJob,
   graph: Graph,
   { layer, quantizer, form, moments: { fitted, heldOut } }: Place,
-  context: Context,
+  { sharing, multiply }: Means,
 ): Promise<RoundedLayer & { readonly graph: Graph }> {
   const given = problemOf(graph, layer, quantizer, form, fitted);
-  const searched = search ? placeScales(graph, current(graph, quantizer), searchRanges(given, search)) : graph;
+  const searched = search
+    ? placeScales(graph, current(graph, quantizer), await searchRanges(given, search, multiply))
+    : graph;
   const problem = search ? problemOf(searched, layer, quantizer, form, fitted) : given;
-  const integers = await solve(problem, context);
-  const nearest = relativeError(given, heldOut, nearestOf(given));
-  const chosen = relativeError(problem, heldOut, integers);
+  const integers = await solve(problem, sharing, multiply);
+  const nearest = await relativeError(given, heldOut, nearestOf(given), multiply);
+  const chosen = await relativeError(problem, heldOut, integers, multiply);
   return chosen > nearest
     ? { name: layer.name, nearest, chosen, kept: "nearest", graph: place(graph, quantizer, form, nearestOf(given)) }
     : { name: layer.name, nearest, chosen, kept: "chosen", graph: place(searched, quantizer, form, integers) };
@@ -226,11 +237,16 @@ function factorsOf(graph: Graph, { node }: LinearLayer, rows: number): Float64Ar
 const nearestOf = ({ quotients, grid }: RoundingProblem): Float64Array => nearestIntegers(quotients, grid);
 
 /** Noise to signal of the layer's output, as its normalization weighs the rows. */
-function relativeError({ grid, factors }: RoundingProblem, moments: SecondMoments, integers: Float64Array): number {
+async function relativeError(
+  { grid, factors }: RoundingProblem,
+  moments: SecondMoments,
+  integers: Float64Array,
+  multiply: Multiply,
+): Promise<number> {
   const weigh = (values: ArrayLike<number>): number =>
     factors.reduce((sum, factor, row) => sum + factor * factor * values[row], 0);
   const signal = weigh(moments.targets) / Math.max(1, moments.count);
-  return weigh(errorOfRows(moments, dequantize(grid, integers))) / Math.max(signal, Number.MIN_VALUE);
+  return weigh(await errorOfRows(moments, dequantize(grid, integers), multiply)) / Math.max(signal, Number.MIN_VALUE);
 }
 
 function place(graph: Graph, given: Quantizer, form: MatrixForm, integers: Float64Array): Graph {

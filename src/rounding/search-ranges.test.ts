@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { multiply } from "../../test/support/moments.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { roundHalfToEven } from "../ir/round.ts";
 import { anyScale, powersOfTwo, type RangeProblem, type RangeSearch, searchRanges } from "./search-ranges.ts";
@@ -121,14 +122,14 @@ const cases: Readonly<Record<string, Scaling>> = {
 };
 
 describe("weight ranges by the error of the output", () => {
-  test.each(Object.entries(cases))("%s: as found from the samples themselves", (_, scaling) => {
+  test.each(Object.entries(cases))("%s: as found from the samples themselves", async (_, scaling) => {
     const given = caseOf(scaling);
-    const found = searchRanges(given.problem, anyScale);
+    const found = await searchRanges(given.problem, anyScale, multiply);
     expect(Array.from(found)).toEqual(plainly(given, anyScale));
     expect(errorWith(given, found)).toBeLessThan(0.95 * errorWith(given, given.problem.scales));
   });
 
-  test("comes near the best of a thousand factors of each row's scale", () => {
+  test("comes near the best of a thousand factors of each row's scale", async () => {
     const given = caseOf(perRow);
     const factors = Array.from({ length: 1000 }, (_, i) => 0.4 + i / 1000);
     const best = Array.from(given.problem.scales).map((scale, row) =>
@@ -138,15 +139,15 @@ describe("weight ranges by the error of the output", () => {
     );
     const all = errorWith(given, given.problem.scales);
     const least = best.reduce((sum, error) => sum + error - all, all);
-    expect(errorWith(given, searchRanges(given.problem, anyScale))).toBeLessThan(1.2 * least);
+    expect(errorWith(given, await searchRanges(given.problem, anyScale, multiply))).toBeLessThan(1.2 * least);
   });
 
-  test("scales that are powers of two stay so", () => {
+  test("scales that are powers of two stay so", async () => {
     const given = caseOf(perRow);
     const scales = given.problem.scales.map(() => 0.25);
     const grid = { ...given.problem.grid, scale: given.problem.grid.scale.map(() => 0.25) };
     const problem = { ...given.problem, scales, grid, quotients: given.problem.weights.map((w) => w / 0.25) };
-    const found = searchRanges(problem, powersOfTwo);
+    const found = await searchRanges(problem, powersOfTwo, multiply);
     expect(Array.from(found)).toEqual(plainly({ ...given, problem }, powersOfTwo));
     for (const scale of found) expect(Number.isInteger(Math.log2(scale))).toBe(true);
     expect(found).not.toEqual(scales);

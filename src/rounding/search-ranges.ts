@@ -1,8 +1,9 @@
 // Scales by which a weight rounded to nearest gives the least error of its layer's output.
 import { roundHalfToEven } from "../ir/round.ts";
 import { clampTo, dequantize, nearestIntegers, quotientOf } from "./grid.ts";
-import { dotAt } from "./moments.ts";
+import { timesInputs } from "./moments.ts";
 import type { RoundingProblem } from "./problem.ts";
+import type { Multiply } from "./products.ts";
 
 /** Factors of a scale that are tried: the coarse ones, then the best of them times each of the fine ones. */
 export interface RangeSearch {
@@ -26,127 +27,166 @@ export interface RangeProblem extends RoundingProblem {
   readonly scaleOf: Float64Array;
 }
 
-/** The elements of one row that share a scale. */
-interface Cell {
-  readonly row: number;
-  readonly columns: readonly number[];
-}
-
-/** The scales, one after the other the best with the others as they are; a scale of several rows by the error of all. */
-export function searchRanges(problem: RangeProblem, { coarse, fine }: RangeSearch): Float64Array {
-  const { grid, quotients } = problem;
+/**
+ * The scales: those of one block of columns after those of another, each the best with the others as they are; a scale of several
+ * rows by the error of all.
+ */
+export async function searchRanges(
+  problem: RangeProblem,
+  { coarse, fine }: RangeSearch,
+  multiply: Multiply,
+): Promise<Float64Array> {
+  const { grid, quotients, moments } = problem;
   const chosen = Float64Array.from(problem.scales);
   const values = dequantize(grid, nearestIntegers(quotients, grid));
-  const state = { problem, values, slopes: slopesOf(problem, values) };
-  cellsOf(problem).forEach((cells, index) => {
-    const given = problem.scales[index];
-    const tried = (factors: readonly number[], start: Trial): Trial =>
-      factors.reduce((best, factor) => {
-        const change = changeOf(state, cells, stored(problem, given * factor));
-        return change < best.change ? { factor, change } : best;
-      }, start);
-    const rough = tried(coarse, { factor: 1, change: 0 });
-    const { factor } = tried(
-      fine.map((step) => step * rough.factor),
-      rough,
-    );
-    chosen[index] = stored(problem, given * factor);
-    for (const cell of cells) move(state, cell, differencesOf(state, cell, chosen[index]));
-  });
+  const slopes = await timesInputs(moments, values, multiply);
+  for (let at = 0; at < slopes.length; at++) slopes[at] -= moments.cross[at];
+  const blocks = columnBlocks(problem);
+  for (const [index, columns] of blocks.entries()) {
+    const block = blockOf(problem, columns, values, slopes);
+    const rough = await bestFactors(block, coarse, undefined, multiply);
+    const { factors } = await bestFactors(block, fine, rough, multiply);
+    block.scales.forEach((scale, i) => {
+      chosen[scale] = stored(problem, problem.scales[scale] * factors[i]);
+    });
+    if (index < blocks.length - 1) await move(block, factors, multiply);
+  }
   return chosen;
 }
 
-interface Trial {
-  readonly factor: number;
-  readonly change: number;
+/** Columns that share scales in every row. */
+function columnBlocks({ form, scaleOf }: RangeProblem): readonly (readonly number[])[] {
+  const blocks = new Map<number, number[]>();
+  for (let column = 0; column < form.columns; column++) {
+    const block = blocks.get(scaleOf[column]) ?? [];
+    block.push(column);
+    blocks.set(scaleOf[column], block);
+  }
+  return [...blocks.values()];
 }
 
-/** The rounded weight ŵ, and A ŵ − c, half the slope of its error; both in the order [groups, rows, columns]. */
-interface State {
+interface Block {
   readonly problem: RangeProblem;
+  readonly columns: readonly number[];
+  /** Which of the problem's scales it has, and by row which of these. */
+  readonly scales: readonly number[];
+  readonly scaleOfRow: Int32Array;
+  /** The rounded weight ŵ, and A ŵ − c, half the slope of its error; both in the order [groups, rows, columns]. */
   readonly values: Float64Array;
   readonly slopes: Float64Array;
+  /** A of these columns, [groups, columns, columns]. */
+  readonly moments: Float64Array;
+  /** How far its weights move, [groups, rows, columns], and that times the moments: written into again and again. */
+  readonly moved: Float64Array;
+  readonly product: Float64Array;
+}
+
+function blockOf(problem: RangeProblem, columns: readonly number[], values: Float64Array, slopes: Float64Array): Block {
+  const { form, scaleOf } = problem;
+  const rows = form.groups * form.rows;
+  const places = new Map<number, number>();
+  const scaleOfRow = Int32Array.from({ length: rows }, (_, row) => {
+    const scale = scaleOf[row * form.columns + columns[0]];
+    const place = places.get(scale) ?? places.size;
+    places.set(scale, place);
+    return place;
+  });
+  const [moved, product] = [new Float64Array(rows * columns.length), new Float64Array(rows * columns.length)];
+  const moments = momentsAmong(problem, columns, columns);
+  return { problem, columns, scales: [...places.keys()], scaleOfRow, values, slopes, moments, moved, product };
+}
+
+/** By scale of a block: the best factor, and what the error changes by with it. */
+interface Best {
+  readonly factors: Float64Array;
+  readonly changes: Float64Array;
+}
+
+/** `steps` from the factors before, or from 1. */
+async function bestFactors(
+  block: Block,
+  steps: readonly number[],
+  before: Best | undefined,
+  multiply: Multiply,
+): Promise<Best> {
+  const count = block.scales.length;
+  const start = before ?? { factors: new Float64Array(count).fill(1), changes: new Float64Array(count) };
+  const best = { factors: start.factors.slice(), changes: start.changes.slice() };
+  for (const step of steps) {
+    const factors = start.factors.map((factor) => factor * step);
+    (await changesOf(block, factors, multiply)).forEach((change, i) => {
+      if (change >= best.changes[i]) return;
+      best.factors[i] = factors[i];
+      best.changes[i] = change;
+    });
+  }
+  return best;
 }
 
 /** As the graph holds it. */
 const stored = ({ dtype }: RangeProblem, scale: number): number => (dtype === "float32" ? Math.fround(scale) : scale);
 
-/** By scale. */
-function cellsOf({ form, scales, scaleOf }: RangeProblem): readonly (readonly Cell[])[] {
-  const found = Array.from(scales, () => new Map<number, number[]>());
-  scaleOf.forEach((scale, at) => {
-    const row = Math.floor(at / form.columns);
-    const columns = found[scale].get(row) ?? [];
-    columns.push(at % form.columns);
-    found[scale].set(row, columns);
-  });
-  return found.map((rows) => [...rows].map(([row, columns]) => ({ row, columns })));
+/** A[rows, columns] of some columns as rows, [groups, rows, columns]. */
+function momentsAmong(
+  { form, moments }: RangeProblem,
+  rows: readonly number[],
+  columns: readonly number[],
+): Float64Array {
+  const width = form.columns;
+  if (rows.length === width && columns.length === width) return moments.inputs;
+  const result = new Float64Array(form.groups * rows.length * columns.length);
+  let at = 0;
+  for (let group = 0; group < form.groups; group++)
+    for (const row of rows)
+      for (const column of columns) result[at++] = moments.inputs[(group * width + row) * width + column];
+  return result;
 }
 
-const momentsAt = ({ form: { rows, columns } }: RangeProblem, row: number): number =>
-  Math.floor(row / rows) * columns * columns;
-
-function slopesOf(problem: RangeProblem, values: Float64Array): Float64Array {
-  const { inputs, cross } = problem.moments;
-  const { columns } = problem.form;
-  return cross.map((wanted, at) => {
-    const row = Math.floor(at / columns);
-    const start = momentsAt(problem, row) + (at % columns) * columns;
-    return dotAt(inputs, start, values.subarray(row * columns, (row + 1) * columns), columns) - wanted;
-  });
-}
-
-/** By column of the cell, how far its weights move by rounding them with this scale. */
-function differencesOf({ problem, values }: State, { row, columns }: Cell, scale: number): Float64Array {
+/** Fills in how far the block's weights move by rounding them with these times their scales. */
+function differencesOf(block: Block, factors: Float64Array): Float64Array {
+  const { problem, columns, scales, scaleOfRow, values, moved } = block;
   const { dtype, form, weights, grid } = problem;
-  return Float64Array.from(columns, (column) => {
-    const at = row * form.columns + column;
-    const z = grid.zeroPoint[at];
-    const q = clampTo(grid, roundHalfToEven(quotientOf(dtype, weights[at], scale)) + z);
-    return (q - z) * scale - values[at];
-  });
-}
-
-/** What the error changes by: (ŵ + d) A (ŵ + d)ᵀ − 2 (ŵ + d) cᵀ less the same without d. */
-function changeOf(state: State, cells: readonly Cell[], scale: number): number {
-  const { problem, slopes } = state;
-  const { inputs } = problem.moments;
-  const width = problem.form.columns;
-  let total = 0;
-  for (const cell of cells) {
-    const { row, columns } = cell;
-    const moved = differencesOf(state, cell, scale);
-    const start = momentsAt(problem, row);
-    const isWhole = columns.length === width;
-    let change = 0;
-    for (let i = 0; i < columns.length; i++) {
-      if (moved[i] === 0) continue;
-      const a = start + columns[i] * width;
-      const below = isWhole ? dotAt(inputs, a, moved, i) : dotOf(inputs, a, columns, moved, i);
-      change += moved[i] * (2 * (slopes[row * width + columns[i]] + below) + inputs[a + columns[i]] * moved[i]);
+  for (let row = 0, i = 0; row < scaleOfRow.length; row++) {
+    const which = scaleOfRow[row];
+    const scale = stored(problem, problem.scales[scales[which]] * factors[which]);
+    for (const column of columns) {
+      const at = row * form.columns + column;
+      const z = grid.zeroPoint[at];
+      const q = clampTo(grid, roundHalfToEven(quotientOf(dtype, weights[at], scale)) + z);
+      moved[i++] = (q - z) * scale - values[at];
     }
-    total += problem.factors[row] ** 2 * change;
   }
-  return total;
+  return moved;
 }
 
-/** Σ a[start + columns[i]] · b[i] of the first `count`. */
-function dotOf(a: Float64Array, start: number, columns: readonly number[], b: Float64Array, count: number): number {
-  let sum = 0;
-  for (let i = 0; i < count; i++) sum += a[start + columns[i]] * b[i];
-  return sum;
+/** By scale, what the error changes by: (ŵ + d) A (ŵ + d)ᵀ − 2 (ŵ + d) cᵀ less the same without d. */
+async function changesOf(block: Block, factors: Float64Array, multiply: Multiply): Promise<Float64Array> {
+  const { problem, columns, scaleOfRow, slopes, moments } = block;
+  const { groups, rows, columns: width } = problem.form;
+  const inner = columns.length;
+  const moved = differencesOf(block, factors);
+  const product = await multiply(moved, moments, { groups, rows, inner, columns: inner }, block.product);
+  const changes = new Float64Array(block.scales.length);
+  for (let row = 0, i = 0; row < scaleOfRow.length; row++) {
+    let change = 0;
+    for (const column of columns) {
+      change += moved[i] * (2 * slopes[row * width + column] + product[i]);
+      i++;
+    }
+    changes[scaleOfRow[row]] += problem.factors[row] ** 2 * change;
+  }
+  return changes;
 }
 
-function move({ problem, values, slopes }: State, { row, columns }: Cell, moved: Float64Array): void {
-  const width = problem.form.columns;
-  const { inputs } = problem.moments;
-  const start = momentsAt(problem, row);
-  const own = slopes.subarray(row * width, (row + 1) * width);
-  columns.forEach((column, i) => {
-    const by = moved[i];
-    if (by === 0) return;
-    values[row * width + column] += by;
-    const a = start + column * width;
-    for (let j = 0; j < width; j++) own[j] += inputs[a + j] * by;
-  });
+/** Moves the block's weights, and all slopes by that. */
+async function move(block: Block, factors: Float64Array, multiply: Multiply): Promise<void> {
+  const { problem, columns, scaleOfRow, values, slopes } = block;
+  const { groups, rows, columns: width } = problem.form;
+  const moved = differencesOf(block, factors);
+  const all = Array.from({ length: width }, (_, column) => column);
+  const among = momentsAmong(problem, columns, all);
+  const product = await multiply(moved, among, { groups, rows, inner: columns.length, columns: width });
+  for (let at = 0; at < slopes.length; at++) slopes[at] += product[at];
+  for (let row = 0, i = 0; row < scaleOfRow.length; row++)
+    for (const column of columns) values[row * width + column] += moved[i++];
 }

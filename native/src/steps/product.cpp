@@ -1,4 +1,5 @@
-// Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, or of 8-bit codes.
+// Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, of float64, or of
+// 8-bit codes.
 #include <type_traits>
 
 #include "../matrix-product.h"
@@ -40,7 +41,7 @@ class ProductStep : public Step {
     if constexpr (is_integer)
       zero_ = arguments.place<float>(1);
     else
-      c_ = arguments.optional<float>(extent({max_m, max_n}, {c_row_, c_column_}, 0, arguments));
+      c_ = arguments.optional<Y>(extent({max_m, max_n}, {c_row_, c_column_}, 0, arguments));
     y_ = arguments.place<Y>(product(batch_), max_m, max_n);
   }
 
@@ -80,7 +81,7 @@ class ProductStep : public Step {
     if (adds || sizes.k == 0)
       for (int64_t i = 0; i < sizes.m; i++)
         for (int64_t j = 0; j < sizes.n; j++)
-          y.data[i * y.step + j] = static_cast<Y>(adds ? beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_] : 0.0f);
+          y.data[i * y.step + j] = adds ? static_cast<Y>(beta_ * c_[(row + i) * c_row_ + (column + j) * c_column_]) : Y{0};
     if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : uint8_t{0}}, a, b, y);
   }
 
@@ -92,8 +93,8 @@ class ProductStep : public Step {
   float alpha_, beta_;
   A* a_;
   B* b_;
-  float *c_ = nullptr, *zero_ = nullptr;
-  Y* y_;
+  float* zero_ = nullptr;
+  Y *c_ = nullptr, *y_;
 };
 
 }  // namespace
@@ -102,6 +103,7 @@ StepMakers product_steps() {
   return {
       {"product", make_step<ProductStep<float, float, float>>},
       {"product:bfloat16", make_step<ProductStep<uint16_t, uint16_t, float>>},
+      {"product:float64", make_step<ProductStep<double, double, double>>},
       {"product:integer", make_step<ProductStep<uint8_t, int8_t, int32_t>>},
   };
 }

@@ -4,6 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
 import { describeWithData, readTensors } from "../../../test/support/frostbit-data.ts";
 import { passOf } from "../../../test/support/layer-pass.ts";
+import { errorsByRow } from "../../../test/support/moments.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { createReferenceEngine } from "../../engines/reference/reference-engine.ts";
 import { numbersOf, scalar, type Tensor, tensorOf } from "../../ir/tensor.ts";
@@ -12,7 +13,7 @@ import { linearLayers } from "../../quantizers/linear-layers.ts";
 import { dequantize, nearestIntegers } from "../../rounding/grid.ts";
 import { matrixFormOf } from "../../rounding/matrix-form.ts";
 import { measureMoments } from "../../rounding/measure-moments.ts";
-import { errorOfRows, type SecondMoments } from "../../rounding/moments.ts";
+import type { SecondMoments } from "../../rounding/moments.ts";
 import type { RoundingProblem } from "../../rounding/problem.ts";
 import { betaAt, learningRateOf } from "../../rounding/rounding-schedule.ts";
 import { hardIntegers, offsetOf, startOf } from "../../rounding/soft-rounding.ts";
@@ -88,7 +89,7 @@ describe("AdaRound", () => {
     const soft = quotients.map(
       (quotient, i) => Math.min(grid.high, Math.max(grid.low, Math.floor(quotient) + offsets[i])) * grid.scale[i],
     );
-    const fit = sum(errorOfRows(moments, soft).map((error, row) => error * factors[row] ** 2));
+    const fit = sum(errorsByRow(moments, soft).map((error, row) => error * factors[row] ** 2));
     return fit + lambda * sum(offsets.map((h) => 1 - Math.abs(2 * h - 1) ** beta));
   }
 
@@ -120,7 +121,7 @@ describe("AdaRound", () => {
     const solved = await adaround(problem, adaroundOptions.parse({ iterations: 200 }), context);
     const weighed = (integers: Float64Array): number =>
       sum(
-        errorOfRows(problem.moments, dequantize(problem.grid, integers)).map(
+        errorsByRow(problem.moments, dequantize(problem.grid, integers)).map(
           (error, row) => error * problem.factors[row] ** 2,
         ),
       );
@@ -203,7 +204,7 @@ describeWithData("AdaRound against the oracle in float64", (folder) => {
     const problem = await oracleProblem();
     const { moments, grid, quotients } = problem;
     const weight = dequantize(grid, nearestIntegers(quotients, grid));
-    expectClose([sum(errorOfRows(moments, weight)) / 5], [oracle.direct.loss], precise);
+    expectClose([sum(errorsByRow(moments, weight)) / 5], [oracle.direct.loss], precise);
     const gradient = weight.map((_, at) => {
       const [row, column] = [Math.floor(at / 27), at % 27];
       let product = -moments.cross[at];

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../../test/support/close.ts";
+import { errorsByRow, multiply } from "../../../test/support/moments.ts";
 import { createRandom } from "../../../test/support/random.ts";
 import { roundHalfToEven } from "../../ir/round.ts";
 import { clampTo, dequantize } from "../../rounding/grid.ts";
-import { errorOfRows } from "../../rounding/moments.ts";
 import type { RoundingProblem } from "../../rounding/problem.ts";
 import { inverseFactor } from "./cholesky.ts";
 import { gptq } from "./gptq.ts";
@@ -106,23 +106,19 @@ function plainly({ form, quotients, grid, moments }: RoundingProblem, options: G
 }
 
 describe("GPTQ", () => {
-  test("Uᵀ U is the inverse", () => {
-    const { moments } = problemOf(1, 1, 6);
-    const a = moments.inputs.map((value, i) => value + (i % 7 === 0 ? 1 : 0));
-    const u = inverseFactor(a, 6);
-    const product = Array.from({ length: 36 }, (_, at) => {
-      const [i, j] = [Math.floor(at / 6), at % 6];
-      let sum = 0;
-      for (let k = 0; k < 6; k++) for (let m = 0; m < 6; m++) sum += u[m * 6 + i] * u[m * 6 + k] * a[k * 6 + j];
-      return sum;
-    });
+  test.each([6, 150])("Uᵀ U is the inverse, %d inputs", async (n) => {
+    const { moments } = problemOf(1, 1, n);
+    const a = moments.inputs.map((value, i) => value + (i % (n + 1) === 0 ? 1 : 0));
+    const u = await inverseFactor(a, n, multiply);
+    const square = { groups: 1, rows: n, inner: n, columns: n };
+    const turned = u.map((_, at) => u[(at % n) * n + Math.floor(at / n)]);
+    const product = await multiply(await multiply(turned, u, square), a, square);
     expectClose(
       product,
-      Array.from({ length: 36 }, (_, at) => Number(at % 7 === 0)),
-      {
-        widen: { factor: 100, because: "a product of three matrices" },
-      },
+      product.map((_, at) => Number(at % (n + 1) === 0)),
+      { widen: { factor: 1000, because: "a product of three matrices" } },
     );
+    expect(u.every((value, at) => at % n >= Math.floor(at / n) || value === 0)).toBe(true);
   });
 
   test.each([
@@ -130,23 +126,33 @@ describe("GPTQ", () => {
     ["natural", 0.01, "weights"],
     ["activations", 0.3, "weights"],
     ["activations", 0.1, "outputs"],
-  ] as const)("rounds as least squares says, order %s, damping %d, %s", (roundingOrder, damping, reconstruct) => {
+  ] as const)("rounds as least squares says, order %s, damping %d, %s", async (roundingOrder, damping, reconstruct) => {
     const alike = problemOf(2, 4, 9);
     const random = createRandom(12);
     const cross = alike.moments.cross.map((value) => value + 3 * random.normal());
     const problem = { ...alike, moments: { ...alike.moments, cross } };
-    expect(Array.from(gptq(problem, { roundingOrder, damping, reconstruct }), (q) => q + 0)).toEqual(
+    expect(Array.from(await gptq(problem, { roundingOrder, damping, reconstruct }, multiply), (q) => q + 0)).toEqual(
       plainly(problem, { roundingOrder, damping, reconstruct }).map((q) => q + 0),
     );
   });
 
-  test("comes near the best of all integers", () => {
+  test.each(["weights", "outputs"] as const)("of more inputs than a block has, %s", async (reconstruct) => {
+    const problem = problemOf(1, 2, 140);
+    const settings = { roundingOrder: "activations", damping: 0.1, reconstruct } as const;
+    const found = await gptq(problem, settings, multiply);
+    expect(Array.from(found, (q) => q + 0)).toEqual(plainly(problem, settings).map((q) => q + 0));
+  });
+
+  test("comes near the best of all integers", async () => {
     const problem = problemOf(1, 40, 5, 2.5);
-    const errors = errorOfRows(
+    const errors = errorsByRow(
       problem.moments,
-      dequantize(problem.grid, gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" })),
+      dequantize(
+        problem.grid,
+        await gptq(problem, { roundingOrder: "activations", damping: 0.01, reconstruct: "weights" }, multiply),
+      ),
     );
-    const nearest = errorOfRows(
+    const nearest = errorsByRow(
       problem.moments,
       dequantize(
         problem.grid,
@@ -171,7 +177,7 @@ function bestOfAll({ form, grid, moments }: RoundingProblem): number[] {
   for (let code = 0; code < levels ** columns; code++) {
     const row = Float64Array.from({ length: columns }, (_, i) => grid.low + (Math.floor(code / levels ** i) % levels));
     const all = Float64Array.from({ length: rows * columns }, (_, i) => row[i % columns] * grid.scale[i]);
-    errorOfRows(moments, all).forEach((error, i) => {
+    errorsByRow(moments, all).forEach((error, i) => {
       best[i] = Math.min(best[i], error);
     });
   }

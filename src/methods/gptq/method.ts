@@ -10,5 +10,5 @@ export const gptqMethod = roundingMethod({
   summary: "rounds weights one input after the other, the rest making up for it",
   options: z.object({ ...gptqOptions.shape, ...rangeOptions.shape, ...momentsOptions.shape }),
   ranges: ({ ranges }) => ranges,
-  solver: (options) => async (problem) => gptq(problem, options),
+  solver: (options) => (problem, _, multiply) => gptq(problem, options, multiply),
 });

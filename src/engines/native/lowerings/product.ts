@@ -1,4 +1,4 @@
-// Matrix products: of 8-bit codes, of bfloat16, of float32.
+// Matrix products: of 8-bit codes, of bfloat16, of float32, of float64.
 import type { Dim } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
@@ -9,6 +9,7 @@ import { isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { collapsed, fixed, list, stridesOf, type Value } from "../plan.ts";
 import { matrixView } from "../transposes.ts";
 import { weightCodes } from "./quantization.ts";
+import { commonType } from "./typed.ts";
 
 /** A batch of matrices in memory. */
 export interface Operand {
@@ -41,8 +42,12 @@ interface Product {
 /** What is multiplied sooner than rounded. */
 export const minBfloat16Bytes = 1 << 16;
 
-/** Operands as they are stored are rounded to bfloat16 or widened to float32. */
+/** Operands as they are stored are rounded to bfloat16 or widened to float32; those of float64 stay. */
 export function emitProduct(lowering: LoweringContext, product: Product): void {
+  if (product.a.dtype === "float64") {
+    emitAs(lowering, "product:float64", product);
+    return;
+  }
   const { numerics, narrowed, widened, maxSize } = lowering;
   const { sizes, batch, factors } = product;
   const [m, n, k] = sizes.map(maxSize);
@@ -137,8 +142,10 @@ const Gemm: NativeOp = {
 };
 
 const MatMul: NativeOp = {
+  anyType: true,
   takesRows: true,
   accepts: (node, graph, open) =>
+    /^float(32|64)$/.test(commonType(node, graph) ?? "") &&
     node.inputs.every((input) => isSettled(graph, input, open) || graph.values.get(input)?.shape.length === 2),
   lower: (lowering) => {
     const { graph, node, uses, numerics } = lowering;
