@@ -34,6 +34,25 @@ describe("flags go to the methods that have them", () => {
     expect(chosen({ method: "efqat", weights: "4" })).toEqual(["ptq", "efqat", "min-max"]);
   });
 
+  test("one count of samples serves whatever takes some, but where a count of its own is given", () => {
+    const countsOf = (flags: Readonly<Record<string, string>>) => {
+      const { quantize, methods } = runFromFlags(flags).run;
+      const own = methods.flatMap(({ options }) =>
+        ["roundingSamples", "trainingSamples"].map((name) => (options as Readonly<Record<string, unknown>>)[name]),
+      );
+      return [quantize.calibrationSamples, ...own.filter((count) => count !== undefined)];
+    };
+    expect(countsOf({ method: "adaround", samples: "300" })).toEqual([300, 300]);
+    expect(countsOf({ method: "adaround", samples: "300", roundingSamples: "64" })).toEqual([300, 64]);
+    expect(countsOf({ method: "qdrop", samples: "300" })).toEqual([300, 300]);
+    expect(unused({ method: "adaround", samples: "300" })).toEqual([]);
+    expect(runFromFlags({ samples: "300" }).run).toMatchObject({
+      goal: { fixed: ["calibrationSamples"] },
+      quantize: { calibrationSamples: 300 },
+    });
+    expect(() => runFromFlags({ method: "gptq", samples: "many" })).toThrow(/--samples is many; /);
+  });
+
   test("several methods have the same flag", () => {
     const { run } = runFromFlags({ method: "qat,efqat", steps: "3", mode: "lwpn" });
     expect(run.methods).toMatchObject([

@@ -68,9 +68,23 @@ function meaningsOf(name: string, owners: typeof methods): readonly string[] {
 /** Of every method, and of no other schema. */
 export const stepFlags = optionsOfMethods();
 
+/** The counts of samples that differ by what is done with them. */
+const counts = ["calibrationSamples", "roundingSamples", "trainingSamples"] as const;
+
+const countFlags = z.object({
+  samples: z
+    .int()
+    .positive()
+    .optional()
+    .describe(
+      "Training samples for everything that is done with a few of them: `calibrationSamples`, `roundingSamples` and `trainingSamples` where these are not given.",
+    ),
+});
+
 /** Everything that a run can be told, as flags. */
 export const runFlags = z.object({
   ...methodFlags.shape,
+  ...countFlags.shape,
   ...quantizationOptions.shape,
   ...stepFlags.shape,
   ...wholeOptions.shape,
@@ -85,14 +99,15 @@ interface Given {
 
 /** Throws BAD_OPTION, naming the flag at fault. */
 export function runFromFlags(flags: Values): Given {
-  if (isGoal(flags)) return { run: runForGoal(flags), unused: [] };
+  if (isGoal(flags)) return { run: runForGoal(withCounts(flags, [])), unused: [] };
   checkNoGoal(flags);
-  const values = withRanges(flags);
-  const { method = ["efqat"], prepare } = parseSchemaOptions(methodFlags, values);
-  const named = [...prepare, ...calledFor(values, [...prepare, ...method]), ...method].map((name) =>
+  const ranged = withRanges(flags);
+  const { method = ["efqat"], prepare } = parseSchemaOptions(methodFlags, ranged);
+  const named = [...prepare, ...calledFor(ranged, [...prepare, ...method]), ...method].map((name) =>
     methodOf({ method: name }),
   );
   const inOrder = named.toSorted((a, b) => rankOf(a) - rankOf(b));
+  const values = withCounts(ranged, inOrder);
   const elsewhere = inOrder.map((each) => meantForOthers(each, inOrder, values));
   const quantize = parseSchemaOptions(quantizationOptions, withTarget(values));
   const given = inOrder.map(({ name, options }, i) => ({
@@ -113,6 +128,14 @@ export function runFromFlags(flags: Values): Given {
     names.map((name) => `${flagOf(name)} ${values[name]}: no effect in ${given[i].method}, which does not take it.`),
   );
   return { run, unused: [...unusedFlags(run, flags, method.join(",")), ...partly] };
+}
+
+/** Each count that quantization, or a method of the run, has. */
+function withCounts({ samples, ...values }: Values, named: readonly Method[]): Values {
+  if (parseSchemaOptions(countFlags, { samples }).samples === undefined) return values;
+  const schemas = [quantizationOptions, ...named.map(({ options }) => options)];
+  const isTaken = (name: string): boolean => schemas.some(({ shape }) => Object.hasOwn(shape, name));
+  return { ...Object.fromEntries(counts.filter(isTaken).map((name) => [name, samples])), ...values };
 }
 
 /** Where nothing trains activation ranges and no flag chooses them: those that keep accuracy at widths where the whole range loses it. */

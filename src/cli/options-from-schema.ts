@@ -28,6 +28,9 @@ function fieldOf(schema: z.ZodType): Field {
 /** `asymmetricWeights` → `--no-asymmetric-weights`: of a choice whose default depends on others. */
 const negationOf = (name: string): string => flagOf(name).replace("--", "--no-");
 
+/** Shorter names that flags have too. */
+const shorter: Readonly<Record<string, string>> = { groupSize: "--group, " };
+
 const placeholders: Readonly<Record<string, string>> = {
   number: " <number>",
   int: " <number>",
@@ -73,7 +76,7 @@ export function addSchemaOptions(command: Command, schema: z.ZodObject): Command
     const definition = definitionOf(core);
     const shown = printDefault(fallback);
     const option = new Option(
-      `${flagOf(name)}${placeholders[definition.type] ?? " <value>"}`,
+      `${shorter[name] ?? ""}${flagOf(name)}${placeholders[definition.type] ?? " <value>"}`,
       shown === "" ? description : `${description} (default: ${shown})`,
     );
     // Shown by the help; refused by the schema, which says more.
