@@ -6,7 +6,7 @@ import { type Context, signalOf } from "../run/context.ts";
 import { compileOptions } from "../run/with-program.ts";
 
 /** Of a [groups, rows, inner] and b [groups, inner, columns]. */
-export interface ProductSizes {
+interface ProductSizes {
   readonly groups: number;
   readonly rows: number;
   readonly inner: number;
