@@ -29,7 +29,7 @@ const ended = (path: string, what: string): FrostbitError =>
 export function limitedInspection(path: string, options: InspectOptions, limits: Limits): Promise<InspectedFile> {
   const { maxMemory, maxTime } = limits;
   const tooMuch = () => ended(path, `took more than ${maxMemory} MB of memory. --max-memory sets another limit.`);
-  const worker = new Worker(new URL("./inspect-worker.js", import.meta.url), {
+  const worker = new Worker(new URL("../cli/inspect-worker.js", import.meta.url), {
     workerData: { path, options },
     resourceLimits: { maxOldGenerationSizeMb: Math.ceil((maxMemory * 1e6) / 2 ** 20) },
   });

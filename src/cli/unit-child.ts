@@ -17,10 +17,14 @@ export interface UnitChild {
 export function unitChild(threads: number | undefined): UnitChild {
   let child: ChildProcess | undefined;
   const start = (): ChildProcess => {
-    const started = fork(new URL("./unit-process.js", import.meta.url), threads === undefined ? [] : [`${threads}`], {
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-      env: withoutLaunch(process.env),
-    });
+    const started = fork(
+      new URL("../cli/unit-process.js", import.meta.url),
+      threads === undefined ? [] : [`${threads}`],
+      {
+        stdio: ["ignore", "ignore", "inherit", "ipc"],
+        env: withoutLaunch(process.env),
+      },
+    );
     // What cannot be sent to a dead process shows in its exit.
     started.on("error", () => {});
     return started;

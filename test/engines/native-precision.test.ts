@@ -1,5 +1,8 @@
 // What the native engine fuses and narrows, in both precisions, against the reference engine in float64.
 import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { build as joinModules } from "rolldown";
 import { describe, expect, test } from "vitest";
 import type { Engine, Precision } from "../../src/engines/engine.ts";
 import { loadAddon } from "../../src/engines/native/addon.ts";
@@ -287,13 +290,22 @@ describe.skipIf(!isNativeBuilt)(`values beyond a precision's range${label}`, () 
   );
 });
 
-/** Runs this in a process in which oneDNN and our own kernels have AVX2 alone. */
-const withAvx2 = (script: string): string =>
-  execFileSync(process.execPath, ["--input-type=module", "-e", script], {
-    cwd: `${import.meta.dirname}/../..`,
-    env: { ...process.env, FROSTBIT_MAX_CPU_ISA: "avx2", DNNL_MAX_CPU_ISA: "AVX2", ONEDNN_MAX_CPU_ISA: "AVX2" },
-    encoding: "utf8",
-  });
+const root = join(import.meta.dirname, "../..");
+
+/** Runs this module, which may import sources, in a process in which oneDNN and our own kernels have AVX2 alone. */
+async function withAvx2(script: string): Promise<unknown> {
+  mkdirSync(join(root, "build"), { recursive: true });
+  const folder = mkdtempSync(join(root, "build/avx2-"));
+  try {
+    const [input, file] = ["script.js", "joined.js"].map((name) => join(folder, name));
+    writeFileSync(input, script);
+    await joinModules({ input, platform: "node", external: /^[^./]/, output: { file } });
+    const limits = { FROSTBIT_MAX_CPU_ISA: "avx2", DNNL_MAX_CPU_ISA: "AVX2", ONEDNN_MAX_CPU_ISA: "AVX2" };
+    return JSON.parse(execFileSync(process.execPath, [file], { env: { ...process.env, ...limits }, encoding: "utf8" }));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
 
 describe.skipIf(!isNativeBuilt)(`what runs in integers${label}`, () => {
   const inIntegers = async (each: Case): Promise<boolean> =>
@@ -324,24 +336,24 @@ describe.skipIf(!isNativeBuilt)(`what runs in integers${label}`, () => {
 const mayLimit = isNativeBuilt && process.arch === "x64" && process.env["DNNL_MAX_CPU_ISA"] === undefined;
 
 describe.skipIf(!mayLimit)(`with AVX2 alone${label}`, () => {
-  test("mixed precision is refused", () => {
+  test("mixed precision is refused", async () => {
     const script = `
-      const { createNativeEngine } = await import("./dist/engines/native/native-engine.js");
-      const { createNumerics } = await import("./dist/engines/native/numerics.js");
-      const { loadAddon } = await import("./dist/engines/native/addon.js");
+      import { createNativeEngine } from "../../src/engines/native/native-engine.ts";
+      import { createNumerics } from "../../src/engines/native/numerics.ts";
+      import { loadAddon } from "../../src/engines/native/addon.ts";
       let refusal = "";
       try { createNumerics(loadAddon(), "mixed", 1); } catch (error) { refusal = error.message; }
       console.log(JSON.stringify({ precisions: createNativeEngine().precisions, refusal }));`;
-    const { precisions, refusal } = JSON.parse(withAvx2(script)) as { precisions: string[]; refusal: string };
+    const { precisions, refusal } = (await withAvx2(script)) as { precisions: string[]; refusal: string };
     expect(precisions).toEqual(["float32"]);
     expect(refusal).toMatch(/mixed needs an x64 processor with bfloat16 instructions .* Use float32\.$/);
   });
 
-  test("weights of 8 bits are multiplied in floats, those of up to 64 either way in integers", () => {
+  test("weights of 8 bits are multiplied in floats, those of up to 64 either way in integers", async () => {
     const script = `
-      const { buildOn, tensorOf } = await import("frostbit");
-      const { describePlan } = await import("./dist/engines/native/describe-plan.js");
-      const { loadAddon } = await import("./dist/engines/native/addon.js");
+      import { buildOn, tensorOf } from "../../src/index.ts";
+      import { describePlan } from "../../src/engines/native/describe-plan.ts";
+      import { loadAddon } from "../../src/engines/native/addon.ts";
       const planned = await Promise.all([127, 65, 64, 7].map(async (most) => {
         const build = buildOn();
         const one = (value) => build.constant(tensorOf("float32", [], [value]));
@@ -372,7 +384,7 @@ describe.skipIf(!mayLimit)(`with AVX2 alone${label}`, () => {
       integerProducts: ["conv", "product"],
       reasons: [],
     });
-    expect(JSON.parse(withAvx2(script))).toEqual({
+    expect(await withAvx2(script)).toEqual({
       kernels: "avx2",
       exactIntegers: false,
       planned: [inFloats(127), inFloats(65), inIntegers(64), inIntegers(7)],
