@@ -1,7 +1,7 @@
 // Builds the package into dist/, with nothing left of an earlier build: types file by file, the modules joined into a few files,
-// since each that a command loads is a millisecond of its start. The command is executable.
+// since each that a command loads is a millisecond of its start. The command is executable. What is newer than its sources stays.
 import { spawnSync } from "node:child_process";
-import { chmodSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { rolldown } from "rolldown";
@@ -11,6 +11,19 @@ const dist = join(root, "dist");
 
 /** What is imported or started from outside. */
 const entries = ["index", "browser/index", "cli/main", "cli/unit-process", "cli/inspect-worker"];
+
+const timeOf = (path) => statSync(path).mtimeMs;
+
+/** Folders too: where a file goes, its folder changes. */
+function isFresh() {
+  if (!existsSync(join(dist, "parts"))) return false;
+  const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).map((name) =>
+    join("src", name),
+  );
+  const others = ["src", "scripts/build.js", "package-lock.json", "tsconfig.json", "tsconfig.build.json"];
+  const built = timeOf(join(dist, "cli", "main.js"));
+  return [...sources, ...others].every((name) => timeOf(join(root, name)) < built);
+}
 
 /** Each module as a file of its own, with its types. */
 function compile() {
@@ -34,6 +47,8 @@ async function joinModules() {
   for (const name of names.filter((each) => each.endsWith(".js") && !kept.has(each))) rmSync(join(dist, name));
 }
 
-compile();
-await joinModules();
-chmodSync(join(dist, "cli", "main.js"), 0o755);
+if (!isFresh()) {
+  compile();
+  await joinModules();
+  chmodSync(join(dist, "cli", "main.js"), 0o755);
+}
