@@ -182,6 +182,9 @@ function withFewSamples(script: string): string {
   );
 }
 
+/** The program likewise. */
+const withFewSamplesIn = (program: string): string => program.replace("runOptions.parse({", "$& limit: 256,");
+
 describe("what is marked runnable", () => {
   let project = "";
   beforeAll(async () => {
@@ -194,7 +197,7 @@ describe("what is marked runnable", () => {
     "program %# runs",
     async (code) => {
       const file = join(project, "program.mjs");
-      await writeFile(file, code);
+      await writeFile(file, withFewSamplesIn(code));
       const { stdout } = await run(process.execPath, [file], { cwd: project });
       expect(stdout).not.toBe("");
     },
