@@ -90,7 +90,7 @@ const servers = [
     name: "Redis",
     isThere: redisServer !== undefined,
     start: startRedis,
-    chaos: { units: 200, workers: 3, kills: 20 },
+    chaos: { units: 80, workers: 3, kills: 12 },
   },
   {
     name: "PostgreSQL",
