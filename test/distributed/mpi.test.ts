@@ -182,11 +182,10 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
 
   test("eight processes leave the bytes and figures of one", async () => {
     const step = [...images, ..."--method qat --steps 2 --batch 16 --accumulate 8 --calibration-samples 64".split(" ")];
+    const [mpi] = usable;
     await runWhole([...step, "--out", "eight-one"]);
-    for (const mpi of usable) {
-      await runWhole([...step, "--out", `eight-${mpi}`], { mpi, processes: 8 });
-      expectSame(`eight-${mpi}`, "eight-one");
-    }
+    await runWhole([...step, "--out", "eight"], { mpi, processes: 8 });
+    expectSame("eight", "eight-one");
   }, 300_000);
 
   test("Block-AP and E2E-QP leave the bytes and figures of one process", async () => {
