@@ -2,7 +2,6 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { build as joinModules } from "rolldown";
 import { describe, expect, test } from "vitest";
 import type { Engine, Precision } from "../../src/engines/engine.ts";
 import { loadAddon } from "../../src/engines/native/addon.ts";
@@ -299,6 +298,8 @@ async function withAvx2(script: string): Promise<unknown> {
   try {
     const [input, file] = ["script.js", "joined.js"].map((name) => join(folder, name));
     writeFileSync(input, script);
+    // Here, since Node for arm64 under emulation finds it for x64 alone.
+    const { build: joinModules } = await import("rolldown");
     await joinModules({ input, platform: "node", external: /^[^./]/, output: { file } });
     const limits = { FROSTBIT_MAX_CPU_ISA: "avx2", DNNL_MAX_CPU_ISA: "AVX2", ONEDNN_MAX_CPU_ISA: "AVX2" };
     return JSON.parse(execFileSync(process.execPath, [file], { env: { ...process.env, ...limits }, encoding: "utf8" }));
