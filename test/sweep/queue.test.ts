@@ -90,7 +90,7 @@ const servers = [
     name: "Redis",
     isThere: redisServer !== undefined,
     start: startRedis,
-    chaos: { units: 80, workers: 3, kills: 12 },
+    chaos: process.env["FROSTBIT_SLOW"] ? { units: 200, workers: 3, kills: 20 } : { units: 80, workers: 3, kills: 12 },
   },
   {
     name: "PostgreSQL",
