@@ -182,7 +182,7 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
 
   test("eight processes leave the bytes and figures of one", async () => {
     const step = [...images, ..."--method qat --steps 2 --batch 16 --accumulate 8 --calibration-samples 64".split(" ")];
-    const mpi = usable.at(-1);
+    const mpi = usable[usable.length - 1];
     await runWhole([...step, "--out", "eight-one"]);
     await runWhole([...step, "--out", "eight"], { mpi, processes: 8 });
     expectSame("eight", "eight-one");
