@@ -52,21 +52,21 @@ describe("weights are rounded by", () => {
   );
 
   test.each([
-    ["layers of other bits", ["--method", "gptq", "--layers", "stem=float,linear=8"]],
-    ["weights in groups", ["--method", "gptq", "--group-size", "16"]],
-    ["weights with zero points", ["--method", "adaround", "--asymmetric-weights"]],
-    ["groups with zero points", ["--method", "output-error-ranges", "--group-size", "16", "--asymmetric-weights"]],
-    ["calibrated ranges", ["--method", "gptq", "--ranges", "calibrated"]],
-    ["blocks that train by minibatches", ["--method", "adaround", "--unit", "block"]],
-    ["the network as one unit", ["--method", "qdrop", "--unit", "network", "--ranges", "output-error"]],
-    ["first and last layers of other bits", ["--method", "qdrop", "--weights", "2", "--first-last", "8"]],
-    ["quantized values everywhere", ["--method", "qdrop", "--placement", "runtime", "--symmetric-activations"]],
-    ["powers of two behind units", ["--prepare", "qdrop", "--method", "qat", "--qparam-training", "tqt"]],
-    ["scales that are powers of two, trained", ["--prepare", "gptq", "--method", "qat", "--qparam-training", "tqt"]],
+    ["layers of other bits, calibrated ranges", "--method gptq --layers stem=float,linear=8 --ranges calibrated"],
+    ["weights in groups", "--method gptq --group-size 16"],
+    ["groups with zero points", "--method output-error-ranges --group-size 16 --asymmetric-weights"],
+    ["zero points, blocks that train by minibatches", "--method adaround --asymmetric-weights --unit block"],
+    [
+      "the network as one unit, first and last layers of other bits",
+      "--method qdrop --unit network --ranges output-error --weights 2 --first-last 8",
+    ],
+    ["quantized values everywhere", "--method qdrop --placement runtime --symmetric-activations"],
+    ["powers of two behind units", "--prepare qdrop --method qat --qparam-training tqt"],
+    ["scales that are powers of two, trained", "--prepare gptq --method qat --qparam-training tqt"],
   ])(
     "methods that meet %s",
     async (_, args) => {
-      await verified("other", ...args, "--steps", "1", "--batch", "16", "--overwrite");
+      await verified("other", ...args.split(" "), "--steps", "1", "--batch", "16", "--overwrite");
     },
     120_000,
   );
