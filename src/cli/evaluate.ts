@@ -1,13 +1,16 @@
 // frostbit evaluate: accuracy and loss of a file in ONNX Runtime; how well a language model predicts a text.
 import type { Command } from "commander";
 import { z } from "zod";
+import type { Communicator } from "../distributed/communicator.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
 import { accuracyName, type Metrics } from "../evaluate/metrics.ts";
-import { evaluateOpened } from "../node/evaluate-file.ts";
-import { evaluateText, type TextMetrics } from "../node/evaluate-text.ts";
+import { evaluateOpened, evaluateOpenedAmong } from "../node/evaluate-file.ts";
+import { evaluateText, evaluateTextAmong, type TextMetrics } from "../node/evaluate-text.ts";
 import { openMetric } from "../node/open-metric.ts";
+import { openRanks } from "../node/open-ranks.ts";
 import { checkModelFile } from "../node/read-model.ts";
 import { formatDigits } from "../report/format-digits.ts";
+import { among } from "./among.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import {
   imageOptions,
@@ -19,7 +22,7 @@ import {
   testDataOptions,
 } from "./data-options.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
-import { engineOption, memoryOption, threadsOption } from "./shared-options.ts";
+import { engineOption, memoryOption, rankOption, threadsOption } from "./shared-options.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 
 const { data, limit, ...prepare } = testDataOptions.shape;
@@ -34,6 +37,7 @@ export const evaluateCommandOptions = z.object({
   engine: engineOption.shape.engine.describe("What runs a language model that is no ONNX file yet."),
   ...threadsOption.shape,
   ...memoryOption.shape,
+  ...rankOption.shape,
 });
 
 /** What text has no use for. */
@@ -66,16 +70,25 @@ export function evaluateCommand(): Command {
     "evaluate",
     "Measure a model file against labels in ONNX Runtime, with its default optimizations; or how well a language model predicts a text.",
     async ([path], values, session) => {
-      checkDataOrText(values, ofData);
-      await (values["text"] === undefined ? onData(path, values, session) : onText(path, values, session));
+      const ranks = await openRanks(parseSchemaOptions(rankOption, values).rankTimeout * 1000);
+      const act = async (communicator?: Communicator): Promise<void> => {
+        checkDataOrText(values, ofData);
+        await (values["text"] === undefined ? onData : onText)(path, values, session, communicator);
+      };
+      await (ranks ? among(ranks, session, act) : act());
     },
   ).argument("<model>", "An ONNX file; with --text also the folder of a language model.");
   return addSchemaOptions(command, evaluateCommandOptions);
 }
 
-async function onText(path: string, values: Values, { progress, interrupt, print }: Session): Promise<void> {
+async function onText(
+  path: string,
+  values: Values,
+  { progress, interrupt, print }: Session,
+  communicator?: Communicator,
+): Promise<void> {
   const given = parseSchemaOptions(evaluateCommandOptions, values);
-  const result = await evaluateText({
+  const job = {
     modelPath: path,
     textPath: given.text ?? "",
     ...textOptionsOf(given),
@@ -83,29 +96,38 @@ async function onText(path: string, values: Values, { progress, interrupt, print
     ...(given.threads === undefined ? {} : { threads: given.threads }),
     signal: interrupt.signal,
     onProgress: progress.show,
-  });
-  print(result, [printTextMetrics(result)]);
+  };
+  const result = await (communicator ? evaluateTextAmong(job, communicator) : evaluateText(job));
+  if (result) print(result, [printTextMetrics(result)]);
 }
 
-async function onData(path: string, values: Values, { progress, interrupt, print, note }: Session): Promise<void> {
-  const given = { ...parseSchemaOptions(evaluateCommandOptions, values), data: String(values["data"]) };
-  noteIdleImages(values, note, given.data);
+async function onData(
+  path: string,
+  values: Values,
+  { progress, interrupt, print, note }: Session,
+  communicator?: Communicator,
+): Promise<void> {
+  const given = parseSchemaOptions(evaluateCommandOptions, values);
+  const data = String(values["data"]);
+  noteIdleImages(values, note, data);
   checkModelFile(path);
   const threads = given.threads === undefined ? {} : { threads: given.threads };
   const file = await openDeployed(path, { spinning: false, ...threads });
   try {
-    const result = await evaluateOpened(file, {
+    const job = {
       modelPath: path,
-      dataset: await openDataset(given, file.inputs, note),
+      dataset: await openDataset({ ...given, data }, file.inputs, note),
       preprocess: preprocessFrom(given),
       ...(given.metric === undefined ? {} : { metric: await openMetric(given.metric) }),
+      ...threads,
       signal: interrupt.signal,
       onProgress: progress.show,
-      onNote: (text) => note(`note: ${text}`),
+      onNote: (text: string) => note(`note: ${text}`),
       ...(given.maxMemory === undefined ? {} : { maxMemory: given.maxMemory }),
       ...(given.output === undefined ? {} : { output: given.output }),
-    });
-    print(result, [printMetrics(result)]);
+    };
+    const result = await (communicator ? evaluateOpenedAmong(file, job, communicator) : evaluateOpened(file, job));
+    if (result) print(result, [printMetrics(result)]);
   } finally {
     await file.dispose();
   }

@@ -1,15 +1,15 @@
 // frostbit quantize: model and data in; quantized model, report and checkpoints out.
-import { setTimeout } from "node:timers/promises";
 import type { Command } from "commander";
 import { z } from "zod";
 import type { Source } from "../data/dataset.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { accuracyName } from "../evaluate/metrics.ts";
 import type { Stage } from "../evaluate/stages.ts";
-import { errorAt, FrostbitError } from "../ir/errors.ts";
+import { FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { planOf } from "../ladder/plan.ts";
 import { openMetric } from "../node/open-metric.ts";
-import { type OpenedRanks, openRanks } from "../node/open-ranks.ts";
+import { openRanks } from "../node/open-ranks.ts";
 import { openTextSource } from "../node/open-text.ts";
 import {
   type QuantizeFileJob,
@@ -26,6 +26,7 @@ import { chooseEngine } from "../quantize/choose-engine.ts";
 import { formatBytes } from "../report/format-bytes.ts";
 import { formatDigits } from "../report/format-digits.ts";
 import type { OutputReport, Report } from "../report/report.ts";
+import { among } from "./among.ts";
 import { createCommand, type Session, type Values } from "./command.ts";
 import {
   imageOptions,
@@ -39,7 +40,7 @@ import { exitCodes } from "./errors.ts";
 import { runFlags, runFromFlags } from "./method-flags.ts";
 import { addSchemaOptions, parseSchemaOptions } from "./options-from-schema.ts";
 import { formatSeconds } from "./progress.ts";
-import { computeOptions, memoryOption } from "./shared-options.ts";
+import { computeOptions, memoryOption, rankOption } from "./shared-options.ts";
 import { formatTable } from "./table.ts";
 import { checkDataOrText, textOptions, textOptionsOf } from "./text-options.ts";
 import { runWithoutData, withoutDataOptions } from "./without-data.ts";
@@ -69,11 +70,7 @@ export const quantizeCommandOptions = z.object({
   out: z.string().default("out").describe("Folder for model.onnx, report.html, report.json and the checkpoint."),
   ...computeOptions.shape,
   ...memoryOption.shape,
-  rankTimeout: z
-    .number()
-    .positive()
-    .default(600)
-    .describe("Seconds that processes started by mpirun or srun wait for each other before those that hang are named."),
+  ...rankOption.shape,
   resume: z
     .boolean()
     .default(false)
@@ -112,9 +109,9 @@ export function quantizeCommand(): Command {
 }
 
 async function run([modelPath]: readonly string[], values: Values, session: Session): Promise<void> {
-  const { rankTimeout } = parseSchemaOptions(quantizeCommandOptions, values);
+  const { rankTimeout } = parseSchemaOptions(rankOption, values);
   const ranks = await openRanks(rankTimeout * 1000);
-  if (ranks) return runAmong(ranks, modelPath, values, session);
+  if (ranks) return among(ranks, session, (communicator) => runAmong(communicator, modelPath, values, session));
   if (!needsData(values)) return runWithoutData(modelPath, values, session);
   if (parseSchemaOptions(quantizeCommandOptions, values).explain) {
     const plan = planOf(await runOf(withTextDefaults(values), session));
@@ -136,30 +133,19 @@ function show(result: QuantizeFileResult, values: Values, session: Session): voi
   if (result.report.losses.length > 0 && !acceptLoss) process.exitCode = exitCodes.user;
 }
 
-/** What all processes say, the first one says alone. */
-const othersWaitMs = 1000;
-
 async function runAmong(
-  { communicator, leave }: OpenedRanks,
+  communicator: Communicator,
   modelPath: string,
   values: Values,
   session: Session,
 ): Promise<void> {
-  const { rank, size, names } = communicator;
-  if (rank > 0) session.silence();
-  try {
-    if (!needsData(values) || values["explain"] === true)
-      throw new FrostbitError(
-        "BAD_OPTION",
-        `${size} processes share a run with data, and ${values["explain"] === true ? "--explain computes nothing" : "this one has none"}. Start one.`,
-      );
-    const result = await quantizeFileAmong(await jobOf(modelPath, values, session), communicator);
-    if (result) show(withNotes(result, session), values, session);
-    await leave();
-  } catch (error) {
-    if (rank > 0) await setTimeout(othersWaitMs);
-    throw rank > 0 && error instanceof FrostbitError ? errorAt(`${names[rank]}: `, error) : error;
-  }
+  if (!needsData(values) || values["explain"] === true)
+    throw new FrostbitError(
+      "BAD_OPTION",
+      `${communicator.size} processes share a run with data, and ${values["explain"] === true ? "--explain computes nothing" : "this one has none"}. Start one.`,
+    );
+  const result = await quantizeFileAmong(await jobOf(modelPath, values, session), communicator);
+  if (result) show(withNotes(result, session), values, session);
 }
 
 /** A plan is of a goal, which data decide. */

@@ -35,6 +35,14 @@ export const computeOptions = z.object({
   ...tuneOption.shape,
 });
 
+export const rankOption = z.object({
+  rankTimeout: z
+    .number()
+    .positive()
+    .default(600)
+    .describe("Seconds that processes started by mpirun or srun wait for each other before those that hang are named."),
+});
+
 export const engineOption = z.object({
   engine: z.enum(engineNames).default("auto").describe("What runs the graph."),
 });

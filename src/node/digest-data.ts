@@ -62,7 +62,7 @@ export async function digestOfFiles(
 
 /** How a machine computes a run. */
 interface Computing {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, "name">;
   readonly threads: number | undefined;
   readonly tune: Tuning;
 }

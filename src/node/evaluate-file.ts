@@ -1,8 +1,9 @@
 // What a model file is worth against labels, as `frostbit evaluate` measures it.
 import { type Dataset, limit } from "../data/dataset.ts";
 import type { Preprocess } from "../data/preprocess.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { openDeployed } from "../engines/onnxruntime/deployed.ts";
-import { evaluateModel } from "../evaluate/evaluate-model.ts";
+import { measureFile } from "../evaluate/evaluate-model.ts";
 import { signsHint } from "../evaluate/label-use.ts";
 import type { Metrics } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
@@ -10,8 +11,10 @@ import { nearChanceHint } from "../evaluate/near-chance.ts";
 import { noNumberHint, type OwnMetric } from "../evaluate/own-metric.ts";
 import { sameLabelHint } from "../evaluate/same-label.ts";
 import { checkCounts, checkGiven, checkNames } from "../ir/check-options.ts";
+import { assert } from "../ir/errors.ts";
 import type { Progress } from "../run/context.ts";
 import { outOfMemory } from "../run/out-of-memory.ts";
+import { agreeOnEvaluation } from "./agree-on-evaluation.ts";
 import { batchWithin, withinMemory } from "./memory-budget.ts";
 import { checkModelFile, readModel } from "./read-model.ts";
 
@@ -84,25 +87,64 @@ export async function evaluateFile(job: EvaluateFileJob): Promise<Metrics> {
   }
 }
 
+type OpenedJob = Omit<EvaluateFileJob, "threads">;
+
 /** The same of a file that is open. */
-export async function evaluateOpened(file: ModelFile, job: Omit<EvaluateFileJob, "threads">): Promise<Metrics> {
-  const { modelPath, dataset, preprocess, output, limit: most, maxMemory, onProgress, onNote } = job;
-  const batch =
-    maxMemory === undefined
-      ? {}
-      : { batchSize: batchWithin(maxMemory, { graph: readModel(modelPath).graph, dataset, preprocess }) };
-  const metrics = await withinMemory(maxMemory, job.signal, (signal) =>
-    evaluateModel(file, limit(dataset, most ?? Number.POSITIVE_INFINITY), {
-      preprocess,
-      ...(job.metric && { metric: job.metric }),
-      ...batch,
-      ...(output === undefined ? {} : { output }),
-      ...(signal ? { signal } : {}),
-      ...(onProgress ? { onProgress } : {}),
-    }),
+export async function evaluateOpened(file: ModelFile, job: OpenedJob): Promise<Metrics> {
+  const metrics = await metricsOf(file, job);
+  assert(metrics, "evaluation of no samples");
+  return metrics;
+}
+
+/** As one of several processes that each call it and share the batches: the first one gives the metrics, as those with a batch do. */
+export async function evaluateOpenedAmong(
+  file: ModelFile,
+  job: EvaluateFileJob,
+  communicator: Communicator,
+): Promise<Metrics | undefined> {
+  const { modelPath, preprocess, threads, metric, output } = job;
+  const settings = { preprocess, metric: metric?.name, output };
+  const engine = { name: "onnxruntime" };
+  await agreeOnEvaluation({ modelPath, dataset: usedOf(job), engine, threads, settings }, communicator);
+  return metricsOf(file, job, communicator);
+}
+
+const usedOf = ({ dataset, limit: most }: OpenedJob): Dataset => limit(dataset, most ?? Number.POSITIVE_INFINITY);
+
+async function metricsOf(file: ModelFile, job: OpenedJob, communicator?: Communicator): Promise<Metrics | undefined> {
+  const { dataset, preprocess, output, maxMemory, onProgress, onNote } = job;
+  const batch = maxMemory === undefined ? {} : { batchSize: await batchOf(job, maxMemory, communicator) };
+  const measured = await withinMemory(maxMemory, job.signal, (signal) =>
+    measureFile(
+      file,
+      usedOf(job),
+      {
+        preprocess,
+        ...(job.metric && { metric: job.metric }),
+        ...batch,
+        ...(output === undefined ? {} : { output }),
+        ...(signal ? { signal } : {}),
+        ...(onProgress ? { onProgress } : {}),
+      },
+      communicator,
+    ),
   );
+  if (!measured) return undefined;
+  const { metrics } = measured;
   const hint =
     signsHint(metrics.labels, dataset) ?? noNumberHint(metrics) ?? sameLabelHint(metrics) ?? nearChanceHint(metrics);
   if (hint !== undefined) onNote?.(hint);
   return metrics;
+}
+
+/** What the memory leaves room for; of several processes, that of the one with the least. */
+async function batchOf(
+  { modelPath, dataset, preprocess }: OpenedJob,
+  maxMemory: number,
+  communicator: Communicator | undefined,
+): Promise<number> {
+  const own = batchWithin(maxMemory, { graph: readModel(modelPath).graph, dataset, preprocess });
+  if (!communicator) return own;
+  const all = await communicator.gatherEverywhere(new Uint8Array(Float64Array.of(own).buffer));
+  return Math.min(...new Float64Array(all.slice().buffer));
 }

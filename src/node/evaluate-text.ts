@@ -1,15 +1,17 @@
 // How well a language model predicts a text: perplexity, of a file in ONNX Runtime or of a folder on an engine.
 import type { Dataset } from "../data/dataset.ts";
 import { resolvePreprocess } from "../data/preprocess.ts";
+import type { Communicator } from "../distributed/communicator.ts";
 import { type EngineName, selectEngine } from "../engines/select.ts";
-import { evaluateGraph } from "../evaluate/evaluate-graph.ts";
-import { evaluateModel } from "../evaluate/evaluate-model.ts";
-import type { Metrics } from "../evaluate/metrics.ts";
+import { measureGraph } from "../evaluate/evaluate-graph.ts";
+import { measureFile } from "../evaluate/evaluate-model.ts";
+import type { Measurement } from "../evaluate/metrics.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import { withSizesOf } from "../evaluate/sizes-of-data.ts";
 import { assert } from "../ir/errors.ts";
 import type { TextForm } from "../language-models/text-data.ts";
 import type { Progress } from "../run/context.ts";
+import { agreeOnEvaluation } from "./agree-on-evaluation.ts";
 import { openSequences } from "./open-decoder.ts";
 import { languageModelFolder, openText, type TextOptions } from "./open-text.ts";
 import { checkModelFile, readModel } from "./read-model.ts";
@@ -45,9 +47,22 @@ export interface TextMetrics {
 
 /** Throws BAD_OPTION, BAD_DATA, BAD_MODEL, IO, and ABORTED after `signal`. */
 export async function evaluateText(job: EvaluateTextJob): Promise<TextMetrics> {
+  const metrics = await textMetrics(job);
+  assert(metrics, "evaluation of no samples");
+  return metrics;
+}
+
+/** As one of several processes that each call it and share the sequences: the first one gives the metrics, as those with a batch do. */
+export const evaluateTextAmong = (job: EvaluateTextJob, communicator: Communicator): Promise<TextMetrics | undefined> =>
+  textMetrics(job, communicator);
+
+async function textMetrics(job: EvaluateTextJob, communicator?: Communicator): Promise<TextMetrics | undefined> {
   const { onnx } = languageModelFolder(job.modelPath);
   const { dataset, predictions, form, length } = await openText(job.modelPath, job.textPath, job);
-  const { loss, samples } = onnx === undefined ? await ofGraph(job, dataset) : await ofFile(onnx, job, dataset);
+  const measured =
+    onnx === undefined ? await ofGraph(job, dataset, communicator) : await ofFile(onnx, job, dataset, communicator);
+  if (!measured) return undefined;
+  const { loss, samples } = measured.metrics;
   assert(loss !== null, "text without a loss");
   return { perplexity: Math.exp(loss), loss, predictions, sequences: samples, form, length };
 }
@@ -56,32 +71,39 @@ export async function evaluateText(job: EvaluateTextJob): Promise<TextMetrics> {
 const phase = "evaluate";
 const preprocess = resolvePreprocess("none");
 
-function ofGraph(
-  { modelPath, engine = "auto", threads, signal, onProgress }: EvaluateTextJob,
+async function ofGraph(
+  { modelPath, engine: engineName = "auto", threads, signal, onProgress }: EvaluateTextJob,
   dataset: Dataset,
-): Promise<Metrics> {
+  communicator: Communicator | undefined,
+): Promise<Measurement> {
   const graph = withSizesOf(readModel(modelPath).graph, dataset, preprocess);
+  const engine = selectEngine(engineName, [graph]);
+  if (communicator) await agreeOnEvaluation({ modelPath, dataset, engine, threads, settings: {} }, communicator);
   const context = {
-    engine: selectEngine(engine, [graph]),
+    engine,
     seed: 0,
+    ...(communicator && { communicator }),
     ...(threads === undefined ? {} : { threads }),
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   };
-  return evaluateGraph(graph, dataset, preprocess, context, phase);
+  return measureGraph(graph, dataset, preprocess, context, phase);
 }
 
 async function ofFile(
   path: string,
   { threads, signal, onProgress }: EvaluateTextJob,
   dataset: Dataset,
-): Promise<Metrics> {
+  communicator: Communicator | undefined,
+): Promise<Measurement | undefined> {
   checkModelFile(path);
+  const engine = { name: "onnxruntime" };
+  if (communicator) await agreeOnEvaluation({ modelPath: path, dataset, engine, threads, settings: {} }, communicator);
   const file = await openSequences(path, { spinning: false, ...(threads === undefined ? {} : { threads }) });
   try {
     const batchSize = batchOf(file, dataset);
     const options = { preprocess, batchSize, phase, ...(signal && { signal }), ...(onProgress && { onProgress }) };
-    return await evaluateModel(file, dataset, options);
+    return await measureFile(file, dataset, options, communicator);
   } finally {
     await file.dispose();
   }

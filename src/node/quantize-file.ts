@@ -35,13 +35,14 @@ import type { CheckpointOptions } from "../training/checkpoint.ts";
 import { agreeOn, checkShared, sharedCheckpoints } from "./agree-on-run.ts";
 import { claimOut, fingerprintOf, type RunFields } from "./claim-out.ts";
 import { digestOfSource, machineFields } from "./digest-data.ts";
+import { digestOfModel, modelFields } from "./digest-model.ts";
 import { digestOfBytes, digestOfFile } from "./file-digest.ts";
 import { fileSource } from "./file-source.ts";
 import { loadHighs } from "./load-highs.ts";
 import { type FolderLock, lockFolder } from "./lock-folder.ts";
 import { checkEstimates, withinMemory } from "./memory-budget.ts";
 import { openSequences } from "./open-decoder.ts";
-import { modelFileOf, modelFilesOf, modelFolder, readModel } from "./read-model.ts";
+import { modelFileOf, modelFolder, readModel } from "./read-model.ts";
 import { recipeText } from "./recipe-file.ts";
 import { agreeOnKernels, savedKernels, withKernels } from "./run-kernels.ts";
 import {
@@ -365,16 +366,6 @@ async function fieldsOfAll(
   return { ...fields, samples: JSON.stringify(await digestOfSource(source, options.limit)) };
 }
 
-/** The file, and what is beside it: all of it is read. */
-export function digestOfModel(modelPath: string): Report["input"] {
-  const { file: path, beside } = modelFilesOf(modelPath);
-  const externalData = beside.map((location) => ({
-    path: location,
-    ...digestOfFile(fileSource(join(dirname(path), location))),
-  }));
-  return { path, ...digestOfFile(fileSource(path)), externalData };
-}
-
 /** Of a language model; throws BAD_OPTION where others are asked for what only these are written in. */
 function formatOf({ modelPath, options }: QuantizeFileJob): Pick<FormattedJob, "format"> {
   const { format, activations } = options.quantize;
@@ -442,16 +433,11 @@ function dataFields({ train, test }: Source, digest: Report["data"]["digest"]): 
 }
 
 /** A checkpoint serves only a run of the same versions, model, data, options, engine, precision and machine. */
-function runFields(
-  job: PlacelessJob,
-  { sha256: model, externalData }: Report["input"],
-  data: Report["data"]["digest"],
-): RunFields {
+function runFields(job: PlacelessJob, input: Report["input"], data: Report["data"]["digest"]): RunFields {
   const { preprocess, metric, engine, threads } = job;
   const fields = {
     ...versions(),
-    model,
-    "external data": externalData.map(({ sha256 }) => sha256).join(" "),
+    ...modelFields(input),
     ...fingerprintOptions(job.options),
     ...dataFields(job.source, data),
     preprocess,

@@ -27,11 +27,13 @@ const launches: Readonly<Record<Mpi, { readonly flags: readonly string[]; readon
 
 interface Ended {
   readonly code: number | null;
+  readonly stdout: string;
   readonly stderr: string;
   readonly seconds: number;
 }
 
 interface Start {
+  readonly command?: "quantize" | "evaluate";
   readonly mpi?: Mpi;
   readonly processes?: number;
   readonly env?: NodeJS.ProcessEnv;
@@ -41,23 +43,30 @@ interface Start {
 
 let folder = "";
 
-async function runWhole(args: readonly string[], start?: Start): Promise<void> {
-  const { code, stderr } = await run(args, start);
+async function runWhole(args: readonly string[], start?: Start): Promise<string> {
+  const { code, stdout, stderr } = await run(args, start);
   expect(code, stderr).toBe(0);
+  return stdout;
 }
 
 /** `seconds`: since `watch` was true, or the start. */
-function run(args: readonly string[], { mpi, processes = 1, env = {}, watch }: Start = {}): Promise<Ended> {
-  const command = [process.execPath, cliPath, "quantize", ...args];
+function run(
+  args: readonly string[],
+  { command: name = "quantize", mpi, processes = 1, env = {}, watch }: Start = {},
+): Promise<Ended> {
+  const command = [process.execPath, cliPath, name, ...args];
   const [program, ...rest] = mpi
     ? [`mpiexec.${mpi}`, "-n", String(processes), ...launches[mpi].flags, ...command]
     : command;
   const child = spawn(program, rest, {
     cwd: folder,
     env: { ...process.env, ...(mpi && launches[mpi].env), ...env },
-    stdio: ["ignore", "ignore", "pipe"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
-  let stderr = "";
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (part) => {
+    stdout += String(part);
+  });
   child.stderr.on("data", (part) => {
     stderr += String(part);
   });
@@ -73,7 +82,7 @@ function run(args: readonly string[], { mpi, processes = 1, env = {}, watch }: S
     child.on("error", reject);
     child.on("close", (code) => {
       clearInterval(timer);
-      resolve({ code, stderr, seconds: (performance.now() - since) / 1000 });
+      resolve({ code, stdout, stderr, seconds: (performance.now() - since) / 1000 });
     });
   });
 }
@@ -179,6 +188,17 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
       expectSame(`ptq-${mpi}`, "ptq-one");
     }
   }, 300_000);
+
+  test("evaluate has the figures of one process, printed once", async () => {
+    const command = "evaluate";
+    const [mpi] = usable;
+    const measured = "conv.onnx --data cifar10:cifar --preprocess imagenet --threads 1 --json".split(" ");
+    const one = await runWhole(measured, { command });
+    expect(JSON.parse(one)).toMatchObject({ samples: 200 });
+    expect(await runWhole(measured, { command, mpi, processes: 4 })).toBe(one);
+    const text = "qwen2 --text text.txt --length 16 --threads 1 --json".split(" ");
+    expect(await runWhole(text, { command, mpi, processes: 2 })).toBe(await runWhole(text, { command }));
+  }, 120_000);
 
   test("eight processes leave the bytes and figures of one", async () => {
     const step = [...images, ..."--method qat --steps 2 --batch 16 --accumulate 8 --calibration-samples 64".split(" ")];

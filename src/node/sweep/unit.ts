@@ -8,7 +8,8 @@ import type { OnnxModel } from "../../ir/graph.ts";
 import type { RunOptions } from "../../options/run-options.ts";
 import type { RunFields } from "../claim-out.ts";
 import { digestOfSource, machineFields } from "../digest-data.ts";
-import { digestOfModel, identityOf, type PlacelessJob, type SharedByRuns } from "../quantize-file.ts";
+import { digestOfModel } from "../digest-model.ts";
+import { identityOf, type PlacelessJob, type SharedByRuns } from "../quantize-file.ts";
 
 /** What the units of one model are given beside their options. */
 export interface UnitSource {
