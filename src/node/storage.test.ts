@@ -72,10 +72,22 @@ describe("writeAtomic", () => {
   test("what a killed writer left in an output folder is removed before the next run, what others write is not", async () => {
     const place = join(folder, "output");
     await mkdir(place);
+    await mkdir(join(place, "onnx"));
     const others = `.report.json.${process.ppid}.tmp`;
-    for (const name of [".report.json.999999999.tmp", others, "model.onnx"]) await writeFile(join(place, name), "half");
+    const left = [".report.json.999999999.tmp", "onnx/.model_q4.onnx.999999999.tmp"];
+    const kept = [others, "model.onnx", "onnx/model_q8.onnx"];
+    for (const name of [...left, ...kept]) await writeFile(join(place, name), "half");
     await ensureWritable(place);
-    expect((await readdir(place)).toSorted()).toEqual([others, "model.onnx"].toSorted());
+    const files = await readdir(place, { recursive: true });
+    expect(files.filter((name) => name !== "onnx").toSorted()).toEqual(kept.toSorted());
+  });
+
+  test("an output folder may have a file where others have a folder of models", async () => {
+    const place = join(folder, "file-onnx");
+    await mkdir(place);
+    await writeFile(join(place, "onnx"), "");
+    await ensureWritable(place);
+    expect(await readdir(place)).toEqual(["onnx"]);
   });
 
   test("names that leave the folder are refused", async () => {

@@ -140,13 +140,17 @@ export async function ensureFolder(path: string): Promise<string | undefined> {
   }
 }
 
-/** As `ensureFolder`, without what writers left there that were killed; throws IO where nothing can be written to it. */
+/** Of an output folder: where those who read language models and encoders look for their files. */
+const modelsFolder = "onnx";
+
+/** As `ensureFolder`, without what writers left there, or in its `onnx/`, that were killed; throws IO where nothing can be written to it. */
 export async function ensureWritable(path: string): Promise<string | undefined> {
   const firstCreated = await ensureFolder(path);
   const probe = temporaryName(join(path, "probe"));
   try {
     await writeInMadeFolder(path, () => writeThrough(probe, new Uint8Array()));
     await removeLeftovers(path);
+    await removeLeftovers(join(path, modelsFolder));
     await rm(probe, { force: true });
   } catch (cause) {
     throw ioError("write", path, cause);
@@ -189,9 +193,13 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Removes what writers left that were killed. */
+/** Removes what writers left that were killed, where there is such a folder. */
 async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) {
+  const names = await readdir(folder).catch((cause: unknown) => {
+    if (codeOf(cause) === "ENOENT" || codeOf(cause) === "ENOTDIR") return [];
+    throw cause;
+  });
+  for (const name of names) {
     const pid = temporaryPattern.exec(name)?.[1];
     if (pid !== undefined && !isAlive(Number(pid))) await rm(join(folder, name), { force: true });
   }
