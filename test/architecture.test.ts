@@ -73,7 +73,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     ...methodFolders,
   ],
   ...Object.fromEntries(methodFolders.map((folder) => [folder, ofMethods])),
-  rounding: [...core, "units", "run", "quantizers", "engines", "data"],
+  rounding: [...core, "distributed", "units", "run", "quantizers", "engines", "data"],
   reconstruction: [
     ...core,
     "units",

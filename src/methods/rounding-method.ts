@@ -4,7 +4,7 @@ import { calibrationBatches, calibrationCount } from "../calibration/calibration
 import { evaluationBatch } from "../evaluate/batch-that-fits.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { roundedLayers } from "../rounding/grid.ts";
-import { heldOutEvery } from "../rounding/measure-moments.ts";
+import { momentParts } from "../rounding/measure-moments.ts";
 import type { MomentsOptions } from "../rounding/options.ts";
 import type { RoundingSolver } from "../rounding/problem.ts";
 import { roundLayers, streamBytes } from "../rounding/round-layers.ts";
@@ -35,10 +35,10 @@ export function roundingMethod<Options extends MomentsOptions>(what: LayerRoundi
     unused: [],
     conflicts: () => [],
     check: (_, { train }) => {
-      if (train.length < heldOutEvery)
+      if (train.length < momentParts)
         throw new FrostbitError(
           "BAD_DATA",
-          `"${train.name}" has ${train.length} training samples; ${name} needs at least ${heldOutEvery}, of which it holds one out.`,
+          `"${train.name}" has ${train.length} training samples; ${name} needs at least ${momentParts}, of which it holds one out.`,
         );
     },
     heldBytes: ({ float }, { roundingSamples }, samples) => streamBytes(float, Math.min(samples, roundingSamples)),
@@ -74,7 +74,7 @@ function batchesOf({ float }: MethodModel, data: MethodData, { roundingSamples }
   const counted = { calibrationSamples: roundingSamples };
   const batchSize = Math.min(
     evaluationBatch,
-    Math.max(1, Math.floor(calibrationCount(data, counted) / (2 * heldOutEvery))),
+    Math.max(1, Math.floor(calibrationCount(data, counted) / (2 * momentParts))),
   );
   return calibrationBatches(float, data, { ...counted, batchSize }, context);
 }

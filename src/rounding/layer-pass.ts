@@ -1,4 +1,5 @@
 // The float model and the quantized one, layer after layer: what enters a layer, what it should give, and where both go on from.
+import type { Share } from "../data/batches.ts";
 import { batchAxes, inputTypes } from "../ir/batch-axes.ts";
 import type { Builder } from "../ir/builder.ts";
 import { dtypes, type TypedArray } from "../ir/dtype.ts";
@@ -13,8 +14,8 @@ import type { LayerValues } from "./sample-moments.ts";
 
 type Values = ReadonlyMap<string, Tensor>;
 
-/** Batches of a graph's inputs; each call starts over with the same ones. */
-export type Batches = () => AsyncIterable<Values>;
+/** Batches of a graph's inputs; each call starts over with the same ones, or with those of a part of them. */
+export type Batches = (part?: Share) => AsyncIterable<Values>;
 
 /** float: the float model. carried: what carries a layer's inputs to it. */
 const sides = ["float", "carried"] as const;
@@ -27,8 +28,8 @@ const named = (side: Side, value: string): string => `${side}/${value}`;
 /** By side, the values from which everything that is still wanted of its graph follows, and what they are. */
 export interface Streams {
   readonly cuts: BySide<readonly string[]>;
-  /** Each call starts over with the same ones. */
-  readonly batches: () => AsyncIterable<StreamBatch>;
+  /** Of a part, as passes were asked for; each call starts over with the same ones. */
+  readonly batches: (part: Share) => AsyncIterable<StreamBatch>;
 }
 
 interface StreamBatch {
@@ -44,8 +45,8 @@ export function startOf(float: Graph, batches: Batches): Streams {
   const axes = batchAxes(inputTypes(float));
   return {
     cuts: { float: float.inputs, carried: float.inputs },
-    batches: async function* () {
-      for await (const batch of batches()) {
+    batches: async function* (part) {
+      for await (const batch of batches(part)) {
         const [input] = float.inputs;
         const samples = batch.get(input)?.shape[axes.get(input) ?? 0] ?? 0;
         const values = sides.flatMap((side) => [...batch].map(([name, value]) => [named(side, name), value] as const));
@@ -71,7 +72,8 @@ export interface PassBatch {
 
 export interface LayerPass {
   readonly graph: (samples: number) => LayerGraph;
-  readonly batches: () => AsyncIterable<PassBatch>;
+  /** Of a part of them. */
+  readonly batches: (part: Share) => AsyncIterable<PassBatch>;
 }
 
 export interface PassJob {
@@ -84,7 +86,7 @@ export interface PassJob {
   readonly cuts: BySide<readonly string[]> | undefined;
 }
 
-/** One pass over the batches. `end` holds once they have all gone through. */
+/** One pass over parts of the batches. `end` holds once they have all gone through. */
 export function passOver(job: PassJob): LayerPass & { readonly end: () => Streams } {
   const { from, cuts } = job;
   const graphs = new Map<number, PlannedGraph>();
@@ -93,11 +95,13 @@ export function passOver(job: PassJob): LayerPass & { readonly end: () => Stream
     graphs.set(samples, known);
     return known;
   };
-  const held: StreamBatch[] = [];
-  async function* batches(): AsyncGenerator<PassBatch, void, undefined> {
-    for await (const batch of from.batches()) {
+  const held = new Map<number, StreamBatch[]>();
+  async function* batches(part: Share): AsyncGenerator<PassBatch, void, undefined> {
+    const ofPart: StreamBatch[] = [];
+    held.set(part.rank, ofPart);
+    for await (const batch of from.batches(part)) {
       const planned = graphOf(batch.samples);
-      const take = (outputs: Values): void => void (cuts && held.push(nextBatch(batch, planned, outputs)));
+      const take = (outputs: Values): void => void (cuts && ofPart.push(nextBatch(batch, planned, outputs)));
       const inputs = new Map(planned.graph.inputs.map((name) => [name, tensorNamed(name, batch.values)]));
       yield { samples: batch.samples, inputs, spare: spareFor(batch, planned), take };
     }
@@ -106,11 +110,11 @@ export function passOver(job: PassJob): LayerPass & { readonly end: () => Stream
 }
 
 /** Apart from the pass that made them: within it they would keep the streams that it went on from, and those before. */
-function heldStreams(cuts: BySide<readonly string[]>, held: readonly StreamBatch[]): Streams {
+function heldStreams(cuts: BySide<readonly string[]>, held: ReadonlyMap<number, readonly StreamBatch[]>): Streams {
   return {
     cuts,
-    batches: async function* () {
-      yield* held;
+    batches: async function* ({ rank }) {
+      yield* held.get(rank) ?? [];
     },
   };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
+import { inMemoryCommunicators } from "../../test/support/in-memory-ranks.ts";
 import { passOf } from "../../test/support/layer-pass.ts";
 import { multiply } from "../../test/support/moments.ts";
 import { createRandom } from "../../test/support/random.ts";
@@ -131,7 +132,38 @@ describe("second moments", () => {
     },
   );
 
-  test("every eighth batch is held out", async () => {
+  test.each([2, 4, 8, 16])("of %i processes are those of one, bit for bit, each over its batches", async (size) => {
+    const given = { ...cases["a convolution"] };
+    const target = layerGraph(given, random.tensor("float64", given.weight));
+    const [layer] = linearLayers(target);
+    const form = matrixFormOf(target, layer);
+    if (!form) throw new Error("no form");
+    const draw = (shape: readonly number[]): Tensor => random.tensor("float32", [3, ...shape]);
+    const xs = Array.from({ length: 19 }, () => draw(given.x));
+    const ts = xs.map(() => draw([given.weight[0], ...given.x.slice(1)]));
+    const pass = passOf(xs, ts);
+    const job = { node: layer.node, form, dtype: "float32", positions: 7 } as const;
+    const one = await measureMoments({ ...job, pass }, context);
+    expect(one.heldOut.count).toBe(2 * 3 * 7);
+    let runs = 0;
+    const counted: typeof pass = {
+      ...pass,
+      batches: async function* (part) {
+        for await (const batch of pass.batches(part)) {
+          runs++;
+          yield batch;
+        }
+      },
+    };
+    const ranks = await inMemoryCommunicators(size);
+    const all = await Promise.all(
+      ranks.map((communicator) => measureMoments({ ...job, pass: counted }, { ...context, communicator })),
+    );
+    for (const each of all) expect(each).toEqual(one);
+    expect(runs).toBe(xs.length);
+  });
+
+  test("an eighth of the batches, the last, is held out", async () => {
     const { found } = await measure(cases["a Gemm"], [2, 2, 2, 2, 2, 2, 2, 2, 2]);
     const counts = ({ fitted, heldOut }: SplitMoments) => [fitted.count, heldOut.count];
     expect(counts(found)).toEqual([16, 2]);

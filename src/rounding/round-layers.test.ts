@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { expectClose } from "../../test/support/close.ts";
 import { runGraph } from "../../test/support/gradient-check.ts";
+import { inMemoryCommunicators } from "../../test/support/in-memory-ranks.ts";
 import { errorsByRow, multiply } from "../../test/support/moments.ts";
 import { createRandom } from "../../test/support/random.ts";
 import { quantizeTiny, tinyBatch, tinyClassifier } from "../../test/support/tiny-classifier.ts";
+import { partOf, type Share } from "../data/batches.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
 import { numbersOf, type Tensor } from "../ir/tensor.ts";
@@ -22,8 +24,8 @@ import { anyScale } from "./search-ranges.ts";
 const notes: string[] = [];
 const context = { engine: createReferenceEngine(), seed: 0, onNote: (note: string) => notes.push(note) };
 const inputs = [1, 2, 3].map((seed) => tinyBatch("float64", 8, seed).images);
-async function* batches(): AsyncGenerator<ReadonlyMap<string, Tensor>> {
-  for (const images of inputs) yield new Map([["input", images]]);
+async function* batches(part?: Share): AsyncGenerator<ReadonlyMap<string, Tensor>> {
+  for (const images of inputs.slice(...partOf(inputs.length, part))) yield new Map([["input", images]]);
 }
 const options = momentsOptions.parse({ positions: 1000, roundingSamples: 24 });
 const float = tinyClassifier();
@@ -161,6 +163,35 @@ describe("rounding layer after layer", () => {
     expect(written).toEqual(chosen.map((integers) => Array.from(integers, (q) => q + 0)));
     const given = new Map([["input", inputs[0]]]);
     expect(runGraph(graph, given, kernels).get(sum)).toEqual(runGraph(shared, given, kernels).get(sum));
+  });
+
+  test.each([2, 4])("%i processes round as one does, each knowing the samples of its part alone", async (size) => {
+    const images = Array.from({ length: 12 }, (_, seed) => tinyBatch("float64", 4, seed).images);
+    const read: number[] = [];
+    const job = (rank: number) => ({
+      quantized,
+      float,
+      options,
+      search: anyScale,
+      solve: (problem: RoundingProblem) => gptq(problem, { ...byActivations, reconstruct: "outputs" }, multiply),
+      batches: async function* (part?: Share) {
+        const [first, end] = partOf(images.length, part);
+        for (let i = first; i < end; i++) {
+          read[rank] = (read[rank] ?? 0) + 1;
+          yield new Map([["input", images[i]]]);
+        }
+      },
+    });
+    const one = await roundLayers(job(size), context);
+    const ranks = await inMemoryCommunicators(size);
+    const all = await Promise.all(
+      ranks.map((communicator, rank) => roundLayers(job(rank), { ...context, communicator })),
+    );
+    for (const each of all) {
+      expect(each.layers).toEqual(one.layers);
+      expect(each.graph.constants).toEqual(one.graph.constants);
+    }
+    expect(read).toEqual([...ranks.map(() => images.length / size), images.length]);
   });
 
   test("each layer done is told, and a stop between two runs of a layer ends it", async () => {

@@ -180,12 +180,18 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
     }
   }, 300_000);
 
-  test("calibration and evaluation alone are shared too, every process a part of the batches", async () => {
-    const shared = [...images, ..."--method ptq --observer percentile --calibration-samples 256".split(" ")];
-    await runWhole([...shared, "--out", "ptq-one"]);
+  test("calibration, second moments of layers and evaluation are shared where nothing trains", async () => {
+    const shared = [
+      ...images,
+      ..."--weights 4 --method gptq --observer percentile --calibration-samples 256".split(" "),
+    ];
+    await runWhole([...shared, "--out", "gptq-one"]);
     for (const mpi of usable) {
-      await runWhole([...shared, "--out", `ptq-${mpi}`], { mpi, processes: 4 });
-      expectSame(`ptq-${mpi}`, "ptq-one");
+      const out = `gptq-${mpi}`;
+      await runWhole([...shared, "--out", out], { mpi, processes: 4 });
+      expectSame(out, "gptq-one");
+      const { distributed } = JSON.parse(readFileSync(join(folder, out, "report.json"), "utf8")) as Report;
+      expect(distributed?.sums).toBeGreaterThan(0);
     }
   }, 300_000);
 

@@ -1,4 +1,5 @@
 // A pass through a layer of inputs and targets that are given.
+import { partOf } from "../../src/data/batches.ts";
 import type { Tensor } from "../../src/ir/tensor.ts";
 import { buildOn } from "../../src/ops/infer.ts";
 import type { LayerPass } from "../../src/rounding/layer-pass.ts";
@@ -14,8 +15,10 @@ export function passOf(xs: readonly Tensor[], ts: readonly Tensor[]): LayerPass 
       });
       return { graph: build.graph([]), x, t };
     },
-    batches: async function* () {
-      for (const [i, x] of xs.entries()) {
+    batches: async function* (part) {
+      const [first, end] = partOf(xs.length, part);
+      for (let i = first; i < end; i++) {
+        const x = xs[i];
         const inputs = new Map([
           ["x", x],
           ["t", ts[i]],
