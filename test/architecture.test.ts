@@ -50,7 +50,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   "engines/planning": core,
   "engines/native": [...core, "engines", "engines/planning"],
   data: ["ir"],
-  distributed: ["ir"],
+  distributed: ["ir", "data"],
   run: [...core, "distributed", "engines", "data"],
   training: [...core, "distributed", "run", "autodiff", "quantizers", "engines", "data"],
   units: [...core, "quantizers", "run", "engines", "data", "training"],
@@ -58,6 +58,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   evaluate: [...core, "distributed", "quantizers", "run", "engines", "data", "training"],
   methods: [
     ...core,
+    "distributed",
     "run",
     "quantizers",
     "calibration",

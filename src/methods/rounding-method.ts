@@ -1,10 +1,10 @@
 // Methods that round weights layer by layer from second moments: they differ in how they solve a layer.
 import type { z } from "zod";
 import { calibrationBatches, calibrationCount } from "../calibration/calibration-data.ts";
+import { sumParts } from "../distributed/sum-of-parts.ts";
 import { evaluationBatch } from "../evaluate/batch-that-fits.ts";
 import { FrostbitError } from "../ir/errors.ts";
 import { roundedLayers } from "../rounding/grid.ts";
-import { momentParts } from "../rounding/measure-moments.ts";
 import type { MomentsOptions } from "../rounding/options.ts";
 import type { RoundingSolver } from "../rounding/problem.ts";
 import { roundLayers, streamBytes } from "../rounding/round-layers.ts";
@@ -35,10 +35,10 @@ export function roundingMethod<Options extends MomentsOptions>(what: LayerRoundi
     unused: [],
     conflicts: () => [],
     check: (_, { train }) => {
-      if (train.length < momentParts)
+      if (train.length < sumParts)
         throw new FrostbitError(
           "BAD_DATA",
-          `"${train.name}" has ${train.length} training samples; ${name} needs at least ${momentParts}, of which it holds one out.`,
+          `"${train.name}" has ${train.length} training samples; ${name} needs at least ${sumParts}, of which it holds one out.`,
         );
     },
     heldBytes: ({ float }, { roundingSamples }, samples) => streamBytes(float, Math.min(samples, roundingSamples)),
@@ -74,7 +74,7 @@ function batchesOf({ float }: MethodModel, data: MethodData, { roundingSamples }
   const counted = { calibrationSamples: roundingSamples };
   const batchSize = Math.min(
     evaluationBatch,
-    Math.max(1, Math.floor(calibrationCount(data, counted) / (2 * momentParts))),
+    Math.max(1, Math.floor(calibrationCount(data, counted) / (2 * sumParts))),
   );
   return calibrationBatches(float, data, { ...counted, batchSize }, context);
 }

@@ -1,7 +1,7 @@
 // Sums the second moments of one layer over the batches of a pass.
-import { partOf } from "../data/batches.ts";
+import type { Share } from "../data/batches.ts";
 import { naturalOrder, shuffledOrder } from "../data/sampler.ts";
-import type { Communicator } from "../distributed/communicator.ts";
+import { type Floats, sumOfParts, sumParts } from "../distributed/sum-of-parts.ts";
 import type { Executable, Program, Variables } from "../engines/engine.ts";
 import type { DType } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
@@ -30,9 +30,6 @@ export interface SplitMoments {
   readonly heldOut: SecondMoments;
 }
 
-/** What the batches are cut into, the last part of them held out: sums of parts are added in a binary tree, whoever computes them. */
-export const momentParts = 8;
-
 export interface MomentsJob {
   readonly node: Node;
   readonly form: MatrixForm;
@@ -42,50 +39,26 @@ export interface MomentsJob {
   readonly pass: LayerPass;
 }
 
-/** Several processes share the parts, and have the same sums, those of one. */
+/** Of the parts of the batches, the last is held out. Several processes share them, and have the same sums, those of one. */
 export async function measureMoments(job: MomentsJob, context: Context): Promise<SplitMoments> {
-  const { communicator } = context;
-  const own = await sumsOfParts(job, partOf(momentParts, communicator), context);
-  const fitted = await ofAll(own.fitted, job, communicator);
-  const heldOut = await ofAll(own.heldOut, job, communicator);
-  if (fitted.count === 0)
-    throw new FrostbitError("BAD_DATA", "Rounding got no samples. Check the data set and roundingSamples.");
-  return { fitted, heldOut: heldOut.count > 0 ? heldOut : fitted };
-}
-
-/** A, C and Σ t² of so many samples. */
-interface Sums {
-  readonly count: number;
-  readonly arrays: readonly (Float32Array | Float64Array)[];
-}
-
-/** Of the parts from `first` to before `end`; `undefined` where no batch is in them. */
-async function sumsOfParts(
-  job: MomentsJob,
-  [first, end]: readonly [number, number],
-  context: Context,
-): Promise<Readonly<Record<keyof SplitMoments, Sums | undefined>>> {
-  const zero = zeroSums(job);
-  const variables = await context.engine.variables(zero);
+  const { engine, communicator } = context;
+  const variables = await engine.variables(zeroSums(job));
   const compiled = new Map<number, Compiled>();
-  const sumsOf = async (part: number): Promise<Sums | undefined> => {
-    for (const [name, value] of zero) await variables.write(name, value);
-    let [index, count] = [0, 0];
-    for await (const batch of job.pass.batches({ rank: part, size: momentParts })) {
-      const known = compiled.get(batch.samples) ?? (await compile(job, batch.samples, variables, context));
-      compiled.set(batch.samples, known);
-      await addBatch(known, batch, part * mostBatches + index, context);
-      count += known.sampling.count;
-      index++;
-    }
-    return index === 0 ? undefined : { count, arrays: await readArrays(variables) };
+  const sumsOf = (parts: (part: Share) => boolean): Promise<readonly Floats[]> => {
+    const ofPart = async (part: Share): Promise<readonly Floats[] | undefined> =>
+      parts(part) ? sumsOfPart(job, part, { variables, compiled }, context) : undefined;
+    return sumOfParts(
+      { ofPart, zero: () => [new Float64Array(1), ...[...zeroSums(job).values()].map(floatsOf)] },
+      communicator,
+    );
   };
-  const heldOut = momentParts - 1;
+  const isHeldOut = ({ rank }: Share): boolean => rank === sumParts - 1;
   try {
-    return {
-      fitted: await treeOf(first, end, async (part) => (part === heldOut ? undefined : sumsOf(part))),
-      heldOut: first <= heldOut && heldOut < end ? await sumsOf(heldOut) : undefined,
-    };
+    const fitted = momentsOf(job, await sumsOf((part) => !isHeldOut(part)));
+    const heldOut = momentsOf(job, await sumsOf(isHeldOut));
+    if (fitted.count === 0)
+      throw new FrostbitError("BAD_DATA", "Rounding got no samples. Check the data set and roundingSamples.");
+    return { fitted, heldOut: heldOut.count > 0 ? heldOut : fitted };
   } finally {
     variables.dispose();
     for (const { executable } of compiled.values()) await executable.dispose();
@@ -95,40 +68,36 @@ async function sumsOfParts(
 /** Of a part: what draws positions counts on from there in the next one. */
 const mostBatches = 2 ** 20;
 
-/** Of two neighbours, then of two such pairs, and so on. */
-async function treeOf(
-  first: number,
-  end: number,
-  sumsOf: (part: number) => Promise<Sums | undefined>,
-): Promise<Sums | undefined> {
-  if (first === end) return undefined;
-  if (end - first === 1) return sumsOf(first);
-  const middle = (first + end) / 2;
-  const low = await treeOf(first, middle, sumsOf);
-  const high = await treeOf(middle, end, sumsOf);
-  return low && high ? added(low, high) : (low ?? high);
+interface Summing {
+  readonly variables: Variables;
+  /** By samples of a batch. */
+  readonly compiled: Map<number, Compiled>;
 }
 
-/** Written into the first. */
-function added(low: Sums, high: Sums): Sums {
-  for (const [i, sums] of low.arrays.entries()) {
-    const others = high.arrays[i];
-    for (let at = 0; at < sums.length; at++) sums[at] += others[at];
-  }
-  return { ...low, count: low.count + high.count };
-}
-
-/** Of all processes. */
-async function ofAll(
-  own: Sums | undefined,
+/** How many samples there are, A, C and Σ t²; `undefined` where no batch is in the part. */
+async function sumsOfPart(
   job: MomentsJob,
-  communicator: Communicator | undefined,
-): Promise<SecondMoments> {
-  const { count, arrays } = own ?? { count: 0, arrays: [...zeroSums(job).values()].map(floatsOf) };
-  const counts = Float64Array.of(count);
-  for (const values of [counts, ...arrays]) await communicator?.sum(values);
-  const [inputs, cross, targets] = arrays.map((values) => Float64Array.from(values));
-  return { form: job.form, count: counts[0], inputs, cross, targets };
+  part: Share,
+  { variables, compiled }: Summing,
+  context: Context,
+): Promise<readonly Floats[] | undefined> {
+  for (const [name, value] of zeroSums(job)) await variables.write(name, value);
+  let [index, count] = [0, 0];
+  for await (const batch of job.pass.batches(part)) {
+    const known = compiled.get(batch.samples) ?? (await compile(job, batch.samples, variables, context));
+    compiled.set(batch.samples, known);
+    await addBatch(known, batch, part.rank * mostBatches + index, context);
+    count += known.sampling.count;
+    index++;
+  }
+  if (index === 0) return undefined;
+  const sums = sumNames.map(async (name) => floatsOf(await variables.read(name)));
+  return [Float64Array.of(count), ...(await Promise.all(sums))];
+}
+
+function momentsOf({ form }: MomentsJob, [[count], ...sums]: readonly Floats[]): SecondMoments {
+  const [inputs, cross, targets] = sums.map((values) => Float64Array.from(values));
+  return { form, count, inputs, cross, targets };
 }
 
 function zeroSums({ dtype, form: { groups, rows, columns } }: MomentsJob): ReadonlyMap<string, Tensor> {
@@ -140,10 +109,7 @@ function zeroSums({ dtype, form: { groups, rows, columns } }: MomentsJob): Reado
   return new Map(sumNames.map((name, i) => [name, zeros(dtype, shapes[i])]));
 }
 
-const readArrays = (variables: Variables): Promise<readonly (Float32Array | Float64Array)[]> =>
-  Promise.all(sumNames.map(async (name) => floatsOf(await variables.read(name))));
-
-function floatsOf({ dtype, data }: Tensor): Float32Array | Float64Array {
+function floatsOf({ dtype, data }: Tensor): Floats {
   assert(data instanceof Float32Array || data instanceof Float64Array, `moments are summed in ${dtype}`);
   return data;
 }

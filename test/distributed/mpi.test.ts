@@ -180,10 +180,10 @@ describe.skipIf(usable.length === 0 || !isNativeBuilt)(`under mpiexec (${usable.
     }
   }, 300_000);
 
-  test("calibration, second moments of layers and evaluation are shared where nothing trains", async () => {
+  test("calibration, sensitivities, second moments of layers and evaluation are shared where nothing trains", async () => {
     const shared = [
       ...images,
-      ..."--weights 4 --method gptq --observer percentile --calibration-samples 256".split(" "),
+      ..."--max-bits 4 --method gptq --observer percentile --calibration-samples 256".split(" "),
     ];
     await runWhole([...shared, "--out", "gptq-one"]);
     for (const mpi of usable) {

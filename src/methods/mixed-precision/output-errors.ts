@@ -1,4 +1,5 @@
 // The error of each layer's own output: noise to signal with its weight alone rounded, its input as it is.
+import { takeTurns } from "../../distributed/take-turns.ts";
 import { assert } from "../../ir/errors.ts";
 import { numbersOf, tensorOf } from "../../ir/tensor.ts";
 import { buildOn } from "../../ops/infer.ts";
@@ -37,18 +38,19 @@ export async function relativeOutputErrors(
     return { signals: nodes.map((node) => energy(node, weight)), errors };
   });
   const outputs = terms.flatMap(({ signals, errors }) => [...signals, ...errors.flatMap(([, names]) => names)]);
-  const sums = new Map(outputs.map((name) => [name, 0]));
-  await withProgram(removeDeadNodes(build.graph(outputs)), context, async (program) => {
-    for (const [done, inputs] of batches.entries()) {
-      const values = await program.run(inputs, signalOf(context));
-      for (const name of outputs) {
+  const found = await withProgram(removeDeadNodes(build.graph(outputs)), context, (program) => {
+    const compute = async (i: number): Promise<number[]> => {
+      const values = await program.run(batches[i], signalOf(context));
+      context.onProgress?.({ phase: "measure widths", done: i + 1, total: batches.length });
+      return outputs.map((name) => {
         const value = values.get(name);
         assert(value, `no output "${name}"`);
-        sums.set(name, (sums.get(name) ?? 0) + numbersOf(value)[0]);
-      }
-      context.onProgress?.({ phase: "measure widths", done: done + 1, total: batches.length });
-    }
+        return numbersOf(value)[0];
+      });
+    };
+    return takeTurns({ count: batches.length, length: outputs.length, compute }, context.communicator);
   });
+  const sums = new Map(outputs.map((name, i) => [name, found.reduce((sum, ofBatch) => sum + ofBatch[i], 0)]));
   const total = (names: readonly string[]): number => names.reduce((sum, name) => sum + (sums.get(name) ?? 0), 0);
   return terms.map(({ signals, errors }) => {
     const signal = total(signals);

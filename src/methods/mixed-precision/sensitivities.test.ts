@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { runGraph } from "../../../test/support/gradient-check.ts";
+import { inMemoryCommunicators } from "../../../test/support/in-memory-ranks.ts";
 import { tinyBatch, tinyClassifier } from "../../../test/support/tiny-classifier.ts";
 import { createReferenceEngine } from "../../engines/reference/reference-engine.ts";
 import { assert } from "../../ir/errors.ts";
@@ -163,6 +164,19 @@ describe("what quantizing a layer loses", () => {
     expect((found.hessian.get(4) ?? 0) / (trace * moved)).toBeGreaterThan(0.5);
     expect((found.hessian.get(4) ?? 0) / (trace * moved)).toBeLessThan(2);
   });
+
+  test.each(Object.keys(sensitivities) as SensitivityName[])(
+    "%s: processes that take turns have the losses of one, to the last bit",
+    async (which) => {
+      const one = await measure(which, [...free]);
+      for (const ranks of await Promise.all([2, 4].map(inMemoryCommunicators))) {
+        const all = await Promise.all(
+          ranks.map((communicator) => sensitivities[which](measuredOf(free), { ...context, communicator })),
+        );
+        for (const losses of all) expect(losses).toEqual(one);
+      }
+    },
+  );
 
   test.each(Object.keys(sensitivities) as SensitivityName[])(
     "%s: every layer loses more at fewer bits",

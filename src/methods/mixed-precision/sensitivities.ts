@@ -1,5 +1,8 @@
 // What quantizing a weight to a width loses: six measures of it, none of which needs labels.
+import { partOf, type Share } from "../../data/batches.ts";
 import { randomBits } from "../../data/random.ts";
+import { sumOfParts } from "../../distributed/sum-of-parts.ts";
+import { takeTurns } from "../../distributed/take-turns.ts";
 import { assert } from "../../ir/errors.ts";
 import { numbersOf, type Tensor, tensorOf } from "../../ir/tensor.ts";
 import type { Context } from "../../run/context.ts";
@@ -14,37 +17,55 @@ type Measure = (measured: Measured, context: Context) => Promise<Sensitivities>;
 
 /** Of the whole network, one weight after the other at each width: KL(float ‖ quantized). */
 const divergence: Measure = async (measured, context) => {
-  const result = new Map<Choice, ReadonlyMap<number, number>>();
+  const { communicator } = context;
+  const result = new Map(measured.choices.map((choice) => [choice, new Map<number, number>()]));
   const total = measured.choices.reduce((sum, { rounded }) => sum + rounded.size, 0);
   let done = 0;
-  await forEachTail(measured, context, (choices, tail) =>
-    withDivergence(tail, context, async (measure) => {
-      for (const choice of choices) {
-        const losses = new Map<number, number>();
-        for (const [width, value] of choice.rounded) {
-          losses.set(width, await measure(new Map([[choice.weight, value]])));
-          context.onProgress?.({ phase: "measure widths", done: ++done, total });
-        }
-        result.set(choice, losses);
-      }
-    }),
-  );
-  return measured.choices.map((choice) => result.get(choice) ?? new Map());
+  await forEachTail(measured, context, async (choices, tail) => {
+    const replaced = choices.flatMap((choice) =>
+      [...choice.rounded].map(([width, value]) => ({ choice, width, value })),
+    );
+    const losses = await withDivergence(tail, context, (measure) =>
+      takeTurns(
+        {
+          count: replaced.length,
+          length: 1,
+          compute: async (i) => {
+            const { choice, value } = replaced[i];
+            const loss = await measure(new Map([[choice.weight, value]]));
+            context.onProgress?.({ phase: "measure widths", done: done + i + 1, total });
+            return [loss];
+          },
+        },
+        communicator,
+      ),
+    );
+    for (const [i, { choice, width }] of replaced.entries()) known(result, choice).set(width, losses[i][0]);
+    done += replaced.length;
+  });
+  return measured.choices.map((choice) => known(result, choice));
 };
 
 /** ½ Σ F (ŵ − w)², F the mean square of the log-likelihood's gradient: its diagonal Fisher information. */
 const fisher: Measure = async ({ choices, singles: read, ...subject }, context) => {
   const singles = await read();
   return withLikelihoodGradients(subject, context, async (gradients) => {
-    const information = new Map(choices.map(({ weight, count }) => [weight, new Float64Array(count)]));
-    for (const [index, inputs] of singles.entries()) {
-      const found = await gradients(inputs, index);
-      for (const [weight, sums] of information) {
-        const values = known(found, weight);
-        for (let i = 0; i < sums.length; i++) sums[i] += values[i] ** 2 / singles.length;
+    const zero = (): readonly Float64Array[] => choices.map(({ count }) => new Float64Array(count));
+    const ofPart = async (part: Share): Promise<readonly Float64Array[] | undefined> => {
+      const [first, end] = partOf(singles.length, part);
+      const squares = zero();
+      for (let index = first; index < end; index++) {
+        const found = await gradients(singles[index], index);
+        choices.forEach(({ weight }, c) => {
+          const values = known(found, weight);
+          for (let i = 0; i < squares[c].length; i++) squares[c][i] += values[i] ** 2 / singles.length;
+        });
+        context.onProgress?.({ phase: "measure widths", done: index + 1, total: singles.length });
       }
-      context.onProgress?.({ phase: "measure widths", done: index + 1, total: singles.length });
-    }
+      return first === end ? undefined : squares;
+    };
+    const sums = await sumOfParts({ ofPart, zero }, context.communicator);
+    const information = new Map(choices.map(({ weight }, c) => [weight, sums[c]]));
     return byWidth(choices, subject, (weight, i, moved) => (known(information, weight)[i] * moved ** 2) / 2);
   });
 };
@@ -54,8 +75,7 @@ const taylor: Measure = ({ choices, batches, ...rest }, context) => {
   const subject = { ...rest, batches };
   return withDistanceGradients(subject, context, async (gradients) => {
     const widths = [...new Set(choices.flatMap(({ rounded }) => [...rounded.keys()]))];
-    const result = choices.map(() => new Map<number, number>());
-    for (const [done, width] of widths.entries()) {
+    const lossesAt = async (width: number): Promise<number[]> => {
       const moved = new Map(choices.map(({ weight, rounded }) => [weight, known(rounded, width)]));
       const sums = new Map(choices.map(({ weight, count }) => [weight, new Float64Array(count)]));
       for (const inputs of batches)
@@ -66,12 +86,15 @@ const taylor: Measure = ({ choices, batches, ...rest }, context) => {
         (weight, i, change) => Math.abs((known(sums, weight)[i] / batches.length) * change),
         [width],
       );
-      losses.forEach((loss, i) => {
-        result[i].set(width, known(loss, width));
-      });
-      context.onProgress?.({ phase: "measure widths", done: done + 1, total: widths.length });
-    }
-    return result;
+      return losses.map((loss) => known(loss, width));
+    };
+    const compute = async (i: number): Promise<number[]> => {
+      const losses = await lossesAt(widths[i]);
+      context.onProgress?.({ phase: "measure widths", done: i + 1, total: widths.length });
+      return losses;
+    };
+    const found = await takeTurns({ count: widths.length, length: choices.length, compute }, context.communicator);
+    return choices.map((_, c) => new Map(widths.map((width, i) => [width, found[i][c]])));
   });
 };
 
@@ -86,8 +109,7 @@ const probeSize = 0.01;
 const hessian: Measure = ({ choices, batches, ...rest }, context) => {
   const subject = { ...rest, batches };
   return withDistanceGradients(subject, context, async (gradients) => {
-    const traces = new Map(choices.map(({ weight }) => [weight, 0]));
-    for (let probe = 0; probe < probes; probe++) {
+    const compute = async (probe: number): Promise<number[]> => {
       const inputs = batches[probe % batches.length];
       const steps = new Map(
         choices.map(({ weight }, at) => [weight, probeOf(subject, weight, [context.seed, probe, at])]),
@@ -96,15 +118,19 @@ const hessian: Measure = ({ choices, batches, ...rest }, context) => {
         await gradients(inputs, movedBy(subject, steps, 1)),
         await gradients(inputs, movedBy(subject, steps, -1)),
       ];
-      for (const [weight, step] of steps) {
-        const [plus, minus] = [known(above, weight), known(below, weight)];
+      context.onProgress?.({ phase: "measure widths", done: probe + 1, total: probes });
+      return choices.map(({ weight }) => {
+        const [step, plus, minus] = [known(steps, weight), known(above, weight), known(below, weight)];
         const size = Math.abs(step[0]);
         let trace = 0;
         for (let i = 0; i < step.length; i++) trace += (step[i] * (plus[i] - minus[i])) / (2 * size * size);
-        traces.set(weight, (traces.get(weight) ?? 0) + trace / probes);
-      }
-      context.onProgress?.({ phase: "measure widths", done: probe + 1, total: probes });
-    }
+        return trace / probes;
+      });
+    };
+    const found = await takeTurns({ count: probes, length: choices.length, compute }, context.communicator);
+    const traces = new Map(
+      choices.map(({ weight }, c) => [weight, found.reduce((sum, ofProbe) => sum + ofProbe[c], 0)]),
+    );
     const counts = new Map(choices.map(({ weight, count }) => [weight, count]));
     return byWidth(choices, subject, (weight, _, moved) => {
       const curvature = Math.max(0, known(traces, weight)) / known(counts, weight);
@@ -123,8 +149,8 @@ const pathPoints = [0.125, 0.375, 0.625, 0.875];
 const integrated: Measure = ({ choices, batches, ...rest }, context) => {
   const subject = { ...rest, batches };
   return withDistanceGradients(subject, context, async (gradients) => {
-    const importances = new Map<string, number>();
-    for (const [done, { weight, count }] of choices.entries()) {
+    const compute = async (c: number): Promise<readonly [number]> => {
+      const { weight, count } = choices[c];
       const own = weightOf(subject, weight);
       const values = numbersOf(own);
       const sums = new Float64Array(count);
@@ -139,9 +165,11 @@ const integrated: Measure = ({ choices, batches, ...rest }, context) => {
       }
       const energy = energyOf(values);
       const importance = sums.reduce((sum, slope, i) => sum + Math.abs(values[i] * slope), 0);
-      importances.set(weight, energy === 0 ? 0 : importance / energy);
-      context.onProgress?.({ phase: "measure widths", done: done + 1, total: choices.length });
-    }
+      context.onProgress?.({ phase: "measure widths", done: c + 1, total: choices.length });
+      return [energy === 0 ? 0 : importance / energy];
+    };
+    const found = await takeTurns({ count: choices.length, length: 1, compute }, context.communicator);
+    const importances = new Map(choices.map(({ weight }, c) => [weight, found[c][0]]));
     return byWidth(choices, subject, (weight, _, moved) => known(importances, weight) * moved ** 2);
   });
 };
