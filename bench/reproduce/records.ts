@@ -15,7 +15,7 @@ const cellRecord = z.object({
   top1: z.object({ float: percent, ptq: percent, trained: percent, quantized: percent, deployed: percent }),
   seconds: z.record(z.string(), z.number()),
   steps: z.int(),
-  /** Of the whole process. */
+  /** Of the whole process; a worker's has computed other cells before. */
   peakMemoryMb: z.number(),
   argmaxAgreement: z.number().nullable(),
   /** The command's, without folders. */

@@ -8,7 +8,7 @@ import { root } from "../support/machine.ts";
 import { type Cell, cellsOf } from "./cells.ts";
 import { markdownOf } from "./markdown.ts";
 import { addCell, addTiming, readRaw } from "./records.ts";
-import { type RunSettings, runCell } from "./run-cell.ts";
+import { type RunSettings, runCells } from "./run-cells.ts";
 import { runTimings } from "./run-timings.ts";
 
 const usage = `npm run reproduce -- efqat-resnet20 [options]
@@ -16,6 +16,8 @@ const usage = `npm run reproduce -- efqat-resnet20 [options]
   --seeds 0,1,2      in this order
   --engine native    what computes; --precision float32|mixed, the engine's default where absent
   --threads 2
+  --queue URL        cells are units that workers compute: frostbit worker --queue URL, in the same clone
+  --out FOLDER       where units are, which the workers see too, or s3://BUCKET/PREFIX; build/reproduce/efqat-resnet20
   --most N           stop after so many cells
   --list             print the cells and whether they were run, run nothing
   --write            write the page from the raw file, run nothing
@@ -32,6 +34,8 @@ const { values, positionals } = parseArgs({
     engine: { type: "string", default: "native" },
     precision: { type: "string" },
     threads: { type: "string", default: "2" },
+    queue: { type: "string" },
+    out: { type: "string", default: join(root, "build", "reproduce", "efqat-resnet20") },
     most: { type: "string", default: "Infinity" },
     list: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
@@ -64,7 +68,8 @@ const setting = engineTitle(choice);
 const settings: RunSettings = {
   choice,
   threads: Number(values.threads),
-  folder: join(root, "build", "reproduce", "efqat-resnet20"),
+  out: values.out,
+  ...(values.queue === undefined ? {} : { queue: values.queue }),
   ...(values.limit === undefined ? {} : { limit: Number(values.limit) }),
 };
 const only = new RegExp(values.only);
@@ -79,18 +84,20 @@ function writePage(): void {
   writeFileSync(pagePath, markdownOf(readRaw(rawPath)));
 }
 
-function runCells(cells: readonly Cell[]): void {
+async function runMissing(cells: readonly Cell[]): Promise<void> {
   const left = cells.filter((cell) => !isDone(cell)).slice(0, Number(values.most));
   console.log(`${setting}: ${cells.length} cells chosen, ${left.length} to run`);
-  for (const [i, cell] of left.entries()) {
-    const record = runCell(cell, settings);
+  let done = 0;
+  const failures = await runCells(left, settings, (record) => {
     addCell(rawPath, record);
     writePage();
+    done++;
     const accuracy = record.top1.deployed?.toFixed(2) ?? "–";
     console.log(
-      `[${i + 1}/${left.length}] ${cell.id.padEnd(34)} ${accuracy} %  ${record.seconds["total"].toFixed(0)} s, training ${record.seconds["training"].toFixed(0)} s`,
+      `[${done}/${left.length}] ${record.id.padEnd(34)} ${accuracy} %  ${record.seconds["total"].toFixed(0)} s, training ${record.seconds["training"].toFixed(0)} s`,
     );
-  }
+  });
+  if (failures > 0) process.exitCode = 1;
 }
 
 const cells = cellsOf(values.seeds.split(",").map(Number)).filter(({ id }) => only.test(id));
@@ -98,7 +105,7 @@ if (values.list) {
   for (const cell of cells) console.log(`${isDone(cell) ? "done" : "    "}  ${cell.id}`);
   if (only.test(timingsId)) console.log(`${areTimingsDone() ? "done" : "    "}  ${timingsId}`);
 } else if (!values.write) {
-  runCells(cells);
+  await runMissing(cells);
   if (only.test(timingsId) && !areTimingsDone() && values.most === "Infinity") {
     console.log("timing the backward passes");
     addTiming(rawPath, runTimings(choice, settings.threads, Number(values.rounds), Number(values.steps)));

@@ -7,12 +7,15 @@ import { versions } from "../../src/node/versions.ts";
 /** The repository: the benches are compiled to build/bench/. */
 export const root = join(import.meta.dirname, "..", "..", "..");
 
-/** `amd-epyc-2-cores`, as result files are named. */
-export const machineName = (): string =>
-  `${(cpus()[0]?.model ?? "unknown")
+/** `amd-epyc` */
+export const processorName = (model: string): string =>
+  model
     .replace(/[^A-Za-z0-9]+/g, "-")
     .replace(/^-|-$/g, "")
-    .toLowerCase()}-${cpus().length}-cores`;
+    .toLowerCase();
+
+/** `amd-epyc-2-cores`, as result files are named. */
+export const machineName = (): string => `${processorName(cpus()[0]?.model ?? "unknown")}-${cpus().length}-cores`;
 
 export function dataFolder(): string {
   const data = process.env["FROSTBIT_DATA"];

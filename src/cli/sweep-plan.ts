@@ -8,7 +8,8 @@ import { precisionOf } from "../node/quantize-file.ts";
 import { readSweep } from "../node/recipe-file.ts";
 import { openStore } from "../node/sweep/open-store.ts";
 import type { PlannedUnit } from "../node/sweep/run-sweep.ts";
-import { unitsOf } from "../node/sweep/unit.ts";
+import type { UnitTask } from "../node/sweep/task.ts";
+import { type Unit, unitsOf } from "../node/sweep/unit.ts";
 import { type UnitStore, unitFolder } from "../node/sweep/unit-store.ts";
 import { recipeOf } from "../options/recipe.ts";
 import { chooseEngine } from "../quantize/choose-engine.ts";
@@ -40,6 +41,23 @@ export const sweepModelOption = z.object({
     .describe(
       "The model of all units, an ONNX file or the folder of a language model, instead of the recipe's models.",
     ),
+});
+
+/** A unit as it is handed to who computes it. `given`: what it reads, as the command's options are called. */
+export const taskOf = (
+  { id, fields, job }: Unit,
+  { name, out, given }: Pick<UnitTask, "name" | "out" | "given">,
+): UnitTask => ({
+  id,
+  fields,
+  name,
+  cwd: process.cwd(),
+  out,
+  model: job.modelPath,
+  given,
+  engine: job.engine.name as UnitTask["engine"],
+  precision: precisionOf(job),
+  recipe: recipeOf(job.options),
 });
 
 /** A sweep that can be run. */
@@ -92,26 +110,11 @@ export async function plannedSweep(
       if (only !== undefined && only !== first + c) continue;
       const engine = chooseEngine(engineName, source.model.graph, cell.options);
       const precision = precisionOf({ engine, ...(asked === "auto" ? {} : { precision: asked }) });
-      const { id, fields, job } = await make({ options: cell.options, engine, precision });
+      const unit = await make({ options: cell.options, engine, precision });
+      const { id, job } = unit;
       facts = { data: job.source.train.name, isText: job.source.test.isText ?? false };
-      units.push({
-        model,
-        cell,
-        id,
-        folder: unitFolder(id),
-        task: {
-          id,
-          fields,
-          name: `${models.length > 1 ? `${model}, ` : ""}${cell.setting.name}, seed ${cell.seed}`,
-          cwd: process.cwd(),
-          out: store.address,
-          model,
-          given,
-          engine: engine.name as PlannedUnit["task"]["engine"],
-          precision,
-          recipe: recipeOf(cell.options),
-        },
-      });
+      const name = `${models.length > 1 ? `${model}, ` : ""}${cell.setting.name}, seed ${cell.seed}`;
+      units.push({ model, cell, id, folder: unitFolder(id), task: taskOf(unit, { name, out: store.address, given }) });
     }
   }
   return { plan, units, store, facts: { ...facts, title: `Sweep of ${basename(recipe)}` } };

@@ -13,9 +13,9 @@ export interface PlannedUnit extends SweepCell {
 }
 
 /** Computes units; `ended` hears of each, in whatever order. Throws ABORTED where it was stopped. */
-export type Execute = (
-  units: readonly PlannedUnit[],
-  ended: (unit: PlannedUnit, result: UnitResult) => Promise<void>,
+export type Execute<Planned extends { readonly task: UnitTask } = PlannedUnit> = (
+  units: readonly Planned[],
+  ended: (unit: Planned, result: UnitResult) => Promise<void>,
 ) => Promise<void>;
 
 export interface SweepJob {

@@ -10,6 +10,8 @@ const tendMs = 2000;
 /** A server that has lost all is filled from the front: workers take units in turn. */
 const addedAtOnce = 256;
 
+type WithTask = Pick<PlannedUnit, "task">;
+
 export interface ThroughQueueOptions {
   readonly signal: AbortSignal;
   readonly note: (text: string) => void;
@@ -18,16 +20,20 @@ export interface ThroughQueueOptions {
 }
 
 export const throughQueue =
-  (queue: UnitQueue, store: UnitStore, { signal, note, onLook }: ThroughQueueOptions): Execute =>
+  <Planned extends WithTask = PlannedUnit>(
+    queue: UnitQueue,
+    store: UnitStore,
+    { signal, note, onLook }: ThroughQueueOptions,
+  ): Execute<Planned> =>
   async (units, ended) => {
-    const left = new Map(units.map((unit) => [unit.id, unit]));
+    const left = new Map(units.map((unit) => [unit.task.id, unit]));
     const tend = tending(queue, left, note);
     while (left.size > 0) {
       if (signal.aborted) throw new FrostbitError("ABORTED", "Stopped.");
       onLook(left.size);
       const finished = await store.finishedUnits();
-      for (const unit of [...left.values()].filter(({ id }) => finished.has(id))) {
-        left.delete(unit.id);
+      for (const unit of [...left.values()].filter(({ task }) => finished.has(task.id))) {
+        left.delete(unit.task.id);
         await ended(unit, await endedAs(unit.task, store, null));
       }
       for (const { id, error } of tend()) {
@@ -44,7 +50,7 @@ export const throughQueue =
 /** Looks after the queue beside the store, since a server that is away answers when it is back; gives what failed meanwhile. */
 function tending(
   queue: UnitQueue,
-  left: ReadonlyMap<string, PlannedUnit>,
+  left: ReadonlyMap<string, WithTask>,
   note: (text: string) => void,
 ): () => readonly FailedUnit[] {
   const failed: FailedUnit[] = [];
