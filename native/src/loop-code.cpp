@@ -69,6 +69,11 @@ LoopMaker::Value LoopMaker::zero() {
   return zero_;
 }
 
+LoopMaker::Value LoopMaker::literal(float number) {
+  literals_.push_back(number);
+  return emit({Op::Literal, 0, 0, 0, 0, static_cast<int>(literals_.size()) - 1});
+}
+
 int LoopMaker::row_of(OfThread<float*> of) {
   rows_.push_back(std::move(of));
   return static_cast<int>(rows_.size()) - 1;
@@ -197,6 +202,7 @@ class LoopMaker::Registers {
   static std::vector<Value> values_of(const Instruction& each) {
     switch (each.op) {
       case Op::Load:
+      case Op::Literal:
       case Op::Or: return {};
       case Op::Store:
       case Op::Round:
@@ -265,6 +271,26 @@ class LoopMaker::Assembler {
          memory.scale << 6 | (memory.index >= 0 ? memory.index & 7 : 4) << 3 | (memory.base & 7)});
     put32(memory.offset);
   }
+  /** One number for all elements, which follows the code. */
+  void broadcast_literal(int reg, int literal) {
+    evex(m0f38, p66, reg, 0, 0, 0, 0, 2);
+    put({0x18, 0x05 | (reg & 7) << 3});
+    literals_.push_back({here(), literal});
+    put32(0);
+  }
+  /** Ends the code. */
+  void put_literals(const std::vector<float>& numbers) {
+    while (here() % sizeof(float) != 0) put({0xcc});
+    for (const auto& [at, literal] : literals_) {
+      const auto offset = static_cast<int32_t>(here() + literal * sizeof(float) - at - sizeof(int32_t));
+      std::memcpy(&bytes_[at], &offset, sizeof offset);
+    }
+    for (const float number : numbers) {
+      int32_t bits;
+      std::memcpy(&bits, &number, sizeof bits);
+      put32(bits);
+    }
+  }
   void load_pointer(int reg, int base, int32_t offset) {
     put({0x48 | (reg >> 3) << 2 | base >> 3, 0x8b, 0x84 | (reg & 7) << 3, 0x20 | (base & 7)});
     put32(offset);
@@ -279,7 +305,12 @@ class LoopMaker::Assembler {
          length << 5 | ((left >> 4 & 1) ^ 1) << 3 | mask});
   }
 
+  struct LiteralUse {
+    size_t at;
+    int literal;
+  };
   std::vector<uint8_t> bytes_;
+  std::vector<LiteralUse> literals_;
 };
 
 std::unique_ptr<LoopCode> LoopMaker::make() const {
@@ -336,6 +367,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
         }
         if (type == ElementType::Int32) to.vector(A::m0f, A::none, 0x5b, y, place(each));
         break;
+      case Op::Literal: to.broadcast_literal(y, each.detail); break;
       case Op::Store:
         if (type == ElementType::Float32) to.vector(A::m0f, A::none, 0x11, a, place(each));
         if (type == ElementType::Float16 || type == ElementType::Bfloat16) to.vector(A::m0f, A::none, 0x11, a, place(each), 1);
@@ -358,6 +390,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
           to.vector(A::m0f38, A::p66, 0xb8, y, a, b);
         }
         break;
+      case Op::ScaleByPower: to.vector(A::m0f38, A::p66, 0x2c, y, a, b); break;
       case Op::Round: to.vector(A::m0f3a, A::p66, 0x08, y, 0, a), to.put({8}); break;
       case Op::Narrow:
         if (type == ElementType::Float16) to.vector(A::m0f3a, A::p66, 0x1d, a, 0, y), to.put({8});
@@ -393,6 +426,7 @@ std::unique_ptr<LoopCode> LoopMaker::make() const {
     if (each.kind == Resident::Kind::ColumnSums || each.kind == Resident::Kind::LaneSums) row(each, 0x11);
   for (int i = std::size(kSaved) - 1; i >= 0; i--) to.pop(kSaved[i]);
   to.put({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper; ret
+  to.put_literals(literals_);
   return LoopCode::of(to.bytes());
 }
 

@@ -63,6 +63,8 @@ class LoopMaker {
   Value word(OfThread<uint32_t> of);
   Value word(uint32_t constant);
   Value zero();
+  /** One that is known, read where it is used: it keeps no register. */
+  Value literal(float number);
   /** One number for each column: rows of as many as there are columns. */
   Value column(OfThread<float*> of);
   /** Sums for each column, or for each of sixteen lanes, that the loop adds to. */
@@ -95,6 +97,9 @@ class LoopMaker {
   Value less(Value a, Value b) { return binary(Op::Min, a, b); }
   /** a · b + c */
   Value multiply_add(Value a, Value b, Value c) { return emit({Op::MultiplyAdd, 0, a, b, c}); }
+  /** a · 2^b of whole b */
+  Value times_power_of_two(Value a, Value b) { return binary(Op::ScaleByPower, a, b); }
+  Value negative(Value a) { return exclusive_or(a, literal(-0.0f)); }
   /** To the nearest whole number, ties to even. */
   Value rounded(Value a) { return emit({Op::Round, 0, a}); }
   /** Of a type of 16 bits, and back. */
@@ -139,6 +144,7 @@ class LoopMaker {
  private:
   enum class Op {
     Load,
+    Literal,
     Store,
     Add,
     Subtract,
@@ -147,6 +153,7 @@ class LoopMaker {
     Max,
     Min,
     MultiplyAdd,
+    ScaleByPower,
     Round,
     Narrow,
     Widen,
@@ -208,6 +215,7 @@ class LoopMaker {
   std::map<std::tuple<int, char*, int64_t>, Value> known_;
   std::map<Key, Mask> shared_;
   std::map<uint32_t, Value> words_;
+  std::vector<float> literals_;
   std::vector<LoopStream> streams_;
   std::vector<OfThread<float>> numbers_;
   std::vector<OfThread<float*>> rows_;

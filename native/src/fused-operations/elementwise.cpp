@@ -1,5 +1,6 @@
 // Arithmetic element by element.
 #include "../fused-operation.h"
+#include "../loop-functions.h"
 
 namespace frostbit {
 namespace {
@@ -15,6 +16,24 @@ LoopMaker::Value in_loop(LoopMaker& loop, Binary op, LoopMaker::Value a, LoopMak
     case Binary::Mul: return loop.multiply(a, b);
     case Binary::Div: return loop.divide(a, b);
     default: return loop.choose(loop.is_greater(b, loop.zero()), a, loop.zero());
+  }
+}
+
+/** −1 where loops have no such operation. */
+LoopMaker::Value in_loop(LoopMaker& loop, Unary op, LoopMaker::Value x) {
+  switch (op) {
+    // The zero comes first, so that what is no number stays none.
+    case Unary::Relu: return loop.greater(loop.zero(), x);
+    case Unary::Copy: return x;
+    case Unary::Neg: return loop.negative(x);
+    case Unary::Reciprocal: return loop.divide(loop.literal(1.0f), x);
+    case Unary::Exp: return exp_in(loop, x);
+    case Unary::Sigmoid: return sigmoid_in(loop, x);
+    case Unary::Tanh: return tanh_in(loop, x);
+    case Unary::Erf: return erf_in(loop, x);
+    case Unary::Gelu: return gelu_in(loop, x);
+    case Unary::GeluTanh: return gelu_tanh_in(loop, x);
+    default: return -1;
   }
 }
 
@@ -101,9 +120,9 @@ class UnaryOperation : public FusedOperation {
   void run(const Chunk& chunk) override { kernels_->unary(op_, chunk.at(x_), chunk.at(y_), chunk.count, alpha_, beta_); }
 
   bool describe(LoopMaker& loop) override {
-    if (op_ != Unary::Relu && op_ != Unary::Copy) return false;
-    // The zero comes first, so that what is no number stays none.
-    loop.write(y_, op_ == Unary::Copy ? loop.read(x_) : loop.greater(loop.zero(), loop.read(x_)));
+    const auto y = in_loop(loop, op_, loop.read(x_));
+    if (y < 0) return false;
+    loop.write(y_, y);
     return true;
   }
 

@@ -113,8 +113,17 @@ class SumColumnsOperation : public FusedOperation {
   }
 
   void run(const Chunk& chunk) override {
-    int64_t& seen = *seen_.row(chunk.thread, 0);
     kernels_->sum_columns(chunk.at(x_), chunk.count, width_, sums_.row(chunk.thread, 0));
+    account(chunk);
+  }
+
+  bool describe(LoopMaker& loop) override {
+    loop.add_to(loop.column_sums(sums_.row_of_thread(0)), loop.read(x_));
+    return true;
+  }
+
+  void account(const Chunk& chunk) override {
+    int64_t& seen = *seen_.row(chunk.thread, 0);
     seen += chunk.count / width_;
     if (seen < kMaxTerms) return;
     flush(chunk.thread);

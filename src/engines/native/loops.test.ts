@@ -97,13 +97,54 @@ describe.skipIf(!isNativeBuilt)(`loops over elements${isNativeBuilt ? "" : ` (${
     const build = buildOn();
     const x = build.input("x", { dtype: "float32", shape: [301, channels] });
     const scaled = build.node("Mul", [build.node("Add", [x, row(build, channels, -1)]), row(build, channels, 2)]);
-    const graph = build.graph([scaled, build.node("Relu", [scaled])]);
-    const inputs = new Map([["x", values([301, channels], true)]]);
+    const z = build.input("z", { dtype: "float32", shape: [301, channels] });
+    const doubled = build.node("Mul", [z, number(build, 2)]);
+    const sums = build.node("ReduceSum", [doubled, build.ints([0])], { keepdims: 0 });
+    const graph = build.graph([scaled, build.node("Relu", [scaled]), doubled, sums]);
+    const inputs = new Map([
+      ["x", values([301, channels], true)],
+      ["z", values([301, channels], false)],
+    ]);
     const expected = await runGraph(reference, graph, inputs);
     const actual = await runGraph(native, graph, inputs, 2);
     for (const output of graph.outputs)
       expect(toNumbers(actual.get(output) as Tensor)).toEqual(toNumbers(expected.get(output) as Tensor));
   });
+
+  test.each(["Neg", "Reciprocal", "Exp", "Sigmoid", "Tanh", "Erf", "Gelu", "Gelu of tanh"])(
+    "%s of whole vectors and of what is left over",
+    async (name) => {
+      const build = buildOn();
+      const [op, approximate] = name.split(" of ");
+      const x = build.input("x", { dtype: "float32", shape: [4111] });
+      const scaled = build.node("Mul", [x, number(build, 1)]);
+      const graph = build.graph([build.node(op, [scaled], approximate === undefined ? {} : { approximate })]);
+      const given = random.uniformTensor("float32", [4111], -9, 9);
+      // Of minus infinity Gelu by tanh gives what none of its terms says.
+      const edges = [
+        ...odd.slice(approximate === undefined ? 0 : 3),
+        1e-30,
+        -1e-30,
+        87.3,
+        -87.3,
+        88.8,
+        -88.8,
+        4.1,
+        -4.1,
+      ];
+      for (const first of [0, 4096]) for (const [i, edge] of edges.entries()) given.data[first + i] = edge;
+      const inputs = new Map([["x", given]]);
+      const [wanted, actual] = await Promise.all(
+        [reference, native].map(async (engine) =>
+          toNumbers((await runGraph(engine, graph, inputs)).get(graph.outputs[0]) as Tensor),
+        ),
+      );
+      const isNear = (value: number, i: number): boolean =>
+        Object.is(value, wanted[i]) ||
+        Math.abs(value - wanted[i]) <= 1e-6 * Math.max(1, Math.abs(wanted[i]), Math.abs(Number(given.data[i])));
+      expect(actual.flatMap((value, i) => (isNear(value, i) ? [] : [[i, value, wanted[i]]]))).toEqual([]);
+    },
+  );
 
   test.each([16, 32, 64, 96])("batch statistics of %i channels and their gradient", async (channels) => {
     const build = buildOn();
