@@ -16,7 +16,7 @@ import type { FusedOperation, Slot, Step } from "./plan.ts";
 
 const slot = (count = 1024): Slot => ({ bytes: 4 * count, location: { kind: "arena" } });
 
-interface Options extends Partial<Pick<FusedOperation, "broadcast" | "epilogue">> {
+interface Options extends Partial<Pick<FusedOperation, "broadcast" | "epilogue" | "ints">> {
   readonly kernel?: string;
   readonly count?: number;
   readonly width?: number;
@@ -31,10 +31,11 @@ function elementwiseStep(elementwise: readonly Slot[], results: readonly Slot[],
     width = 0,
     broadcast = [],
     epilogue = [],
+    ints = [],
     isLoad = false,
     isLate = false,
   } = options;
-  const operation: FusedOperation = { kernel, elementwise, broadcast, results, epilogue, ints: [], floats: [] };
+  const operation: FusedOperation = { kernel, elementwise, broadcast, results, epilogue, ints, floats: [] };
   return fusedStep({ count, width, operations: [operation], isLoad, isLate });
 }
 
@@ -184,6 +185,28 @@ describe("fuse", () => {
     expect(make({ readsSource: false })).toEqual(stored);
     expect(make({ kernel: "unary" })).toEqual(stored);
   });
+
+  test.each([0, 1])(
+    "what several cheap steps make one of the other is computed again by all of them: operation %i",
+    (op) => {
+      const [x, normal, y, codes, z, dy, dx] = [slot(), slot(), slot(), slot(), slot(), slot(), slot()];
+      const steps = [
+        elementwiseStep([x], [normal], { kernel: "normalization", width: 4 }),
+        elementwiseStep([normal], [y], { kernel: "unary", ints: [op] }),
+        elementwiseStep([y], [codes], { kernel: "quantize" }),
+        opaque([codes], [z]),
+        elementwiseStep([z, y], [dy], { kernel: "fakeQuantizeGradient", isLate: true }),
+        elementwiseStep([dy, x], [dx], { kernel: "sums", width: 4, isLate: true }),
+      ];
+      const isRelu = op === 0;
+      expect(kernels(fuse(steps, new Set([dx]), false)).at(-1)).toEqual([
+        ...(isRelu ? ["normalization", "unary"] : []),
+        "fakeQuantizeGradient",
+        "sums",
+      ]);
+      expect([normal, y].map(({ location }) => location.kind)).toEqual(["local", isRelu ? "local" : "arena"]);
+    },
+  );
 
   test("what is computed again is made before what is made of it", () => {
     const [x, normal, y, codes, z, dy, dn, dx] = [slot(), slot(), slot(), slot(), slot(), slot(), slot(), slot()];

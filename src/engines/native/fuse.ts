@@ -167,30 +167,46 @@ function readersOf(units: readonly Unit[]): ReadonlyMap<Slot, readonly Unit[]> {
   return readers;
 }
 
+/** As native/src/kernels.h numbers it among the unary operations. */
+const relu = 0;
+
 /** What takes less time than to write it and to read it again. */
-const isCheap = ({ kernel }: FusedOperation): boolean => kernel === "normalization" || kernel === "clip";
+const isCheap = ({ kernel, ints }: FusedOperation): boolean =>
+  kernel === "normalization" || kernel === "clip" || (kernel === "unary" && ints[0] === relu);
 
 /** What gradients alone want of a group is computed again by theirs, where they read what it is computed of anyway. */
 function recompute(units: readonly Unit[], kept: ReadonlySet<Slot>): void {
   const readers = readersOf(units);
   for (const maker of units.filter(isGroup))
-    for (const operation of maker.operations.filter(isCheap)) {
-      const [made] = present(operation.results);
+    for (const made of maker.operations.filter(isCheap).flatMap(({ results }) => present(results))) {
       const others = (readers.get(made) ?? []).filter((unit) => unit !== maker);
-      if (!kept.has(made) && others.every((unit) => isGroup(unit) && canRecompute(unit, operation, made, maker.width)))
-        for (const reader of others.filter(isGroup)) recomputeIn(reader, operation, made);
+      if (kept.has(made) || !others.every((unit) => isGroup(unit) && canRecompute(unit, made, maker))) continue;
+      for (const reader of others.filter(isGroup))
+        for (const operation of remaking(reader, made, maker) ?? []) recomputeIn(reader, operation);
     }
 }
 
-const canRecompute = (reader: Group, { elementwise }: FusedOperation, made: Slot, width: number): boolean =>
+const canRecompute = (reader: Group, made: Slot, maker: Group): boolean =>
   reader.isLate &&
-  (reader.width === width || width === 0) &&
+  (reader.width === maker.width || maker.width === 0) &&
   reader.operations.every(({ broadcast }) => !broadcast.includes(made)) &&
-  present(elementwise).every(
-    (slot) => reader.loaded.has(slot) || reader.operations.some((each) => each.elementwise.includes(slot)),
-  );
+  remaking(reader, made, maker) !== undefined;
 
-function recomputeIn(reader: Group, operation: FusedOperation, made: Slot): void {
+/** The maker's cheap operations that make a slot of what the reader reads anyway; absent where others are among them. */
+function remaking(reader: Group, made: Slot, maker: Group): readonly FusedOperation[] | undefined {
+  const operation = maker.operations.find(({ results }) => results.includes(made));
+  if (!operation || !isCheap(operation)) return undefined;
+  const before = present(operation.elementwise).map((slot) =>
+    reads(reader, slot) ? [] : remaking(reader, slot, maker),
+  );
+  return before.every((each) => each !== undefined) ? [...before.flat(), operation] : undefined;
+}
+
+const reads = (group: Group, slot: Slot): boolean =>
+  group.loaded.has(slot) || group.operations.some(({ elementwise }) => elementwise.includes(slot));
+
+function recomputeIn(reader: Group, operation: FusedOperation): void {
+  const [made] = present(operation.results);
   const elementwise = operation.elementwise.map((slot) => slot && (reader.loaded.get(slot) ?? slot));
   const at = 1 + reader.operations.findLastIndex(({ results }) => results.some((slot) => elementwise.includes(slot)));
   readInstead(reader, made, loadInto(reader, made, { ...operation, elementwise }, at));
