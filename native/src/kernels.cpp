@@ -432,6 +432,14 @@ void narrow_bfloat16(const float* x, uint16_t* y, int64_t count) {
   }
 }
 
+}  // namespace
+}  // namespace frostbit
+
+#include "attention-loops.h"
+
+namespace frostbit {
+namespace {
+
 /**
  * Exact: a float16's exponent and fraction moved to a float32's place, and scaled by 2^112; denormals, which would be zero on
  * the pool's threads there, as the multiples of 2^-24 that they are.

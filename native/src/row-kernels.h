@@ -45,15 +45,16 @@ struct RowKernels {
   double (*dequantize_gradient)(const float* dy, const uint8_t* x, int64_t count, float zero, double total);
   /**
    * A query's scores of some keys become exp(scale · x + mask − largest); mask may be null. `largest` becomes the largest of it
-   * and these; where that is −infinity nothing is subtracted. Returns the sum.
+   * and these; where that is −infinity nothing is subtracted. Returns the sum. They go to `rounded` as bfloat16 instead where
+   * it is not null; it may begin where x does, or before.
    */
-  double (*attend)(float* x, const float* mask, int64_t count, float scale, float* largest);
+  double (*attend)(float* x, uint16_t* rounded, const float* mask, int64_t count, float scale, float* largest);
   /**
    * x: scores, then p = exp(scale · x + mask − largest) · factor; dp: gradients of p, then those of x, p · (dp − mean) · scale.
-   * None of the scores may be larger than the largest.
+   * None of the scores may be larger than the largest. Both may go elsewhere as those of `attend`.
    */
-  void (*attend_gradient)(float* x, float* dp, const float* mask, int64_t count, float scale, float largest, float factor,
-                          float mean);
+  void (*attend_gradient)(float* x, uint16_t* rounded, float* dp, uint16_t* rounded_dp, const float* mask, int64_t count,
+                          float scale, float largest, float factor, float mean);
 };
 
 constexpr int64_t kColumns = 64;

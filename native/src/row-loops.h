@@ -233,37 +233,10 @@ double dequantize_gradient(const float* dy, const uint8_t* x, int64_t count, flo
   return join_lanes(lanes, total, Plus());
 }
 
-double attend(float* x, const float* mask, int64_t count, float scale, float* largest) {
-  if (mask) {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) x[i] = x[i] * scale + mask[i];
-  } else {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) x[i] *= scale;
-  }
-  const float most = static_cast<float>(reduce_row(Reduction::Max, x, count, static_cast<double>(*largest)));
-  *largest = most;
-  const float base = most == -__builtin_inff() ? 0.0f : most;
-  FROSTBIT_LOOP
-  for (int64_t i = 0; i < count; i++) x[i] = exp_of_negative(x[i] - base);
-  return reduce_row(Reduction::Sum, x, count, 0.0);
-}
-
-void attend_gradient(float* x, float* dp, const float* mask, int64_t count, float scale, float largest, float factor,
-                     float mean) {
-  const auto term = [=](int64_t i, float score) {
-    const float p = exp_of_negative(score - largest) * factor;
-    x[i] = p;
-    dp[i] = p * (dp[i] - mean) * scale;
-  };
-  if (mask) {
-    FROSTBIT_LOOP
-    for (int64_t i = 0; i < count; i++) term(i, x[i] * scale + mask[i]);
-    return;
-  }
-  FROSTBIT_LOOP
-  for (int64_t i = 0; i < count; i++) term(i, x[i] * scale);
-}
+// Those of attention-loops.h.
+double attend(float* x, uint16_t* rounded, const float* mask, int64_t count, float scale, float* largest);
+void attend_gradient(float* x, uint16_t* rounded, float* dp, uint16_t* rounded_dp, const float* mask, int64_t count,
+                     float scale, float largest, float factor, float mean);
 
 const RowKernels row_kernels = {
     softmax_row,

@@ -1,6 +1,5 @@
 // Attention by blocks of queries and keys: y = softmax(scale · q k + mask) v and its gradient, without all scores in memory
 // (FlashAttention, arXiv:2205.14135 and arXiv:2307.08691).
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -169,12 +168,17 @@ class Attention {
     return {begin, std::clamp(span.end - key, begin, count)};
   }
 
-  /** A row of scores that is done with, as products read it: rounded, where it lies. */
-  void round(float* x, T* row, int64_t count) const {
-    if constexpr (!std::is_same_v<T, float>) {
-      kernels_.narrow_bfloat16(x, row, count);
-      std::memcpy(x, row, count * sizeof(T));
-    }
+  /** Where a row's scores from `begin` on go, as products read them: rounded, where they lie; null where they stay as they are.
+   */
+  static uint16_t* rounded_from(float* x, int64_t begin) {
+    return std::is_same_v<T, float> ? nullptr : reinterpret_cast<uint16_t*>(x) + begin;
+  }
+
+  /** Of a row of so many, all rounded, but those that are seen. */
+  static void clear_unseen(float* x, const Range& seen, int64_t count) {
+    T* const row = reinterpret_cast<T*>(x);
+    std::fill(row, row + seen.begin, T{0});
+    std::fill(row + seen.end, row + count, T{0});
   }
 
   /** Rows of so many scores, all rounded. */
@@ -294,15 +298,12 @@ class AttentionStep : public Step, Attention<T> {
 
  private:
   struct Work {
-    float* scores;
-    T* row;
-    float* largest;
+    float *scores, *largest;
     double* sums;
   };
 
   static Work take(Scratch& scratch) {
-    return {scratch.take<float>(Attention<T>::kScores), scratch.take<T>(kKeys), scratch.take<float>(kQueries),
-            scratch.take<double>(kQueries)};
+    return {scratch.take<float>(Attention<T>::kScores), scratch.take<float>(kQueries), scratch.take<double>(kQueries)};
   }
 
   void attend(const Block& block, const Range* spans, const Work& work) const {
@@ -334,14 +335,14 @@ class AttentionStep : public Step, Attention<T> {
   /** The i-th query's scores become exponentials; what was summed up before is scaled to the largest score so far. */
   void add_keys(const Block& block, const Range* spans, int64_t i, int64_t key, int64_t count, const Work& work, float* scores,
                 float* y) const {
-    const auto [begin, end] = this->seen(spans, block, i, key, count);
+    const Range seen = this->seen(spans, block, i, key, count);
+    const auto [begin, end] = seen;
     const float* const mask = this->mask_of(spans, block);
     const float before = work.largest[i];
-    std::fill(scores, scores + begin, 0.0f);
-    std::fill(scores + end, scores + count, 0.0f);
-    const double sum = this->kernels_.rows->attend(scores + begin, mask ? mask + i * this->mask_row_ + key + begin : nullptr,
-                                                   end - begin, this->scale_, &work.largest[i]);
-    this->round(scores, work.row, count);
+    const double sum = this->kernels_.rows->attend(scores + begin, this->rounded_from(scores, begin),
+                                                   mask ? mask + i * this->mask_row_ + key + begin : nullptr, end - begin,
+                                                   this->scale_, &work.largest[i]);
+    this->clear_unseen(scores, seen, count);
     if (work.largest[i] != before && work.sums[i] != 0) {
       const float factor = std::exp(before - work.largest[i]);
       work.sums[i] *= factor;
@@ -392,13 +393,12 @@ class AttentionGradientStep : public Step, Attention<T> {
 
   struct Work {
     float *p, *dp, *means, *product;
-    T* row;
   };
 
   Work take(Scratch& scratch) const {
     const int64_t scores = Attention<T>::kScores;
     return {scratch.take<float>(scores), scratch.take<float>(scores), scratch.take<float>(kQueries),
-            scratch.take<float>(this->width_), scratch.take<T>(kKeys)};
+            scratch.take<float>(this->width_)};
   }
 
   void add_blocks(const RunContext& run) {
@@ -479,16 +479,14 @@ class AttentionGradientStep : public Step, Attention<T> {
   /** The i-th query's scores become probabilities, and the gradients of these the scores' gradients. */
   void take_gradient(const Block& block, const Range* spans, int64_t i, int64_t key, int64_t count, const Work& work, float* p,
                      float* dp) const {
-    const auto [begin, end] = this->seen(spans, block, i, key, count);
+    const Range seen = this->seen(spans, block, i, key, count);
+    const auto [begin, end] = seen;
     const float* const mask = this->mask_of(spans, block);
     const auto [largest, factor] = statistics_[block.element * this->rows_ + block.row + i];
-    this->kernels_.rows->attend_gradient(p + begin, dp + begin, mask ? mask + i * this->mask_row_ + key + begin : nullptr,
-                                         end - begin, this->scale_, largest, factor, work.means[i]);
-    for (float* const x : {p, dp}) {
-      std::fill(x, x + begin, 0.0f);
-      std::fill(x + end, x + count, 0.0f);
-      this->round(x, work.row, count);
-    }
+    this->kernels_.rows->attend_gradient(p + begin, this->rounded_from(p, begin), dp + begin, this->rounded_from(dp, begin),
+                                         mask ? mask + i * this->mask_row_ + key + begin : nullptr, end - begin, this->scale_,
+                                         largest, factor, work.means[i]);
+    for (float* const x : {p, dp}) this->clear_unseen(x, seen, count);
   }
 
   /** Of a row of dy and one of y. */
