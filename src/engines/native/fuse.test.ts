@@ -208,6 +208,37 @@ describe("fuse", () => {
     },
   );
 
+  test("copies of what passes between steps in 16 bits have 16 too, where steps by element read them", () => {
+    const count = 1 << 15;
+    const make = ({ reader = "unary", value, isKept = false }: { reader?: string; value?: Slot; isKept?: boolean }) => {
+      const [x, y, part, padded, z] = [slot(count), slot(count), slot(count / 2), slot(count), slot(count)];
+      const move = (kernel: string, inputs: readonly (Slot | undefined)[], to: Slot): Step => ({
+        ...opaque([], [to]),
+        kernel,
+        inputs,
+      });
+      const steps = [
+        elementwiseStep([x], [y], { count }),
+        move("copy4", [y], part),
+        move("fill4", [value], padded),
+        move("copy4", [part], padded),
+        reader === "unary" ? elementwiseStep([padded], [z], { count }) : opaque([padded], [z]),
+      ];
+      return kernels(fuse(steps, new Set(isKept ? [part, z] : [z]), true));
+    };
+    expect(make({})).toEqual([
+      ["unary", "narrow:float16"],
+      ["copy2"],
+      ["fill2"],
+      ["copy2"],
+      ["widen:float16", "unary"],
+    ]);
+    const wide = [["unary"], ["copy4"], ["fill4"], ["copy4"], ["unary"]];
+    expect(make({ value: slot(1) })).toEqual(wide);
+    expect(make({ isKept: true })).toEqual(wide);
+    expect(make({ reader: "convolution" })).toEqual([...wide.slice(0, -1), ["convolution"]]);
+  });
+
   test("what is computed again is made before what is made of it", () => {
     const [x, normal, y, codes, z, dy, dn, dx] = [slot(), slot(), slot(), slot(), slot(), slot(), slot(), slot()];
     const steps = [

@@ -232,14 +232,36 @@ function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean):
       if (kept.has(slot)) continue;
       const others = (readers.get(slot) ?? []).filter((unit) => unit !== maker);
       if (others.length === 0) slot.location = unplaced;
-      else if (
-        narrows &&
-        slot.bytes >= minNarrowedBytes &&
-        slot.bytes === 4 * maker.count &&
-        others.every((unit) => readsByElement(unit, slot))
-      )
-        narrow(maker, slot, others.filter(isGroup));
+      else if (narrows && slot.bytes >= minNarrowedBytes && slot.bytes === 4 * maker.count) {
+        const copies = copiesOf(slot, units, readers, kept);
+        const isRead = (each: Slot, unit: Unit): boolean =>
+          unit === maker || isZeroFill(unit) || isCopy(unit) || readsByElement(unit, each);
+        if (copies && [slot, ...copies].every((each) => (readers.get(each) ?? []).every((unit) => isRead(each, unit))))
+          narrow(maker, [slot, ...copies], units, readers);
+      }
     }
+}
+
+const isCopy = (unit: Unit): unit is Step => !isGroup(unit) && unit.kernel === "copy4";
+const isZeroFill = (unit: Unit): unit is Step =>
+  !isGroup(unit) && unit.kernel === "fill4" && present(unit.inputs).length === 0;
+
+/** What holds nothing but elements of a slot, copied, and zeros; absent where copies make something else besides. */
+function copiesOf(
+  slot: Slot,
+  units: readonly Unit[],
+  readers: ReadonlyMap<Slot, readonly Unit[]>,
+  kept: ReadonlySet<Slot>,
+): readonly Slot[] | undefined {
+  const found = [slot];
+  for (const from of found)
+    for (const copy of (readers.get(from) ?? []).filter(isCopy))
+      for (const to of present(copy.outputs)) if (!found.includes(to)) found.push(to);
+  const copies = found.slice(1);
+  const makes = (unit: Unit, to: Slot): boolean => !isGroup(unit) && unit.outputs.includes(to);
+  const isOf = (unit: Unit): boolean => isZeroFill(unit) || (isCopy(unit) && found.includes(present(unit.inputs)[0]));
+  const isWhole = (to: Slot): boolean => !kept.has(to) && units.filter((unit) => makes(unit, to)).every(isOf);
+  return copies.every(isWhole) ? copies : undefined;
 }
 
 /** A buffer whose index is not chosen yet. */
@@ -253,26 +275,45 @@ const is32Bit = (unit: Group, slot: Slot): boolean =>
   slot.bytes === 4 * unit.count &&
   unit.operations.every(({ kernel, elementwise }) => kernel !== "rescale" || !elementwise.includes(slot));
 
-/** Forward values keep 11 bits of their fraction, gradients their range. */
-function narrow(maker: Group, slot: Slot, others: readonly Group[]): void {
+/** Forward values keep 11 bits of their fraction, gradients their range. The first slot is the maker's, others are copies of it. */
+function narrow(
+  maker: Group,
+  slots: readonly Slot[],
+  units: Unit[],
+  readers: ReadonlyMap<Slot, readonly Unit[]>,
+): void {
   const type = maker.isLate ? "bfloat16" : "float16";
-  const stored: Slot = { bytes: slot.bytes / 2, location: { kind: "arena" } };
   const empty = { broadcast: [], epilogue: [], ints: [], floats: [] };
+  const stored = new Map(
+    slots.map(({ bytes }, i): [Slot, Slot] => [slots[i], { bytes: bytes / 2, location: { kind: "arena" } }]),
+  );
+  const [slot] = slots;
   const made = maker.operations.findIndex(({ results }) => results.includes(slot));
   maker.operations.splice(made + 1, 0, {
     ...empty,
     kernel: `narrow:${type}`,
     elementwise: [slot],
-    results: [stored, slot],
+    results: [stored.get(slot), slot],
+  });
+  for (const [each, narrowed] of stored)
+    for (const reader of (readers.get(each) ?? []).filter(isGroup))
+      if (reader !== maker) widenIn(reader, each, narrowed, type);
+  const inStored = (each: Slot | undefined): Slot | undefined => each && (stored.get(each) ?? each);
+  units.forEach((unit, i) => {
+    if (isGroup(unit) || !unit.outputs.some((each) => each && stored.has(each))) return;
+    const [inputs, outputs] = [unit.inputs.map(inStored), unit.outputs.map(inStored)];
+    units[i] = { ...unit, kernel: unit.kernel.replace("4", "2"), inputs, outputs };
   });
   slot.location = unplaced;
-  for (const reader of others) {
-    const first = reader.operations.findIndex(({ elementwise }) => elementwise.includes(slot));
-    const load: FusedOperation = { ...empty, kernel: `widen:${type}`, elementwise: [stored], results: [slot] };
-    const own = loadInto(reader, slot, load, first);
-    own.location = unplaced;
-    readInstead(reader, slot, own);
-  }
+}
+
+/** A group that reads a slot reads it as it is stored. */
+function widenIn(reader: Group, slot: Slot, stored: Slot, type: string): void {
+  const first = reader.operations.findIndex(({ elementwise }) => elementwise.includes(slot));
+  const load = { kernel: `widen:${type}`, elementwise: [stored], results: [slot], broadcast: [], epilogue: [] };
+  const own = loadInto(reader, slot, { ...load, ints: [], floats: [] }, first);
+  own.location = unplaced;
+  readInstead(reader, slot, own);
 }
 
 /**
