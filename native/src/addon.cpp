@@ -3,8 +3,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <tuple>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "dnnl-compat.h"
 #include "interrupt.h"
@@ -511,7 +515,21 @@ void remove_files(const Napi::CallbackInfo& info) {
   remove_at_signal(paths);
 }
 
+/**
+ * What takes a megabyte goes back to the system once it is freed: glibc would map fewer and fewer with every one that is, and keep
+ * the others' memory between what lives longer. Where the environment says how it is to be, it stays so.
+ */
+void map_large_arrays() {
+#if defined(__GLIBC__)
+  constexpr int kMapped = 1 << 20;
+  if (std::getenv("MALLOC_MMAP_THRESHOLD_") || std::getenv("GLIBC_TUNABLES")) return;
+  mallopt(M_MMAP_THRESHOLD, kMapped);
+  mallopt(M_TRIM_THRESHOLD, 2 * kMapped);
+#endif
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  map_large_arrays();
   exports.Set("Memory", MemoryObject::define(env));
   exports.Set("Program", ProgramObject::define(env));
   exports.Set("information", Napi::Function::New(env, information));
