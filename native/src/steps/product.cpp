@@ -1,5 +1,5 @@
-// Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, of float64, or of
-// 8-bit codes.
+// Matrix products: y = α a' b' + β c, for a batch of matrices; of float32, of bfloat16 with float32 sums, which may be rounded
+// to bfloat16, of float64, or of 8-bit codes.
 #include <type_traits>
 
 #include "../matrix-product.h"
@@ -11,10 +11,13 @@ namespace {
 /** Rows or columns of y that one thread takes at a time. */
 constexpr int64_t kUnit = 16;
 
+/** Sums that a thread has before they are rounded: of fewer rows, oneDNN would pack b too often. */
+constexpr int64_t kSums = 768 * 1024;
+
 template <class A, class B, class Y>
 class ProductStep : public Step {
  public:
-  ProductStep(Arguments& arguments, CompileContext&) {
+  ProductStep(Arguments& arguments, CompileContext& context) : kernels_(*context.kernels) {
     m_ = arguments.integer(), n_ = arguments.integer(), k_ = arguments.integer();
     const int64_t max_m = arguments.size(), max_n = arguments.size(), max_k = arguments.size();
     max_ = {max_m, max_n, max_k};
@@ -43,6 +46,8 @@ class ProductStep : public Step {
     else
       c_ = arguments.optional<Y>(extent({max_m, max_n}, {c_row_, c_column_}, 0, arguments));
     y_ = arguments.place<Y>(product(batch_), max_m, max_n);
+    if (is_rounded && c_) arguments.fail("rounds what is added");
+    if (is_rounded) context.want_scratch(std::min(max_m * max_n, std::max(kSums, kUnit * max_n)) * sizeof(float));
   }
 
   void run(int, const RunContext& run) override {
@@ -63,12 +68,18 @@ class ProductStep : public Step {
       Matrix<A> left = a.from_row(rows.begin);
       Matrix<B> right = b.from_column(columns.begin);
       left.data += at[0], right.data += at[1];
-      work({rows.end - rows.begin, columns.end - columns.begin, k}, left, right, y, rows.begin, columns.begin);
+      const ProductSizes own{rows.end - rows.begin, columns.end - columns.begin, k};
+      if constexpr (is_rounded)
+        round(own, left, right, y, reinterpret_cast<float*>(run.scratch));
+      else
+        work(own, left, right, y, rows.begin, columns.begin);
     });
   }
 
  private:
-  static constexpr bool is_integer = std::is_same_v<Y, int32_t>;
+  static constexpr bool is_integer = std::is_same_v<Y, int32_t>, is_rounded = std::is_same_v<Y, uint16_t>;
+
+  static int64_t rows_at_once(int64_t columns) { return std::max(kUnit, kSums / columns); }
 
   static int64_t checked_extent(int64_t rows, int64_t columns, int64_t step) {
     const int64_t sizes[] = {rows - 1, step};
@@ -85,6 +96,20 @@ class ProductStep : public Step {
     if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : uint8_t{0}}, a, b, y);
   }
 
+  void round(const ProductSizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, float* sums) const {
+    const auto& [m, n, k] = sizes;
+    const int64_t most = rows_at_once(n);
+    for (int64_t row = 0; row < m; row += most) {
+      const int64_t rows = std::min(most, m - row);
+      if (k > 0)
+        multiply({rows, n, k}, {}, a.from_row(row), b, Matrix<float>{sums, false, n});
+      else
+        std::fill_n(sums, rows * n, 0.0f);
+      for (int64_t i = 0; i < rows; i++) kernels_.narrow_bfloat16(sums + i * n, y.from_row(row + i).data, n);
+    }
+  }
+
+  const Kernels& kernels_;
   int64_t m_, n_, k_;
   std::vector<int64_t> max_;
   bool is_a_transposed_, is_b_transposed_;
@@ -104,6 +129,7 @@ StepMakers product_steps() {
       {"product", make_step<ProductStep<float, float, float>>},
       {"product:bfloat16", make_step<ProductStep<uint16_t, uint16_t, float>>},
       {"product:float64", make_step<ProductStep<double, double, double>>},
+      {"product:bfloat16:rounded", make_step<ProductStep<uint16_t, uint16_t, uint16_t>>},
       {"product:integer", make_step<ProductStep<uint8_t, int8_t, int32_t>>},
   };
 }

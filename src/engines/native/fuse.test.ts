@@ -183,7 +183,50 @@ describe("fuse", () => {
     expect(make({ isKept: true })).toEqual(stored);
     expect(make({ isLate: false })).toEqual(stored);
     expect(make({ readsSource: false })).toEqual(stored);
-    expect(make({ kernel: "unary" })).toEqual(stored);
+    expect(make({ kernel: "softmax" })).toEqual(stored);
+  });
+
+  const product = (a: Slot, b: Slot, y: Slot, bias?: Slot): Step => ({
+    ...opaque([a, b], [y]),
+    kernel: "product:bfloat16",
+    inputs: [a, b, bias],
+  });
+  const large = 1 << 16;
+
+  test("a product that groups alone read is rounded when it is made, but not what is quantized next or read otherwise", () => {
+    const make = ({ isKept = false, quantizes = false, isLate = false, reads = "elements", bias = false } = {}) => {
+      const [a, b, y, z, w, c] = [slot(), slot(), slot(large), slot(large), slot(large), slot()];
+      const reader = elementwiseStep([y], [z], { count: large, isLate });
+      const steps = [
+        product(a, b, y, bias ? c : undefined),
+        ...(reads === "elements" ? [reader] : [reader, opaque([y], [w])]),
+        ...(quantizes ? [elementwiseStep([z], [w], { kernel: "quantize", count: large, isLate })] : []),
+      ];
+      const [first] = fuse(steps, new Set(isKept ? [y, z, w] : [z, w]), true);
+      return { kernel: first.kernel, bytes: first.outputs[0]?.bytes };
+    };
+    const rounded = { kernel: "product:bfloat16:rounded", bytes: 2 * large };
+    const whole = { kernel: "product:bfloat16", bytes: 4 * large };
+    expect(make()).toEqual(rounded);
+    expect(make({ isLate: true, quantizes: true })).toEqual(rounded);
+    expect(make({ quantizes: true })).toEqual(whole);
+    expect(make({ isKept: true })).toEqual(whole);
+    expect(make({ reads: "all" })).toEqual(whole);
+    expect(make({ bias: true })).toEqual(whole);
+  });
+
+  test("what a product reads in 16 bits is what other groups read", () => {
+    const [x, y, narrow, z, w] = [slot(large), slot(large), slot(large / 2), slot(large), slot(large)];
+    const options = { count: large, isLate: true };
+    const steps = [
+      elementwiseStep([x], [y], options),
+      elementwiseStep([y], [narrow], { ...options, kernel: "narrow:bfloat16" }),
+      product(narrow, narrow, z),
+      elementwiseStep([y, z], [w], options),
+    ];
+    const made = fuse(steps, new Set([z, w]), true);
+    expect(made[0].outputs).toEqual([narrow]);
+    expect(made.at(-1)?.inputs).toContain(narrow);
   });
 
   test.each([0, 1])(

@@ -167,12 +167,9 @@ function readersOf(units: readonly Unit[]): ReadonlyMap<Slot, readonly Unit[]> {
   return readers;
 }
 
-/** As native/src/kernels.h numbers it among the unary operations. */
-const relu = 0;
-
-/** What takes less time than to write it and to read it again. */
-const isCheap = ({ kernel, ints }: FusedOperation): boolean =>
-  kernel === "normalization" || kernel === "clip" || (kernel === "unary" && ints[0] === relu);
+/** What takes no more time than to write it and to read it again. */
+const cheap: ReadonlySet<string> = new Set(["normalization", "clip", "unary", "binary", "binaryRow", "binaryColumn"]);
+const isCheap = ({ kernel }: FusedOperation): boolean => cheap.has(kernel);
 
 /** What gradients alone want of a group is computed again by theirs, where they read what it is computed of anyway. */
 function recompute(units: readonly Unit[], kept: ReadonlySet<Slot>): void {
@@ -240,6 +237,7 @@ function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean):
           narrow(maker, [slot, ...copies], units, readers);
       }
     }
+  if (narrows) roundProducts(units, readers, kept);
 }
 
 const isCopy = (unit: Unit): unit is Step => !isGroup(unit) && unit.kernel === "copy4";
@@ -275,7 +273,12 @@ const is32Bit = (unit: Group, slot: Slot): boolean =>
   slot.bytes === 4 * unit.count &&
   unit.operations.every(({ kernel, elementwise }) => kernel !== "rescale" || !elementwise.includes(slot));
 
-/** Forward values keep 11 bits of their fraction, gradients their range. The first slot is the maker's, others are copies of it. */
+const conversion = { broadcast: [], epilogue: [], ints: [], floats: [] } as const;
+
+/**
+ * Forward values keep 11 bits of their fraction, gradients their range; what products read in 16 bits anyway is stored once. The
+ * first slot is the maker's, others are copies of it.
+ */
 function narrow(
   maker: Group,
   slots: readonly Slot[],
@@ -283,21 +286,21 @@ function narrow(
   readers: ReadonlyMap<Slot, readonly Unit[]>,
 ): void {
   const type = maker.isLate ? "bfloat16" : "float16";
-  const empty = { broadcast: [], epilogue: [], ints: [], floats: [] };
-  const stored = new Map(
-    slots.map(({ bytes }, i): [Slot, Slot] => [slots[i], { bytes: bytes / 2, location: { kind: "arena" } }]),
-  );
+  const kernel = `narrow:${type}`;
+  const { operations } = maker;
   const [slot] = slots;
-  const made = maker.operations.findIndex(({ results }) => results.includes(slot));
-  maker.operations.splice(made + 1, 0, {
-    ...empty,
-    kernel: `narrow:${type}`,
-    elementwise: [slot],
-    results: [stored.get(slot), slot],
-  });
-  for (const [each, narrowed] of stored)
-    for (const reader of (readers.get(each) ?? []).filter(isGroup))
-      if (reader !== maker) widenIn(reader, each, narrowed, type);
+  const stored = new Map(
+    slots.map((each): [Slot, Slot] => [each, { bytes: each.bytes / 2, location: { kind: "arena" } }]),
+  );
+  const known = operations.findIndex((each) => each.kernel === kernel && each.elementwise.includes(slot));
+  const [before] = known < 0 ? [] : operations.splice(known, 1)[0].results;
+  if (before) stored.set(slot, before);
+  const rounds = { ...conversion, kernel, elementwise: [slot], results: [stored.get(slot), slot] };
+  operations.splice(1 + operations.findIndex(({ results }) => results.includes(slot)), 0, rounds);
+  for (const [each, narrowed] of stored) {
+    const groups = (readers.get(each) ?? []).filter(isGroup).filter((reader) => reader !== maker);
+    readWidened(each, narrowed, `widen:${type}`, groups);
+  }
   const inStored = (each: Slot | undefined): Slot | undefined => each && (stored.get(each) ?? each);
   units.forEach((unit, i) => {
     if (isGroup(unit) || !unit.outputs.some((each) => each && stored.has(each))) return;
@@ -307,14 +310,37 @@ function narrow(
   slot.location = unplaced;
 }
 
-/** A group that reads a slot reads it as it is stored. */
-function widenIn(reader: Group, slot: Slot, stored: Slot, type: string): void {
-  const first = reader.operations.findIndex(({ elementwise }) => elementwise.includes(slot));
-  const load = { kernel: `widen:${type}`, elementwise: [stored], results: [slot], broadcast: [], epilogue: [] };
-  const own = loadInto(reader, slot, { ...load, ints: [], floats: [] }, first);
-  own.location = unplaced;
-  readInstead(reader, slot, own);
+/** Groups read what is stored in 16 bits. */
+function readWidened(slot: Slot, stored: Slot, kernel: string, readers: readonly Group[]): void {
+  for (const reader of readers) {
+    const first = reader.operations.findIndex(({ elementwise }) => elementwise.includes(slot));
+    const load: FusedOperation = { ...conversion, kernel, elementwise: [stored], results: [slot] };
+    const own = loadInto(reader, slot, load, first);
+    own.location = unplaced;
+    readInstead(reader, slot, own);
+  }
 }
+
+/**
+ * Products of bfloat16 give bfloat16 where groups alone read them. Where activations are quantized, gradients alone: as with what
+ * passes between groups, 8 bits of a fraction would move values across their bounds.
+ */
+function roundProducts(units: Unit[], readers: ReadonlyMap<Slot, readonly Unit[]>, kept: ReadonlySet<Slot>): void {
+  const quantizes = units.some((unit) => isGroup(unit) && unit.operations.some(({ kernel }) => quantizers.has(kernel)));
+  units.forEach((unit, at) => {
+    if (isGroup(unit) || unit.kernel !== "product:bfloat16" || unit.inputs[2]) return;
+    const [slot] = present(unit.outputs);
+    const all = readers.get(slot) ?? [];
+    const groups = all.filter(isGroup).filter(({ isLate }) => isLate || !quantizes);
+    if (kept.has(slot) || slot.bytes < minNarrowedBytes || groups.length === 0 || groups.length < all.length) return;
+    if (!groups.every((group) => readsByElement(group, slot))) return;
+    const stored: Slot = { bytes: slot.bytes / 2, location: { kind: "arena" } };
+    units[at] = { ...unit, kernel: `${unit.kernel}:rounded`, outputs: [stored] };
+    readWidened(slot, stored, "widen:bfloat16", groups);
+  });
+}
+
+const quantizers: ReadonlySet<string> = new Set(["quantize", "fakeQuantize"]);
 
 /**
  * A buffer serves the next slot when its own is read for the last time; an operation may write where it reads, but not where it reads

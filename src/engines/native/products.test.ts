@@ -111,6 +111,21 @@ describe.skipIf(!isReady)(`products in bfloat16${why}`, () => {
     }),
   );
 
+  test.each([
+    ["rows in several parts", 1300, 31, 1536],
+    ["fewer rows than columns", 17, 64, 1100],
+  ])("what groups alone read is rounded where it is made: %s", async (_, rows, inner, columns) => {
+    const [a, b] = [normal(rows, inner), normal(inner, columns)];
+    const build = buildOn();
+    const names = [a, b].map(({ shape }, i) => build.input(`x${i}`, { dtype: "float32", shape: [...shape] }));
+    const graph = build.graph([build.node("Neg", [build.node("MatMul", names)])]);
+    const { y, kernels } = await run(graph, new Map([a, b].map((value, i) => [`x${i}`, value])), "mixed");
+    expect(kernels).toContain("product:bfloat16:rounded");
+    const { sums, magnitudes } = plainProduct(matrixOf(a), matrixOf(b));
+    const worst = sums.findIndex((sum, i) => Math.abs(y[i] + sum) > 2 ** -8 * (magnitudes[i] + Math.abs(sum)) + 1e-6);
+    expect(worst).toBe(-1);
+  });
+
   test("small products are not rounded", async () => {
     const build = buildOn();
     const [a, b] = [normal(13, 17), normal(17, 19)];
