@@ -1,7 +1,7 @@
 // What graphs of one structure have in common: the same values under the same names, and their numbers left open.
 import type { Engine } from "../engines/engine.ts";
 import type { Graph, Node, ValueType } from "../ir/graph.ts";
-import { sizeOf, type Tensor } from "../ir/tensor.ts";
+import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 
 export interface SharedForm {
@@ -61,9 +61,28 @@ function withoutUnread(graph: Graph): Graph {
   return { ...graph, constants: new Map(constants) };
 }
 
+/** What is added to scores, [queries, keys]: the same in all units, and better known to engines, which skip what it hides. */
+const isMask = remembered(
+  (value: Tensor) =>
+    sizeOf(value.shape) >= masksFrom && numbersOf(value).every((number) => number === 0 || number <= hidden),
+);
+
+const masksFrom = 2 ** 16;
+const hidden = -1e30;
+
+/** Computed once for each tensor. */
+function remembered<T>(compute: (value: Tensor) => T): (value: Tensor) => T {
+  const known = new WeakMap<Tensor, { readonly result: T }>();
+  return (value) => {
+    const found = known.get(value) ?? { result: compute(value) };
+    known.set(value, found);
+    return found.result;
+  };
+}
+
 /**
- * Arrays of floats, what quantizers scale and shift by, and what the new values of variables are bounded by, where the engine runs
- * what reads them as variables too.
+ * Arrays of floats but masks, what quantizers scale and shift by, and what the new values of variables are bounded by, where the
+ * engine runs what reads them as variables too.
  */
 function openConstants(graph: Graph, engine: Engine): ReadonlyMap<string, Tensor> {
   const next = new Set(graph.updates.values());
@@ -71,8 +90,12 @@ function openConstants(graph: Graph, engine: Engine): ReadonlyMap<string, Tensor
     ...graph.nodes.filter(isQuantizer).flatMap(({ inputs }) => inputs.slice(0, 3)),
     ...graph.nodes.filter(({ outputs: [output] }) => next.has(output)).flatMap(({ inputs }) => inputs),
   ]);
-  const isOpen = (name: string, { dtype, shape }: Tensor): boolean =>
-    /^float(32|64)$/.test(dtype) && (sizeOf(shape) > 1 || single.has(name)) && !graph.outputs.includes(name);
+  const added = new Set(graph.nodes.flatMap(({ op, inputs }) => (op === "Add" ? inputs : [])));
+  const isOpen = (name: string, value: Tensor): boolean =>
+    /^float(32|64)$/.test(value.dtype) &&
+    (sizeOf(value.shape) > 1 || single.has(name)) &&
+    !graph.outputs.includes(name) &&
+    !(added.has(name) && isMask(value));
   const candidates = new Map([...graph.constants].filter(([name, value]) => isOpen(name, value)));
   const opened: Graph = {
     ...graph,
@@ -98,8 +121,14 @@ function namesOf(
 const isTensor = (value: unknown): value is Tensor =>
   typeof value === "object" && value !== null && "dtype" in value && "data" in value;
 
+/** Of tensors with some elements all of them, of large ones which of those alive it is. */
+let count = 0;
+const place = remembered(() => count++);
+
 function keyOf({ values, constants, updates, ...rest }: Graph): string {
-  const contents = ({ dtype, shape, data }: Tensor) => {
+  const contents = (value: Tensor) => {
+    const { dtype, shape, data } = value;
+    if (isMask(value)) return { dtype, shape, place: place(value) };
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     return { dtype, shape, bytes: bytes.join() };
   };

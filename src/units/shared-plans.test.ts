@@ -146,3 +146,34 @@ test("programs of one plan have their own numbers, under the graph's own names",
   });
   expect(compiled.length).toBe(2);
 });
+
+test("a mask is no variable of the plan, which those that have another one do not share", async () => {
+  const compiled: Graph[] = [];
+  const size = 256;
+  const maskOf = (hidden: number): Tensor =>
+    tensorOf(
+      "float32",
+      [size, size],
+      Array.from({ length: size * size }, (_, i) => (i % size <= i / size ? 0 : hidden)),
+    );
+  const graphOf = (mask: Tensor, factor: number): Graph => {
+    const build = buildOn();
+    const x = build.input("x", { dtype: "float32", shape: [2, size] });
+    const scaled = build.node("Mul", [x, build.constant(tensorOf("float32", [2, 1], [factor, factor]), "factor")]);
+    const apart = build.node("Unsqueeze", [scaled, build.ints([1])]);
+    const masked = build.node("Add", [apart, build.constant(mask, "mask")]);
+    build.update(build.variable("sum", { dtype: "float32", shape: [2, size, size] }), masked);
+    return build.graph([masked]);
+  };
+  const [first, second] = [maskOf(-1e38), maskOf(-1e37)];
+  await withSharedPlans({ engine: counting(createReferenceEngine(), compiled), seed: 0 }, async ({ engine }) => {
+    for (const [mask, factor] of [
+      [first, 1],
+      [first, 2],
+      [second, 2],
+    ] as const)
+      await engine.compile(graphOf(mask, factor));
+  });
+  const masks = compiled.map(({ constants }) => [...constants.values()].filter(({ dtype }) => dtype === "float32"));
+  expect(masks).toEqual([[first], [second]]);
+});

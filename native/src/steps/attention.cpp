@@ -67,7 +67,8 @@ struct Block {
  * the other's; keys; columns of q; columns of v; the batch; of q, k, v and in the gradient dy each whether it lies transposed,
  * elements between its memory's rows, strides along the batch; sizes of the heads' batch and the mask's strides along it, its
  * stride from query to query.
- * Numbers: the scale. Places: q, k, v and in the gradient dy; the mask, if any; y [batch, rows, columns of v].
+ * Numbers: the scale. Places: q, k, v and in the gradient dy; the mask, if any; or in its place which keys each query of a head
+ * sees, from the first to behind the last, one at least; y [batch, rows, columns of v].
  */
 template <class T>
 class Attention {
@@ -99,6 +100,7 @@ class Attention {
     auto sizes = heads, strides = mask_strides;
     sizes.push_back(queries_), strides.push_back(mask_row_);
     mask_.first.data = arguments.optional<float>(extent(sizes, strides, keys_ - 1, arguments));
+    given_spans_ = arguments.optional<Range>(queries_);
     y_ = arguments.place<float>(elements_, rows_, width_);
     list_blocks(context);
   }
@@ -128,7 +130,7 @@ class Attention {
 
   const Division& division_of(const RunContext& run) const { return divisions_[run.thread]; }
 
-  bool has_one_mask() const { return mask_.first.data && is_same_for_all_; }
+  bool looks_for_spans() const { return mask_.first.data && is_same_for_all_ && !given_spans_; }
 
   /** Of a mask that is the same for all heads: which keys this thread's share of the queries see. */
   void find_spans(const RunContext& run) const {
@@ -137,17 +139,25 @@ class Attention {
     for (int64_t i = first; i < last; i++) spans[i] = span_of(mask_.first.data + i * mask_row_);
   }
 
+  /** Of each query, the keys that it sees; null where it sees all of them, or the mask says more than that. */
+  const Range* spans_of(const RunContext& run) const {
+    const Range* const spans = given_spans_ ? given_spans_ : reinterpret_cast<const Range*>(run.shared);
+    if (!given_spans_ && !looks_for_spans()) return nullptr;
+    const bool are_some =
+        std::all_of(spans, spans + queries_, [&](const Range& span) { return 0 <= span.begin && span.begin < span.end && span.end <= keys_; });
+    if (given_spans_ && !are_some) throw PlanError("a query sees keys that there are not");
+    return are_some ? spans : nullptr;
+  }
+
   /** Blocks of about the same work for each thread; with `find_spans` done, without what is masked. */
   const Division& divide(const RunContext& run) {
     Division& division = divisions_[run.thread];
     division.blocks.assign(blocks_.begin(), blocks_.end());
-    const Range* const spans = reinterpret_cast<const Range*>(run.shared);
-    const bool has_spans =
-        has_one_mask() && std::all_of(spans, spans + queries_, [](const Range& span) { return span.begin < span.end; });
-    division.spans = has_spans ? spans : nullptr;
+    const Range* const spans = spans_of(run);
+    division.spans = spans;
     int64_t total = 0;
     for (Block& block : division.blocks) {
-      if (has_spans) limit(block, spans);
+      if (spans) limit(block, spans);
       total += block.cost();
     }
     division.cuts.clear();
@@ -211,6 +221,8 @@ class Attention {
   float* y_;
 
  private:
+  const Range* given_spans_;
+
   Matrices<T> matrices(Arguments& arguments, int64_t rows, int64_t columns) {
     const bool is_transposed = arguments.integer() != 0;
     const int64_t step = arguments.size();
@@ -286,7 +298,7 @@ class AttentionStep : public Step, Attention<T> {
     context.want_scratch(reinterpret_cast<size_t>(scratch.at));
   }
 
-  int phases() const override { return this->has_one_mask() ? 2 : 1; }
+  int phases() const override { return this->looks_for_spans() ? 2 : 1; }
 
   void run(int phase, const RunContext& run) override {
     if (phase + 1 < phases()) return this->find_spans(run);
@@ -377,7 +389,7 @@ class AttentionGradientStep : public Step, Attention<T> {
     context.want_shared(this->span_bytes() + (context.threads > 1 ? context.threads * partial_bytes() : 0));
   }
 
-  int phases() const override { return 2 + this->has_one_mask(); }
+  int phases() const override { return 2 + this->looks_for_spans(); }
 
   void run(int phase, const RunContext& run) override {
     if (phase + 2 < phases()) return this->find_spans(run);

@@ -1,7 +1,8 @@
 // Attention and its gradient by blocks of queries and keys.
 import { numberAttribute, numbersAttribute } from "../../../ops/attributes.ts";
 import { attentionGradientOp, attentionOp } from "../attention/join-attention.ts";
-import type { LoweringContext, NativeOp } from "../lowering.ts";
+import { seenKeys } from "../attention/seen-keys.ts";
+import { constantValue, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { fixed, list, stridesOf } from "../plan.ts";
 import { matrixView } from "../transposes.ts";
 import { type Operand, operandOf } from "./product.ts";
@@ -45,14 +46,19 @@ const intsOf = ({ isTransposed, step, batchStrides }: Matrices): readonly number
   ...list(batchStrides),
 ];
 
-/** A mask with its strides along the heads' batch, and from query to query. */
-function maskOf({ node, input }: LoweringContext, heads: readonly number[]) {
-  if (node.inputs[maskInput] === "") return { value: undefined, strides: heads.map(() => 0), row: 0 };
+/** A mask with its strides along the heads' batch, and from query to query; or, where it is known and says no more, the keys that each query sees. */
+function maskOf({ node, input }: LoweringContext, heads: readonly number[], queries: number) {
+  const none = { values: [undefined, undefined], strides: heads.map(() => 0), row: 0 };
+  if (node.inputs[maskInput] === "") return none;
   const value = input(maskInput, "plain");
   const shape = fixed(value.shape);
   const padded = [...Array.from({ length: heads.length + 2 - shape.length }, () => 1), ...shape];
+  const { location } = value.slot;
+  const isOne = padded.slice(0, -2).every((size) => size === 1) && padded.at(-2) === queries;
+  const spans = isOne && location.kind === "constant" ? seenKeys(location.value) : undefined;
+  if (spans) return { ...none, values: [undefined, constantValue(spans)] };
   const all = stridesOf(padded, "plain").map((stride, axis) => (padded[axis] === 1 ? 0 : stride));
-  return { value, strides: all.slice(0, -2), row: all[all.length - 2] };
+  return { values: [value, undefined], strides: all.slice(0, -2), row: all[all.length - 2] };
 }
 
 /** What both steps take: q, k, v, and the mask, with the integers before and behind those of dy. */
@@ -66,11 +72,11 @@ function attentionOf(lowering: LoweringContext) {
   const [rows, width] = shape.slice(-2);
   const given = numbersAttribute(node, "heads", []);
   const [heads, queries] = [given.slice(0, -1), given[given.length - 1]];
-  const mask = maskOf(lowering, heads);
+  const mask = maskOf(lowering, heads, queries);
   return {
     suffix: numerics.bfloat16 ? ":bfloat16" : "",
     values: [q.value, k.value, v.value],
-    mask: mask.value,
+    mask: mask.values,
     before: [queries, rows, keys, size, width, ...list(batch), ...[q, k, v].flatMap(intsOf)],
     shape,
     behind: [...list(heads), ...list(mask.strides), mask.row],
@@ -82,7 +88,7 @@ const attention: NativeOp = {
   lower: (lowering) => {
     const { suffix, values, mask, before, behind, floats } = attentionOf(lowering);
     lowering.emit(`attention${suffix}`, {
-      inputs: [...values, mask],
+      inputs: [...values, ...mask],
       outputs: [lowering.output(0), lowering.output(1)],
       ints: [...before, ...behind],
       floats,
@@ -96,7 +102,7 @@ const attentionGradient: NativeOp = {
     const { input, output } = lowering;
     const dy = dyOf(lowering, shape);
     lowering.emit(`attentionGradient${suffix}`, {
-      inputs: [...values, dy.value, mask, input(4, "plain"), input(5, "plain")],
+      inputs: [...values, dy.value, ...mask, input(4, "plain"), input(5, "plain")],
       outputs: [output(0), output(1), output(2)],
       ints: [...before, ...intsOf(dy), ...behind],
       floats,
