@@ -516,8 +516,8 @@ void remove_files(const Napi::CallbackInfo& info) {
 }
 
 /**
- * What takes a megabyte goes back to the system once it is freed: glibc would map fewer and fewer with every one that is, and keep
- * the others' memory between what lives longer. Where the environment says how it is to be, it stays so.
+ * What takes a megabyte goes back to the system once it is freed: glibc would map fewer and fewer with every one that is, and
+ * keep the others' memory between what lives longer. Where the environment says how it is to be, it stays so.
  */
 void map_large_arrays() {
 #if defined(__GLIBC__)

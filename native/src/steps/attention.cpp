@@ -143,8 +143,9 @@ class Attention {
   const Range* spans_of(const RunContext& run) const {
     const Range* const spans = given_spans_ ? given_spans_ : reinterpret_cast<const Range*>(run.shared);
     if (!given_spans_ && !looks_for_spans()) return nullptr;
-    const bool are_some =
-        std::all_of(spans, spans + queries_, [&](const Range& span) { return 0 <= span.begin && span.begin < span.end && span.end <= keys_; });
+    const bool are_some = std::all_of(spans, spans + queries_, [&](const Range& span) {
+      return 0 <= span.begin && span.begin < span.end && span.end <= keys_;
+    });
     if (given_spans_ && !are_some) throw PlanError("a query sees keys that there are not");
     return are_some ? spans : nullptr;
   }
