@@ -362,7 +362,9 @@ function tableOf({ modelPath, reportPath, report }: QuantizeFileResult, isText: 
       ends("size", kilobytes(sizeBytes.float), kilobytes(sizeBytes.quantized)),
       ...(bitsPerWeight === null ? [] : [ends("bits a weight", "", bitsPerWeight.toFixed(3))]),
       ends("batch 1", milliseconds(float.batch1), milliseconds(deployed.batch1)),
-      ends("batch 256", milliseconds(float.batch256), milliseconds(deployed.batch256)),
+      ...(float.batch256 === null || deployed.batch256 === null
+        ? []
+        : [ends("batch 256", milliseconds(float.batch256), milliseconds(deployed.batch256))]),
     ],
   );
   const verified = verification

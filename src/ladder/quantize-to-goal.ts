@@ -41,7 +41,7 @@ import { isLarge } from "../run/with-few-runs.ts";
 import { type Climbed, climb, type Trial } from "./climb.ts";
 import { dropOf, noiseOf } from "./drop.ts";
 import { besideFixed, type Rung, type TrainedLoss } from "./rungs.ts";
-import { slowLayers } from "./slow-layers.ts";
+import { shareOf, slowLayers } from "./slow-layers.ts";
 
 /** What a goal's run gives: the outcome of the rung that was chosen, and how it was found. */
 export interface GoalOutcome {
@@ -155,8 +155,7 @@ export async function quantizeToGoal(
     timeOf: async (trial) => {
       const latencies = await measureLatencies(trial.run, modelIn(trial.written.files[0]));
       timed.set(trial.rung, latencies);
-      const { float: before, deployed } = latencies;
-      return Math.max(deployed.batch1 / before.batch1, deployed.batch256 / before.batch256);
+      return shareOf(latencies.float, latencies.deployed);
     },
     slowLayers: async ({ run }) => (isLarge(run.subject.float) ? [] : slowLayers(run)),
   });

@@ -5,7 +5,7 @@ import { quantizedAt } from "../methods/mixed-precision/budget.ts";
 import { withInputTypes } from "../passes/with-input-types.ts";
 import { writeModel } from "../quantize/export-model.ts";
 import { latenciesInTurn } from "../quantize/measure-run.ts";
-import type { Latency } from "../quantize/outcome.ts";
+import { type Latency, timeShares } from "../quantize/outcome.ts";
 import type { Run } from "../quantize/quantize-model.ts";
 import { linearLayers } from "../quantizers/linear-layers.ts";
 import { bitsOfLayer } from "../quantizers/quantize-options.ts";
@@ -31,9 +31,8 @@ export async function slowLayers(run: Run): Promise<readonly string[]> {
   return ends[fastest(costs) - 1] ?? [];
 }
 
-/** In one sample or in many, whichever is more. */
-const shareOf = (float: Latency, { batch1, batch256 }: Latency): number =>
-  Math.max(batch1 / float.batch1, batch256 / float.batch256);
+/** Of the float model's time, in one sample or in many, whichever is more. */
+export const shareOf = (float: Latency, own: Latency): number => Math.max(...timeShares(float, own));
 
 /** The place of the least cost; 0 where the first is hardly more. */
 export function fastest(costs: readonly number[]): number {

@@ -25,7 +25,7 @@ import { checkRun } from "../options/recipe.ts";
 import { isQuantized, type RunOptions, resumes } from "../options/run-options.ts";
 import type { FormattedJob } from "../quantize/job.ts";
 import { makeReport, sizeOfInput } from "../quantize/make-report.ts";
-import type { QuantizeOutcome } from "../quantize/outcome.ts";
+import { type QuantizeOutcome, timeShares } from "../quantize/outcome.ts";
 import { assist, quantizeSharing, type SharedMeasures } from "../quantize/quantize-model.ts";
 import { placementOf } from "../quantizers/quantize-options.ts";
 import type { Report } from "../report/report.ts";
@@ -542,8 +542,7 @@ function speedNote(
   { latencyMs, files: [file] }: QuantizeOutcome,
   inputBytes: number,
 ): string | undefined {
-  const { float, deployed } = latencyMs;
-  const [one, many] = [deployed.batch1 / float.batch1, deployed.batch256 / float.batch256];
+  const [one, many = 0] = timeShares(latencyMs.float, latencyMs.deployed);
   if (!isQuantized(options) || Math.max(one, many) < slower) return undefined;
   const advice: string[] = [];
   if (options.quantize.activations !== "float" && placementOf(options.quantize) === "runtime")

@@ -168,13 +168,17 @@ type Inputs = ReadonlyMap<string, Tensor>;
 /** Multiply-adds of the batch that stands for 256 samples: each model runs it twice at least. */
 const timedOperations = 1.2e10;
 
+/** Of a batch that somebody may run at once: half a minute on two cores. */
+const batchOperations = 5e12;
+
 /** Where a batch of 256 does not fit into memory, or takes long, its time is that of a smaller batch, multiplied. */
 async function latenciesOf(
   { job, subject }: Measured,
   timesOf: (parts: readonly Inputs[], options: { readonly most?: number }) => Promise<readonly number[]>,
   operations = timedOperations,
 ): Promise<readonly Latency[]> {
-  const affordable = affordableSamples(oneSample(subject.float), 256, operations);
+  const single = oneSample(subject.float);
+  const affordable = affordableSamples(single, 256, operations);
   const part = Math.min(batchThatFits(subject.float, 256), affordable);
   const fixed = fixedBatchOf(subject.float);
   const measure = async (batchSize: number): Promise<readonly number[]> => {
@@ -186,8 +190,10 @@ async function latenciesOf(
     const times = await timesOf(outputs, batchSize === 1 ? { most: 200 } : {});
     return times.map((time) => (time * batchSize) / size);
   };
-  const [one, many] = [await measure(1), await measure(256)];
-  return one.map((batch1, i) => ({ batch1, batch256: many[i] }));
+  const one = await measure(1);
+  const isBatch = fixed !== undefined || affordableSamples(single, 256, batchOperations) === 256;
+  const many = isBatch ? await measure(256) : undefined;
+  return one.map((batch1, i) => ({ batch1, batch256: many?.[i] ?? null }));
 }
 
 /** What a regression gives beside what its labels are of is measured too, unless a Softmax says otherwise. */

@@ -22,9 +22,16 @@ export interface Top1 {
 export interface Latency {
   /** For one sample. */
   readonly batch1: number;
-  /** For a batch of 256. */
-  readonly batch256: number;
+  /** For a batch of 256; `null` where so many samples take too long for anybody to run them at once. */
+  readonly batch256: number | null;
 }
+
+/** Of the float model's time: for one sample, and for a batch. */
+export const timeShares = (float: Latency, own: Latency): readonly number[] =>
+  (["batch1", "batch256"] as const).flatMap((batch) => {
+    const [before, after] = [float[batch], own[batch]];
+    return before === null || after === null ? [] : [after / before];
+  });
 
 /** What `quantizeModel` gives: the verified file, and all that its report is made of. */
 export interface QuantizeOutcome {

@@ -148,7 +148,7 @@ export function sizeChart({ sizeBytes }: Report): Html {
 /** One chart per batch size: the times differ by two orders of magnitude. */
 export function latencyChart({ latencyMs }: Report, batch: "batch1" | "batch256"): Html {
   const models = ["float", "deployed"] as const;
-  const values = models.map((model) => latencyMs[model][batch]);
+  const values = models.map((model) => latencyMs[model][batch] ?? 0);
   return draw(batch, `Latency in ONNX Runtime, batch of ${batch.slice(5)}`, 84, {
     grid: { ...grid, top: 0, right: 72 },
     xAxis: valueAxis("", { axisLabel: { show: false }, splitLine: { show: false } }),

@@ -113,6 +113,15 @@ describe("the report page", () => {
     expect(page).toContain("accuracy, deployed");
   });
 
+  test("tells the time of one sample where a batch takes too long", () => {
+    const { float, deployed } = report.latencyMs;
+    expect(renderHtml(report)).toContain("batch of 256");
+    const latencyMs = { float: { ...float, batch256: null }, deployed: { ...deployed, batch256: null } };
+    const page = renderHtml({ ...report, latencyMs });
+    expect(page).toContain("a batch of 1 takes 0.79 times");
+    expect(page).not.toContain("batch of 256");
+  });
+
   test("says how the size changed as it did", () => {
     const sized = (quantized: number): string => renderHtml({ ...report, sizeBytes: { float: 100, quantized } });
     expect(sized(25)).toContain("The model is 4.0 times smaller");

@@ -61,13 +61,19 @@ function qualityTile({ top1, metrics, fidelity }: Report): Html {
 
 const digits = (value: number | null): string => (value === null ? "–" : formatDigits(value));
 
+const batchTitles = { batch1: "batch of 1", batch256: "batch of 256" } as const;
+
+/** The largest batch that was timed. */
+const timedBatch = ({ latencyMs }: Report): keyof typeof batchTitles =>
+  latencyMs.deployed.batch256 === null ? "batch1" : "batch256";
+
 function tiles(report: Report): Html {
   const { sizeBytes, latencyMs, training, peakMemoryMb, seconds } = report;
-  const batch = latencyMs.deployed.batch256;
+  const batch = timedBatch(report);
   return html`<div class="tiles">
 ${qualityTile(report)}
 ${tile("size", formatBytes(sizeBytes.quantized), `float ${formatBytes(sizeBytes.float)}`)}
-${tile("batch of 256", `${formatDigits(batch)} ms`, `float ${formatDigits(latencyMs.float.batch256)} ms`)}
+${tile(batchTitles[batch], `${digits(latencyMs.deployed[batch])} ms`, `float ${digits(latencyMs.float[batch])} ms`)}
 ${tile("weights trained", ratio(training.weights.trained, training.weights.all), `${ratio(training.blocks.trained, training.blocks.all)} of the blocks`)}
 ${tile("time", `${seconds.total.toFixed(0)} s`, `${grouped(Math.round(peakMemoryMb))} MB at most`)}
 </div>`;
@@ -88,13 +94,16 @@ function accuracyCaption({ data, training, metrics }: Report): string {
 function results(report: Report): Html {
   const { training, top1, latencyMs } = report;
   const isScored = Object.values(top1).some((value) => value !== null);
-  const latencies = html`<span class="muted">batch of 1</span>${latencyChart(report, "batch1")}<span class="muted">batch of 256</span>${latencyChart(report, "batch256")}`;
-  const faster = latencyMs.float.batch256 / Math.max(Number.MIN_VALUE, latencyMs.deployed.batch256);
+  const batch = timedBatch(report);
+  const charts = [...new Set(["batch1", batch] as const)].map(
+    (each) => html`<span class="muted">${batchTitles[each]}</span>${latencyChart(report, each)}`,
+  );
+  const share = (latencyMs.deployed[batch] ?? 0) / Math.max(Number.MIN_VALUE, latencyMs.float[batch] ?? 0);
   return html`<div class="charts">
 ${isScored ? chart("Accuracy", accuracyCaption(report), accuracyChart(report)) : html`${errors(report)}${fidelity(report)}`}
 ${training.lossCurve.length > 0 ? chart("Loss", `Over ${grouped(training.samples)} samples, in ${grouped(training.steps)} steps.`, lossChart(report)) : ""}
 <div class="stack">${chart("Size", "The files as stored on disk.", sizeChart(report))}
-${chart("Latency", `Medians in ONNX Runtime; a batch of 256 takes ${(1 / faster).toFixed(2)} times the float model's time.`, latencies)}</div>
+${chart("Latency", `Medians in ONNX Runtime; a ${batchTitles[batch]} takes ${share.toFixed(2)} times the float model's time.`, html`${charts}`)}</div>
 </div>`;
 }
 

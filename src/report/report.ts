@@ -17,7 +17,11 @@ const file = z.object({
 
 const latency = z.object({
   batch1: z.number().min(0).describe("Milliseconds for one sample, median."),
-  batch256: z.number().min(0).describe("Milliseconds for a batch of 256, median."),
+  batch256: z
+    .number()
+    .min(0)
+    .nullable()
+    .describe("Milliseconds for a batch of 256, median; null: so many samples take too long to be run at once."),
 });
 
 const share = z.object({ trained: count.describe("That trained at least once."), all: count });
