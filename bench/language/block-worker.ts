@@ -1,5 +1,8 @@
 // Times a step of Block-AP of one decoder layer in a separate process. One argument: BlockRequest as JSON. Prints a Measured.
 import { readFileSync, writeFileSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { selectEngine } from "../../src/engines/select.ts";
 import { textDataset } from "../../src/language-models/text-data.ts";
@@ -7,7 +10,7 @@ import { methodOf } from "../../src/methods/index.ts";
 import type { MethodModel } from "../../src/methods/method.ts";
 import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import type { Context } from "../../src/run/context.ts";
-import { recordSteps } from "../reconstruction/record-steps.ts";
+import { type RecordedStep, recordSteps } from "../reconstruction/record-steps.ts";
 import { randomDecoder, vocabulary } from "../support/random-decoder.ts";
 import type { BlockRequest } from "./request.ts";
 
@@ -28,47 +31,73 @@ const {
   ...sizes
 } = JSON.parse(process.argv[2]) as BlockRequest;
 const memoryBeforeModelMb = megabytes(process.memoryUsage.rss());
-const engine = selectEngine(name);
-const context: Context = { engine, seed: 0, threads, precision };
-const windows = Array.from({ length: 2 * batch }, (_, row) =>
-  Array.from({ length }, (_, i) => (7 * row + 11 * i) % vocabulary),
-);
-const graph = randomDecoder(sizes, length);
-const start: MethodModel = {
-  graph,
-  original: graph,
-  float: graph,
-  quantize: quantizeOptions.parse({ weights, groupSize: group, activations: "float" }),
-  outputs: undefined,
-};
-const job = {
-  data: { train: textDataset("text", windows), preprocess: resolvePreprocess("none") },
-  scales: "any",
-  isRounded: false,
-  fileBytes: () => 0,
-  timeFiles: async () => [],
-  loadSolver: () => Promise.reject(new Error("there is no budget")),
-} as const;
-const run = async (method: string, options: object, model: MethodModel, at: Context): Promise<MethodModel> => {
-  const { options: schema, run: runMethod } = methodOf({ method });
-  return (await runMethod({ ...job, model, options: schema.parse(options) }, at)).model;
-};
-const rounded = await run("ptq", {}, start, context);
-const options = { trainingSamples: batch, validationSamples: batch, epochs: 1, batch };
-const recorded = await recordSteps(engine, (recording, onProgress) =>
-  run("efficient-qat", options, rounded, { ...context, engine: recording, onProgress }),
-);
-const [step] = recorded.values();
-const before = performance.now();
-const executable = await engine.compile(step.graph, { threads, precision });
-const compileMs = performance.now() - before;
-const program = executable.bind(await engine.variables(step.initial));
+const context: Context = { engine: selectEngine(name), seed: 0, threads, precision };
+
+/** The step as a run of Block-AP compiles it, with what its first run is fed. */
+async function recordedStep(): Promise<RecordedStep> {
+  const windows = Array.from({ length: 2 * batch }, (_, row) =>
+    Array.from({ length }, (_, i) => (7 * row + 11 * i) % vocabulary),
+  );
+  const graph = randomDecoder(sizes, length);
+  const start: MethodModel = {
+    graph,
+    original: graph,
+    float: graph,
+    quantize: quantizeOptions.parse({ weights, groupSize: group, activations: "float" }),
+    outputs: undefined,
+  };
+  const job = {
+    data: { train: textDataset("text", windows), preprocess: resolvePreprocess("none") },
+    scales: "any",
+    isRounded: false,
+    fileBytes: () => 0,
+    timeFiles: async () => [],
+    loadSolver: () => Promise.reject(new Error("there is no budget")),
+  } as const;
+  const run = async (method: string, options: object, model: MethodModel, at: Context): Promise<MethodModel> => {
+    const { options: schema, run: runMethod } = methodOf({ method });
+    return (await runMethod({ ...job, model, options: schema.parse(options) }, at)).model;
+  };
+  const rounded = await run("ptq", {}, start, context);
+  const options = { trainingSamples: batch, validationSamples: batch, epochs: 1, batch };
+  const recorded = await recordSteps(context.engine, (recording, onProgress) =>
+    run("efficient-qat", options, rounded, { ...context, engine: recording, onProgress }),
+  );
+  const [step] = recorded.values();
+  return step;
+}
+
+/** Its program; what the run before it made and this does not need is nobody's any more. */
+async function compiledStep() {
+  const { graph, inputs, initial } = await recordedStep();
+  const before = performance.now();
+  const executable = await context.engine.compile(graph, { threads, precision });
+  const compileMs = performance.now() - before;
+  const program = executable.bind(await context.engine.variables(initial));
+  return { executable, compileMs, run: () => program.run(inputs, { fetch: graph.outputs.slice(0, 1) }) };
+}
+
+/** Node collects when it likes; a step is not charged with what came before it, as the peer's is not with its compiler. */
+async function collectGarbage(): Promise<void> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  // Memory that arrays leave is freed by tasks of its own.
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await setTimeout(50);
+  }
+}
+
+const { executable, compileMs, run } = await compiledStep();
 const warmUp = 3;
 const stepMs: number[] = [];
 for (let i = 0; i < steps + warmUp; i++) {
-  if (i === warmUp) forgetPeak();
+  if (i === warmUp) {
+    await collectGarbage();
+    forgetPeak();
+  }
   const began = performance.now();
-  await program.run(step.inputs, { fetch: step.graph.outputs.slice(0, 1) });
+  await run();
   if (i >= warmUp) stepMs.push(performance.now() - began);
 }
 await executable.dispose();
