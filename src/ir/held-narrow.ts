@@ -2,6 +2,8 @@
 import { type DType, dtypes } from "./dtype.ts";
 import { assert } from "./errors.ts";
 import { isPacked, pack, unpack } from "./packing.ts";
+import type { Tensor } from "./tensor.ts";
+import { storedTensor } from "./tensor-source.ts";
 
 const narrow = ["uint2", "int2", "uint4", "int4"] as const satisfies readonly DType[];
 const bytes = ["uint8", "int8"] as const satisfies readonly DType[];
@@ -28,6 +30,10 @@ export function heldNarrow(codes: Int8Array | Uint8Array): () => Int8Array | Uin
   const type = narrowestType(codes instanceof Int8Array ? Math.min(low, -1) : low, high);
   return isPacked(type) ? unpacking(type, pack(type, codes), codes.length) : () => codes;
 }
+
+/** The same as a tensor, which keeps nothing else. */
+export const heldCodes = (codes: Int8Array | Uint8Array, shape: readonly number[]): Tensor =>
+  storedTensor(codes instanceof Int8Array ? "int8" : "uint8", shape, heldNarrow(codes));
 
 /** A function of its own: what two closures of one function read, either keeps. */
 const unpacking =

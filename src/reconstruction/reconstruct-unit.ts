@@ -1,6 +1,7 @@
 // Trains one unit to give what the float unit gives, and says what became of it.
 import { randomBits } from "../data/random.ts";
 import type { Graph } from "../ir/graph.ts";
+import { heldCodes } from "../ir/held-narrow.ts";
 import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { setBatchSize } from "../passes/set-batch-size.ts";
 import { betaAt } from "../rounding/rounding-schedule.ts";
@@ -230,7 +231,7 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
 
 /** In a byte each. */
 const codes = (integers: Float64Array): Tensor =>
-  tensorOf(integers.some((q) => q < 0) ? "int8" : "uint8", [integers.length], integers);
+  heldCodes(integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers), [integers.length]);
 
 /** Of variables that choose between up and down. */
 function undecidedOf({ variable, weights }: SoftWeights, trained: (name: string) => Float64Array): number {

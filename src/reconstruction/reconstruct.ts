@@ -5,6 +5,7 @@ import { readSafetensors, writeSafetensors } from "../data/safetensors.ts";
 import { memoryStorage, type Storage } from "../data/storage.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
+import { heldCodes } from "../ir/held-narrow.ts";
 import { copyTensor, numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
 import { bytesSource } from "../ir/tensor-source.ts";
 import { foldConstants } from "../passes/fold-constants.ts";
@@ -243,6 +244,12 @@ async function readOutcome(storage: Storage, file: string): Promise<Outcome> {
       `The checkpoint's "${file}" is missing. Remove the checkpoint folder and start again.`,
     );
   const { tensors } = readSafetensors(bytesSource(bytes), file);
-  // What is kept of them must not keep the whole file.
-  return outcomeOf(new Map([...tensors].map(([name, value]) => [name, copyTensor(value)])));
+  return outcomeOf(new Map([...tensors].map(([name, value]) => [name, ownTensor(value)])));
+}
+
+/** What is kept of a file must not keep all of it. */
+function ownTensor(value: Tensor): Tensor {
+  const own = copyTensor(value);
+  const { shape, data } = own;
+  return data instanceof Int8Array || data instanceof Uint8Array ? heldCodes(data, shape) : own;
 }
