@@ -31,7 +31,7 @@ export interface LanguageModelFormats {
 }
 
 /** The default of `quantize --text`. */
-const groupSize = 64;
+const [usualBits, groupSize] = [4, 64];
 
 /** `undefined` for what is no language model. */
 export async function languageModelFormats(
@@ -54,30 +54,38 @@ export async function languageModelFormats(
   return {
     held: heldForms(model, layers),
     sizes: [2, 4, 8].map((bits) => ({ bits, sizeBytes: Math.round(sizeAt(bits)) })),
-    training: await trainingCosts(model.config, inspection),
+    training: await trainingCosts(model.config, inspection, Math.round(sizeAt(usualBits))),
   };
 }
 
 /** What `quantize` trains with by default, and shorter windows. */
 const lengths = [512, 2048];
 
-async function trainingCosts(config: DecoderConfig, { layers }: Inspection): Promise<readonly TrainingCost[]> {
+async function trainingCosts(
+  config: DecoderConfig,
+  { layers }: Inspection,
+  fileBytes: number,
+): Promise<readonly TrainingCost[]> {
   const { hidden, intermediate } = config;
   const engine = selectEngine("auto", [productGraph(hidden, intermediate)]);
   const speed = await productSpeed(engine, hidden, intermediate);
   const options = efficientQatOptions.parse({});
   const weights = layers.reduce((sum, { parameters }) => sum + parameters, 0);
-  const { trainingSamples: windows, epochs } = options;
+  const { trainingSamples: windows, epochs, batch, cacheMemory } = options;
+  const isMixed = engine.precisions.includes("mixed");
+  const fixed = { config, weights, windows, heldOut: heldOutOf(options), epochs, batch, fileBytes, isMixed };
   return lengths
     .filter((length) => length <= config.contextLength)
     .map((length) => {
-      const work = { config, weights, windows, heldOut: heldOutOf(options), length, epochs };
+      const work = { ...fixed, length, cacheBytes: cacheMemory * 2 ** 20 };
       return { ...blockApCost(work, speed), windows, length, engine: engine.name };
     });
 }
 
-const describeCost = ({ windows, length, engine, seconds, streamBytes, checkpointBytes }: TrainingCost): string =>
-  `--method efficient-qat with ${windows} windows of ${length} tokens: about ${formatSeconds(seconds)} here (${engine} engine), ${formatBytes(streamBytes)} of activations in memory (beyond --cache-memory on disk), ${formatBytes(checkpointBytes)} of checkpoints.`;
+const describeCost = (cost: TrainingCost): string => {
+  const { windows, length, engine, seconds, memoryBytes, diskBytes, streamBytes, checkpointBytes } = cost;
+  return `--method efficient-qat with ${windows} windows of ${length} tokens: about ${formatSeconds(seconds)} here (${engine} engine), ${formatBytes(memoryBytes)} of memory at most (activations between blocks take ${formatBytes(streamBytes)}, beyond --cache-memory on disk), ${formatBytes(diskBytes)} on disk (${formatBytes(checkpointBytes)} of checkpoints).`;
+};
 
 export function formatsTable({ held, sizes, training }: LanguageModelFormats): readonly string[] {
   const rows = held.flatMap(({ format, refusal, forms }) =>
