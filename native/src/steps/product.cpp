@@ -11,8 +11,8 @@ namespace {
 /** Rows or columns of y that one thread takes at a time. */
 constexpr int64_t kUnit = 16;
 
-/** Sums that a thread has before they are rounded: of fewer rows, oneDNN would pack b too often. */
-constexpr int64_t kSums = 768 * 1024;
+/** Sums that a thread has before they are rounded: more leave its cache, for fewer rows oneDNN packs b too often. */
+constexpr int64_t kSums = 256 * 1024;
 
 template <class A, class B, class Y>
 class ProductStep : public Step {
