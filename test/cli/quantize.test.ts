@@ -46,7 +46,9 @@ interface Summary {
   readonly peakMemoryMb: number;
   readonly sizeBytes: { readonly float: number; readonly quantized: number };
   readonly top1: Readonly<Record<"float" | "ptq" | "trained" | "quantized" | "deployed", number | null>>;
-  readonly latencyMs: Readonly<Record<"float" | "deployed", { readonly batch1: number; readonly batch256: number | null }>>;
+  readonly latencyMs: Readonly<
+    Record<"float" | "deployed", { readonly batch1: number; readonly batch256: number | null }>
+  >;
 }
 
 describe("quantize", () => {
