@@ -1,7 +1,7 @@
 // Builds the package into dist/, with nothing left of an earlier build: types file by file, the modules joined into a few files,
 // since each that a command loads is a millisecond of its start. The command is executable. What is newer than its sources stays.
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { rolldown } from "rolldown";
@@ -12,16 +12,20 @@ const dist = join(root, "dist");
 /** What is imported or started from outside. */
 const entries = ["index", "browser/index", "cli/main", "cli/unit-process", "cli/inspect-worker"];
 
+const command = join(dist, "cli", "main.js");
+/** Written when all is built; as old as the start of that. */
+const stamp = join(root, "build", "dist-stamp");
+
 const timeOf = (path) => statSync(path).mtimeMs;
 
 /** Folders too: where a file goes, its folder changes. */
 function isFresh() {
-  if (!existsSync(join(dist, "parts"))) return false;
+  if (!existsSync(stamp) || !existsSync(command)) return false;
   const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" }).map((name) =>
     join("src", name),
   );
   const others = ["src", "scripts/build.js", "package-lock.json", "tsconfig.json", "tsconfig.build.json"];
-  const built = timeOf(join(dist, "cli", "main.js"));
+  const built = timeOf(stamp);
   return [...sources, ...others].every((name) => timeOf(join(root, name)) < built);
 }
 
@@ -48,7 +52,12 @@ async function joinModules() {
 }
 
 if (!isFresh()) {
+  const started = new Date();
+  rmSync(stamp, { force: true });
   compile();
   await joinModules();
-  chmodSync(join(dist, "cli", "main.js"), 0o755);
+  chmodSync(command, 0o755);
+  mkdirSync(join(root, "build"), { recursive: true });
+  writeFileSync(stamp, "");
+  utimesSync(stamp, started, started);
 }

@@ -74,10 +74,10 @@ const counts = ["calibrationSamples", "roundingSamples", "trainingSamples"] as c
 const countFlags = z.object({
   samples: z
     .int()
-    .positive()
+    .min(8)
     .optional()
     .describe(
-      "Training samples for everything that is done with a few of them: `calibrationSamples`, `roundingSamples` and `trainingSamples` where these are not given.",
+      "Training samples for everything that is done with a few of them: `calibrationSamples`, `roundingSamples` and `trainingSamples` where these are not given; of a goal, calibration alone.",
     ),
 });
 

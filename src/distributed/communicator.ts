@@ -2,7 +2,7 @@
 import { FrostbitError } from "../ir/errors.ts";
 import type { Pending, Transport } from "./transport.ts";
 
-type Floats = Float32Array | Float64Array;
+export type Floats = Float32Array | Float64Array;
 
 /** What one process has sent in sums. */
 export interface Traffic {

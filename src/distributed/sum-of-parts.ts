@@ -1,8 +1,6 @@
 // Sums over parts of something, in an order of their own: the same bytes whichever processes computed which parts.
 import { partOf, type Share } from "../data/batches.ts";
-import type { Communicator } from "./communicator.ts";
-
-export type Floats = Float32Array | Float64Array;
+import type { Communicator, Floats } from "./communicator.ts";
 
 /** A power of two: so many processes can share the parts evenly, and more of them leave some without one. */
 export const sumParts = 8;

@@ -1,7 +1,8 @@
 // Sums the second moments of one layer over the batches of a pass.
 import type { Share } from "../data/batches.ts";
 import { naturalOrder, shuffledOrder } from "../data/sampler.ts";
-import { type Floats, sumOfParts, sumParts } from "../distributed/sum-of-parts.ts";
+import type { Floats } from "../distributed/communicator.ts";
+import { sumOfParts, sumParts } from "../distributed/sum-of-parts.ts";
 import type { Executable, Program, Variables } from "../engines/engine.ts";
 import type { DType } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";

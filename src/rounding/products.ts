@@ -1,5 +1,5 @@
 // Products of float64 matrices, as the engine computes them.
-import type { Executable, Program } from "../engines/engine.ts";
+import type { Executable, Program, Variables } from "../engines/engine.ts";
 import { tensor } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { type Context, signalOf } from "../run/context.ts";
@@ -43,12 +43,16 @@ export async function withProducts<T>(context: Context, use: (multiply: Multiply
       return result.data as Float64Array;
     });
   } finally {
-    for (const { executable } of compiled.values()) await executable.dispose();
+    for (const { executable, variables } of compiled.values()) {
+      variables.dispose();
+      await executable.dispose();
+    }
   }
 }
 
 interface Compiled {
   readonly executable: Executable;
+  readonly variables: Variables;
   readonly program: Program;
   readonly output: string;
 }
@@ -59,7 +63,8 @@ async function compile({ groups, rows, inner, columns }: ProductSizes, context: 
   const b = build.input("b", { dtype: "float64", shape: [groups, inner, columns] });
   const output = build.node("MatMul", [a, b]);
   const executable = await context.engine.compile(build.graph([output]), compileOptions(context));
-  return { executable, program: executable.bind(await context.engine.variables(new Map())), output };
+  const variables = await context.engine.variables(new Map());
+  return { executable, variables, program: executable.bind(variables), output };
 }
 
 function multiplyPlainly(

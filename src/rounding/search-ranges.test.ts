@@ -152,4 +152,11 @@ describe("weight ranges by the error of the output", () => {
     for (const scale of found) expect(Number.isInteger(Math.log2(scale))).toBe(true);
     expect(found).not.toEqual(scales);
   });
+
+  test("moments that overflowed leave the scales as they are", async () => {
+    const { problem } = caseOf(perRow);
+    const inputs = problem.moments.inputs.map(() => Number.POSITIVE_INFINITY);
+    const found = await searchRanges({ ...problem, moments: { ...problem.moments, inputs } }, anyScale, multiply);
+    expect(found).toEqual(problem.scales);
+  });
 });

@@ -115,7 +115,7 @@ async function bestFactors(
   for (const step of steps) {
     const factors = start.factors.map((factor) => factor * step);
     (await changesOf(block, factors, multiply)).forEach((change, i) => {
-      if (change >= best.changes[i]) return;
+      if (!(change < best.changes[i])) return;
       best.factors[i] = factors[i];
       best.changes[i] = change;
     });

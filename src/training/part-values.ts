@@ -1,10 +1,10 @@
 // What a part of a batch adds to the sums, in one array: gradients, statistics, the loss, and whether its process is to stop.
+import type { Floats } from "../distributed/communicator.ts";
 import type { TypedArray } from "../ir/dtype.ts";
 import { assert } from "../ir/errors.ts";
 import { castTensor, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { powerOf } from "./accumulation.ts";
 import { rowsSize, type Step } from "./step.ts";
-import type { Floats } from "./tree-sum.ts";
 
 /** Of a value in the array. */
 interface Place {

@@ -1,7 +1,6 @@
 // Sums over the parts of a batch in one fixed order, whoever computes which part.
+import type { Floats } from "../distributed/communicator.ts";
 import { assert } from "../ir/errors.ts";
-
-export type Floats = Float32Array | Float64Array;
 
 /** What parts give, and its sums: what is not needed any more is given back, to be written again. */
 export interface Parts<T extends { readonly all: Floats }> {

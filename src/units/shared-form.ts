@@ -2,6 +2,7 @@
 import type { Engine } from "../engines/engine.ts";
 import type { Graph, Node, ValueType } from "../ir/graph.ts";
 import { numbersOf, sizeOf, type Tensor } from "../ir/tensor.ts";
+import { hidden } from "../ops/masks.ts";
 import { isQuantizer } from "../quantizers/quantizer.ts";
 
 export interface SharedForm {
@@ -64,11 +65,12 @@ function withoutUnread(graph: Graph): Graph {
 /** What is added to scores, [queries, keys]: the same in all units, and better known to engines, which skip what it hides. */
 const isMask = remembered(
   (value: Tensor) =>
-    sizeOf(value.shape) >= masksFrom && numbersOf(value).every((number) => number === 0 || number <= hidden),
+    /^float(32|64)$/.test(value.dtype) &&
+    sizeOf(value.shape) >= masksFrom &&
+    numbersOf(value).every((number) => number === 0 || number <= hidden),
 );
 
 const masksFrom = 2 ** 16;
-const hidden = -1e30;
 
 /** Computed once for each tensor. */
 function remembered<T>(compute: (value: Tensor) => T): (value: Tensor) => T {

@@ -7,7 +7,7 @@ import { createNativeEngine } from "../engines/native/native-engine.ts";
 import { createOnnxRuntimeEngine } from "../engines/onnxruntime/onnxruntime-engine.ts";
 import { createReferenceEngine } from "../engines/reference/reference-engine.ts";
 import type { Graph } from "../ir/graph.ts";
-import { type Tensor, tensorOf } from "../ir/tensor.ts";
+import { type Tensor, tensor, tensorOf } from "../ir/tensor.ts";
 import { buildOn } from "../ops/infer.ts";
 import { adaroundLearning } from "../reconstruction/options.ts";
 import type { Phase } from "../reconstruction/phase.ts";
@@ -176,4 +176,20 @@ test("a mask is no variable of the plan, which those that have another one do no
   });
   const masks = compiled.map(({ constants }) => [...constants.values()].filter(({ dtype }) => dtype === "float32"));
   expect(masks).toEqual([[first], [second]]);
+});
+
+test("indices as large as a mask are what they are", async () => {
+  const compiled: Graph[] = [];
+  const size = 2 ** 16;
+  const graphOf = (first: bigint): Graph => {
+    const build = buildOn();
+    const table = build.variable("table", { dtype: "float32", shape: [2] });
+    const indices = tensor("int64", [size], new BigInt64Array(size).fill(1n).fill(first, 0, 1));
+    build.update(table, build.node("Mul", [table, table]));
+    return build.graph([build.node("Gather", [table, build.constant(indices, "indices")])]);
+  };
+  await withSharedPlans({ engine: counting(createReferenceEngine(), compiled), seed: 0 }, async ({ engine }) => {
+    for (const first of [0n, 0n, 1n]) await engine.compile(graphOf(first));
+  });
+  expect(compiled.length).toBe(2);
 });

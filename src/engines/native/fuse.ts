@@ -232,7 +232,7 @@ function placeResults(units: Unit[], kept: ReadonlySet<Slot>, narrows: boolean):
       else if (narrows && slot.bytes >= minNarrowedBytes && slot.bytes === 4 * maker.count) {
         const copies = copiesOf(slot, units, readers, kept);
         const isRead = (each: Slot, unit: Unit): boolean =>
-          unit === maker || isZeroFill(unit) || isCopy(unit) || readsByElement(unit, each);
+          unit === maker || isCopy(unit) || readsByElement(unit, each);
         if (copies && [slot, ...copies].every((each) => (readers.get(each) ?? []).every((unit) => isRead(each, unit))))
           narrow(maker, [slot, ...copies], units, readers);
       }
@@ -322,7 +322,7 @@ function readWidened(slot: Slot, stored: Slot, kernel: string, readers: readonly
 }
 
 /**
- * Products of bfloat16 give bfloat16 where groups alone read them. Where activations are quantized, gradients alone: as with what
+ * Products of bfloat16 give bfloat16 where groups alone read them. Where anything is quantized by tensor, gradients alone: as with what
  * passes between groups, 8 bits of a fraction would move values across their bounds.
  */
 function roundProducts(units: Unit[], readers: ReadonlyMap<Slot, readonly Unit[]>, kept: ReadonlySet<Slot>): void {

@@ -1,9 +1,7 @@
 // Masks that say no more than which keys, side by side, each query sees: causal ones, and those of sliding windows.
 import { numbersOf, type Tensor, tensorOf } from "../../../ir/tensor.ts";
 import { loaded } from "../../../ir/tensor-source.ts";
-
-/** No score is below this: beside another key a hidden one counts for nothing. */
-const hidden = -1e30;
+import { hidden } from "../../../ops/masks.ts";
 
 const known = new WeakMap<Tensor, Tensor | false>();
 

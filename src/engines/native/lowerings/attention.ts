@@ -55,7 +55,9 @@ function maskOf({ node, input }: LoweringContext, heads: readonly number[], quer
   const padded = [...Array.from({ length: heads.length + 2 - shape.length }, () => 1), ...shape];
   const { location } = value.slot;
   const isOne = padded.slice(0, -2).every((size) => size === 1) && padded.at(-2) === queries;
-  const spans = isOne && location.kind === "constant" ? seenKeys(location.value) : undefined;
+  // A constant that a Reshape only sees otherwise has rows of its own.
+  const isAsStored = location.kind === "constant" && location.value.shape.at(-1) === shape.at(-1);
+  const spans = isOne && isAsStored ? seenKeys(location.value) : undefined;
   if (spans) return { ...none, values: [undefined, constantValue(spans)] };
   const all = stridesOf(padded, "plain").map((stride, axis) => (padded[axis] === 1 ? 0 : stride));
   return { values: [value, undefined], strides: all.slice(0, -2), row: all[all.length - 2] };
