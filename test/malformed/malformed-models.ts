@@ -13,6 +13,7 @@ import { caseOf } from "../engines/example-case.ts";
 import { isInstalled, loadNodeTest, nodeTests } from "../onnx-node/node-tests.ts";
 import { titleOf } from "../operators/examples/example.ts";
 import { examples } from "../operators/examples/index.ts";
+import { withSources } from "../support/joined-sources.ts";
 import { tinyOrigin } from "../support/tiny-classifier.ts";
 import { tinyConvNet, tinyMlp, tinyResidualNet } from "../support/tiny-models.ts";
 
@@ -108,15 +109,23 @@ export async function runWatched({ script, bases, words }: Watched): Promise<Out
   const [models, last] = [join(folder, "models"), join(folder, "last")];
   writeFileSync(models, serialize(bases));
   try {
-    const args = ["--expose-gc", script, join(root, "dist"), models, ...words(last)];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
-    const { code, stdout, stderr, why } = await watched(child, last);
-    if (code !== 0) throw new Error(`${why}: model ${lastOf(last)}\n${stderr.slice(-3000)}`);
-    return JSON.parse(stdout) as Outcome;
+    return await withSources(read, async (sources) => {
+      const args = ["--expose-gc", script, sources, models, ...words(last)];
+      const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+      const { code, stdout, stderr, why } = await watched(child, last);
+      if (code !== 0) throw new Error(`${why}: model ${lastOf(last)}\n${stderr.slice(-3000)}`);
+      return JSON.parse(stdout) as Outcome;
+    });
   } finally {
     rmSync(folder, { recursive: true });
   }
 }
+
+/** What the scripts read of the sources. */
+const read = [
+  ...["index", "ir/half", "onnx/data-types", "passes/free-batch"],
+  ...["engines/native/addon", "engines/onnxruntime/open-session"],
+];
 
 function lastOf(path: string): string {
   try {
