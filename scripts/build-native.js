@@ -85,6 +85,7 @@ const flags = () => [
 
 /** The instruction sets of files that are compiled for one alone; their objects end with its name. */
 const wider = {
+  "bfloat16-tiles.cpp": "avx512_bf16",
   "weight-gradient.cpp": "avx512_bf16",
   "winograd.cpp": "avx512",
   "winograd-bfloat16.cpp": "avx512_bf16",

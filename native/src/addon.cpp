@@ -12,6 +12,7 @@
 
 #include "dnnl-compat.h"
 #include "interrupt.h"
+#include "matrix-product.h"
 #include "program.h"
 #include "weight-gradient.h"
 #include "winograd.h"
@@ -487,6 +488,7 @@ Napi::Value information(const Napi::CallbackInfo& info) {
   result.Set("kernels", best_kernels().name);
   result.Set("hasBfloat16", direct_weight_gradient() != nullptr);
   result.Set("hasWinograd", winograd_kernels<float>() != nullptr);
+  result.Set("productsDiffer", tiles_state() == TilesState::Differ);
   result.Set("oneDnnKernels", name_of(dnnl_get_effective_cpu_isa()));
 #if defined(__x86_64__)
   const auto has = [isa = static_cast<int>(dnnl::get_effective_cpu_isa())](dnnl::cpu_isa wanted) {

@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "bfloat16-tiles.h"
 #include "kernels.h"
 #include "weight-gradient.h"
 #include "winograd.h"
@@ -63,6 +64,8 @@ const Kernels& best_kernels() {
 #else
 #define FROSTBIT_IF(is_there, kernels) return nullptr;
 #endif
+
+const Bfloat16Tiles* bfloat16_tiles() { FROSTBIT_IF(has_avx512_bf16, bfloat16_tiles_avx512_bf16) }
 
 const WeightGradientKernels<uint16_t>* direct_weight_gradient() { FROSTBIT_IF(has_avx512_bf16, weight_gradient_avx512_bf16) }
 

@@ -11,6 +11,9 @@
 namespace frostbit {
 namespace {
 
+/** Products with so many columns at most are faster by our own loops, which pack less. */
+constexpr int64_t kNarrow = 128;
+
 void check(dnnl_status_t status) {
   if (status != dnnl_success) throw PlanError("oneDNN refused a matrix product: " + std::to_string(status));
 }
@@ -33,6 +36,7 @@ void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matr
 void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
               const Matrix<float>& y) {
   using dnnl::memory;
+  if (sizes.n <= kNarrow && multiply_by_tiles(sizes, manner.adds, a, b, y)) return;
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   thread_local dnnl::stream stream(engine);
   const auto desc = [](int64_t rows, int64_t columns, bool is_transposed, int64_t step, memory::data_type type) {

@@ -36,6 +36,20 @@ void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matr
 void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
               const Matrix<float>& y);
 
+/** Loops of our own for products of bfloat16: where oneDNN's with AMX are faster, or the processor has no bfloat16, there are
+ * none; where they give something else than plain loops they are not used. */
+enum class TilesState { Absent, Serve, Differ };
+
+TilesState tiles_state();
+
+/** y = a · b by these loops, plus what y holds where `adds`. False where they do not serve: then nothing is done. */
+bool multiply_by_tiles(const ProductSizes& sizes, bool adds, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
+                       const Matrix<float>& y);
+
+/** The same with sums rounded to bfloat16. */
+bool multiply_by_tiles(const ProductSizes& sizes, const Matrix<uint16_t>& a, const Matrix<uint16_t>& b,
+                       const Matrix<uint16_t>& y);
+
 /** y = (a − zero) · b, exact. */
 void multiply(const ProductSizes& sizes, const ProductManner& manner, const Matrix<uint8_t>& a, const Matrix<int8_t>& b,
               const Matrix<int32_t>& y);

@@ -133,32 +133,13 @@ int64_t sums_at(const PlaneConvolution& shape, int64_t count, int64_t column, in
 // ---------------------------------------------------------------------------------------------------------------- dy
 
 /** 32 pixels' 16 channels, two pixels to a register, into 16 channels' 32 pixels. */
-inline void transpose(const __m512i* in, __m512i* out) {
+inline void transpose_pairs(const __m512i* in, __m512i* out) {
   alignas(64) static const uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                   8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   const __m512i order = _mm512_load_si512(kOrder);
-  __m512i r[16], t[16];
-  for (int i = 0; i < 16; i++) r[i] = _mm512_permutexvar_epi16(order, in[i]);
-  for (int i = 0; i < 8; i++) {
-    t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-    t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-  }
-  for (int i = 0; i < 4; i++) {
-    r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-    r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-    r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-  }
-  for (int i = 0; i < 4; i++) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 8; i++) {
-    out[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    out[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-  }
+  __m512i rows[16];
+  for (int i = 0; i < 16; i++) rows[i] = _mm512_permutexvar_epi16(order, in[i]);
+  transpose(rows, out);
 }
 
 /** Which rows come from which block of 16 output channels: rows in the order of their blocks, and where each block's begin. */
@@ -200,7 +181,7 @@ void transpose_pixels(const uint16_t* dy, int64_t channels, int64_t size, __mmas
   } else {
     for (int64_t i = 0; i < 16; i++) in[i] = _mm512_inserti64x4(_mm512_castsi256_si512(load(2 * i)), load(2 * i + 1), 1);
   }
-  transpose(in, out);
+  transpose_pairs(in, out);
 }
 
 /** Lanes [from, to) to `place`. Stores with a mask of 16-bit lanes are slow; the usual widths go without. */

@@ -96,7 +96,9 @@ class ProductStep : public Step {
     if (sizes.k > 0) multiply(sizes, {alpha_, adds, is_integer ? code_zero(*zero_) : uint8_t{0}}, a, b, y);
   }
 
+  /** By our own loops, or some rows after the other. */
   void round(const ProductSizes& sizes, const Matrix<A>& a, const Matrix<B>& b, const Matrix<Y>& y, float* sums) const {
+    if (multiply_by_tiles(sizes, a, b, y)) return;
     const auto& [m, n, k] = sizes;
     const int64_t most = rows_at_once(n);
     for (int64_t row = 0; row < m; row += most) {

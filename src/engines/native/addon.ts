@@ -59,6 +59,8 @@ interface NativeInformation {
   readonly hasBfloat16: boolean;
   /** Whether there are gradients of our own by Winograd's algorithm, in float32. */
   readonly hasWinograd: boolean;
+  /** Whether our own products of bfloat16 differ from plain loops, so that oneDNN's are used. */
+  readonly productsDiffer: boolean;
   readonly oneDnnKernels: string;
 }
 

@@ -99,6 +99,8 @@ describe.skipIf(!isReady)(`products in bfloat16${why}`, () => {
   test("odd sizes", () => check("MatMul", [normal(131, 67), normal(67, 93)]));
   test("one row", () => check("MatMul", [normal(1, 301), normal(301, 97)]));
   test("one column", () => check("MatMul", [normal(301, 97), normal(97, 1)]));
+  test("more columns than our own loops take", () => check("MatMul", [normal(131, 67), normal(67, 301)]));
+  test("sums in several parts", () => check("MatMul", [normal(45, 2100), normal(2100, 61)]));
   test.each([
     [0, 0],
     [0, 1],
@@ -112,16 +114,22 @@ describe.skipIf(!isReady)(`products in bfloat16${why}`, () => {
   );
 
   test.each([
-    ["rows in several parts", 1300, 31, 1536],
-    ["fewer rows than columns", 17, 64, 1100],
-  ])("what groups alone read is rounded where it is made: %s", async (_, rows, inner, columns) => {
-    const [a, b] = [normal(rows, inner), normal(inner, columns)];
+    ["rows in several parts", 1300, 31, 1536, 0, 0],
+    ["fewer rows than columns", 17, 64, 1100, 0, 0],
+    ["transA", 141, 70, 201, 1, 0],
+    ["transB", 141, 70, 201, 0, 1],
+    ["transA and transB, of odd sizes", 141, 71, 201, 1, 1],
+    ["many sums", 300, 9000, 75, 1, 0],
+  ])("what groups alone read is rounded where it is made: %s", async (_, rows, inner, columns, transA, transB) => {
+    const a = transA ? normal(inner, rows) : normal(rows, inner);
+    const b = transB ? normal(columns, inner) : normal(inner, columns);
     const build = buildOn();
     const names = [a, b].map(({ shape }, i) => build.input(`x${i}`, { dtype: "float32", shape: [...shape] }));
-    const graph = build.graph([build.node("Neg", [build.node("MatMul", names)])]);
+    const graph = build.graph([build.node("Neg", [build.node("Gemm", names, { transA, transB })])]);
     const { y, kernels } = await run(graph, new Map([a, b].map((value, i) => [`x${i}`, value])), "mixed");
     expect(kernels).toContain("product:bfloat16:rounded");
-    const { sums, magnitudes } = plainProduct(matrixOf(a), matrixOf(b));
+    const [left, right] = [matrixOf(a), matrixOf(b)];
+    const { sums, magnitudes } = plainProduct(transA ? flipped(left) : left, transB ? flipped(right) : right);
     const worst = sums.findIndex((sum, i) => Math.abs(y[i] + sum) > 2 ** -8 * (magnitudes[i] + Math.abs(sum)) + 1e-6);
     expect(worst).toBe(-1);
   });
