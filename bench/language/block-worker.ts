@@ -3,15 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { resolvePreprocess } from "../../src/data/preprocess.ts";
 import { selectEngine } from "../../src/engines/select.ts";
-import { textDataset } from "../../src/language-models/text-data.ts";
-import { methodOf } from "../../src/methods/index.ts";
-import type { MethodModel } from "../../src/methods/method.ts";
-import { quantizeOptions } from "../../src/quantizers/quantize-options.ts";
 import type { Context } from "../../src/run/context.ts";
 import { type RecordedStep, recordSteps } from "../reconstruction/record-steps.ts";
-import { randomDecoder, vocabulary } from "../support/random-decoder.ts";
+import { decoderJob, runMethod } from "./decoder-job.ts";
 import type { BlockRequest } from "./request.ts";
 
 const megabytes = (bytes: number): number => bytes / 2 ** 20;
@@ -35,33 +30,11 @@ const context: Context = { engine: selectEngine(name), seed: 0, threads, precisi
 
 /** The step as a run of Block-AP compiles it, with what its first run is fed. */
 async function recordedStep(): Promise<RecordedStep> {
-  const windows = Array.from({ length: 2 * batch }, (_, row) =>
-    Array.from({ length }, (_, i) => (7 * row + 11 * i) % vocabulary),
-  );
-  const graph = randomDecoder(sizes, length);
-  const start: MethodModel = {
-    graph,
-    original: graph,
-    float: graph,
-    quantize: quantizeOptions.parse({ weights, groupSize: group, activations: "float" }),
-    outputs: undefined,
-  };
-  const job = {
-    data: { train: textDataset("text", windows), preprocess: resolvePreprocess("none") },
-    scales: "any",
-    isRounded: false,
-    fileBytes: () => 0,
-    timeFiles: async () => [],
-    loadSolver: () => Promise.reject(new Error("there is no budget")),
-  } as const;
-  const run = async (method: string, options: object, model: MethodModel, at: Context): Promise<MethodModel> => {
-    const { options: schema, run: runMethod } = methodOf({ method });
-    return (await runMethod({ ...job, model, options: schema.parse(options) }, at)).model;
-  };
-  const rounded = await run("ptq", {}, start, context);
+  const job = decoderJob({ ...sizes, length, weights, group, layers: 1 }, 2 * batch);
+  const rounded = await runMethod(job, "ptq", {}, job.start, context);
   const options = { trainingSamples: batch, validationSamples: batch, epochs: 1, batch };
   const recorded = await recordSteps(context.engine, (recording, onProgress) =>
-    run("efficient-qat", options, rounded, { ...context, engine: recording, onProgress }),
+    runMethod(job, "efficient-qat", options, rounded, { ...context, engine: recording, onProgress }),
   );
   const [step] = recorded.values();
   return step;

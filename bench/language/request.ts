@@ -17,3 +17,16 @@ export interface BlockRequest extends BlockWork {
   readonly engine: EngineName;
   readonly precision: Precision;
 }
+
+/** Block-AP of `layers` layers with `windows` windows, and `held` besides by which the best state is kept. */
+export interface BlocksWork extends Omit<BlockWork, "steps"> {
+  readonly layers: number;
+  readonly windows: number;
+  readonly held: number;
+  readonly epochs: number;
+}
+
+export interface BlocksRequest extends BlocksWork {
+  readonly engine: EngineName;
+  readonly precision: Precision;
+}

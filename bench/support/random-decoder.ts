@@ -18,12 +18,16 @@ export interface DecoderSizes {
 export const vocabulary = 64;
 
 /** Input `input_ids` [batch, length]. */
-export function randomDecoder({ hidden, heads, keyValueHeads, intermediate }: DecoderSizes, length: number): Graph {
+export function randomDecoder(
+  { hidden, heads, keyValueHeads, intermediate }: DecoderSizes,
+  length: number,
+  layers = 1,
+): Graph {
   const config = {
     model_type: "llama",
     vocab_size: vocabulary,
     hidden_size: hidden,
-    num_hidden_layers: 1,
+    num_hidden_layers: layers,
     num_attention_heads: heads,
     num_key_value_heads: keyValueHeads,
     intermediate_size: intermediate,
@@ -34,9 +38,7 @@ export function randomDecoder({ hidden, heads, keyValueHeads, intermediate }: De
     tie_word_embeddings: true,
   };
   const width = (hidden / heads) * keyValueHeads;
-  const layer = "model.layers.0";
-  const shapes: Readonly<Record<string, readonly [outputs: number, inputs: number]>> = {
-    "model.embed_tokens": [vocabulary, hidden],
+  const shapesOf = (layer: string): Readonly<Record<string, readonly [outputs: number, inputs: number]>> => ({
     [`${layer}.self_attn.q_proj`]: [hidden, hidden],
     [`${layer}.self_attn.k_proj`]: [width, hidden],
     [`${layer}.self_attn.v_proj`]: [width, hidden],
@@ -44,8 +46,16 @@ export function randomDecoder({ hidden, heads, keyValueHeads, intermediate }: De
     [`${layer}.mlp.gate_proj`]: [intermediate, hidden],
     [`${layer}.mlp.up_proj`]: [intermediate, hidden],
     [`${layer}.mlp.down_proj`]: [hidden, intermediate],
+  });
+  const names = Array.from({ length: layers }, (_, i) => `model.layers.${i}`);
+  const shapes: ReturnType<typeof shapesOf> = {
+    "model.embed_tokens": [vocabulary, hidden],
+    ...Object.assign({}, ...names.map(shapesOf)),
   };
-  const norms = ["model.norm", `${layer}.input_layernorm`, `${layer}.post_attention_layernorm`];
+  const norms = [
+    "model.norm",
+    ...names.flatMap((layer) => [`${layer}.input_layernorm`, `${layer}.post_attention_layernorm`]),
+  ];
   const tensors = new Map<string, Tensor>([
     ...Object.entries(shapes).map(
       ([name, shape], seed) => [`${name}.weight`, uniform(shape, shape[1] ** -0.5, seed)] as const,
