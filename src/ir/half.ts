@@ -97,18 +97,21 @@ export function narrowTensor(t: Tensor, dtype: HalfType): Tensor {
 
 /**
  * The nearest float16 of each number, from place `at` on. The bits of a float32 number less 2^-14, rounded off 13 of them, are
- * float16's from there on; smaller numbers lie apart.
+ * float16's from there on; smaller numbers lie apart. Gives whether one of them is beyond float16's largest number, infinite or none.
  */
-export function toFloat16(numbers: Float32Array, bits: Uint16Array, at: number): void {
+export function toFloat16(numbers: Float32Array, bits: Uint16Array, at: number): boolean {
   const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
   const [least, beyond] = [0x38800000, 0x477ff000];
+  let isOneBeyond = false;
   for (let i = 0; i < words.length; i++) {
     const magnitude = words[i] & 0x7fffffff;
+    if (magnitude >= beyond) isOneBeyond = true;
     const isPlain = magnitude >= least && magnitude < beyond;
     bits[at + i] = isPlain
       ? ((words[i] >>> 16) & 0x8000) | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
       : numberToFloat16(numbers[i]);
   }
+  return isOneBeyond;
 }
 
 /** The nearest bfloat16 of each number: the upper half of float32's bits. */

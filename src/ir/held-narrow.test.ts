@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { heldNarrow } from "./held-narrow.ts";
+import { heldCodes, heldNarrow } from "./held-narrow.ts";
 
 test.each([
   ["uint8", 0, 3],
@@ -19,6 +19,8 @@ test.each([
   expect(held()).toEqual(codes);
   const [first, second] = [held(), held()];
   expect(first === second).toBe(high - low > 15);
+  const floats = heldCodes(Float64Array.from(values), [values.length]);
+  expect([floats.dtype, floats.data]).toEqual([dtype, codes]);
 });
 
 test("no numbers at all are held", () => {

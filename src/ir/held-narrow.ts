@@ -1,4 +1,4 @@
-// Whole numbers of a byte each, held in fewer bits where all of them fit in fewer.
+// Whole numbers of 8 bits at most, held in as few as all of them fit in.
 import { type DType, dtypes } from "./dtype.ts";
 import { assert } from "./errors.ts";
 import { isPacked, pack, unpack } from "./packing.ts";
@@ -20,23 +20,36 @@ export function narrowestType(low: number, high: number): DType {
   return found;
 }
 
-/** What gives the numbers whenever it is called: in an array of its own where they are held in fewer bits. */
-export function heldNarrow(codes: Int8Array | Uint8Array): () => Int8Array | Uint8Array {
-  let [low, high] = [0, 0];
-  for (const code of codes) {
-    low = Math.min(low, code);
-    high = Math.max(high, code);
-  }
-  const type = narrowestType(codes instanceof Int8Array ? Math.min(low, -1) : low, high);
-  return isPacked(type) ? unpacking(type, pack(type, codes), codes.length) : () => codes;
-}
+type Bytes = Int8Array | Uint8Array;
+
+/**
+ * What gives the numbers as bytes whenever it is called: in an array of its own where they are held in fewer bits. Bytes stay of
+ * their kind; others become bytes with a sign where one of them is negative.
+ */
+export const heldNarrow = (numbers: ArrayLike<number>): (() => Bytes) => held(numbers).read;
 
 /** The same as a tensor, which keeps nothing else. */
-export const heldCodes = (codes: Int8Array | Uint8Array, shape: readonly number[]): Tensor =>
-  storedTensor(codes instanceof Int8Array ? "int8" : "uint8", shape, heldNarrow(codes));
+export function heldCodes(numbers: ArrayLike<number>, shape: readonly number[]): Tensor {
+  const { dtype, read } = held(numbers);
+  return storedTensor(dtype, shape, read);
+}
+
+function held(numbers: ArrayLike<number>): { readonly dtype: "int8" | "uint8"; readonly read: () => Bytes } {
+  let [low, high] = [numbers instanceof Int8Array ? -1 : 0, 0];
+  for (let i = 0; i < numbers.length; i++) {
+    const number = numbers[i];
+    if (number < low) low = number;
+    else if (number > high) high = number;
+  }
+  const type = narrowestType(low, high);
+  const isBytes = numbers instanceof Int8Array || numbers instanceof Uint8Array;
+  const codes = isBytes ? numbers : low < 0 ? new Int8Array(numbers) : new Uint8Array(numbers);
+  const read = isPacked(type) ? unpacking(type, pack(type, codes), codes.length) : () => codes;
+  return { dtype: low < 0 ? "int8" : "uint8", read };
+}
 
 /** A function of its own: what two closures of one function read, either keeps. */
 const unpacking =
-  (type: DType, bytes: Uint8Array, count: number): (() => Int8Array | Uint8Array) =>
+  (type: DType, bytes: Uint8Array, count: number): (() => Bytes) =>
   () =>
     unpack(type, bytes, count);

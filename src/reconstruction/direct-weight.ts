@@ -41,17 +41,18 @@ export const directWeight: WeightVariable = {
   harden: (weight, trained) => {
     const { bounds, start, learns, scaleOf, trainsScale, dtype, zeroPoints, storedScale } = weight;
     const still = numbersOf(start);
-    const moved = trained(weight.variable).map((value, i) => (learns?.[i] === 0 ? still[i] : value));
+    const moved = trained(weight.variable);
     const scales = trainsScale
       ? trained(scaleName(weight)).map(storedScale)
       : Float64Array.from(numbersOf(weight.scales));
     const given = zeroPoints && (trainsScale ? trained(zeroName(weight)) : Float64Array.from(numbersOf(zeroPoints)));
     const zeros = given?.map((zero) => clampTo(bounds, roundHalfToEven(zero)));
     const zeroOf = (at: number): number => zeros?.[zeros.length === 1 ? 0 : at] ?? 0;
-    const integers = moved.map((value, i) => {
-      const quotient = quotientOf(dtype, value, scales[scaleOf[i]]);
-      return clampTo(bounds, roundHalfToEven(quotient) + zeroOf(scaleOf[i]));
-    });
+    const integers = new Float64Array(moved.length);
+    for (let i = 0; i < integers.length; i++) {
+      const quotient = quotientOf(dtype, learns?.[i] === 0 ? still[i] : moved[i], scales[scaleOf[i]]);
+      integers[i] = clampTo(bounds, roundHalfToEven(quotient) + zeroOf(scaleOf[i]));
+    }
     if (!trainsScale) return { integers };
     return zeros ? { integers, scales, zeroPoints: zeros } : { integers, scales };
   },

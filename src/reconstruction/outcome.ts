@@ -47,7 +47,7 @@ export function applyOutcome(graph: Graph, { integers, scales, zeroPoints, level
     shifted,
   );
   return [...integers].reduce(
-    (model, [output, values]) => placeIntegers(model, current(model, output), numbers(values)),
+    (model, [output, values]) => placeIntegers(model, current(model, output), numbersOf(values)),
     leveled,
   );
 }

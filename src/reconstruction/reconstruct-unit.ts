@@ -212,7 +212,7 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
   // One weight's floats at a time.
   const hard = soft.weights.map((weight) => {
     const found = variableOf(soft.variable, weight).harden(weight, trained);
-    return { ...found, weight, integers: codes(found.integers) };
+    return { ...found, weight, integers: heldCodes(found.integers, [found.integers.length]) };
   });
   const integers = hard.map(({ weight, integers: chosen }) => [weight.quantizer.output, chosen] as const);
   const numbers = (part: "scales" | "zeroPoints" | "levels") =>
@@ -228,10 +228,6 @@ function hardened(soft: SoftWeights | undefined, keep: "last" | "best", values: 
   };
   return { outcome, undecided: undecidedOf(soft, trained) };
 }
-
-/** In a byte each. */
-const codes = (integers: Float64Array): Tensor =>
-  heldCodes(integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers), [integers.length]);
 
 /** Of variables that choose between up and down. */
 function undecidedOf({ variable, weights }: SoftWeights, trained: (name: string) => Float64Array): number {

@@ -111,20 +111,26 @@ export function nearestIntegers(quotients: Float64Array, grid: Grid): Float64Arr
 }
 
 /** (q − z) · s, or levels[q] · s */
-export const dequantize = ({ scale, zeroPoint, levels }: Grid, integers: Float64Array): Float64Array =>
-  integers.map((q, i) => (levels ? levels[q] : q - zeroPoint[i]) * scale[i]);
+export function dequantize({ scale, zeroPoint, levels }: Grid, integers: Float64Array): Float64Array {
+  const values = new Float64Array(integers.length);
+  for (let i = 0; i < values.length; i++) {
+    const q = integers[i];
+    values[i] = (levels ? levels[q] : q - zeroPoint[i]) * scale[i];
+  }
+  return values;
+}
 
 /**
  * The graph whose quantizer gives these integers: the weight moves to their values. What else reads the weight keeps reading it
  * as it was.
  */
-export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Float64Array): Graph {
+export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: ArrayLike<number>): Graph {
   const { node, value } = quantizer;
   const weight = constantOf(graph, value);
   const use = { name: value, reader: node.name, input: 0 };
   if (isStored(weight)) return withConstant(graph, use, storedValues(graph, quantizer, integers));
   const grid = gridOf(graph, quantizer);
-  const moved = tensorOf(weight.dtype, weight.shape, dequantize(grid, integers));
+  const moved = tensorOf(weight.dtype, weight.shape, dequantize(grid, Float64Array.from(integers)));
   const found = nearestIntegers(quotientsOf(moved, grid), grid);
   assert(
     found.every((q, i) => q === integers[i]),
@@ -134,12 +140,12 @@ export function placeIntegers(graph: Graph, quantizer: Quantizer, integers: Floa
 }
 
 /** The values of these integers, which alone are kept, in as few bits as hold them: a large model's weights are not held as floats. */
-function storedValues(graph: Graph, quantizer: Quantizer, integers: Float64Array): Tensor {
+function storedValues(graph: Graph, quantizer: Quantizer, integers: ArrayLike<number>): Tensor {
   const { value, scale, zeroPoint, granularity } = quantizer;
   const { dtype, shape } = constantOf(graph, value);
   const scales = constantOf(graph, scale);
   const zeroPoints = zeroPoint === "" ? undefined : numbersOf(constantOf(graph, zeroPoint));
-  const held = heldNarrow(integers.some((q) => q < 0) ? Int8Array.from(integers) : Uint8Array.from(integers));
+  const held = heldNarrow(integers);
   const layout = scaleLayout(shape, granularity, scales.shape);
   return storedTensor(dtype, shape, () => {
     const codes = held();

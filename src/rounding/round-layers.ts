@@ -252,5 +252,5 @@ async function relativeError(
 function place(graph: Graph, given: Quantizer, form: MatrixForm, integers: Float64Array): Graph {
   const quantizer = current(graph, given);
   const values = fromMatrices(form, integers, constantOf(graph, quantizer.value));
-  return placeIntegers(graph, quantizer, Float64Array.from(numbersOf(values)));
+  return placeIntegers(graph, quantizer, numbersOf(values));
 }

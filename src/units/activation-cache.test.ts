@@ -105,6 +105,16 @@ describe("samples", () => {
     expect((await cache.read("x", [1], spare)).data).toHaveLength(100_000);
   });
 
+  test("are widened into the array of the read before, where they are kept in half precision", async () => {
+    const cache = await filled({ floats: "float16" });
+    const spare: SpareArrays = new Map();
+    const first = (await cache.read("x", [3, 1], spare)).data;
+    const before = Array.from(first.slice(-100_000));
+    const again = await cache.read("x", [1, 3], spare);
+    expect(again.data).toBe(first);
+    expect(Array.from(again.data.slice(0, 100_000))).toEqual(before);
+  });
+
   test.each([1e9, 0])(
     "are rounded to half precision where they are kept so, with %d bytes of memory",
     async (memoryBytes) => {

@@ -200,7 +200,7 @@ const [infiniteHalf, maxHalf] = [0x7c00, 65504];
 
 /** Throws BAD_DATA where a number is beyond what float16 holds. */
 function keepHalf(name: string, sample: Float32Array, bits: Uint16Array, at: number): void {
-  toFloat16(sample, bits, at);
+  if (!toFloat16(sample, bits, at)) return;
   for (let i = 0; i < sample.length; i++)
     if ((bits[at + i] & 0x7fff) === infiniteHalf && Number.isFinite(sample[i]))
       throw new FrostbitError(
@@ -259,23 +259,27 @@ async function gather(
   }
   const pieces: Pieces = { arrays, size, places, channels };
   const join = (): TypedArray => {
-    const length = indices.length * size;
-    const known = spare?.get(name);
-    const data =
-      known instanceof dtypes[column.kept].array && known.length === length ? known : allocate(column.kept, length);
+    const data = spareOr(spare, name, column.kept, indices.length * size);
     joinPieces(pieces, data);
-    spare?.set(name, data);
     return data;
   };
   if (column.given === column.kept) return joinedTensor(column.kept, [indices.length, ...shape], { ...pieces, join });
-  const data = new Float32Array(indices.length * size);
-  places.forEach((place, i) => {
-    widenInto("float16", pieceOf(pieces, place) as Uint16Array, data, i * size);
-  });
+  const data = spareOr(spare, name, column.given, indices.length * size) as Float32Array;
+  for (let i = 0; i < places.length; i++)
+    widenInto("float16", pieceOf(pieces, places[i]) as Uint16Array, data, i * size);
   const whole = [indices.length, ...shape];
   return channels === undefined
     ? { dtype: column.given, shape: whole, data }
     : joinedTensor(column.given, whole, { arrays: [data], size, places: places.map((_, i) => i), channels });
+}
+
+/** The array that was spared under this name, where it fits; else one that is spared from now on. */
+function spareOr(spare: SpareArrays | undefined, name: string, dtype: DType, length: number): TypedArray {
+  const known = spare?.get(name);
+  if (known instanceof dtypes[dtype].array && known.length === length) return known;
+  const made = allocate(dtype, length);
+  spare?.set(name, made);
+  return made;
 }
 
 async function dataOf(

@@ -161,20 +161,44 @@ async function runUnit(
 ): Promise<void> {
   const { job, samples } = streams;
   const options = job.isAsTrained ? trainingOptions(context) : compileOptions(context);
+  const countFrom = (start: number): number => Math.min(job.batchSize, samples - start);
+  const keep = async (targets: ReadonlyMap<string, Tensor>, count: number): Promise<void> => {
+    for (const output of unit.outputs) {
+      const value = targets.get(output);
+      assert(value, `unit "${unit.name}" gives no "${output}"`);
+      await job.cache.append(keyOf(job, stream, output), toSamples(value, layoutOf(streams, output)), count);
+    }
+  };
   const run = async (program: Program): Promise<void> => {
+    const given: SpareArrays = new Map();
+    const runFrom = async (
+      start: number,
+      spare: ReadonlyMap<string, TypedArray>,
+    ): Promise<ReadonlyMap<string, Tensor>> => {
+      const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, countFrom(start) - 1));
+      return program.run(await readValues(streams, stream, unit.inputs, indices, given), {
+        ...signalOf(context),
+        spare,
+      });
+    };
     let spare: ReadonlyMap<string, TypedArray> = new Map();
-    for (let start = 0; start < samples; start += job.batchSize) {
-      const count = Math.min(job.batchSize, samples - start);
-      const indices = Array.from({ length: job.batchSize }, (_, i) => start + Math.min(i, count - 1));
-      const inputs = await readValues(streams, stream, unit.inputs, indices);
-      const targets = await program.run(inputs, { ...signalOf(context), spare });
-      for (const output of unit.outputs) {
-        const value = targets.get(output);
-        assert(value, `unit "${unit.name}" gives no "${output}"`);
-        await job.cache.append(keyOf(job, stream, output), toSamples(value, layoutOf(streams, output)), count);
+    let next: Promise<ReadonlyMap<string, Tensor>> | undefined = runFrom(0, spare);
+    try {
+      for (let start = 0; next; start += job.batchSize) {
+        const targets: ReadonlyMap<string, Tensor> = await next;
+        // The engine works on the next batch, into what the one before gave, while this one's results are kept.
+        next = start + job.batchSize < samples ? runFrom(start + job.batchSize, spare) : undefined;
+        const count = countFrom(start);
+        await keep(targets, count);
+        spare = arraysOf(targets);
+        context.onProgress?.({
+          phase: `${stream} activations of ${unit.name}`,
+          done: start + count,
+          total: samples,
+        });
       }
-      spare = arraysOf(targets);
-      context.onProgress?.({ phase: `${stream} activations of ${unit.name}`, done: start + count, total: samples });
+    } finally {
+      await next?.catch(() => undefined);
     }
   };
   await withProgram(cutUnit(graph, unit.inputs, unit.outputs), context, run, { ...options, keepsChannelsLast: true });

@@ -119,6 +119,6 @@ export function withScales(
       return found;
     };
     const scaled = placeScales(model, current(model), Float64Array.from(numbersOf(values)));
-    return placeIntegers(scaled, current(scaled), Float64Array.from(numbersOf(constantOf(graph, codes))));
+    return placeIntegers(scaled, current(scaled), numbersOf(constantOf(graph, codes)));
   }, quantized);
 }
