@@ -43,7 +43,8 @@ void for_each_tile(const Bfloat16Tiles& tiles, const ProductSizes& sizes, const 
   const auto& [m, n, k] = sizes;
   const int64_t width = panel_width(n), panel = even(k) * width;
   const int64_t columns_at_once = std::max(kPanelElements / panel, int64_t{1}) * width;
-  const int64_t rows_at_once = std::max(kPackedElements / (16 * even(k)), int64_t{1}) * 16;
+  const bool lies = lying_rows(a, m, k) > 0;
+  const int64_t rows_at_once = lies ? m : std::max(kPackedElements / (16 * even(k)), int64_t{1}) * 16;
   thread_local std::vector<uint16_t> left, right;
   const int64_t most_packed = std::min(rows_at_once, m - lying_rows(a, m, k));
   uint16_t* const packed = at_least(left, (most_packed + 15) / 16 * 16 * even(k));
