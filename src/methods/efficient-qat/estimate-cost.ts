@@ -48,7 +48,7 @@ export const windowMultiplyAdds = ({ config, weights, length }: Pick<BlockApWork
   length * (weights + 2 * config.layers.length * config.heads * config.headSize * length);
 
 /** The share of the speed of products that whole steps reach, and seconds that a number between two blocks takes when it is read or kept. */
-const [reached, secondsOfNumber] = [0.7, 2.5e-8];
+const [reached, secondsOfNumber] = [0.9, 8e-9];
 
 /** Node, its program and libraries; constants that the native engine keeps, and plans that no unit uses at the moment. */
 const [processBytes, keptConstants, idlePlans] = [1e8, 2 ** 26, 2 ** 27];
