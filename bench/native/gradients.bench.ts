@@ -16,7 +16,7 @@ interface Timed {
 function build(): string {
   const program = join(root, "build", "bench-native", "gradients");
   const objects = readdirSync(join(root, "native", "build"))
-    .filter((file) => /^(weight-gradient|winograd|dispatch|kernels).*\.o$/.test(file))
+    .filter((file) => /^(bfloat16-tiles|weight-gradient|winograd|dispatch|kernels).*\.o$/.test(file))
     .map((file) => join(root, "native", "build", file));
   mkdirSync(dirname(program), { recursive: true });
   const flags = ["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", `-I${join(root, "native", "src")}`];
