@@ -21,6 +21,7 @@ constexpr int kWide = 16;
 using Wide = float __attribute__((vector_size(kWide * sizeof(float))));
 using WideInt = int32_t __attribute__((vector_size(kWide * sizeof(int32_t))));
 using WideBits = uint32_t __attribute__((vector_size(kWide * sizeof(uint32_t))));
+using WideHalf = uint16_t __attribute__((vector_size(kWide * sizeof(uint16_t))));
 using WideByte = uint8_t __attribute__((vector_size(kWide)));
 
 Wide load(const float* x) {
@@ -417,6 +418,48 @@ void widen_bfloat16(const uint16_t* x, float* y, int64_t count) {
   for (int64_t i = 0; i < count; i++) y[i] = float_of(static_cast<uint32_t>(x[i]) << 16);
 }
 
+float quantize_gradient(const uint16_t* x, const float* factors, uint8_t* y, int64_t count) {
+  constexpr uint32_t infinite = 0x7f800000;
+  constexpr float smallest = 0x1p-126f, zero = 128.0f;
+  const auto one = [&](int64_t i) { return float_of(static_cast<uint32_t>(x[i]) << 16) * factors[i]; };
+  const auto wide = [&](int64_t i) {
+    WideHalf halves;
+    __builtin_memcpy(&halves, x + i, sizeof halves);
+    return (Wide)(__builtin_convertvector(halves, WideBits) << 16) * load(factors + i);
+  };
+  const int64_t whole = count / kWide * kWide;
+  // Magnitudes are in the order of their bits, infinity and what is no number behind all others.
+  WideBits lanes = {};
+  for (int64_t i = 0; i < whole; i += kWide) {
+    const WideBits bits = (WideBits)wide(i) & 0x7fffffff;
+    lanes = bits > lanes ? bits : lanes;
+  }
+  uint32_t largest = 0;
+  for (int i = 0; i < kWide; i++) largest = lanes[i] > largest ? lanes[i] : largest;
+  for (int64_t i = whole; i < count; i++) {
+    const uint32_t bits = bits_of(one(i)) & 0x7fffffff;
+    largest = bits > largest ? bits : largest;
+  }
+  const float step = float_of(largest) / 127.0f;
+  if (largest >= infinite || step < smallest) {
+    for (int64_t i = 0; i < count; i++) y[i] = 128;
+    return largest >= infinite ? __builtin_nanf("") : 0.0f;
+  }
+  const float inverse = 1.0f / step;
+  for (int64_t i = 0; i < whole; i += kWide) {
+    const WideByte codes =
+        __builtin_convertvector(__builtin_convertvector(rounded(wide(i) * inverse) + zero, WideInt), WideByte);
+    __builtin_memcpy(y + i, &codes, sizeof codes);
+  }
+  for (int64_t i = whole; i < count; i++) y[i] = static_cast<uint8_t>(static_cast<int32_t>(rintf(one(i) * inverse) + zero));
+  return step;
+}
+
+void scale_sums(const int32_t* x, float* y, int64_t count, float factor) {
+  FROSTBIT_LOOP
+  for (int64_t i = 0; i < count; i++) y[i] = static_cast<float>(x[i]) * factor;
+}
+
 /** To the nearest, ties to even. The processor's own instruction takes denormals for zeros, as the pool's threads do. */
 void narrow_bfloat16(const float* x, uint16_t* y, int64_t count) {
   int64_t i = 0;
@@ -695,6 +738,8 @@ const Kernels FROSTBIT_KERNELS = {
     quantize,
     dequantize,
     rescale,
+    quantize_gradient,
+    scale_sums,
     widen_bfloat16,
     narrow_bfloat16,
     widen_float16,

@@ -107,6 +107,13 @@ struct Kernels {
   void (*dequantize)(const uint8_t* x, float* y, int64_t count, float zero, float scale);
   /** y = x · factors[j] + bias[j] */
   void (*rescale)(const int32_t* x, const float* factors, const float* bias, float* y, int64_t count, int64_t width);
+  /**
+   * Codes of the bfloat16 x · factors[i] around 128, in steps of a 127th of the largest magnitude, to the nearest, ties to even.
+   * Returns the step: none where a product is no finite number, 0 where all are smaller than float32's normal numbers.
+   */
+  float (*quantize_gradient)(const uint16_t* x, const float* factors, uint8_t* y, int64_t count);
+  /** y = x · factor */
+  void (*scale_sums)(const int32_t* x, float* y, int64_t count, float factor);
   void (*widen_bfloat16)(const uint16_t* x, float* y, int64_t count);
   void (*narrow_bfloat16)(const float* x, uint16_t* y, int64_t count);
   void (*widen_float16)(const uint16_t* x, float* y, int64_t count);

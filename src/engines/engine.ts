@@ -6,8 +6,8 @@ import type { Tensor } from "../ir/tensor.ts";
 export const precisions = ["float32", "mixed"] as const;
 /**
  * How an engine may compute. "float32": products and what is kept in float32 (products of quantized values may be exact
- * integers). "mixed": the products that are not integers in bfloat16 with float32 sums, and what is kept for the backward pass
- * in 16 bits.
+ * integers). "mixed": the products that are not integers in bfloat16 with float32 sums, what is kept for the backward pass in
+ * 16 bits, and gradients that are multiplied by weights' integers in 8.
  * @useDeclaredType
  */
 export type Precision = (typeof precisions)[number];

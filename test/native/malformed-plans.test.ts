@@ -68,6 +68,30 @@ async function recordAttention(precision: Precision): Promise<void> {
   }
 }
 
+/** A product of codes, and the gradient of its input, which is rounded to 8 bits or stays float32. */
+async function recordDynamicProducts(): Promise<void> {
+  const build = buildOn();
+  const codes = (value: string, low: number, high: number): string =>
+    build.node("FakeQuantize", [value, build.scalar(0.1), "", build.scalar(low), build.scalar(high)]);
+  const input = (name: string, ...shape: number[]): string => build.input(name, { dtype: "float32", shape });
+  const x = input("x", 133, 130);
+  const [w, dy] = [codes(input("w", 130, 93), -7, 7), input("dy", 133, 93)];
+  const y = build.node("MatMul", [codes(x, 0, 255), w]);
+  const dx = build.node("MatMul", [dy, build.node("Transpose", [w], { perm: [1, 0] })]);
+  for (const gradient of [dx, build.node("Neg", [dx])]) {
+    const graph = build.graph([y, gradient]);
+    const engine = createNativeEngine();
+    const executable = await engine.compile(graph, { threads: 2, precision: "mixed", gradients: [gradient] });
+    const inputs = new Map(
+      graph.inputs.map((name) => [name, zeros("float32", graph.values.get(name)?.shape.map(Number) ?? [])]),
+    );
+    await executable.bind(await engine.variables(new Map())).run(inputs);
+    const last = plans.at(-1);
+    expect(last?.steps.map(({ kernel }) => kernel.slice(0, 15))).toContain("product:dynamic");
+    for (let i = 0; last && i < 20; i++) plans.push({ ...last, title: "a gradient in 8 bits" });
+  }
+}
+
 const triangle = (size: number): readonly number[] =>
   Array.from({ length: size * size }, (_, i) => (i % size <= Math.floor(i / size) ? 0 : -1e38));
 
@@ -75,6 +99,7 @@ async function recordPlans(): Promise<void> {
   const engine = createNativeEngine();
   for (const precision of engine.precisions ?? []) await recordTraining(precision);
   for (const precision of engine.precisions ?? []) await recordAttention(precision);
+  if (engine.precisions?.includes("mixed")) await recordDynamicProducts();
   for (const example of [...examples, ...engineExamples]) {
     const { graph, inputs } = caseOf(example, "float32");
     if (graph.nodes.some((node) => !engine.supports(node, graph))) continue;

@@ -20,6 +20,7 @@ StepMakers convolution_steps();
 StepMakers weight_gradient_steps();
 StepMakers winograd_steps();
 StepMakers product_steps();
+StepMakers dynamic_product_steps();
 StepMakers reduction_steps();
 StepMakers pooling_steps();
 StepMakers update_steps();

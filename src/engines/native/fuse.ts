@@ -322,13 +322,13 @@ function readWidened(slot: Slot, stored: Slot, kernel: string, readers: readonly
 }
 
 /**
- * Products of bfloat16 give bfloat16 where groups alone read them. Where anything is quantized by tensor, gradients alone: as with what
- * passes between groups, 8 bits of a fraction would move values across their bounds.
+ * Products of bfloat16, and of gradients in 8 bits, give bfloat16 where groups alone read them. Where anything is quantized by
+ * tensor, gradients alone: as with what passes between groups, 8 bits of a fraction would move values across their bounds.
  */
 function roundProducts(units: Unit[], readers: ReadonlyMap<Slot, readonly Unit[]>, kept: ReadonlySet<Slot>): void {
   const quantizes = units.some((unit) => isGroup(unit) && unit.operations.some(({ kernel }) => quantizers.has(kernel)));
   units.forEach((unit, at) => {
-    if (isGroup(unit) || unit.kernel !== "product:bfloat16" || unit.inputs[2]) return;
+    if (isGroup(unit) || !isRoundable(unit)) return;
     const [slot] = present(unit.outputs);
     const all = readers.get(slot) ?? [];
     const groups = all.filter(isGroup).filter(({ isLate }) => isLate || !quantizes);
@@ -339,6 +339,10 @@ function roundProducts(units: Unit[], readers: ReadonlyMap<Slot, readonly Unit[]
     readWidened(slot, stored, "widen:bfloat16", groups);
   });
 }
+
+/** A product that adds nothing. */
+const isRoundable = ({ kernel, inputs }: Step): boolean =>
+  kernel === "product:dynamic" || (kernel === "product:bfloat16" && !inputs[2]);
 
 const quantizers: ReadonlySet<string> = new Set(["quantize", "fakeQuantize"]);
 

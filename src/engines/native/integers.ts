@@ -85,8 +85,9 @@ function largestOf(codes: string, graph: Graph, integers: number): number {
 
 /** So many products of codes fit 32 bits. */
 const maxTerms = 1 << 16;
+export const fitsSums = (terms: number): boolean => terms <= maxTerms;
 const whyTooMany = (terms: number): string | undefined =>
-  terms <= maxTerms ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
+  fitsSums(terms) ? undefined : `sums of ${terms} products of codes do not fit 32 bits`;
 
 /** The second operand is one matrix, and at most one number per column is added. */
 function whyNoMatrixProduct(node: Node, graph: Graph): string | undefined {
@@ -157,3 +158,35 @@ export function whyNotIntegers(node: Node, graph: Graph, { producers }: Uses, nu
 /** Whether a node multiplies the codes of its first two inputs. */
 export const multipliesIntegers = (node: Node, graph: Graph, uses: Uses, numerics: Numerics): boolean =>
   whyNotIntegers(node, graph, uses, numerics) === undefined;
+
+/** Whether two values are the same, or one is the other computed again. */
+function isAlike(a: string, b: string, uses: Uses): boolean {
+  if (a === b) return true;
+  const [one, other] = [a, b].map((value) => uses.producers.get(value));
+  return (
+    one?.op === other?.op &&
+    one?.attributes === other?.attributes &&
+    one?.outputs.indexOf(a) === other?.outputs.indexOf(b) &&
+    one?.inputs.length === other?.inputs.length &&
+    one?.inputs.every((input, i) => isAlike(input, other?.inputs[i] ?? "", uses)) === true
+  );
+}
+
+/**
+ * The matrix product of the forward pass that multiplies the codes of these weights, which gradients may have computed again; `late`
+ * nodes are none of it.
+ */
+export const integerProductOf = (
+  weights: string,
+  graph: Graph,
+  uses: Uses,
+  numerics: Numerics,
+  late: ReadonlySet<Node>,
+): Node | undefined =>
+  graph.nodes.find(
+    (node) =>
+      isMatrixProduct(node) &&
+      !late.has(node) &&
+      isAlike(node.inputs[1], weights, uses) &&
+      multipliesIntegers(node, graph, uses, numerics),
+  );

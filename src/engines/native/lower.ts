@@ -85,6 +85,7 @@ export function lower(
     copies: new Map(),
     narrowed: new Map(),
     widened: new Map(),
+    weights: new Map(),
     uses: usesOf(graph),
     numerics,
     late,

@@ -107,6 +107,10 @@ export interface LoweringContext {
   readonly numerics: Numerics;
   /** The nodes around a value. */
   readonly uses: Uses;
+  /** Nodes that serve the updates alone. */
+  readonly late: ReadonlySet<Node>;
+  /** What quantized weights that products read are in codes, by their names. */
+  readonly weights: Map<string, WeightCodes>;
   /** An input in the graph's type; `undefined` where it is left out. */
   readonly optional: (i: number) => Value | undefined;
   readonly input: (i: number, layout?: MemoryLayout) => Value;
@@ -218,6 +222,12 @@ export function usesOf(graph: Graph): Uses {
   return { producers, readers };
 }
 
+/** Integers around zero, and the scales to read them with. */
+export interface WeightCodes {
+  readonly codes: Value;
+  readonly scale: Value;
+}
+
 /** The values and steps of a graph that is being lowered. */
 export interface Draft {
   readonly values: Map<string, Value>;
@@ -226,6 +236,7 @@ export interface Draft {
   readonly copies: Map<Value, Value>;
   readonly narrowed: Map<Slot, Value>;
   readonly widened: Map<Slot, Value>;
+  readonly weights: Map<string, WeightCodes>;
   readonly uses: Uses;
   readonly numerics: Numerics;
   /** Nodes that serve the updates alone. */
@@ -329,6 +340,8 @@ export function createLoweringContext(draft: Draft, graph: Graph, node: Node): L
     node,
     numerics: draft.numerics,
     uses: draft.uses,
+    late: draft.late,
+    weights: draft.weights,
     optional,
     input,
     stored: (i) => {

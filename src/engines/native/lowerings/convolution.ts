@@ -36,7 +36,7 @@ function lowerIntegers(lowering: LoweringContext): void {
   const x = imagesOf(lowering, 0);
   const y = output(0, "channelsLast");
   if (!y || !x.codes) return;
-  const { codes, scale } = weightCodes(lowering, 1);
+  const { codes, scale } = weightCodes(lowering, node.inputs[1]);
   const window = convolutionWindow(node, x.shape, fixed(codes.shape));
   const { ints } = geometryOf(node, window, fixed(x.shape), fixed(y.shape));
   const sums = scratch("int32", y.shape, "channelsLast");

@@ -1,10 +1,11 @@
-// Matrix products: of 8-bit codes, of bfloat16, of float32, of float64.
+// Matrix products: of 8-bit codes, of gradients that are rounded to 8 bits, of bfloat16, of float32, of float64.
 import type { Dim } from "../../../ir/graph.ts";
 import { sizeOf } from "../../../ir/tensor.ts";
 import { numberAttribute } from "../../../ops/attributes.ts";
+import { isStatic } from "../../../ops/dims.ts";
 import { weightAxesOf } from "../../../ops/linear.ts";
 import { isTransposed } from "../../../ops/matrix-shape.ts";
-import { multipliesIntegers } from "../integers.ts";
+import { fitsSums, integerProductOf, multipliesIntegers } from "../integers.ts";
 import { isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { collapsed, fixed, list, stridesOf, type Value } from "../plan.ts";
 import { matrixView } from "../transposes.ts";
@@ -42,20 +43,45 @@ interface Product {
 /** What is multiplied sooner than rounded. */
 export const minBfloat16Bytes = 1 << 16;
 
+/** Whether a product of float32 is one of narrower numbers. */
+function isNarrow({ numerics, maxSize }: LoweringContext, { sizes, batch, factors }: Product): boolean {
+  const [m, n, k] = sizes.map(maxSize);
+  const isLarge = 4 * sizeOf(batch) * (m * k + k * n + m * n) >= minBfloat16Bytes;
+  return numerics.bfloat16 && isLarge && factors[0] === 1;
+}
+
 /** Operands as they are stored are rounded to bfloat16 or widened to float32; those of float64 stay. */
 export function emitProduct(lowering: LoweringContext, product: Product): void {
   if (product.a.dtype === "float64") {
     emitAs(lowering, "product:float64", product);
     return;
   }
-  const { numerics, narrowed, widened, maxSize } = lowering;
-  const { sizes, batch, factors } = product;
-  const [m, n, k] = sizes.map(maxSize);
-  const isLarge = 4 * sizeOf(batch) * (m * k + k * n + m * n) >= minBfloat16Bytes;
-  const isNarrow = numerics.bfloat16 && isLarge && factors[0] === 1;
-  const load = isNarrow ? narrowed : widened;
+  const isOfBfloat16 = isNarrow(lowering, product);
+  const load = isOfBfloat16 ? lowering.narrowed : lowering.widened;
   const [a, b] = [load(product.a), load(product.b)];
-  emitAs(lowering, isNarrow ? "product:bfloat16" : "product", { ...product, a, b });
+  emitAs(lowering, isOfBfloat16 ? "product:bfloat16" : "product", { ...product, a, b });
+}
+
+/**
+ * dx = (dy · scale) codesᵀ, of gradients that are rounded to 8 bits in steps of each row's own: the gradient of a product of
+ * codes for its input. Whether it is one.
+ */
+function lowerDynamic(lowering: LoweringContext, product: Product): boolean {
+  const { node, graph, uses, numerics, late, narrowed, emit } = lowering;
+  const { a, c, y, sizes, transposed, steps = [0, 0], batch } = product;
+  const weights = matrixView(node.inputs[1], graph, uses)?.name ?? node.inputs[1];
+  const forward = late.has(node) ? integerProductOf(weights, graph, uses, numerics, late) : undefined;
+  if (!forward || c || transposed[0] || batch.length > 0 || !isStatic(sizes)) return false;
+  const isWTransposed = weightAxesOf(forward, fixed(graph.values.get(weights)?.shape ?? []))?.rows === 0;
+  const [m, n, k] = fixed(sizes);
+  if (transposed[1] === isWTransposed || !fitsSums(k) || !isNarrow(lowering, product)) return false;
+  const { codes, scale } = weightCodes(lowering, forward.inputs[1]);
+  emit("product:dynamic", {
+    inputs: [narrowed(a), codes, scale],
+    outputs: [y],
+    ints: [m, n, k, steps[0] || k, Number(transposed[1]), sizeOf(fixed(scale.shape))],
+  });
+  return true;
 }
 
 function emitAs({ emit, size, maxSize }: LoweringContext, kernel: string, product: Product): void {
@@ -77,7 +103,7 @@ function lowerIntegers(lowering: LoweringContext): void {
   const x = as(stored(0), "plain");
   const y = output(0);
   if (!y || !x.codes) return;
-  const { codes, scale } = weightCodes(lowering, 1);
+  const { codes, scale } = weightCodes(lowering, node.inputs[1]);
   const isWTransposed = weightAxesOf(node, codes.shape)?.rows === 0;
   const shape = fixed(x.shape);
   const [k, n] = isWTransposed ? fixed(codes.shape).toReversed() : fixed(codes.shape);
@@ -125,7 +151,7 @@ const Gemm: NativeOp = {
     const [a, b] = [operandOf(lowering, 0), operandOf(lowering, 1)];
     const [transA, transB] = [isTransposed(node, "transA"), isTransposed(node, "transB")];
     const c = optional(2);
-    emitProduct(lowering, {
+    const product: Product = {
       a: a.value,
       b: b.value,
       c,
@@ -137,7 +163,8 @@ const Gemm: NativeOp = {
       batch: [],
       strides: [[], []],
       factors: [numberAttribute(node, "alpha", 1), numberAttribute(node, "beta", 1)],
-    });
+    };
+    if (!lowerDynamic(lowering, product)) emitProduct(lowering, product);
   },
 };
 
@@ -161,7 +188,7 @@ const MatMul: NativeOp = {
       padded[i].map((size, axis) => (size === 1 ? 0 : own[axis - rank + own.length])),
     );
     const tall = tallOf(a, batch, strides);
-    emitProduct(lowering, {
+    const product: Product = {
       a: a.value,
       b: b.value,
       c: undefined,
@@ -173,7 +200,8 @@ const MatMul: NativeOp = {
       batch: tall ? [] : batch,
       strides: tall ? [[], []] : strides,
       factors: [1, 0],
-    });
+    };
+    if (!lowerDynamic(lowering, product)) emitProduct(lowering, product);
   },
 };
 

@@ -10,7 +10,7 @@ import {
   scaleLayout,
 } from "../../../ops/granularity.ts";
 import { multipliesIntegers } from "../integers.ts";
-import type { LoweringContext, NativeOp } from "../lowering.ts";
+import type { LoweringContext, NativeOp, WeightCodes } from "../lowering.ts";
 import { type Codes, fixed, type MemoryLayout, memoryOrder, type Value } from "../plan.ts";
 
 /** Around an axis as it lies in memory; without an axis one row holds everything. */
@@ -82,13 +82,16 @@ function lowerToCodes({
   return true;
 }
 
-/** The codes of a product's quantized weights, and the scales to read them with. */
-export function weightCodes(
-  { node, uses, named, scratch, emit }: LoweringContext,
-  input: number,
-): { codes: Value; scale: Value } {
-  const quantizer = uses.producers.get(node.inputs[input]);
-  assert(quantizer, `${node.op}'s weights have no quantizer`);
+/** A product's quantized weights in codes; all products that read them share these. */
+export function weightCodes(lowering: LoweringContext, name: string): WeightCodes {
+  const known = lowering.weights.get(name) ?? makeWeightCodes(lowering, name);
+  lowering.weights.set(name, known);
+  return known;
+}
+
+function makeWeightCodes({ uses, named, scratch, emit }: LoweringContext, quantized: string): WeightCodes {
+  const quantizer = uses.producers.get(quantized);
+  assert(quantizer, `weights "${quantized}" have no quantizer`);
   const [w, step, , low, high] = quantizer.inputs.map((name) => (name === "" ? undefined : named(name)));
   assert(w && step, "a quantizer has an input and a scale");
   if (quantizer.op === "DequantizeLinear") return { codes: w, scale: step };
