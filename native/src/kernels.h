@@ -108,8 +108,8 @@ struct Kernels {
   /** y = x · factors[j] + bias[j] */
   void (*rescale)(const int32_t* x, const float* factors, const float* bias, float* y, int64_t count, int64_t width);
   /**
-   * Codes of the bfloat16 x · factors[i] around 128, in steps of a 127th of the largest magnitude, to the nearest, ties to even.
-   * Returns the step: none where a product is no finite number, 0 where all are smaller than float32's normal numbers.
+   * Codes of the bfloat16 x · factors[i] around 128, in steps of a 127th of the largest magnitude, to the nearest, ties to
+   * even. Returns the step: none where a product is no finite number, 0 where all are smaller than float32's normal numbers.
    */
   float (*quantize_gradient)(const uint16_t* x, const float* factors, uint8_t* y, int64_t count);
   /** y = x · factor */
