@@ -33,7 +33,7 @@ const instructionSets = {
   generic: [],
   avx2: ["-mavx2", "-mfma", "-mf16c"],
   avx512,
-  avx512_bf16: [...avx512, "-mavx512bf16"],
+  avx512_bf16: [...avx512, "-mavx512bf16", "-mavx512vnni"],
 };
 
 function missing() {
@@ -86,6 +86,7 @@ const flags = () => [
 /** The instruction sets of files that are compiled for one alone; their objects end with its name. */
 const wider = {
   "bfloat16-tiles.cpp": "avx512_bf16",
+  "dynamic-input-gradient.cpp": "avx512_bf16",
   "weight-gradient.cpp": "avx512_bf16",
   "winograd.cpp": "avx512",
   "winograd-bfloat16.cpp": "avx512_bf16",

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "bfloat16-tiles.h"
+#include "dynamic-input-gradient.h"
 #include "kernels.h"
 #include "weight-gradient.h"
 #include "winograd.h"
@@ -27,7 +28,8 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512vl") && !is_limited_to("generic") && !is_limited_to("avx2");
 }
 
-bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+/** No processor has the one and lacks the other. */
+bool has_avx512_bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"); }
 
 /** What the loops for AVX2 use besides; compilers differ in whether __builtin_cpu_supports knows it. */
 bool has_half_conversions() {
@@ -66,6 +68,8 @@ const Kernels& best_kernels() {
 #endif
 
 const Bfloat16Tiles* bfloat16_tiles() { FROSTBIT_IF(has_avx512_bf16, bfloat16_tiles_avx512_bf16) }
+
+const DynamicInputGradientKernels* dynamic_input_gradient() { FROSTBIT_IF(has_avx512_bf16, dynamic_input_gradient_avx512_bf16) }
 
 const WeightGradientKernels<uint16_t>* direct_weight_gradient() { FROSTBIT_IF(has_avx512_bf16, weight_gradient_avx512_bf16) }
 

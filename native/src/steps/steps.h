@@ -21,6 +21,7 @@ StepMakers weight_gradient_steps();
 StepMakers winograd_steps();
 StepMakers product_steps();
 StepMakers dynamic_product_steps();
+StepMakers dynamic_input_gradient_steps();
 StepMakers reduction_steps();
 StepMakers pooling_steps();
 StepMakers update_steps();

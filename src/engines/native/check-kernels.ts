@@ -97,6 +97,11 @@ const checks: Readonly<Record<string, () => Check>> = {
   convolutionInputGradientWinograd: () => inputGradient(asFloat32),
   weightGradientWinograd: () => weightGradient(asFloat32),
   "convolutionInputGradientWinograd:bfloat16": () => inputGradient(toBfloat16),
+  "convolutionInputGradient:dynamic": () => ({
+    ints: [...geometry, 1],
+    operands: [toBfloat16(dy), Int8Array.from(w), Float32Array.of(1), toBfloat16(new Float32Array(x.length))],
+    expected: "dx",
+  }),
   "weightGradient:bfloat16": () => weightGradient(toBfloat16),
   "weightGradientWinograd:bfloat16": () => weightGradient(toBfloat16),
 };
@@ -104,7 +109,7 @@ const checks: Readonly<Record<string, () => Check>> = {
 /** Those that this processor has instructions for. */
 function kernelsHere(addon: NativeAddon): readonly string[] {
   const { hasWinograd, hasBfloat16 } = addon.information();
-  return Object.keys(checks).filter((kernel) => (kernel.endsWith(":bfloat16") ? hasBfloat16 : hasWinograd));
+  return Object.keys(checks).filter((kernel) => (/:(bfloat16|dynamic)$/.test(kernel) ? hasBfloat16 : hasWinograd));
 }
 
 /** Kernels that give something else than plain loops here; none, where all is well. The addon looks at its own products. */

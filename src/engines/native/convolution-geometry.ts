@@ -10,6 +10,8 @@ export interface Geometry {
   readonly ints: readonly number[];
   /** Tiles of 2 × 2 outputs of all images that Winograd's algorithm divides it and its gradients into, the fewest of these; 0 where it does not serve. */
   readonly tiles: number;
+  /** Whether it has two spatial axes, one group, windows side by side and whole vectors of channels. */
+  readonly isDense: boolean;
   /** Per value that Winograd's algorithm transforms. */
   readonly multiplications: number;
   readonly multiplyAdds: number;
@@ -24,9 +26,11 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   const [begin, end] = [pads.slice(0, kernel.length), pads.slice(kernel.length)];
   const lists = [x.slice(2), y.slice(2), kernel, strides, dilations, begin, end];
   const weightsPerOutput = (x[1] * sizeOf(kernel)) / groupOf(node);
+  const isDense = groupOf(node) === 1 && isSideBySide(window, x, y);
   return {
     ints: [x[0], groupOf(node), x[1], y[1], ...lists.flatMap(list)],
-    tiles: groupOf(node) === 1 ? tilesOf(window, x, y) : 0,
+    tiles: isDense ? tilesOf(kernel, x, y) : 0,
+    isDense,
     multiplications: (x[1] * y[1]) / (x[1] + y[1]),
     multiplyAdds: sizeOf(y) * weightsPerOutput,
     isWiderThanStride: (strides.at(-1) ?? 1) <= (x.at(-1) ?? 0),
@@ -34,10 +38,14 @@ export function geometryOf(node: Node, window: Window, x: readonly number[], y: 
   };
 }
 
-/** Of 3 × 3 windows side by side, and whole vectors of channels. */
-function tilesOf({ kernel, strides, dilations }: Window, x: readonly number[], y: readonly number[]): number {
-  const isPlain = [...strides, ...dilations].every((each) => each === 1);
-  if (kernel.join() !== "3,3" || !isPlain || x[1] % 16 !== 0 || y[1] % 16 !== 0) return 0;
+function isSideBySide({ strides, dilations }: Window, x: readonly number[], y: readonly number[]): boolean {
+  const areVectors = [x, y].every((sizes) => sizes.length === 4 && sizes[1] % 16 === 0);
+  return areVectors && [...strides, ...dilations].every((each) => each === 1);
+}
+
+/** Of 3 × 3 windows. */
+function tilesOf(kernel: readonly number[], x: readonly number[], y: readonly number[]): number {
+  if (kernel.join() !== "3,3") return 0;
   return Math.min(...[x, y].map(([images, , height, width]) => images * Math.ceil(height / 2) * Math.ceil(width / 2)));
 }
 

@@ -2,6 +2,7 @@
 // they are measured as.
 import type { Node } from "../../ir/graph.ts";
 import { type Geometry, implementationOf, isFast } from "./convolution-geometry.ts";
+import { fitsSums } from "./integers.ts";
 import type { Candidate, Numerics, Operand, TrialStep } from "./lowering.ts";
 import { maxBufferBytes } from "./windows.ts";
 
@@ -11,7 +12,7 @@ export interface ConvolutionCall {
   readonly geometry: Geometry;
   /** Whether bfloat16 will do. */
   readonly mayNarrow: boolean;
-  /** Of a weight gradient: whether x is stored as 8-bit codes. */
+  /** Whether 8-bit codes are at hand: of a weight gradient those that x is stored as, of an input gradient the weights'. */
   readonly hasCodes?: boolean;
   /** Of a weight gradient: of at most so many rows, which the run chooses; absent: of all. */
   readonly maxRows?: number;
@@ -42,9 +43,20 @@ const servesNarrowWinograd = ({ numerics, geometry }: Asked): boolean => numeric
  * oneDNN's direct ones are faster (AMD Zen 4), and so are its AMX ones.
  */
 const paysNarrowWinograd = (asked: Asked): boolean =>
-  hasTiles(asked) &&
-  asked.geometry.multiplications >= 8 &&
-  !implementationOf(asked.numerics, "convolutionInputGradient:bfloat16", asked.geometry).includes("amx");
+  hasTiles(asked) && asked.geometry.multiplications >= 8 && !hasFastBfloat16(asked);
+
+const servesDynamic = ({ numerics, geometry, hasCodes }: Asked): boolean => {
+  const { w, y } = geometry.elements;
+  return hasCodes === true && numerics.ownBfloat16 && geometry.isDense && fitsSums(w / inputsOf(geometry)) && y > 0;
+};
+
+/** Codes are multiplied at twice bfloat16's speed: Winograd's algorithm saves more where the transforms cost little. */
+const paysDynamic = (asked: Asked): boolean =>
+  (!hasTiles(asked) || asked.geometry.multiplications <= 16) && !hasFastBfloat16(asked);
+
+/** AMX's, to which all else is slow. */
+const hasFastBfloat16 = ({ numerics, geometry }: Asked): boolean =>
+  implementationOf(numerics, "convolutionInputGradient:bfloat16", geometry).includes("amx");
 
 /** By direction and by what they multiply; of those that serve, the last one is preferred where no other is. */
 const kernels = {
@@ -68,6 +80,12 @@ const kernels = {
   },
   inputGradient: {
     bfloat16: [
+      {
+        name: "convolutionInputGradient:dynamic",
+        serves: servesDynamic,
+        isPreferred: paysDynamic,
+        trial: dynamicTrial,
+      },
       {
         name: "convolutionInputGradientWinograd:bfloat16",
         serves: servesNarrowWinograd,
@@ -124,6 +142,7 @@ const kernels = {
 } as const satisfies Readonly<Record<string, Readonly<Record<"bfloat16" | "float32", readonly Kernel[]>>>>;
 
 const groupsOf = ({ ints }: Geometry): number => ints[1];
+const inputsOf = ({ ints }: Geometry): number => ints[2];
 
 /** The kernel for a node: the one that was measured to be the fastest, or that of the table. */
 export function convolutionKernel(numerics: Numerics, node: Node, call: ConvolutionCall): string {
@@ -181,6 +200,17 @@ function inputGradientTrial(kernel: string, bytes: number): Kernel["trial"] {
     const { x, w, y, ints } = operandsOf(call, images, bytes);
     return [inWindows({ kernel, operands: [y, w, x], ints }, images, [y, x])];
   };
+}
+
+function dynamicTrial(call: ConvolutionCall, images: number): readonly TrialStep[] {
+  const { x, w, y, ints } = operandsOf(call, images, 2);
+  const codes = { bytes: w.bytes / 4 };
+  const step = {
+    kernel: "convolutionInputGradient:dynamic",
+    operands: [y, codes, scalarOperand(), x],
+    ints: [...ints, 1],
+  };
+  return [inWindows(step, images, [y, x])];
 }
 
 /**

@@ -172,10 +172,7 @@ function isAlike(a: string, b: string, uses: Uses): boolean {
   );
 }
 
-/**
- * The matrix product of the forward pass that multiplies the codes of these weights, which gradients may have computed again; `late`
- * nodes are none of it.
- */
+/** The product of the forward pass that multiplies the codes of these weights, which gradients may have computed again; `late` nodes are none of it. */
 export const integerProductOf = (
   weights: string,
   graph: Graph,
@@ -185,7 +182,7 @@ export const integerProductOf = (
 ): Node | undefined =>
   graph.nodes.find(
     (node) =>
-      isMatrixProduct(node) &&
+      (node.op === "Conv" || isMatrixProduct(node)) &&
       !late.has(node) &&
       isAlike(node.inputs[1], weights, uses) &&
       multipliesIntegers(node, graph, uses, numerics),

@@ -6,7 +6,7 @@ import { convolutionWindow } from "../../../ops/convolution-shape.ts";
 import { givenWindow } from "../../../ops/window.ts";
 import { type Geometry, geometryOf } from "../convolution-geometry.ts";
 import { convolutionKernel } from "../convolution-kernels.ts";
-import { multipliesIntegers } from "../integers.ts";
+import { integerProductOf, multipliesIntegers } from "../integers.ts";
 import { isSettled, type LoweringContext, type NativeOp } from "../lowering.ts";
 import { bytesOf, fixed, type Value } from "../plan.ts";
 import { weightCodes } from "./quantization.ts";
@@ -27,8 +27,8 @@ const Conv: NativeOp = {
   },
 };
 
-/** Whether a kernel multiplies bfloat16. */
-const isNarrow = (kernel: string): boolean => kernel.endsWith(":bfloat16");
+/** Whether a kernel reads bfloat16. */
+const isNarrow = (kernel: string): boolean => /:(bfloat16|dynamic)$/.test(kernel);
 
 /** Sums of products of codes, and then their scale: exact until then. */
 function lowerIntegers(lowering: LoweringContext): void {
@@ -47,19 +47,26 @@ function lowerIntegers(lowering: LoweringContext): void {
 }
 
 const ConvGradientInput: NativeOp = {
-  lower: ({ node, numerics, input, stored, output, scratch, define, narrowed, emit, as }) => {
-    const w = input(1, "plain");
+  lower: (lowering) => {
+    const { graph, node, uses, numerics, late, input, stored, output, scratch, define, narrowed, emit, as } = lowering;
     const dx = output(0, "channelsLast");
     if (!dx) return;
     const dy = as(stored(0), "channelsLast");
-    const window = convolutionWindow(node, dx.shape, fixed(w.shape));
+    const window = convolutionWindow(node, dx.shape, fixed(graph.values.get(node.inputs[1])?.shape ?? []));
     const geometry = geometryOf(node, window, fixed(dx.shape), fixed(dy.shape));
-    const mayNarrow = numerics.bfloat16 && isImage(dy);
-    const kernel = convolutionKernel(numerics, node, { direction: "inputGradient", geometry, mayNarrow });
     const { ints } = geometry;
-    if (!isNarrow(kernel)) return emit(kernel, { inputs: [input(0, "channelsLast"), w], outputs: [dx], ints });
+    const mayNarrow = numerics.bfloat16 && isImage(dy);
+    const forward = mayNarrow ? integerProductOf(node.inputs[1], graph, uses, numerics, late) : undefined;
+    const hasCodes = forward !== undefined;
+    const kernel = convolutionKernel(numerics, node, { direction: "inputGradient", geometry, mayNarrow, hasCodes });
+    if (!isNarrow(kernel))
+      return emit(kernel, { inputs: [input(0, "channelsLast"), input(1, "plain")], outputs: [dx], ints });
     const narrow = scratch("bfloat16", dx.shape, "channelsLast");
-    emit(kernel, { inputs: [narrowed(dy), w], outputs: [narrow], ints });
+    const outputs = [narrow];
+    if (forward && kernel === "convolutionInputGradient:dynamic") {
+      const { codes, scale } = weightCodes(lowering, forward.inputs[1]);
+      emit(kernel, { inputs: [narrowed(dy), codes, scale], outputs, ints: [...ints, sizeOf(fixed(scale.shape))] });
+    } else emit(kernel, { inputs: [narrowed(dy), input(1, "plain")], outputs, ints });
     define(0, narrow);
   },
 };
