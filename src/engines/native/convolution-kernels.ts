@@ -177,11 +177,10 @@ export function convolutionKernel(numerics: Numerics, node: Node, call: Convolut
 /** The operands of so many images, of elements of so many bytes. */
 function operandsOf({ geometry }: ConvolutionCall, images: number, bytes: number) {
   const { x, w, y } = geometry.elements;
-  const share = images / geometry.ints[0];
-  const [, ...rest] = geometry.ints;
+  const [all, ...rest] = geometry.ints;
   return {
-    x: { bytes: x * share * bytes },
-    y: { bytes: y * share * bytes },
+    x: { bytes: (x / all) * images * bytes },
+    y: { bytes: (y / all) * images * bytes },
     w: { bytes: 4 * w },
     ints: [images, ...rest],
   };
