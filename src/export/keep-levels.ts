@@ -53,7 +53,7 @@ export function keepLevels(graph: Graph): Graph {
 }
 
 /** What alone reads one after the other from a layer to its quantizers, which the runtime may join: bias, Relu and Clip. */
-function pathToQuantizer(
+export function pathToQuantizer(
   graph: Graph,
   readers: ReadonlyMap<string, readonly Node[]>,
   layer: Node,

@@ -15,7 +15,7 @@ import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
 import { computesWithIntegers } from "../quantizers/integer-kernels.ts";
 import { boundsOfActivations, isQuantizer, type Quantizer, quantizerOf } from "../quantizers/quantizer.ts";
 import { withProductsAsScales } from "./bias-scales.ts";
-import { keepLevels } from "./keep-levels.ts";
+import { keepLevels, pathToQuantizer } from "./keep-levels.ts";
 
 /**
  * packed: weights at their width, in bytes that the runtime unpacks when it opens the file (`onnx/packed-integers.ts`). int4: those of
@@ -67,12 +67,19 @@ export function exportQdq(given: Folded, origin: Origin, storage: Storage): Expo
   };
 }
 
-/** Beside biases as floats, other runtimes than ONNX Runtime decide what computes with integers: everything that reads them. */
+/**
+ * Beside biases as floats, other runtimes than ONNX Runtime decide what computes with integers: everything that reads them. Where
+ * a transposed convolution writes integers too, ONNX Runtime computes with floats, but with weights that it quantizes itself, if
+ * it is given floats.
+ */
 function integerLayers(graph: Graph, biases: Folded["biases"]): (layer: Node) => boolean {
   const quantized = new Set(graph.nodes.filter(isQuantizer).flatMap(({ outputs }) => outputs));
   const readers = consumers(graph);
   return (layer) =>
-    quantized.has(layer.inputs[0]) && (biases === "float" || computesWithIntegers(graph, readers, layer));
+    quantized.has(layer.inputs[0]) &&
+    (biases === "float" ||
+      computesWithIntegers(graph, readers, layer) ||
+      pathToQuantizer(graph, readers, layer) !== undefined);
 }
 
 /** What DequantizeLinear gives layers that are Gemms, from int8 with a scale per row. */

@@ -8,7 +8,7 @@ import { createReferenceEngine } from "../engines/reference/reference-engine.ts"
 import { inspectModel } from "../inspect/inspect-model.ts";
 import { assert } from "../ir/errors.ts";
 import { type Graph, producers } from "../ir/graph.ts";
-import { sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { sizeOf, type Tensor, tensorOf, toNumbers } from "../ir/tensor.ts";
 import { readOnnx } from "../onnx/read.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { buildOn } from "../ops/infer.ts";
@@ -200,6 +200,40 @@ test.each([
     expect(inspectModel(read).alreadyQuantized).toHaveLength(3);
   },
 );
+
+/** What a transposed convolution writes is read by a layer of integers. */
+function transposed(): Graph {
+  const build = buildOn();
+  const random = createRandom(11);
+  const weight = (name: string, shape: readonly number[]): string => {
+    const rows = random.tensor("float32", shape);
+    // Rows of very different magnitudes, which one scale for all would spoil.
+    const data = toNumbers(rows).map((value, i) => value * 4 ** -(Math.floor(i / 4) % 5));
+    return build.constant(tensorOf("float32", shape, data), name);
+  };
+  const x = build.input("input", { dtype: "float32", shape: ["N", 8, 4, 4] });
+  const bias = build.constant(random.tensor("float32", [6]), "bias");
+  const wide = build.node("ConvTranspose", [x, weight("filters", [8, 6, 2, 2]), bias], { strides: [2, 2] }, "wide");
+  const y = build.node("Conv", [build.node("Relu", [wide]), weight("last", [5, 6, 1, 1])], {}, "last");
+  return build.graph([y], "transposed");
+}
+
+// ONNX Runtime makes 8 bits with one scale of float weights between quantizers.
+test.each([4, 8])("a transposed convolution of %d bits between quantizers keeps its weights", async (weights) => {
+  const input = createRandom(12).tensor("float32", [4, 8, 4, 4]);
+  const folded = foldQuantizers(quantizeTiny(transposed(), { placement: "runtime", weights }), "int32");
+  const source = { folded, origin: tinyOrigin, storage: "packed" } as const;
+  const files = writeFormat("qdq", exportFormats.qdq, source);
+  const batches = [new Map([["input", input]])];
+  const run = { batches, open: openDeployed, context: { engine: createReferenceEngine(), seed: 0 } };
+  const { outputs, layers } = await exportFormats.qdq.verify(source, files, run);
+  expect(layers.map(({ name, maxSteps }) => [name, maxSteps <= 1])).toEqual([
+    ["wide", true],
+    ["last", true],
+  ]);
+  // Roundings that fall the other way alone; 36 dB with one scale.
+  expect(outputs[0].sqnrDb).toBeGreaterThan(45);
+});
 
 test("a small file whose nodes double what they compute a thousand times is read at once", () => {
   const build = buildOn();

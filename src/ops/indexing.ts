@@ -330,7 +330,7 @@ const argExtreme: OpDefinition = {
 export const ArgMax: OpDefinition = argExtreme;
 export const ArgMin: OpDefinition = argExtreme;
 
-/** Values and indices; ties go to the lower index. */
+/** Values and indices; ties go to the lower index. dx is the values' dy, where they were. */
 export const TopK: OpDefinition = {
   introduced: 1,
   inputs: [numbers, oneElement(integers)],
@@ -350,7 +350,11 @@ export const TopK: OpDefinition = {
       { dtype: "int64", shape: sizes },
     ];
   },
-  gradient: "none",
+  gradient: ({ node, build, dys: [dy] }) => {
+    if (dy === undefined) return [];
+    const axis = numberAttribute(node, "axis", -1);
+    return [build.node("ScatterElements", [zerosLike(build, node.inputs[0]), node.outputs[1], dy], { axis })];
+  },
   cost: ([input]) => ({ multiplyAdds: (input ?? []).reduce((product, size) => product * size, 1) }),
 };
 

@@ -39,6 +39,13 @@ function formatOf(
   return [name, exportFormats[name]];
 }
 
+/** The graph with the scales of weights that its file stores, so that what is measured and verified is what is deployed. */
+export function withStoredScales({ options, format }: Pick<FormattedJob, "options" | "format">, graph: Graph): Graph {
+  if (!isQuantized(options)) return graph;
+  const [, { scaleType }] = formatOf(options.quantize, format);
+  return scaleType === undefined ? graph : withHalfScales(graph);
+}
+
 /** A model in float stays ONNX, as it came. */
 const floatFileName = "model.onnx";
 
@@ -55,9 +62,8 @@ export function writeModel(
       files: [{ name: floatFileName, bytes: writeOnnx({ graph, origin }, { opset: opsetFor(graph, origin.opset) }) }],
     };
   const [name, format] = formatOf(run.quantize, given);
-  const stored = format.scaleType === undefined ? graph : withHalfScales(graph);
-  const folded = foldQuantizers(stored, placement === "runtime" ? "int32" : "float");
-  const source: ExportSource = { folded: given ? folded : withShortNames(folded, stored), origin, storage };
+  const folded = foldQuantizers(graph, placement === "runtime" ? "int32" : "float");
+  const source: ExportSource = { folded: given ? folded : withShortNames(folded, graph), origin, storage };
   return { files: writeFormat(name, format, source), quantized: { ...source, format } };
 }
 

@@ -24,7 +24,15 @@ import { checkGiven } from "./check-given.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { estimateMemory } from "./estimate-memory.ts";
 import { withEvenChannels } from "./even-channels.ts";
-import { othersOf, sizeOfFiles, verifyModel, type Written, whatWasWritten, writeModel } from "./export-model.ts";
+import {
+  othersOf,
+  sizeOfFiles,
+  verifyModel,
+  type Written,
+  whatWasWritten,
+  withStoredScales,
+  writeModel,
+} from "./export-model.ts";
 import type { FormattedJob, QuantizeJob } from "./job.ts";
 import { layerForms } from "./layer-forms.ts";
 import {
@@ -225,9 +233,14 @@ export async function makeModel(run: Run, known?: KnownResults): Promise<Made> {
   // What cannot be written fails before it is trained.
   if (after.length > 0) writeModel(job, calibrated.model.graph);
   await measureStage(run, "ptq", forTest(subject, calibrated.model.graph));
-  const { model, training, fileChecks, latencyChecks, findings } = await clock.time("training", () =>
-    runMethods(calibrated.model, { ...walk, steps: after }, context),
-  );
+  const {
+    model: last,
+    training,
+    fileChecks,
+    latencyChecks,
+    findings,
+  } = await clock.time("training", () => runMethods(calibrated.model, { ...walk, steps: after }, context));
+  const model = { ...last, graph: withStoredScales(job, last.graph) };
   await measureStage(run, "trained", forTest(subject, model.graph));
   const isRounded = before.some((step) => methodOf(step).phase === "rounding");
   return {

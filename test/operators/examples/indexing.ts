@@ -7,6 +7,7 @@ const single = (...shape: number[]): Tensor => random.tensor("float32", shape);
 const elements = tensorOf("int64", [2, 3], [0, -1, 1, 2, 0, 2]);
 const points = tensorOf("int64", [3, 2], [0, 1, 2, -1, 1, 0]);
 const tied = tensorOf("float32", [2, 4], [1, 3, 3, 0, 2, 2, -1, 2]);
+const apart = tensorOf("float64", [2, 4], [1, 3, -0.5, 0, 2, 2.5, -1, 1.5]);
 const rows = tensorOf("int64", [3, 1], [0, 2, 0]);
 const columns = tensorOf("int64", [2, 2], [0, 0, 1, 2]);
 const bounds = tensorOf("float32", [2], [-1, 2]);
@@ -73,6 +74,8 @@ export const indexingExamples = {
   TopK: [
     { inputs: [tied, int64(3)], outputs: 2 },
     { inputs: [tied, int64(1)], attributes: { axis: 0, largest: 0 }, outputs: 2 },
+    { inputs: [apart, int64(3)], outputs: 2 },
+    { inputs: [apart, int64(1)], attributes: { axis: 0, largest: 0 }, outputs: 2 },
   ],
   NonZero: [{ inputs: [tied] }],
 } satisfies Record<string, Forms>;
