@@ -12,6 +12,8 @@ namespace {
 constexpr int kPixels = 8;
 /** The code of 0. */
 constexpr int kZero = 128;
+/** 2³² over the golden ratio. */
+constexpr uint32_t kGolden = 0x9e3779b9;
 /** A sum of so many products of codes fits 32 bits. */
 constexpr int64_t kMaxTerms = 1 << 16;
 
@@ -79,7 +81,10 @@ uint32_t largest_of(const uint16_t* dy, int64_t pixels, int64_t channels, const 
   return _mm512_reduce_max_epu32(largest);
 }
 
-/** The step, as kernels.h's quantize_gradient gives one. */
+/**
+ * The step, as kernels.h's quantize_gradient gives one. Before it is rounded a number is moved by less than half a step, by
+ * the fractions of multiples of the golden ratio: what is smaller than half a step would be zeros else, in all images alike.
+ */
 float round_image(const PlaneConvolution& shape, const uint16_t* dy, const float* scales, const Codes& codes) {
   constexpr uint32_t infinite = 0x7f800000;
   constexpr float smallest = 0x1p-126f;
@@ -90,13 +95,19 @@ float round_image(const PlaneConvolution& shape, const uint16_t* dy, const float
   step /= 127.0f;
   if (step < smallest) return 0.0f;
   const __m512 inverse = _mm512_set1_ps(1.0f / step);
-  const __m512i zero = _mm512_set1_epi32(kZero);
+  const __m512i zero = _mm512_set1_epi32(kZero), golden = _mm512_set1_epi32(static_cast<int32_t>(kGolden));
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  const __m512i next = _mm512_set1_epi32(static_cast<int32_t>(kGolden * kLanes));
+  // Less than half a step, so that whole numbers of steps stay as they are.
+  const __m512 to_half = _mm512_set1_ps(0x1.ffp-33f);
   for (int64_t h = max_of(0, -codes.top); h < min_of(shape.out[0], codes.height - codes.top); h++)
     for (int64_t w = max_of(0, -codes.left); w < min_of(shape.out[1], codes.width - codes.left); w++) {
-      const uint16_t* const from = dy + (h * shape.out[1] + w) * shape.outputs;
+      const int64_t first = (h * shape.out[1] + w) * shape.outputs;
       uint8_t* const to = codes.at(h + codes.top, w + codes.left);
-      for (int64_t o = 0; o < shape.outputs; o += kLanes) {
-        const __m512i code = _mm512_cvtps_epi32(_mm512_mul_ps(scaled(from + o, scales + o), inverse));
+      __m512i moves = _mm512_mullo_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(first))), golden);
+      for (int64_t o = 0; o < shape.outputs; o += kLanes, moves = _mm512_add_epi32(moves, next)) {
+        const __m512 move = _mm512_mul_ps(_mm512_cvtepi32_ps(moves), to_half);
+        const __m512i code = _mm512_cvtps_epi32(_mm512_fmadd_ps(scaled(dy + first + o, scales + o), inverse, move));
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to + o), _mm512_cvtepi32_epi8(_mm512_add_epi32(code, zero)));
       }
     }

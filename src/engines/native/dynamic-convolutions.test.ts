@@ -72,7 +72,13 @@ const halfToEven = (value: number): number => {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 };
 
-/** round(dy · scale / r) · r of each image, r = max |dy · scale| / 127, with the divisions that float32 has. */
+/** Less than half, by the fraction of a multiple of the golden ratio. */
+const moveOf = (i: number): number => Math.fround(Math.fround(Math.imul(i, 0x9e3779b9)) * (0x1ff / 2 ** 41));
+
+/**
+ * round(dy · scale / r + move) · r of each image, r = max |dy · scale| / 127, with the divisions that float32 has; the move is
+ * that of an element's place in its image.
+ */
 function rounded(each: ConvolutionCase, dy: Float32Array, scales: Float32Array): Float64Array {
   const size = sizeOfOutput(each);
   const scaled = dy.map((value, i) => value * scales[scales.length === 1 ? 0 : i % each.outputs]);
@@ -83,7 +89,7 @@ function rounded(each: ConvolutionCase, dy: Float32Array, scales: Float32Array):
   );
   return Float64Array.from(scaled, (value, i) => {
     const step = steps[Math.floor(i / size)];
-    return step === 0 ? 0 : step * halfToEven(Math.fround(value * Math.fround(1 / step)));
+    return step === 0 ? 0 : step * halfToEven(Math.fround(value * Math.fround(1 / step) + moveOf(i % size)));
   });
 }
 
@@ -184,15 +190,15 @@ async function run({ graph, gradient, inputs }: ReturnType<typeof build>, precis
 }
 
 describe.skipIf(!isReady)(`plans with input gradients of convolutions in 8 bits${why}`, () => {
-  // An image's largest is less than 6 root mean squares: 10·log10(12 · (127 / 6)²) dB.
-  test("normal gradients keep 37 dB, and the weights are not dequantized for them", async () => {
+  // An image's largest is less than 6 root mean squares, and a move has the noise of a rounding: 10·log10(12 / 2 · (127 / 6)²) dB.
+  test("normal gradients keep 34 dB, and the weights are not dequantized for them", async () => {
     const built = build();
     const { dx, kernels } = await run(built, "mixed");
     expect(kernels).toContain(kernel);
     expect(kernels).not.toContain("fakeQuantize");
     const exact = await run(built, "float32");
     expect(exact.kernels).not.toContain(kernel);
-    expect(sqnr(dx, exact.dx)).toBeGreaterThan(37);
+    expect(sqnr(dx, exact.dx)).toBeGreaterThan(34);
   });
 
   test.each([
