@@ -86,32 +86,6 @@ function withNoise(outputs: ReadonlyMap<string, Tensor>, name: string): Readonly
   return new Map([...outputs, [name, { ...given, data }]]);
 }
 
-test("layers are given no values in the middle between two codes", async () => {
-  const folded = foldQuantizers(quantizeTiny(tinyClassifier("float32")), "float");
-  const exported = exportQdq(folded, tinyOrigin, "packed");
-  const bytes = writeOnnx(exported.model, { opset: exported.opset });
-  const first = folded.graph.nodes.find(({ op, inputs }) => op === "FakeQuantize" && inputs[0] === "input");
-  const step = numbersOf(folded.graph.constants.get(first?.inputs[1] ?? "") as Tensor)[0];
-  const { images } = tinyBatch("float32", 2);
-  const data = Float32Array.from(numbersOf(images), (value, i) => (i % 3 === 0 ? ((i % 11) + 0.5) * step : value));
-  const given: number[] = [];
-  const open: OpenDeployed = async (model, options) => {
-    const file = await openDeployed(model, options);
-    const run: typeof file.run = (inputs, ...rest) => {
-      if (options?.threads === 1)
-        given.push(...numbersOf(inputs.get("input") ?? { ...images, data: new Float32Array() }));
-      return file.run(inputs, ...rest);
-    };
-    return { ...file, run };
-  };
-  const batches = [new Map([["input", { ...images, data }]])];
-  const context: Context = { engine: createReferenceEngine(), seed: 0 };
-  const { layers } = await verifyExport({ folded, exported, model: bytes }, { batches, open, context });
-  expect(given).toHaveLength(data.length);
-  expect(given.some((value) => Math.abs(((value / step) % 1) - 0.5) < 1e-4)).toBe(false);
-  expect(layers.every(({ maxSteps }) => maxSteps <= 1)).toBe(true);
-});
-
 test("files are closed where one cannot be opened", async () => {
   const { failure, open } = await verify({}, 3);
   expect(failure).toMatchObject({ code: "ENGINE" });

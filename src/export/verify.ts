@@ -10,8 +10,8 @@ import { lossOf } from "../evaluate/losses.ts";
 import type { ModelFile } from "../evaluate/model-file.ts";
 import type { TypedArray } from "../ir/dtype.ts";
 import { assert, FrostbitError } from "../ir/errors.ts";
-import { consumers, type Graph, type Node, producers } from "../ir/graph.ts";
-import { numbersOf, sizeOf, type Tensor, tensorOf } from "../ir/tensor.ts";
+import { consumers, type Graph, producers } from "../ir/graph.ts";
+import { numbersOf, type Tensor } from "../ir/tensor.ts";
 import { writeOnnx } from "../onnx/write.ts";
 import { removeDeadNodes } from "../passes/remove-dead-nodes.ts";
 import type { Folded, FoldedLayer } from "../quantizers/fold.ts";
@@ -64,8 +64,6 @@ export interface Verification {
 interface LayerSpan {
   readonly layer: FoldedLayer;
   readonly input: string;
-  /** What the quantizer of the input makes of it, in steps of this size; absent without one, or with several steps. */
-  readonly quantized: { readonly value: string; readonly step: number } | undefined;
   readonly output: string;
   /** The step of the quantizer that the span ends in. */
   readonly step: number | undefined;
@@ -141,10 +139,7 @@ async function verifyLayers(
   const spans = folded.layers.map((layer) => spanOf(graph, layer));
   const typed = typedForOne(graph, first);
   const most = affordableSamples(typed, countSamples(graph, first));
-  const valuesOf = ({ input, quantized, output }: LayerSpan): readonly string[] => [
-    ...[input, output],
-    ...(quantized ? [quantized.value] : []),
-  ];
+  const valuesOf = ({ input, output }: LayerSpan): readonly string[] => [input, output];
   const { samples, groups } = planFetches(typed, spans, valuesOf, most);
   const inputs = firstSamples(graph, first, samples);
   const maxSteps = new Map<LayerSpan, number>();
@@ -216,33 +211,9 @@ function spanOf(graph: Graph, layer: FoldedLayer): LayerSpan {
   return {
     layer,
     input: isQuantizer(before) ? before.inputs[0] : node.inputs[0],
-    quantized: before && quantizedBy(graph, before),
     output,
     step: scale && numbersOf(scale)[0],
   };
-}
-
-function quantizedBy({ constants }: Graph, node: Node): LayerSpan["quantized"] {
-  const steps = isQuantizer(node) ? constants.get(quantizerOf(node).scale) : undefined;
-  if (!steps || sizeOf(steps.shape) !== 1) return undefined;
-  return { value: node.outputs[0], step: numbersOf(steps)[0] };
-}
-
-/** So near to the middle between two codes, in steps, the last bit decides which of them a value becomes. */
-const nearTie = 1e-3;
-
-/**
- * A layer's input, with values between two codes moved to the one that the folded graph takes: where products are large beside
- * the output's steps, the other code would be another output.
- */
-function besideTies(values: Values, { input, quantized }: LayerSpan): Tensor {
-  const given = tensorNamed(values, input);
-  if (!quantized) return given;
-  const [plain, rounded] = [numbersOf(given), numbersOf(tensorNamed(values, quantized.value))];
-  const moved = Float64Array.from(plain);
-  for (let i = 0; i < moved.length; i++)
-    if (Math.abs(Math.abs(plain[i] - rounded[i]) / quantized.step - 0.5) < nearTie) moved[i] = rounded[i];
-  return tensorOf(given.dtype, given.shape, moved);
 }
 
 function openLayer(exported: Exported, { input, output }: LayerSpan, open: OpenDeployed): Promise<ModelFile> {
@@ -258,7 +229,7 @@ function tensorNamed(values: ReadonlyMap<string, Tensor>, name: string): Tensor 
 
 async function compareLayer(span: LayerSpan, values: ReadonlyMap<string, Tensor>, layer: ModelFile): Promise<number> {
   const expected = numbersOf(tensorNamed(values, span.output));
-  const outputs = await layer.run(new Map([[span.input, besideTies(values, span)]]));
+  const outputs = await layer.run(new Map([[span.input, tensorNamed(values, span.input)]]));
   const actual = numbersOf(tensorNamed(outputs, span.output));
   const step = span.step ?? rangeOf(expected) / boundsOf(span.layer.bits, false).high;
   const { largest } = difference(expected, actual);

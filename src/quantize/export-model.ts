@@ -39,7 +39,7 @@ function formatOf(
   return [name, exportFormats[name]];
 }
 
-/** The graph with the scales of weights that its file stores, so that what is measured and verified is what is deployed. */
+/** The graph with the scales of weights that its file stores: what is exported, and what the file is verified against. */
 export function withStoredScales({ options, format }: Pick<FormattedJob, "options" | "format">, graph: Graph): Graph {
   if (!isQuantized(options)) return graph;
   const [, { scaleType }] = formatOf(options.quantize, format);
