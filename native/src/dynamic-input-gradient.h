@@ -6,8 +6,9 @@
 namespace frostbit {
 
 /**
- * dx[p][i] = r Σ round(dy[q][o] · scale[o] / r) · w[o][i][k] over all q and taps k that q = p + begin − k joins to p, with
- * r = max |dy · scale| / 127 of an image. Sums are exact. Images of bfloat16, channels last.
+ * dx[p][i] = r Σ round(dy[q][o] · scale[o] / r + move) · w[o][i][k] over all q and taps k that q = p + begin − k joins to p,
+ * with r = max |dy · scale| / 127 of an image and a move of less than ½ by dy's place in it, whose mean over places is 0. Sums
+ * are exact. Images of bfloat16, channels last.
  */
 struct DynamicInputGradientKernels {
   const char* name;

@@ -84,7 +84,7 @@ const kernels = {
         name: "convolutionInputGradient:dynamic",
         serves: servesDynamic,
         isPreferred: paysDynamic,
-        trial: dynamicTrial,
+        trial: inputGradientTrial("convolutionInputGradient:dynamic", 2, true),
       },
       {
         name: "convolutionInputGradientWinograd:bfloat16",
@@ -194,22 +194,15 @@ function forwardTrial(kernel: string, bytes: number): Kernel["trial"] {
   };
 }
 
-function inputGradientTrial(kernel: string, bytes: number): Kernel["trial"] {
+/** `ofCodes`: the weights are codes, with a scale for all. */
+function inputGradientTrial(kernel: string, bytes: number, ofCodes = false): Kernel["trial"] {
   return (call, images) => {
     const { x, w, y, ints } = operandsOf(call, images, bytes);
-    return [inWindows({ kernel, operands: [y, w, x], ints }, images, [y, x])];
+    const step = ofCodes
+      ? { kernel, operands: [y, { bytes: w.bytes / 4 }, scalarOperand(), x], ints: [...ints, 1] }
+      : { kernel, operands: [y, w, x], ints };
+    return [inWindows(step, images, [y, x])];
   };
-}
-
-function dynamicTrial(call: ConvolutionCall, images: number): readonly TrialStep[] {
-  const { x, w, y, ints } = operandsOf(call, images, 2);
-  const codes = { bytes: w.bytes / 4 };
-  const step = {
-    kernel: "convolutionInputGradient:dynamic",
-    operands: [y, codes, scalarOperand(), x],
-    ints: [...ints, 1],
-  };
-  return [inWindows(step, images, [y, x])];
 }
 
 /**
