@@ -1,8 +1,9 @@
 // A float32 graph in float16, with casts at the edges of what keeps float32.
-import type { Graph, Node } from "../ir/graph.ts";
+import { consumers, type Graph, type Node } from "../ir/graph.ts";
 import { narrowTensor, widenTensor } from "../ir/half.ts";
 import { numbersOf, scalar, sizeOf, type Tensor } from "../ir/tensor.ts";
 import { inputTypesOf } from "../onnx/check-schema.ts";
+import { numbersAttribute } from "../ops/attributes.ts";
 import { emitInto } from "./emit.ts";
 
 /** What decides which nodes keep float32. */
@@ -144,13 +145,14 @@ function halfAttributes({ op, attributes }: Node): Node["attributes"] {
 /** The names of the nodes that compute in float16. */
 function halfNodes(graph: Graph, { opset, wide }: HalfChoice): ReadonlySet<string> {
   const exact = new Set([...fromWholeNumbers(graph), ...toWholeNumbers(graph)]);
+  const readers = consumers(graph);
   const canBeHalf = (node: Node): boolean => {
     const read = node.inputs.flatMap((value, i) => (value !== "" && isFloat(graph, value) ? [i] : []));
     const made = node.outputs.filter((value) => value !== "" && isFloat(graph, value));
     if (read.length + made.length === 0 || made.some((value) => exact.has(value))) return false;
     if ([...read.map((i) => node.inputs[i]), ...made].some((value) => wide.has(value))) return false;
     if (read.length === 0) return node.op === "Cast" || node.op === "ConstantOfShape";
-    if (readsExactly(graph, node)) return false;
+    if (readsExactly(graph, node) || endsRuntime(node, readers)) return false;
     // The statistics that a normalization gives besides are float32 whatever it reads.
     if (node.op === "LayerNormalization" && made.length > 1) return false;
     return takesHalf(inputTypesOf(node, opset)?.[read[0]]);
@@ -163,6 +165,16 @@ const isWhole = ({ values }: Graph, value: string): boolean => /^u?int(32|64)$/.
 /** Casts of floats to whole numbers, which count or index something. */
 const readsExactly = (graph: Graph, { op, inputs, outputs }: Node): boolean =>
   op === "Cast" && isFloat(graph, inputs[0]) && isWhole(graph, outputs[0]);
+
+/**
+ * Whether ONNX Runtime (1.30 to 1.32) ends with a segmentation fault where this is float16: it takes a transposition that moves the
+ * first axis beside the last ones into the matrix product behind it, past the cast to the float32 that it multiplies in.
+ */
+function endsRuntime(node: Node, readers: ReadonlyMap<string, readonly Node[]>): boolean {
+  const order = node.op === "Transpose" ? numbersAttribute(node, "perm", []) : [];
+  const movesFirst = order.length > 2 && order.indexOf(0) >= order.length - 2;
+  return movesFirst && (readers.get(node.outputs[0]) ?? []).some(({ op }) => op === "MatMul");
+}
 
 /** Constants of more elements are weights. */
 const mostElements = 4096;
